@@ -1,0 +1,6 @@
+"""`python -m bench`."""
+
+from bench.app import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,107 @@
+"""`bench`: the commands, and the one place where errors become sentences and exit codes.
+
+0 done · 1 it failed, or a part of it did · 2 the command is wrong · 130 stopped by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bench.doctor import doctor
+from bench.domains import domains
+from bench.run import run
+from bench.runs import runs
+from domainlift import __version__
+from domainlift.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Find the domains in which a language model is weak, and prove what lifts them.\n\n"
+    "Example: bench run --model tiny --suite demo",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(domains)
+app.add_typer(runs, name="runs")
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"domainlift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. [env: BENCH_DEBUG]")
+    ] = False,
+) -> None:
+    """Options before the command; `--debug` is understood anywhere (see `main`)."""
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
+    try:
+        result = app([a for a in argv if a != "--debug"], standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except BenchError as error:
+        if debug:
+            raise
+        return _say(error.what, error.hint, error.exit_code)
+    except typer.TyperException as error:
+        return _parser_says(error)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _say("stopped", None, 130)
+    except Exception as error:
+        if debug:
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        return _say(
+            f"unexpected {type(error).__name__}: {first}",
+            "this is a fault of bench; add `--debug` to see where it happened",
+            1,
+        )
+
+
+def _parser_says(error: typer.TyperException) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        print(message)
+        return 2
+    return _say(message[:1].lower() + message[1:].rstrip("."), "`bench --help` lists all commands", 2)
+
+
+def _say(what: str, hint: str | None, code: int) -> int:
+    print(f"error: {_printable(what)}", file=sys.stderr)
+    if hint is not None:
+        print(f"\nhint: {_printable(hint)}", file=sys.stderr)
+    return code
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: messages may quote files and servers."""
+    return "".join(c if c.isprintable() else " " for c in text)

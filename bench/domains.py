@@ -1,0 +1,41 @@
+"""`bench domains`: the fields of knowledge, built in and of the workspace."""
+
+from __future__ import annotations
+
+import json
+
+from bench.options import WORKSPACE, Json, Workspace
+
+
+def domains(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """List all domains.
+
+    A folder `domains/NAME` with a `domain.yaml` in the workspace adds one.
+
+    Example: bench domains --json
+    """
+    from knowledge_bases.domains import load_domains
+
+    found = load_domains(workspace)
+    if as_json:
+        rows = {
+            d.name: {
+                "title": d.title,
+                "description": d.description,
+                "protected": d.protected,
+                "tasks": list(d.tasks),
+                "keywords": list(d.keywords),
+                "folder": str(d.folder),
+            }
+            for d in found.values()
+        }
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    from reports.terminal import console, table
+
+    grid = table("domain", "title", "protected", "tasks")
+    for d in found.values():
+        grid.add_row(d.name, Text(d.title), "yes" if d.protected else "", str(len(d.tasks)))
+    console().print(grid)

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", envvar="BENCH_WORKSPACE", help="Where runs are kept.", show_default=True
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="BENCH_DATA", help="A local mirror of the data sets."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+WORKSPACE = Path("workspace")

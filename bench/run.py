@@ -1,0 +1,245 @@
+"""`bench run`: score a model per domain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import BenchError, NoSuch
+
+if TYPE_CHECKING:
+    from benchmarks.profile import Profile
+    from benchmarks.runner import Job, Settings
+    from benchmarks.store import Run
+    from benchmarks.tasks.base import Task
+    from engines.base import Engine
+    from engines.names import Options
+    from knowledge_bases.domains import Domain
+
+
+def run(
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to score.")
+    ] = "qwen2.5:3b",
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Tasks instead of a suite: a name, lm-eval:NAME, or a file."),
+    ] = None,
+    domains: Annotated[
+        str | None, typer.Option(help="Only these domains, separated by commas.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many questions, spread over the domains.")
+    ] = None,
+    scoring: Annotated[
+        str | None, typer.Option(help="letter, cloze or generate. [default: the task's own]")
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(min=0, help="Examples before a question. [default: the task's]")
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat/--no-chat", help="Put questions through the chat template.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the sample, and of the server.")] = 0,
+    target: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The accuracy that verdicts refer to.")
+    ] = 0.60,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this run; its settings must fit.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside a stored one.")] = (
+        False
+    ),
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16 (in-process).")
+    ] = "auto",
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in a batch (in-process). [default: by memory]")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(min=256, help="num_ctx of Ollama. [default: 4096]")
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests at a time (OpenAI-compatible servers).")
+    ] = 8,
+    timeout: Annotated[float, typer.Option(help="Seconds for one request to a server.")] = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Score a model per domain.
+
+    An unfinished run goes on when its command is repeated.
+
+    Example: bench run --model tiny --suite demo
+    """
+    from benchmarks.runner import Settings
+    from engines.names import TINY, Options
+
+    named = suite if suite is not None else ("demo" if model == TINY else "mmlu")
+    settings = Settings(
+        suite="tasks" if task else named,
+        mode=_mode(scoring),
+        shots=shots,
+        chat=chat,
+        limit=limit,
+        seed=seed,
+        domains=tuple(filter(None, (domains or "").split(","))),
+    )
+    options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
+    profile = _score(
+        model, options, settings, task, _Where(workspace, data, resume, fresh, target)
+    )
+    if as_json:
+        print(json.dumps(profile.as_json(), ensure_ascii=False))
+    else:
+        from reports.profile import show
+
+        show(profile)
+    _fail_on_errors(profile)
+
+
+class _Where:
+    """Where a run is kept and which one it is."""
+
+    def __init__(
+        self, workspace: Path, data: Path | None, resume: str | None, fresh: bool, target: float
+    ) -> None:
+        self.workspace, self.data = workspace, data
+        self.resume, self.fresh, self.target = resume, fresh, target
+
+
+def _score(
+    model: str,
+    options: Options,
+    settings: Settings,
+    names: Sequence[str] | None,
+    where: _Where,
+) -> Profile:
+    from benchmarks.profile import profile
+    from benchmarks.runner import open_run, prepare
+    from benchmarks.store import Store
+    from engines.names import open_engine
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains(where.workspace)
+    for name in settings.domains:
+        if name not in domains:
+            raise NoSuch("domain", name, domains, "bench domains")
+    tasks, settings = _tasks(names, settings, domains, where.data)
+    engine = open_engine(model, options)
+    try:
+        job = prepare(tasks, settings, engine.info)
+        store = Store(where.workspace)
+        run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
+        for note in engine.info.notes:
+            print(f"note: {note}", file=sys.stderr)
+        if run.manifest.finished:
+            print(
+                f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
+                "`--fresh` asks anew",
+                file=sys.stderr,
+            )
+        else:
+            _execute(job, engine, run)
+        return profile(run, where.target)
+    finally:
+        engine.close()
+
+
+def _execute(job: Job, engine: Engine, run: Run) -> None:
+    """Ask what is open, showing progress; Ctrl-C ends with the way on."""
+    from bench.progress import Progress, duration
+    from benchmarks.runner import execute
+
+    before = sum(record.status != "error" for record in run.records())
+    asked = 0
+    try:
+        with Progress(len(job.questions), before) as progress:
+
+            def notify(record: object) -> None:
+                nonlocal asked
+                asked += 1
+                progress.step(record.domain)  # type: ignore[attr-defined]
+
+            execute(job, engine, run, notify)
+    except KeyboardInterrupt as error:
+        stopped = BenchError(
+            f"stopped; {before + asked} of {len(job.questions)} answers are stored",
+            "repeat the same command: it goes on where it stopped",
+        )
+        stopped.exit_code = 130
+        raise stopped from error
+    seconds = run.manifest.seconds
+    skipped = f" ({before} were stored before)" if before else ""
+    rate = f", {len(job.questions) / seconds:.3g}/s" if seconds else ""
+    print(
+        f"Scored {len(job.questions)} questions in {duration(seconds)}{rate}{skipped}",
+        file=sys.stderr,
+    )
+
+
+def _tasks(
+    names: Sequence[str] | None,
+    settings: Settings,
+    domains: dict[str, Domain],
+    data: Path | None,
+) -> tuple[list[Task], Settings]:
+    """Load the tasks; a suite's own settings stand where the user gave none."""
+    from dataclasses import replace
+
+    from benchmarks.suites import load_suite
+    from benchmarks.tasks import load_task
+
+    if not names:
+        suite = load_suite(settings.suite, domains)
+        names = suite.tasks
+        settings = replace(
+            settings,
+            suite=suite.name,
+            shots=settings.shots if settings.shots is not None else suite.shots,
+            mode=settings.mode if settings.mode is not None else suite.mode,
+        )
+    owner = {task: domain.name for domain in domains.values() for task in domain.tasks}
+    wanted = [
+        name
+        for name in names
+        if not settings.domains or owner.get(name, settings.domains[0]) in settings.domains
+    ]
+    return [load_task(name, data=data, domains=domains) for name in wanted], settings
+
+
+def _mode(name: str | None) -> Mode | None:  # noqa: F821
+    from engines.base import Mode
+
+    if name is None:
+        return None
+    if name not in set(Mode):
+        raise NoSuch("way of scoring", name, [mode.value for mode in Mode])
+    return Mode(name)
+
+
+def _fail_on_errors(profile: Profile) -> None:
+    """Errors are a failure of the command, however good the rest is."""
+    errors, n = profile.overall.errors, profile.overall.n
+    if errors or profile.missing:
+        total = n + errors + profile.overall.truncated + profile.missing
+        raise BenchError(
+            f"{errors + profile.missing} of {total} questions have no answer; "
+            f"the scores cover {n}",
+            "repeat the same command: it asks only those again",
+        )

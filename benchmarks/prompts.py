@@ -1,0 +1,150 @@
+"""From a question to what an engine gets.
+
+The order within a prompt is fixed: description, examples, passages, question. What many questions
+share comes first, so that it is computed once; passages differ from question to question and
+therefore stand after the examples.
+
+In letter layout the plain prompt is, byte for byte, that of lm-eval's `mmlu` tasks; in open layout
+that of its `arc` and `gsm8k` tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from benchmarks.tasks.base import Example, Task
+from domainlift.errors import Misuse
+from domainlift.questions import Passage, Question, Treatment
+from engines.base import Message, Mode, Prompt, Request
+
+# A change of any prompt's text must change this number: it is part of a run's fingerprint.
+FORMAT = 1
+
+_INSTRUCTION = "Answer with the letter of the right option."
+_REPLY_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a task's questions are put: the way of scoring, the examples, and chat or plain text."""
+
+    mode: Mode
+    shots: int
+    chat: bool
+
+    def digest(self, task: Task) -> str:
+        """What decides the prompts of a task, besides its data."""
+        parts = [FORMAT, self.mode, self.shots, self.chat, task.description, task.verbatim]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+class Prompter:
+    """Builds the requests of one task; what its prompts share is built once."""
+
+    def __init__(self, task: Task, form: Format) -> None:
+        if form.shots > len(task.examples) and not task.verbatim:
+            raise Misuse(
+                f"task `{task.name}` has {len(task.examples)} examples, not {form.shots}",
+                f"ask for fewer: `--shots {len(task.examples)}`",
+            )
+        self._task = task
+        self._form = form
+        self._examples = () if task.verbatim else task.examples[: form.shots]
+        self._lettered = form.mode is not Mode.CLOZE and not task.verbatim
+        self._shared = self._shared_text()
+        self._turns = self._shared_turns() if form.chat else ()
+
+    def request(self, question: Question, treatment: Treatment) -> Request:
+        """The request for one question under one treatment."""
+        block = passage_block(treatment.passages) + self._block(question)
+        if self._form.chat:
+            description = "" if self._turns else self._description
+            turns = (*self._turns, Message("user", description + block))
+            prompt = Prompt(messages=turns, adapter=treatment.adapter)
+        else:
+            prompt = Prompt(text=self._shared + block, adapter=treatment.adapter)
+        return Request(
+            id=question.id,
+            mode=self._form.mode,
+            prompt=prompt,
+            options=self._options(question),
+            stop=self._stop(),
+            max_tokens=self._max_tokens(),
+        )
+
+    @property
+    def _description(self) -> str:
+        return self._task.description if self._lettered else ""
+
+    def _shared_text(self) -> str:
+        shots = [self._block(e.question) + " " + self._reply(e) for e in self._examples]
+        return self._description + "".join(shot + "\n\n" for shot in shots)
+
+    def _shared_turns(self) -> tuple[Message, ...]:
+        turns: list[Message] = []
+        for example in self._examples:
+            description = "" if turns else self._description
+            turns.append(Message("user", description + self._block(example.question)))
+            turns.append(Message("assistant", self._reply(example)))
+        return tuple(turns)
+
+    def _block(self, question: Question) -> str:
+        if self._task.verbatim:
+            return question.text
+        if not (self._lettered and question.options):
+            return question_block(question.text)
+        options = [f"{k}. {o}" for k, o in zip(ascii_uppercase, question.options, strict=False)]
+        ending = f"\n{_INSTRUCTION}" if self._form.chat else "Answer:"
+        return "\n".join([question.text.strip(), *options, ending])
+
+    def _reply(self, example: Example) -> str:
+        question = example.question
+        if isinstance(question.answer, str):
+            return example.reply if example.reply else question.answer
+        if self._lettered:
+            return ascii_uppercase[question.answer]
+        return question.options[question.answer]
+
+    def _options(self, question: Question) -> tuple[str, ...]:
+        """The continuations to score: after plain text they begin with a space."""
+        if self._form.mode is Mode.GENERATE:
+            return ()
+        if self._task.verbatim:
+            return question.options
+        seam = "" if self._form.chat else " "
+        if self._lettered:
+            return tuple(seam + letter for letter in ascii_uppercase[: len(question.options)])
+        return tuple(seam + option for option in question.options)
+
+    def _stop(self) -> tuple[str, ...]:
+        if self._form.mode is not Mode.GENERATE:
+            return ()
+        # Without a stop of its own, a plain reply ends where the next question would begin.
+        return self._task.stop or (() if self._form.chat else ("\n\n", "Question:"))
+
+    def _max_tokens(self) -> int:
+        if self._form.mode is not Mode.GENERATE:
+            return 0
+        return self._task.max_tokens or (_REPLY_TOKENS * 8 if self._form.chat else _REPLY_TOKENS)
+
+
+def question_block(text: str) -> str:
+    """A question in open layout; the answer continues it."""
+    return f"Question: {text}\nAnswer:"
+
+
+def passage_block(passages: Sequence[Passage]) -> str:
+    """Passages with numbered sources, fenced in: they are quoted, and no instructions."""
+    if not passages:
+        return ""
+    lines = [
+        f"[{number}] {passage.source}: {passage.text}"
+        if passage.source
+        else f"[{number}] {passage.text}"
+        for number, passage in enumerate(passages, 1)
+    ]
+    body = "\n".join(lines).replace("</passages>", "< /passages>")
+    return f"<passages>\n{body}\n</passages>\n\n"

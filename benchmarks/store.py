@@ -1,0 +1,264 @@
+r"""Where runs are kept: one folder per run, written so that a kill at any moment costs nothing.
+
+manifest.json     everything needed to repeat the run, and whether it is finished
+questions.jsonl   the questions that are asked, written once before the first answer
+answers.jsonl     one line per answered question, appended and flushed as each answer comes
+
+A line counts when its line feed is there; a torn last line is dropped and its question asked
+again. One process writes a run at a time, and holds the run's lock while it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any
+
+from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.files import disk_errors, inside, write_json, write_text
+from domainlift.questions import Question
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answered question, as it is stored.
+
+    `correct` is None where the question was not answered. `logprobs` are nats per option.
+    """
+
+    id: str
+    domain: str
+    task: str
+    status: str
+    correct: bool | None
+    chosen: int | str | None = None
+    correct_raw: bool | None = None
+    logprobs: tuple[float, ...] = ()
+    mass: float | None = None
+    floored: int = 0
+    text: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    treatment: str = "base"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed."""
+
+    run: str
+    model: str
+    suite: str
+    fingerprint: Mapping[str, str]
+    settings: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    questions: int
+    created: str
+    finished: bool = False
+    seconds: float = 0.0
+    forward_tokens: int = 0
+    schema: int = SCHEMA
+
+
+class Run:
+    """A run's folder; `writing` gives the right to append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[bytes] | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """Read the manifest; Malformed where it is not one."""
+        path = self.folder / "manifest.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            known = {f.name for f in fields(Manifest)}
+            return Manifest(**{key: value for key, value in data.items() if key in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Malformed(
+                path,
+                "not the manifest of a run",
+                hint=f"remove the run: `bench runs rm {self.folder.name}`",
+            ) from error
+
+    def questions(self) -> list[Question]:
+        """The questions that this run asks."""
+        rows = _lines(self.folder / "questions.jsonl")
+        return [Question(**{**row, "options": tuple(row["options"])}) for row in rows]
+
+    def records(self) -> list[Record]:
+        """Every whole record; should a question stand twice, the later one counts."""
+        records = (
+            Record(**{**row, "logprobs": tuple(row["logprobs"])})
+            for row in _lines(self.folder / "answers.jsonl")
+        )
+        return list({record.id: record for record in records}.values())
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        """Hold the run's lock; a second writer gets an error that names the first."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / "writer.lock", timeout=0)
+        holder = self.folder / "writer.json"
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BenchError(
+                f"run `{self.folder.name}` is being written{_holder(holder)}",
+                "wait for it, or start a run beside it: `--fresh`",
+            ) from error
+        try:
+            write_json(holder, {"pid": os.getpid(), "since": time.time()})
+            self._mend()
+            yield self
+        finally:
+            self._close()
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def append(self, record: Record) -> None:
+        """Store one answer; it is on its way to the disk when this returns."""
+        path = self.folder / "answers.jsonl"
+        line = json.dumps(_compact(record), ensure_ascii=False) + "\n"
+        with disk_errors(path):
+            if self._file is None:
+                self._file = path.open("ab")
+            self._file.write(line.encode())
+            self._file.flush()
+
+    def finish(self, *, seconds: float, forward_tokens: int, finished: bool) -> None:
+        """Add what this session did to the manifest."""
+        manifest = self.manifest
+        done = replace(
+            manifest,
+            finished=finished,
+            seconds=round(manifest.seconds + seconds, 3),
+            forward_tokens=manifest.forward_tokens + forward_tokens,
+        )
+        write_json(self.folder / "manifest.json", asdict(done))
+
+    def _mend(self) -> None:
+        """Cut off a last line without its end."""
+        path = self.folder / "answers.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            whole = end
+            while whole:
+                start = max(0, whole - 65536)
+                file.seek(start)
+                found = file.read(whole - start).rfind(b"\n")
+                if found >= 0:
+                    whole = start + found + 1
+                    break
+                whole = start
+            if whole < end:
+                file.truncate(whole)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            # The last flush of a full disk fails again here; it was reported when it first did.
+            try:
+                self._file.close()
+            except OSError:
+                pass
+            self._file = None
+
+
+class Store:
+    """All runs of a workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._root = workspace / "runs"
+
+    def ids(self) -> list[str]:
+        """The names of all runs, oldest first; reading creates no folder."""
+        if not self._root.is_dir():
+            return []
+        found = [p for p in self._root.iterdir() if (p / "manifest.json").is_file()]
+        return [p.name for p in sorted(found, key=lambda p: (p.stat().st_ctime, p.name))]
+
+    def get(self, run: str) -> Run:
+        """An existing run; NoSuch with the nearest name otherwise."""
+        if run not in self.ids():
+            raise NoSuch("run", run, self.ids(), "bench runs list")
+        return Run(inside(self._root, run))
+
+    def create(self, manifest: Manifest, questions: Iterable[Question]) -> Run:
+        """Make the folder of a new run; the manifest is written last and makes it exist."""
+        folder = inside(self._root, manifest.run)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)
+        write_text(folder / "questions.jsonl", "".join(row + "\n" for row in rows))
+        write_json(folder / "manifest.json", asdict(manifest))
+        return Run(folder)
+
+    def remove(self, run: str) -> None:
+        """Delete a run, unless it is being written."""
+        import shutil
+
+        folder = self.get(run).folder
+        with Run(folder).writing():
+            pass
+        shutil.rmtree(folder)
+
+
+def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
+    """What differs between two fingerprints, one phrase each."""
+    return [
+        f"{key} {_short(a.get(key))} -> {_short(b.get(key))}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of a JSONL file; the last one counts only with its line feed."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise Malformed(
+                    path, "not a line of JSON", line=number, hint="remove that line"
+                ) from error
+            yield row
+
+
+def _compact(record: Record) -> dict[str, Any]:
+    """A record without what it leaves at its default, but for what every reader needs."""
+    kept = {"id", "domain", "task", "status", "correct", "logprobs"}
+    return {
+        f.name: value
+        for f in fields(record)
+        if (value := getattr(record, f.name)) != f.default or f.name in kept
+    }
+
+
+def _holder(path: Path) -> str:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return f" by process {held['pid']} since {time.time() - held['since']:.0f} s"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _short(value: str | None) -> str:
+    return "none" if value is None else value.split(":")[-1][:8]

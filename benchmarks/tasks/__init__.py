@@ -1,0 +1,95 @@
+"""Where questions come from: one module per kind of task, found by the task's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.tasks.base import GENERAL, Example, Task, Want
+from benchmarks.tasks.mmlu import SUBJECTS
+from benchmarks.tasks.sources import inside
+from domainlift.errors import Misuse, NoSuch
+from domainlift.questions import Split
+
+if TYPE_CHECKING:
+    from knowledge_bases.domains import Domain
+
+__all__ = ["LOADERS", "Example", "Task", "file_kind", "load_task", "task_names"]
+
+# The prefix of a task's name, or the ending of a file's, and who loads it.
+LOADERS = {
+    "mmlu": "benchmarks.tasks.mmlu:load",
+    "gsm8k": "benchmarks.tasks.gsm8k:load",
+    "arc": "benchmarks.tasks.arc:load",
+    "own": "benchmarks.tasks.local:load",
+    "lm-eval": "benchmarks.tasks.harness:load",
+    ".jsonl": "benchmarks.tasks.local:load",
+    ".csv": "benchmarks.tasks.local:load",
+}
+
+
+def load_task(
+    name: str, *, data: Path | None, domains: Mapping[str, Domain], split: Split = "test"
+) -> Task:
+    """Load the questions of the task `name`, from the mirror `data` or from the hub."""
+    if data is not None and not data.is_dir():
+        raise Misuse(f"no data folder `{data}`", "give --data or BENCH_DATA an existing folder")
+    prefix, _, rest = name.partition(":")
+    kind = file_kind(name) or prefix
+    if kind not in LOADERS or (kind[0] != "." and kind != "lm-eval"):
+        _must_exist(name, domains)
+    owner = _owner(name, domains)
+    want = Want(name, rest, owner.name if owner else _home(kind), split, data)
+    return _loader(kind)(_with_file(want, kind, domains, owner))
+
+
+def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:
+    """Name every task that can be loaded without naming a file or another harness."""
+    own = (f"own:{name}" for name, domain in domains.items() if domain.questions_file)
+    mmlu = (f"mmlu:{subject}" for subject in SUBJECTS)
+    return (*mmlu, "gsm8k", "arc:easy", "arc:challenge", *own)
+
+
+def file_kind(name: str) -> str:
+    """Return ".jsonl" or ".csv" where `name` is the path of such a file, else ""."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in LOADERS and not name.startswith("lm-eval:") else ""
+
+
+def _must_exist(name: str, domains: Mapping[str, Domain]) -> None:
+    known = task_names(domains)
+    if name not in known:
+        raise NoSuch("task", name, known, see="bench domains")
+
+
+def _owner(name: str, domains: Mapping[str, Domain]) -> Domain | None:
+    """Find the domain that lists the task; a domain always owns its own questions."""
+    own = domains.get(name.removeprefix("own:")) if name.startswith("own:") else None
+    return own if own is not None else next(_listing(name, domains), None)
+
+
+def _listing(name: str, domains: Mapping[str, Domain]) -> Iterator[Domain]:
+    return (domain for domain in domains.values() if name in domain.tasks)
+
+
+def _home(kind: str) -> str:
+    return "" if kind.startswith(".") else GENERAL
+
+
+def _with_file(want: Want, kind: str, domains: Mapping[str, Domain], owner: Domain | None) -> Want:
+    file = None
+    if kind == "own":
+        file = domains[want.rest].questions_file
+    elif kind.startswith("."):
+        # A domain lists its files by their place in its own folder.
+        file = Path(want.name) if owner is None else inside(owner.folder, want.name)
+    return replace(want, file=file)
+
+
+def _loader(kind: str) -> Callable[[Want], Task]:
+    module, _, function = LOADERS[kind].partition(":")
+    load: Callable[[Want], Task] = getattr(import_module(module), function)
+    return load

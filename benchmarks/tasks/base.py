@@ -1,0 +1,91 @@
+"""A task: questions with one prompt format and one way of scoring."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from domainlift.questions import Question, Split, question_id
+from engines.base import Mode
+
+GENERAL = "general"
+ALL_MODES = frozenset(Mode)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with its answer, shown before others; `reply` is the worked answer, if open."""
+
+    question: Question
+    reply: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Questions and how to ask them.
+
+    `examples` are the pool of the few-shot block, in order, and never contain one of the
+    questions. `description` stands before that block in the lettered layout. With `verbatim`,
+    a question's text is the whole prompt as another harness renders it, and its options are the
+    exact continuations. `digest` changes with anything a model could be shown or marked by.
+    """
+
+    name: str
+    domain: str
+    questions: tuple[Question, ...]
+    examples: tuple[Example, ...]
+    description: str
+    mode: Mode
+    modes: frozenset[Mode]
+    shots: int
+    digest: str
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 0
+    verbatim: bool = False
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a loader is asked for.
+
+    `rest` is what stands after the prefix of the task's name, `domain` where the task belongs
+    ("" where the questions themselves say it), `file` the questions' own file where there is one.
+    """
+
+    name: str
+    rest: str
+    domain: str
+    split: Split = "test"
+    data: Path | None = None
+    file: Path | None = None
+
+
+def with_ids(scope: str, drafts: Iterable[Question]) -> tuple[Question, ...]:
+    """Give an id to each question that has none; copies of one question get different ids."""
+    seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    questions = []
+    for draft in drafts:
+        content = draft.text, draft.options
+        made = question_id(scope, *content, occurrence=seen[content])
+        seen[content] += 1
+        questions.append(draft if draft.id else replace(draft, id=made))
+    return tuple(questions)
+
+
+def data_digest(questions: Iterable[Question], examples: Iterable[Example] = ()) -> str:
+    """Hash the ids, texts, options and answers of everything that a task holds."""
+    sha = hashlib.sha256()
+    for question in questions:
+        sha.update(_line("question", question))
+    for example in examples:
+        sha.update(_line("example", example.question, example.reply))
+    return sha.hexdigest()
+
+
+def _line(kind: str, question: Question, reply: str = "") -> bytes:
+    fields = [kind, question.id, question.text, question.options, question.answer, reply]
+    return (json.dumps(fields, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")

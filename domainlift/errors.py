@@ -1,0 +1,62 @@
+"""Errors that a person can act on.
+
+BenchError            it failed; exit code 1
+├── Misuse            the command or a file is wrong; exit code 2
+│   ├── NoSuch        a name that does not exist, with the nearest one that does
+│   └── Malformed     a file that cannot be read, with its place
+└── EngineDown        the model's server or process cannot go on; the run can be resumed
+
+Every error says in one line what is wrong and where; `hint` is the command or the change that
+mends it. Only `bench.app` prints them and turns them into exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class BenchError(Exception):
+    """Something failed; `what` is one line without a full stop."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class Misuse(BenchError):
+    """The command line or a file given to it is wrong."""
+
+    exit_code = 2
+
+
+class NoSuch(Misuse):
+    """A name that is not among those that exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], see: str | None = None) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=1)
+        parts = [f"did you mean `{near[0]}`?"] if near else []
+        if see is not None:
+            parts.append(f"`{see}` shows all {len(known)}")
+        elif not near:
+            parts.append("known: " + (", ".join(f"`{k}`" for k in known) or "none"))
+        super().__init__(f"no {kind} `{name}`", " ".join(parts))
+
+
+class Malformed(Misuse):
+    """A file whose content is not what it should be."""
+
+    def __init__(
+        self, path: Path, what: str, *, line: int | None = None, hint: str | None = None
+    ) -> None:
+        place = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{place}: {what}", hint)
+
+
+class EngineDown(BenchError):
+    """The engine cannot answer any more; what is stored stays, and the run can be resumed."""

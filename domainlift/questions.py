@@ -1,0 +1,61 @@
+"""The words that every room speaks: questions, passages, treatments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a task.
+
+    `answer` is the index of the right option, or, where there are no options, the reference
+    answer. `cluster` is shared by questions that are not independent (those on one passage).
+    `support` names the passage of the domain's documents that holds the answer, where known.
+    """
+
+    id: str
+    domain: str
+    task: str
+    text: str
+    options: tuple[str, ...]
+    answer: int | str
+    cluster: str = ""
+    split: Split = "test"
+    support: str = ""
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing: 1 / number of options, and 0 for an open answer."""
+        return 1 / len(self.options) if self.options else 0.0
+
+
+def question_id(task: str, text: str, options: tuple[str, ...], occurrence: int = 0) -> str:
+    """16 hexadecimal digits that stay the same as long as the question does.
+
+    `occurrence` tells apart the copies of a question that a data set holds more than once.
+    """
+    content = json.dumps([task, text, options, occurrence], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a document that is put before a question; `source` says where it stands."""
+
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to one question before a model sees it, and why."""
+
+    passages: tuple[Passage, ...] = ()
+    adapter: str | None = None
+    reason: str = "base"

@@ -1,0 +1,1 @@
+"""Talk to a language model: one small protocol, one file per engine."""

@@ -1,0 +1,128 @@
+"""What an engine is: it answers requests, each answer as soon as it has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Mode(StrEnum):
+    """How an answer is read from a model."""
+
+    LETTER = "letter"
+    CLOZE = "cloze"
+    GENERATE = "generate"
+
+
+class Status(StrEnum):
+    """What became of a question."""
+
+    OK = "ok"
+    UNPARSED = "unparsed"
+    TRUNCATED = "truncated"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Plain text, or chat messages, which win where there are any."""
+
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question as an engine gets it.
+
+    letter    `options` are the letters as they continue the prompt (" A", " B", … after plain
+              text; "A", "B", … in a chat, where the model's first token is read)
+    cloze     `options` are the texts that continue the prompt, with their leading space
+    generate  the reply ends at one of `stop` or after `max_tokens`
+    """
+
+    id: str
+    mode: Mode
+    prompt: Prompt
+    options: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine said to one request.
+
+    `logprobs` holds log P(option | prompt) in nats, one per option, and is empty where the
+    engine generated text instead; `greedy` says of each option whether it is what the model
+    would have said by itself. `mass` is the probability that falls on the letters together,
+    and `floored` counts letters that were not among the returned alternatives and stand with an
+    upper bound. An engine never sets UNPARSED: reading a reply is the scorer's work.
+    """
+
+    id: str
+    status: Status = Status.OK
+    logprobs: tuple[float, ...] = ()
+    greedy: tuple[bool, ...] = ()
+    mass: float | None = None
+    floored: int = 0
+    text: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What must be known of an engine to repeat a run with it.
+
+    `options` decide the answers and are part of a run's fingerprint; `versions` are recorded.
+    `notes` are sentences that the user should read (a fallback that was taken, say).
+    """
+
+    engine: str
+    model: str
+    digest: str
+    context: int | None
+    modes: frozenset[Mode]
+    has_chat_template: bool
+    options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Scores options or generates text."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is; available before the first answer."""
+        ...
+
+    @property
+    def forward_tokens(self) -> int:
+        """Token positions computed so far, as far as the engine knows; 0 where it cannot."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield one answer per request, in any order, each as soon as it is known.
+
+        Requests come in prefix order. Raises EngineDown when no further answer can come.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        ...

@@ -1,0 +1,110 @@
+"""Read option letters from the alternatives that a server returns for one generated token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from domainlift.errors import BenchError
+from engines.base import Answer
+
+# Servers write "never" as -9999 or as the lowest float; below this all are the same to us, and
+# a finite number can be stored as JSON.
+LOWEST = -9999.0
+# What rounding of float32 log-probabilities may add up to.
+_ROUNDING = 1e-6
+_EXCESS = 0.01
+
+Alternative = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The log-probability of each letter, in the order of the options.
+
+    `mass` is the probability on the letters that were found. `floored` counts those that were
+    not: each stands with an upper bound. Where every letter is floored, all are equal, and the
+    model has chosen none.
+    """
+
+    logprobs: tuple[float, ...]
+    greedy: tuple[bool, ...]
+    mass: float
+    floored: int
+
+
+def read_letters(alternatives: Sequence[Alternative], options: Sequence[str]) -> Letters:
+    """Turn the alternatives of one token into log-probabilities of the options' letters.
+
+    A letter owns every token that differs from it in white space only; their probabilities add up.
+    """
+    tokens = [(bare(token), value) for token, value in check(alternatives)]
+    floor = _floor([value for _, value in tokens])
+    top = max(tokens, key=lambda each: each[1])[0]
+    letters = [bare(option) for option in options]
+    found = [[value for token, value in tokens if token == letter] for letter in letters]
+    return Letters(
+        logprobs=tuple(_add(values) if values else floor for values in found),
+        greedy=tuple(letter == top for letter in letters),
+        mass=min(1.0, sum(math.exp(value) for values in found for value in values)),
+        floored=sum(not values for values in found),
+    )
+
+
+def with_letters(answer: Answer, found: object, options: Sequence[str]) -> Answer:
+    """Fill an answer with the letters of a reply's alternatives, in either shape."""
+    letters = read_letters(alternatives_of(found), options)
+    return replace(
+        answer,
+        logprobs=letters.logprobs,
+        greedy=letters.greedy,
+        mass=letters.mass,
+        floored=letters.floored,
+    )
+
+
+def alternatives_of(found: object) -> list[Alternative]:
+    """Read either shape that servers use: `{token: logprob}` or `[{"token", "logprob"}]`."""
+    if isinstance(found, dict):
+        pairs = list(found.items())
+    elif isinstance(found, list) and all(isinstance(each, dict) for each in found):
+        pairs = [(each.get("token"), each.get("logprob")) for each in found]
+    else:
+        raise BenchError("the reply's log-probabilities have an unknown shape")
+    return check(pairs)
+
+
+def check(alternatives: Sequence[tuple[object, object]]) -> list[Alternative]:
+    """Fail unless these are tokens with log-probabilities that can belong to one distribution."""
+    if not alternatives:
+        raise BenchError("the reply holds no alternatives for the first token")
+    checked = [_checked(token, value) for token, value in alternatives]
+    total = sum(math.exp(value) for _, value in checked)
+    if total > 1 + _EXCESS:
+        raise BenchError(f"the reply's probabilities add up to `{total:.3g}`")
+    return checked
+
+
+def bare(token: str) -> str:
+    """Take the white space off a token, also as tokenizers write it."""
+    return token.replace("▁", " ").replace("Ġ", " ").strip()
+
+
+def _checked(token: object, value: object) -> Alternative:
+    fine = isinstance(token, str) and not isinstance(value, bool)
+    # A comparison with NaN is false, so NaN is refused here as well.
+    if not fine or not isinstance(value, int | float) or not value <= _ROUNDING:
+        raise BenchError(f"`{value}` is no log-probability of a token")
+    return str(token), float(min(0.0, max(LOWEST, value)))
+
+
+def _floor(values: Sequence[float]) -> float:
+    """Bound what is not in the list: by the smallest that is, and by what is left of 1."""
+    left = max(1 - sum(math.exp(value) for value in values), _ROUNDING)
+    return min(*values, math.log(left))
+
+
+def _add(values: Sequence[float]) -> float:
+    top = max(values)
+    return min(0.0, top + math.log(sum(math.exp(value - top) for value in values)))

@@ -1,0 +1,143 @@
+"""Load a model and its tokenizer from a folder or the hub: safetensors only, never remote code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import BenchError, Misuse
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def load(
+    name: str, *, device: str = "auto", dtype: str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load `name`, a folder or a name on the hub, for inference.
+
+    Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
+    """
+    _need_local()
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _quiet()
+    chosen = pick_device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=pick_dtype(dtype, chosen),
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(name, error) from error
+    return model.to(chosen).eval(), tokenizer
+
+
+def pick_device(wanted: str) -> str:
+    """The device to use: what was asked for, or the fastest that is there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there.get(wanted.split(":")[0], False):
+        known = ", ".join(f"`{name}`" for name, found in there.items() if found)
+        raise Misuse(f"device `{wanted}` is not there", f"there are: {known}")
+    return wanted
+
+
+def pick_dtype(wanted: str, device: str) -> torch.dtype:
+    """The type of the weights: bfloat16 on CUDA, float16 on MPS, float32 on a processor."""
+    import torch
+
+    if wanted == "auto":
+        kind = device.split(":")[0]
+        wanted = {"cuda": "bfloat16", "mps": "float16"}.get(kind, "float32")
+    dtype = getattr(torch, wanted)
+    if not isinstance(dtype, torch.dtype):
+        raise Misuse(f"no type `{wanted}`", f"known: {', '.join(DTYPES)}")
+    return dtype
+
+
+def digest(name: str, model: PreTrainedModel) -> str:
+    """What tells one set of weights from another: the hub's commit, or a hash of the files."""
+    folder = Path(name)
+    commit = getattr(model.config, "_commit_hash", None)
+    if not folder.is_dir():
+        return f"commit:{commit}" if commit is not None else f"name:{name}"
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".safetensors", ".json"}:
+            with path.open("rb") as file:
+                total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _check_folder(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise Misuse(
+            f"`{folder}` is not a model: it has no config.json",
+            "give the folder that `save_pretrained` wrote",
+        )
+    weights = [n for n in names if n.endswith(".safetensors")]
+    pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
+    if not weights and pickled:
+        raise Misuse(
+            f"`{folder}` holds pickled weights (`{pickled[0]}`), which can run code when read",
+            "save them anew with `model.save_pretrained(FOLDER)`, which writes safetensors",
+        )
+    if not weights:
+        raise Misuse(f"`{folder}` holds no weights: there is no *.safetensors file")
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json"}:
+        raise Misuse(
+            f"`{folder}` has no tokenizer",
+            "save it beside the model: `tokenizer.save_pretrained(FOLDER)`",
+        )
+
+
+def _unloadable(name: str, error: Exception) -> BenchError:
+    first = " ".join(str(error).split())[:200]
+    if Path(name).is_dir():
+        return BenchError(f"`{name}` cannot be loaded: {first}")
+    if "safetensors" in str(error):
+        return Misuse(
+            f"`{name}` has no safetensors weights on the hub, and others are not loaded",
+            "choose a repository with *.safetensors files",
+        )
+    return BenchError(
+        f"`{name}` is neither a folder nor can it be had from the hub: {first}",
+        "check the name and the connection (HF_HUB_OFFLINE?), or use `--model tiny`, "
+        "which needs neither",
+    )
+
+
+def _need_local() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise BenchError(
+            "scoring in this process needs torch and transformers",
+            'install them: `pip install "domainlift[local]"`, or score over Ollama: '
+            "`--model qwen2.5:3b`",
+        )
+
+
+def _quiet() -> None:
+    """Keep the library's bars and warnings off the terminal: the runner speaks for all."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -1,0 +1,102 @@
+"""What a server's reply is: an object, a failure with its one line, or a prompt too long."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from domainlift.errors import BenchError
+
+Json = dict[str, Any]
+
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+# Not the bare word: a Go server says "context canceled" and "context deadline exceeded" as well.
+_OVERFLOW = re.compile(
+    r"context[ _-]?(size|length|window)|maximum model length|prompt is (too long|longer)"
+    r"|input length exceeds|max_new_tokens|must have less than \d+ tokens",
+    re.IGNORECASE,
+)
+
+
+class Failure(BenchError):
+    """A request without a usable reply; `status` is the HTTP status, where one came."""
+
+    def __init__(
+        self, what: str, status: int | None = None, *, retry: bool = False, after: float = 0.0
+    ) -> None:
+        super().__init__(what)
+        self.status = status
+        self.retry = retry
+        self.after = after
+
+
+class Overflow(Failure):
+    """The prompt is longer than the context, and the server says so."""
+
+
+def parse(text: str) -> Json:
+    """Read a reply that is one JSON object."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Failure(f"the reply is not a JSON object: `{one_line(text, 80)}`", 200)
+    if found.get("error"):
+        raise refusal(200, text)
+    return found
+
+
+def refusal(status: int, text: str, after: float = 0.0) -> Failure:
+    """Say in one line what a server answered instead of a reply.
+
+    An error that comes under status 200 broke out in the middle of a reply, so it is tried again.
+    """
+    what = error_text(text)
+    line = f"the server answered {status}: {what}"
+    if _OVERFLOW.search(what):
+        return Overflow(line, status)
+    return Failure(line, status, retry=status in RETRIED or status == 200, after=after)
+
+
+def error_text(text: str) -> str:
+    """Find the sentence in an error's body, which may be JSON within JSON."""
+    with suppress(ValueError):
+        found = json.loads(text)
+        for key in ("error", "message", "detail"):
+            inner = dig(found, key)
+            if inner:
+                return error_text(inner if isinstance(inner, str) else json.dumps(inner))
+    return one_line(text, 240) or "nothing"
+
+
+def dig(value: object, *path: str | int) -> Any:
+    """Follow keys and indices into a reply; None where there is nothing."""
+    for step in path:
+        try:
+            value = value[step]  # type: ignore[index]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def count(reply: Json, *path: str) -> int:
+    """Read a number of a reply; 0 where there is none."""
+    found = dig(reply, *path)
+    return found if isinstance(found, int) else 0
+
+
+def cut(text: str, stops: Iterable[str]) -> str:
+    """End a reply where the first of the stop strings begins."""
+    ends = [text.find(stop) for stop in stops if stop]
+    return text[: min((end for end in ends if end >= 0), default=len(text))]
+
+
+def one_line(text: str, limit: int) -> str:
+    """Press a text into one line of at most `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""The embedded model: a small Qwen2 that reads and reckons, made by `recipes.tiny`."""

@@ -1,0 +1,206 @@
+"""Score in this process with transformers, sharing every prefix (see `engines.tree`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from engines import loading
+from engines.base import Answer, EngineInfo, Mode, Request, Status
+from engines.decoding import Decoder
+from engines.encoding import Encoder
+from engines.forward import Forward
+from engines.tree import Batch, Item, plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class TransformersEngine:
+    """An engine over a loaded model; `load` makes one from a name."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        digest: str,
+        batch_tokens: int | None = None,
+    ) -> None:
+        self._encoder = Encoder(tokenizer)
+        self._forward = Forward(model)
+        self._decoder = Decoder(self._forward, self._encoder)
+        self._batch_tokens = (
+            batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
+        )
+        self._context = _context(model)
+        self._info = self._describe(model, name, digest)
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_tokens: int | None = None,
+        shown: str | None = None,
+    ) -> TransformersEngine:
+        """Load a folder or a model of the hub; `shown` is the name that a run records."""
+        model, tokenizer = loading.load(name, device=device, dtype=dtype)
+        return cls(
+            model,
+            tokenizer,
+            name=shown if shown is not None else name,
+            digest=loading.digest(name, model),
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is."""
+        return self._info
+
+    @property
+    def forward_tokens(self) -> int:
+        """Token positions computed so far, prefixes and generated tokens included."""
+        return self._forward.tokens
+
+    @property
+    def batch_tokens(self) -> int:
+        """The present size of a batch: it shrinks when memory runs out."""
+        return self._batch_tokens
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Yield answers batch by batch, in the order of the prompts' tokens."""
+        for request in requests:
+            if request.prompt.adapter is not None:
+                raise Misuse(f"the adapter `{request.prompt.adapter}` is not loaded")
+        yield from self._scored([r for r in requests if r.mode is not Mode.GENERATE])
+        yield from self._generated([r for r in requests if r.mode is Mode.GENERATE])
+
+    def close(self) -> None:
+        """Drop the cached prefix."""
+        self._forward.reset()
+
+    def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        fitting = []
+        for item in self._encoder.items(requests):
+            early = self._refused(requests[item.key], item)
+            if early is None:
+                fitting.append(item)
+            else:
+                yield early
+        # The best batch is planned anew after memory ran out, with half its size.
+        stack = [fitting]
+        while stack:
+            rest = stack.pop()
+            batches = plan(rest, tokens=self._batch_tokens, reads=self._forward.most_reads)
+            for index, batch in enumerate(batches):
+                try:
+                    yield from self._score(batch, requests)
+                except self._forward.out_of_memory as error:
+                    self._shrink(batch, error)
+                    stack.append([i for later in batches[index:] for i in later.items])
+                    break
+
+    def _score(self, batch: Batch, requests: Sequence[Request]) -> list[Answer]:
+        start = time.perf_counter()
+        scores = self._forward.score(batch)
+        seconds = (time.perf_counter() - start) / len(batch.items)
+        return [
+            self._answered(requests[item.key], item, scores[item.key], seconds)
+            for item in batch.items
+        ]
+
+    def _answered(
+        self, request: Request, item: Item, scores: list[tuple[float, bool]], seconds: float
+    ) -> Answer:
+        import math
+
+        logprobs = tuple(score for score, _ in scores)
+        if not all(math.isfinite(score) for score in logprobs):
+            return Answer(
+                request.id, Status.ERROR, error="the model's log-probabilities are not finite"
+            )
+        letters = request.mode is Mode.LETTER
+        return Answer(
+            request.id,
+            logprobs=logprobs,
+            greedy=tuple(greedy for _, greedy in scores),
+            mass=min(1.0, sum(map(math.exp, logprobs))) if letters else None,
+            prompt_tokens=len(item.prompt),
+            seconds=seconds,
+        )
+
+    def _refused(self, request: Request, item: Item) -> Answer | None:
+        """An answer for what cannot be asked."""
+        if not all(item.options):
+            return Answer(request.id, Status.ERROR, error="an option is empty")
+        longest = len(item.prompt) + max((len(o) for o in item.options), default=0) - 1
+        if self._context is not None and longest > self._context:
+            return self._truncated(request, longest)
+        return None
+
+    def _truncated(self, request: Request, length: int) -> Answer:
+        return Answer(
+            request.id,
+            Status.TRUNCATED,
+            prompt_tokens=length,
+            error=f"{length} tokens exceed the model's context of {self._context}",
+        )
+
+    def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        fitting = []
+        for index, prompt in enumerate(self._encoder.prompts(requests)):
+            length = len(prompt) + requests[index].max_tokens
+            if self._context is not None and length > self._context:
+                yield self._truncated(requests[index], length)
+            else:
+                fitting.append(Item(index, prompt, ()))
+        yield from self._decoder.generate(fitting, requests, self._batch_tokens)
+
+    def _shrink(self, batch: Batch, error: BaseException) -> None:
+        """Halve the size of batches, or give up where one item alone is too large."""
+        self._forward.reset()
+        if len(batch.items) == 1:
+            from domainlift.errors import BenchError
+
+            length = len(batch.items[0].prompt)
+            raise BenchError(
+                f"memory does not suffice for one prompt of {length} tokens",
+                "use fewer examples (`--shots 0`), a smaller model or `--dtype bfloat16`",
+            ) from error
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+
+    def _describe(self, model: Any, name: str, digest: str) -> EngineInfo:
+        import torch
+        import transformers
+
+        notes = () if self._forward.shares else (
+            "this architecture cannot share prefixes: each prompt is computed by itself",
+        )
+        return EngineInfo(
+            engine="transformers",
+            model=name,
+            digest=digest,
+            context=self._context,
+            modes=frozenset(Mode),
+            has_chat_template=self._encoder.has_chat_template,
+            options={"dtype": str(model.dtype).removeprefix("torch.")},
+            versions={
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "device": str(model.device),
+                "parameters": str(model.num_parameters()),
+            },
+            notes=notes,
+        )
+
+
+def _context(model: Any) -> int | None:
+    length = getattr(model.config, "max_position_embeddings", None)
+    return int(length) if length is not None else None

@@ -1,0 +1,160 @@
+"""The domains: those that come with the project and those of a workspace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from domainlift.errors import Malformed
+from knowledge_bases.strict_yaml import Entry, Key, read
+
+BUILT_IN = Path(__file__).parent
+DOMAIN_FILE = "domain.yaml"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A field of knowledge; `protected` marks a strength that no training may lower."""
+
+    name: str
+    title: str
+    description: str
+    keywords: tuple[str, ...]
+    tasks: tuple[str, ...]
+    sources: tuple[str, ...]
+    protected: bool
+    folder: Path
+
+    @property
+    def questions_file(self) -> Path | None:
+        """The domain's own questions, None where it has none."""
+        path = self.folder / "questions.jsonl"
+        return path if path.is_file() else None
+
+    @property
+    def documents(self) -> Path | None:
+        """The folder of the domain's own documents, None where it has none."""
+        path = self.folder / "documents"
+        return path if path.is_dir() else None
+
+
+def load_domains(workspace: Path | None = None) -> dict[str, Domain]:
+    """Read the built-in domains and, after them, those in `<workspace>/domains`, sorted by name.
+
+    Names and tasks are unique over all of them.
+    """
+    domains: dict[str, Domain] = {}
+    owners: dict[str, str] = {}
+    for path in [*_built_in_files(), *_workspace_files(workspace)]:
+        domain, entries = _load(path)
+        if domain.name in domains:
+            line = entries.get("name", Entry()).line
+            what = f"name `{domain.name}` is that of a built-in domain"
+            raise Malformed(path, what, line=line, hint="rename the folder")
+        _claim(path, domain.name, entries["tasks"], owners)
+        domains[domain.name] = domain
+    return domains
+
+
+def load_domain_file(path: Path) -> Domain:
+    """Read one domain.yaml; the domain is called as the folder in which it stands."""
+    return _load(path)[0]
+
+
+def stays_inside(path: Path, root: Path) -> bool:
+    """Whether `path`, all links followed, lies in `root`."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links; which of the two depends on the Python
+        return False
+
+
+# --- one file
+
+_SCHEMA: Mapping[str, Key] = {
+    "title": Key("text", required=True),
+    "description": Key("text", required=True),
+    "keywords": Key("texts", required=True),
+    "tasks": Key("texts", required=True),
+    "sources": Key("texts"),
+    "protected": Key("flag"),
+    "name": Key("text"),
+}
+_NAME = re.compile(r"[a-z0-9_-]+")
+
+
+def _load(path: Path) -> tuple[Domain, Mapping[str, Entry]]:
+    name = path.absolute().parent.name
+    if not _NAME.fullmatch(name):
+        what = f"folder name `{name}` may hold only a-z, 0-9, `_` and `-`"
+        raise Malformed(path.parent, what, hint="rename the folder")
+    entries = read(path, _SCHEMA)
+    given = entries.get("name", Entry())
+    if given.text not in ("", name):
+        what = f"`name` is `{given.text}`, but the folder is `{name}`"
+        raise Malformed(path, what, line=given.line, hint="leave `name` out, or rename the folder")
+    return _domain(name, path.parent, entries), entries
+
+
+def _domain(name: str, folder: Path, entries: Mapping[str, Entry]) -> Domain:
+    absent = Entry()
+    return Domain(
+        name=name,
+        title=entries["title"].text,
+        description=entries["description"].text,
+        keywords=entries["keywords"].texts,
+        tasks=entries["tasks"].texts,
+        sources=entries.get("sources", absent).texts,
+        protected=entries.get("protected", absent).flag,
+        folder=folder,
+    )
+
+
+def _claim(path: Path, name: str, tasks: Entry, owners: dict[str, str]) -> None:
+    for task, line in zip(tasks.texts, tasks.lines, strict=True):
+        owner = owners.setdefault(task, name)
+        if owner != name:
+            what = f"`tasks` claims `{task}`, which belongs to domain `{owner}`"
+            raise Malformed(path, what, line=line, hint="leave it out: a task has one domain")
+
+
+# --- the folders
+
+
+def _built_in_files() -> Iterator[Path]:
+    yield from sorted(BUILT_IN.glob(f"*/{DOMAIN_FILE}"))
+
+
+def _workspace_files(workspace: Path | None) -> Iterator[Path]:
+    """Yield the domain.yaml of every folder; no part of a domain may lead out of the workspace."""
+    if workspace is None:
+        return
+    root = workspace / "domains"
+    _refuse_link_out(root, workspace)
+    if not root.is_dir():
+        return
+    for folder in sorted(root.iterdir()):
+        if folder.name.startswith("."):
+            continue
+        _refuse_link_out(folder, workspace)
+        if folder.is_dir():
+            yield _domain_file(folder, workspace)
+
+
+def _domain_file(folder: Path, workspace: Path) -> Path:
+    for name in (DOMAIN_FILE, "questions.jsonl", "documents"):
+        _refuse_link_out(folder / name, workspace)
+    path = folder / DOMAIN_FILE
+    if not path.is_file():
+        raise Malformed(
+            folder, f"no `{DOMAIN_FILE}` in this folder", hint="write one, or move the folder away"
+        )
+    return path
+
+
+def _refuse_link_out(path: Path, workspace: Path) -> None:
+    if not stays_inside(path, workspace):
+        hint = "copy what it points to into the workspace"
+        raise Malformed(path, "link leads out of the workspace", hint=hint)

@@ -1,0 +1,229 @@
+"""YAML read against a table of keys, with errors that name file, key and line.
+
+Only what such a table can describe is accepted: one mapping of texts, lists of texts and flags.
+Aliases are refused, because a few lines of them can unfold to any size.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from domainlift.errors import Malformed
+
+if TYPE_CHECKING:
+    import yaml
+
+SIZE_LIMIT = 1_000_000
+Kind = Literal["text", "texts", "flag"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key holds, and whether a file must have it."""
+
+    kind: Kind
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The value of one key, in the field of its kind; lines count from 1."""
+
+    line: int | None = None
+    text: str = ""
+    texts: tuple[str, ...] = ()
+    flag: bool = False
+    lines: tuple[int, ...] = ()
+
+
+def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
+    """Return the entries of a file, all of them keys of `schema` and of the right kind."""
+    root = _compose(path, _text(path))
+    if root is None:
+        raise Malformed(path, "file is empty", line=1, hint=_wanted(schema))
+    if _shape(root) != "mapping":
+        what = f"must hold keys with values, not {_kind_name(root)}"
+        raise Malformed(path, what, line=_line(root), hint=_wanted(schema))
+    entries: dict[str, Entry] = {}
+    for key, value in root.value:
+        name = _key_name(path, key, schema, entries)
+        entries[name] = _entry(_Place(path, name), schema[name].kind, value, _line(key))
+    for name, wanted in schema.items():
+        if wanted.required and name not in entries:
+            what = f"key `{name}` is missing"
+            hint = f"add `{name}: {_EXAMPLES[wanted.kind]}`"
+            raise Malformed(path, what, line=_line(root), hint=hint)
+    return entries
+
+
+# --- from bytes to nodes
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise Malformed(path, f"cannot be read: {error.strerror}") from error
+    if len(content) > SIZE_LIMIT:
+        raise Malformed(path, f"file is larger than {SIZE_LIMIT // 1000} kB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise Malformed(path, "not UTF-8", line=line, hint="save the file as UTF-8") from error
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        # An alias is refused where it is met: to look for aliases first would take a second
+        # pass, whose time grows with the square of the depth of brackets.
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                event = self.current_event
+                what, hint = f"alias `*{event.anchor}` is not allowed", "write the value out"
+                line = event.start_mark.line + 1
+                raise Malformed(path, what, line=line, hint=f"{hint}, or put it in quotes")
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.compose(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark if error.problem_mark is not None else error.context_mark
+        line = mark.line + 1 if mark is not None else None
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        hint = "a text that holds `: ` or begins with a sign needs quotes"
+        raise Malformed(path, f"not YAML: {what}", line=line, hint=hint) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        what = f"not YAML: character U+{ord(text[error.position]):04X} is not allowed"
+        raise Malformed(path, what, line=line) from error
+    except RecursionError as error:
+        raise Malformed(path, "nested too deeply") from error
+
+
+# --- from nodes to entries
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value stands, for messages about it."""
+
+    path: Path
+    key: str
+
+    def error(self, what: str, line: int, hint: str | None = None) -> Malformed:
+        return Malformed(self.path, f"`{self.key}` {what}", line=line, hint=hint)
+
+
+def _key_name(
+    path: Path, node: yaml.Node, schema: Mapping[str, Key], seen: Mapping[str, Entry]
+) -> str:
+    if _shape(node) != "scalar":
+        raise Malformed(path, f"a key must be a text, not {_kind_name(node)}", line=_line(node))
+    name = str(node.value)
+    if name not in schema:
+        near = get_close_matches(name, schema, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else _wanted(schema)
+        raise Malformed(path, f"unknown key `{_shown(name)}`", line=_line(node), hint=hint)
+    if name in seen:
+        what = f"key `{name}` stands twice, first in line {seen[name].line}"
+        raise Malformed(path, what, line=_line(node))
+    return name
+
+
+def _entry(place: _Place, kind: Kind, node: yaml.Node, line: int) -> Entry:
+    if kind == "flag":
+        return Entry(line, flag=_read_flag(place, node))
+    if kind == "text":
+        return Entry(line, text=_read_text(place, node, "must be a text, not", "is empty"))
+    texts = _read_texts(place, node)
+    return Entry(line, texts=texts, lines=tuple(_line(item) for item in node.value))
+
+
+def _read_flag(place: _Place, node: yaml.Node) -> bool:
+    import yaml
+
+    value = None
+    if node.tag == "tag:yaml.org,2002:bool":
+        value = yaml.SafeLoader.bool_values.get(str(node.value).lower())
+    if value is None:
+        raise place.error(f"must be true or false, not {_kind_name(node)}", _line(node))
+    return bool(value)
+
+
+def _read_texts(place: _Place, node: yaml.Node) -> tuple[str, ...]:
+    if _shape(node) != "sequence":
+        hint = f"write `{place.key}: {_EXAMPLES['texts']}`"
+        raise place.error(f"must be a list of texts, not {_kind_name(node)}", _line(node), hint)
+    texts: dict[str, None] = {}  # in order, and quick to look up in a long list
+    for number, item in enumerate(node.value, 1):
+        complaint = f"must be a list of texts, but item {number} is"
+        text = _read_text(place, item, complaint, "holds an empty text")
+        if text in texts:
+            raise place.error(f"holds `{text}` twice", _line(item))
+        texts[text] = None
+    return tuple(texts)
+
+
+def _read_text(place: _Place, node: yaml.Node, complaint: str, empty: str) -> str:
+    """Return the text with its white space evened out: folded and plain texts read the same."""
+    line = _line(node)
+    scalar = _shape(node) == "scalar"
+    if not scalar or node.tag != "tag:yaml.org,2002:str":
+        hint = "put it in quotes" if scalar and node.value else None
+        raise place.error(f"{complaint} {_kind_name(node)}", line, hint)
+    text = " ".join(str(node.value).split())
+    if not text:
+        raise place.error(empty, line)
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise place.error("holds a control character", line)
+    return text
+
+
+_KIND_NAMES = {
+    "tag:yaml.org,2002:str": "a text",
+    "tag:yaml.org,2002:int": "a number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "nothing",
+    "tag:yaml.org,2002:timestamp": "a date",
+}
+_EXAMPLES: Mapping[Kind, str] = {"text": "…", "texts": "[…, …]", "flag": "true"}
+
+
+def _kind_name(node: yaml.Node) -> str:
+    shape = _shape(node)
+    if shape != "scalar":
+        return "a list" if shape == "sequence" else "keys with values"
+    return _KIND_NAMES.get(node.tag, f"a value with the tag `{_shown(node.tag)}`")
+
+
+def _shown(name: str) -> str:
+    """Return what fits into one line of a message; escapes in a file can stand for anything."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name[:60])
+
+
+def _shape(node: yaml.Node) -> Literal["scalar", "sequence", "mapping"]:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return "mapping"
+    return "sequence" if isinstance(node, yaml.SequenceNode) else "scalar"
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _wanted(schema: Mapping[str, Key]) -> str:
+    required = ", ".join(f"`{name}`" for name, key in schema.items() if key.required)
+    others = ", ".join(f"`{name}`" for name, key in schema.items() if not key.required)
+    return f"it must have {required}" + (f" and may have {others}" if others else "")

@@ -1,0 +1,1 @@
+"""Recipes that make what the packages ship; run from a clone of the repository."""

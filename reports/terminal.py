@@ -1,0 +1,37 @@
+"""The terminal: one style of table, and foreign text that cannot command it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def console() -> Console:
+    """Standard output; wide where it is not a terminal, so that nothing is cut off in a file."""
+    from rich.console import Console
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False)
+
+
+def table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
+    """Lower-case headers, no lines."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return grid
+
+
+def printable(text: str) -> str:
+    """Foreign text without control characters and without marks that turn its direction."""
+    return "".join(c if c.isprintable() and c not in _TURNS else "�" for c in text)
+
+
+_TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
