@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -35,6 +36,9 @@ app.add_typer(runs, name="runs")
 app.command()(doctor)
 
 
+_STOPPED = 130
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"domainlift {__version__}")
@@ -54,7 +58,10 @@ def _options(
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script; its output is UTF-8 everywhere, as JSON is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -63,6 +70,10 @@ def main(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
         result = app([a for a in argv if a != "--debug"], standalone_mode=False)
+        # What is still in the buffer may meet a closed pipe, which must happen here.
+        sys.stdout.flush()
+        if result == _STOPPED:
+            return _say("stopped", None, _STOPPED)
         return result if isinstance(result, int) else 0
     except BenchError as error:
         if debug:
@@ -75,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return _say("stopped", None, 130)
+        return _say("stopped", None, _STOPPED)
     except Exception as error:
         if debug:
             raise
@@ -90,9 +101,11 @@ def main(argv: Sequence[str]) -> int:
 def _parser_says(error: typer.TyperException) -> int:
     message = error.format_message()
     if message.startswith("Usage:"):
-        print(message)
+        print(message, file=sys.stderr)
         return 2
-    return _say(message[:1].lower() + message[1:].rstrip("."), "`bench --help` lists all commands", 2)
+    return _say(
+        message[:1].lower() + message[1:].rstrip("."), "`bench --help` lists all commands", 2
+    )
 
 
 def _say(what: str, hint: str | None, code: int) -> int:

@@ -33,9 +33,11 @@ def domains(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
         return
     from rich.text import Text
 
-    from reports.terminal import console, table
+    from reports.terminal import console, printable, table
 
     grid = table("domain", "title", "protected", "tasks")
     for d in found.values():
-        grid.add_row(d.name, Text(d.title), "yes" if d.protected else "", str(len(d.tasks)))
+        grid.add_row(
+            d.name, Text(printable(d.title)), "yes" if d.protected else "", str(len(d.tasks))
+        )
     console().print(grid)

@@ -8,6 +8,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
+from reports.terminal import printable
+
 _EVERY = 10.0
 
 
@@ -29,7 +31,7 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description:<18}"),
+                TextColumn("{task.description:<18}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -54,6 +56,7 @@ class Progress:
 
     def step(self, domain: str) -> None:
         """One more question of a domain is answered."""
+        domain = printable(domain)
         self._done += 1
         now = time.monotonic()
         self._recent.append((now, self._done))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.runner import Job, Settings
     from benchmarks.store import Run
     from benchmarks.tasks.base import Task
-    from engines.base import Engine
+    from engines.base import Engine, Mode
     from engines.names import Options
     from knowledge_bases.domains import Domain
 
@@ -98,12 +98,10 @@ def run(
         chat=chat,
         limit=limit,
         seed=seed,
-        domains=tuple(filter(None, (domains or "").split(","))),
+        domains=tuple(filter(None, map(str.strip, (domains or "").split(",")))),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
-    profile = _score(
-        model, options, settings, task, _Where(workspace, data, resume, fresh, target)
-    )
+    profile = _score(model, options, settings, task, _Where(workspace, data, resume, fresh, target))
     if as_json:
         print(json.dumps(profile.as_json(), ensure_ascii=False))
     else:
@@ -146,8 +144,8 @@ def _score(
         job = prepare(tasks, settings, engine.info)
         store = Store(where.workspace)
         run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
-        for note in engine.info.notes:
-            print(f"note: {note}", file=sys.stderr)
+        said = engine.info.notes
+        _say_notes(said)
         if run.manifest.finished:
             print(
                 f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
@@ -156,9 +154,18 @@ def _score(
             )
         else:
             _execute(job, engine, run)
+            # A server may show only when asked what it cannot do.
+            _say_notes(note for note in engine.info.notes if note not in said)
         return profile(run, where.target)
     finally:
         engine.close()
+
+
+def _say_notes(notes: Iterable[str]) -> None:
+    from reports.terminal import printable
+
+    for note in notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def _execute(job: Job, engine: Engine, run: Run) -> None:
@@ -180,7 +187,8 @@ def _execute(job: Job, engine: Engine, run: Run) -> None:
     except KeyboardInterrupt as error:
         stopped = BenchError(
             f"stopped; {before + asked} of {len(job.questions)} answers are stored",
-            "repeat the same command: it goes on where it stopped",
+            f"repeat the same command with `--resume {run.folder.name}`: "
+            "it goes on where it stopped",
         )
         stopped.exit_code = 130
         raise stopped from error
@@ -223,7 +231,7 @@ def _tasks(
     return [load_task(name, data=data, domains=domains) for name in wanted], settings
 
 
-def _mode(name: str | None) -> Mode | None:  # noqa: F821
+def _mode(name: str | None) -> Mode | None:
     from engines.base import Mode
 
     if name is None:
@@ -239,7 +247,6 @@ def _fail_on_errors(profile: Profile) -> None:
     if errors or profile.missing:
         total = n + errors + profile.overall.truncated + profile.missing
         raise BenchError(
-            f"{errors + profile.missing} of {total} questions have no answer; "
-            f"the scores cover {n}",
-            "repeat the same command: it asks only those again",
+            f"{errors + profile.missing} of {total} questions have no answer; the scores cover {n}",
+            f"repeat the same command with `--resume {profile.run}`: it asks only those again",
         )

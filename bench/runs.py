@@ -30,12 +30,13 @@ def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
         return
     from rich.text import Text
 
-    from reports.terminal import console, table
+    from reports.terminal import console, printable, table
 
     grid = table("run", "model", "suite", "questions", "state", "created")
     for m in manifests:
         state = "finished" if m.finished else "unfinished"
-        grid.add_row(m.run, Text(m.model), m.suite, str(m.questions), state, m.created)
+        cells = (m.run, m.model, m.suite, str(m.questions), state, m.created)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
     console().print(grid)
 
 

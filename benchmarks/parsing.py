@@ -1,25 +1,59 @@
-"""Read the answer out of a reply, or say that there is none."""
+"""Read the answer out of a reply, or say that there is none.
+
+A wrong reading is worse than none: a reply that hedges ("A or B"), or whose "A" may be the
+article, is left unparsed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from string import ascii_uppercase
 
-# From the most explicit form to the least; the last match of the first form that occurs counts,
-# because a reply that reasons states its answer at the end.
-_SAID = (
-    r"\\boxed\{{\s*(?:\\text\{{)?\s*\(?({0})\)?\s*\}}",
-    r"(?i:final answer|correct answer|right answer|correct option|answer)"
-    r"(?:\s+(?i:is|would be|:))*\s*:?\s*(?:(?i:option)\s*)?\**\(?({0})\)?(?![A-Za-z0-9'])",
+# Marks of emphasis and of formulas, and signs of which there are several. After this and the
+# joining of blanks, no form below needs an unbounded repetition.
+_MARKUP = str.maketrans({"’": "'", "−": "-"} | dict.fromkeys('*`$€£"“”', ""))
+_LARGEST = 100
+
+# What may follow "A" or "I" where it is a letter and no word of a sentence.
+_REASON = r"(?:because|since|as|is|seems|must|due|for|which|and|or|with)\b"
+_END = r"(?![\w']|-\w)"
+_CLOSED = r"(?=[).:,;!\]}]|\n|\Z)"
+_NAMED = r"(?i:(?:the )?(?:option|choice|letter|answer) )?[(\[]?"
+_IS = (
+    r"(?i:(?: here| to this question)?(?: is| would be| should be| must be| ?=)"
+    r"(?: therefore| thus| clearly| definitely)?(?: ?:)?| ?:)[ \n]{0,2}"
 )
-_ALONE = r"^\W*(?:(?i:option)\s+)?({0})\s*(?:[).:,]|$|\n)"
-_NUMBER = r"[-+]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+_ANSWER = r"(?i:\banswer|\b(?:correct|right|best) (?:option|choice|one|response))"
+_OPINION = r"(?i:\b(?:it's|it is|choose|pick|select|go with|say|guess|think|believe)[ :])"
+_BOXED = r"\\boxed ?\{ ?(?:\\\w{1,8} ?\{)?[(\[]?"
+_RIGHT = r"(?i:(?:is|seems|must be)(?: the)?(?: most| only)? (?:correct|right|best|true|answer))"
+_START = r"\A\W{0,8}"
+_DENIED = re.compile(r"\b(?:not|never|neither)\b|n't\b")
+
+# From the most explicit form to the least; the last match of the first form that occurs counts,
+# because a reply that reasons states its answer at the end. U is a letter, E one in either case.
+_LETTER_FORMS = (
+    (_START + _NAMED, "E", r"\W{0,4}(?:\n|\Z)"),
+    (_BOXED, "E", r"(?=[).:,} \]])"),
+    (_ANSWER + _IS + _NAMED, "U", _END),
+    (_ANSWER + f"(?:{_IS})?[ \n]?" + _NAMED, "E", _CLOSED),
+    (r"<answer>\W{0,4}", "E", r"\b"),
+    (_OPINION + _NAMED, "U", _END),
+    (r"(?<![\w'])", "U", r"[)\]]? " + _RIGHT),
+    (r"\n\W{0,8}" + _NAMED, "E", r"\W{0,4}\Z"),
+    (_START + _NAMED, "U", r"(?:[).:,;\]](?![A-Za-z]\.)| ?[-–—] )"),
+    (_START, "E", r"[).](?=[ \n])"),
+)
+
+_NUMBER = r"(?>(?:(?<![\w).])[-+])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:/\d+)?)"
 _NUMBER_FORMS = (
-    rf"####\s*({_NUMBER})",
-    rf"\\boxed\{{\s*({_NUMBER})",
-    rf"(?i:answer)(?:\s+(?i:is|:))*\s*:?\s*\**({_NUMBER})",
+    rf"#### ?({_NUMBER})",
+    rf"\\boxed ?\{{[ \\]{{0,2}}({_NUMBER})",
+    # What is followed by a sign of arithmetic is the beginning of a calculation.
+    rf"(?i:answer){_IS}({_NUMBER})(?! ?[-+*/×÷=])",
     rf"({_NUMBER})",
 )
 
@@ -29,52 +63,111 @@ def letter(reply: str, options: Sequence[str]) -> int | None:
 
     None where it names none, or where nothing tells which of several it means.
     """
-    letters = f"[{ascii_uppercase[: len(options)]}]"
-    alone = re.search(_ALONE.format(letters), reply.strip())
-    if alone is not None:
-        return ascii_uppercase.index(alone[1])
-    for form in _SAID:
-        said = re.findall(form.format(letters), reply)
-        if said:
-            return ascii_uppercase.index(said[-1])
-    return _whole_text(reply, options)
+    said = _bare(reply)
+    letters = ascii_uppercase[: len(options)]
+    for form in _letter_forms(letters):
+        found = list(form.finditer(said))
+        if found:
+            last = found[-1]
+            unclear = _hedged(said, last, letters) or _lists(said, last, letters)
+            return None if unclear else letters.index(last[1].upper())
+    return _whole_text(said, options)
 
 
 def number(reply: str) -> str | None:
     """The number that the reply ends on, in its simplest decimal form; None where it has none."""
+    said = _bare(reply)
     for form in _NUMBER_FORMS:
-        found = re.findall(form, reply)
+        found = re.findall(form, said)
         if found:
             return simplest(found[-1])
     return None
 
 
 def simplest(text: str) -> str | None:
-    """A number without signs of currency, separators, needless zeros: "$1,200.50" is "1200.5"."""
-    cleaned = re.sub(r"[\s,$+%]", "", text)
-    try:
-        value = Decimal(cleaned)
-    except InvalidOperation:
+    """A number without signs of currency, separators, needless zeros: "$1,200.50" is "1200.5".
+
+    A fraction is a number where it has a decimal form: 3/4 is, 1/3 is not.
+    """
+    bare = " ".join(text.translate(_MARKUP).split()).removesuffix("%").removesuffix(".")
+    if len(bare) > _LARGEST or re.fullmatch(_NUMBER, bare) is None:
         return None
-    if not value.is_finite() or len(cleaned) > 100:
+    above, _, below = bare.replace(",", "").partition("/")
+    try:
+        value = Decimal(above) / Decimal(below) if below else Decimal(above)
+    except (InvalidOperation, ZeroDivisionError):
+        return None
+    if below and value * Decimal(below) != Decimal(above):
         return None
     plain = f"{value:f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-    return "0" if plain in {"-0", ""} else plain
+    return "0" if plain in {"-0", ""} else plain.removeprefix("+")
 
 
-def _whole_text(reply: str, options: Sequence[str]) -> int | None:
+@cache
+def _letter_forms(letters: str) -> tuple[re.Pattern[str], ...]:
+    if not letters:
+        return ()
+    words = "".join(sorted({"A", "I"} & set(letters)))
+    others = "".join(sorted(set(letters) - {"A", "I"}))
+    upper = rf"(?:[{words}](?! (?!{_REASON})\w)" + (rf"|[{others}])" if others else ")")
+    classes = {"U": upper, "E": f"[{letters}{letters.lower()}]"}
+    return tuple(
+        re.compile(f"{before}({classes[kind]}){after}") for before, kind, after in _LETTER_FORMS
+    )
+
+
+def _hedged(said: str, match: re.Match[str], letters: str) -> bool:
+    """Whether another letter stands beside this one: "A or B", "A, B and C", "A/B"."""
+    start, end = match.span(1)
+    another = rf"[(\[]?[{letters}](?![\w'])"
+    joined = rf"[)\]]?(?: (?:or|and|&) | ?/ ?){another}"
+    listed = rf"[)\]]?, ?(?:or |and )?{another}(?=[),.\n]|\Z| (?:or|and|are)\b)"
+    before = rf"\b[{letters}][)\]]?(?:,? (?:or|and|&) | ?/ ?)[(\[]?\Z"
+    return (
+        re.match(f"{joined}|{listed}", said[end : end + 20]) is not None
+        or re.search(before, said[max(0, start - 20) : start]) is not None
+    )
+
+
+def _lists(said: str, match: re.Match[str], letters: str) -> bool:
+    """Whether the reply goes through the options one by one, and so names none by its first."""
+    first, _, others = said.partition("\n")
+    return (
+        match.end(1) < 12
+        and re.search(r"\w", first[match.end(1) :]) is not None
+        and re.search(rf"(?:\A|\n)\W{{0,4}}[{letters}][).:]", others) is not None
+    )
+
+
+def _whole_text(said: str, options: Sequence[str]) -> int | None:
     """An option that the reply consists of, or the only one that stands in its first line."""
-    said = _plain(reply)
-    exact = [i for i, option in enumerate(options) if _plain(option) == said]
-    if exact:
-        return exact[0]
-    line = _plain(reply.strip().split("\n")[0])
-    inside = [
-        i for i, o in enumerate(options) if re.search(rf"(?<!\w){re.escape(_plain(o))}(?!\w)", line)
-    ]
-    return inside[0] if len(inside) == 1 else None
+    plain = [_plain(option) for option in options]
+    whole = _plain(said)
+    if not whole:
+        return None
+    if whole in plain:
+        return plain.index(whole) if plain.count(whole) == 1 else None
+    line = _plain(said.partition("\n")[0])
+    inside = {i: place for i, o in enumerate(plain) if o and (place := _place(o, line)) is not None}
+    # An option may be a part of another: "Paris", "Paris, Texas".
+    longest = [i for i in inside if not any(i != j and plain[i] in plain[j] for j in inside)]
+    if len(longest) != 1 or _DENIED.search(line[: inside[longest[0]]]):
+        return None
+    return longest[0]
+
+
+def _place(text: str, line: str) -> int | None:
+    found = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", line)
+    return None if found is None else found.start()
+
+
+def _bare(text: str) -> str:
+    """The text without markup and empty lines, its blanks joined."""
+    lines = (" ".join(line.split()) for line in text.translate(_MARKUP).splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .,:;!?\"'*")
+    bare = " ".join(text.translate(_MARKUP).casefold().split())
+    return bare.strip(" .,:;!?'")

@@ -136,7 +136,8 @@ def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> t
 
 def _said(record: Record, question: Question) -> str:
     asked = " ".join(question.text.split())[-80:]
-    right = question.options[question.answer] if isinstance(question.answer, int) else question.answer
+    answer = question.answer
+    right = question.options[answer] if isinstance(answer, int) else answer
     if record.text is not None:
         said = repr(record.text[:120])
     elif isinstance(record.chosen, int):

@@ -11,6 +11,7 @@ that of its `arc` and `gsm8k` tasks.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -25,6 +26,7 @@ FORMAT = 1
 
 _INSTRUCTION = "Answer with the letter of the right option."
 _REPLY_TOKENS = 32
+_CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Format:
 
     def digest(self, task: Task) -> str:
         """What decides the prompts of a task, besides its data."""
-        parts = [FORMAT, self.mode, self.shots, self.chat, task.description, task.verbatim]
+        task_parts = [task.description, task.verbatim, task.stop, task.max_tokens]
+        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -146,5 +149,5 @@ def passage_block(passages: Sequence[Passage]) -> str:
         else f"[{number}] {passage.text}"
         for number, passage in enumerate(passages, 1)
     ]
-    body = "\n".join(lines).replace("</passages>", "< /passages>")
+    body = _CLOSING.sub("< /", "\n".join(lines))
     return f"<passages>\n{body}\n</passages>\n\n"

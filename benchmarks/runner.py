@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.prompts import Format, Prompter
-from benchmarks.sampling import stratified
+from benchmarks.sampling import repeated, stratified
 from benchmarks.scoring import score
 from benchmarks.store import Manifest, Record, Run, Store, differences
 from benchmarks.tasks.base import Task
@@ -57,6 +58,12 @@ def prepare(
             f"model `{info.model}` has no chat template", "score it as plain text: `--no-chat`"
         )
     questions = [q for task in tasks for q in task.questions]
+    twice = repeated(questions)
+    if twice:
+        raise Misuse(
+            f"{len(twice)} questions stand there more than once, `{min(twice)}` for one",
+            "name each task once, and give each question of a file an `id` of its own",
+        )
     if settings.domains:
         questions = [q for q in questions if q.domain in settings.domains]
     if settings.limit is not None:
@@ -125,11 +132,12 @@ def execute(job: Job, engine: Engine, run: Run, notify: Notify) -> None:
         failed = 0
         try:
             for task, questions in _open(job, done):
-                for record in _ask(task, job, questions, engine):
-                    run.append(record)
-                    failed += record.status == Status.ERROR
-                    done.add(record.id)
-                    notify(record)
+                with closing(_ask(task, job, questions, engine)) as records:
+                    for record in records:
+                        run.append(record)
+                        failed += record.status == Status.ERROR
+                        done.add(record.id)
+                        notify(record)
         finally:
             run.finish(
                 seconds=time.monotonic() - start,
@@ -140,16 +148,18 @@ def execute(job: Job, engine: Engine, run: Run, notify: Notify) -> None:
 
 def _ask(
     task: Task, job: Job, questions: Sequence[Question], engine: Engine
-) -> Iterable[Record]:
+) -> Generator[Record, None, None]:
     prompter = Prompter(task, job.forms[task.name])
     treatments = job.treater.treat(questions)
     requests, known = [], {}
     for question, treatment in zip(questions, treatments, strict=True):
         requests.append(prompter.request(question, treatment))
         known[question.id] = question, treatment
-    for answer in engine.answer(requests):
-        question, treatment = known.pop(answer.id)
-        yield _record(question, treatment, answer, job.forms[task.name].mode)
+    # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
+    with closing(engine.answer(requests)) as answers:
+        for answer in answers:
+            question, treatment = known.pop(answer.id)
+            yield _record(question, treatment, answer, job.forms[task.name].mode)
     if known:
         raise BenchError(f"the engine left {len(known)} questions of `{task.name}` unanswered")
 

@@ -29,13 +29,20 @@ def stratified(questions: Sequence[Question], limit: int, seed: int) -> list[Que
 
 
 def even_quotas(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Share out `limit` evenly; what a small group cannot take goes to the others."""
-    quotas: dict[str, int] = {}
-    left = limit
-    for done, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
-        quotas[name] = min(sizes[name], left // (len(sizes) - done))
-        left -= quotas[name]
-    return quotas
+    """Share out `limit` evenly; what a small group cannot take goes to the others.
+
+    Who gets one more where it does not come out even depends on the names alone, so that a
+    group that grows takes nothing from another.
+    """
+    level, left = 0, limit
+    for done, size in enumerate(sorted(sizes.values())):
+        level = left // (len(sizes) - done)
+        if size > level:
+            break
+        left -= size
+    larger = [name for name in sorted(sizes) if sizes[name] > level]
+    more = set(larger[: left - level * len(larger)])
+    return {name: min(size, level + (name in more)) for name, size in sizes.items()}
 
 
 def repeated(questions: Iterable[Question]) -> set[str]:

@@ -31,6 +31,9 @@ def score(question: Question, answer: Answer, mode: Mode) -> Score:
     if answer.status in {Status.TRUNCATED, Status.ERROR}:
         return Score(answer.status, None)
     if answer.logprobs:
+        if answer.floored == len(answer.logprobs):
+            # No letter was among the alternatives: all stand with the same bound, none is chosen.
+            return Score(Status.UNPARSED, False)
         return _scored_options(question, answer.logprobs, mode)
     return _scored_reply(question, answer.text if answer.text is not None else "")
 

@@ -14,16 +14,17 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.files import disk_errors, inside, write_json, write_text
 from domainlift.questions import Question
 
 SCHEMA = 1
+_Row = TypeVar("_Row", "Record", Question)
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,11 @@ class Run:
 
     def questions(self) -> list[Question]:
         """The questions that this run asks."""
-        rows = _lines(self.folder / "questions.jsonl")
-        return [Question(**{**row, "options": tuple(row["options"])}) for row in rows]
+        return list(_rows(self.folder / "questions.jsonl", Question, "options"))
 
     def records(self) -> list[Record]:
         """Every whole record; should a question stand twice, the later one counts."""
-        records = (
-            Record(**{**row, "logprobs": tuple(row["logprobs"])})
-            for row in _lines(self.folder / "answers.jsonl")
-        )
+        records = _rows(self.folder / "answers.jsonl", Record, "logprobs")
         return list({record.id: record for record in records}.values())
 
     @contextmanager
@@ -113,7 +110,8 @@ class Run:
         lock = FileLock(self.folder / "writer.lock", timeout=0)
         holder = self.folder / "writer.json"
         try:
-            lock.acquire()
+            with disk_errors(self.folder):
+                lock.acquire()
         except Timeout as error:
             raise BenchError(
                 f"run `{self.folder.name}` is being written{_holder(holder)}",
@@ -135,7 +133,7 @@ class Run:
         with disk_errors(path):
             if self._file is None:
                 self._file = path.open("ab")
-            self._file.write(line.encode())
+            self._file.write(line.encode("utf-8", "backslashreplace"))
             self._file.flush()
 
     def finish(self, *, seconds: float, forward_tokens: int, finished: bool) -> None:
@@ -171,10 +169,8 @@ class Run:
     def _close(self) -> None:
         if self._file is not None:
             # The last flush of a full disk fails again here; it was reported when it first did.
-            try:
+            with suppress(OSError):
                 self._file.close()
-            except OSError:
-                pass
             self._file = None
 
 
@@ -189,7 +185,7 @@ class Store:
         if not self._root.is_dir():
             return []
         found = [p for p in self._root.iterdir() if (p / "manifest.json").is_file()]
-        return [p.name for p in sorted(found, key=lambda p: (p.stat().st_ctime, p.name))]
+        return [p.name for p in sorted(found, key=lambda p: (_made(p), p.name))]
 
     def get(self, run: str) -> Run:
         """An existing run; NoSuch with the nearest name otherwise."""
@@ -200,7 +196,8 @@ class Store:
     def create(self, manifest: Manifest, questions: Iterable[Question]) -> Run:
         """Make the folder of a new run; the manifest is written last and makes it exist."""
         folder = inside(self._root, manifest.run)
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)
         write_text(folder / "questions.jsonl", "".join(row + "\n" for row in rows))
         write_json(folder / "manifest.json", asdict(manifest))
@@ -213,7 +210,8 @@ class Store:
         folder = self.get(run).folder
         with Run(folder).writing():
             pass
-        shutil.rmtree(folder)
+        with disk_errors(folder):
+            shutil.rmtree(folder)
 
 
 def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
@@ -225,7 +223,7 @@ def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
     ]
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, kind: type[_Row], sequence: str) -> Iterator[_Row]:
     """Whole lines of a JSONL file; the last one counts only with its line feed."""
     if not path.exists():
         return
@@ -235,11 +233,20 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 row = json.loads(line)
-            except ValueError as error:
+                yield kind(**{**row, sequence: tuple(row[sequence])})
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise Malformed(
-                    path, "not a line of JSON", line=number, hint="remove that line"
+                    path,
+                    f"not a stored {kind.__name__.lower()}",
+                    line=number,
+                    hint="remove that line",
                 ) from error
-            yield row
+
+
+def _made(folder: Path) -> int:
+    """When the run began: its questions are written once, while the folder itself changes."""
+    path = folder / "questions.jsonl"
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _compact(record: Record) -> dict[str, Any]:

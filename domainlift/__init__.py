@@ -1,3 +1,3 @@
-"""What every room needs: errors, the words of the field as types, files that are never half written."""
+"""What every room needs: errors, words as types, files that are never half written."""
 
 __version__ = "0.1.0"

@@ -25,7 +25,8 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with disk_errors(path):
         try:
-            with part.open("w", encoding="utf-8", newline="\n") as file:
+            # Half a surrogate pair is written as JSON writes it.
+            with part.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -116,10 +116,11 @@ class Engine(Protocol):
         """Token positions computed so far, as far as the engine knows; 0 where it cannot."""
         ...
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request, in any order, each as soon as it is known.
 
-        Requests come in prefix order. Raises EngineDown when no further answer can come.
+        Requests come in prefix order. Closing the generator ends what is under way. Raises
+        EngineDown when no further answer can come.
         """
         ...
 

@@ -41,9 +41,11 @@ class Decoder:
     ) -> Iterator[Answer]:
         """Yield one answer per item; an item's key is the index of its request."""
         shares = self._forward.shares
-        stack = plan(items, tokens=batch_tokens, reads=_MOST_ROWS) if shares else [
-            Batch(0, (item,)) for item in items
-        ]
+        stack = (
+            plan(items, tokens=batch_tokens, reads=_MOST_ROWS)
+            if shares
+            else [Batch(0, (item,)) for item in items]
+        )
         stack.reverse()
         while stack:
             batch = stack.pop()
@@ -56,9 +58,7 @@ class Decoder:
                 self._forward.reset()
                 stack += _halves(batch, done, error)
 
-    def _batch(
-        self, batch: Batch, requests: Sequence[Request]
-    ) -> Iterator[tuple[int, Answer]]:
+    def _batch(self, batch: Batch, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         import torch
 
         start = time.perf_counter()

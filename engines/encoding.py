@@ -42,7 +42,9 @@ class Encoder:
             for options in (request.options,)
         ]
 
-    def prompts(self, requests: Sequence[Request], texts: Sequence[str] | None = None) -> list[Tokens]:
+    def prompts(
+        self, requests: Sequence[Request], texts: Sequence[str] | None = None
+    ) -> list[Tokens]:
         """The prompts' tokens; an empty prompt becomes the token that begins or ends a text."""
         if texts is None:
             texts = [self._text(request.prompt) for request in requests]
@@ -84,6 +86,8 @@ class Encoder:
         # Spaces at the end of a prompt belong to the option's first token in nearly every
         # vocabulary, so they are moved there.
         option = text[len(trimmed) :] + option
+        if not trimmed:
+            return self._encode(option)
         line = trimmed[max(trimmed.rfind("\n"), 0) :]
         tail = self._encode(line)
         if tail and prompt[-len(tail) :] == tail:

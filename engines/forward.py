@@ -164,7 +164,9 @@ class Forward:
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = torch.arange(24).mul(7919).remainder(vocabulary).tolist()
         items = tuple(
-            Item(key, (*ids[:8], *ids[8 + 4 * key : 12 + 4 * key]), ((ids[20], ids[21]), (ids[22],)))
+            Item(
+                key, (*ids[:8], *ids[8 + 4 * key : 12 + 4 * key]), ((ids[20], ids[21]), (ids[22],))
+            )
             for key in range(2)
         )
         tolerance = 1e-3 if self._model.dtype == torch.float32 else 0.2
@@ -181,14 +183,12 @@ class Forward:
         )
 
 
-def _gather(
-    logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]
-) -> Scores:
+def _gather(logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]) -> Scores:
     """Sum the targets' log-probabilities; `logits` is [positions, vocabulary]."""
     import torch
 
     # A slice at a time: a copy in float32 of all rows at once would double the peak.
-    sums = torch.cat([part.float().logsumexp(-1) for part in logits.split(64)])
+    sums = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, 64)])
     best = logits.argmax(-1)
     rows = torch.tensor([row for _, nodes, _ in reads for row in nodes], device=logits.device)
     targets = torch.tensor([t for _, _, ts in reads for t in ts], device=logits.device)
@@ -204,7 +204,7 @@ def _gather(
 
 
 def _ancestors(tree: TokenTree, prefix: int) -> np.ndarray:
-    """Who sees whom, [nodes, prefix + nodes]: all see the prefix, themselves and their ancestors."""
+    """Who sees whom, [nodes, prefix + nodes]: the prefix, oneself and one's ancestors."""
     import numpy as np
 
     size = len(tree.tokens)

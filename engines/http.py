@@ -85,7 +85,8 @@ class Server:
         self._stop.clear()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, also those on which a thread still waits."""
+        self.interrupt()
         self._client.close()
 
     def _retrying(self, call: Callable[[], Json], tries: int | None = None) -> Json:
@@ -103,10 +104,10 @@ class Server:
         return retrying(call)
 
     def _pause(self, state: RetryCallState) -> float:
-        from tenacity import wait_exponential_jitter
+        from tenacity import wait_exponential, wait_random
 
         first, longest = self._retries.first_wait, self._retries.longest_wait
-        growing = wait_exponential_jitter(initial=first, max=longest, jitter=first)(state)
+        growing = (wait_exponential(first, max=longest) + wait_random(0, first))(state)
         error = state.outcome.exception() if state.outcome is not None else None
         wished = error.after if isinstance(error, Failure) else 0.0
         return min(longest, max(growing, wished))

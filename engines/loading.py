@@ -27,19 +27,13 @@ def load(
     folder = Path(name)
     if folder.is_dir():
         _check_folder(folder)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     _quiet()
     chosen = pick_device(device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=pick_dtype(dtype, chosen),
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-        )
+        model = _model(name, pick_dtype(dtype, chosen))
     except (OSError, ValueError, ImportError) as error:
         raise _unloadable(name, error) from error
     return model.to(chosen).eval(), tokenizer
@@ -83,6 +77,22 @@ def digest(name: str, model: PreTrainedModel) -> str:
             with path.open("rb") as file:
                 total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def _model(name: str, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, attn_implementation="sdpa", **settings)
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        return AutoModelForCausalLM.from_pretrained(name, attn_implementation="eager", **settings)
 
 
 def _check_folder(folder: Path) -> None:

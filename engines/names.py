@@ -83,18 +83,14 @@ def _transformers(name: str, options: Options) -> Engine:
 def _ollama(name: str, options: Options) -> Engine:
     from engines.ollama import OllamaEngine
 
-    return OllamaEngine(
-        name, num_ctx=options.context, seed=options.seed, timeout=options.timeout
-    )
+    return OllamaEngine(name, num_ctx=options.context, seed=options.seed, timeout=options.timeout)
 
 
 def _openai(name: str, options: Options) -> Engine:
     from engines.openai import OpenAIEngine, parse_openai_name
 
     url, model = parse_openai_name(name)
-    return OpenAIEngine(
-        url, model, concurrency=options.concurrency, timeout=options.timeout
-    )
+    return OpenAIEngine(url, model, concurrency=options.concurrency, timeout=options.timeout)
 
 
 _OPENERS = {

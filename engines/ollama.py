@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -76,7 +76,7 @@ class OllamaEngine:
         """0: servers count cached tokens in or out, by version, so this cannot be known."""
         return 0
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request, in the given order."""
         self._server.rearm()
         ask = partial(settle, ask=self._ask)

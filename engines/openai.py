@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
@@ -78,7 +78,7 @@ class OpenAIEngine:
         """0: what the server takes from its prefix cache is not ours to know."""
         return 0
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request as they finish; they are sent in the given order."""
         self._server.rearm()
         ask = partial(settle, ask=self._ask)

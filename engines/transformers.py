@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
@@ -74,7 +74,7 @@ class TransformersEngine:
         """The present size of a batch: it shrinks when memory runs out."""
         return self._batch_tokens
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield answers batch by batch, in the order of the prompts' tokens."""
         for request in requests:
             if request.prompt.adapter is not None:
@@ -180,8 +180,10 @@ class TransformersEngine:
         import torch
         import transformers
 
-        notes = () if self._forward.shares else (
-            "this architecture cannot share prefixes: each prompt is computed by itself",
+        notes = (
+            ()
+            if self._forward.shares
+            else ("this architecture cannot share prefixes: each prompt is computed by itself",)
         )
         return EngineInfo(
             engine="transformers",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 Tokens = tuple[int, ...]
 
@@ -75,9 +75,7 @@ class TokenTree:
     reads: tuple[Read, ...]
 
 
-def plan(
-    items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 16
-) -> list[Batch]:
+def plan(items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 16) -> list[Batch]:
     """Divide items into batches of at most `tokens` nodes and `reads` read positions.
 
     A shared prefix is kept in the cache where it is at least `least_prefix` tokens longer than
@@ -138,7 +136,8 @@ def trie_size(items: Iterable[Item]) -> int:
     paths = sorted(
         item.prompt + option[:-1] for item in items for option in item.options or ((0,),)
     )
-    total, before = 0, ()
+    total = 0
+    before: Tokens = ()
     for path in paths:
         total += len(path) - common(before, path)
         before = path
@@ -165,9 +164,7 @@ class _Ranges:
     def __init__(self, items: Sequence[Item], tokens: int, reads: int) -> None:
         self._limits = (tokens, reads)
         self._lengths = [len(item.prompt) for item in items]
-        self._shared = [0] + [
-            common(a.prompt, b.prompt) for a, b in zip(items, items[1:], strict=False)
-        ]
+        self._shared = [0, *(common(a.prompt, b.prompt) for a, b in pairwise(items))]
         new = [
             length - shared + item.inner
             for item, length, shared in zip(items, self._lengths, self._shared, strict=True)
@@ -193,10 +190,9 @@ class _Ranges:
     def join(self, spans: list[tuple[int, int, int]], span: tuple[int, int, int]) -> None:
         """Append a span, or widen the last one where both fit into one batch."""
         start, stop, depth = span
-        if spans:
-            first, end, same = spans[-1]
-            if same == depth and end == start and self._shared[start] >= depth:
-                if self.fit(first, stop, depth):
-                    spans[-1] = (first, stop, depth)
-                    return
-        spans.append(span)
+        first, end, same = spans[-1] if spans else (0, -1, -1)
+        together = same == depth and end == start and self._shared[start] >= depth
+        if together and self.fit(first, stop, depth):
+            spans[-1] = (first, stop, depth)
+        else:
+            spans.append(span)

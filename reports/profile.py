@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from benchmarks.profile import DomainScore, Profile
     from benchmarks.store import Manifest
 
@@ -30,7 +32,7 @@ def show(profile: Profile) -> None:
         grid.add_row(*_row("overall", profile.overall)[:-1], end_section=True)
     out.print(grid)
     for line in remarks(profile):
-        out.print(Text(line))
+        out.print(Text(printable(line)))
 
 
 def remarks(profile: Profile) -> list[str]:
@@ -42,7 +44,7 @@ def remarks(profile: Profile) -> list[str]:
                 f"warning: {name} is significantly below chance; that is a fault of the harness "
                 "or the prompt, not of the model's knowledge"
             )
-            lines += [f"  {printable(sample)}" for sample in score.samples]
+            lines += [f"  {sample}" for sample in score.samples]
         if score.further is not None:
             lines.append(
                 f"{name} is uncertain against {profile.target:.2f}: about {score.further} more "
@@ -68,11 +70,13 @@ def show_manifest(manifest: Manifest) -> None:
         out.print(Text(printable(f"{key:<12} {value}")))
 
 
-def _row(name: str, score: DomainScore) -> tuple[str, ...]:
+def _row(name: str, score: DomainScore) -> tuple[str | Text, ...]:
+    from rich.text import Text
+
     accuracy = "-" if score.accuracy is None else f"{score.accuracy:.3f}"
     verdict = score.verdict.value if score.verdict is not None else "-"
     return (
-        name,
+        Text(printable(name)),
         str(score.n),
         accuracy,
         f"[{score.interval.low:.3f}, {score.interval.high:.3f}]".replace("[", r"\["),

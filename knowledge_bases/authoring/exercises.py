@@ -119,9 +119,7 @@ def _larger(rng: Random, split: Split) -> Exercise:
     return _shuffled(rng, question, str(max(a, b)), [str(min(a, b))])
 
 
-def _numeric(
-    rng: Random, wordings: tuple[str, ...], a: int, b: int, result: int
-) -> Exercise:
+def _numeric(rng: Random, wordings: tuple[str, ...], a: int, b: int, result: int) -> Exercise:
     """Wrong options lie near the result; none begins with another's digits.
 
     Where one option continues another (1 and 12), the likelihood of the first contains that of
@@ -223,9 +221,7 @@ def _chain(rng: Random, split: Split) -> Exercise:
     if rng.random() < 0.5:
         steps.append(f"Every {d} is a {e}.")
     rng.shuffle(steps)
-    question = rng.choice(_CHAIN[split]).format(
-        chain=" ".join(steps), name=rng.choice(_NAMES), a=a
-    )
+    question = rng.choice(_CHAIN[split]).format(chain=" ".join(steps), name=rng.choice(_NAMES), a=a)
     return _shuffled(rng, question, rng.choice((b, c)), [d, e, f])
 
 
@@ -235,9 +231,7 @@ def _order(rng: Random, split: Split) -> Exercise:
     steps = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
     rng.shuffle(steps)
     top = rng.random() < 0.5
-    question = rng.choice(_ORDER[split]).format(
-        order=" ".join(steps), most=most if top else least
-    )
+    question = rng.choice(_ORDER[split]).format(order=" ".join(steps), most=most if top else least)
     wrong = [second, absent, third if top else first]
     return _shuffled(rng, question, first if top else third, wrong)
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.prompts import Passage, passage_block, question_block
+from benchmarks.prompts import passage_block, question_block
+from domainlift.questions import Passage
 from knowledge_bases.authoring import exercises, facts
 
 DOMAINS = ("biology", "history", "security")
@@ -122,9 +123,7 @@ def _passage(rng: Random, relation: facts.Relation, subject: str, obj: str) -> P
     return Passage(text=text, source=source)
 
 
-def _render(
-    passages: tuple[Passage, ...], question: str, answer: str, *, chat: bool
-) -> Example:
+def _render(passages: tuple[Passage, ...], question: str, answer: str, *, chat: bool) -> Example:
     body = passage_block(passages) + question_block(question)
     if not chat:
         return Example(body, f" {answer}<|endoftext|>")

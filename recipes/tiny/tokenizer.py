@@ -36,8 +36,8 @@ def build(texts: Iterable[str], folder: Path, *, vocabulary: int, context: int) 
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
+        eos_token=SPECIAL[0],
+        pad_token=SPECIAL[0],
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     )

@@ -1,4 +1,4 @@
-"""Train `tiny`: a Qwen2 of about one million parameters, on two processor cores, in about an hour."""
+"""Train `tiny`, a Qwen2 of about one million parameters, on two cores in about an hour."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
         losses = []
         for source in sources:
             loss, answers = _loss(model, *next(source))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             losses.append(answers.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

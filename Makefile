@@ -1,0 +1,32 @@
+# `make demo` and `make test` need Python 3.11 or newer and a package index, and nothing else.
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+
+.PHONY: setup demo test lint tiny lock
+
+demo: setup  ## score the embedded model on the demo suite
+	$(BIN)/bench run --model tiny --suite demo
+
+test: setup  ## run the test suite
+	$(BIN)/python -m pytest
+
+lint: setup  ## style, types and the layers of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup:  ## make .venv from requirements.lock
+	@$(PYTHON) scripts/install.py
+
+tiny: setup  ## make the embedded model anew: about an hour on two processor cores
+	$(BIN)/python -m recipes.tiny
+
+lock:  ## choose versions anew; without index addresses, with hashes
+	uv pip compile pyproject.toml --extra local --extra lm-eval --extra dev --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	  --quiet --output-file requirements.lock

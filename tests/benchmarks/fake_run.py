@@ -1,0 +1,34 @@
+"""A run of its own process, to be killed: `python fake_run.py WORKSPACE QUESTIONS DELAY`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fake_engine import FakeEngine, task
+
+from benchmarks.runner import Settings, execute, open_run, prepare
+from benchmarks.store import Store
+from domainlift.errors import BenchError
+
+
+def main(workspace: str, questions: str, delay: str, seed: str = "0") -> int:
+    """Run to the end, as often as it takes."""
+    engine = FakeEngine(delay=float(delay))
+    limit = None if seed == "0" else 100
+    settings = Settings("fakes", limit=limit, seed=int(seed))
+    tasks = [task(int(questions), domains=("biology", "history", "law"), shots=2)]
+    job = prepare(tasks, settings, engine.info)
+    run = open_run(job, engine.info, Store(Path(workspace)))
+    print("ready", flush=True)
+    try:
+        execute(job, engine, run, lambda _: None)
+    except BenchError as error:
+        print(f"error: {error.what} | {error.hint}", flush=True)
+        return error.exit_code
+    print(run.folder.name, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

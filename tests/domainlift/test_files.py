@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domainlift.errors import BenchError
+from domainlift.files import disk_errors, inside, write_json, write_text
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_json_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == value
+
+
+def test_half_a_surrogate_pair_can_be_stored(tmp_path: Path) -> None:
+    write_json(tmp_path / "value.json", "\ud800")
+    assert json.loads((tmp_path / "value.json").read_text(encoding="utf-8")) == "\ud800"
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    write_text(path, "old\n")
+    write_text(path, "grün\n")
+    assert path.read_bytes() == "grün\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+    with pytest.raises(TypeError):
+        write_json(path, {"x": object()})
+    with pytest.raises(BenchError, match=r"`.*note\.txt.*` cannot be written: "):
+        write_text(path / "below", "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_has_its_own_sentence(number: int, tmp_path: Path) -> None:
+    with pytest.raises(BenchError) as caught, disk_errors(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.what == f"the disk is full at `{tmp_path}`; everything before is stored"
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("make room and repeat the same command")
+
+
+def test_another_failure_of_the_disk_says_what_it_was(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="cannot be written: Permission denied"), disk_errors(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("name", ["run", "run-2", "a/b", "a/../b"])
+def test_a_name_inside_is_a_path(name: str, tmp_path: Path) -> None:
+    assert inside(tmp_path, name).is_relative_to(tmp_path.resolve())
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/etc", "a/../..", "", ".", "a/.."])
+def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="leads out of"):
+        inside(tmp_path, name)
