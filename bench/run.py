@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.profile import Profile
     from benchmarks.runner import Job, Settings
     from benchmarks.store import Run
-    from benchmarks.tasks.base import Task
     from engines.base import Engine, Mode
     from engines.names import Options
-    from knowledge_bases.domains import Domain
 
 
 def run(
@@ -98,6 +98,7 @@ def run(
         chat=chat,
         limit=limit,
         seed=seed,
+        command=shlex.join(["bench", *sys.argv[1:]]),
         domains=tuple(filter(None, map(str.strip, (domains or "").split(",")))),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
@@ -111,14 +112,15 @@ def run(
     _fail_on_errors(profile)
 
 
+@dataclass(frozen=True)
 class _Where:
     """Where a run is kept and which one it is."""
 
-    def __init__(
-        self, workspace: Path, data: Path | None, resume: str | None, fresh: bool, target: float
-    ) -> None:
-        self.workspace, self.data = workspace, data
-        self.resume, self.fresh, self.target = resume, fresh, target
+    workspace: Path
+    data: Path | None
+    resume: str | None
+    fresh: bool
+    target: float
 
 
 def _score(
@@ -128,18 +130,23 @@ def _score(
     names: Sequence[str] | None,
     where: _Where,
 ) -> Profile:
+    from benchmarks.choice import choose_tasks
     from benchmarks.profile import profile
     from benchmarks.runner import open_run, prepare
     from benchmarks.store import Store
-    from engines.names import open_engine
+    from engines.names import is_served, open_engine
     from knowledge_bases.domains import load_domains
 
     domains = load_domains(where.workspace)
     for name in settings.domains:
         if name not in domains:
             raise NoSuch("domain", name, domains, "bench domains")
-    tasks, settings = _tasks(names, settings, domains, where.data)
-    engine = open_engine(model, options)
+    # A server that does not answer says so at once; a model in this process takes its time, and
+    # is loaded only for tasks that are there.
+    engine = open_engine(model, options) if is_served(model) else None
+    tasks, settings = choose_tasks(names, settings, domains, where.data)
+    if engine is None:
+        engine = open_engine(model, options)
     try:
         job = prepare(tasks, settings, engine.info)
         store = Store(where.workspace)
@@ -199,36 +206,6 @@ def _execute(job: Job, engine: Engine, run: Run) -> None:
         f"Scored {len(job.questions)} questions in {duration(seconds)}{rate}{skipped}",
         file=sys.stderr,
     )
-
-
-def _tasks(
-    names: Sequence[str] | None,
-    settings: Settings,
-    domains: dict[str, Domain],
-    data: Path | None,
-) -> tuple[list[Task], Settings]:
-    """Load the tasks; a suite's own settings stand where the user gave none."""
-    from dataclasses import replace
-
-    from benchmarks.suites import load_suite
-    from benchmarks.tasks import load_task
-
-    if not names:
-        suite = load_suite(settings.suite, domains)
-        names = suite.tasks
-        settings = replace(
-            settings,
-            suite=suite.name,
-            shots=settings.shots if settings.shots is not None else suite.shots,
-            mode=settings.mode if settings.mode is not None else suite.mode,
-        )
-    owner = {task: domain.name for domain in domains.values() for task in domain.tasks}
-    wanted = [
-        name
-        for name in names
-        if not settings.domains or owner.get(name, settings.domains[0]) in settings.domains
-    ]
-    return [load_task(name, data=data, domains=domains) for name in wanted], settings
 
 
 def _mode(name: str | None) -> Mode | None:

@@ -24,7 +24,8 @@ class DomainScore:
     `n` counts the questions that were answered: ok and unparsed. Truncated ones and errors are
     not among them and stand apart. `chance` is the accuracy of guessing, `mass` the mean
     probability on the letters. `further` is the number of questions that would settle an
-    uncertain verdict, None where none would or the verdict is settled.
+    uncertain verdict, None where none would or the verdict is settled. `at_chance`: guessing
+    lies within the interval.
     """
 
     n: int
@@ -39,6 +40,7 @@ class DomainScore:
     further: int | None = None
     accuracy_raw: float | None = None
     mass: float | None = None
+    at_chance: bool = False
     below_chance: bool = False
     samples: tuple[str, ...] = ()
 
@@ -123,6 +125,7 @@ def _score(
         else None,
         accuracy_raw=_mean([float(r.correct_raw) for r in answered if r.correct_raw is not None]),
         mass=_mean([r.mass for r in answered if r.mass is not None]),
+        at_chance=n > 0 and chance in interval,
         below_chance=odd,
         samples=_samples(answered, questions) if odd else (),
     )

@@ -27,7 +27,10 @@ Notify = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may choose; None leaves the choice to the suite or the task."""
+    """What a user may choose; None leaves the choice to the suite or the task.
+
+    `command` is how it was said, for the record.
+    """
 
     suite: str
     mode: Mode | None = None
@@ -36,6 +39,7 @@ class Settings:
     limit: int | None = None
     seed: int = 0
     domains: tuple[str, ...] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,7 @@ def _form(task: Task, settings: Settings, info: EngineInfo) -> Format:
 
 def _manifest(name: str, job: Job, info: EngineInfo, prints: dict[str, str]) -> Manifest:
     settings: dict[str, Any] = {
+        "command": job.settings.command,
         "treatment": job.treater.name,
         "chat": job.settings.chat,
         "limit": job.settings.limit,

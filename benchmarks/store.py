@@ -109,14 +109,14 @@ class Run:
 
         lock = FileLock(self.folder / "writer.lock", timeout=0)
         holder = self.folder / "writer.json"
-        try:
-            with disk_errors(self.folder):
+        with disk_errors(self.folder):
+            try:
                 lock.acquire()
-        except Timeout as error:
-            raise BenchError(
-                f"run `{self.folder.name}` is being written{_holder(holder)}",
-                "wait for it, or start a run beside it: `--fresh`",
-            ) from error
+            except Timeout as error:
+                raise BenchError(
+                    f"run `{self.folder.name}` is being written{_holder(holder)}",
+                    "wait for it, or start a run beside it: `--fresh`",
+                ) from error
         try:
             write_json(holder, {"pid": os.getpid(), "since": time.time()})
             self._mend()

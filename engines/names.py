@@ -47,6 +47,11 @@ def kind(name: str) -> str:
     return "transformers" if "/" in name and ":" not in name else "ollama"
 
 
+def is_served(name: str) -> bool:
+    """Whether another process holds the model, so that opening the engine costs nothing."""
+    return kind(name) in {"ollama", "openai"}
+
+
 def open_engine(name: str, options: Options = Options()) -> Engine:
     """Make the engine for a model's name."""
     return _OPENERS[kind(name)](name, options)

@@ -16,7 +16,7 @@ from engines.replies import Failure, Json, dig
 DEFAULT_HOST = "http://127.0.0.1:11434"
 _PORTS = {"": 11434, "http": 80, "https": 443}
 # A server that listens everywhere is reached on this machine.
-_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1",  # noqa: S104 "::": "::1"}
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from reports.terminal import console, printable, table
 
@@ -38,6 +40,10 @@ def show(profile: Profile) -> None:
 def remarks(profile: Profile) -> list[str]:
     """Sentences on what the table alone does not say."""
     lines = []
+    guessed = [name for name, score in profile.domains.items() if score.at_chance]
+    if guessed:
+        which = "in every domain" if len(guessed) == len(profile.domains) else ", ".join(guessed)
+        lines.append(f"cannot be told from guessing: {which}")
     for name, score in profile.domains.items():
         if score.below_chance:
             lines.append(
@@ -58,16 +64,34 @@ def show_manifest(manifest: Manifest) -> None:
     from rich.text import Text
 
     out = console()
+    for key, value in _provenance(manifest).items():
+        out.print(Text(printable(f"{key:<12} {value}")), soft_wrap=True)
+
+
+def _provenance(manifest: Manifest) -> dict[str, str]:
+    settings = dict(manifest.settings)
     rows = {
+        "command": settings.pop("command", ""),
         "created": manifest.created,
         "state": "finished" if manifest.finished else "unfinished",
-        "engine": manifest.engine,
-        "settings": manifest.settings,
-        "versions": dict(manifest.versions),
-        "fingerprint": dict(manifest.fingerprint),
+        "tasks": _tasks(settings.pop("tasks", {})),
+        "settings": _pairs(settings),
+        "engine": _pairs(manifest.engine),
+        "versions": _pairs(manifest.versions),
+        "fingerprint": _pairs({k: v.split(":")[-1][:12] for k, v in manifest.fingerprint.items()}),
     }
-    for key, value in rows.items():
-        out.print(Text(printable(f"{key:<12} {value}")))
+    return {key: value for key, value in rows.items() if value}
+
+
+def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many tasks are asked in which way; the names where there are few."""
+    ways = Counter(f"{way['scoring']}, {way['shots']} examples" for way in tasks.values())
+    told = "; ".join(f"{count} by {way}" for way, count in ways.items())
+    return f"{told} ({', '.join(tasks)})" if len(tasks) <= 5 else told
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "", [], {}, ()))
 
 
 def _row(name: str, score: DomainScore) -> tuple[str | Text, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -33,6 +34,8 @@ def hub(path: str, config: str | None, split: str, *, layout: str) -> list[dict[
     try:
         from datasets import load_dataset
 
+        # Its retries are told by the one error below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         return [dict(row) for row in load_dataset(path, config, split=split)]
     except Exception as error:  # `datasets` has no common class for what can go wrong
         name = path if config is None else f"{path}` `{config}"

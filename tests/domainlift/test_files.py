@@ -20,7 +20,9 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_json_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_json_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)
     assert json.loads(path.read_text(encoding="utf-8")) == value
@@ -60,7 +62,10 @@ def test_a_full_disk_has_its_own_sentence(number: int, tmp_path: Path) -> None:
 
 
 def test_another_failure_of_the_disk_says_what_it_was(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="cannot be written: Permission denied"), disk_errors(tmp_path):
+    with (
+        pytest.raises(BenchError, match="cannot be written: Permission denied"),
+        disk_errors(tmp_path),
+    ):
         raise PermissionError(errno.EACCES, "Permission denied")
 
 
