@@ -69,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
-        result = app([a for a in argv if a != "--debug"], standalone_mode=False)
+        words = [word for word in argv if word != "--debug"]
+        result = app(words, prog_name="bench", standalone_mode=False)
         # What is still in the buffer may meet a closed pipe, which must happen here.
         sys.stdout.flush()
         if result == _STOPPED:
@@ -103,9 +104,9 @@ def _parser_says(error: typer.TyperException) -> int:
     if message.startswith("Usage:"):
         print(message, file=sys.stderr)
         return 2
-    return _say(
-        message[:1].lower() + message[1:].rstrip("."), "`bench --help` lists all commands", 2
-    )
+    command = getattr(getattr(error, "ctx", None), "command_path", "bench")
+    what = message[:1].lower() + message[1:].rstrip(".")
+    return _say(what, f"`{command} --help` shows what it takes", 2)
 
 
 def _say(what: str, hint: str | None, code: int) -> int:

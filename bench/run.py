@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.profile import Profile
     from benchmarks.runner import Job, Settings
     from benchmarks.store import Run
+    from benchmarks.tasks.base import Task
     from engines.base import Engine, Mode
     from engines.names import Options
 
@@ -131,9 +132,6 @@ def _score(
     where: _Where,
 ) -> Profile:
     from benchmarks.choice import choose_tasks
-    from benchmarks.profile import profile
-    from benchmarks.runner import open_run, prepare
-    from benchmarks.store import Store
     from engines.names import is_served, open_engine
     from knowledge_bases.domains import load_domains
 
@@ -144,28 +142,38 @@ def _score(
     # A server that does not answer says so at once; a model in this process takes its time, and
     # is loaded only for tasks that are there.
     engine = open_engine(model, options) if is_served(model) else None
-    tasks, settings = choose_tasks(names, settings, domains, where.data)
-    if engine is None:
-        engine = open_engine(model, options)
     try:
-        job = prepare(tasks, settings, engine.info)
-        store = Store(where.workspace)
-        run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
-        said = engine.info.notes
-        _say_notes(said)
-        if run.manifest.finished:
-            print(
-                f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
-                "`--fresh` asks anew",
-                file=sys.stderr,
-            )
-        else:
-            _execute(job, engine, run)
-            # A server may show only when asked what it cannot do.
-            _say_notes(note for note in engine.info.notes if note not in said)
-        return profile(run, where.target)
+        tasks, settings = choose_tasks(names, settings, domains, where.data)
+        if engine is None:
+            engine = open_engine(model, options)
+        return _profile(tasks, settings, engine, where)
     finally:
-        engine.close()
+        if engine is not None:
+            engine.close()
+
+
+def _profile(tasks: Sequence[Task], settings: Settings, engine: Engine, where: _Where) -> Profile:
+    """Find or make the run, ask what is open in it, and score it."""
+    from benchmarks.profile import profile
+    from benchmarks.runner import open_run, prepare
+    from benchmarks.store import Store
+
+    job = prepare(tasks, settings, engine.info)
+    store = Store(where.workspace)
+    run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
+    said = engine.info.notes
+    _say_notes(said)
+    if run.manifest.finished:
+        print(
+            f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
+            "`--fresh` asks anew",
+            file=sys.stderr,
+        )
+    else:
+        _execute(job, engine, run)
+        # A server may show only when asked what it cannot do.
+        _say_notes(note for note in engine.info.notes if note not in said)
+    return profile(run, where.target)
 
 
 def _say_notes(notes: Iterable[str]) -> None:

@@ -80,6 +80,9 @@ def prepare(
     asked = {q.task for q in questions}
     chosen = tuple(task for task in tasks if task.name in asked)
     forms = {task.name: _form(task, settings, info) for task in chosen}
+    for task in chosen:
+        # What cannot be asked fails here, before a folder is made for it.
+        Prompter(task, forms[task.name])
     return Job(settings, chosen, forms, tuple(questions), treater)
 
 
@@ -256,7 +259,7 @@ def _run_name(job: Job, info: EngineInfo, prints: dict[str, str]) -> str:
 
 def _slug(text: str) -> str:
     """What a folder may be called on every system."""
-    tail = text.rstrip("/").replace("\\", "/").split("/")[-1]
+    tail = text.replace("\\", "/").rstrip("/").split("/")[-1]
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in tail.lower())
     return "-".join(filter(None, kept.split("-")))[:40] or "model"
 

@@ -53,7 +53,7 @@ def remarks(profile: Profile) -> list[str]:
             lines += [f"  {sample}" for sample in score.samples]
         if score.further is not None:
             lines.append(
-                f"{name} is uncertain against {profile.target:.2f}: about {score.further} more "
+                f"{name} is uncertain against {profile.target:.2f}: at least {score.further} more "
                 "questions would settle it, if its accuracy stayed"
             )
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.statistics import (
@@ -56,7 +56,6 @@ class TestWilson:
     def test_known_values(self, correct: int, n: int, low: float, high: float) -> None:
         assert bounds(wilson(correct, n)) == pytest.approx((low, high), abs=5e-5)
 
-    @settings(deadline=None)
     @given(counts, st.floats(0.5, 0.999))
     @example((0, 1), 0.95)
     @example((3000, 3000), 0.95)
@@ -66,28 +65,24 @@ class TestWilson:
         assert correct / n in interval
         assert 0 <= interval.low < interval.high <= 1
 
-    @settings(deadline=None)
     @given(counts, st.integers(2, 20))
     def test_narrows_with_n(self, count: tuple[int, int], times: int) -> None:
         correct, n = count
         less, more = wilson(correct, n), wilson(correct * times, n * times)
         assert more.high - more.low < less.high - less.low
 
-    @settings(deadline=None)
     @given(counts)
     def test_is_symmetric_under_right_and_wrong(self, count: tuple[int, int]) -> None:
         correct, n = count
         right, wrong = wilson(correct, n), wilson(n - correct, n)
         assert (1 - right.high, 1 - right.low) == pytest.approx(bounds(wrong), abs=1e-12)
 
-    @settings(deadline=None)
     @given(counts)
     def test_ends_solve_the_score_equation(self, count: tuple[int, int]) -> None:
         correct, n = count
         for end in bounds(wilson(correct, n)):
             assert (correct / n - end) ** 2 == pytest.approx(Z2 * end * (1 - end) / n, abs=1e-9)
 
-    @settings(deadline=None)
     @given(shares, st.floats(0, 2))
     @example(1.0, 5e-324)
     @example(0.3, 1e-300)
@@ -107,14 +102,12 @@ class TestWilson:
 
 
 class TestDesignEffect:
-    @settings(deadline=None)
     @given(outcome_lists)
     def test_questions_that_stand_alone_give_one(self, outcomes: list[float]) -> None:
         unnamed, named = [""] * len(outcomes), [str(i) for i in range(len(outcomes))]
         assert design_effect(outcomes, unnamed) == pytest.approx(1, abs=1e-9)
         assert design_effect(outcomes, named) == pytest.approx(1, abs=1e-9)
 
-    @settings(deadline=None)
     @given(outcome_lists, st.integers(1, 8))
     def test_copies_give_about_their_number(self, outcomes: list[float], k: int) -> None:
         names = [str(i) for i in range(len(outcomes))]
@@ -123,13 +116,11 @@ class TestDesignEffect:
         n = len(outcomes) * k
         assert k - 1e-9 <= design <= k * (n - 1) / (n - k) + 1e-9
 
-    @settings(deadline=None)
     @given(graded)
     def test_lies_between_one_and_n(self, pairs: list[tuple[float, str]]) -> None:
         outcomes, names = [o for o, _ in pairs], [c for _, c in pairs]
         assert 1 <= design_effect(outcomes, names) <= max(1, len(pairs)) + 1e-9
 
-    @settings(deadline=None)
     @given(graded, st.randoms())
     def test_does_not_depend_on_order_or_sign(
         self, pairs: list[tuple[float, str]], rng: random.Random
@@ -155,7 +146,6 @@ class TestDesignEffect:
     def test_guards(self, outcomes: list[float], names: list[str], expected: float) -> None:
         assert design_effect(outcomes, names) == pytest.approx(expected)
 
-    @settings(deadline=None)
     @given(graded.filter(lambda pairs: len({o for o, _ in pairs}) == 2))
     def test_is_the_ratio_of_the_textbook_variances(self, pairs: list[tuple[float, str]]) -> None:
         """Miller's double sum over the pairs within a cluster, written as in the paper."""
@@ -181,7 +171,6 @@ class TestDesignEffect:
 
 
 class TestAccuracyInterval:
-    @settings(deadline=None)
     @given(graded)
     def test_contains_the_accuracy_and_is_never_the_narrower(
         self, pairs: list[tuple[float, str]]
@@ -214,7 +203,6 @@ class TestAccuracyInterval:
 
 
 class TestBelowChance:
-    @settings(deadline=None)
     @given(
         st.integers(1, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
         st.sampled_from([Fraction(1, 4), Fraction(1, 2), Fraction(1, 10), Fraction(99, 100)]),
@@ -248,7 +236,6 @@ class TestBelowChance:
         assert 0 <= below_chance(0, 20_000, 0.25) < 1e-300
         assert below_chance(0, 20_000, 1e-5) == pytest.approx((1 - 1e-5) ** 20_000)
 
-    @settings(deadline=None)
     @given(
         st.integers(20, 400).flatmap(lambda n: st.tuples(st.integers(0, n // 4), st.just(n))),
         st.floats(1, 50),
@@ -263,7 +250,6 @@ class TestBelowChance:
         assert hits / max(size, 1) >= correct / n or size == 0
         assert below_chance(correct, n, 0.25, design) == below_chance(hits, size, 0.25)
 
-    @settings(deadline=None)
     @given(st.lists(st.sampled_from([0.2, 0.25, 0.5]), min_size=4, max_size=60))
     def test_mixed_chances_err_towards_silence(self, chances: list[float]) -> None:
         """Hoeffding 1956, against the exact distribution of the sum."""
@@ -302,7 +288,6 @@ class TestVerdict:
 
 
 class TestQuestionsToSettle:
-    @settings(deadline=None)
     @given(shares, st.integers(1, 2000), st.floats(0.05, 0.95), st.floats(1, 8))
     def test_really_settles_and_is_the_smallest(
         self, accuracy: float, n: int, target: float, design: float
@@ -318,7 +303,6 @@ class TestQuestionsToSettle:
             assert settled(n + further)
             assert further == 0 or not settled(n + further - 1)
 
-    @settings(deadline=None)
     @given(st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.floats(1, 8))
     def test_equals_the_closed_form(self, accuracy: float, target: float, design: float) -> None:
         if abs(accuracy - target) < 0.01:

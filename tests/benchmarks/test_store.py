@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.store import Manifest, Record, Run, Store, differences
@@ -75,6 +75,7 @@ RECORDS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(RECORDS, unique_by=lambda record: record.id, max_size=5))
 def test_any_record_survives_storage(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record]
@@ -119,7 +120,8 @@ def test_a_line_may_be_torn_at_any_byte_of_its_text(tmp_path: Path) -> None:
     append(run, RECORD, replace(RECORD, id="q2", text="grün 🤷 地"))
     whole = answers(run).read_bytes()
     first = whole.index(b"\n") + 1
-    for end in range(first, len(whole)):
+    text = whole.index("grün".encode())
+    for end in (first, first + 1, *range(text, text + 15), len(whole) - 1):
         answers(run).write_bytes(whole[:end])
         assert run.records() == [RECORD]
         with run.writing():

@@ -1,0 +1,51 @@
+"""Write docs/commands.md from the help of every command.
+
+python scripts/commands.py          write it
+python scripts/commands.py --check  exit with 1 where it is out of date
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
+COMMANDS = ("", "run", "domains", "runs", "runs list", "runs show", "runs rm", "doctor")
+
+
+def main() -> int:
+    """Write or check the page."""
+    page = text()
+    if "--check" in sys.argv:
+        current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page
+        return 0 if current else 1
+    PAGE.write_text(page, encoding="utf-8", newline="\n")
+    return 0
+
+
+def text() -> str:
+    """The page as it should be."""
+    parts = ["# Commands\n\nMade by `scripts/commands.py` from `--help`; do not edit.\n"]
+    for command in COMMANDS:
+        title = f"bench {command}".strip()
+        parts.append(f"\n## {title}\n\n```\n{_help(command)}\n```\n")
+    return "".join(parts)
+
+
+def _help(command: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")}
+    environment |= {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    result = subprocess.run(
+        [sys.executable, "-m", "bench", *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import typer
+
+import knowledge_bases.domains
+from bench.app import app, main
+from domainlift import __version__
+from domainlift.errors import NoSuch
+
+Process = Callable[..., "subprocess.Popen[str]"]
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, with the words that lead to it."""
+    below = getattr(command, "commands", {})
+    if not below:
+        yield path, command
+    for name, each in below.items():
+        yield from leaves(each, (*path, name))
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example_that_it_understands(
+    path: tuple[str, ...], bench: Any
+) -> None:
+    help_ = bench(*path, "--help")
+    assert help_.code == 0
+    examples = [
+        line.split("Example: ")[1] for line in help_.out.splitlines() if "Example: " in line
+    ]
+    assert examples
+    for example in examples:
+        words = shlex.split(example)
+        assert words[: len(path) + 1] == ["bench", *path]
+        # Options are checked before the help is shown.
+        assert bench(*words[1:], "--help").code == 0
+    assert bench(*path, "--nonsense", "--help").code == 2
+
+
+def test_help_names_every_command(bench: Any) -> None:
+    said = bench("--help")
+    assert said.code == 0
+    assert all(name in said.out for name in ("run", "domains", "runs", "doctor", "Example: bench "))
+    assert bench("-h").out == said.out
+
+
+def test_the_version_is_printed(bench: Any) -> None:
+    assert bench("--version").out == f"domainlift {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said", "command"),
+    [
+        (["rum"], "'rum'", "bench"),
+        (["run", "--suit", "demo"], "--suite", "bench run"),
+        (["runs", "lst"], "'lst'", "bench runs"),
+        (["run", "--limit", "0"], "'--limit'", "bench run"),
+        (["run", "--limit", "many"], "'--limit'", "bench run"),
+        (["run", "--target", "2"], "'--target'", "bench run"),
+        (["runs", "show"], "'run'", "bench runs show"),
+        (["--nonsense"], "--nonsense", "bench"),
+        (["run", "\x1b[31m"], "[31m", "bench run"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(
+    argv: list[str], said: str, command: str, bench: Any
+) -> None:
+    result = bench(*argv)
+    assert result.code == 2
+    assert result.out == ""
+    first, *rest = result.err.splitlines()
+    assert first.startswith("error: ")
+    assert said.lower() in first.lower()
+    assert rest[-1] == f"hint: `{command} --help` shows what it takes"
+    assert "Traceback" not in result.err
+    assert "\x1b" not in result.err
+
+
+@pytest.mark.parametrize("argv", [[], ["runs"]])
+def test_without_a_command_the_help_is_shown_as_talk(argv: list[str], bench: Any) -> None:
+    said = bench(*argv)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("Usage: ")
+
+
+def test_the_traceback_is_shown_only_on_demand(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["runs", "show", "nothing"]
+    said = bench(*argv)
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    for words in (["--debug", *argv], [*argv, "--debug"]):
+        with pytest.raises(NoSuch):
+            main(words)
+    monkeypatch.setenv("BENCH_DEBUG", "1")
+    with pytest.raises(NoSuch):
+        main(argv)
+
+
+def test_the_traceback_reaches_the_terminal(process: Process) -> None:
+    with process("runs", "show", "nothing", "--debug") as started:
+        _, err = started.communicate()
+    assert started.returncode == 1
+    assert "Traceback" in err
+    assert "NoSuch" in err
+
+
+def test_a_fault_of_ours_is_one_line_too(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a \x1b[31mfault\nof many lines")
+
+    monkeypatch.setattr(knowledge_bases.domains, "load_domains", broken)
+    said = bench("domains")
+    assert said.code == 1
+    assert said.err.splitlines()[0] == "error: unexpected ZeroDivisionError: a  [31mfault"
+    assert "`--debug`" in said.err
+    with pytest.raises(ZeroDivisionError):
+        main(["domains", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(32, "gone"), 1)]
+)
+def test_an_end_from_outside_is_no_fault(
+    cause: BaseException, code: int, process: Process, tmp_path: Any
+) -> None:
+    """Run in a process of its own: what follows a broken pipe closes standard output."""
+    script = (
+        "import sys, knowledge_bases.domains as d, bench.app\n"
+        f"def end(_): raise {cause!r}\n"
+        "d.load_domains = end\n"
+        "sys.argv = ['bench', 'domains']\n"
+        "bench.app.entry()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr.startswith("error: stopped" if code == 130 else "")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("argv", [["domains", "--json"], ["domains"], ["--help"]], ids=" ".join)
+def test_a_reader_that_went_away_is_not_complained_of(argv: list[str], process: Process) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    started = process(*argv, stdout=write)
+    os.close(write)
+    with started:
+        _, err = started.communicate()
+    assert started.returncode == 1
+    assert err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_before_the_first_question_is_130(server: Any, process: Process, exam: Any) -> None:
+    server.listing_delay = 20
+    with process("run", "--model", server.model, "--task", exam(3)) as started:
+        assert server.listed.wait(20)
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=20)
+    assert started.returncode == 130
+    assert (out, err) == ("", "error: stopped\n")
+
+
+def test_output_is_utf_8_whatever_the_system_thinks(process: Process, tmp_path: Any) -> None:
+    folder = tmp_path / "workspace" / "domains" / "zoology"
+    folder.mkdir(parents=True)
+    (folder / "domain.yaml").write_text(
+        "title: Tierkunde für Äffchen\ndescription: x\nkeywords: [a]\ntasks: []\n", encoding="utf-8"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for argv in (["domains"], ["domains", "--json"]):
+        with process(*argv, env=env) as started:
+            out, err = started.communicate()
+        assert started.returncode == 0, err
+        assert "Tierkunde für Äffchen" in out
+
+
+HEAVY = ("torch", "transformers", "datasets", "httpx", "rich.progress", "lm_eval", "ollama")
+
+
+@pytest.mark.parametrize(
+    ("argv", "heavy"),
+    [
+        (["--help"], (*HEAVY, "pydantic")),
+        (["--version"], (*HEAVY, "pydantic")),
+        # Here typer itself may load pydantic, for the ranges of numbers.
+        (["run", "--help"], HEAVY),
+        (["runs", "list", "--json"], HEAVY),
+    ],
+)
+def test_help_loads_nothing_heavy(argv: list[str], heavy: tuple[str, ...], tmp_path: Any) -> None:
+    script = (
+        "import sys\nfrom bench.app import main\n"
+        f"code = main({argv!r})\n"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == "0 []\n"
+
+
+def test_domains_are_listed_for_people_and_for_scripts(bench: Any) -> None:
+    found = bench("domains", "--json")
+    assert found.err == ""
+    assert {"biology", "history", "security", "mathematics", "reasoning"} <= set(found.json)
+    fields = {"title", "description", "protected", "tasks", "keywords", "folder"}
+    assert all(set(each) == fields for each in found.json.values())
+    shown = bench("domains")
+    assert shown.code == 0
+    assert all(name in shown.out for name in found.json)
+
+
+def test_a_domain_s_title_cannot_command_the_terminal(bench: Any, tmp_path: Any) -> None:
+    folder = tmp_path / "workspace" / "domains" / "zoology"
+    folder.mkdir(parents=True)
+    (folder / "domain.yaml").write_text(
+        'title: "[bold]ab[/x]"\ndescription: x\nkeywords: [a]\ntasks: []\n', encoding="utf-8"
+    )
+    said = bench("domains")
+    assert said.code == 0
+    assert "[bold]ab[/x]" in said.out
+
+
+def test_a_broken_domain_is_misuse_that_names_the_line(bench: Any, tmp_path: Any) -> None:
+    folder = tmp_path / "workspace" / "domains" / "zoology"
+    folder.mkdir(parents=True)
+    (folder / "domain.yaml").write_text("title: x\ncolour: red\n", encoding="utf-8")
+    said = bench("domains")
+    assert said.code == 2
+    assert "domain.yaml:2: " in said.err
