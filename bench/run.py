@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def run(
         chat=chat,
         limit=limit,
         seed=seed,
-        command=shlex.join(["bench", *sys.argv[1:]]),
+        command=_command(sys.argv[1:]),
         domains=tuple(filter(None, map(str.strip, (domains or "").split(",")))),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
@@ -214,6 +215,11 @@ def _execute(job: Job, engine: Engine, run: Run) -> None:
         f"Scored {len(job.questions)} questions in {duration(seconds)}{rate}{skipped}",
         file=sys.stderr,
     )
+
+
+def _command(argv: Sequence[str]) -> str:
+    """The command for the record; a name and password in a URL are nobody's business."""
+    return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))
 
 
 def _mode(name: str | None) -> Mode | None:

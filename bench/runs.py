@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from bench.options import WORKSPACE, Json, Workspace
+from domainlift.errors import Malformed
 
 runs = typer.Typer(
     help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
@@ -24,7 +26,12 @@ def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
     from benchmarks.store import Store
 
     store = Store(workspace)
-    manifests = [store.get(name).manifest for name in store.ids()]
+    manifests = []
+    for name in store.ids():
+        try:
+            manifests.append(store.get(name).manifest)
+        except Malformed as error:
+            print(f"note: {error.what}; {error.hint}", file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return

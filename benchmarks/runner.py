@@ -150,6 +150,7 @@ def execute(job: Job, engine: Engine, run: Run, notify: Notify) -> None:
                 seconds=time.monotonic() - start,
                 forward_tokens=engine.forward_tokens - computed,
                 finished=not failed and len(done) >= len(job.questions),
+                notes=engine.info.notes,
             )
 
 

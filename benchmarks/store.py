@@ -136,11 +136,15 @@ class Run:
             self._file.write(line.encode("utf-8", "backslashreplace"))
             self._file.flush()
 
-    def finish(self, *, seconds: float, forward_tokens: int, finished: bool) -> None:
-        """Add what this session did to the manifest."""
+    def finish(
+        self, *, seconds: float, forward_tokens: int, finished: bool, notes: Sequence[str] = ()
+    ) -> None:
+        """Add what this session did, and what the engine had to say of it, to the manifest."""
         manifest = self.manifest
+        said = dict.fromkeys([*manifest.engine.get("notes", ()), *notes])
         done = replace(
             manifest,
+            engine={**manifest.engine, "notes": list(said)},
             finished=finished,
             seconds=round(manifest.seconds + seconds, 3),
             forward_tokens=manifest.forward_tokens + forward_tokens,

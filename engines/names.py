@@ -95,7 +95,13 @@ def _openai(name: str, options: Options) -> Engine:
     from engines.openai import OpenAIEngine, parse_openai_name
 
     url, model = parse_openai_name(name)
-    return OpenAIEngine(url, model, concurrency=options.concurrency, timeout=options.timeout)
+    return OpenAIEngine(
+        url,
+        model,
+        concurrency=options.concurrency,
+        timeout=options.timeout,
+        seed=options.seed,
+    )
 
 
 _OPENERS = {

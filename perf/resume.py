@@ -1,6 +1,6 @@
 """The cost of a resume: 10,000 stored answers are read and skipped.
 
-    python -m perf.resume
+python -m perf.resume
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ def main() -> None:
     )
     questions = with_ids("made", drafts)
     modes = frozenset({Mode.LETTER})
-    task = Task(
-        "made", "general", questions, (), "", Mode.LETTER, modes, 0, data_digest(questions)
-    )
+    task = Task("made", "general", questions, (), "", Mode.LETTER, modes, 0, data_digest(questions))
     with tempfile.TemporaryDirectory() as folder:
         job = prepare([task], Settings("made"), engine.info)
         run = open_run(job, engine.info, Store(Path(folder)))

@@ -1,6 +1,6 @@
 """Start-up: `bench --help`, and from the command to the first stored answer.
 
-    python -m perf.startup
+python -m perf.startup
 """
 
 from __future__ import annotations

@@ -73,10 +73,10 @@ def test_nothing_outside_of_the_workspace_is_removed(run: str, bench: Any, tmp_p
 
 def test_a_broken_run_says_how_to_be_rid_of_it(run: str, bench: Any, tmp_path: Path) -> None:
     (tmp_path / "workspace" / "runs" / run / "manifest.json").write_text("{", encoding="utf-8")
-    for argv in (["list"], ["show", run]):
+    for argv, code in ((["list"], 0), (["show", run], 2)):
         said = bench("runs", *argv)
-        assert said.code == 2
-        assert f"hint: remove the run: `bench runs rm {run}`" in said.err
+        assert said.code == code
+        assert f"remove the run: `bench runs rm {run}`" in said.err
     assert bench("runs", "rm", run).code == 0
 
 

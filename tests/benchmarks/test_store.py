@@ -196,9 +196,15 @@ def test_a_manifest_of_a_later_version_may_hold_more(tmp_path: Path) -> None:
 
 def test_sessions_add_up(tmp_path: Path) -> None:
     run = made(tmp_path)
-    run.finish(seconds=1.5, forward_tokens=10, finished=False)
-    run.finish(seconds=2.0, forward_tokens=5, finished=True)
-    assert run.manifest == replace(MANIFEST, seconds=3.5, forward_tokens=15, finished=True)
+    run.finish(seconds=1.5, forward_tokens=10, finished=False, notes=["no logprobs"])
+    run.finish(seconds=2.0, forward_tokens=5, finished=True, notes=["no logprobs"])
+    assert run.manifest == replace(
+        MANIFEST,
+        engine={**MANIFEST.engine, "notes": ["no logprobs"]},
+        seconds=3.5,
+        forward_tokens=15,
+        finished=True,
+    )
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
