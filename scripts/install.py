@@ -59,7 +59,11 @@ def _environment() -> dict[str, str]:
 
 def _uv(environment: dict[str, str]) -> str:
     found = shutil.which("uv")
-    if found is not None:
+    # Version managers leave a `uv` on the path that only says that there is none.
+    if (
+        found is not None
+        and not subprocess.run([found, "--version"], capture_output=True).returncode
+    ):
         _run([found, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(VENV)])
         return found
     _run([sys.executable, "-m", "venv", str(VENV)])
