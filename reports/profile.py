@@ -56,6 +56,12 @@ def remarks(profile: Profile) -> list[str]:
                 f"{name} is uncertain against {profile.target:.2f}: at least {score.further} more "
                 "questions would settle it, if its accuracy stayed"
             )
+    if profile.overall.truncated:
+        lines.append(
+            f"warning: {profile.overall.truncated} questions did not fit into the model's context "
+            "and were not asked; use fewer examples (`--shots`), or more context (`--context`) "
+            "over Ollama"
+        )
     return lines
 
 

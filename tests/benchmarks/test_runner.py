@@ -54,7 +54,9 @@ def test_every_question_is_answered_once(mode: Mode, fake: ModuleType, tmp_path:
     engine, seen = fake.FakeEngine(), []
     made, run = start(tmp_path, fake, engine, mode=mode)
     execute(made, engine, run, seen.append)
-    assert [record.id for record in run.records()] == [q.id for q in made.questions]
+    assert sorted(record.id for record in run.records()) == sorted(q.id for q in made.questions)
+    texts = [request.prompt.text for request in engine.asked]
+    assert texts == sorted(texts), "prompts with a common prefix follow one another"
     assert run.records() == seen
     assert {request.mode for request in engine.asked} == {mode}
     assert run.manifest.finished

@@ -47,7 +47,7 @@ def test_several_domains_have_an_overall_row_without_a_verdict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show(profile(history=WEAK, law=replace(SCORE, verdict=Verdict.STRONG, further=None)))
-    rows = lines(capsys)[2:]
+    rows = lines(capsys)[2:5]
     assert [row.split()[0] for row in rows] == ["history", "law", "overall"]
     assert [row.split()[-1] for row in rows] == ["weak", "strong", "3"]
 
@@ -58,16 +58,17 @@ def test_a_domain_without_answers_has_dashes(capsys: pytest.CaptureFixture[str])
 
 
 def test_what_would_settle_an_uncertain_domain_is_said() -> None:
-    (remark,) = remarks(profile(history=SCORE, law=WEAK))
+    remark, *_ = remarks(profile(history=SCORE, law=WEAK))
     assert remark.startswith("history is uncertain against 0.60: ")
     assert " 51 more questions " in remark
 
 
 def test_a_domain_below_chance_is_a_warning_with_its_replies() -> None:
     odd = replace(WEAK, below_chance=True, samples=("one", "two", "three"))
-    warning, *samples = remarks(profile(history=odd, law=WEAK))
+    warning, *samples, truncated = remarks(profile(history=odd, law=WEAK))
     assert warning.startswith("warning: history is significantly below chance; that is a fault of")
     assert samples == ["  one", "  two", "  three"]
+    assert truncated.startswith("warning: 2 questions did not fit into the model's context")
 
 
 FOREIGN = "[bold]\x1b[31m\x07x\u202e[/y]"
