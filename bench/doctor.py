@@ -36,6 +36,7 @@ def doctor(workspace: Workspace = WORKSPACE, data: Data = None, as_json: Json = 
         *_guarded("devices", _devices),
         _memory(),
         *_guarded("Ollama", _ollama),
+        *_guarded("hub models", _hub),
         _tiny(),
         *_data(data),
         _workspace(workspace),
@@ -104,6 +105,20 @@ def _ollama() -> list[Finding]:
     if not names:
         return [Finding("Ollama", f"at {url}, without models", "`ollama pull qwen2.5:3b`")]
     return [Finding("Ollama", f"at {url}: {names}")]
+
+
+def _hub() -> list[Finding]:
+    """Models that were fetched from the hub before, so that they load without a connection."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repos = [r for r in scan_cache_dir().repos if r.repo_type == "model"]
+    except CacheNotFound:
+        repos = []
+    if not repos:
+        return [Finding("hub models", "none fetched yet")]
+    names = ", ".join(sorted(f"{r.repo_id} ({r.size_on_disk / 1e9:.1f} GB)" for r in repos))
+    return [Finding("hub models", names)]
 
 
 def _tiny() -> Finding:
