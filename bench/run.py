@@ -156,14 +156,14 @@ def _score(
 def _profile(tasks: Sequence[Task], settings: Settings, engine: Engine, where: _Where) -> Profile:
     """Find or make the run, ask what is open in it, and score it."""
     from benchmarks.profile import profile
-    from benchmarks.runner import open_run, prepare
+    from benchmarks.runner import open_run, prepare, substitutions
     from benchmarks.store import Store
 
     job = prepare(tasks, settings, engine.info)
     store = Store(where.workspace)
     run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
     said = engine.info.notes
-    _say_notes(said)
+    _say_notes([*said, *substitutions(job, engine.info)])
     if run.manifest.finished:
         print(
             f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -84,6 +84,20 @@ def prepare(
         # What cannot be asked fails here, before a folder is made for it.
         Prompter(task, forms[task.name])
     return Job(settings, chosen, forms, tuple(questions), treater)
+
+
+def substitutions(job: Job, info: EngineInfo) -> list[str]:
+    """Sentences on tasks that are scored in another way than their own, for the engine's sake."""
+    changed = Counter(
+        (task.mode, job.forms[task.name].mode)
+        for task in job.tasks
+        if task.mode not in info.modes and job.settings.mode is None
+    )
+    return [
+        f"{count} tasks are scored by `{used}`, because engine `{info.engine}` cannot score "
+        f"by `{own}`"
+        for (own, used), count in changed.items()
+    ]
 
 
 def fingerprint(job: Job, info: EngineInfo) -> dict[str, str]:

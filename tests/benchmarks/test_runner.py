@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks.profile import profile
-from benchmarks.runner import Job, Settings, execute, fingerprint, open_run, prepare
+from benchmarks.runner import Job, Settings, execute, fingerprint, open_run, prepare, substitutions
 from benchmarks.store import Record, Run, Store
 from benchmarks.treatments import Treater
 from domainlift.errors import BenchError, EngineDown, Misuse
@@ -439,3 +439,13 @@ def test_the_same_settings_choose_the_same_questions(fake: ModuleType) -> None:
     assert question_ids(job(fake, 30, limit=7, seed=1).questions) == question_ids(
         job(fake, 30, limit=7, seed=1).questions
     )
+
+
+def test_another_way_of_scoring_than_the_tasks_own_is_said(fake: ModuleType) -> None:
+    info = replace(fake.INFO, modes=frozenset({Mode.LETTER}))
+    task = replace(fake.task(3), mode=Mode.CLOZE)
+    (said,) = substitutions(prepare([task], Settings("fakes"), info), info)
+    assert "scored by `letter`" in said
+    assert "cannot score by `cloze`" in said
+    asked = prepare([task], Settings("fakes", mode=Mode.LETTER), info)
+    assert substitutions(asked, info) == []
