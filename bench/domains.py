@@ -37,7 +37,6 @@ def domains(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
 
     grid = table("domain", "title", "protected", "tasks")
     for d in found.values():
-        grid.add_row(
-            d.name, Text(printable(d.title)), "yes" if d.protected else "", str(len(d.tasks))
-        )
+        tasks = Text(printable(", ".join(d.tasks)))
+        grid.add_row(d.name, Text(printable(d.title)), "yes" if d.protected else "", tasks)
     console().print(grid)

@@ -74,7 +74,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Loader.add_constructor("!function", lambda loader, node: str(node.value))
     try:
-        config = yaml.load(path.read_bytes(), Loader)  # noqa: S506 - a SafeLoader
+        config = Loader(path.read_bytes()).get_single_data()
     except OSError as error:
         raise Malformed(path, f"cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
