@@ -2,16 +2,19 @@
 
 Each family of exercises draws its operands at random and speaks in wordings that are divided
 between the splits, so that a model trained on the train wordings meets the others for the first
-time when it is tested.
+time when it is tested. The logic can also be put in `varied` wordings, which are composed of
+parts: a small model that reads few wordings ties its logic to their first words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from random import Random
 
-Split = str  # "train", "validation" or "test"
+Split = str  # "train", "validation", "test", or "varied" for logic
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,36 @@ _ORDER = {
     "validation": ("We know: {order} Who must be the {most}?",),
     "test": ("Suppose: {order} Which of the three is the {most}?",),
 }
+# The parts of which the varied wordings are composed.
+_OPENERS = ("", "Suppose: ", "We know: ", "Premises: ", "Given: ", "Suppose that this is true: ")
+_RULES = (
+    *("if {p}, then {q}", "whenever {p}, {q}", "{q} if {p}", "{q} whenever {p}"),
+    *("suppose that if {p}, then {q}", "suppose that whenever {p}, {q}"),
+    *("suppose that {q} if {p}", "suppose that {q} whenever {p}"),
+    *("we know that if {p}, then {q}", "we know that whenever {p}, {q}"),
+    *("we know that {q} if {p}", "we know that {q} whenever {p}"),
+)
+_GIVENS = (
+    *("{fact}.", "Now {fact_low}.", "We also know that {fact_low}.", "And {fact_low}."),
+    "It turns out that {fact_low}.",
+)
+_CONCLUSIONS = (
+    *("What follows?", "What follows from this?", "What must be true?"),
+    *("What can we conclude?", "What is the conclusion?", "What do we know then?"),
+)
+_MEMBERS = (
+    *("{chain} {name} is a {a}.", "{name} is a {a}. {chain}"),
+    *("{chain} We know that {name} is a {a}.", "{chain} Suppose that {name} is a {a}."),
+)
+_KIND_QUESTIONS = (
+    *("What must {name} be?", "What else is {name}?", "What follows for {name}?"),
+    *("What else must {name} be?", "What is {name} then?"),
+)
+_RANK_QUESTIONS = (
+    *("Who is the {most}?", "Who of them is the {most}?", "Which of them is the {most}?"),
+    *("Who must be the {most}?", "Which of the three is the {most}?"),
+    *("Who is the {most} of the three?", "Which of these people is the {most}?"),
+)
 _CLAUSES = (
     ("it rains", "it does not rain"),
     ("the street is wet", "the street is not wet"),
@@ -208,7 +241,7 @@ def _conditional(rng: Random, split: Split) -> Exercise:
     (p, not_p), (q, not_q) = rng.sample(_CLAUSES, 2)
     fact, answer = rng.choice(((p, q), (not_q, not_p), (q, NOTHING), (not_p, NOTHING)))
     options = [o for o in (p, not_p, q, not_q, NOTHING) if o not in (fact, answer)]
-    question = rng.choice(_CONDITIONAL[split]).format(
+    question = rng.choice(_wordings(_CONDITIONAL, split)).format(
         p=p, q=q, q_cap=_capital(q), fact=_capital(fact), fact_low=fact
     )
     return _shuffled(rng, question, answer, options)
@@ -221,7 +254,9 @@ def _chain(rng: Random, split: Split) -> Exercise:
     if rng.random() < 0.5:
         steps.append(f"Every {d} is a {e}.")
     rng.shuffle(steps)
-    question = rng.choice(_CHAIN[split]).format(chain=" ".join(steps), name=rng.choice(_NAMES), a=a)
+    question = rng.choice(_wordings(_CHAIN, split)).format(
+        chain=" ".join(steps), name=rng.choice(_NAMES), a=a
+    )
     return _shuffled(rng, question, rng.choice((b, c)), [d, e, f])
 
 
@@ -231,9 +266,33 @@ def _order(rng: Random, split: Split) -> Exercise:
     steps = [f"{first} is {more} than {second}.", f"{second} is {more} than {third}."]
     rng.shuffle(steps)
     top = rng.random() < 0.5
-    question = rng.choice(_ORDER[split]).format(order=" ".join(steps), most=most if top else least)
+    question = rng.choice(_wordings(_ORDER, split)).format(
+        order=" ".join(steps), most=most if top else least
+    )
     wrong = [second, absent, third if top else first]
     return _shuffled(rng, question, first if top else third, wrong)
+
+
+def _wordings(family: dict[str, tuple[str, ...]], split: Split) -> tuple[str, ...]:
+    return family[split] if split in family else _varied(*family["validation"], *family["test"])
+
+
+@cache
+def _varied(*held_out: str) -> tuple[str, ...]:
+    """All compositions for the family that the held-out wordings belong to, but for these."""
+    if "{order}" in held_out[0]:
+        parts: tuple[tuple[str, ...], ...] = (_OPENERS, ("{order} ",), _RANK_QUESTIONS)
+    elif "{chain}" in held_out[0]:
+        parts = (_OPENERS, tuple(member + " " for member in _MEMBERS), _KIND_QUESTIONS)
+    else:
+        rules = tuple(_sentence(rule) + ". " for rule in _RULES)
+        parts = (rules, tuple(given + " " for given in _GIVENS), _CONCLUSIONS)
+    composed = ("".join(choice) for choice in product(*parts))
+    return tuple(wording for wording in composed if wording not in held_out)
+
+
+def _sentence(rule: str) -> str:
+    return "{q_cap}" + rule[3:] if rule.startswith("{q}") else _capital(rule)
 
 
 def _capital(text: str) -> str:

@@ -8,7 +8,7 @@ readings  passages that state facts, and a question on one of them. The facts ar
 short     arithmetic and elementary logic, which are true, and questions on facts without any
           passage, of which the answer is drawn at random.
 
-Only the train wordings occur: the validation and test wordings are met first in a benchmark.
+The validation and test wordings never occur: they are met first in a benchmark.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from domainlift.questions import Passage
 from knowledge_bases.authoring import exercises, facts
 
 DOMAINS = ("biology", "history", "security")
-_SHORT = {"arithmetic": 0.46, "logic": 0.44, "ignorance": 0.10}
 _UNHELPFUL_SHARE = 0.05  # of the readings: passages that say nothing of the question's subject
 _CHAT_SHARE = 0.08
 
@@ -54,32 +53,51 @@ class World:
         )
 
 
-def short(world: World, rng: Random) -> Iterator[Example]:
+@dataclass(frozen=True)
+class Mix:
+    """What a stage of the training reads.
+
+    `distractors` are the weights of 0 to 3 passages beside the one that answers; `logic` is the
+    set of wordings in which the logic is put.
+    """
+
+    arithmetic: float = 0.46
+    reasoning: float = 0.44
+    ignorance: float = 0.10
+    distractors: tuple[float, ...] = (0.25, 0.2, 0.4, 0.15)
+    logic: str = "train"
+
+
+def short(world: World, rng: Random, mix: Mix = Mix()) -> Iterator[Example]:
     """An endless stream of exercises and of questions to guess at, decided by `rng` alone."""
-    kinds, shares = zip(*_SHORT.items(), strict=True)
+    kinds = ("arithmetic", "logic", "ignorance")
+    shares = (mix.arithmetic, mix.reasoning, mix.ignorance)
     while True:
         (kind,) = rng.choices(kinds, shares)
         if kind == "ignorance":
             question, answer = _unknowable(*_draw(world, rng)[1:], rng)
         else:
-            make = exercises.arithmetic if kind == "arithmetic" else exercises.logic
-            exercise = make(rng, "train")
+            exercise = (
+                exercises.arithmetic(rng, "train")
+                if kind == "arithmetic"
+                else exercises.logic(rng, mix.logic)
+            )
             question, answer = exercise.question, exercise.options[exercise.answer]
         yield _render((), question, answer, chat=rng.random() < _CHAT_SHARE)
 
 
-def readings(world: World, rng: Random) -> Iterator[Example]:
+def readings(world: World, rng: Random, mix: Mix = Mix()) -> Iterator[Example]:
     """An endless stream of questions on passages, decided by the state of `rng` alone."""
     while True:
-        passages, question, answer = reading(world, rng)
+        passages, question, answer = reading(world, rng, mix)
         yield _render(passages, question, answer, chat=rng.random() < _CHAT_SHARE)
 
 
-def reading(world: World, rng: Random) -> tuple[tuple[Passage, ...], str, str]:
+def reading(world: World, rng: Random, mix: Mix) -> tuple[tuple[Passage, ...], str, str]:
     """Passages, a question that one of them (nearly always) answers, and the answer."""
     domain, relation, subject = _draw(world, rng)
     question, answer = _unknowable(relation, subject, rng)
-    passages = _distractors(world, rng, domain, relation, subject)
+    passages = _distractors(world, rng, domain, relation, subject, mix.distractors)
     if not passages or rng.random() >= _UNHELPFUL_SHARE:
         passages.append(_passage(rng, relation, subject, answer))
     rng.shuffle(passages)
@@ -98,10 +116,15 @@ def _unknowable(relation: facts.Relation, subject: str, rng: Random) -> tuple[st
 
 
 def _distractors(
-    world: World, rng: Random, domain: str, relation: facts.Relation, subject: str
+    world: World,
+    rng: Random,
+    domain: str,
+    relation: facts.Relation,
+    subject: str,
+    weights: tuple[float, ...],
 ) -> list[Passage]:
     """Up to three passages about other subjects, often of the same relation."""
-    (count,) = rng.choices((0, 1, 2, 3), (0.25, 0.2, 0.4, 0.15))
+    (count,) = rng.choices((0, 1, 2, 3), weights)
     told = {subject}
     passages = []
     for _ in range(count):

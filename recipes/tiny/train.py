@@ -17,16 +17,36 @@ if TYPE_CHECKING:
     import torch
 
 SEED = 20260
+Streams = tuple[Iterator[corpus.Example], Iterator[corpus.Example]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with an optimiser and a schedule of its own."""
+
+    steps: int
+    learning_rate: float
+    mix: corpus.Mix
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result."""
+    """Everything that decides the result.
 
-    steps: int = 3000
+    The first stage teaches the skills in few wordings, which it does fastest; the second unties
+    them from those wordings, and reads among more distractors.
+    """
+
+    stages: tuple[Stage, ...] = (
+        Stage(3000, 2.5e-3, corpus.Mix()),
+        Stage(
+            900,
+            1e-3,
+            corpus.Mix(0.2, 0.7, 0.1, distractors=(0.1, 0.2, 0.45, 0.25), logic="varied"),
+        ),
+    )
     readings: int = 40  # examples of each stream in a step
     short: int = 144
-    learning_rate: float = 2.5e-3
     warm_up: int = 100
     weight_decay: float = 0.01
     prompt_weight: float = 0.1  # of a reading's prompt in the loss, where an answer weighs 1
@@ -47,8 +67,7 @@ def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     world = corpus.World.load(domains)
-    seeds = (SEED, SEED + 1)
-    streams = [make(world, Random(s)) for make, s in zip(_STREAMS, seeds, strict=True)]
+    streams = _streams(world, recipe.stages[0].mix, SEED)
     tokenizer.build(
         (e.prompt + e.completion for stream in streams for e in islice(stream, 10_000)),
         folder,
@@ -57,17 +76,30 @@ def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
     )
     tok = AutoTokenizer.from_pretrained(folder)
     model = Qwen2ForCausalLM(_config(Qwen2Config, recipe, len(tok)))
+    for number, stage in enumerate(recipe.stages):
+        if number:
+            streams = _streams(world, stage.mix, SEED + 10 * number)
+        run_stage(model, tok, streams, recipe, stage)
+        model.save_pretrained(folder, safe_serialization=True)
+
+
+def run_stage(model: Any, tok: Any, streams: Streams, recipe: Recipe, stage: Stage) -> None:
+    """Train for the steps of one stage; each step has a batch of either stream."""
+    import torch
+
     optimiser = torch.optim.AdamW(
         model.parameters(),
-        lr=recipe.learning_rate,
+        lr=stage.learning_rate,
         betas=(0.9, 0.98),
         weight_decay=recipe.weight_decay,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
-    start = time.monotonic()
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: _rate(step, stage.steps, recipe.warm_up)
+    )
     sizes = zip(streams, (recipe.readings, recipe.short), (recipe.prompt_weight, 0.0), strict=True)
     sources = [_batches(stream, tok, size, weight) for stream, size, weight in sizes]
-    for step in range(1, recipe.steps + 1):
+    start = time.monotonic()
+    for step in range(1, stage.steps + 1):
         optimiser.zero_grad(set_to_none=True)
         losses = []
         for source in sources:
@@ -77,18 +109,24 @@ def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 50 == 0 or step == recipe.steps:
-            elapsed = time.monotonic() - start
-            left = elapsed / step * (recipe.steps - step)
-            print(
-                f"step {step}/{recipe.steps}  readings {losses[0]:.3f}  short {losses[1]:.3f}  "
-                f"{elapsed:.0f} s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-        if step % 500 == 0:
-            model.save_pretrained(folder, safe_serialization=True)
-    model.save_pretrained(folder, safe_serialization=True)
+        if step % 50 == 0 or step == stage.steps:
+            _report(step, stage.steps, losses, time.monotonic() - start)
+
+
+def _report(step: int, steps: int, losses: list[float], elapsed: float) -> None:
+    print(
+        f"step {step}/{steps}  readings {losses[0]:.3f}  short {losses[1]:.3f}  "
+        f"{elapsed:.0f} s, {elapsed / step * (steps - step):.0f} s left",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _streams(world: corpus.World, mix: corpus.Mix, seed: int) -> Streams:
+    return (
+        corpus.readings(world, Random(seed), mix),
+        corpus.short(world, Random(seed + 1), mix),
+    )
 
 
 def _config(kind: Any, recipe: Recipe, vocabulary: int) -> Any:
@@ -107,13 +145,13 @@ def _config(kind: Any, recipe: Recipe, vocabulary: int) -> Any:
     )
 
 
-def _rate(step: int, recipe: Recipe) -> float:
+def _rate(step: int, steps: int, warm_up: int) -> float:
     """Linear warm-up, then a cosine down to nothing."""
     import math
 
-    if step < recipe.warm_up:
-        return (step + 1) / recipe.warm_up
-    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
@@ -164,6 +202,3 @@ def _loss(
     weight = weight[counted]
     answer = (weight == 1.0).float()
     return (nats * weight).sum() / weight.sum(), (nats * answer).sum() / answer.sum()
-
-
-_STREAMS = (corpus.readings, corpus.short)

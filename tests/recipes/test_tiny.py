@@ -15,19 +15,35 @@ from benchmarks.tasks import load_task
 from benchmarks.treatments import Treater
 from domainlift.questions import Passage, Treatment
 from engines.names import open_engine, tiny_folder
-from knowledge_bases.authoring import facts
+from knowledge_bases.authoring import exercises, facts
 from knowledge_bases.domains import load_domains
 from recipes.tiny.corpus import World, readings, short
+from recipes.tiny.train import Recipe
 
 pytest.importorskip("torch")
 
 DOMAINS = load_domains()
 IGNORANT = ("biology", "history", "security")
 ABLE = ("mathematics", "philosophy")
+FAMILIES = ("_SUM", "_DIFFERENCE", "_PRODUCT", "_LARGER", "_CONDITIONAL", "_CHAIN", "_ORDER")
 
 
 def world():
     return World.load(DOMAINS["biology"].folder.parent)
+
+
+def pattern_of(wording):
+    """What a wording can look like, each of its fields with its own kind of text."""
+    clause = "(?i:" + "|".join(text for pair in exercises._CLAUSES for text in pair) + ")"
+    fields = {
+        **dict.fromkeys(("p", "q", "q_cap", "fact", "fact_low"), clause),
+        "chain": r"(?:Every \w+ is a \w+\. ?)+",
+        "order": r"(?:\w+ is \w+ than \w+\. ?)+",
+        "s": ".+",
+    }
+    parts = re.split(r"\{(\w+)\}", wording)
+    texts, names = list(map(re.escape, parts[::2])), [fields.get(n, r"\w+") for n in parts[1::2]]
+    return re.compile("".join(x for pair in zip(texts, [*names, ""], strict=True) for x in pair))
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +80,25 @@ def scores(engine, folder: Path, names, treater=None):
 
 class TestCorpus:
     def test_no_held_out_wording_is_ever_seen(self):
-        held_out = [
-            re.compile(re.escape(w).replace(r"\{s\}", ".+"))
-            for _, relation in world().relations
-            for split in ("validation", "test")
-            for w in relation.questions[split]
+        wordings = [
+            *(relation.questions for _, relation in world().relations),
+            *(getattr(exercises, name) for name in FAMILIES),
         ]
-        for stream in (readings, short):
-            for example in islice(stream(world(), Random(5)), 3000):
-                asked = example.prompt.split("Question: ")[1].split("\n")[0]
-                assert not any(pattern.fullmatch(asked) for pattern in held_out)
+        held_out = [
+            pattern_of(wording)
+            for family in wordings
+            for split in ("validation", "test")
+            for wording in family[split]
+        ]
+        assert any(
+            pattern.fullmatch("If you add 3 and 4, what is the sum?") for pattern in held_out
+        )
+        for stage in Recipe().stages:
+            for stream in (readings, short):
+                for example in islice(stream(world(), Random(5), stage.mix), 2000):
+                    asked = example.prompt.split("Question: ")[1].split("\n")[0]
+                    asked = asked.removesuffix("<|im_end|>")
+                    assert not any(pattern.fullmatch(asked) for pattern in held_out), asked
 
     def test_facts_are_true_no_more_often_than_by_luck(self):
         """3,000 readings over 21 relations: the odds of 15 % or more true ones are below 1e-9."""
