@@ -30,8 +30,10 @@ def main() -> None:
     for side in SIDES:
         print(f"{side} …", file=sys.stderr)
         command = [sys.executable, "-m", "perf.scoring", *sys.argv[1:], "--side", side]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        results[side] = json.loads(output.splitlines()[-1])
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"error: {side} ended with {done.returncode}; try smaller `--batches`")
+        results[side] = json.loads(done.stdout.splitlines()[-1])
     _table(settings, results["lm-eval"], results["ours"])
 
 

@@ -38,12 +38,11 @@ def main() -> None:
     chosen = VENV / "chosen.txt"
     lines, torch = _lock(environment)
     chosen.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # Compiled once here, since every start of torch and transformers would pay for it otherwise.
+    install = [uv, "pip", "install", "--quiet", "--compile-bytecode"]
     if torch:
-        _run([uv, "pip", "install", "--quiet", *torch], environment)
-    _run(
-        [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(chosen)],
-        environment,
-    )
+        _run([*install, *torch], environment)
+    _run([*install, "--no-deps", "--require-hashes", "-r", str(chosen)], environment)
     _run([uv, "pip", "install", "--quiet", "--no-deps", "--editable", str(ROOT)], environment)
     done.write_text(wanted, encoding="utf-8")
 
