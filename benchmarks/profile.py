@@ -24,8 +24,8 @@ class DomainScore:
     `n` counts the questions that were answered: ok and unparsed. Truncated ones and errors are
     not among them and stand apart. `chance` is the accuracy of guessing, `mass` the mean
     probability on the letters. `further` is the number of questions that would settle an
-    uncertain verdict, None where none would or the verdict is settled. `at_chance`: guessing
-    lies within the interval.
+    uncertain verdict, None where none would or the verdict is settled. `at_chance`: the interval
+    does not exclude guessing from above, and the score is not suspiciously low either.
     """
 
     n: int
@@ -125,7 +125,7 @@ def _score(
         else None,
         accuracy_raw=_mean([float(r.correct_raw) for r in answered if r.correct_raw is not None]),
         mass=_mean([r.mass for r in answered if r.mass is not None]),
-        at_chance=n > 0 and chance in interval,
+        at_chance=n > 0 and interval.low <= chance and not odd,
         below_chance=odd,
         samples=_samples(answered, questions) if odd else (),
     )

@@ -137,6 +137,17 @@ def test_an_open_answer_is_shown_as_it_is() -> None:
     assert made.domains["history"].samples[0] == "…How many? → '41' (right: '42')"
 
 
+@pytest.mark.parametrize(
+    ("right", "guessing", "faulty"),
+    [(80, False, False), (32, False, False), (20, True, False), (10, True, False), (0, False, True)],
+)
+def test_what_does_not_exceed_chance_is_guessing_or_a_fault(
+    right: int, guessing: bool, faulty: bool
+) -> None:
+    score = summary([case(k, k < right) for k in range(80)]).domains["history"]
+    assert (score.at_chance, score.below_chance) == (guessing, faulty)
+
+
 @pytest.mark.parametrize("right", [20, 80])
 def test_a_score_at_chance_or_above_is_no_fault(right: int) -> None:
     score = summary([case(k, k < right) for k in range(80)]).domains["history"]
