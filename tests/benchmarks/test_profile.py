@@ -139,7 +139,7 @@ def test_an_open_answer_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("right", "guessing", "faulty"),
-    [(80, False, False), (32, False, False), (20, True, False), (10, True, False), (0, False, True)],
+    [(80, False, False), (20, True, False), (10, True, False), (0, False, True)],
 )
 def test_what_does_not_exceed_chance_is_guessing_or_a_fault(
     right: int, guessing: bool, faulty: bool
