@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
 
 from bench.doctor import doctor
 from bench.domains import domains
+from bench.kb import kb
+from bench.options import ALL
 from bench.run import run
 from bench.runs import runs
 from domainlift import __version__
@@ -32,11 +35,13 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(domains)
+app.add_typer(kb, name="kb")
 app.add_typer(runs, name="runs")
 app.command()(doctor)
 
 
 _STOPPED = 130
+_BARE = frozenset({"--rag"})
 
 
 def _version(wanted: bool) -> None:
@@ -69,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
-        words = [word for word in argv if word != "--debug"]
+        words = _with_values([word for word in argv if word != "--debug"])
         result = app(words, prog_name="bench", standalone_mode=False)
         # What is still in the buffer may meet a closed pipe, which must happen here.
         sys.stdout.flush()
@@ -97,6 +102,16 @@ def main(argv: Sequence[str]) -> int:
             "this is a fault of bench; add `--debug` to see where it happened",
             1,
         )
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """Give `--rag` without a value the one that it stands for, which the parser cannot."""
+    made: list[str] = []
+    for word, after in zip_longest(words, words[1:]):
+        made.append(word)
+        if word in _BARE and (after is None or after.startswith("-")):
+            made.append(ALL)
+    return made
 
 
 def _parser_says(error: typer.TyperException) -> int:

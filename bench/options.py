@@ -20,3 +20,5 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 WORKSPACE = Path("workspace")
+#: What an option stands for that may be given without a value (see `bench.app`).
+ALL = "all"

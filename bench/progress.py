@@ -78,6 +78,34 @@ class Progress:
         return f"{rate:.3g}/s  {duration((self._total - self._done) / rate)} left"
 
 
+class Stages:
+    """Progress of work in named stages, each with its own count."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stage = ""
+        self._start = self._said = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell how far a stage is: on one line in a terminal, else every ten seconds."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._start = stage, now
+        terminal = sys.stderr.isatty()
+        if now - self._said < (0.1 if terminal else _EVERY) and not (terminal and done == total):
+            return
+        self._said = now
+        left = (total - done) * (now - self._start) / done if done else 0.0
+        rest = f"  {duration(left)} left" if done and left > 1 else ""
+        text = printable(f"{self._name}  {stage}  {done}/{total}{rest}")
+        print(f"\r{text:<79}" if terminal else text, end="" if terminal else "\n", file=sys.stderr)
+
+    def end(self) -> None:
+        """Clear the line."""
+        if sys.stderr.isatty():
+            print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
+
+
 def duration(seconds: float) -> str:
     """Two units at most: 12 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)

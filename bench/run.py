@@ -6,22 +6,21 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.lifted import Choice, lifted
+from bench.options import ALL, WORKSPACE, Data, Json, Workspace
+from bench.scored import Place, scored
 from domainlift.errors import BenchError, NoSuch
 
 if TYPE_CHECKING:
+    from benchmarks.outcome import Outcome
     from benchmarks.profile import Profile
-    from benchmarks.runner import Job, Settings
-    from benchmarks.store import Run
-    from benchmarks.tasks.base import Task
-    from engines.base import Engine, Mode
+    from benchmarks.runner import Settings
+    from engines.base import Mode
     from engines.names import Options
 
 
@@ -65,6 +64,29 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside a stored one.")] = (
         False
     ),
+    rag: Annotated[
+        str | None,
+        typer.Option(
+            help="Also with passages: alone for all domains with a knowledge base, or DOMAIN,…"
+        ),
+    ] = None,
+    rag_gate: Annotated[
+        str, typer.Option(help="auto (calibrated per domain), off, or a least cosine.")
+    ] = "auto",
+    passages: Annotated[int, typer.Option(min=1, help="At most so many per question.")] = 3,
+    passage_tokens: Annotated[
+        int, typer.Option(min=1, help="At most so many of the answering model's tokens.")
+    ] = 1024,
+    query_options: Annotated[
+        bool, typer.Option("--query-options", help="Search for the options too.")
+    ] = False,
+    mmr: Annotated[
+        float | None,
+        typer.Option(help="Weigh relevance against variety: 1 is relevance alone."),
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option(help="A cross-encoder: a folder or a name on the hub.")
+    ] = None,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
@@ -101,28 +123,25 @@ def run(
         limit=limit,
         seed=seed,
         command=_command(sys.argv[1:]),
-        domains=tuple(filter(None, map(str.strip, (domains or "").split(",")))),
+        domains=_names(domains),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
-    profile = _score(model, options, settings, task, _Where(workspace, data, resume, fresh, target))
+    place = Place(workspace, data, resume, fresh, target)
+    choice = None
+    if rag is not None:
+        from rag.retrieval import Retrieval
+
+        chosen = () if rag == ALL else _names(rag)
+        found = Retrieval(mmr=mmr, reranker=rerank)
+        choice = Choice(chosen, rag_gate, found, passages, passage_tokens, query_options)
+    outcome = _score(model, options, settings, task, place, choice)
     if as_json:
-        print(json.dumps(profile.as_json(), ensure_ascii=False))
+        print(json.dumps(outcome.as_json(), ensure_ascii=False))
     else:
-        from reports.profile import show
+        from reports.lift import show_outcome
 
-        show(profile)
-    _fail_on_errors(profile)
-
-
-@dataclass(frozen=True)
-class _Where:
-    """Where a run is kept and which one it is."""
-
-    workspace: Path
-    data: Path | None
-    resume: str | None
-    fresh: bool
-    target: float
+        show_outcome(outcome)
+    _fail_on_errors(outcome.profile)
 
 
 def _score(
@@ -130,13 +149,17 @@ def _score(
     options: Options,
     settings: Settings,
     names: Sequence[str] | None,
-    where: _Where,
-) -> Profile:
+    place: Place,
+    choice: Choice | None,
+) -> Outcome:
+    from benchmarks import outcome
     from benchmarks.choice import choose_tasks
+    from benchmarks.profile import profile
+    from benchmarks.runner import prepare
     from engines.names import is_served, open_engine
     from knowledge_bases.domains import load_domains
 
-    domains = load_domains(where.workspace)
+    domains = load_domains(place.workspace)
     for name in settings.domains:
         if name not in domains:
             raise NoSuch("domain", name, domains, "bench domains")
@@ -144,77 +167,20 @@ def _score(
     # is loaded only for tasks that are there.
     engine = open_engine(model, options) if is_served(model) else None
     try:
-        tasks, settings = choose_tasks(names, settings, domains, where.data)
+        tasks, settings = choose_tasks(names, settings, domains, place.data)
         if engine is None:
             engine = open_engine(model, options)
-        return _profile(tasks, settings, engine, where)
+        if choice is not None:
+            return lifted(tasks, settings, engine, place, choice)
+        run = scored(prepare(tasks, settings, engine.info), engine, place)
+        return outcome.Outcome(profile(run, place.target))
     finally:
         if engine is not None:
             engine.close()
 
 
-def _profile(tasks: Sequence[Task], settings: Settings, engine: Engine, where: _Where) -> Profile:
-    """Find or make the run, ask what is open in it, and score it."""
-    from benchmarks.profile import profile
-    from benchmarks.runner import open_run, prepare, substitutions
-    from benchmarks.store import Store
-
-    job = prepare(tasks, settings, engine.info)
-    store = Store(where.workspace)
-    run = open_run(job, engine.info, store, fresh=where.fresh, resume=where.resume)
-    said = engine.info.notes
-    _say_notes([*said, *substitutions(job, engine.info)])
-    if run.manifest.finished:
-        print(
-            f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
-            "`--fresh` asks anew",
-            file=sys.stderr,
-        )
-    else:
-        _execute(job, engine, run)
-        # A server may show only when asked what it cannot do.
-        _say_notes(note for note in engine.info.notes if note not in said)
-    return profile(run, where.target)
-
-
-def _say_notes(notes: Iterable[str]) -> None:
-    from reports.terminal import printable
-
-    for note in notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
-
-
-def _execute(job: Job, engine: Engine, run: Run) -> None:
-    """Ask what is open, showing progress; Ctrl-C ends with the way on."""
-    from bench.progress import Progress, duration
-    from benchmarks.runner import execute
-
-    before = sum(record.status != "error" for record in run.records())
-    asked = 0
-    try:
-        with Progress(len(job.questions), before) as progress:
-
-            def notify(record: object) -> None:
-                nonlocal asked
-                asked += 1
-                progress.step(record.domain)  # type: ignore[attr-defined]
-
-            execute(job, engine, run, notify)
-    except KeyboardInterrupt as error:
-        stopped = BenchError(
-            f"stopped; {before + asked} of {len(job.questions)} answers are stored",
-            f"repeat the same command with `--resume {run.folder.name}`: "
-            "it goes on where it stopped",
-        )
-        stopped.exit_code = 130
-        raise stopped from error
-    seconds = run.manifest.seconds
-    skipped = f" ({before} were stored before)" if before else ""
-    rate = f", {len(job.questions) / seconds:.3g}/s" if seconds else ""
-    print(
-        f"Scored {len(job.questions)} questions in {duration(seconds)}{rate}{skipped}",
-        file=sys.stderr,
-    )
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))
 
 
 def _command(argv: Sequence[str]) -> str:

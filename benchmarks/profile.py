@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import statistics
-from benchmarks.statistics import Interval, Verdict
 from benchmarks.store import Manifest, Record, Run
+from domainlift import statistics
 from domainlift.questions import Question
+from domainlift.statistics import Interval, Verdict
 from engines.base import Status
 
 DEFAULT_TARGET = 0.60
@@ -26,6 +26,10 @@ class DomainScore:
     probability on the letters. `further` is the number of questions that would settle an
     uncertain verdict, None where none would or the verdict is settled. `at_chance`: the interval
     does not exclude guessing from above, and the score is not suspiciously low either.
+
+    `retrieved` counts the questions for which passages were found, `let_in` those that got some,
+    `leaked` those that stand in the knowledge base; `clean` is the score without the latter,
+    None where there are none.
     """
 
     n: int
@@ -43,6 +47,20 @@ class DomainScore:
     at_chance: bool = False
     below_chance: bool = False
     samples: tuple[str, ...] = ()
+    retrieved: int = 0
+    let_in: int = 0
+    leaked: int = 0
+    clean: Clean | None = None
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A score over the questions that did not leak."""
+
+    n: int
+    correct: int
+    accuracy: float | None
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -62,8 +80,9 @@ class Profile:
     def as_json(self) -> dict[str, Any]:
         """The object that `bench run --json` prints."""
         data = asdict(self)
-        for part in (*data["domains"].values(), data["overall"]):
-            part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
+        for score in (*data["domains"].values(), data["overall"]):
+            for part in filter(None, (score, score["clean"])):
+                part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
         return {"schema": 1, **data}
 
 
@@ -128,7 +147,19 @@ def _score(
         at_chance=n > 0 and interval.low <= chance and not odd,
         below_chance=odd,
         samples=_samples(answered, questions) if odd else (),
+        retrieved=sum(bool(r.found) for r in records),
+        let_in=sum(bool(r.passages) for r in records),
+        leaked=sum(bool(r.leak) for r in records),
+        clean=_clean(answered, questions) if any(r.leak for r in records) else None,
     )
+
+
+def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> Clean:
+    kept = [r for r in answered if not r.leak]
+    outcomes = [float(bool(r.correct)) for r in kept]
+    clusters = [questions[r.id].cluster for r in kept]
+    interval = statistics.accuracy_interval(outcomes, clusters)
+    return Clean(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
 
 
 def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> tuple[str, ...]:

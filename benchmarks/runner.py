@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from benchmarks.asking import ask
 from benchmarks.prompts import Format, Prompter
 from benchmarks.sampling import repeated, stratified
-from benchmarks.scoring import score
 from benchmarks.store import Manifest, Record, Run, Store, differences
 from benchmarks.tasks.base import Task
 from benchmarks.treatments import BASE, Treater
 from domainlift import __version__
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import Misuse
 from domainlift.questions import Question, Treatment
-from engines.base import Answer, Engine, EngineInfo, Mode, Request, Status
+from engines.base import Engine, EngineInfo, Mode, Status
 
 Notify = Callable[[Record], None]
 
@@ -141,19 +141,31 @@ def open_run(
     return store.create(_manifest(name, job, info, prints), job.questions)
 
 
-def execute(job: Job, engine: Engine, run: Run, notify: Notify) -> None:
+def execute(
+    job: Job,
+    engine: Engine,
+    run: Run,
+    notify: Notify,
+    base: Mapping[str, Record] | None = None,
+) -> None:
     """Ask what is open, task by task, so that prompts with a common prefix follow one another.
 
     Questions whose last answer was an error are asked again. The run is marked as finished when
-    every question has an answer that is not an error.
+    every question has an answer that is not an error. `base` holds the records of a base run of
+    the same settings: what its treatment leaves alone is taken from there and not asked again.
     """
     start, computed = time.monotonic(), engine.forward_tokens
     with run.writing():
         done = {r.id for r in run.records() if r.status != Status.ERROR}
         failed = 0
         try:
-            for task, questions in _open(job, done):
-                with closing(_ask(task, job, questions, engine)) as records:
+            left = _open(job, done)
+            # All at once: what is done to questions may search for all of them together.
+            treated = _treated(job.treater, [q for _, questions in left for q in questions])
+            for task, questions in left:
+                pairs = [(question, treated[question.id]) for question in questions]
+                asked = ask(task, job.forms[task.name], pairs, engine, base)
+                with closing(asked) as records:
                     for record in records:
                         run.append(record)
                         failed += record.status == Status.ERROR
@@ -168,60 +180,17 @@ def execute(job: Job, engine: Engine, run: Run, notify: Notify) -> None:
             )
 
 
-def _ask(
-    task: Task, job: Job, questions: Sequence[Question], engine: Engine
-) -> Generator[Record, None, None]:
-    prompter = Prompter(task, job.forms[task.name])
-    treatments = job.treater.treat(questions)
-    requests, known = [], {}
-    for question, treatment in zip(questions, treatments, strict=True):
-        requests.append(prompter.request(question, treatment))
-        known[question.id] = question, treatment
-    requests.sort(key=_prefix_order)
-    # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
-    with closing(engine.answer(requests)) as answers:
-        for answer in answers:
-            question, treatment = known.pop(answer.id)
-            yield _record(question, treatment, answer, job.forms[task.name].mode)
-    if known:
-        raise BenchError(f"the engine left {len(known)} questions of `{task.name}` unanswered")
+def _treated(treater: Treater, questions: Sequence[Question]) -> dict[str, Treatment]:
+    treatments = treater.treat(questions)
+    return {q.id: treatment for q, treatment in zip(questions, treatments, strict=True)}
 
 
-def _prefix_order(request: Request) -> tuple[str, list[str], str]:
-    """Neighbours share the most text, so that a server's prefix cache hits."""
-    prompt = request.prompt
-    adapter = prompt.adapter if prompt.adapter is not None else ""
-    return adapter, [message.content for message in prompt.messages], prompt.text
-
-
-def _open(job: Job, done: set[str]) -> Iterable[tuple[Task, list[Question]]]:
+def _open(job: Job, done: set[str]) -> list[tuple[Task, list[Question]]]:
     by_task: dict[str, list[Question]] = defaultdict(list)
     for question in job.questions:
         if question.id not in done:
             by_task[question.task].append(question)
     return [(task, by_task[task.name]) for task in job.tasks if by_task[task.name]]
-
-
-def _record(question: Question, treatment: Treatment, answer: Answer, mode: Mode) -> Record:
-    scored = score(question, answer, mode)
-    return Record(
-        id=question.id,
-        domain=question.domain,
-        task=question.task,
-        status=scored.status.value,
-        correct=scored.correct,
-        chosen=scored.chosen,
-        correct_raw=scored.correct_raw,
-        logprobs=tuple(round(value, 6) for value in answer.logprobs),
-        mass=None if answer.mass is None else round(answer.mass, 6),
-        floored=answer.floored,
-        text=answer.text,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        seconds=round(answer.seconds, 6),
-        error=answer.error,
-        treatment=treatment.reason,
-    )
 
 
 def _form(task: Task, settings: Settings, info: EngineInfo) -> Format:

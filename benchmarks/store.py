@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from domainlift.errors import BenchError, Malformed, NoSuch
-from domainlift.files import disk_errors, inside, write_json, write_text
+from domainlift.errors import Malformed, NoSuch
+from domainlift.files import disk_errors, inside, only_writer, write_json, write_text
 from domainlift.questions import Question
 
 SCHEMA = 1
@@ -32,6 +31,9 @@ class Record:
     """One answered question, as it is stored.
 
     `correct` is None where the question was not answered. `logprobs` are nats per option.
+    `treatment` says what was done to the question and why, `passages` names those that stood
+    before it, `found` all that were retrieved, with their scores, and `leak` the chunk in which
+    the question itself stands.
     """
 
     id: str
@@ -50,6 +52,9 @@ class Record:
     seconds: float = 0.0
     error: str | None = None
     treatment: str = "base"
+    passages: tuple[str, ...] = ()
+    found: tuple[Mapping[str, Any], ...] = ()
+    leak: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,36 +100,24 @@ class Run:
 
     def questions(self) -> list[Question]:
         """The questions that this run asks."""
-        return list(_rows(self.folder / "questions.jsonl", Question, "options"))
+        return list(_rows(self.folder / "questions.jsonl", Question))
 
     def records(self) -> list[Record]:
         """Every whole record; should a question stand twice, the later one counts."""
-        records = _rows(self.folder / "answers.jsonl", Record, "logprobs")
+        records = _rows(self.folder / "answers.jsonl", Record)
         return list({record.id: record for record in records}.values())
 
     @contextmanager
     def writing(self) -> Iterator[Run]:
         """Hold the run's lock; a second writer gets an error that names the first."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / "writer.lock", timeout=0)
-        holder = self.folder / "writer.json"
-        with disk_errors(self.folder):
+        lock = self.folder / "writer.lock"
+        hint = "wait for it, or start a run beside it: `--fresh`"
+        with only_writer(lock, f"run `{self.folder.name}`", hint):
             try:
-                lock.acquire()
-            except Timeout as error:
-                raise BenchError(
-                    f"run `{self.folder.name}` is being written{_holder(holder)}",
-                    "wait for it, or start a run beside it: `--fresh`",
-                ) from error
-        try:
-            write_json(holder, {"pid": os.getpid(), "since": time.time()})
-            self._mend()
-            yield self
-        finally:
-            self._close()
-            holder.unlink(missing_ok=True)
-            lock.release()
+                self._mend()
+                yield self
+            finally:
+                self._close()
 
     def append(self, record: Record) -> None:
         """Store one answer; it is on its way to the disk when this returns."""
@@ -227,7 +220,7 @@ def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
     ]
 
 
-def _rows(path: Path, kind: type[_Row], sequence: str) -> Iterator[_Row]:
+def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
     """Whole lines of a JSONL file; the last one counts only with its line feed."""
     if not path.exists():
         return
@@ -236,15 +229,19 @@ def _rows(path: Path, kind: type[_Row], sequence: str) -> Iterator[_Row]:
             if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
-                yield kind(**{**row, sequence: tuple(row[sequence])})
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                yield kind(**_frozen(json.loads(line)))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise Malformed(
                     path,
                     f"not a stored {kind.__name__.lower()}",
                     line=number,
                     hint="remove that line",
                 ) from error
+
+
+def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON calls a list is a tuple with us."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 
 
 def _made(folder: Path) -> int:
@@ -261,14 +258,6 @@ def _compact(record: Record) -> dict[str, Any]:
         for f in fields(record)
         if (value := getattr(record, f.name)) != f.default or f.name in kept
     }
-
-
-def _holder(path: Path) -> str:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return f" by process {held['pid']} since {time.time() - held['since']:.0f} s"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _short(value: str | None) -> str:

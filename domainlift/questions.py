@@ -46,16 +46,33 @@ def question_id(task: str, text: str, options: tuple[str, ...], occurrence: int 
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document that is put before a question; `source` says where it stands."""
+    """A piece of a document that may be put before a question.
+
+    `source` is shown with it and says what it is about; `place` is where it stands, down to the
+    document. `score` decided its rank among those that were found, `dense` is the cosine between
+    question and passage, `bm25` the lexical score; None where a method did not find it.
+    """
 
     text: str
     source: str = ""
+    id: str = ""
+    place: str = ""
+    score: float | None = None
+    dense: float | None = None
+    bm25: float | None = None
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to one question before a model sees it, and why."""
+    """What is done to one question before a model sees it, and why.
+
+    `passages` stand before the question, the best first. `found` are all that were retrieved,
+    also where none was let in. `leak` is the chunk of the knowledge base in which the question
+    itself stands, "" where there is none.
+    """
 
     passages: tuple[Passage, ...] = ()
     adapter: str | None = None
     reason: str = "base"
+    found: tuple[Passage, ...] = ()
+    leak: str = ""

@@ -124,6 +124,15 @@ class Engine(Protocol):
         """
         ...
 
+    def count(self, text: str) -> int:
+        """Count the tokens of a text; where no tokenizer is at hand, an estimate that errs high."""
+        ...
+
     def close(self) -> None:
         """Give back what the engine holds."""
         ...
+
+
+def estimate_tokens(text: str) -> int:
+    """An upper estimate for prose: a token of any common vocabulary has 2.5 bytes or more."""
+    return 1 + 2 * len(text.encode("utf-8", "replace")) // 5

@@ -64,13 +64,17 @@ class Encoder:
         """Text of generated tokens, without special tokens."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
+    def count(self, text: str) -> int:
+        """How many tokens a text has by itself, special ones left out."""
+        return len(self._encode(text))
+
     def _text(self, prompt: Prompt) -> str:
         if not prompt.messages:
             return prompt.text
         if not self.has_chat_template:
             raise Misuse(
                 "the model's tokenizer has no chat template",
-                "score it as plain text: `--chat off`",
+                "score it as plain text: `--no-chat`",
             )
         return str(
             self._tokenizer.apply_chat_template(

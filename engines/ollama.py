@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from domainlift.errors import EngineDown, Misuse
-from engines.base import Answer, EngineInfo, Mode, Request, Status
+from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
 from engines.http import PATIENT, Retries, Server, guard, settle, stream
 from engines.letters import with_letters
 from engines.ollama_model import is_older, look_up, parse_host
@@ -81,6 +81,10 @@ class OllamaEngine:
         self._server.rearm()
         ask = partial(settle, ask=self._ask)
         return guard(stream(requests, ask, 1, self._server.interrupt), self._server.url)
+
+    def count(self, text: str) -> int:
+        """Estimate: the server keeps its tokenizer to itself."""
+        return estimate_tokens(text)
 
     def close(self) -> None:
         """Close the connections; the server keeps the model for `keep_alive`."""

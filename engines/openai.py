@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, EngineInfo, Mode, Request
+from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
 from engines.http import PATIENT, Retries, Server, guard, settle, stream
 from engines.letters import with_letters
 from engines.replies import Failure, Json, Overflow, count, cut, dig
@@ -84,6 +84,10 @@ class OpenAIEngine:
         ask = partial(settle, ask=self._ask)
         answers = stream(requests, ask, self._concurrency, self._server.interrupt)
         return guard(answers, self._server.url)
+
+    def count(self, text: str) -> int:
+        """Estimate: the server keeps its tokenizer to itself."""
+        return estimate_tokens(text)
 
     def close(self) -> None:
         """Close the connections."""

@@ -82,6 +82,10 @@ class TransformersEngine:
         yield from self._scored([r for r in requests if r.mode is not Mode.GENERATE])
         yield from self._generated([r for r in requests if r.mode is Mode.GENERATE])
 
+    def count(self, text: str) -> int:
+        """Count tokens with the model's own tokenizer."""
+        return self._encoder.count(text)
+
     def close(self) -> None:
         """Drop the cached prefix."""
         self._forward.reset()

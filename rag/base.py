@@ -89,5 +89,9 @@ class Embedder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
-        """Embed texts, [texts, dimensions]; a text beyond the limit is an error."""
+        """Embed what is searched in, [texts, dimensions]; a text beyond the limit is an error."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed what is searched for; of a text beyond the limit, its end."""
         ...

@@ -47,6 +47,9 @@ class FakeEngine:
         self._delay, self._before, self._down = delay, before, down
         self._troubles = troubles if troubles is not None else {}
 
+    def count(self, text: str) -> int:
+        return len(text.split())
+
     def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
         for request in requests:
             if len(self.asked) == self._down:

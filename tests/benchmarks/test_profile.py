@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.profile import Profile, profile, summarise
 from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.statistics import Verdict, wilson
 from benchmarks.store import Manifest, Record, Store
 from domainlift.questions import Question
+from domainlift.statistics import Verdict, wilson
 
 MANIFEST = Manifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")

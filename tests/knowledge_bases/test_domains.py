@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
 from knowledge_bases.domains import BUILT_IN, Domain, load_domain_file, load_domains
+from knowledge_bases.sources import Source, place
 
 MMLU_SUBJECTS = """
 abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology
@@ -90,7 +91,25 @@ def test_a_shipped_domain_is_described_for_a_reader_and_a_router(domain: Domain)
     assert domain.description.endswith(".")
     assert 20 <= len(domain.keywords) <= 40
     assert all(keyword == keyword.lower() for keyword in domain.keywords)
-    assert domain.sources == ()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [source for domain in load_domains().values() for source in domain.sources],
+    ids=lambda source: source.where,
+)
+def test_a_shipped_source_is_credited(source: Source) -> None:
+    assert place(source.where)[0] in ("mirror", "hf")
+    assert source.title
+    assert source.url.startswith("https://")
+    if "textbooks" in source.where:
+        assert "OpenStax, Rice University" in source.title
+        assert source.licence == ("CC BY 3.0" if "/biology" in source.where else "CC BY 4.0")
+
+
+@pytest.mark.parametrize("name", ["biology", "history", "security"])
+def test_the_weak_domains_have_sources(name: str) -> None:
+    assert load_domains()[name].sources
 
 
 def test_no_keyword_stands_in_two_shipped_domains() -> None:
@@ -126,6 +145,54 @@ def test_questions_and_documents_are_found(tmp_path: Path) -> None:
     added = load_domains(tmp_path)["bees"]
     assert added.questions_file == folder / "questions.jsonl"
     assert added.documents == folder / "documents"
+
+
+def test_sources_are_read_with_their_credits(tmp_path: Path) -> None:
+    declared = """\
+sources:
+- {from: notes/cells.md, licence: CC0}
+- from: mirror:textbooks/bees.jsonl.gz
+  licence: CC BY 4.0
+  title: All about bees
+  url: https://bees.example
+- from: hf:hives/honey:train
+  licence: MIT
+"""
+    assert load_domain_file(write(tmp_path, GOOD + declared)).sources == (
+        Source("notes/cells.md", "CC0"),
+        Source(
+            "mirror:textbooks/bees.jsonl.gz", "CC BY 4.0", "All about bees", "https://bees.example"
+        ),
+        Source("hf:hives/honey:train", "MIT"),
+    )
+
+
+def test_no_sources_may_be_declared(tmp_path: Path) -> None:
+    assert load_domain_file(write(tmp_path, GOOD + "sources: []\n")).sources == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("../bees.md", "`../bees.md` leads out of the domain's folder"),
+        ("/etc/passwd", "leads out of the domain's folder"),
+        ("a\\..\\..\\b.md", "leads out of the domain's folder"),
+        ("C:\\bees.md", "leads out of the domain's folder"),
+        ("mirror:../bees.md", "leads out of the mirror"),
+        ("mirror:/bees.md", "leads out of the mirror"),
+        ("mirror:", "leads out of the mirror"),
+        ("hf:honey", "names no data set; write a path, `mirror:PATH` or `hf:org/name[:split]`"),
+        ("hf:hives/honey:a:b", "names no data set"),
+        ("s3:honey", "`s3:` is no kind of source"),
+        ("https://bees.example", "`https:` is no kind of source"),
+    ],
+)
+def test_a_source_of_a_wrong_place_is_named(tmp_path: Path, where: str, said: str) -> None:
+    path = write(tmp_path, GOOD + f"sources:\n- from: '{where}'\n  licence: MIT\n")
+    with pytest.raises(Malformed) as caught:
+        load_domain_file(path)
+    assert caught.value.what.startswith(f"{path}:6: `from`: ")
+    assert said in caught.value.what
 
 
 def test_a_workspace_without_domains_is_fine(tmp_path: Path) -> None:
@@ -186,7 +253,42 @@ BAD: dict[str, tuple[str | bytes, int | None, str, str]] = {
         *(GOOD.replace("[hive, honey]", "hive, honey"), 3),
         *("`keywords` must be a list of texts, not a text", "write `keywords: ["),
     ),
-    "list is absent": (GOOD + "sources:\n", 5, "`sources` must be a list of texts, not no", ""),
+    "list is absent": (
+        *(GOOD.replace(" [hive, honey]", ""), 3),
+        *("`keywords` must be a list of texts, not nothing", "write `keywords: ["),
+    ),
+    "tables are absent": (
+        *(GOOD + "sources:\n", 5),
+        *("`sources` must be a list of keys with values, not nothing", "must have `from`, `lic"),
+    ),
+    "tables are one table": (
+        *(GOOD + "sources: {from: a.md, licence: MIT}\n", 5),
+        *("`sources` must be a list of keys with values, not keys with values", "write `sources:"),
+    ),
+    "table is a text": (
+        *(GOOD + "sources:\n- {from: a.md, licence: MIT}\n- b.md\n", 7),
+        *("`sources` must be a list of keys with values, but item 2 is a text", "`from`"),
+    ),
+    "table without a key": (
+        *(GOOD + "sources:\n- {from: a.md, licence: MIT}\n- from: b.md\n", 7),
+        *("key `licence` is missing in item 2 of `sources`", "add `licence: "),
+    ),
+    "table with an unknown key": (
+        *(GOOD + "sources:\n- from: a.md\n  license: MIT\n", 7),
+        *("unknown key `license`", "did you mean `licence`?"),
+    ),
+    "table with a number": (
+        *(GOOD + "sources:\n- from: a.md\n  licence: 3\n", 7),
+        *("`licence` must be a text, not a number", "put it in quotes"),
+    ),
+    "table with a key twice": (
+        *(GOOD + "sources:\n- from: a.md\n  licence: MIT\n  from: b.md\n", 8),
+        *("key `from` stands twice, first in line 6", ""),
+    ),
+    "source twice": (
+        *(GOOD + "sources:\n- {from: a.md, licence: A}\n- {from: a.md, licence: B}\n", 7),
+        *("`sources` holds `a.md` twice", ""),
+    ),
     "item is a flag": (
         *(GOOD.replace("[hive, honey]", "\n- hive\n- no"), 5),
         *("`keywords` must be a list of texts, but item 2 is true or false", "put it in quotes"),

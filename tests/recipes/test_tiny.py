@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.profile import profile
 from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.statistics import wilson
+from domainlift.statistics import wilson
 from benchmarks.store import Store
 from benchmarks.tasks import load_task
 from benchmarks.treatments import Treater

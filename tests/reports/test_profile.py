@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.profile import DomainScore, Profile
-from benchmarks.statistics import Interval, Verdict
+from domainlift.statistics import Interval, Verdict
 from benchmarks.store import Manifest
 from reports.profile import remarks, show, show_manifest
 from reports.terminal import printable

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmarks.statistics import (
+from domainlift.statistics import (
     SUSPICIOUS,
     Interval,
     Verdict,

@@ -1,0 +1,155 @@
+"""`bench kb check`, `eval` and `probe`: whether a knowledge base is clean, and any good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.knowledge import embedder_of, open_cached, root
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import BenchError, Misuse
+
+if TYPE_CHECKING:
+    from domainlift.questions import Question, Split
+
+Task = Annotated[
+    list[str] | None,
+    typer.Option(help="Only these tasks or files. [default: all of the domain]"),
+]
+Name = Annotated[str, typer.Argument(help="A domain that has a knowledge base.")]
+
+
+def check(
+    domain: Name,
+    task: Task = None,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List the benchmark questions that stand in a knowledge base.
+
+    Example: bench kb check biology
+    """
+    from benchmarks.rag import Bases, find_leaks
+    from rag.index import open_index
+    from rag.retrieval import Retriever
+    from rag.treatment import Budget
+
+    questions = _questions(domain, task, "test", workspace, data)
+    with open_index(root(workspace), domain) as index:
+        encode = embedder_of(index.manifest, workspace, {}).encode_queries
+        bases = Bases({domain: Retriever(index, encode)}, Budget(len))
+        leaks = find_leaks(questions, bases)
+    if as_json:
+        found = [asdict(leak) for leak in leaks]
+        row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    from reports.knowledge import show_leaks
+
+    show_leaks(domain, {q.id: q for q in questions}, leaks)
+
+
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],
+    split: Annotated[str, typer.Option(help="Which file in qrels/.")] = "test",
+    embedder: Annotated[str, typer.Option(help="As for `bench kb build`.")] = "all-MiniLM-L6-v2",
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Measure retrieval by itself: dense, BM25 and both, on a set with known answers.
+
+    Example: bench kb eval scifact/
+    """
+    from bench.progress import Stages
+    from rag.beir import evaluate as measure
+
+    stages = Stages(path.name)
+    try:
+        found = measure(path, open_cached(embedder, workspace), split=split, progress=stages)
+    finally:
+        stages.end()
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+        return
+    from reports.knowledge import show_quality
+
+    show_quality(path.name, split, found)
+
+
+def probe(
+    domain: Name,
+    task: Task = None,
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Answer questions by their passages alone: whether a knowledge base knows anything.
+
+    No language model takes part: the option that the retrieved passages support most is chosen.
+
+    Example: bench kb probe biology
+    """
+    from rag.probe import probe as solve
+
+    from domainlift.statistics import accuracy_interval
+    from rag.index import open_index
+    from rag.retrieval import Retriever
+
+    questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
+    with open_index(root(workspace), domain) as index:
+        encode = embedder_of(index.manifest, workspace, {}).encode_queries
+        found = solve(questions, Retriever(index, encode).search)
+    clusters = [q.cluster for q in questions]
+    interval = accuracy_interval(found.outcomes, clusters)
+    chance = sum(q.chance for q in questions) / len(questions) if questions else 0.0
+    row = {
+        "domain": domain,
+        "n": len(questions),
+        "accuracy": found.correct / max(1, len(questions)),
+        "interval": [interval.low, interval.high],
+        "chance": chance,
+    }
+    if as_json:
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    verdict = "supports its questions" if interval.low > chance else "cannot be told from guessing"
+    print(
+        f"{domain}: {row['accuracy']:.3f} [{interval.low:.3f}, {interval.high:.3f}] "
+        f"of {len(questions)} questions, chance {chance:.2f}: the knowledge base {verdict}"
+    )
+
+
+def _questions(
+    domain: str, tasks: Sequence[str] | None, split: str, workspace: Path, data: Path | None
+) -> list[Question]:
+    """The questions of a domain; tasks whose data is not at hand are told and left out."""
+    from benchmarks.tasks import load_task
+    from benchmarks.tasks.local import SPLITS
+    from knowledge_bases.domains import load_domains
+
+    if split not in SPLITS:
+        raise Misuse(f"no split `{split}`", f"known: {', '.join(SPLITS)}")
+    wanted: Split = SPLITS[split]
+    domains = load_domains(workspace)
+    listed = domains[domain].tasks if domain in domains else ()
+    questions: list[Question] = []
+    failed: list[BenchError] = []
+    for name in tasks if tasks else listed:
+        try:
+            found = load_task(name, data=data, domains=domains, split=wanted).questions
+            questions += [q for q in found if tasks or q.domain == domain]
+        except BenchError as error:
+            failed.append(error)
+    if not questions:
+        raise failed[0] if failed else Misuse(f"no questions for `{domain}`", "name some: `--task`")
+    for error in failed:
+        print(f"note: {error.what}", file=sys.stderr)
+    return questions

@@ -1,0 +1,145 @@
+"""A run with passages: the base model first, then gates from validation questions, then both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.scored import Place, scored
+from domainlift.errors import BenchError, Misuse
+
+if TYPE_CHECKING:
+    from benchmarks.outcome import Outcome
+    from benchmarks.rag import Bases
+    from benchmarks.runner import Job, Settings
+    from benchmarks.tasks.base import Task
+    from engines.base import Engine
+    from rag.base import Embedder
+    from rag.gate import Gate
+    from rag.retrieval import Retrieval
+
+AUTO, OFF = "auto", "off"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user says about retrieval; no domains means all that have a knowledge base."""
+
+    domains: tuple[str, ...]
+    gate: str
+    retrieval: Retrieval
+    k: int = 3
+    tokens: int = 1024
+    options: bool = False
+
+
+def lifted(
+    tasks: Sequence[Task], settings: Settings, engine: Engine, place: Place, choice: Choice
+) -> Outcome:
+    """Score the base model and the same questions with passages, and compare them in pairs."""
+    from benchmarks import rag
+    from benchmarks.outcome import Outcome
+    from benchmarks.pairing import pair
+    from benchmarks.profile import profile
+    from benchmarks.runner import prepare
+    from rag.treatment import Known
+
+    if place.resume is not None:
+        raise Misuse("`--resume` names one run, and `--rag` makes several", "repeat the command")
+    job = prepare(tasks, settings, engine.info)
+    with ExitStack() as stack:
+        bases = _open(job, engine, place, choice, stack)
+        base = scored(job, engine, place, part="base")
+        records = base.records()
+        leaks = rag.find_leaks(job.questions, bases)
+        gates = _gates(job, engine, place, choice, bases)
+        known = Known(rag.confidence(records), {leak.question: leak.chunk for leak in leaks})
+        helped = replace(job, treater=rag.treater(bases, gates, known))
+        before = {record.id: record for record in records}
+        run = scored(helped, engine, place, part="with passages", base=before)
+    return Outcome(
+        profile(run, place.target),
+        profile(base, place.target),
+        pair(base, run),
+        gates,
+        tuple(leaks),
+    )
+
+
+def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitStack) -> Bases:
+    """Open the knowledge base of every domain that is asked and has one."""
+    from bench.knowledge import embedder_of, root
+    from benchmarks.rag import Bases
+    from rag.index import open_index
+    from rag.rerank import open_reranker
+    from rag.retrieval import Retriever
+    from rag.store import Store
+    from rag.treatment import Budget
+
+    built = Store(root(place.workspace)).names()
+    asked = {question.domain for question in job.questions}
+    wanted = choice.domains if choice.domains else tuple(sorted(asked & set(built)))
+    missing = [domain for domain in wanted if domain not in built]
+    if missing or not wanted:
+        names = ", ".join(f"`{name}`" for name in (missing or sorted(asked))[:5])
+        first = missing[0] if len(missing) == 1 else "--all"
+        raise BenchError(f"no knowledge base for {names}", f"`bench kb build {first}`")
+    name = choice.retrieval.reranker
+    rerank = open_reranker(name) if name is not None else None
+    embedders: dict[str, Embedder] = {}
+    retrievers = {}
+    for domain in wanted:
+        index = stack.enter_context(open_index(root(place.workspace), domain))
+        encode = embedder_of(index.manifest, place.workspace, embedders).encode_queries
+        retrievers[domain] = Retriever(index, encode, choice.retrieval, rerank)
+    return Bases(retrievers, Budget(engine.count, choice.k, choice.tokens), choice.options)
+
+
+def _gates(
+    job: Job, engine: Engine, place: Place, choice: Choice, bases: Bases
+) -> Mapping[str, Gate]:
+    """One gate per knowledge base: open, with a fixed threshold, or calibrated."""
+    from rag.gate import OPEN, Gate
+
+    if choice.gate == OFF:
+        return dict.fromkeys(bases.retrievers, OPEN)
+    if choice.gate != AUTO:
+        try:
+            gate = Gate(float(choice.gate))
+        except ValueError as error:
+            what = f"`--rag-gate {choice.gate}` is neither {AUTO}, {OFF} nor a number"
+            raise Misuse(
+                what, "a number is the least cosine of the best passage: 0.4, say"
+            ) from error
+        return dict.fromkeys(bases.retrievers, gate)
+    return _calibrated(job, engine, place, bases)
+
+
+def _calibrated(job: Job, engine: Engine, place: Place, bases: Bases) -> Mapping[str, Gate]:
+    """Ask the validation questions without and with passages, and let the gate be what they say."""
+    from benchmarks import rag
+    from benchmarks.validation import validation_job
+    from knowledge_bases.domains import load_domains
+    from rag.gate import SHUT, calibrate, store_gate
+    from rag.treatment import Known
+
+    domains = load_domains(place.workspace)
+    asked = validation_job(job, engine.info, place.data, domains, set(bases.retrievers))
+    found = {}
+    if asked is not None:
+        aside = replace(place, fresh=False)
+        base = scored(asked, engine, aside, part="validation, base")
+        leaks = {leak.question: leak.chunk for leak in rag.find_leaks(asked.questions, bases)}
+        open_gates = rag.treater(bases, {}, Known({}, leaks), "rag, no gate")
+        helped = scored(
+            replace(asked, treater=open_gates), engine, aside, part="validation, with passages"
+        )
+        found = rag.trials(base.records(), helped.records())
+    gates = {}
+    for domain, retriever in bases.retrievers.items():
+        gate, tried = calibrate(found[domain]) if domain in found else (SHUT, [])
+        gates[domain] = gate
+        store_gate(retriever.index.folder, engine.info.digest, gate, tried)
+    return gates

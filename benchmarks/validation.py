@@ -1,0 +1,53 @@
+"""The validation questions beside a job: what may be tuned on, because it is not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.runner import Job, prepare
+from benchmarks.tasks import load_task
+from domainlift.errors import Misuse
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from engines.base import EngineInfo
+    from knowledge_bases.domains import Domain
+
+
+def validation_job(
+    job: Job,
+    info: EngineInfo,
+    data: Path | None,
+    domains: dict[str, Domain],
+    wanted: Collection[str],
+) -> Job | None:
+    """Ask in the same way what the tasks of these domains hold for validation.
+
+    None where they hold nothing. Copies of reported questions are left out: some data sets have
+    them in both splits.
+    """
+    tasks = [_validation(task, data, domains) for task in job.tasks if task.domain in wanted]
+    reported = {(question.text, question.options) for question in job.questions}
+    kept = [_without(task, reported) for task in tasks if task is not None]
+    kept = [task for task in kept if task.questions]
+    if not kept:
+        return None
+    settings = replace(
+        job.settings, suite=f"{job.settings.suite}-validation", limit=None, domains=()
+    )
+    return prepare(kept, settings, info)
+
+
+def _validation(task: Task, data: Path | None, domains: dict[str, Domain]) -> Task | None:
+    try:
+        return load_task(task.name, data=data, domains=domains, split="validation")
+    except Misuse:  # it has no such split
+        return None
+
+
+def _without(task: Task, reported: Collection[tuple[str, tuple[str, ...]]]) -> Task:
+    kept = [q for q in task.questions if (q.text, q.options) not in reported]
+    return replace(task, questions=tuple(kept))

@@ -1,0 +1,33 @@
+"""Embedding models by name, and the cache that spares their work.
+
+all-MiniLM-L6-v2, org/name, a folder    sentence-transformers, in this process
+onnx                                    the same MiniLM through Chroma's ONNX function: no torch
+ollama:NAME                             a model of a local Ollama
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag.base import Embedder
+
+DEFAULT = "all-MiniLM-L6-v2"
+
+
+def open_embedder(name: str = DEFAULT) -> Embedder:
+    """Find a model; its weights are loaded when something is embedded for the first time.
+
+    Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
+    """
+    if name == "onnx":
+        from rag.embedding.onnx import OnnxEmbedder
+
+        return OnnxEmbedder()
+    if name.startswith("ollama:"):
+        from rag.embedding.ollama import OllamaEmbedder
+
+        return OllamaEmbedder.find(name.removeprefix("ollama:"))
+    from rag.embedding.sentence import SentenceEmbedder
+
+    return SentenceEmbedder.find(name)

@@ -1,0 +1,133 @@
+"""The gate: which questions get passages, decided by scores and calibrated on questions.
+
+A gate has two thresholds: the cosine between the question and its best passage must be high
+enough, and the base model must not be sure without passages. Both are chosen on validation
+questions of the domain, never on those that are reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import Malformed
+from domainlift.files import disk_errors, write_json
+from domainlift.statistics import sign_test
+
+#: How unlikely the gains must be as luck; see `sign_test`.
+LEVEL = 0.05
+_STEPS = 6
+NEVER = math.inf
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One validation question, asked without and with passages.
+
+    `score` is the cosine of the best passage, `confidence` the base model's probability of the
+    option that it chose, among the options.
+    """
+
+    score: float
+    confidence: float
+    base: bool
+    helped: bool
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Passages come in where the score is at least `score` and the confidence at most `confidence`.
+
+    The other fields say how it fared on the `n` validation questions: how many it let in, how
+    many turned right and wrong by that, and the probability of so good an outcome by luck.
+    """
+
+    score: float
+    confidence: float = 1.0
+    n: int = 0
+    let_in: int = 0
+    gains: int = 0
+    losses: int = 0
+    p: float = 1.0
+
+    def opens(self, score: float | None, confidence: float | None) -> bool:
+        """Whether a question gets its passages; a model without confidence counts as unsure."""
+        sure = confidence is not None and confidence > self.confidence
+        return score is not None and score >= self.score and not sure
+
+    def as_json(self) -> dict[str, Any]:
+        """The gate for JSON, which has no infinity: a `score` of None with `closed` or open."""
+        score = self.score if math.isfinite(self.score) else None
+        return {**asdict(self), "score": score, "closed": self.closed}
+
+    @property
+    def closed(self) -> bool:
+        """Whether it never opens."""
+        return self.score == NEVER
+
+
+OPEN = Gate(-math.inf)
+SHUT = Gate(NEVER)
+
+
+def calibrate(trials: Sequence[Trial]) -> tuple[Gate, list[Gate]]:
+    """The gate with the largest net gain, and every gate that was tried.
+
+    A gate counts only if its gains are more than luck: the exact one-sided sign test over the
+    questions that it turns has p < 0.05. So harm cannot be what it does, and a domain in which
+    passages are not shown to help stays shut. Of equal ones the gate that lets in fewest is
+    taken. Choosing the best of many makes p too small by itself; the reported figure is that of
+    the test questions.
+    """
+    scores = _steps([trial.score for trial in trials], -math.inf)
+    sureness = _steps([trial.confidence for trial in trials], 1.0)
+    tried = [_tried(trials, s, c) for s, c in product(scores, sureness)]
+    proven = [gate for gate in tried if gate.p < LEVEL]
+    if not proven:
+        return Gate(NEVER, n=len(trials)), tried
+    return max(proven, key=lambda g: (g.gains - g.losses, -g.let_in)), tried
+
+
+def store_gate(folder: Path, model: str, gate: Gate, tried: Sequence[Gate]) -> Path:
+    """Write the gate of one answering model, and the curve it was chosen from, beside an index."""
+    name = hashlib.sha256(model.encode()).hexdigest()[:12]
+    path = folder / "gates" / f"{name}.json"
+    with disk_errors(path):
+        path.parent.mkdir(exist_ok=True)
+    curve = [each.as_json() for each in tried]
+    write_json(path, {"model": model, "gate": gate.as_json(), "tried": curve})
+    return path
+
+
+def stored_gates(folder: Path) -> dict[str, dict[str, Any]]:
+    """The gates that were calibrated on a generation, by the digest of the answering model."""
+    gates = {}
+    for path in sorted((folder / "gates").glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            gates[str(found["model"])] = dict(found["gate"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise Malformed(path, "not a stored gate", hint="delete the file") from error
+    return gates
+
+
+def _tried(trials: Sequence[Trial], score: float, confidence: float) -> Gate:
+    gate = Gate(score, confidence)
+    inside = [t for t in trials if gate.opens(t.score, t.confidence)]
+    gains = sum(t.helped and not t.base for t in inside)
+    losses = sum(t.base and not t.helped for t in inside)
+    p = sign_test(gains, losses)
+    return Gate(score, confidence, len(trials), len(inside), gains, losses, p)
+
+
+def _steps(values: Sequence[float], open_end: float) -> list[float]:
+    """Thresholds worth trying: everything, and the values at equal shares of the questions."""
+    ordered = sorted(values)
+    shares = [ordered[len(ordered) * k // _STEPS] for k in range(1, _STEPS)] if ordered else []
+    return sorted({open_end, *shares})

@@ -1,0 +1,120 @@
+"""Passages as a treatment of questions: found in one go, let in one by one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from domainlift.questions import Passage, Question, Treatment
+from rag.gate import OPEN, Gate
+
+if TYPE_CHECKING:
+    from rag.base import Hit
+    from rag.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most `k` passages, and at most `tokens` of the answering model, counted by `count`."""
+
+    count: Callable[[str], int]
+    k: int = 3
+    tokens: int = 1024
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the questions beforehand.
+
+    `confidence` is the base model's, by question; `leaks` names the chunk in which a question
+    stands. With `options`, the options of a question are searched for too.
+    """
+
+    confidence: Mapping[str, float]
+    leaks: Mapping[str, str]
+    options: bool = False
+
+
+def treat(
+    questions: Sequence[Question],
+    retrievers: Mapping[str, Retriever],
+    gates: Mapping[str, Gate],
+    budget: Budget,
+    known: Known,
+) -> list[Treatment]:
+    """Treatments in the order of the questions; domains without a knowledge base get none."""
+    by_domain: dict[str, list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        if question.domain in retrievers:
+            by_domain[question.domain].append(place)
+    treatments = [Treatment(reason="base: no knowledge base")] * len(questions)
+    for domain, places in by_domain.items():
+        asked = [questions[place] for place in places]
+        queries = [query(question, options=known.options) for question in asked]
+        found = retrievers[domain].search(queries, budget.k)
+        gate = gates.get(domain, OPEN)
+        for place, question, hits in zip(places, asked, found, strict=True):
+            treatments[place] = _treatment(question, hits, gate, budget, known)
+    return treatments
+
+
+def query(question: Question, *, options: bool = False) -> str:
+    """What is searched for: the question, and its options only if that is asked for."""
+    return "\n".join([question.text, *question.options]) if options else question.text
+
+
+def as_passage(hit: Hit) -> Passage:
+    """A hit as it may stand before a question: on one line, named by its headings."""
+    chunk = hit.chunk
+    named = chunk.heading if chunk.heading else PurePosixPath(chunk.source.split("#")[0]).stem
+    return Passage(
+        text=" ".join(chunk.text.split()),
+        source=" ".join(named.split()),
+        id=chunk.id,
+        place=chunk.source,
+        score=round(hit.score, 6),
+        dense=None if hit.dense is None else round(hit.dense, 4),
+        bm25=None if hit.bm25 is None else round(hit.bm25, 3),
+    )
+
+
+def best_cosine(passages: Sequence[Passage]) -> float | None:
+    """What the gate looks at: the largest cosine between question and passage."""
+    return max((p.dense for p in passages if p.dense is not None), default=None)
+
+
+def _treatment(
+    question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, known: Known
+) -> Treatment:
+    found = tuple(as_passage(hit) for hit in hits)
+    leak = known.leaks.get(question.id, "")
+    score, confidence = best_cosine(found), known.confidence.get(question.id)
+    if gate.opens(score, confidence):
+        passages = _within(found, budget)
+        return Treatment(passages=passages, reason="rag", found=found, leak=leak)
+    return Treatment(reason=_why_not(gate, score), found=found, leak=leak)
+
+
+def _within(passages: Sequence[Passage], budget: Budget) -> tuple[Passage, ...]:
+    """The best passages that fit; the first that does not ends the list."""
+    taken: list[Passage] = []
+    used = 0
+    for passage in passages:
+        used += budget.count(f"{passage.source}: {passage.text}\n")
+        if used > budget.tokens:
+            break
+        taken.append(passage)
+    return tuple(taken)
+
+
+def _why_not(gate: Gate, score: float | None) -> str:
+    if gate.closed:
+        return "base: the gate is shut"
+    if score is None:
+        return "base: nothing found"
+    if score < gate.score:
+        return f"base: best passage at {score:.3f}, below {gate.score:.3f}"
+    return "base: sure without passages"

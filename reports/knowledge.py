@@ -1,0 +1,123 @@
+"""Knowledge bases and what is found in them, for the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from domainlift.questions import Question
+    from rag.base import Hit
+    from rag.beir import Quality
+    from rag.leaks import Leak
+    from rag.manifest import Manifest
+
+_WORD = re.compile(r"\w+")
+# Words that are in every text say nothing about why one was found.
+_SHORTEST = 3
+
+
+def show_hits(query: str, hits: Sequence[Hit]) -> None:
+    """Print passages, best first, the words of the query set off."""
+    from rich.text import Text
+
+    out = console()
+    if not hits:
+        out.print("nothing found")
+    for hit in hits:
+        heading = f"{hit.chunk.heading}  " if hit.chunk.heading else ""
+        head = Text(f"{hit.rank}. {printable(heading)}", style="bold")
+        out.print(head.append(Text(printable(_scores(hit)), style="dim")))
+        out.print(highlighted(" ".join(hit.chunk.text.split()), query))
+        licence = f" · {hit.chunk.licence}" if hit.chunk.licence else ""
+        place = f"{hit.chunk.source} at {hit.chunk.offset}{licence}"
+        out.print(Text(printable(place), style="dim"))
+        out.print()
+
+
+def highlighted(text: str, query: str) -> Text:
+    """A text with the words of the query in bold; endings may differ by a few letters."""
+    from rich.text import Text
+
+    marked = Text(printable(text))
+    stems = {_stem(word) for word in _WORD.findall(query) if len(word) >= _SHORTEST}
+    for match in _WORD.finditer(marked.plain):
+        if _stem(match.group()) in stems:
+            marked.stylize("bold yellow", *match.span())
+    return marked
+
+
+def show_base(manifest: Manifest, gates: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what a knowledge base is made of."""
+    from rich.text import Text
+
+    out = console()
+    rows = {
+        "domain": f"{manifest.domain} ({manifest.generation}, {manifest.created})",
+        "content": f"{manifest.documents:,} documents, {manifest.chunks:,} chunks of about "
+        f"{manifest.size} tokens, at most {manifest.limit}",
+        "embedder": f"{manifest.embedder} ({manifest.digest}), {manifest.dimensions} dimensions",
+        "chroma": manifest.chroma if manifest.chroma is not None else "embedded",
+        "versions": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()),
+    }
+    for key, value in rows.items():
+        out.print(Text(printable(f"{key:<10} {value}")), soft_wrap=True)
+    grid = table(
+        "source",
+        "documents",
+        "chunks",
+        "licence",
+        "title",
+        right=frozenset({"documents", "chunks"}),
+    )
+    for source in manifest.sources:
+        cells = (
+            source.label,
+            f"{source.documents:,}",
+            f"{source.chunks:,}",
+            source.licence,
+            source.title,
+        )
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    out.print(grid)
+    for model, gate in gates.items():
+        out.print(Text(printable(f"gate for {model}: {dict(gate)}")), soft_wrap=True)
+
+
+def show_leaks(domain: str, questions: Mapping[str, Question], leaks: Sequence[Leak]) -> None:
+    """Print the questions that stand in a knowledge base, with their places."""
+    from rich.text import Text
+
+    out = console()
+    out.print(f"{len(leaks)} of {len(questions)} questions stand in the knowledge base `{domain}`")
+    for leak in leaks:
+        asked = " ".join(questions[leak.question].text.split())
+        out.print(Text(printable(f"{leak.kind:<7} {leak.overlap:.2f}  {asked[:100]}")))
+        out.print(Text(printable(f"        {leak.source}  {leak.heading}"), style="dim"))
+
+
+def show_quality(name: str, split: str, found: Quality) -> None:
+    """Print how well each way of searching does."""
+    out = console()
+    out.print(f"{printable(name)}, {printable(split)}: {found.queries} queries")
+    columns = list(next(iter(found.methods.values())))
+    grid = table("method", *columns, right=frozenset(columns))
+    for method, values in found.methods.items():
+        grid.add_row(method, *(f"{value:.4f}" for value in values.values()))
+    out.print(grid)
+
+
+def _scores(hit: Hit) -> str:
+    parts = [("score", hit.score, 4), ("cosine", hit.dense, 3), ("bm25", hit.bm25, 2)]
+    return ", ".join(f"{name} {value:.{n}f}" for name, value, n in parts if value is not None)
+
+
+def _stem(word: str) -> str:
+    """The start of a word, enough to find `mitochondria` for `mitochondrion`."""
+    word = word.casefold()
+    return word[: max(_SHORTEST, len(word) - 3)] if len(word) > 5 else word.rstrip("s")

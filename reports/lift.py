@@ -1,0 +1,114 @@
+"""A run with a treatment beside the base run, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from reports.profile import remarks, show
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from benchmarks.outcome import Outcome
+    from benchmarks.profile import DomainScore
+    from domainlift.statistics import Paired
+    from rag.gate import Gate
+    from rag.leaks import Leak
+
+_COLUMNS = (
+    *("domain", "n", "base", "with passages", "difference", "95 % interval", "p"),
+    *("gained", "lost", "retrieved", "let in", "leaked"),
+)
+_LEAKS = 5
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print a profile, or, where something was done to the questions, what it changed."""
+    if outcome.base is None:
+        show(outcome.profile)
+        return
+    from rich.text import Text
+
+    out = console()
+    profile = outcome.profile
+    runs = f"runs {outcome.base.run} and {profile.run}"
+    out.print(Text(printable(f"{profile.model} on {profile.suite} ({runs})")))
+    grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain"})
+    for domain, change in outcome.paired.items():
+        if domain:
+            grid.add_row(
+                *_row(domain, outcome.base.domains[domain], profile.domains[domain], change)
+            )
+    if "" in outcome.paired and len(outcome.paired) > 2:
+        whole = outcome.paired[""]
+        grid.add_row(*_row("overall", outcome.base.overall, profile.overall, whole))
+    out.print(grid)
+    for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
+        out.print(Text(printable(line)))
+    for line in remarks(profile):
+        out.print(Text(printable(line)))
+
+
+def _row(domain: str, base: DomainScore, score: DomainScore, change: Paired) -> tuple[str, ...]:
+    interval = change.interval
+    return (
+        printable(domain),
+        str(change.n),
+        _accuracy(base.accuracy),
+        _accuracy(score.accuracy),
+        f"{change.difference:+.3f}",
+        rf"\[{interval.low:+.3f}, {interval.high:+.3f}]",
+        "<0.001" if change.p < 0.001 else f"{change.p:.3f}",
+        str(change.gains),
+        str(change.losses),
+        str(score.retrieved),
+        str(score.let_in),
+        str(score.leaked),
+    )
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _gates(gates: Mapping[str, Gate]) -> list[str]:
+    """What each gate does, and on what evidence."""
+    return [f"gate of {domain}: {_gate(gate)}" for domain, gate in gates.items()]
+
+
+def _gate(gate: Gate) -> str:
+    if gate.closed and not gate.n:
+        return "shut: there are no validation questions to calibrate it on (`--rag-gate off`)"
+    if gate.closed:
+        return f"shut: passages are not shown to help on {gate.n} validation questions"
+    least = "any score" if gate.score == float("-inf") else f"a cosine of {gate.score:.3f}"
+    sure = "" if gate.confidence >= 1 else f" and a confidence of at most {gate.confidence:.3f}"
+    if not gate.n:
+        return f"open from {least}"
+    return (
+        f"open from {least}{sure}; on {gate.n} validation questions it let in {gate.let_in}, "
+        f"{gate.gains} turned right and {gate.losses} wrong"
+    )
+
+
+def _clean(outcome: Outcome) -> list[str]:
+    """The second figure of each domain in which questions leaked."""
+    return [
+        f"{domain} without the {score.leaked} leaked questions: {_accuracy(score.clean.accuracy)} "
+        f"[{score.clean.interval.low:.3f}, {score.clean.interval.high:.3f}] (n {score.clean.n})"
+        for domain, score in outcome.profile.domains.items()
+        if score.clean is not None
+    ]
+
+
+def _leaked(leaks: tuple[Leak, ...]) -> list[str]:
+    if not leaks:
+        return []
+    lines = [f"warning: {len(leaks)} questions stand in the knowledge base; they prove nothing"]
+    lines += [
+        f"  {leak.question} {leak.kind} in {leak.source} (chunk {leak.chunk})"
+        for leak in leaks[:_LEAKS]
+    ]
+    if len(leaks) > _LEAKS:
+        lines.append("  `bench kb check DOMAIN` lists all")
+    return lines

@@ -1,0 +1,164 @@
+"""Files, a reader, a splitter and an embedding model, all small and true, for knowledge bases.
+
+A file holds one document per line, `name: text`. Also runs as a program that builds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from domainlift.errors import Malformed
+from rag.base import Chunk, Notify
+from rag.build import BuildReport, build
+from rag.index import Progress
+from rag.recipe import Embedding, Recipe
+
+if TYPE_CHECKING:
+    from rag.base import Vectors
+
+
+@dataclass(frozen=True)
+class Page:
+    """A source file."""
+
+    label: str
+    path: Path
+    sha256: str
+    licence: str = "CC0"
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A document."""
+
+    source: str
+    text: str
+    licence: str
+
+
+@dataclass
+class WordBag:
+    """Adds up a fixed random vector per word: texts that share words are near each other."""
+
+    name: str = "word-bag"
+    digest: str = "sha256:0123456789abcdef"
+    dimensions: int = 32
+    max_tokens: int = 256
+    pause: float = 0.0
+    embedded: list[str] = field(default_factory=list)
+
+    def count(self, text: str) -> int:
+        return len(text.split()) + 2
+
+    def encode(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
+        self.embedded += texts
+        for done in range(len(texts)):
+            time.sleep(self.pause)
+            if notify is not None:
+                notify(done + 1, len(texts))
+        return self.encode_queries(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in enumerate(texts):
+            for word in re.findall(r"\w+", text.lower()):
+                seed = zlib.crc32(f"{self.digest} {word}".encode())
+                vectors[row] += np.random.default_rng(seed).normal(size=self.dimensions)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.where(norms == 0, 1, norms)
+
+
+class Shelf:
+    """A folder of source files and the knowledge bases made of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.papers = folder / "papers"
+        self.root = folder / "knowledge_bases"
+        self.papers.mkdir(parents=True, exist_ok=True)
+        self.bag = WordBag()
+        self.loads = 0
+        self.read_files: list[str] = []
+
+    def put(self, label: str, *lines: str) -> None:
+        (self.papers / label).write_text("\n".join(lines), encoding="utf-8")
+
+    def drop(self, label: str) -> None:
+        (self.papers / label).unlink()
+
+    def files(self) -> list[Page]:
+        return [
+            Page(path.name, path, sha256(path.read_bytes()).hexdigest())
+            for path in sorted(self.papers.iterdir())
+        ]
+
+    def recipe(self, *, size: int = 8, rebuild: bool = False, chroma: str | None = None) -> Recipe:
+        def load() -> WordBag:
+            self.loads += 1
+            return self.bag
+
+        embedding = Embedding(self.bag.name, self.bag.digest, load)
+        return Recipe(embedding, size, chroma, rebuild, self._read, split)
+
+    def build(
+        self,
+        domain: str = "biology",
+        *,
+        size: int = 8,
+        rebuild: bool = False,
+        chroma: str | None = None,
+        progress: Progress | None = None,
+    ) -> BuildReport:
+        recipe = self.recipe(size=size, rebuild=rebuild, chroma=chroma)
+        return build(self.root, domain, self.files(), recipe, progress=progress)
+
+    def _read(self, page: Page) -> Iterable[Paper]:
+        self.read_files.append(page.label)
+        return read(page)
+
+
+def read(page: Page) -> Iterable[Paper]:
+    lines = page.path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], 1):
+        name, colon, text = line.partition(": ")
+        if not colon:
+            raise Malformed(page.path, "no name", line=number)
+        yield Paper(f"{page.label}/{name}", text, page.licence)
+
+
+def split(paper: Paper, count: Callable[[str], int], size: int, limit: int) -> Sequence[Chunk]:
+    """`size` words each; the name of the document is the heading."""
+    assert count(paper.text) > 0
+    assert size <= limit
+    words, chunks, offset = paper.text.split(), [], 0
+    digest = sha256(paper.text.encode()).hexdigest()
+    for start in range(0, len(words), size):
+        text = " ".join(words[start : start + size])
+        heading = paper.source.partition("/")[2]
+        chunks.append(Chunk(text, paper.source, heading, paper.licence, offset, digest))
+        offset += len(text) + 1
+    return chunks
+
+
+def main() -> None:
+    """Build `biology` in the folder given, slowly enough to be killed; say when it begins."""
+    shelf = Shelf(Path(sys.argv[1]))
+    shelf.bag.pause = float(sys.argv[2])
+    print("begin", flush=True)
+    report = shelf.build()
+    print(json.dumps(report.generation), flush=True)
+
+
+if __name__ == "__main__":
+    main()
