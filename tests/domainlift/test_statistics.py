@@ -16,6 +16,7 @@ from domainlift.statistics import (
     accuracy_interval,
     below_chance,
     design_effect,
+    paired,
     questions_to_settle,
     verdict,
     wilson,
@@ -402,3 +403,53 @@ def plus_minus(correct: int, n: int) -> Interval:
     share = correct / n
     half = math.sqrt(Z2 * share * (1 - share) / n)
     return Interval(share - half, share + half)
+
+
+# --- pairs
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "p"),
+    [(0, 0, 1.0), (5, 0, 0.0625), (0, 5, 0.0625), (3, 3, 1.0), (8, 2, 0.109375), (10, 0, 2 / 1024)],
+)
+def test_mcnemar_by_hand(gains: int, losses: int, p: float) -> None:
+    before = [False] * gains + [True] * losses + [True] * 10
+    after = [True] * gains + [False] * losses + [True] * 10
+    made = paired(before, after, [""] * len(before))
+    assert (made.n, made.gains, made.losses) == (gains + losses + 10, gains, losses)
+    assert made.p == pytest.approx(p)
+    assert made.difference == pytest.approx((gains - losses) / made.n)
+
+
+def test_the_paired_interval_by_hand() -> None:
+    # 100 questions, 15 gains, 5 losses: (16/102 - 6/102) and its standard error.
+    before = [False] * 15 + [True] * 5 + [True] * 80
+    after = [True] * 15 + [False] * 5 + [True] * 80
+    up, down = 16 / 102, 6 / 102
+    half = 1.959964 * ((up + down - (up - down) ** 2) / 102) ** 0.5
+    made = paired(before, after, [""] * 100)
+    assert made.interval.low == pytest.approx(up - down - half, abs=1e-6)
+    assert made.interval.high == pytest.approx(up - down + half, abs=1e-6)
+
+
+def test_questions_on_one_passage_say_less() -> None:
+    before, after = [False] * 40, [True] * 20 + [False] * 20
+    alone = paired(before, after, [""] * 40)
+    shared = paired(before, after, [f"p{n // 10}" for n in range(40)])
+    assert shared.difference == alone.difference
+    assert shared.interval.high - shared.interval.low > alone.interval.high - alone.interval.low
+    assert shared.p > alone.p
+
+
+def test_no_pairs_say_nothing() -> None:
+    assert paired([], [], []).interval == Interval(-1.0, 1.0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_a_comparison_turned_around_changes_its_sign(pairs: list[tuple[bool, bool]]) -> None:
+    before, after = [a for a, _ in pairs], [b for _, b in pairs]
+    names = [""] * len(pairs)
+    there, back = paired(before, after, names), paired(after, before, names)
+    assert (there.gains, there.losses) == (back.losses, back.gains)
+    assert there.p == back.p
+    assert there.interval.low == pytest.approx(-back.interval.high)

@@ -239,7 +239,7 @@ def test_ollama_embeds_in_unit_length(ollama: Any, reply: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "what"),
     [
-        ({"embeddings": [[1.0]]}, 200, "one vector for each"),
+        ({"embeddings": [[1.0]]}, 200, "a vector for each"),
         ({"embeddings": [[0.0, 0.0], [1.0, 0.0]]}, 200, "empty or not finite"),
         ({"error": "this model does not support embeddings"}, 400, "cannot embed"),
         ("garbage", 200, "cannot embed"),

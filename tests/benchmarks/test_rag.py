@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.pairing import pair_records
+from benchmarks.rag import Bases, confidence, treater, trials
+from benchmarks.store import Record
+from benchmarks.validation import validation_job
+from rag.gate import OPEN, SHUT
+from rag.retrieval import Retrieval
+from rag.treatment import Budget, Known
+
+
+def record(name: str, correct: bool | None, domain: str = "history", **more: Any) -> Record:
+    return Record(name, domain, "t", "ok" if correct is not None else "error", correct, **more)
+
+
+def found(*cosines: float | None) -> tuple[dict[str, Any], ...]:
+    return tuple({"id": "c", "dense": cosine} for cosine in cosines)
+
+
+def test_confidence_is_the_share_of_the_chosen_option() -> None:
+    records = [
+        record("a", True, chosen=0, logprobs=(0.0, 0.0, 0.0, 0.0)),
+        record("b", True, chosen=1, logprobs=(-50.0, 0.0)),
+        record("c", True, chosen="42"),
+    ]
+    assert confidence(records) == {"a": 0.25, "b": 1.0}
+
+
+def test_trials_join_what_was_answered_both_ways() -> None:
+    base = [
+        record("a", False, chosen=0, logprobs=(0.0, 0.0)),
+        record("b", True, chosen=0, logprobs=(0.0, -50.0)),
+        record("c", None),
+        record("d", True),
+        record("e", True),
+    ]
+    helped = [
+        record("a", True, found=found(0.2, 0.9, None)),
+        record("b", False, "law", found=found(0.5)),
+        record("c", True, found=found(0.5)),
+        record("d", None, found=found(0.5)),
+        record("e", True, found=found(0.5), leak="chunk"),
+        record("f", True, found=found(0.5)),
+    ]
+    joined = trials(base, helped)
+    assert set(joined) == {"history", "law"}
+    only = joined["history"]
+    assert [(t.score, t.confidence, t.base, t.helped) for t in only] == [(0.9, 0.5, False, True)]
+    assert joined["law"][0].confidence == 1.0
+
+
+def test_pairs_are_counted_per_domain_and_in_total(fake: ModuleType) -> None:
+    questions = {f"exam-{n}": fake.question(n, "law" if n % 2 else "history") for n in range(6)}
+    base = [record(f"exam-{n}", n < 3, "law" if n % 2 else "history") for n in range(6)]
+    after = [record(f"exam-{n}", n > 0, "law" if n % 2 else "history") for n in range(5)]
+    made = pair_records(base, after, questions)
+    assert list(made) == ["", "history", "law"]
+    assert (made["history"].n, made["history"].gains, made["history"].losses) == (3, 1, 1)
+    assert (made["law"].n, made["law"].gains, made["law"].losses) == (2, 1, 0)
+    assert made[""].n == 5
+
+
+@pytest.fixture
+def bases() -> Any:
+    def make(generation: str = "g1", k: int = 3, **settings: Any) -> Bases:
+        index = SimpleNamespace(manifest=SimpleNamespace(generation=generation))
+        shelf: Any = SimpleNamespace(index=index, settings=Retrieval(**settings))
+        return Bases({"history": shelf}, Budget(len, k))
+
+    return make
+
+
+def test_whatever_may_change_a_prompt_makes_another_run(bases: Any) -> None:
+    nothing = Known({}, {})
+    digests = [
+        treater(bases(), {}, nothing).digest,
+        treater(bases("g2"), {}, nothing).digest,
+        treater(bases(k=2), {}, nothing).digest,
+        treater(bases(mmr=0.5), {}, nothing).digest,
+        treater(bases(), {"history": SHUT}, nothing).digest,
+        treater(bases(), {}, Known({"a": 0.5}, {})).digest,
+        treater(bases(), {}, Known({}, {"a": "c"})).digest,
+    ]
+    assert len(set(digests)) == len(digests)
+    assert treater(bases(), {"history": OPEN}, nothing).digest == digests[0]
+
+
+def test_validation_asks_in_the_same_way_but_never_what_is_reported(
+    fake: ModuleType, tmp_path: Any
+) -> None:
+    from benchmarks.runner import Settings, prepare
+    from benchmarks.tasks import load_task
+    from engines.base import Mode
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains()
+    task = load_task("own:biology", data=None, domains=domains)
+    settings = Settings("demo", mode=Mode.CLOZE, limit=5)
+    job = prepare([task], settings, fake.INFO)
+    made = validation_job(job, fake.INFO, None, domains, {"biology"})
+    assert made is not None
+    assert made.forms == job.forms
+    assert len(made.questions) == 83
+    reported = {(q.text, q.options) for q in task.questions}
+    assert not any((q.text, q.options) in reported for q in made.questions)
+    assert {q.split for q in made.questions} == {"validation"}
+    assert validation_job(job, fake.INFO, None, domains, {"law"}) is None
