@@ -76,7 +76,8 @@ def evaluate(
     finally:
         stages.end()
     if as_json:
-        print(json.dumps(found.as_json(), ensure_ascii=False))
+        counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
+        print(json.dumps({**counts, **found.methods}, ensure_ascii=False))
         return
     from reports.knowledge import show_quality
 
@@ -107,23 +108,23 @@ def probe(
     with open_index(root(workspace), domain) as index:
         encode = embedder_of(index.manifest, workspace, {}).encode_queries
         found = solve(questions, Retriever(index, encode).search)
-    clusters = [q.cluster for q in questions]
-    interval = accuracy_interval(found.outcomes, clusters)
-    chance = sum(q.chance for q in questions) / len(questions) if questions else 0.0
+    outcomes = [float(guess.correct) for guess in found.guesses]
+    interval = accuracy_interval(outcomes, [q.cluster for q in questions])
     row = {
         "domain": domain,
-        "n": len(questions),
-        "accuracy": found.correct / max(1, len(questions)),
+        "n": found.n,
+        "accuracy": found.correct / max(1, found.n),
         "interval": [interval.low, interval.high],
-        "chance": chance,
+        "chance": found.chance,
     }
     if as_json:
         print(json.dumps(row, ensure_ascii=False))
         return
-    verdict = "supports its questions" if interval.low > chance else "cannot be told from guessing"
+    above = interval.low > found.chance
+    verdict = "knows something of" if above else "cannot be told from guessing on"
     print(
         f"{domain}: {row['accuracy']:.3f} [{interval.low:.3f}, {interval.high:.3f}] "
-        f"of {len(questions)} questions, chance {chance:.2f}: the knowledge base {verdict}"
+        f"at chance {found.chance:.2f}: the knowledge base {verdict} these {found.n} questions"
     )
 
 
@@ -150,6 +151,6 @@ def _questions(
             failed.append(error)
     if not questions:
         raise failed[0] if failed else Misuse(f"no questions for `{domain}`", "name some: `--task`")
-    for error in failed:
-        print(f"note: {error.what}", file=sys.stderr)
+    for reason in failed:
+        print(f"note: {reason.what}", file=sys.stderr)
     return questions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,20 +18,25 @@ if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
     from engines.base import Engine
     from rag.base import Embedder
-    from rag.gate import Gate
+    from rag.gate import Gate, Trial
     from rag.retrieval import Retrieval
 
 AUTO, OFF = "auto", "off"
+#: How many passages calibration tries: one is right for a model that is easily misled.
+NUMBERS = (1, 3)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user says about retrieval; no domains means all that have a knowledge base."""
+    """What a user says about retrieval.
+
+    No domains means all that have a knowledge base, no `k` that calibration chooses it.
+    """
 
     domains: tuple[str, ...]
     gate: str
     retrieval: Retrieval
-    k: int = 3
+    k: int | None = None
     tokens: int = 1024
     options: bool = False
 
@@ -94,7 +100,8 @@ def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitSta
         index = stack.enter_context(open_index(root(place.workspace), domain))
         encode = embedder_of(index.manifest, place.workspace, embedders).encode_queries
         retrievers[domain] = Retriever(index, encode, choice.retrieval, rerank)
-    return Bases(retrievers, Budget(engine.count, choice.k, choice.tokens), choice.options)
+    k = choice.k if choice.k is not None else max(NUMBERS)
+    return Bases(retrievers, Budget(engine.count, k, choice.tokens), choice.options)
 
 
 def _gates(
@@ -114,32 +121,44 @@ def _gates(
                 what, "a number is the least cosine of the best passage: 0.4, say"
             ) from error
         return dict.fromkeys(bases.retrievers, gate)
-    return _calibrated(job, engine, place, bases)
+    numbers = NUMBERS if choice.k is None else (choice.k,)
+    return _calibrated(job, engine, place, bases, numbers)
 
 
-def _calibrated(job: Job, engine: Engine, place: Place, bases: Bases) -> Mapping[str, Gate]:
-    """Ask the validation questions without and with passages, and let the gate be what they say."""
-    from benchmarks import rag
+def _calibrated(
+    job: Job, engine: Engine, place: Place, bases: Bases, numbers: Sequence[int]
+) -> Mapping[str, Gate]:
+    """Ask the validation questions without and with passages, and let the gates follow."""
     from benchmarks.validation import validation_job
     from knowledge_bases.domains import load_domains
-    from rag.gate import SHUT, calibrate, store_gate
-    from rag.treatment import Known
+    from rag.gate import calibrate, store_gate
 
     domains = load_domains(place.workspace)
     asked = validation_job(job, engine.info, place.data, domains, set(bases.retrievers))
-    found = {}
-    if asked is not None:
-        aside = replace(place, fresh=False)
-        base = scored(asked, engine, aside, part="validation, base")
-        leaks = {leak.question: leak.chunk for leak in rag.find_leaks(asked.questions, bases)}
-        open_gates = rag.treater(bases, {}, Known({}, leaks), "rag, no gate")
-        helped = scored(
-            replace(asked, treater=open_gates), engine, aside, part="validation, with passages"
-        )
-        found = rag.trials(base.records(), helped.records())
+    trials = _trials(asked, engine, replace(place, fresh=False), bases, numbers) if asked else {}
     gates = {}
     for domain, retriever in bases.retrievers.items():
-        gate, tried = calibrate(found[domain]) if domain in found else (SHUT, [])
+        gate, tried = calibrate({k: found.get(domain, []) for k, found in trials.items()})
         gates[domain] = gate
         store_gate(retriever.index.folder, engine.info.digest, gate, tried)
     return gates
+
+
+def _trials(
+    asked: Job, engine: Engine, place: Place, bases: Bases, numbers: Sequence[int]
+) -> dict[int, dict[str, list[Trial]]]:
+    """By number of passages and by domain, how the validation questions fared."""
+    from benchmarks import rag
+    from rag.gate import Gate
+    from rag.treatment import Known
+
+    base = scored(asked, engine, place, part="validation, base").records()
+    leaks = {leak.question: leak.chunk for leak in rag.find_leaks(asked.questions, bases)}
+    found = {}
+    for k in numbers:
+        every = dict.fromkeys(bases.retrievers, Gate(-math.inf, k=k))
+        treater = rag.treater(bases, every, Known({}, leaks), f"rag, {k} passages, no gate")
+        job = replace(asked, treater=treater)
+        run = scored(job, engine, place, part=f"validation, passages: {k}")
+        found[k] = rag.trials(base, run.records())
+    return found

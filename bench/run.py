@@ -73,7 +73,10 @@ def run(
     rag_gate: Annotated[
         str, typer.Option(help="auto (calibrated per domain), off, or a least cosine.")
     ] = "auto",
-    passages: Annotated[int, typer.Option(min=1, help="At most so many per question.")] = 3,
+    passages: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many per question. [default: calibrated, or 3]"),
+    ] = None,
     passage_tokens: Annotated[
         int, typer.Option(min=1, help="At most so many of the answering model's tokens.")
     ] = 1024,

@@ -96,6 +96,20 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
     return made
 
 
+def question_texts(count: int) -> list[str]:
+    """Texts of real MMLU questions, spread over all subjects."""
+    from benchmarks.sampling import stratified
+    from benchmarks.tasks import load_task
+    from benchmarks.tasks.mmlu import SUBJECTS
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains()
+    every: list[Any] = []
+    for name in sorted(SUBJECTS):
+        every += load_task(f"mmlu:{name}", data=mirror(), domains=domains).questions
+    return [question.text for question in stratified(every, count, seed=_SEED)]
+
+
 def peak_memory(device: str) -> int:
     """Peak bytes of this process: on the accelerator, or resident."""
     if device.startswith("cuda"):

@@ -1,8 +1,9 @@
-"""The gate: which questions get passages, decided by scores and calibrated on questions.
+"""The gate: which questions get passages and how many, calibrated on questions.
 
 A gate has two thresholds: the cosine between the question and its best passage must be high
-enough, and the base model must not be sure without passages. Both are chosen on validation
-questions of the domain, never on those that are reported.
+enough, and the base model must not be sure without passages. It also says how many passages come
+in: further ones help a model that can tell them apart, and mislead one that cannot. All three are
+chosen on validation questions of the domain, never on those that are reported.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,14 @@ class Trial:
 class Gate:
     """Passages come in where the score is at least `score` and the confidence at most `confidence`.
 
-    The other fields say how it fared on the `n` validation questions: how many it let in, how
-    many turned right and wrong by that, and the probability of so good an outcome by luck.
+    At most `k` come in; None leaves their number to the budget. The other fields say how it fared
+    on the `n` validation questions: how many it let in, how many turned right and wrong by that,
+    and the probability of so good an outcome by luck.
     """
 
     score: float
     confidence: float = 1.0
+    k: int | None = None
     n: int = 0
     let_in: int = 0
     gains: int = 0
@@ -76,22 +79,21 @@ OPEN = Gate(-math.inf)
 SHUT = Gate(NEVER)
 
 
-def calibrate(trials: Sequence[Trial]) -> tuple[Gate, list[Gate]]:
+def calibrate(trials: Mapping[int, Sequence[Trial]]) -> tuple[Gate, list[Gate]]:
     """The gate with the largest net gain, and every gate that was tried.
 
-    A gate counts only if its gains are more than luck: the exact one-sided sign test over the
-    questions that it turns has p < 0.05. So harm cannot be what it does, and a domain in which
-    passages are not shown to help stays shut. Of equal ones the gate that lets in fewest is
-    taken. Choosing the best of many makes p too small by itself; the reported figure is that of
-    the test questions.
+    `trials` holds the same questions by the number of passages that they were asked with. A gate
+    counts only if its gains are more than luck: the exact one-sided sign test over the questions
+    that it turns has p < 0.05. So harm cannot be what it does, and a domain in which passages are
+    not shown to help stays shut. Of equal ones the gate that lets in fewest questions, with
+    fewest passages, is taken. Choosing the best of many makes p too small by itself; the figure to
+    report is that of the test questions.
     """
-    scores = _steps([trial.score for trial in trials], -math.inf)
-    sureness = _steps([trial.confidence for trial in trials], 1.0)
-    tried = [_tried(trials, s, c) for s, c in product(scores, sureness)]
+    tried = [gate for k, found in sorted(trials.items()) for gate in _all_tried(found, k)]
     proven = [gate for gate in tried if gate.p < LEVEL]
     if not proven:
-        return Gate(NEVER, n=len(trials)), tried
-    return max(proven, key=lambda g: (g.gains - g.losses, -g.let_in)), tried
+        return Gate(NEVER, n=max(map(len, trials.values()), default=0)), tried
+    return max(proven, key=lambda g: (g.gains - g.losses, -g.let_in, -_number(g.k))), tried
 
 
 def store_gate(folder: Path, model: str, gate: Gate, tried: Sequence[Gate]) -> Path:
@@ -117,13 +119,22 @@ def stored_gates(folder: Path) -> dict[str, dict[str, Any]]:
     return gates
 
 
-def _tried(trials: Sequence[Trial], score: float, confidence: float) -> Gate:
-    gate = Gate(score, confidence)
+def _all_tried(trials: Sequence[Trial], k: int) -> list[Gate]:
+    scores = _steps([trial.score for trial in trials], -math.inf)
+    sureness = _steps([trial.confidence for trial in trials], 1.0)
+    return [_tried(trials, Gate(s, c, k)) for s, c in product(scores, sureness)]
+
+
+def _tried(trials: Sequence[Trial], gate: Gate) -> Gate:
     inside = [t for t in trials if gate.opens(t.score, t.confidence)]
     gains = sum(t.helped and not t.base for t in inside)
     losses = sum(t.base and not t.helped for t in inside)
     p = sign_test(gains, losses)
-    return Gate(score, confidence, len(trials), len(inside), gains, losses, p)
+    return replace(gate, n=len(trials), let_in=len(inside), gains=gains, losses=losses, p=p)
+
+
+def _number(k: int | None) -> int:
+    return 0 if k is None else k
 
 
 def _steps(values: Sequence[float], open_end: float) -> list[float]:

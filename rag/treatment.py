@@ -93,7 +93,7 @@ def _treatment(
     leak = known.leaks.get(question.id, "")
     score, confidence = best_cosine(found), known.confidence.get(question.id)
     if gate.opens(score, confidence):
-        passages = _within(found, budget)
+        passages = _within(found[: gate.k], budget)
         return Treatment(passages=passages, reason="rag", found=found, leak=leak)
     return Treatment(reason=_why_not(gate, score), found=found, leak=leak)
 

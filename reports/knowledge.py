@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from domainlift.questions import Question
     from rag.base import Hit
-    from rag.beir import Quality
+    from rag.beir import Evaluation
     from rag.leaks import Leak
     from rag.manifest import Manifest
 
@@ -101,7 +101,7 @@ def show_leaks(domain: str, questions: Mapping[str, Question], leaks: Sequence[L
         out.print(Text(printable(f"        {leak.source}  {leak.heading}"), style="dim"))
 
 
-def show_quality(name: str, split: str, found: Quality) -> None:
+def show_quality(name: str, split: str, found: Evaluation) -> None:
     """Print how well each way of searching does."""
     out = console()
     out.print(f"{printable(name)}, {printable(split)}: {found.queries} queries")

@@ -85,9 +85,10 @@ def _gate(gate: Gate) -> str:
     sure = "" if gate.confidence >= 1 else f" and a confidence of at most {gate.confidence:.3f}"
     if not gate.n:
         return f"open from {least}"
+    number = f", {gate.k} passage{'s' * (gate.k > 1)} at most" if gate.k is not None else ""
     return (
-        f"open from {least}{sure}; on {gate.n} validation questions it let in {gate.let_in}, "
-        f"{gate.gains} turned right and {gate.losses} wrong"
+        f"open from {least}{sure}{number}; on {gate.n} validation questions it let in "
+        f"{gate.let_in}, {gate.gains} turned right and {gate.losses} wrong"
     )
 
 

@@ -27,7 +27,7 @@ class SentenceEmbedder:
         self.name = name
         self.digest = weights.digest(folder)
         self.max_tokens = weights.max_tokens(folder)
-        self._folder = folder
+        self.folder = folder
         self._tokenizer = load_tokenizer(folder)
         self._model: Any = None
 
@@ -105,7 +105,7 @@ class SentenceEmbedder:
 
     def _loaded(self) -> Any:
         if self._model is None:
-            self._model = _load(self._folder)
+            self._model = _load(self.folder)
         return self._model
 
 

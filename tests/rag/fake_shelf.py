@@ -1,11 +1,11 @@
 """Files, a reader, a splitter and an embedding model, all small and true, for knowledge bases.
 
-A file holds one document per line, `name: text`. Also runs as a program that builds.
+A file holds one document per line, `name: text`. Also runs as a program that builds, to be killed.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import sys
 import time
@@ -152,12 +152,22 @@ def split(paper: Paper, count: Callable[[str], int], size: int, limit: int) -> S
 
 
 def main() -> None:
-    """Build `biology` in the folder given, slowly enough to be killed; say when it begins."""
-    shelf = Shelf(Path(sys.argv[1]))
-    shelf.bag.pause = float(sys.argv[2])
-    print("begin", flush=True)
-    report = shelf.build()
-    print(json.dumps(report.generation), flush=True)
+    """Build in the folder given, in a new process per line of stdin, and tell the process's id.
+
+    Forks, because importing Chroma takes longer than a build.
+    """
+    import bm25s  # noqa: F401
+    import chromadb  # noqa: F401
+    import Stemmer  # noqa: F401
+
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            Shelf(Path(sys.argv[1])).build()
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def test_sentences_are_kept_whole_where_they_fit() -> None:
 def test_words_are_kept_whole_where_they_fit() -> None:
     text = " ".join(f"word{n}" for n in range(2000))
     assert all(
-        word.startswith("word") and text.find(f"{word} ") >= 0 or word == "word1999"
+        (word.startswith("word") and text.find(f"{word} ") >= 0) or word == "word1999"
         for chunk in split(document(text), pieces)
         for word in chunk.text.split()
     )

@@ -35,7 +35,7 @@ def test_a_gate_opens_for_a_good_passage_and_an_unsure_model(
 
 
 def test_passages_that_help_are_let_in() -> None:
-    gate, _ = calibrate([Trial(0.7, 0.3, base=False, helped=True)] * 20)
+    gate, _ = calibrate({3: [Trial(0.7, 0.3, base=False, helped=True)] * 20})
     assert (gate.let_in, gate.gains, gate.losses) == (20, 20, 0)
     assert gate.opens(0.7, 0.3)
 
@@ -43,7 +43,7 @@ def test_passages_that_help_are_let_in() -> None:
 def test_passages_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_fit() -> None:
     good = [Trial(0.8, 0.3, base=False, helped=True)] * 15
     bad = [Trial(0.2, 0.3, base=True, helped=False)] * 15
-    gate, _ = calibrate(good + bad)
+    gate, _ = calibrate({3: good + bad})
     assert gate.opens(0.8, 0.3)
     assert not gate.opens(0.2, 0.3)
     assert (gate.gains, gate.losses) == (15, 0)
@@ -52,7 +52,7 @@ def test_passages_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_f
 def test_a_sure_model_is_left_alone_where_passages_confuse_it() -> None:
     unsure = [Trial(0.5, 0.3, base=False, helped=True)] * 15
     sure = [Trial(0.5, 0.99, base=True, helped=False)] * 15
-    gate, _ = calibrate(unsure + sure)
+    gate, _ = calibrate({3: unsure + sure})
     assert gate.opens(0.5, 0.3)
     assert not gate.opens(0.5, 0.99)
 
@@ -69,14 +69,14 @@ def test_a_sure_model_is_left_alone_where_passages_confuse_it() -> None:
     ],
 )
 def test_without_proof_the_gate_stays_shut(found: list[Trial]) -> None:
-    gate, _ = calibrate(found)
+    gate, _ = calibrate({3: found})
     assert gate.closed
     assert gate.n == len(found)
 
 
 @given(trials)
 def test_what_a_gate_reports_is_what_it_does(found: list[Trial]) -> None:
-    gate, tried = calibrate(found)
+    gate, tried = calibrate({3: found})
     inside = [t for t in found if gate.opens(t.score, t.confidence)]
     assert gate.let_in == len(inside)
     assert gate.gains - gate.losses == sum(t.helped - t.base for t in inside)
@@ -86,8 +86,17 @@ def test_what_a_gate_reports_is_what_it_does(found: list[Trial]) -> None:
     assert all(g.gains - g.losses <= gate.gains - gate.losses for g in proven)
 
 
+def test_the_number_of_passages_is_chosen_too() -> None:
+    one = [Trial(0.7, 0.3, base=False, helped=True)] * 20
+    three = [Trial(0.7, 0.3, base=False, helped=n % 2 == 0) for n in range(20)]
+    assert calibrate({1: one, 3: three})[0].k == 1
+    assert calibrate({1: three, 3: one})[0].k == 3
+    assert calibrate({1: one, 3: one})[0].k == 1
+    assert calibrate({})[0].closed
+
+
 def test_gates_are_stored_per_model(tmp_path: Path) -> None:
-    gate, tried = calibrate([Trial(0.7, 0.3, base=False, helped=True)] * 20)
+    gate, tried = calibrate({3: [Trial(0.7, 0.3, base=False, helped=True)] * 20})
     store_gate(tmp_path, "sha256:one", gate, tried)
     path = store_gate(tmp_path, "sha256:two", SHUT, [OPEN])
     found = stored_gates(tmp_path)

@@ -79,6 +79,13 @@ def test_a_gate_keeps_passages_out_and_says_why(gate: Gate, confidence: float, r
     assert made.leak == "chunk-7"
 
 
+def test_a_gate_may_let_in_fewer_than_were_found() -> None:
+    shelf: Any = Shelf(0.9, 0.8, 0.7)
+    gate = Gate(0.5, k=1)
+    made = treat([question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), NOTHING)[0]
+    assert (len(made.passages), len(made.found)) == (1, 3)
+
+
 def test_an_empty_shelf_leaves_the_question_alone() -> None:
     shelf: Any = Shelf()
     made = treat([question("a")], {"biology": shelf}, {}, Budget(words), NOTHING)[0]

@@ -1,0 +1,140 @@
+"""What passages do for `tiny` on the demo suite: ungated, gated, and with the right passage.
+
+python -m perf.passages
+
+Builds the demo domains' knowledge bases in a temporary workspace. Thresholds come from validation
+questions; every figure is of test questions.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_DOMAINS = ("biology", "history", "security", "mathematics", "philosophy")
+_WEAK = _DOMAINS[:3]
+_K = 3
+
+
+def main() -> None:
+    """Print accuracy, paired difference and recall per domain."""
+    with tempfile.TemporaryDirectory() as folder:
+        _bench("kb", "build", *_DOMAINS, "--own", workspace=folder)
+        outcomes = {
+            "ungated, 3 passages": _run(folder, "--rag-gate", "off", "--passages", str(_K)),
+            "gated": _run(folder),
+        }
+        oracle = _oracle()
+        recall = {domain: _recall(Path(folder), domain) for domain in _WEAK}
+    base = outcomes["gated"]["base"]["domains"]
+    print("|  | " + " | ".join(f"{d} (n {base[d]['n']})" for d in _DOMAINS) + " |")
+    print("|---" * (len(_DOMAINS) + 1) + "|")
+    print("| base | " + " | ".join(_score(base[d]) for d in _DOMAINS) + " |")
+    for label, outcome in outcomes.items():
+        scores, pairs = outcome["domains"], outcome["paired"]
+        print(f"| {label} | " + " | ".join(_score(scores[d]) for d in _DOMAINS) + " |")
+        print("| … difference | " + " | ".join(_change(pairs[d]) for d in _DOMAINS) + " |")
+    print("| the right passage | " + " | ".join(oracle.get(d, "") for d in _DOMAINS) + " |")
+    print(
+        f"| recall@{_K} of its document | "
+        + " | ".join(f"{recall[d]:.3f}" if d in recall else "" for d in _DOMAINS)
+        + " |"
+    )
+
+
+def _run(folder: str, *options: str) -> dict[str, Any]:
+    said = _bench(
+        *("run", "--model", "tiny", "--suite", "demo", "--rag", *options, "--json"),
+        workspace=folder,
+    )
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def _bench(*words: str, workspace: str) -> str:
+    command = [sys.executable, "-m", "bench", *words, "--workspace", workspace]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def _score(score: dict[str, Any]) -> str:
+    low, high = score["interval"]
+    return f"{score['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _change(change: dict[str, Any]) -> str:
+    low, high = change["interval"]
+    return f"{change['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _oracle() -> dict[str, str]:
+    """Accuracy with exactly the section that holds the answer before the question."""
+    from benchmarks.asking import ask
+    from benchmarks.prompts import Format
+    from benchmarks.tasks import load_task
+    from domainlift.questions import Treatment
+    from domainlift.statistics import wilson
+    from engines.base import Mode
+    from engines.names import Options, open_engine
+    from knowledge_bases.domains import load_domains
+
+    engine = open_engine("tiny", Options())
+    domains = load_domains()
+    found = {}
+    for domain in _WEAK:
+        task = load_task(f"own:{domain}", data=None, domains=domains)
+        sections = _sections(domain)
+        treated = [(q, Treatment(passages=(sections[q.support],))) for q in task.questions]
+        records = list(ask(task, Format(Mode.CLOZE, 0, chat=False), treated, engine))
+        right, n = sum(bool(r.correct) for r in records), len(records)
+        interval = wilson(right, n)
+        found[domain] = f"{right / n:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    engine.close()
+    return found
+
+
+def _sections(domain: str) -> dict[str, Any]:
+    """The sections of a domain's own documents, as passages, by the name that questions use."""
+    from dataclasses import replace
+
+    from knowledge_bases.domains import load_domains
+    from rag.base import Chunk, Hit
+    from rag.documents import read_documents
+    from rag.files import domain_sources, find_files
+    from rag.treatment import as_passage
+
+    own = replace(load_domains()[domain], sources=())
+    files = find_files(domain_sources(own), folder=own.folder, data=None).files
+    made = {}
+    for file in files:
+        for document in read_documents(file):
+            meta = document.metadata
+            chunk = Chunk(document.page_content, meta["source"], meta["heading"])
+            made[meta["source"]] = as_passage(Hit(chunk, 1, 1.0))
+    return made
+
+
+def _recall(workspace: Path, domain: str) -> float:
+    """The share of test questions whose supporting section is among the first three."""
+    from bench.knowledge import embedder_of, root
+    from benchmarks.tasks import load_task
+    from knowledge_bases.domains import load_domains
+    from rag.index import open_index
+    from rag.retrieval import Retriever
+
+    questions = load_task(f"own:{domain}", data=None, domains=load_domains()).questions
+    with open_index(root(workspace), domain) as index:
+        retriever = Retriever(index, embedder_of(index.manifest, workspace, {}).encode_queries)
+        found = retriever.search([q.text for q in questions], _K)
+    hits = [
+        any(hit.chunk.source == q.support for hit in each)
+        for q, each in zip(questions, found, strict=True)
+    ]
+    return sum(hits) / len(hits)
+
+
+if __name__ == "__main__":
+    main()
