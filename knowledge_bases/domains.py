@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
+from knowledge_bases.sources import Source, leads_out, place
 from knowledge_bases.strict_yaml import Entry, Key, read
 
 BUILT_IN = Path(__file__).parent
@@ -23,7 +24,7 @@ class Domain:
     description: str
     keywords: tuple[str, ...]
     tasks: tuple[str, ...]
-    sources: tuple[str, ...]
+    sources: tuple[Source, ...]
     protected: bool
     folder: Path
 
@@ -78,7 +79,15 @@ _SCHEMA: Mapping[str, Key] = {
     "description": Key("text", required=True),
     "keywords": Key("texts", required=True),
     "tasks": Key("texts", required=True),
-    "sources": Key("texts"),
+    "sources": Key(
+        "tables",
+        keys={
+            "from": Key("text", required=True),
+            "licence": Key("text", required=True),
+            "title": Key("text"),
+            "url": Key("text"),
+        },
+    ),
     "protected": Key("flag"),
     "name": Key("text"),
 }
@@ -95,10 +104,10 @@ def _load(path: Path) -> tuple[Domain, Mapping[str, Entry]]:
     if given.text not in ("", name):
         what = f"`name` is `{given.text}`, but the folder is `{name}`"
         raise Malformed(path, what, line=given.line, hint="leave `name` out, or rename the folder")
-    return _domain(name, path.parent, entries), entries
+    return _domain(name, path, entries), entries
 
 
-def _domain(name: str, folder: Path, entries: Mapping[str, Entry]) -> Domain:
+def _domain(name: str, path: Path, entries: Mapping[str, Entry]) -> Domain:
     absent = Entry()
     return Domain(
         name=name,
@@ -106,10 +115,35 @@ def _domain(name: str, folder: Path, entries: Mapping[str, Entry]) -> Domain:
         description=entries["description"].text,
         keywords=entries["keywords"].texts,
         tasks=entries["tasks"].texts,
-        sources=entries.get("sources", absent).texts,
+        sources=_sources(path, entries.get("sources", absent)),
         protected=entries.get("protected", absent).flag,
-        folder=folder,
+        folder=path.parent,
     )
+
+
+def _sources(path: Path, entry: Entry) -> tuple[Source, ...]:
+    absent = Entry()
+    sources: dict[str, Source] = {}
+    for table in entry.tables:
+        where, line = table["from"].text, table["from"].line
+        _check_place(path, where, line)
+        if where in sources:
+            raise Malformed(path, f"`sources` holds `{where}` twice", line=line)
+        licence = table["licence"].text
+        title, url = (table.get(key, absent).text for key in ("title", "url"))
+        sources[where] = Source(where, licence, title, url)
+    return tuple(sources.values())
+
+
+def _check_place(path: Path, where: str, line: int | None) -> None:
+    try:
+        kind, rest = place(where)
+    except ValueError as error:
+        raise Malformed(path, f"`from`: {error}", line=line) from None
+    if kind == "file" and leads_out(rest):
+        hint = "copy the documents into the folder, or give them with `--source`"
+        what = f"`from`: `{where}` leads out of the domain's folder"
+        raise Malformed(path, what, line=line, hint=hint)
 
 
 def _claim(path: Path, name: str, tasks: Entry, owners: dict[str, str]) -> None:

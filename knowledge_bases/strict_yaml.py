@@ -1,6 +1,7 @@
 """YAML read against a table of keys, with errors that name file, key and line.
 
-Only what such a table can describe is accepted: one mapping of texts, lists of texts and flags.
+Only what such a table can describe is accepted: one mapping of texts, lists of texts, flags, and
+lists of mappings ("tables"), each with a table of keys of its own.
 Aliases are refused, because a few lines of them can unfold to any size.
 """
 
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
     import yaml
 
 SIZE_LIMIT = 1_000_000
-Kind = Literal["text", "texts", "flag"]
+Kind = Literal["text", "texts", "flag", "tables"]
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a key holds, and whether a file must have it."""
+    """What a key holds, and whether a file must have it; `keys` are those of each table."""
 
     kind: Kind
     required: bool = False
+    keys: Mapping[str, Key] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Entry:
     texts: tuple[str, ...] = ()
     flag: bool = False
     lines: tuple[int, ...] = ()
+    tables: tuple[Mapping[str, Entry], ...] = ()
 
 
 def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
@@ -49,16 +52,7 @@ def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
     if _shape(root) != "mapping":
         what = f"must hold keys with values, not {_kind_name(root)}"
         raise Malformed(path, what, line=_line(root), hint=_wanted(schema))
-    entries: dict[str, Entry] = {}
-    for key, value in root.value:
-        name = _key_name(path, key, schema, entries)
-        entries[name] = _entry(_Place(path, name), schema[name].kind, value, _line(key))
-    for name, wanted in schema.items():
-        if wanted.required and name not in entries:
-            what = f"key `{name}` is missing"
-            hint = f"add `{name}: {_EXAMPLES[wanted.kind]}`"
-            raise Malformed(path, what, line=_line(root), hint=hint)
-    return entries
+    return _mapping(path, root, schema, "")
 
 
 # --- from bytes to nodes
@@ -112,6 +106,21 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
 # --- from nodes to entries
 
 
+def _mapping(
+    path: Path, node: yaml.Node, schema: Mapping[str, Key], within: str
+) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for key, value in node.value:
+        name = _key_name(path, key, schema, entries)
+        entries[name] = _entry(_Place(path, name), schema[name], value, _line(key))
+    for name, wanted in schema.items():
+        if wanted.required and name not in entries:
+            what = f"key `{name}` is missing{within}"
+            hint = f"add `{name}: {_EXAMPLES[wanted.kind]}`"
+            raise Malformed(path, what, line=_line(node), hint=hint)
+    return entries
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a value stands, for messages about it."""
@@ -139,10 +148,12 @@ def _key_name(
     return name
 
 
-def _entry(place: _Place, kind: Kind, node: yaml.Node, line: int) -> Entry:
-    if kind == "flag":
+def _entry(place: _Place, key: Key, node: yaml.Node, line: int) -> Entry:
+    if key.kind == "flag":
         return Entry(line, flag=_read_flag(place, node))
-    if kind == "text":
+    if key.keys is not None:
+        return Entry(line, tables=_read_tables(place, node, key.keys))
+    if key.kind == "text":
         return Entry(line, text=_read_text(place, node, "must be a text, not", "is empty"))
     texts = _read_texts(place, node)
     return Entry(line, texts=texts, lines=tuple(_line(item) for item in node.value))
@@ -173,6 +184,23 @@ def _read_texts(place: _Place, node: yaml.Node) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _read_tables(
+    place: _Place, node: yaml.Node, keys: Mapping[str, Key]
+) -> tuple[Mapping[str, Entry], ...]:
+    hint = f"write `{place.key}: {_EXAMPLES['tables']}` with the keys of each; " + _wanted(keys)
+    if _shape(node) != "sequence":
+        what = f"must be a list of keys with values, not {_kind_name(node)}"
+        raise place.error(what, _line(node), hint)
+    for number, item in enumerate(node.value, 1):
+        if _shape(item) != "mapping":
+            what = f"must be a list of keys with values, but item {number} is {_kind_name(item)}"
+            raise place.error(what, _line(item), hint)
+    return tuple(
+        _mapping(place.path, item, keys, f" in item {number} of `{place.key}`")
+        for number, item in enumerate(node.value, 1)
+    )
+
+
 def _read_text(place: _Place, node: yaml.Node, complaint: str, empty: str) -> str:
     """Return the text with its white space evened out: folded and plain texts read the same."""
     line = _line(node)
@@ -196,7 +224,12 @@ _KIND_NAMES = {
     "tag:yaml.org,2002:null": "nothing",
     "tag:yaml.org,2002:timestamp": "a date",
 }
-_EXAMPLES: Mapping[Kind, str] = {"text": "…", "texts": "[…, …]", "flag": "true"}
+_EXAMPLES: Mapping[Kind, str] = {
+    "text": "…",
+    "texts": "[…, …]",
+    "flag": "true",
+    "tables": "[{…}, {…}]",
+}
 
 
 def _kind_name(node: yaml.Node) -> str:

@@ -14,7 +14,6 @@ import argparse
 import gzip
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -85,12 +84,15 @@ def _row(domain: str, label: str, workspace: Path, data: Path) -> None:
 def _bench(words: list[str], workspace: Path, data: Path) -> dict[str, Any]:
     """Run one command in a process of its own; its peak memory comes with what it prints."""
     command = [sys.executable, "-m", "bench", *words, "--workspace", str(workspace), "--json"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     environment = {**os.environ, "BENCH_DATA": str(data), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    # The largest child so far: exact for the first build of a domain, a bound for later ones.
-    peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    return {**json.loads(done.stdout), "peak": peak * (1 if sys.platform == "darwin" else 1024)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        said = process.stdout.read() if process.stdout is not None else ""
+        # Unlike `wait`, this tells the memory of this one process.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"error: `{' '.join(words)}` ended with {process.returncode}")
+    return {**json.loads(said), "peak": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
 
 
 def _changed(domain: str, folder: Path) -> Path:

@@ -21,6 +21,7 @@ import numpy as np
 from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
 from rag.build import BuildReport, build
+from rag.files import SourceFile
 from rag.index import Progress
 from rag.recipe import Embedding, Recipe
 
@@ -29,23 +30,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Page:
-    """A source file."""
-
-    label: str
-    path: Path
-    sha256: str
-    licence: str = "CC0"
-    title: str = ""
-
-
-@dataclass(frozen=True)
 class Paper:
     """A document."""
 
-    source: str
-    text: str
-    licence: str
+    page_content: str
+    metadata: dict[str, str]
 
 
 @dataclass
@@ -97,9 +86,9 @@ class Shelf:
     def drop(self, label: str) -> None:
         (self.papers / label).unlink()
 
-    def files(self) -> list[Page]:
+    def files(self) -> list[SourceFile]:
         return [
-            Page(path.name, path, sha256(path.read_bytes()).hexdigest())
+            SourceFile(path.name, path, sha256(path.read_bytes()).hexdigest(), "CC0")
             for path in sorted(self.papers.iterdir())
         ]
 
@@ -109,7 +98,7 @@ class Shelf:
             return self.bag
 
         embedding = Embedding(self.bag.name, self.bag.digest, load)
-        return Recipe(embedding, size, chroma, rebuild, self._read, split)
+        return Recipe(embedding, size, chroma, rebuild, self.read, split)
 
     def build(
         self,
@@ -123,36 +112,37 @@ class Shelf:
         recipe = self.recipe(size=size, rebuild=rebuild, chroma=chroma)
         return build(self.root, domain, self.files(), recipe, progress=progress)
 
-    def _read(self, page: Page) -> Iterable[Paper]:
+    def read(self, page: SourceFile) -> Iterable[Paper]:
         self.read_files.append(page.label)
         return read(page)
 
 
-def read(page: Page) -> Iterable[Paper]:
+def read(page: SourceFile) -> Iterable[Paper]:
     lines = page.path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     for number, line in enumerate(lines if lines != [""] else [], 1):
         name, colon, text = line.partition(": ")
         if not colon:
             raise Malformed(page.path, "no name", line=number)
-        yield Paper(f"{page.label}/{name}", text, page.licence)
+        yield Paper(text, {"source": f"{page.label}/{name}", "licence": page.licence})
 
 
 def split(paper: Paper, count: Callable[[str], int], size: int, limit: int) -> Sequence[Chunk]:
     """`size` words each; the name of the document is the heading."""
-    assert count(paper.text) > 0
+    assert count(paper.page_content) > 0
     assert size <= limit
-    words, chunks, offset = paper.text.split(), [], 0
-    digest = sha256(paper.text.encode()).hexdigest()
+    words, chunks, offset = paper.page_content.split(), [], 0
+    source, licence = paper.metadata["source"], paper.metadata["licence"]
+    digest = sha256(paper.page_content.encode()).hexdigest()
     for start in range(0, len(words), size):
         text = " ".join(words[start : start + size])
-        heading = paper.source.partition("/")[2]
-        chunks.append(Chunk(text, paper.source, heading, paper.licence, offset, digest))
+        heading = source.partition("/")[2]
+        chunks.append(Chunk(text, source, heading, licence, offset, digest))
         offset += len(text) + 1
     return chunks
 
 
 def main() -> None:
-    """Build in the folder given, in a new process per line of stdin, and tell the process's id.
+    """Build in the folder given, in a new process per pair of lines of stdin, and tell its id.
 
     Forks, because importing Chroma takes longer than a build.
     """
@@ -161,12 +151,13 @@ def main() -> None:
     import Stemmer  # noqa: F401
 
     print("ready", flush=True)
-    for _ in sys.stdin:
+    while sys.stdin.readline():
         child = os.fork()
         if child == 0:
             Shelf(Path(sys.argv[1])).build()
             os._exit(0)
         print(child, flush=True)
+        sys.stdin.readline()  # until then its id stays its own, even when it has ended
         print(os.waitpid(child, 0)[1], flush=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Misuse
-from rag.build import MOST_CHURN, BuildReport
+from rag.build import MOST_CHURN, BuildReport, build
+from rag.files import SourceFile
 from rag.index import Index, open_index
 from rag.store import Store
 
@@ -122,7 +125,9 @@ def test_a_file_that_only_went_away_needs_no_model(library: Shelf) -> None:
 
 
 WORDS = st.lists(
-    st.sampled_from(["cell", "leaf", "atom", "king", "salt", "tide", "wolf", "iron", "moon", "corn"]),
+    st.sampled_from(
+        ["cell", "leaf", "atom", "king", "salt", "tide", "wolf", "iron", "moon", "corn"]
+    ),
     min_size=1,
     max_size=20,
 ).map(" ".join)
@@ -194,8 +199,6 @@ def test_another_model_is_refused_with_both_names(library: Shelf) -> None:
 def test_a_model_that_turns_out_to_be_another_one_is_refused(library: Shelf) -> None:
     recipe = library.recipe()
     wrong = replace(recipe, embedding=replace(recipe.embedding, digest="sha256:promised"))
-    from rag.build import build
-
     with pytest.raises(BenchError, match="changed while it was loaded"):
         build(library.root, "biology", library.files(), wrong)
     assert Store(library.root).names() == []
@@ -209,16 +212,44 @@ def test_a_rebuild_makes_a_new_generation_of_the_same(library: Shelf) -> None:
     assert again.generation.partition("-")[2] == first.generation.partition("-")[2]
 
 
-def test_a_file_that_cannot_be_read_is_named_and_the_others_are_built(library: Shelf) -> None:
-    library.put("junk.txt", "no colon here")
-    report = library.build()
-    assert len(report.refused) == 1
-    assert "junk.txt" in report.refused[0]
-    assert "no name" in report.refused[0]
-    assert report.documents == 43
-    again = library.build()
-    assert again.generation == report.generation
-    assert again.refused == report.refused
+def test_real_files_are_read_and_split(shelf: Shelf) -> None:
+    shelf.put("cell.md", "# Cell", "", "## Nucleus", "", "It keeps the chromosomes. " * 40)
+    shelf.put("junk.txt", "\x00\x01\x02" * 400)
+    recipe = replace(shelf.recipe(size=40), read=None, split=None)
+    report = build(shelf.root, "biology", shelf.files(), recipe)
+    [refused] = report.refused
+    assert refused.startswith("junk.txt: ")
+    assert report.documents == 1
+    with open_index(shelf.root, "biology") as index:
+        assert len(index.chunks) > 1
+        assert index.chunks[0].heading == "Cell > Nucleus"
+        assert max(shelf.bag.count(chunk.indexed) for chunk in index.chunks) <= 40
+    shelf.loads = 0
+    again = build(shelf.root, "biology", shelf.files(), recipe)
+    assert (again.generation, again.refused, shelf.loads) == (report.generation, (refused,), 0)
+
+
+def test_a_data_set_is_known_by_its_documents(library: Shelf) -> None:
+    texts = ["the ribosome reads the code", "the vacuole stores water"]
+    files = [*library.files(), SourceFile("hf:org/set", None, "", "MIT")]
+
+    def read(file: SourceFile) -> Iterable[Document]:
+        if file.path is not None:
+            return library.read(file)
+        credit = {"licence": file.licence}
+        return [
+            Document(text, metadata={"source": f"set#{n}", **credit})
+            for n, text in enumerate(texts)
+        ]
+
+    recipe = replace(library.recipe(), read=read)
+    first = build(library.root, "biology", files, recipe)
+    assert first.documents == 45
+    library.loads = 0
+    again = build(library.root, "biology", files, recipe)
+    assert (again.generation, library.loads) == (first.generation, 0)
+    texts[0] = "the golgi apparatus packs proteins"
+    assert counts(build(library.root, "biology", files, recipe)) == (0, 1, 44, 0)
 
 
 def test_nothing_to_build_is_an_error_and_changes_nothing(library: Shelf) -> None:

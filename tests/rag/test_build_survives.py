@@ -51,6 +51,7 @@ class Builders:
         if kill_after is not None:
             time.sleep(kill_after)
             os.kill(child, signal.SIGKILL)
+        print("wait", file=self._server.stdin, flush=True)
         return self._line() == "0"
 
     def close(self) -> None:
@@ -114,18 +115,20 @@ def test_a_kill_at_any_moment_costs_nothing(
     shelf: Shelf, fake_shelf: ModuleType, builders: Builders
 ) -> None:
     fill(shelf, 0)
+    assert builders.build()
+    fill(shelf, 1)
     start = time.monotonic()
     assert builders.build()
     whole = time.monotonic() - start
     chance = random.Random(7)
     published = 0
-    for turn in range(1, KILLS + 1):
+    for turn in range(2, KILLS + 2):
         old = expected(shelf, fake_shelf)
         if first := turn % 5 == 0:  # also where nothing was published before
             shutil.rmtree(shelf.root)
         fill(shelf, turn)
         new = expected(shelf, fake_shelf)
-        builders.build(kill_after=whole * (turn - chance.random()) / KILLS)
+        builders.build(kill_after=whole * (turn - 1 - chance.random()) / KILLS)
         try:
             published += Store(shelf.root).manifest("biology").generation != ""
         except (NoSuch, BenchError):
@@ -137,7 +140,7 @@ def test_a_kill_at_any_moment_costs_nothing(
         no_leftovers(shelf)
     assert published >= KILLS * 4 // 5
     fresh = fake_shelf.Shelf(shelf.papers.parent / "fresh")
-    fill(fresh, KILLS)
+    fill(fresh, KILLS + 1)
     fresh.build()
     files = [(s.root / "biology").glob("g*/[ce]*.[jn]*[lp]*") for s in (shelf, fresh)]
     one, other = ({path.name: path.read_bytes() for path in found} for found in files)

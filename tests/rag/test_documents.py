@@ -121,6 +121,15 @@ def test_every_document_has_a_source_of_its_own(tmp_path: Path) -> None:
     assert sources == ["a.md", "a.md#S", "a.md#S (2)", "a.md#S (3)"]
 
 
+def test_thousands_of_documents_of_one_name_keep_apart(tmp_path: Path) -> None:
+    content = rows(
+        *[{"title": "Untitled", "text": "x"}] * 5000, {"title": "Untitled (7)", "text": "y"}
+    )
+    sources = [d.metadata["source"] for d in read(tmp_path / "a.jsonl", content)]
+    assert len(set(sources)) == 5001
+    assert sources[:2] == ["a.jsonl#Untitled", "a.jsonl#Untitled (2)"]
+
+
 # --- documents of LangChain's own loaders and splitters
 
 
@@ -166,6 +175,8 @@ def test_what_a_langchain_splitter_makes_fits() -> None:
 
 # --- text
 
+LONG = "A line that was broken where its page was too narrow"
+
 
 @pytest.mark.parametrize(
     ("content", "text"),
@@ -179,8 +190,8 @@ def test_what_a_langchain_splitter_makes_fits() -> None:
         ("one\x0ctwo", "one\ntwo"),
         ("a   \n\n\n\n\nb", "a\n\nb"),
         (
-            "A line that was broken where its page was too narrow\nfor it goes on here.\nshort\nlines",
-            "A line that was broken where its page was too narrow for it goes on here.\nshort\nlines",
+            f"{LONG}\nfor it goes on here.\nshort\nlines",
+            f"{LONG} for it goes on here.\nshort\nlines",
         ),
     ],
 )
@@ -235,7 +246,9 @@ def test_a_packed_file_reads_as_if_unpacked(tmp_path: Path) -> None:
     assert told(packed) == [("a.jsonl.gz#d1", "ATP", "x"), ("a.jsonl.gz#d2", "", "y")]
 
 
-@pytest.mark.parametrize("line", [b'{"text": "aaaaaaaa"}\n', b"a"], ids=["lines", "one line"])
+@pytest.mark.parametrize(
+    "line", [b'{"text": "' + b"a" * 9999 + b'"}\n', b"a"], ids=["lines", "one line"]
+)
 def test_a_zip_bomb_is_an_error(tmp_path: Path, line: bytes) -> None:
     bomb = gzip.compress(line * (40 * 2**20 // len(line)))
     assert len(bomb) < 2**18

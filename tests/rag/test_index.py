@@ -197,9 +197,10 @@ def test_a_full_disk_is_told_and_loses_nothing(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(BenchError, match="the disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        facts.build(size=20)
+        with pytest.raises(BenchError, match="the disk is full"):
+            facts.build(size=20)
     assert content(facts.root / "biology") == before
     assert facts.build(size=20).added == 1
 

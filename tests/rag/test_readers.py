@@ -53,7 +53,8 @@ def test_the_built_in_documents_have_a_document_per_heading() -> None:
 
 def test_every_question_of_the_built_in_domains_is_supported_by_a_document() -> None:
     for questions in BUILT_IN.glob("*/questions.jsonl"):
-        supports = {json.loads(line).get("support") for line in questions.open(encoding="utf-8")}
+        lines = questions.read_text(encoding="utf-8").splitlines()
+        supports = {json.loads(line).get("support") for line in lines}
         paths = sorted(questions.parent.glob("documents/*.md"))
         files = [SourceFile(f"documents/{path.name}", path, "") for path in paths]
         sources = {d.metadata["source"] for d in load(files).documents}
@@ -73,14 +74,14 @@ def test_headings_lead_to_their_sections(read: Read) -> None:
 
 
 MARKDOWN = {
-    "link": ("See [the cell](https://a.example/x \"t\") and <https://b.example>.", "See the cell and https://b.example."),
+    "link": ('See [the cell](https://a.example "t"), <ftp://b.example>.', "See the cell, ftp://b.example."),
     "reference": ("See [the cell][1].\n\n[1]: https://a.example", "See the cell."),
     "emphasis": ("**Bold**, *slanted* and ~plain~ 2*3*4", "Bold, slanted and ~plain~ 234"),
-    "code": ("Call `<script>` and `a*b*c`.", "Call <script> and a*b*c."),
+    "code": ("Call `<script>` and `{#a} *b*`.", "Call <script> and {#a} *b*."),
     "image": ("![icon](a.png) Text ![A cell with a nucleus](b.png)", "Text A cell with a nucleus"),
     "attributes": ("Text{: style=\"x\"} here {#anchor}", "Text here"),
     "entity": ("a &lt; b &amp; c", "a < b & c"),
-    "wrapped": ("one\ntwo  \nthree", "one two\nthree"),
+    "wrapped": ("one\ntwo\\\nthree", "one two\nthree"),
     "list": ("- a\n- b\n  - c\n\n1. d", "- a\n- b\n  - c\n\n- d"),
     "table": ("| A | B |\n|---|---|\n| 1 | `2` |", "A | B\n1 | 2"),
     "fence": ("Do:\n\n```sh\n# not a heading\nls *\n```", "Do:\n\n# not a heading\nls *"),
@@ -97,10 +98,10 @@ def test_markdown_is_reduced_to_its_text(read: Read, case: str) -> None:
 
 
 def test_a_heading_is_reduced_to_its_text(read: Read) -> None:
-    content = '# A01 – *Access* ![icon](a.png){: style="height:8px" align="right"}\n\nx\n\nB `c`\n---\n\ny\n'
+    content = '# A1 – *Access* ![icon](a.png){: style="height:8px"}\n\nx\n\nB `c`\n---\n\ny\n'
     assert [heading for _, heading, _ in read("a.md", content)] == [
-        "A01 – Access",
-        "A01 – Access > B c",
+        "A1 – Access",
+        "A1 – Access > B c",
     ]
 
 
@@ -293,7 +294,7 @@ SECTION = {
     "module": "m1",
     "title": "Respiration",
     "section": "Complex I {#import-auto-id12} / Proton Pump",
-    "text": 'class="summary" title="Sections\nBy the end of this section, you will be able to: * Know\n'
+    "text": 'class="summary" title="Sections\nBy the end of this section, you will be able to: *\n'
     "[Figure] Shown in () is *E. coli*, as [a video][1] shows .\n* * *\n### ATP {#eip-1}\n"
     "C6 --&gt; O2 size 12{C rSub {6} } {}",
     "license": "CC BY 3.0",
@@ -321,12 +322,16 @@ TECHNIQUE = {
     "type": "attack-pattern",
     "id": "attack-pattern--1",
     "name": "Phishing",
-    "description": "See [Valid (x)](https://a.example/T1).(Citation: A (b) 2020) Call <code>a_b_c</code>.\n\n* one\n* two",
+    "description": "See [Valid (x)](https://a.example/T1).(Citation: A (b) 2020) Call "
+    "<code>a_b_c</code>.\n\n* one\n* two",
     "external_references": [{"source_name": "mitre-attack", "external_id": "T1566"}],
     "kill_chain_phases": [{"kill_chain_name": "mitre-attack", "phase_name": "initial-access"}],
     "x_mitre_platforms": ["Linux", "macOS"],
 }
-TECHNIQUE_TEXT = "See Valid (x). Call a_b_c.\n\n- one\n- two\n\nTactics: initial-access\n\nPlatforms: Linux, macOS"
+TECHNIQUE_TEXT = (
+    "See Valid (x). Call a_b_c.\n\n- one\n- two\n\nTactics: initial-access\n\n"
+    + "Platforms: Linux, macOS"
+)
 
 
 def test_a_stix_bundle_is_read_object_by_object(read: Read) -> None:
@@ -354,7 +359,7 @@ def test_an_attack_pattern_of_capec(read: Read) -> None:
         "name": "Forceful Browsing",
         "description": "An attack.",
         "x_capec_consequences": {"Access_Control": ["Bypass", "Read"]},
-        "x_capec_execution_flow": "<h2> Flow </h2><div><ol><li> <p> <b>Spider: </b>Follow.</p></li></ol></div>",
+        "x_capec_execution_flow": "<h2> Flow </h2><ol><li><p> <b>Spider: </b>Follow.</p></li></ol>",
         "x_capec_example_instances": ["\n  <xhtml:p>Send &lt;script&gt; to it. [REF-1]</xhtml:p>"],
     }
     assert read("a.jsonl", rows(row)) == [

@@ -1,0 +1,52 @@
+"""Where a knowledge base's documents come from, as a domain declares it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Literal
+
+Kind = Literal["file", "mirror", "hf"]
+_PREFIXED = re.compile(r"(\w{2,}):(.*)")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+(?::\w+)?")
+_FORMS = "write a path, `mirror:PATH` or `hf:org/name[:split]`"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents and the licence under which they may be used; `title` and `url` credit them.
+
+    `where` is a path within the domain's folder, `mirror:PATH` (within the mirror of published
+    data) or `hf:org/name[:split]` (a data set of the hub).
+    """
+
+    where: str
+    licence: str
+    title: str = ""
+    url: str = ""
+
+
+def place(where: str) -> tuple[Kind, str]:
+    """Divide `where` into its kind and the rest; ValueError says what is wrong with it."""
+    match = _PREFIXED.fullmatch(where)
+    if match is None:
+        return "file", where
+    kind, rest = match.groups()
+    if kind == "mirror":
+        if leads_out(rest):
+            raise ValueError(f"`{where}` leads out of the mirror")
+        return "mirror", rest
+    if kind == "hf":
+        if not _HUB.fullmatch(rest):
+            raise ValueError(f"`{where}` names no data set; {_FORMS}")
+        return "hf", rest
+    raise ValueError(f"`{kind}:` is no kind of source; {_FORMS}")
+
+
+def leads_out(path: str) -> bool:
+    """Whether a path, on this system or another, is not simply a path within a folder."""
+    if not path.strip():
+        return True
+    pures = (PurePosixPath(path), PureWindowsPath(path))
+    return any(pure.anchor or ".." in pure.parts for pure in pures)
