@@ -10,7 +10,7 @@ import typer
 Workspace = Annotated[
     Path,
     typer.Option(
-        "--workspace", envvar="BENCH_WORKSPACE", help="Where runs are kept.", show_default=True
+        "--workspace", envvar="BENCH_WORKSPACE", help="Where everything is kept.", show_default=True
     ),
 ]
 Data = Annotated[

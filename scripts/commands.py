@@ -10,9 +10,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer.models import CommandInfo
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
-COMMANDS = ("", "run", "domains", "runs", "runs list", "runs show", "runs rm", "doctor")
 
 
 def main() -> int:
@@ -28,10 +31,27 @@ def main() -> int:
 def text() -> str:
     """The page as it should be."""
     parts = ["# Commands\n\nMade by `scripts/commands.py` from `--help`; do not edit.\n"]
-    for command in COMMANDS:
+    for command in _commands():
         title = f"bench {command}".strip()
         parts.append(f"\n## {title}\n\n```\n{_help(command)}\n```\n")
     return "".join(parts)
+
+
+def _commands() -> list[str]:
+    """Every command, as the program itself knows them, groups with their own."""
+    from bench.app import app
+
+    found = [""]
+    for group in app.registered_groups:
+        verbs = group.typer_instance.registered_commands if group.typer_instance else []
+        found += [str(group.name), *(f"{group.name} {_name(verb)}" for verb in verbs)]
+    return sorted([*found, *map(_name, app.registered_commands)])
+
+
+def _name(command: CommandInfo) -> str:
+    if command.name is not None:
+        return command.name
+    return command.callback.__name__ if command.callback is not None else ""
 
 
 def _help(command: str) -> str:

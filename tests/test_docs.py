@@ -28,7 +28,8 @@ def test_every_file_that_a_page_links_to_exists(page):
 def test_every_path_in_backticks_exists(page):
     text = page.read_text(encoding="utf-8")
     rooms = (
-        r"(?:bench|benchmarks|domainlift|engines|knowledge_bases|recipes|perf|tests|docs|scripts)"
+        r"(?:bench|benchmarks|domainlift|engines|ensemble|finetune|knowledge_bases|rag|recipes"
+        r"|reports|perf|tests|docs|scripts)"
     )
     for path in re.findall(rf"`({rooms}/[\w/]+\.(?:py|md|yaml))`", text):
         assert (ROOT / path).exists(), path

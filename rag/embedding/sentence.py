@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,9 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         start += rows
 
 
+@cache
 def _load(folder: Path) -> Any:
+    """Load a model once per process."""
     if find_spec("sentence_transformers") is None:
         raise BenchError(
             "this embedding model needs sentence-transformers",

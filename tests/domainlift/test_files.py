@@ -61,6 +61,11 @@ def test_a_full_disk_has_its_own_sentence(number: int, tmp_path: Path) -> None:
     assert caught.value.hint.startswith("make room and repeat the same command")
 
 
+def test_a_short_write_of_numpy_is_a_full_disk_too(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="the disk is full"), disk_errors(tmp_path):
+        raise OSError("1000 requested and 24 written")
+
+
 def test_another_failure_of_the_disk_says_what_it_was(tmp_path: Path) -> None:
     with (
         pytest.raises(BenchError, match="cannot be written: Permission denied"),

@@ -265,18 +265,17 @@ def test_the_same_words_in_another_order_are_not_the_question(asked, rng) -> Non
         assert leaks(question(" ".join(own), ()), " ".join(shuffled)) == []
 
 
-@pytest.mark.slow
-def test_a_whole_benchmark_against_a_large_knowledge_base_takes_seconds() -> None:
+def test_thousands_of_questions_against_thousands_of_chunks_take_seconds() -> None:
     rng = random.Random(0)
     known = ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(20_000)]
 
     def said(length: int) -> str:
         return " ".join(rng.choices(known, k=length))
 
-    asked = [question(said(25), tuple(said(5) for _ in range(4)), str(n)) for n in range(4_000)]
-    chunks = [chunk(said(120), f"{n // 8}.md", offset=1000 * (n % 8)) for n in range(10_000)]
+    asked = [question(said(25), tuple(said(5) for _ in range(4)), str(n)) for n in range(2_000)]
+    chunks = [chunk(said(120), f"{n // 8}.md", offset=1000 * (n % 8)) for n in range(5_000)]
     chunks[777] = chunk(f"{said(20)} {asked[123].text} {said(50)}", chunks[777].source, 1000)
     start = time.monotonic()
     found = find_leaks(asked, chunks)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 15
     assert [leak.question for leak in found] == ["123"]

@@ -1,0 +1,130 @@
+"""What a generation of a knowledge base is, as it stands in its manifest.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from domainlift.errors import Malformed
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that went in, with how many documents and chunks came out of it."""
+
+    label: str
+    sha256: str
+    licence: str
+    title: str
+    documents: int
+    chunks: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation is. The chunks stand in the order of `sources`.
+
+    `size` is the wished and `limit` the greatest length of a chunk in the embedding model's
+    tokens. `chroma` is the URL of the server that holds the vectors, None for the embedded store.
+    `churn` counts the rows that changed since the Chroma index was made afresh. `files` are those
+    of the generation, each with its length in bytes and its CRC-32, None where it may change.
+    """
+
+    domain: str
+    generation: str
+    created: str
+    sources: tuple[Source, ...]
+    documents: int
+    chunks: int
+    embedder: str
+    digest: str
+    dimensions: int
+    size: int
+    limit: int
+    versions: Mapping[str, str]
+    chroma: str | None
+    churn: int
+    files: Mapping[str, str | None]
+    schema: int = SCHEMA
+
+    @property
+    def marks(self) -> dict[str, str | int]:
+        """What the vectors depend on; stored with the Chroma collection and compared with it."""
+        return {
+            "embedder": self.digest,
+            "dimensions": self.dimensions,
+            "size": self.size,
+            "limit": self.limit,
+        }
+
+
+def read_manifest(folder: Path, domain: str) -> Manifest:
+    """Read a generation's manifest and see that all its files are there in their length."""
+    path = folder / "manifest.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise damaged(path, domain, f"written by another version (schema {data['schema']})")
+        manifest = _manifest(data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged(path, domain, "not the manifest of a knowledge base") from error
+    for name, wanted in manifest.files.items():
+        _check_length(folder / name, wanted, domain)
+    return manifest
+
+
+def list_files(folder: Path) -> dict[str, str | None]:
+    """The files of a generation with their lengths and sums.
+
+    SQLite's may change, because Chroma notes in it that it was opened.
+    """
+    return {
+        path.relative_to(folder).as_posix(): None if _is_sqlite(path) else _length_and_sum(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith("-journal")
+    }
+
+
+def check_sums(folder: Path, manifest: Manifest) -> None:
+    """See that all files are as they were written: hnswlib crashes on a damaged index."""
+    for name, wanted in manifest.files.items():
+        if wanted is not None and _length_and_sum(folder / name) != wanted:
+            raise damaged(folder / name, manifest.domain, "not as it was written")
+
+
+def damaged(path: Path, domain: str, what: str) -> Malformed:
+    """The error of a knowledge base that cannot be read, with the command that makes it anew."""
+    return Malformed(path, what, hint=f"build it anew: `bench kb build {domain} --rebuild`")
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    known = {field.name for field in fields(Manifest)}
+    sources = tuple(Source(**source) for source in data["sources"])
+    kept = {key: value for key, value in data.items() if key in known}
+    return Manifest(**{**kept, "sources": sources})
+
+
+def _check_length(path: Path, wanted: str | None, domain: str) -> None:
+    if not path.is_file():
+        raise damaged(path, domain, "missing")
+    found = path.stat().st_size
+    if wanted is not None and str(found) != wanted.partition(" ")[0]:
+        raise damaged(path, domain, f"{found} bytes, but {wanted.partition(' ')[0]} were written")
+
+
+def _length_and_sum(path: Path) -> str:
+    length, total = 0, 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            length, total = length + len(part), crc32(part, total)
+    return f"{length} {total:08x}"
+
+
+def _is_sqlite(path: Path) -> bool:
+    return ".sqlite3" in path.name

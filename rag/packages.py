@@ -1,0 +1,18 @@
+"""The packages that only retrieval needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from domainlift.errors import BenchError
+
+
+def need(name: str) -> ModuleType:
+    """Import a package of the extra `rag`; where it is missing, say how to get it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise BenchError(
+            f"`{name}` cannot be imported: {error}", 'install it: `pip install "domainlift[rag]"`'
+        ) from error
