@@ -8,8 +8,10 @@ endif
 
 .PHONY: setup demo test lint tiny lock
 
-demo: setup  ## score the embedded model on the demo suite
+demo: setup  ## score the embedded model, build knowledge bases, and score it with passages
 	$(BIN)/bench run --model tiny --suite demo
+	$(BIN)/bench kb build --all --own
+	$(BIN)/bench run --model tiny --suite demo --rag
 
 test: setup  ## run the test suite
 	$(BIN)/python -m pytest

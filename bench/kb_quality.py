@@ -98,10 +98,9 @@ def probe(
 
     Example: bench kb probe biology
     """
-    from rag.probe import probe as solve
-
     from domainlift.statistics import accuracy_interval
     from rag.index import open_index
+    from rag.probe import probe as solve
     from rag.retrieval import Retriever
 
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]

@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks.profile import profile
 from benchmarks.runner import Settings, execute, open_run, prepare
-from domainlift.statistics import wilson
 from benchmarks.store import Store
 from benchmarks.tasks import load_task
 from benchmarks.treatments import Treater
 from domainlift.questions import Passage, Treatment
+from domainlift.statistics import wilson
 from engines.names import open_engine, tiny_folder
 from knowledge_bases.authoring import exercises, facts
 from knowledge_bases.domains import load_domains

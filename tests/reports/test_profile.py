@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.profile import DomainScore, Profile
-from domainlift.statistics import Interval, Verdict
 from benchmarks.store import Manifest
+from domainlift.statistics import Interval, Verdict
 from reports.profile import remarks, show, show_manifest
 from reports.terminal import printable
 
