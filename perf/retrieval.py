@@ -127,7 +127,8 @@ def _against_langchain(folder: Path, queries: Sequence[str], minilm: Any, retrie
             return minilm.encode_queries([text])[0].tolist()  # type: ignore[no-any-return]
 
     store = next(folder.glob("perf/g*/chroma"))
-    client = chromadb.PersistentClient(str(store))
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(str(store), settings=settings)
     name = client.list_collections()[0].name
     theirs = Chroma(client=client, collection_name=name, embedding_function=Model()).as_retriever(
         search_kwargs={"k": _K}
@@ -162,7 +163,7 @@ def _build(root: Path, words: WordVectors, count: int) -> None:
 
 def _size(count: int) -> int:
     """The length of a chunk, in words, that makes about so many of 3.3 million words."""
-    return max(16, 3_000_000 // count)
+    return max(16, 4_800_000 // count)
 
 
 if __name__ == "__main__":

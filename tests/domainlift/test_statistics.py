@@ -430,6 +430,9 @@ def test_the_paired_interval_by_hand() -> None:
     made = paired(before, after, [""] * 100)
     assert made.interval.low == pytest.approx(up - down - half, abs=1e-6)
     assert made.interval.high == pytest.approx(up - down + half, abs=1e-6)
+    # As docs/statistics.md has it.
+    assert (round(made.interval.low, 3), round(made.interval.high, 3)) == (0.010, 0.186)
+    assert round(made.p, 3) == 0.041
 
 
 def test_questions_on_one_passage_say_less() -> None:

@@ -1,0 +1,41 @@
+"""What the parts of training hand to one another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from engines.base import Message
+
+#: Called with how many of how many pieces of work are done.
+Notify = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing to learn: to continue a prompt with a completion.
+
+    Plain text continues `prompt` letter for letter, so a completion of words begins with a space.
+    In a chat `messages` win, as they do in `engines.base.Prompt`, and the completion is the
+    assistant's next turn; `tools` is the JSON text of what it may call. `kind` says how the row
+    was made (`question`, `cloze`, `rewrite`, `replay`, `file`, …), `source` and `licence` from
+    what.
+    """
+
+    prompt: str
+    completion: str
+    domain: str
+    kind: str = "question"
+    source: str = ""
+    licence: str = ""
+    messages: tuple[Message, ...] = ()
+    tools: str = ""
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits of what is learned, wherever it comes from."""
+        turns = [asdict(message) for message in self.messages]
+        content = json.dumps([self.prompt, turns, self.tools, self.completion], ensure_ascii=False)
+        return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]
