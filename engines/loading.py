@@ -39,6 +39,40 @@ def load(
     return model.to(chosen).eval(), tokenizer
 
 
+def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
+    """Put a PEFT adapter into a loaded model, for inference; return PEFT's handle on all of them.
+
+    `wrapped` is the handle that the first adapter gave, None before. The model's own layers are
+    replaced in place, so whoever holds the model computes with the active adapter.
+    """
+    import peft
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Misuse(
+            f"`{folder}` is not an adapter: it has no adapter_model.safetensors",
+            "give the folder that training wrote; pickled weights are not read",
+        )
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        if config.is_prompt_learning:
+            raise Misuse(
+                f"`{folder}` is trained prompts, not weights, and prompts here are shared",
+                "train with another method: `method: lora`",
+            )
+        if wrapped is None:
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+        else:
+            wrapped.load_adapter(str(folder), adapter_name=name)
+        wrapped.eval()
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise Misuse(
+            f"adapter `{folder}` does not fit the model: {first}",
+            "use it with the model that it was trained on",
+        ) from error
+    return wrapped
+
+
 def pick_device(wanted: str) -> str:
     """The device to use: what was asked for, or the fastest that is there."""
     import torch

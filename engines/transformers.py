@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
@@ -30,6 +31,10 @@ class TransformersEngine:
         digest: str,
         batch_tokens: int | None = None,
     ) -> None:
+        self._model = model
+        self._adapters: set[str] = set()
+        self._adapter: str | None = None
+        self._wrapped: Any = None
         self._encoder = Encoder(tokenizer)
         self._forward = Forward(model)
         self._decoder = Decoder(self._forward, self._encoder)
@@ -75,12 +80,25 @@ class TransformersEngine:
         return self._batch_tokens
 
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
-        """Yield answers batch by batch, in the order of the prompts' tokens."""
+        """Yield answers batch by batch, in the order of the prompts' tokens; adapters in turn."""
+        groups: dict[str | None, list[Request]] = {}
         for request in requests:
-            if request.prompt.adapter is not None:
-                raise Misuse(f"the adapter `{request.prompt.adapter}` is not loaded")
-        yield from self._scored([r for r in requests if r.mode is not Mode.GENERATE])
-        yield from self._generated([r for r in requests if r.mode is Mode.GENERATE])
+            groups.setdefault(request.prompt.adapter, []).append(request)
+        for adapter, group in groups.items():
+            self._switch(adapter)
+            yield from self._scored([r for r in group if r.mode is not Mode.GENERATE])
+            yield from self._generated([r for r in group if r.mode is Mode.GENERATE])
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter, under the name by which requests ask for it.
+
+        The folder holds `adapter_config.json` and `adapter_model.safetensors`. Raises Misuse where
+        the adapter does not fit the model, or is of a kind that changes the prompt.
+        """
+        self._wrapped = loading.load_adapter(self._model, self._wrapped, name, folder)
+        self._adapters.add(name)
+        self._adapter = name
+        self._switch(None)
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
@@ -88,6 +106,20 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Drop the cached prefix."""
+        self._forward.reset()
+
+    def _switch(self, adapter: str | None) -> None:
+        """Answer with this adapter from now on; what is cached was computed with another one."""
+        if adapter == self._adapter:
+            return
+        if adapter is None:
+            self._wrapped.base_model.disable_adapter_layers()
+        elif adapter in self._adapters:
+            self._wrapped.base_model.enable_adapter_layers()
+            self._wrapped.set_adapter(adapter)
+        else:
+            raise Misuse(f"the adapter `{adapter}` is not loaded")
+        self._adapter = adapter
         self._forward.reset()
 
     def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
