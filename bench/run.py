@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.lifted import Choice, lifted
+from bench.arms import compare_arms
 from bench.options import ALL, WORKSPACE, Data, Json, Workspace
+from bench.passages import Choice
 from bench.scored import Place, scored
 from domainlift.errors import BenchError, NoSuch
 
@@ -174,7 +175,7 @@ def _score(
         if engine is None:
             engine = open_engine(model, options)
         if choice is not None:
-            return lifted(tasks, settings, engine, place, choice)
+            return compare_arms(tasks, settings, engine, place, choice, None)
         run = scored(prepare(tasks, settings, engine.info), engine, place)
         return outcome.Outcome(profile(run, place.target))
     finally:

@@ -43,7 +43,9 @@ class Bases:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def treater(bases: Bases, gates: Mapping[str, Gate], known: Known, name: str = "rag") -> Treater:
+def treater(
+    bases: Bases, gates: Mapping[str, Gate], known: Known, name: str = "passages"
+) -> Treater:
     """The treatment of a run: passages where the gate of the question's domain lets them in."""
     known = replace(known, options=bases.options)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from domainlift.questions import Question, Treatment
 
@@ -15,6 +16,29 @@ class Treater:
     name: str
     digest: str
     treat: Callable[[Sequence[Question]], Sequence[Treatment]]
+
+
+def adapted(treater: Treater, adapters: Mapping[str, str], digest: str) -> Treater:
+    """The same treatment, answered with an adapter.
+
+    `adapters` names one by domain; the one under "" serves the domains that have none of their
+    own. `digest` changes with the weights of any of them.
+    """
+
+    def treat(questions: Sequence[Question]) -> Sequence[Treatment]:
+        made = []
+        for question, treatment in zip(questions, treater.treat(questions), strict=True):
+            name = adapters.get(question.domain, adapters.get(""))
+            reason = f"{treatment.reason}, adapter {name}"
+            made.append(
+                treatment if name is None else replace(treatment, adapter=name, reason=reason)
+            )
+        return made
+
+    chosen = sorted(adapters.items())
+    whole = hashlib.sha256(repr([treater.digest, chosen, digest]).encode()).hexdigest()
+    name = "adapter" if treater is BASE else f"adapter + {treater.name}"
+    return Treater(name, whole, treat)
 
 
 def _untouched(questions: Sequence[Question]) -> Sequence[Treatment]:

@@ -19,7 +19,7 @@ from perf.shapes import mirror
 _BLOCK = 1000
 _SEED = 7
 # Tokens of a piece: as short as a definition, as long as a chunk may be.
-_SIZES = (24, 48, 96, 150, 200)
+_SIZES = (32, 64, 96, 150, 200)
 
 
 def main() -> None:

@@ -116,6 +116,7 @@ def _each(label: str, calls: Sequence[Callable[[], object]]) -> None:
 
 def _against_langchain(folder: Path, queries: Sequence[str], minilm: Any, retriever: Any) -> None:
     import chromadb
+    from chromadb.config import Settings
     from langchain_chroma import Chroma
     from langchain_core.embeddings import Embeddings
 
@@ -127,7 +128,7 @@ def _against_langchain(folder: Path, queries: Sequence[str], minilm: Any, retrie
             return minilm.encode_queries([text])[0].tolist()  # type: ignore[no-any-return]
 
     store = next(folder.glob("perf/g*/chroma"))
-    settings = chromadb.Settings(anonymized_telemetry=False)
+    settings = Settings(anonymized_telemetry=False)
     client = chromadb.PersistentClient(str(store), settings=settings)
     name = client.list_collections()[0].name
     theirs = Chroma(client=client, collection_name=name, embedding_function=Model()).as_retriever(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.profile import remarks, show
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from rag.gate import Gate
     from rag.leaks import Leak
 
-_COLUMNS = (
-    *("domain", "n", "base", "with passages", "difference", "95 % interval", "p"),
-    *("gained", "lost", "retrieved", "let in", "leaked"),
-)
+_CHANGE = ("difference", "95 % interval", "p", "gained", "lost")
+_PASSAGES = ("retrieved", "let in", "leaked")
 _LEAKS = 5
 
 
@@ -33,15 +31,15 @@ def show_outcome(outcome: Outcome) -> None:
     profile = outcome.profile
     runs = f"runs {outcome.base.run} and {profile.run}"
     out.print(Text(printable(f"{profile.model} on {profile.suite} ({runs})")))
-    grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain"})
+    columns = ["domain", "n", *outcome.arms, *_CHANGE, *(_PASSAGES if _retrieved(outcome) else ())]
+    grid = table(*columns, right=frozenset(columns) - {"domain"})
     for domain, change in outcome.paired.items():
         if domain:
-            grid.add_row(
-                *_row(domain, outcome.base.domains[domain], profile.domains[domain], change)
-            )
+            scores = [arm.domains[domain] for arm in outcome.arms.values()]
+            grid.add_row(*_row(domain, scores, change)[: len(columns)])
     if "" in outcome.paired and len(outcome.paired) > 2:
-        whole = outcome.paired[""]
-        grid.add_row(*_row("overall", outcome.base.overall, profile.overall, whole))
+        scores = [arm.overall for arm in outcome.arms.values()]
+        grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
     out.print(grid)
     for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
         out.print(Text(printable(line)))
@@ -49,22 +47,25 @@ def show_outcome(outcome: Outcome) -> None:
         out.print(Text(printable(line)))
 
 
-def _row(domain: str, base: DomainScore, score: DomainScore, change: Paired) -> tuple[str, ...]:
+def _retrieved(outcome: Outcome) -> bool:
+    return any(score.retrieved for score in outcome.profile.domains.values())
+
+
+def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[str]:
     interval = change.interval
-    return (
+    return [
         printable(domain),
         str(change.n),
-        _accuracy(base.accuracy),
-        _accuracy(score.accuracy),
+        *(_accuracy(score.accuracy) for score in scores),
         f"{change.difference:+.3f}",
         rf"\[{interval.low:+.3f}, {interval.high:+.3f}]",
         "<0.001" if change.p < 0.001 else f"{change.p:.3f}",
         str(change.gains),
         str(change.losses),
-        str(score.retrieved),
-        str(score.let_in),
-        str(score.leaked),
-    )
+        str(scores[-1].retrieved),
+        str(scores[-1].let_in),
+        str(scores[-1].leaked),
+    ]
 
 
 def _accuracy(value: float | None) -> str:

@@ -1,9 +1,9 @@
-"""A run with passages: the base model first, then gates from validation questions, then both."""
+"""A run with passages, and its gates from validation questions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,13 +12,14 @@ from bench.scored import Place, scored
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
-    from benchmarks.outcome import Outcome
     from benchmarks.rag import Bases
-    from benchmarks.runner import Job, Settings
-    from benchmarks.tasks.base import Task
+    from benchmarks.runner import Job
+    from benchmarks.store import Run
+    from benchmarks.treatments import Treater
     from engines.base import Engine
     from rag.base import Embedder
     from rag.gate import Gate, Trial
+    from rag.leaks import Leak
     from rag.retrieval import Retrieval
 
 AUTO, OFF = "auto", "off"
@@ -41,37 +42,36 @@ class Choice:
     options: bool = False
 
 
-def lifted(
-    tasks: Sequence[Task], settings: Settings, engine: Engine, place: Place, choice: Choice
-) -> Outcome:
-    """Score the base model and the same questions with passages, and compare them in pairs."""
+#: Puts an adapter under a treatment, or leaves it as it is.
+Dress = Callable[["Treater"], "Treater"]
+
+
+@dataclass(frozen=True)
+class Helped:
+    """A run with passages, the gates that it had, and the questions that stand in the sources."""
+
+    run: Run
+    gates: Mapping[str, Gate]
+    leaks: tuple[Leak, ...]
+
+
+def with_passages(
+    job: Job, plain: Run, engine: Engine, place: Place, choice: Choice, dress: Dress
+) -> Helped:
+    """Score the questions of `plain`, a run of the same job, with passages before them."""
     from benchmarks import rag
-    from benchmarks.outcome import Outcome
-    from benchmarks.pairing import pair
-    from benchmarks.profile import profile
-    from benchmarks.runner import prepare
     from rag.treatment import Known
 
-    if place.resume is not None:
-        raise Misuse("`--resume` names one run, and `--rag` makes several", "repeat the command")
-    job = prepare(tasks, settings, engine.info)
     with ExitStack() as stack:
         bases = _open(job, engine, place, choice, stack)
-        base = scored(job, engine, place, part="base")
-        records = base.records()
+        records = plain.records()
         leaks = rag.find_leaks(job.questions, bases)
-        gates = _gates(job, engine, place, choice, bases)
+        gates = _gates(job, engine, place, choice, bases, dress)
         known = Known(rag.confidence(records), {leak.question: leak.chunk for leak in leaks})
-        helped = replace(job, treater=rag.treater(bases, gates, known))
+        helped = replace(job, treater=dress(rag.treater(bases, gates, known)))
         before = {record.id: record for record in records}
-        run = scored(helped, engine, place, part="with passages", base=before)
-    return Outcome(
-        profile(run, place.target),
-        profile(base, place.target),
-        pair(base, run),
-        gates,
-        tuple(leaks),
-    )
+        run = scored(helped, engine, place, part=helped.treater.name, base=before)
+    return Helped(run, gates, tuple(leaks))
 
 
 def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitStack) -> Bases:
@@ -105,9 +105,11 @@ def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitSta
 
 
 def _gates(
-    job: Job, engine: Engine, place: Place, choice: Choice, bases: Bases
+    job: Job, engine: Engine, place: Place, choice: Choice, bases: Bases, dress: Dress
 ) -> Mapping[str, Gate]:
     """One gate per knowledge base: open, with a fixed threshold, or calibrated."""
+    from benchmarks.validation import validation_job
+    from knowledge_bases.domains import load_domains
     from rag.gate import OPEN, Gate
 
     if choice.gate == OFF:
@@ -122,43 +124,56 @@ def _gates(
             ) from error
         return dict.fromkeys(bases.retrievers, gate)
     numbers = NUMBERS if choice.k is None else (choice.k,)
-    return _calibrated(job, engine, place, bases, numbers)
+    domains = load_domains(place.workspace)
+    asked = validation_job(job, engine.info, place.data, domains, set(bases.retrievers))
+    aside = replace(place, fresh=False)
+    trials = _trials(asked, engine, aside, bases, numbers, dress) if asked is not None else {}
+    return _calibrated(_model(engine, dress), bases, trials)
+
+
+def _model(engine: Engine, dress: Dress) -> str:
+    """What a gate is good for: the model, and the adapter that answers with it, if any."""
+    from benchmarks.treatments import BASE
+
+    dressed = dress(BASE)
+    return engine.info.digest if dressed is BASE else f"{engine.info.digest}+{dressed.digest[:16]}"
 
 
 def _calibrated(
-    job: Job, engine: Engine, place: Place, bases: Bases, numbers: Sequence[int]
+    model: str, bases: Bases, trials: Mapping[int, Mapping[str, Sequence[Trial]]]
 ) -> Mapping[str, Gate]:
-    """Ask the validation questions without and with passages, and let the gates follow."""
-    from benchmarks.validation import validation_job
-    from knowledge_bases.domains import load_domains
+    """Let the gates follow from how the validation questions fared, and keep them."""
     from rag.gate import calibrate, store_gate
 
-    domains = load_domains(place.workspace)
-    asked = validation_job(job, engine.info, place.data, domains, set(bases.retrievers))
-    trials = _trials(asked, engine, replace(place, fresh=False), bases, numbers) if asked else {}
     gates = {}
     for domain, retriever in bases.retrievers.items():
         gate, tried = calibrate({k: found.get(domain, []) for k, found in trials.items()})
         gates[domain] = gate
-        store_gate(retriever.index.folder, engine.info.digest, gate, tried)
+        store_gate(retriever.index.folder, model, gate, tried)
     return gates
 
 
 def _trials(
-    asked: Job, engine: Engine, place: Place, bases: Bases, numbers: Sequence[int]
+    asked: Job,
+    engine: Engine,
+    place: Place,
+    bases: Bases,
+    numbers: Sequence[int],
+    dress: Dress,
 ) -> dict[int, dict[str, list[Trial]]]:
     """By number of passages and by domain, how the validation questions fared."""
     from benchmarks import rag
     from rag.gate import Gate
     from rag.treatment import Known
 
-    base = scored(asked, engine, place, part="validation, base").records()
+    plain = replace(asked, treater=dress(asked.treater))
+    base = scored(plain, engine, place, part=f"validation, {plain.treater.name}").records()
     leaks = {leak.question: leak.chunk for leak in rag.find_leaks(asked.questions, bases)}
     found = {}
     for k in numbers:
         every = dict.fromkeys(bases.retrievers, Gate(-math.inf, k=k))
-        treater = rag.treater(bases, every, Known({}, leaks), f"rag, {k} passages, no gate")
+        treater = dress(rag.treater(bases, every, Known({}, leaks), f"passages: {k}"))
         job = replace(asked, treater=treater)
-        run = scored(job, engine, place, part=f"validation, passages: {k}")
+        run = scored(job, engine, place, part=f"validation, {treater.name}")
         found[k] = rag.trials(base, run.records())
     return found
