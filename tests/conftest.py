@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +17,10 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 from hypothesis import settings
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their children too,
+# where a test presses it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Time limits of single examples fail on a busy machine and say nothing about the code.
 settings.register_profile("calm", deadline=None)
