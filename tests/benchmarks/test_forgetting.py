@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from benchmarks.forgetting import Watch
+from benchmarks.runner import Settings, prepare
+from engines.base import Answer, Request
+
+
+@pytest.fixture
+def learner(fake: ModuleType) -> Any:
+    """An engine whose answers a test may set: the number of right ones per domain."""
+
+    class Learner(fake.FakeEngine):  # type: ignore[misc, name-defined]
+        right: dict[str, int]
+
+        def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+            for request in requests:
+                task, number = request.id.rsplit("-", 1)
+                knows = int(number) < self.right[task]
+                answer = int(number) % 4
+                chosen = answer if knows else (answer + 1) % 4
+                yield Answer(request.id, logprobs=tuple(float(n == chosen) for n in range(4)))
+
+    return Learner()
+
+
+def watch(fake: ModuleType, engine: Any) -> Watch:
+    tasks = [fake.task(40, "new", ("biology",)), fake.task(40, "old", ("mathematics",))]
+    job = prepare(tasks, Settings("watch"), engine.info)
+    return Watch(job, engine, {"mathematics"})
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "fallen"),
+    [(30, 40, ()), (30, 36, ()), (30, 30, ("mathematics",)), (0, 40, ())],
+)
+def test_only_a_protected_domain_that_clearly_falls_is_told(
+    fake: ModuleType, learner: Any, new: int, old: int, fallen: tuple[str, ...]
+) -> None:
+    learner.right = {"new": 10, "old": 40}
+    watched = watch(fake, learner)
+    assert watched.base == {"biology": 0.25, "mathematics": 1.0}
+    learner.right = {"new": new, "old": old}
+    standing = watched.look()
+    assert standing.fallen == fallen
+    assert standing.accuracy == {"biology": new / 40, "mathematics": old / 40}
+    assert standing.changes["biology"].difference == pytest.approx((new - 10) / 40)
+
+
+def test_the_cached_prefix_of_another_state_is_dropped(fake: ModuleType, learner: Any) -> None:
+    learner.right = {"new": 10, "old": 40}
+    watched = watch(fake, learner)
+    learner.closed = False
+    watched.look()
+    assert learner.closed
