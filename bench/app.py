@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from bench.adapters import adapters
+from bench.data import data
 from bench.doctor import doctor
 from bench.domains import domains
 from bench.kb import kb
@@ -36,6 +38,8 @@ app = typer.Typer(
 app.command()(run)
 app.command()(domains)
 app.add_typer(kb, name="kb")
+app.add_typer(data, name="data")
+app.add_typer(adapters, name="adapters")
 app.add_typer(runs, name="runs")
 app.command()(doctor)
 

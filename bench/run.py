@@ -7,11 +7,12 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.arms import compare_arms
+from bench.arms import Adapters, compare_arms
 from bench.options import ALL, WORKSPACE, Data, Json, Workspace
 from bench.passages import Choice
 from bench.scored import Place, scored
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from benchmarks.outcome import Outcome
     from benchmarks.profile import Profile
     from benchmarks.runner import Settings
-    from engines.base import Mode
+    from benchmarks.tasks.base import Task
+    from engines.base import Engine, Mode
     from engines.names import Options
 
 
@@ -91,6 +93,13 @@ def run(
     rerank: Annotated[
         str | None, typer.Option(help="A cross-encoder: a folder or a name on the hub.")
     ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="Also with an adapter: NAME or a folder for all questions; several, or "
+            "`own`, each for the questions of its domain."
+        ),
+    ] = None,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
@@ -138,7 +147,7 @@ def run(
         chosen = () if rag == ALL else _names(rag)
         found = Retrieval(mmr=mmr, reranker=rerank)
         choice = Choice(chosen, rag_gate, found, passages, passage_tokens, query_options)
-    outcome = _score(model, options, settings, task, place, choice)
+    outcome = _score(model, options, settings, task, place, _Help(choice, adapter))
     if as_json:
         print(json.dumps(outcome.as_json(), ensure_ascii=False))
     else:
@@ -148,13 +157,32 @@ def run(
     _fail_on_errors(outcome.profile)
 
 
+@dataclass(frozen=True)
+class _Help:
+    """What the model gets besides its questions."""
+
+    choice: Choice | None
+    adapter: str | None
+
+
+def _adapters(
+    names: str | None, engine: Engine, place: Place, tasks: Sequence[Task]
+) -> Adapters | None:
+    if names is None:
+        return None
+    from bench.adapters import open_adapters
+
+    domains = {question.domain for task in tasks for question in task.questions}
+    return open_adapters(names, engine, place.workspace, domains)
+
+
 def _score(
     model: str,
     options: Options,
     settings: Settings,
     names: Sequence[str] | None,
     place: Place,
-    choice: Choice | None,
+    help_: _Help,
 ) -> Outcome:
     from benchmarks import outcome
     from benchmarks.choice import choose_tasks
@@ -174,8 +202,9 @@ def _score(
         tasks, settings = choose_tasks(names, settings, domains, place.data)
         if engine is None:
             engine = open_engine(model, options)
-        if choice is not None:
-            return compare_arms(tasks, settings, engine, place, choice, None)
+        if help_.choice is not None or help_.adapter is not None:
+            adapters = _adapters(help_.adapter, engine, place, tasks)
+            return compare_arms(tasks, settings, engine, place, help_.choice, adapters)
         run = scored(prepare(tasks, settings, engine.info), engine, place)
         return outcome.Outcome(profile(run, place.target))
     finally:

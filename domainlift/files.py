@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 _FULL = {ENOSPC, EDQUOT}
+# safetensors is written in Rust, whose errors are no OSError and end with the number.
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,14 +51,18 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a failing disk into an error that says what to do."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        number = _errno(error)
+        if number is None and not isinstance(error, OSError):
+            raise
         # numpy reports that not all was written, but not why.
-        if error.errno in _FULL or " requested and " in str(error):
+        if number in _FULL or " requested and " in str(error):
             raise BenchError(
                 f"the disk is full at `{path}`; everything before is stored",
                 "make room and repeat the same command: it goes on where it stopped",
             ) from error
-        raise BenchError(f"`{path}` cannot be written: {error.strerror}") from error
+        why = getattr(error, "strerror", None)
+        raise BenchError(f"`{path}` cannot be written: {error if why is None else why}") from error
 
 
 @contextmanager
@@ -75,6 +88,52 @@ def only_writer(lock: Path, what: str, hint: str) -> Iterator[None]:
         held.release()
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder aside; it appears as `path`, whole and synced, once the block ends well.
+
+    What a killed process left aside is removed by the next one that writes into the same parent.
+    """
+    if path.exists():
+        raise BenchError(f"`{path}` exists already", "name another folder, or remove this one")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(path.parent)
+        with _aside(path.parent) as build:
+            yield build
+            sync(build)
+            build.rename(path)
+            sync_folder(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the disk hold everything in a folder, so that no power cut can publish a part."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder."""
+    if os.name == "nt":  # Windows neither can nor need sync a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def inside(root: Path, name: str) -> Path:
     """The path of `name` in `root`; a name that leads out of it is refused."""
     path = (root / name).resolve()
@@ -89,3 +148,44 @@ def _holder(path: Path) -> str:
         return f" by process {held['pid']} since {time.time() - held['since']:.0f} s"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+@contextmanager
+def _aside(parent: Path) -> Iterator[Path]:
+    """A hidden folder; the lock beside it tells others that its process lives."""
+    from filelock import FileLock
+
+    build = parent / f".build-{token_hex(4)}"
+    lock = FileLock(build.with_name(f"{build.name}.lock"), timeout=0)
+    lock.acquire()
+    try:
+        build.mkdir()
+        yield build
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+        _drop(lock)
+
+
+def _remove_unfinished(parent: Path) -> None:
+    from filelock import FileLock, Timeout
+
+    for path in parent.glob(".build-*.lock"):
+        lock = FileLock(path, timeout=0)
+        with suppress(Timeout, OSError):  # its process lives, or has just ended well
+            lock.acquire()
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            _drop(lock)
+
+
+def _drop(lock: BaseFileLock) -> None:
+    """Release a lock and remove its file, as far as the system lets us."""
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+
+
+def _errno(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = _RUST.search(str(error))
+    return int(found[1]) if found is not None else None

@@ -1,26 +1,30 @@
 """YAML read against a table of keys, with errors that name file, key and line.
 
-Only what such a table can describe is accepted: one mapping of texts, lists of texts, flags, and
-lists of mappings ("tables"), each with a table of keys of its own.
+Only what such a table can describe is accepted: one mapping of texts, lists of texts, flags,
+numbers, lists of mappings ("tables"), each with a table of keys of its own, and mappings of any
+keys to plain values ("values").
 Aliases are refused, because a few lines of them can unfold to any size.
 """
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domainlift.errors import Malformed
+from knowledge_bases.yaml_nodes import kind_name, line_of, number_of, shape_of, shown
 
 if TYPE_CHECKING:
     import yaml
 
 SIZE_LIMIT = 1_000_000
-Kind = Literal["text", "texts", "flag", "tables"]
+Kind = Literal["text", "texts", "flag", "tables", "number", "values"]
+Value = str | int | float | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """The value of one key, in the field of its kind; lines count from 1."""
+    """The value of one key, in the field of its kind; lines count from 1.
+
+    Each of `values` is an entry with its line and its `value`.
+    """
 
     line: int | None = None
     text: str = ""
@@ -42,6 +49,9 @@ class Entry:
     flag: bool = False
     lines: tuple[int, ...] = ()
     tables: tuple[Mapping[str, Entry], ...] = ()
+    number: int | float = 0
+    values: Mapping[str, Entry] = field(default_factory=dict)
+    value: Value = ""
 
 
 def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
@@ -49,9 +59,9 @@ def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
     root = _compose(path, _text(path))
     if root is None:
         raise Malformed(path, "file is empty", line=1, hint=_wanted(schema))
-    if _shape(root) != "mapping":
-        what = f"must hold keys with values, not {_kind_name(root)}"
-        raise Malformed(path, what, line=_line(root), hint=_wanted(schema))
+    if shape_of(root) != "mapping":
+        what = f"must hold keys with values, not {kind_name(root)}"
+        raise Malformed(path, what, line=line_of(root), hint=_wanted(schema))
     return _mapping(path, root, schema, "")
 
 
@@ -112,12 +122,12 @@ def _mapping(
     entries: dict[str, Entry] = {}
     for key, value in node.value:
         name = _key_name(path, key, schema, entries)
-        entries[name] = _entry(_Place(path, name), schema[name], value, _line(key))
+        entries[name] = _entry(_Place(path, name), schema[name], value, line_of(key))
     for name, wanted in schema.items():
         if wanted.required and name not in entries:
             what = f"key `{name}` is missing{within}"
             hint = f"add `{name}: {_EXAMPLES[wanted.kind]}`"
-            raise Malformed(path, what, line=_line(node), hint=hint)
+            raise Malformed(path, what, line=line_of(node), hint=hint)
     return entries
 
 
@@ -133,30 +143,34 @@ class _Place:
 
 
 def _key_name(
-    path: Path, node: yaml.Node, schema: Mapping[str, Key], seen: Mapping[str, Entry]
+    path: Path, node: yaml.Node, schema: Mapping[str, Key] | None, seen: Mapping[str, Entry]
 ) -> str:
-    if _shape(node) != "scalar":
-        raise Malformed(path, f"a key must be a text, not {_kind_name(node)}", line=_line(node))
+    if shape_of(node) != "scalar":
+        raise Malformed(path, f"a key must be a text, not {kind_name(node)}", line=line_of(node))
     name = str(node.value)
-    if name not in schema:
+    if schema is not None and name not in schema:
         near = get_close_matches(name, schema, n=1)
         hint = f"did you mean `{near[0]}`?" if near else _wanted(schema)
-        raise Malformed(path, f"unknown key `{_shown(name)}`", line=_line(node), hint=hint)
+        raise Malformed(path, f"unknown key `{shown(name)}`", line=line_of(node), hint=hint)
     if name in seen:
         what = f"key `{name}` stands twice, first in line {seen[name].line}"
-        raise Malformed(path, what, line=_line(node))
+        raise Malformed(path, what, line=line_of(node))
     return name
 
 
 def _entry(place: _Place, key: Key, node: yaml.Node, line: int) -> Entry:
     if key.kind == "flag":
         return Entry(line, flag=_read_flag(place, node))
+    if key.kind == "number":
+        return Entry(line, number=_read_number(place, node))
+    if key.kind == "values":
+        return Entry(line, values=_read_values(place, node))
     if key.keys is not None:
         return Entry(line, tables=_read_tables(place, node, key.keys))
     if key.kind == "text":
         return Entry(line, text=_read_text(place, node, "must be a text, not", "is empty"))
     texts = _read_texts(place, node)
-    return Entry(line, texts=texts, lines=tuple(_line(item) for item in node.value))
+    return Entry(line, texts=texts, lines=tuple(line_of(item) for item in node.value))
 
 
 def _read_flag(place: _Place, node: yaml.Node) -> bool:
@@ -166,20 +180,48 @@ def _read_flag(place: _Place, node: yaml.Node) -> bool:
     if node.tag == "tag:yaml.org,2002:bool":
         value = yaml.SafeLoader.bool_values.get(str(node.value).lower())
     if value is None:
-        raise place.error(f"must be true or false, not {_kind_name(node)}", _line(node))
+        raise place.error(f"must be true or false, not {kind_name(node)}", line_of(node))
     return bool(value)
 
 
+def _read_number(place: _Place, node: yaml.Node) -> int | float:
+    number = number_of(node)
+    if number is None or not math.isfinite(number):
+        raise place.error(f"must be a finite number, not {kind_name(node)}", line_of(node))
+    return number
+
+
+def _read_values(place: _Place, node: yaml.Node) -> dict[str, Entry]:
+    if shape_of(node) != "mapping":
+        hint = f"write `{place.key}: {_EXAMPLES['values']}`"
+        raise place.error(f"must be keys with values, not {kind_name(node)}", line_of(node), hint)
+    entries: dict[str, Entry] = {}
+    for key, value in node.value:
+        name = _key_name(place.path, key, None, entries)
+        entries[name] = Entry(line_of(key), value=_read_value(_Place(place.path, name), value))
+    return entries
+
+
+def _read_value(place: _Place, node: yaml.Node) -> Value:
+    if shape_of(node) == "sequence":
+        return _read_texts(place, node)
+    if node.tag == "tag:yaml.org,2002:bool":
+        return _read_flag(place, node)
+    if number_of(node) is not None:
+        return _read_number(place, node)
+    return _read_text(place, node, "must be a text, a number, a flag or a list, not", "is empty")
+
+
 def _read_texts(place: _Place, node: yaml.Node) -> tuple[str, ...]:
-    if _shape(node) != "sequence":
+    if shape_of(node) != "sequence":
         hint = f"write `{place.key}: {_EXAMPLES['texts']}`"
-        raise place.error(f"must be a list of texts, not {_kind_name(node)}", _line(node), hint)
+        raise place.error(f"must be a list of texts, not {kind_name(node)}", line_of(node), hint)
     texts: dict[str, None] = {}  # in order, and quick to look up in a long list
     for number, item in enumerate(node.value, 1):
         complaint = f"must be a list of texts, but item {number} is"
         text = _read_text(place, item, complaint, "holds an empty text")
         if text in texts:
-            raise place.error(f"holds `{text}` twice", _line(item))
+            raise place.error(f"holds `{text}` twice", line_of(item))
         texts[text] = None
     return tuple(texts)
 
@@ -188,13 +230,13 @@ def _read_tables(
     place: _Place, node: yaml.Node, keys: Mapping[str, Key]
 ) -> tuple[Mapping[str, Entry], ...]:
     hint = f"write `{place.key}: {_EXAMPLES['tables']}` with the keys of each; " + _wanted(keys)
-    if _shape(node) != "sequence":
-        what = f"must be a list of keys with values, not {_kind_name(node)}"
-        raise place.error(what, _line(node), hint)
+    if shape_of(node) != "sequence":
+        what = f"must be a list of keys with values, not {kind_name(node)}"
+        raise place.error(what, line_of(node), hint)
     for number, item in enumerate(node.value, 1):
-        if _shape(item) != "mapping":
-            what = f"must be a list of keys with values, but item {number} is {_kind_name(item)}"
-            raise place.error(what, _line(item), hint)
+        if shape_of(item) != "mapping":
+            what = f"must be a list of keys with values, but item {number} is {kind_name(item)}"
+            raise place.error(what, line_of(item), hint)
     return tuple(
         _mapping(place.path, item, keys, f" in item {number} of `{place.key}`")
         for number, item in enumerate(node.value, 1)
@@ -203,11 +245,11 @@ def _read_tables(
 
 def _read_text(place: _Place, node: yaml.Node, complaint: str, empty: str) -> str:
     """Return the text with its white space evened out: folded and plain texts read the same."""
-    line = _line(node)
-    scalar = _shape(node) == "scalar"
+    line = line_of(node)
+    scalar = shape_of(node) == "scalar"
     if not scalar or node.tag != "tag:yaml.org,2002:str":
         hint = "put it in quotes" if scalar and node.value else None
-        raise place.error(f"{complaint} {_kind_name(node)}", line, hint)
+        raise place.error(f"{complaint} {kind_name(node)}", line, hint)
     text = " ".join(str(node.value).split())
     if not text:
         raise place.error(empty, line)
@@ -216,44 +258,14 @@ def _read_text(place: _Place, node: yaml.Node, complaint: str, empty: str) -> st
     return text
 
 
-_KIND_NAMES = {
-    "tag:yaml.org,2002:str": "a text",
-    "tag:yaml.org,2002:int": "a number",
-    "tag:yaml.org,2002:float": "a number",
-    "tag:yaml.org,2002:bool": "true or false",
-    "tag:yaml.org,2002:null": "nothing",
-    "tag:yaml.org,2002:timestamp": "a date",
-}
 _EXAMPLES: Mapping[Kind, str] = {
     "text": "…",
     "texts": "[…, …]",
     "flag": "true",
     "tables": "[{…}, {…}]",
+    "number": "1.0",
+    "values": "{…: …, …: …}",
 }
-
-
-def _kind_name(node: yaml.Node) -> str:
-    shape = _shape(node)
-    if shape != "scalar":
-        return "a list" if shape == "sequence" else "keys with values"
-    return _KIND_NAMES.get(node.tag, f"a value with the tag `{_shown(node.tag)}`")
-
-
-def _shown(name: str) -> str:
-    """Return what fits into one line of a message; escapes in a file can stand for anything."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in name[:60])
-
-
-def _shape(node: yaml.Node) -> Literal["scalar", "sequence", "mapping"]:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        return "mapping"
-    return "sequence" if isinstance(node, yaml.SequenceNode) else "scalar"
-
-
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
 
 
 def _wanted(schema: Mapping[str, Key]) -> str:

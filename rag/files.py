@@ -48,8 +48,12 @@ def domain_sources(domain: Domain) -> tuple[Source, ...]:
     """What a domain declares, and before it its own `documents` folder."""
     if domain.documents is None:
         return domain.sources
-    licence = OWN_LICENCE if domain.folder.parent == BUILT_IN else ""
-    return (Source("documents", licence, domain.title), *domain.sources)
+    return (Source("documents", own_licence(domain), domain.title), *domain.sources)
+
+
+def own_licence(domain: Domain) -> str:
+    """The licence of what stands in a domain's own folder; a user's is not ours to say."""
+    return OWN_LICENCE if domain.folder.parent == BUILT_IN else ""
 
 
 def find_files(

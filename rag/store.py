@@ -26,7 +26,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.files import disk_errors, only_writer, write_json
+from domainlift.files import disk_errors, only_writer, sync, sync_folder, write_json
 from rag.dense import forget
 from rag.manifest import Manifest, damaged, read_manifest
 
@@ -163,11 +163,11 @@ class Writer:
         """Make a finished build the published generation; what it replaces goes when unread."""
         write_json(build / "manifest.json", asdict(manifest))
         with disk_errors(build):
-            _sync(build)
+            sync(build)
             build.rename(self.folder / manifest.generation)
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
             write_json(self.folder / POINTER, {"generation": manifest.generation})
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
 
     def clean(self) -> None:
         """Remove what killed builds left, and generations that are neither published nor read."""
@@ -270,27 +270,3 @@ def _leased(folder: Path) -> set[str]:
         else:
             _give_back(lease)
     return leased
-
-
-# --- the disk
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold everything in a folder, so that no power cut can publish a part."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            _sync_folder(path)
-        else:
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows neither can nor need sync a folder
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

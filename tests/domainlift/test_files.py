@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
-from domainlift.files import disk_errors, inside, write_json, write_text
+from domainlift.files import disk_errors, inside, new_folder, sha256, write_json, write_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -83,3 +86,74 @@ def test_a_name_inside_is_a_path(name: str, tmp_path: Path) -> None:
 def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="leads out of"):
         inside(tmp_path, name)
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "made"
+
+    def fail() -> None:
+        with new_folder(target) as build:
+            (build / "part").write_text("half", encoding="utf-8")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(target.parent.iterdir()) == []
+    with new_folder(target) as build:
+        (build / "part").write_text("whole", encoding="utf-8")
+        assert not target.exists()
+    assert (target / "part").read_text(encoding="utf-8") == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_folder_that_exists_is_never_written_over(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="exists already"), new_folder(tmp_path):
+        pass
+    target = tmp_path / "made"
+
+    def be_late() -> None:
+        with new_folder(target) as build:
+            (build / "mine").write_text("", encoding="utf-8")
+            target.mkdir()
+            (target / "theirs").write_text("", encoding="utf-8")
+
+    with pytest.raises(BenchError):
+        be_late()
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+
+
+LEAVE = """
+import os, sys
+from pathlib import Path
+from domainlift.files import new_folder
+with new_folder(Path(sys.argv[1])) as build:
+    (build / "part").write_text("half", encoding="utf-8")
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path / "a")], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    with new_folder(tmp_path / "b") as build, new_folder(tmp_path / "c"):
+        assert build.is_dir()  # one that lives is left alone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "the disk is full"), (errno.EIO, "cannot be written")]
+)
+def test_errors_of_rust_are_errors_of_the_disk(number: int, said: str) -> None:
+    error = RuntimeError(f"Error while serializing: I/O error: it failed (os error {number})")
+    with pytest.raises(BenchError, match=said), disk_errors(Path("x")):
+        raise error
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="mine"), disk_errors(tmp_path):
+        raise RuntimeError("mine")
+
+
+def test_the_sum_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -1,0 +1,201 @@
+"""`bench data`: what an adapter learns from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import Misuse, NoSuch
+
+if TYPE_CHECKING:
+    from benchmarks.learning import Render
+    from domainlift.questions import Question
+    from finetune.base import Row
+    from finetune.overlap import Leaked
+    from finetune.prepare import Prepared
+    from knowledge_bases.domains import Domain
+
+data = typer.Typer(
+    help="Prepare and check training data.", no_args_is_help=True, rich_markup_mode=None
+)
+_KINDS = ("record", "cloze", "continue")
+
+
+@data.command()
+def prepare(
+    domain: Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.")],
+    size: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option(help="Rows of your own, in any common format.")
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="Only the domain's own questions, no other sources.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 0,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make the training data of a domain: clean, without copies and leaks, and split.
+
+    Its training questions, its declared sources turned into questions, and files of your own.
+
+    Example: bench data prepare biology --file notes.jsonl
+    """
+    from finetune.prepare import prepare as write
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains(workspace)
+    if domain not in domains:
+        raise NoSuch("domain", domain, domains, "bench domains")
+    chosen = replace(domains[domain], sources=()) if own else domains[domain]
+    rows = [*_rows(chosen, domains, data, file if file is not None else (), own=own)]
+    if not rows:
+        raise Misuse(f"domain `{domain}` has nothing to learn from", "give rows: `--file PATH`")
+    reported = _reported(chosen, domains, data, own=own)
+    made = write(
+        domain,
+        rows,
+        size=size,
+        seed=seed,
+        benchmark=[question.text for question in reported],
+        folder=data_folder(workspace, name if name is not None else domain),
+        leaked=_finder(reported),
+    )
+    if as_json:
+        print(json.dumps(made.as_json(), ensure_ascii=False))
+    else:
+        _say(made)
+
+
+@data.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A file of rows.")], as_json: Json = False
+) -> None:
+    """Say per line what is wrong with a file of training rows.
+
+    Example: bench data check notes.jsonl
+    """
+    from finetune.formats import check as look
+    from reports.terminal import printable
+
+    problems = look(file)
+    if as_json:
+        rows = [{"line": each.line, "what": each.what} for each in problems]
+        print(json.dumps({"file": str(file), "problems": rows}, ensure_ascii=False))
+    else:
+        for each in problems:
+            print(printable(f"{file}:{each.line}: {each.what}"))
+        print(f"{len(problems)} problems" if problems else "no problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+def data_folder(workspace: Path, name: str) -> Path:
+    """Where a prepared data set is."""
+    from domainlift.files import inside
+
+    return inside(workspace / "data", name)
+
+
+def _rows(
+    domain: Domain,
+    domains: Mapping[str, Domain],
+    mirror: Path | None,
+    files: Sequence[Path],
+    *,
+    own: bool,
+) -> Iterator[Row]:
+    from benchmarks.learning import renderer, training_tasks
+    from finetune.formats import read_rows
+    from finetune.sources import question_rows
+    from rag.files import own_licence
+
+    licence = own_licence(domain)
+    listed = [name for name in domain.tasks if not own or name.startswith("own:")]
+    tasks, missing = training_tasks(replace(domain, tasks=tuple(listed)), domains, mirror)
+    _note(missing)
+    render: Render | None = None
+    for task in tasks:
+        render = renderer(task)
+        yield from question_rows(task.questions, render, licence=licence)
+    if not own:
+        yield from _document_rows(domain, mirror)
+    for path in files:
+        if render is None:
+            yield from read_rows(path, domain.name)
+        else:
+            yield from read_rows(path, domain.name, render=render)
+
+
+def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
+    """The declared sources turned into questions; what is not at hand is told."""
+    from finetune.sources import document_rows
+    from rag.documents import load
+    from rag.files import find_files
+
+    found = find_files(domain.sources, folder=domain.folder, data=mirror)
+    loaded = load(found.files)
+    _note([*found.missing, *(f"`{label}` is left out: {why}" for label, why in loaded.refused)])
+    return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
+
+
+def _reported(
+    domain: Domain, domains: Mapping[str, Domain], mirror: Path | None, *, own: bool
+) -> list[Question]:
+    """The questions that training must not see: all that are at hand."""
+    from benchmarks.learning import reported_questions
+    from benchmarks.tasks import task_names
+
+    every = task_names(domains) if mirror is not None else domain.tasks
+    names = [name for name in task_names(domains) if name.startswith("own:")]
+    if not own:
+        names += [name for name in every if name not in names]
+    questions, missing = reported_questions(names, domains, mirror)
+    _note(f"not compared with what is missing: {what}" for what in missing)
+    return questions
+
+
+def _finder(questions: Sequence[Question]) -> Leaked:
+    """Find rows that hold most of a question: by n-grams, as the guard of knowledge bases does."""
+    from rag.base import Chunk
+    from rag.leaks import find_leaks
+
+    def leaked(texts: Sequence[str]) -> list[bool]:
+        chunks = [Chunk(text, f"row {number}") for number, text in enumerate(texts)]
+        place = {chunk.id: number for number, chunk in enumerate(chunks)}
+        found = [False] * len(texts)
+        # One chunk is named per question, so that several rounds find all rows of one.
+        for _ in range(len(texts)):
+            left = [chunk for chunk, gone in zip(chunks, found, strict=True) if not gone]
+            hits = {place[leak.chunk] for leak in find_leaks(questions, left)}
+            if not hits:
+                break
+            for number in hits:
+                found[number] = True
+        return found
+
+    return leaked
+
+
+def _note(lines: Iterable[str]) -> None:
+    from reports.terminal import printable
+
+    for line in lines:
+        print(f"note: {printable(line)}", file=sys.stderr)
+
+
+def _say(made: Prepared) -> None:
+    print(
+        f"{made.domain}: {made.train:,} rows to train on, {made.validation:,} for validation, "
+        f"{made.held_out:,} held out; {made.duplicates:,} copies and {made.leaked:,} leaks removed"
+    )
+    print(f"{made.path} (sha256 {made.sha256[:16]})")

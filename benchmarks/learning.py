@@ -1,0 +1,83 @@
+"""Questions as things to learn: in the very form in which they will be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.prompts import Format, Prompter
+from benchmarks.tasks import load_task
+from benchmarks.tasks.base import Task
+from domainlift.errors import BenchError, Misuse
+from domainlift.questions import Question, Treatment
+from engines.base import Mode
+
+if TYPE_CHECKING:
+    from knowledge_bases.domains import Domain
+
+#: A question's prompt, and the completion that is right.
+Render = Callable[[Question], tuple[str, str]]
+
+
+def renderer(task: Task, mode: Mode | None = None) -> Render:
+    """Render questions as this task asks them, without examples before them.
+
+    Where replies are generated, what is learned is the reference answer.
+    """
+    form = Format(mode if mode is not None else task.mode, 0, chat=False)
+    prompter = Prompter(task, form)
+
+    def render(question: Question) -> tuple[str, str]:
+        request = prompter.request(question, Treatment())
+        if isinstance(question.answer, int) and request.options:
+            return request.prompt.text, request.options[question.answer]
+        return request.prompt.text, f" {question.answer}"
+
+    return render
+
+
+def training_tasks(
+    domain: Domain, domains: Mapping[str, Domain], data: Path | None
+) -> tuple[list[Task], list[str]]:
+    """The tasks of a domain that have questions to learn from, and why others have not."""
+    found: list[Task] = []
+    missing: list[str] = []
+    for name in domain.tasks:
+        try:
+            found.append(load_task(name, data=data, domains=domains, split="train"))
+        except Misuse:  # it has no such split
+            continue
+        except BenchError as error:
+            missing.append(error.what)
+    return found, missing
+
+
+def reported_questions(
+    names: Sequence[str], domains: Mapping[str, Domain], data: Path | None
+) -> tuple[list[Question], list[str]]:
+    """The questions of these tasks on which a claim may rest, and which were not at hand.
+
+    Where one task of a kind cannot be had, the others of that kind are not tried: they come from
+    the same place.
+    """
+    questions: list[Question] = []
+    missing: dict[str, str] = {}
+    for name in names:
+        kind = name.split(":")[0]
+        if kind in missing:
+            continue
+        try:
+            questions += _reported(name, domains, data)
+        except BenchError as error:
+            missing[kind] = error.what
+    return questions, list(missing.values())
+
+
+def _reported(name: str, domains: Mapping[str, Domain], data: Path | None) -> list[Question]:
+    found = list(load_task(name, data=data, domains=domains).questions)
+    try:
+        more = load_task(name, data=data, domains=domains, split="validation").questions
+    except BenchError:  # it has no such split, or not at hand; what is reported is there
+        more = ()
+    return [*found, *more]

@@ -1,0 +1,137 @@
+"""What an adapter is, as it stands in its card.json and, for people, in its README.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import Malformed
+from domainlift.files import sha256
+
+CARD = "card.json"
+SCHEMA = 1
+_PACKAGES = ("peft", "safetensors", "torch", "transformers")
+_ANEW = "train it anew, or remove it: `bench adapters rm NAME`"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an adapter is.
+
+    `files` are the SHA-256 of its files by name, `data` is the data card of what it learned,
+    `scores` are validation scores by domain, `curves` names the file of the loss curves.
+    """
+
+    domain: str
+    version: str
+    created: str
+    method: str
+    base: str
+    base_digest: str
+    recipe: Mapping[str, Any]
+    data: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    curves: str
+    files: Mapping[str, str]
+    versions: Mapping[str, str]
+    schema: int = SCHEMA
+
+    def check_files(self, folder: Path, needed: tuple[str, ...]) -> None:
+        """Raise Malformed naming the first file that is missing or not as it was written."""
+        for name in sorted({*needed, *self.files}):
+            path = folder / name
+            if path.name != name or (path.is_symlink() and not _within(path, folder)):
+                raise Malformed(path, "leads out of the adapter's folder", hint=_ANEW)
+            if not path.is_file():
+                raise Malformed(path, "missing", hint=_ANEW)
+            if sha256(path) != self.files.get(name):
+                raise Malformed(path, "not as it was written (its SHA-256 differs)", hint=_ANEW)
+
+
+def read_card(folder: Path) -> Card:
+    """Read card.json; Malformed where it is none."""
+    path = folder / CARD
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise Malformed(path, f"written by another version (schema {data['schema']})")
+        known = {each.name for each in fields(Card)}
+        card = Card(**{key: value for key, value in data.items() if key in known})
+    except FileNotFoundError as error:
+        hint = "give a folder that `bench train` or `bench export --to hub` wrote"
+        raise Malformed(path, "missing, so the base model is not known", hint=hint) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Malformed(path, "not the card of an adapter", hint=_ANEW) from error
+    _check_kinds(path, card)
+    return card
+
+
+def model_card(card: Card) -> str:
+    """The README.md of an adapter, in the form that the hub reads."""
+    return "\n".join(
+        [
+            "---",
+            *([f"base_model: {card.base}"] if is_hub_name(card.base) else []),
+            "library_name: peft",
+            f"tags: [{card.method}, {card.domain}]",
+            "---",
+            "",
+            f"# {card.domain} {card.version}",
+            "",
+            f"An adapter ({card.method}) for `{card.base}` that lifts {card.domain}, "
+            f"made {card.created} by domainlift.",
+            "",
+            f"Base model: `{card.base}`, digest `{card.base_digest}`.",
+            *_table("Validation", card.scores),
+            *_table("Data", card.data),
+            *_table("Recipe", card.recipe),
+            *_table("Versions", card.versions),
+            "",
+        ]
+    )
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the packages that an adapter depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a base model's name can be one on the hub, so that its page may be linked."""
+    owner, slash, rest = name.partition("/")
+    return bool(owner and slash and rest) and "/" not in rest and not name.startswith((".", "~"))
+
+
+def _check_kinds(path: Path, card: Card) -> None:
+    texts = (card.domain, card.version, card.method, card.base, card.base_digest, card.curves)
+    tables = (card.recipe, card.data, card.scores, card.files, card.versions)
+    right = all(isinstance(text, str) for text in texts)
+    if not right or not all(isinstance(table, Mapping) for table in tables):
+        raise Malformed(path, "not the card of an adapter", hint=_ANEW)
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> list[str]:
+    if not rows:
+        return []
+    cells = (f"| {_cell(key)} | {_cell(value)} |" for key, value in sorted(rows.items()))
+    return ["", f"## {title}", "", "| | |", "|---|---|", *cells]
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

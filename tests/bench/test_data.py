@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numpy")
+
+KEYS = {"domain", "path", "train", "validation", "held_out", "duplicates", "leaked", "sha256"}
+
+
+def lines(path: str, split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(path) / f"{split}.jsonl").read_text().splitlines()]
+
+
+def test_a_domain_is_prepared_in_the_form_in_which_it_is_asked(bench: Any) -> None:
+    said = bench("data", "prepare", "biology", "--own", "--json")
+    assert said.code == 0, said.err
+    assert set(said.json) == KEYS
+    assert said.json["train"] + said.json["validation"] + said.json["held_out"] == 249
+    rows = lines(said.json["path"], "train")
+    assert all(row["prompt"].startswith("Question: ") for row in rows)
+    assert all(row["prompt"].endswith("\nAnswer:") for row in rows)
+    assert all(row["completion"].startswith(" ") for row in rows)
+    assert {row["licence"] for row in rows} == {"Apache-2.0"}
+    again = bench("data", "prepare", "biology", "--own", "--json")
+    assert again.json == said.json
+
+
+def test_rows_of_ones_own_are_taken_and_leaks_are_not(bench: Any, tmp_path: Path) -> None:
+    from benchmarks.tasks import load_task
+    from knowledge_bases.domains import load_domains
+
+    tested = load_task("own:biology", data=None, domains=load_domains()).questions[0]
+    right = tested.options[int(tested.answer)]
+    rows = [
+        {"instruction": "Name the organ that pumps blood.", "input": "", "output": "The heart."},
+        {"prompt": f"Question: {tested.text}\nAnswer:", "completion": f" {right}"},
+        {"prompt": "Which organ pumps the blood?", "completion": " the heart"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = bench("data", "prepare", "biology", "--own", "--file", path, "--json")
+    assert said.code == 0, said.err
+    assert said.json["leaked"] == 1
+    everything = [
+        row
+        for split in ("train", "validation", "held_out")
+        for row in lines(said.json["path"], split)
+    ]
+    assert any("pumps" in json.dumps(row) for row in everything)
+    assert not any(tested.text in row["prompt"] for row in everything)
+
+
+def test_another_data_set_is_never_overwritten(bench: Any) -> None:
+    assert bench("data", "prepare", "biology", "--own").code == 0
+    said = bench("data", "prepare", "biology", "--own", "--size", "20")
+    assert said.code == 2
+    assert bench("data", "prepare", "biology", "--own", "--size", "20", "--name", "few").code == 0
+
+
+def test_a_check_names_every_line_that_is_wrong(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "completion": " b"}\nnot json\n{"prompt": "a"}\n')
+    said = bench("data", "check", path, "--json")
+    assert said.code == 1
+    assert [each["line"] for each in said.json["problems"]] == [2, 3]
+    path.write_text('{"prompt": "a", "completion": " b"}\n')
+    assert bench("data", "check", path).code == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "what"),
+    [
+        (("data", "prepare", "bilogy"), "no domain `bilogy`"),
+        (("data", "prepare", "economics", "--own"), "nothing to learn from"),
+        (("data", "prepare", "biology", "--own", "--name", "../out"), "leads out"),
+    ],
+)
+def test_misuse_is_told(bench: Any, argv: tuple[str, ...], what: str) -> None:
+    said = bench(*argv)
+    assert said.code in (1, 2)
+    assert what in said.err

@@ -1,0 +1,481 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domainlift.errors import Malformed
+from domainlift.questions import Question
+from engines.base import Message
+from finetune.base import Row
+from finetune.formats import FORMATS, Problem, check, read_rows
+from finetune.formats.base import LONGEST_LINE
+from finetune.formats.chat import MOST_TURNS
+
+
+def write(path: Path, *rows: Any) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def chat(*turns: str) -> list[dict[str, str]]:
+    """Turns written as `user: text`."""
+    pairs = (turn.split(": ", 1) for turn in turns)
+    return [{"role": role, "content": content} for role, content in pairs]
+
+
+def said(*turns: str) -> tuple[Message, ...]:
+    return tuple(Message(**turn) for turn in chat(*turns))
+
+
+def spoken(*turns: str) -> list[dict[str, str]]:
+    return [{"from": turn["role"], "value": turn["content"]} for turn in chat(*turns)]
+
+
+TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {}}}]
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": '{"name": "Etna"}'}}
+CALL_TEXT = '<tool_call>\n{"name": "look_up", "arguments": {"name": "Etna"}}\n</tool_call>'
+ALPACA = "### Instruction:\nAdd.\n\n### Input:\n1 and 2\n\n### Response:\n"
+
+# What stands in the file -> prompt, completion, messages, tools of each row.
+GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], str]]]] = {
+    "Alpaca": (
+        {"instruction": "Add.", "input": "1 and 2", "output": "3\n"},
+        [(ALPACA, "3", said("user: Add.\n\n1 and 2"), "")],
+    ),
+    "Alpaca without input": (
+        {"instruction": "Greet.", "input": "", "output": "Hello"},
+        [("### Instruction:\nGreet.\n\n### Response:\n", "Hello", said("user: Greet."), "")],
+    ),
+    "Alpaca with history": (
+        {"instruction": "And 2?", "output": "4", "system": "Double.", "history": [["1?", "2"]]},
+        [("", "4", said("system: Double.", "user: 1?", "assistant: 2", "user: And 2?"), "")],
+    ),
+    "ShareGPT": (
+        {"conversations": spoken("human: Hi", "gpt: Hello"), "system": "Be kind."},
+        [("", "Hello", said("system: Be kind.", "user: Hi"), "")],
+    ),
+    "ShareGPT with the keys of messages": (
+        {"conversations": chat("user: Hi", "assistant: Hello")},
+        [("", "Hello", said("user: Hi"), "")],
+    ),
+    "ShareGPT with tools": (
+        {
+            "conversations": [
+                {"from": "human", "value": "Etna?"},
+                {"from": "function_call", "value": json.dumps(CALL["function"])},
+                {"from": "observation", "value": "3403 m"},
+                {"from": "gpt", "value": "3403 metres"},
+            ],
+            "tools": json.dumps(TOOLS),
+        },
+        [
+            ("", CALL_TEXT, said("user: Etna?"), json.dumps(TOOLS)),
+            (
+                "",
+                "3403 metres",
+                (
+                    Message("user", "Etna?"),
+                    Message("assistant", CALL_TEXT),
+                    Message("tool", "3403 m"),
+                ),
+                json.dumps(TOOLS),
+            ),
+        ],
+    ),
+    "messages, one row per answer": (
+        {"messages": chat("system: S", "user: A", "assistant: B", "user: C", "assistant: D")},
+        [
+            ("", "B", said("system: S", "user: A"), ""),
+            ("", "D", said("system: S", "user: A", "assistant: B", "user: C"), ""),
+        ],
+    ),
+    "messages that end with a call": (
+        {
+            "messages": [
+                *chat("user: Etna?"),
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            ],
+            "tools": TOOLS,
+        },
+        [("", CALL_TEXT, said("user: Etna?"), json.dumps(TOOLS))],
+    ),
+    "messages in parts": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                *chat("assistant: Hello"),
+            ]
+        },
+        [("", "Hello", said("user: Hi"), "")],
+    ),
+    "an answer of weight 0 is only context": (
+        {
+            "messages": [
+                *chat("user: A"),
+                {"role": "assistant", "content": "B", "weight": 0},
+                *chat("user: C", "assistant: D"),
+            ]
+        },
+        [("", "D", said("user: A", "assistant: B", "user: C"), "")],
+    ),
+    "prompt and completion stay as they are": (
+        {"prompt": "def add(", "completion": "a, b):"},
+        [("def add(", "a, b):", (), "")],
+    ),
+    "a space where words would stick together": (
+        {"prompt": "The capital of France is", "completion": "Paris"},
+        [("The capital of France is", " Paris", (), "")],
+    ),
+    "no space where there is one": (
+        {"prompt": "Capital of France?", "completion": " Paris"},
+        [("Capital of France?", " Paris", (), "")],
+    ),
+    "no space in a script without them": (
+        {"prompt": "法国的首都是", "completion": "巴黎"},
+        [("法国的首都是", "巴黎", (), "")],
+    ),
+    "prompt and completion as turns": (
+        {"prompt": chat("user: Hi"), "completion": chat("assistant: Hello")},
+        [("", "Hello", said("user: Hi"), "")],
+    ),
+    "question and answer": (
+        {"question": "What is 1 + 2?", "answer": 3},
+        [("Question: What is 1 + 2?\nAnswer:", " 3", (), "")],
+    ),
+    "question with context": (
+        {"question": "How high?", "answer": "3403 m", "context": "Etna: 3403 m."},
+        [("Question: Etna: 3403 m.\nHow high?\nAnswer:", " 3403 m", (), "")],
+    ),
+    "question with options, by index": (
+        {"question": "Sky?", "options": ["red", "blue"], "answer": 1},
+        [("Question: Sky?\nAnswer:", " blue", (), "")],
+    ),
+    "question with options, by letter": (
+        {"question": "Sky?", "choices": ["red", "blue"], "answer": "b"},
+        [("Question: Sky?\nAnswer:", " blue", (), "")],
+    ),
+    "question with options, by text": (
+        {"question": "Sky?", "options": ["red", "blue"], "answer": "blue"},
+        [("Question: Sky?\nAnswer:", " blue", (), "")],
+    ),
+    "a question that is kept for measuring": (
+        {"question": "Sky?", "answer": "blue", "split": "test"},
+        [],
+    ),
+    "preference: the chosen one": (
+        {"prompt": "Sky?", "chosen": "blue", "rejected": "red"},
+        [("Sky?", " blue", (), "")],
+    ),
+    "preference as whole conversations": (
+        {
+            "prompt": "Sky?",
+            "chosen": chat("user: Sky?", "assistant: blue"),
+            "rejected": chat("user: Sky?", "assistant: red"),
+        },
+        [("", "blue", said("user: Sky?"), "")],
+    ),
+    "preference as turns after the prompt": (
+        {
+            "prompt": chat("user: Sky?"),
+            "chosen": chat("assistant: blue"),
+            "rejected": chat("assistant: red"),
+        },
+        [("", "blue", said("user: Sky?"), "")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_each_form_becomes_rows(name: str, tmp_path: Path) -> None:
+    fields, expected = GOOD[name]
+    path = write(tmp_path / "mine.jsonl", fields)
+    rows = [
+        Row(prompt, completion, "biology", "file", "mine.jsonl#1", "", messages, tools)
+        for prompt, completion, messages, tools in expected
+    ]
+    assert list(read_rows(path, "biology")) == rows
+    assert check(path) == []
+
+
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+# A line -> what is said of it.
+BAD: list[tuple[Any, str]] = [
+    ('{"prompt": "a", ', "broken JSON: expecting property name enclosed in double quotes"),
+    ("[" * 100_000, "broken JSON: nested too deeply"),
+    ('"text"', "must be keys with values, not a text"),
+    ('{"prompt": ' + "9" * 5000 + "}", "broken JSON: a number has too many digits"),
+    ({"prompt": "a", "completion": "b", "comment": "c"}, "unknown key `comment`"),
+    (
+        {"instruction": "a", "inptu": "b", "output": "c"},
+        "unknown key `inptu`; did you mean `input`?",
+    ),
+    ({"instrution": "a", "output": "c"}, "unknown key `instrution`; did you mean `instruction`"),
+    ({"instruction": "a"}, "no `output` (Alpaca)"),
+    ({"text": "a"}, "no known format: rows have `messages`;"),
+    ({"prompt": "a", "completion": ""}, "`completion` is empty"),
+    ({"prompt": "a", "completion": " \n"}, "`completion` is only white space"),
+    ({"prompt": "a", "completion": "\u0000\u0007"}, "the answer holds nothing but control"),
+    ({"prompt": "a", "completion": {"b": 1}}, "`completion` must be a text, not keys with values"),
+    ({"question": "a", "answer": None}, "`answer` is empty"),
+    ({"question": "a", "answer": 2, "options": ["x", "y"]}, "answer 2 is out of range (0 to 1)"),
+    ({"question": "a", "answer": "z", "options": ["x", "y"]}, "is none of the 2 options"),
+    ({"question": "a", "answer": "A", "options": ["B", "A"]}, "can be read in two ways"),
+    ({"question": "a", "answer": 0, "options": ["x"]}, "1 options, where 2 to 26 are needed"),
+    ({"question": "a", "answer": 0, "options": ["x", " "]}, "an option is empty"),
+    ({"question": "a", "answer": 0, "options": "x, y"}, "`options` is a text, but not JSON"),
+    ({"prompt": "a", "chosen": "", "rejected": "b"}, "`chosen` is empty"),
+    ({"messages": []}, "`messages` is empty"),
+    ({"messages": 3}, "`messages` must be a list of turns, not a number"),
+    ({"messages": ["a"]}, "turn 1 must be keys with values, not a text"),
+    ({"messages": [{"role": "user"}]}, "turn 1 has no `content`"),
+    ({"messages": [{"content": "a"}]}, "turn 1 has no `role`"),
+    ({"messages": chat("teacher: a")}, "turn 1 has the unknown role `teacher`"),
+    ({"messages": chat("user: a")}, "roles out of order: the last turn is `user`"),
+    ({"messages": chat("assistant: a")}, "turn 1 is `assistant`, where `system` or `user`"),
+    ({"messages": chat("user: a", "user: b")}, "turn 2 is `user`, where `assistant` must stand"),
+    ({"messages": chat("user: a", "system: b")}, "roles out of order: turn 2 is `system`"),
+    ({"messages": chat("user: a", "assistant:  ")}, "turn 2 (`assistant`) is empty"),
+    ({"messages": chat("user: a", "assistant: b", "tool: c")}, "no tool was called before it"),
+    ({"messages": chat("user: a", "assistant: <tool_call>{}")}, "unclosed tool call in turn 2"),
+    (
+        {"messages": [*chat("user: a"), CALLING, *chat("user: b", "assistant: c")]},
+        "unclosed tool call: turn 3 is `user`, where `tool` must give its result",
+    ),
+    (
+        {"messages": [*chat("user: a"), {**CALLING, "tool_calls": [{"function": {}}]}]},
+        "a tool call of turn 2 has no `name`",
+    ),
+    (
+        {
+            "messages": [
+                *chat("user: a"),
+                {**CALLING, "tool_calls": [{"name": "f", "arguments": "{"}]},
+            ]
+        },
+        "`arguments` of turn 2 is a text, but not JSON",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        "turn 1 holds a part of type `image_url`, and only `text` can be learned",
+    ),
+    ({"messages": chat("user: a", "assistant: b"), "tools": {}}, "`tools` must be a list of tools"),
+    (
+        {"messages": chat(*["user: a", "assistant: b"] * MOST_TURNS)},
+        f"`messages` has {2 * MOST_TURNS} turns, and at most {MOST_TURNS} are read",
+    ),
+    ({"conversations": spoken("human: a")}, "roles out of order: the last turn is `user`"),
+    ({"conversations": spoken("narrator: a")}, "turn 1 has the unknown role `narrator`"),
+    ({"prompt": "a" * LONGEST_LINE, "completion": "b"}, "is over 1 MB"),
+]
+
+
+@pytest.mark.parametrize(("row", "what"), BAD, ids=[what[:40] for _, what in BAD])
+def test_each_fault_is_said_and_the_next_line_is_read(row: Any, what: str, tmp_path: Path) -> None:
+    good = {"prompt": "Sky?", "completion": "blue"}
+    path = write(tmp_path / "mine.jsonl", good, row, good)
+    problems = check(path)
+    assert [problem.line for problem in problems] == [2]
+    assert what in problems[0].what
+    with pytest.raises(Malformed, match=r"mine\.jsonl:2: ") as error:
+        list(read_rows(path, "biology"))
+    assert "bench data check" in str(error.value.hint)
+    skipped: list[Problem] = []
+    assert len(list(read_rows(path, "biology", skipped=skipped.append))) == 2
+    assert skipped == problems
+
+
+def test_one_line_may_have_several_problems(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {"prompt": "a", "completion": "", "x": 1, "y": 2})
+    assert len(check(path)) == 3
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"prompt": "a", "completion": "b"}\n'
+        b'{"prompt": "caf\xe9", "completion": "b"}\r\n\n'
+        b'{"prompt": "a\x01\xc2\x85", "completion": "b"}'
+    )
+    assert check(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
+    rows = list(read_rows(path, "d", skipped=lambda _: None))
+    assert [(row.prompt, row.source) for row in rows] == [("a", "a.jsonl#1"), ("a\n", "a.jsonl#4")]
+    path.write_text('{"prompt": "a"}', encoding="utf-16")
+    assert check(path) == [Problem(1, "is UTF-16 or no text at all; save the file as UTF-8")]
+
+
+def test_halves_of_characters_are_dropped(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"prompt": "a\\ud83d\\u0000?", "completion": "b"}')
+    assert [row.prompt for row in read_rows(path, "d")] == ["a?"]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "[]"])
+def test_a_file_without_rows(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8")
+    assert check(path) == [Problem(1, "is empty")]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="cannot be read"):
+        check(tmp_path / "a.jsonl")
+
+
+def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    rows: list[Any] = [{"prompt": f"{n}?", "completion": "yes"} for n in range(3)]
+    rows[1]["completion"] = ""
+    path.write_text(json.dumps([*rows, 7], indent=1), encoding="utf-8")
+    problems = [
+        Problem(6, "`completion` is empty"),
+        Problem(14, "must be keys with values, not a number"),
+    ]
+    assert check(path) == problems
+    assert [r.source for r in read_rows(path, "d", skipped=lambda _: None)] == [
+        "a.json#2",
+        "a.json#10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [(',\n{"a', "the rest of the list"), ("", "by `,` or"), (' {"a": 1}', "by `,` or")],
+)
+def test_a_json_list_that_breaks_off(end: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"prompt": "a", "completion": "b"}' + end, encoding="utf-8")
+    assert [what in problem.what for problem in check(path)] == [True]
+    assert len(list(read_rows(path, "d", skipped=lambda _: None))) == 1
+
+
+def test_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["question", "A", "B", "C", "answer"])
+        table.writerow(["Sky,\nby day?", "red", "blue", "", "B"])
+        table.writerow(["Grass?", "green", "blue", "red", ""])
+        table.writerow(["Grass?", "green"])
+        table.writerow(["Open?", "", "", "", "yes"])
+        file.write('"Sky" x,red,blue,green,A\n')
+        table.writerow(["Snow?", "white", "blue", "red", "0"])
+    assert check(path) == [
+        Problem(4, "`answer` is empty"),
+        Problem(5, "has 2 cells, the header 5"),
+        Problem(7, "broken CSV: ',' expected after '\"'"),
+    ]
+    rows = list(read_rows(path, "d", skipped=lambda _: None))
+    assert [row.completion for row in rows] == [" blue", " yes", " white"]
+    assert rows[0].prompt == "Question: Sky,\nby day?\nAnswer:"
+
+
+def test_a_table_of_conversations_and_one_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    turns = json.dumps(chat("user: a", "assistant: b")).replace('"', '""')
+    path.write_text(f'messages\n"{turns}"\n', encoding="utf-8")
+    assert [row.completion for row in read_rows(path, "d")] == ["b"]
+    path.write_bytes(b"prompt,completion\ncaf\xe9,b\n")
+    assert check(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
+    path.write_text("prompt,prompt\na,b\n", encoding="utf-8")
+    assert check(path) == [Problem(1, "column `prompt` stands there twice")]
+
+
+def test_the_caller_says_how_questions_are_asked(tmp_path: Path) -> None:
+    def lettered(question: Question) -> tuple[str, str]:
+        return f"{question.text} A or B?", f" {'AB'[int(question.answer)]}"
+
+    path = write(tmp_path / "a.jsonl", {"question": "Sky?", "options": ["r", "b"], "answer": 1})
+    [row] = read_rows(path, "d", render=lettered)
+    assert (row.prompt, row.completion) == ("Sky? A or B?", " B")
+
+
+def test_where_rows_come_from(tmp_path: Path) -> None:
+    pair = {"prompt": "a", "completion": "b"}
+    path = write(
+        tmp_path / "a.jsonl",
+        pair,
+        {**pair, "source": "wiki", "license": "MIT"},
+        {**pair, "source": "wiki#Etna", "licence": "CC0"},
+    )
+    rows = read_rows(path, "d", licence="own")
+    assert [(row.source, row.licence) for row in rows] == [
+        ("a.jsonl#1", "own"),
+        ("wiki#2", "MIT"),
+        ("wiki#Etna", "CC0"),
+    ]
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"])).map(
+    lambda text: f"x{text}x"
+)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+def test_a_conversation_reads_the_same_in_every_form(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
+) -> None:
+    turns = [turn for asked, told in pairs for turn in (("user", asked), ("assistant", told))]
+    *earlier, (instruction, output) = pairs
+    path = write(
+        tmp_path_factory.mktemp("forms") / "a.jsonl",
+        {"messages": [{"role": role, "content": content} for role, content in turns]},
+        {"conversations": [{"from": role, "value": content} for role, content in turns]},
+        {"instruction": instruction, "output": output, "history": earlier},
+    )
+    rows = list(read_rows(path, "d"))
+    n = len(pairs)
+    for row in (rows[n - 1], rows[2 * n - 1], rows[2 * n]):
+        again = [*((m.role, m.content) for m in row.messages), ("assistant", row.completion)]
+        assert [text.split() for _, text in again] == [_nfc(text).split() for _, text in turns]
+    assert [row.completion for row in rows[:n]] == [row.completion for row in rows[n : 2 * n]]
+
+
+def _nfc(text: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFC", text)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_stop_the_check(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    for ending in ("jsonl", "json", "csv"):
+        path = tmp_path_factory.mktemp("bytes") / f"a.{ending}"
+        path.write_bytes(content)
+        assert check(path) or list(read_rows(path, "d")) is not None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+TURNS = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "tool"]) | JSON, "content": JSON},
+        optional={"tool_calls": st.lists(st.dictionaries(st.sampled_from(["name"]), JSON)) | JSON},
+    ),
+    max_size=4,
+)
+VALUES = JSON | TURNS | TURNS.map(json.dumps)
+
+
+def fields_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    form = FORMATS[name]
+    optional = dict.fromkeys((*form.may, "source", "licence"), VALUES)
+    return st.fixed_dictionaries(dict.fromkeys(form.needs, VALUES), optional=optional)
+
+
+@given(st.sampled_from(sorted(FORMATS)).flatmap(fields_of))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_no_values_stop_the_check(
+    tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any]
+) -> None:
+    path = write(tmp_path_factory.mktemp("values") / "a.jsonl", json.dumps(row))
+    problems = check(path)
+    assert problems or all(found.completion.strip() for found in read_rows(path, "d"))
