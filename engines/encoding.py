@@ -26,6 +26,12 @@ class Encoder:
         self._continuations: dict[tuple[str, str], Tokens] = {}
 
     @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer itself."""
+        tokenizer: PreTrainedTokenizerBase = self._tokenizer
+        return tokenizer
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether chat prompts can be rendered."""
         return self._tokenizer.chat_template is not None

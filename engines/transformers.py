@@ -70,6 +70,16 @@ class TransformersEngine:
         return self._info
 
     @property
+    def model(self) -> PreTrainedModel:
+        """The loaded model, for training; what it answers changes with it."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self._encoder.tokenizer
+
+    @property
     def forward_tokens(self) -> int:
         """Token positions computed so far, prefixes and generated tokens included."""
         return self._forward.tokens
