@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.asking import ask
 from benchmarks.prompts import Format, Prompter
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError, Misuse
 from domainlift.questions import Question, Treatment
-from engines.base import Mode
+from engines.base import Engine, Mode
+from finetune.replay import Answered
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
@@ -51,6 +53,30 @@ def training_tasks(
         except BenchError as error:
             missing.append(error.what)
     return found, missing
+
+
+def answered(task: Task, questions: Sequence[Question], engine: Engine) -> list[Answered]:
+    """What a model says to questions by itself, to be kept in practice while it learns others."""
+    form = Format(task.mode, 0, chat=False)
+    prompter = Prompter(task, form)
+    alone = Treatment()
+    records = {r.id: r for r in ask(task, form, [(q, alone) for q in questions], engine)}
+    made = []
+    for question in questions:
+        request, record = prompter.request(question, alone), records[question.id]
+        made.append(
+            Answered(
+                prompt=request.prompt.text,
+                domain=question.domain,
+                right=bool(record.correct),
+                options=request.options,
+                chosen=record.chosen if isinstance(record.chosen, int) else None,
+                reply=record.text if record.text is not None else "",
+                whole=record.output_tokens < request.max_tokens,
+                source=f"{question.task}#{question.id}",
+            )
+        )
+    return made
 
 
 def reported_questions(

@@ -76,9 +76,7 @@ class Server:
         with self._lock:
             sockets = list(self._sockets)
         for each in sockets:
-            # Closing would not wake a thread that waits for data; shutting down does.
-            with suppress(OSError, ValueError):
-                each.shutdown(socket.SHUT_RDWR)
+            _shut_down(each)
 
     def rearm(self) -> None:
         """Allow requests again after `interrupt`."""
@@ -140,9 +138,13 @@ class Server:
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             found = info["return_value"].get_extra_info("socket")
-            if found is not None:
-                with self._lock:
-                    self._sockets.add(found)
+            if found is None:
+                return
+            with self._lock:
+                self._sockets.add(found)
+            # Connected after `interrupt` looked, which has not seen this socket.
+            if self._stop.is_set():
+                _shut_down(found)
 
 
 def stream(
@@ -216,6 +218,12 @@ def is_loopback(url: str) -> bool:
     """Say whether a URL points at this machine."""
     host = urlsplit(url).hostname
     return host is not None and (host in ("localhost", "::1") or host.startswith("127."))
+
+
+def _shut_down(connection: socket.socket) -> None:
+    # Closing would not wake a thread that waits for data; shutting down does.
+    with suppress(OSError, ValueError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _read(response: httpx.Response, limit: float) -> str:
