@@ -18,10 +18,12 @@ from bench.adapters import adapters
 from bench.data import data
 from bench.doctor import doctor
 from bench.domains import domains
+from bench.export import export
 from bench.kb import kb
 from bench.options import ALL
 from bench.run import run
 from bench.runs import runs
+from bench.train import train
 from domainlift import __version__
 from domainlift.errors import BenchError
 
@@ -39,7 +41,9 @@ app.command()(run)
 app.command()(domains)
 app.add_typer(kb, name="kb")
 app.add_typer(data, name="data")
+app.command()(train)
 app.add_typer(adapters, name="adapters")
+app.command()(export)
 app.add_typer(runs, name="runs")
 app.command()(doctor)
 

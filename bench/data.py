@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.writing import Author, Layout, extras
 from domainlift.errors import Misuse, NoSuch
 
 if TYPE_CHECKING:
     from benchmarks.learning import Render
+    from benchmarks.tasks.base import Task
     from domainlift.questions import Question
     from finetune.base import Row
     from finetune.overlap import Leaked
@@ -39,6 +41,26 @@ def prepare(
         bool, typer.Option("--own", help="Only the domain's own questions, no other sources.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
+    from_kb: Annotated[
+        bool,
+        typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base."),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What writes.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(min=1, help="Write about at most so many. [default: all]")
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Check what is written by its words alone.")
+    ] = False,
+    with_context: Annotated[
+        bool,
+        typer.Option("--with-context", help="Also each question with passages before it."),
+    ] = False,
+    distractors: Annotated[
+        int, typer.Option(min=1, help="Passages without the answer, per question.")
+    ] = 2,
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 0,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
@@ -47,6 +69,7 @@ def prepare(
     """Make the training data of a domain: clean, without copies and leaks, and split.
 
     Its training questions, its declared sources turned into questions, and files of your own.
+    What is written from a knowledge base is kept: the same command goes on where it stopped.
 
     Example: bench data prepare biology --file notes.jsonl
     """
@@ -57,7 +80,18 @@ def prepare(
     if domain not in domains:
         raise NoSuch("domain", domain, domains, "bench domains")
     chosen = replace(domains[domain], sources=()) if own else domains[domain]
-    rows = [*_rows(chosen, domains, data, file if file is not None else (), own=own)]
+    tasks = _tasks(chosen, domains, data, own=own)
+    more = extras(
+        chosen,
+        tasks,
+        workspace,
+        Author(model, passages, not unchecked, seed) if from_kb else None,
+        Layout(distractors, seed) if with_context else None,
+    )
+    if not as_json:
+        more.show()
+    own_rows = _rows(chosen, tasks, data, file if file is not None else (), own=own)
+    rows = [*own_rows, *more.rows]
     if not rows:
         raise Misuse(f"domain `{domain}` has nothing to learn from", "give rows: `--file PATH`")
     reported = _reported(chosen, domains, data, own=own)
@@ -70,8 +104,9 @@ def prepare(
         folder=data_folder(workspace, name if name is not None else domain),
         leaked=_finder(reported),
     )
+    more.keep(made.path)
     if as_json:
-        print(json.dumps(made.as_json(), ensure_ascii=False))
+        print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
     else:
         _say(made)
 
@@ -106,23 +141,27 @@ def data_folder(workspace: Path, name: str) -> Path:
     return inside(workspace / "data", name)
 
 
+def _tasks(
+    domain: Domain, domains: Mapping[str, Domain], mirror: Path | None, *, own: bool
+) -> list[Task]:
+    """The tasks that have questions to learn from; what is not at hand is told."""
+    from benchmarks.learning import training_tasks
+
+    listed = [name for name in domain.tasks if not own or name.startswith("own:")]
+    tasks, missing = training_tasks(replace(domain, tasks=tuple(listed)), domains, mirror)
+    _note(missing)
+    return tasks
+
+
 def _rows(
-    domain: Domain,
-    domains: Mapping[str, Domain],
-    mirror: Path | None,
-    files: Sequence[Path],
-    *,
-    own: bool,
+    domain: Domain, tasks: Sequence[Task], mirror: Path | None, files: Sequence[Path], *, own: bool
 ) -> Iterator[Row]:
-    from benchmarks.learning import renderer, training_tasks
+    from benchmarks.learning import renderer
     from finetune.formats import read_rows
     from finetune.sources import question_rows
     from rag.files import own_licence
 
     licence = own_licence(domain)
-    listed = [name for name in domain.tasks if not own or name.startswith("own:")]
-    tasks, missing = training_tasks(replace(domain, tasks=tuple(listed)), domains, mirror)
-    _note(missing)
     render: Render | None = None
     for task in tasks:
         render = renderer(task)

@@ -56,19 +56,41 @@ class Progress:
 
     def step(self, domain: str) -> None:
         """One more question of a domain is answered."""
-        domain = printable(domain)
-        self._done += 1
+        self.reach(self._done + 1, self._total, domain)
+
+    def reach(self, done: int, total: int, text: str) -> None:
+        """So many of so many are done; `text` says what is going on."""
+        domain = printable(text)
+        if total != self._total:
+            self._start_at(done - 1, total)
+        self._done = done
         now = time.monotonic()
         self._recent.append((now, self._done))
         while now - self._recent[0][0] > 60:
             self._recent.popleft()
         if self._bar is not None:
             self._bar.update(
-                self._task, completed=self._done, description=domain, rate=self._rate(now)
+                self._task,
+                total=total,
+                completed=done,
+                description=domain,
+                rate=self._rate(now),
             )
         elif now - self._said >= _EVERY:
             self._said = now
             print(f"{domain}  {self._done}/{self._total}  {self._rate(now)}", file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(printable(text), markup=False, highlight=False)
+        else:
+            print(printable(text), file=sys.stderr)
+
+    def _start_at(self, done: int, total: int) -> None:
+        self._total = total
+        self._recent.clear()
+        self._recent.append((self._start, done))
 
     def _rate(self, now: float) -> str:
         since, before = self._recent[0]

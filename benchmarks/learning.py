@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError, Misuse
 from domainlift.questions import Question, Treatment
-from engines.base import Engine, Mode
+from engines.base import Engine, Mode, Prompt, Request
+from finetune.base import Row
 from finetune.replay import Answered
 
 if TYPE_CHECKING:
@@ -77,6 +79,38 @@ def answered(task: Task, questions: Sequence[Question], engine: Engine) -> list[
             )
         )
     return made
+
+
+def expected(task: Task, questions: Sequence[Question]) -> list[Answered]:
+    """The same where nobody was asked: as if the model answered all of them right."""
+    prompter = Prompter(task, Format(task.mode, 0, chat=False))
+    made = []
+    for question in questions:
+        request = prompter.request(question, Treatment())
+        right = question.answer if isinstance(question.answer, int) else None
+        told = Answered(
+            prompt=request.prompt.text,
+            domain=question.domain,
+            right=True,
+            options=request.options if right is not None else (),
+            chosen=right,
+            reply=str(question.answer),
+        )
+        made.append(told)
+    return made
+
+
+def hardness(rows: Sequence[Row], engine: Engine) -> list[float]:
+    """The model's loss on each row, in nats per token; infinite where it gives none."""
+    requests = [
+        Request(str(place), Mode.CLOZE, Prompt(row.prompt, row.messages), (row.completion,))
+        for place, row in enumerate(rows)
+    ]
+    found = {int(answer.id): answer.logprobs for answer in engine.answer(requests)}
+    return [
+        -found[place][0] / max(1, engine.count(row.completion)) if found.get(place) else math.inf
+        for place, row in enumerate(rows)
+    ]
 
 
 def reported_questions(

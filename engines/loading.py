@@ -39,6 +39,24 @@ def load(
     return model.to(chosen).eval(), tokenizer
 
 
+def load_plan(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
+    """A model's configuration and tokenizer, without its weights; errors are those of `load`."""
+    _need_local()
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    from transformers import AutoConfig, AutoTokenizer
+
+    _quiet()
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(name, error) from error
+    config.dtype = pick_dtype(dtype, device)
+    return config, tokenizer
+
+
 def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
     """Put a PEFT adapter into a loaded model, for inference; return PEFT's handle on all of them.
 

@@ -52,6 +52,30 @@ def is_served(name: str) -> bool:
     return kind(name) in {"ollama", "openai"}
 
 
+def weights_name(name: str) -> str:
+    """The name under which this process can load a model's weights; Misuse where it cannot.
+
+    For an Ollama tag that is the same model on the hub, where it is known.
+    """
+    if kind(name) in {TINY, "transformers"}:
+        return name
+    from engines.hub_names import hub_name
+
+    found = hub_name(name) if kind(name) == "ollama" else None
+    if found is None:
+        raise Misuse(
+            f"another process holds the weights of `{name}`",
+            "give the model's folder or its name on the hub: `ORG/NAME`",
+        )
+    return found
+
+
+def source(name: str) -> str:
+    """The folder or the hub name from which a model's files come; see `weights_name`."""
+    found = weights_name(name)
+    return str(tiny_folder()) if found == TINY else found
+
+
 def open_engine(name: str, options: Options = Options()) -> Engine:
     """Make the engine for a model's name."""
     return _OPENERS[kind(name)](name, options)

@@ -12,7 +12,8 @@ training: {method: lora, rank: 16}          # the fields of the training setting
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from enum import StrEnum
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from domainlift.errors import Malformed
+from domainlift.errors import Malformed, Misuse
 from knowledge_bases.strict_yaml import Entry, Key, Value, read
 
 Order = Literal["shuffled", "easy-to-hard"]
@@ -75,6 +76,18 @@ def one_domain(domain: str, *, replay: float = 1.0, seed: int = 0) -> Recipe:
     return Recipe({domain: 1.0}, replay=replay, seed=seed)
 
 
+def read_setting(text: str, settings: type) -> tuple[str, Value]:
+    """Read `key=value` as a line of the section `training`; Misuse where it cannot stand there."""
+    name, found, value = (part.strip() for part in text.partition("="))
+    if not found:
+        raise Misuse(f"`{text}` is no setting", "give it as KEY=VALUE: `--set rank=8`")
+    kind = get_type_hints(settings).get(name)
+    readings = list(_readings(value))
+    chosen = next((each for each in readings if _fits(each, kind)), readings[0])
+    _check_setting(name, chosen, settings)
+    return name, chosen
+
+
 def _proportions(path: Path, entry: Entry) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, own in entry.values.items():
@@ -121,17 +134,32 @@ def _seed(path: Path, entry: Entry | None) -> int:
 
 
 def _check_training(path: Path, training: Mapping[str, Entry], settings: type) -> None:
+    for name, entry in training.items():
+        try:
+            _check_setting(name, entry.value, settings)
+        except Misuse as error:
+            raise Malformed(path, error.what, line=entry.line, hint=error.hint) from error
+
+
+def _check_setting(name: str, value: Value, settings: type) -> None:
     types = get_type_hints(settings)
     known = [each.name for each in fields(settings) if each.init]
-    for name, entry in training.items():
-        if name not in known:
-            what = f"unknown key `{name}` in `training`"
-            raise Malformed(path, what, line=entry.line, hint=_nearest(name, known))
-        if not _fits(entry.value, types[name]):
-            what = (
-                f"`{name}` in `training` must be {_wanted(types[name])}, not {_told(entry.value)}"
-            )
-            raise Malformed(path, what, line=entry.line)
+    if name not in known:
+        raise Misuse(f"unknown key `{name}` in `training`", _nearest(name, known))
+    if not _fits(value, types[name]):
+        raise Misuse(f"`{name}` in `training` must be {_wanted(types[name])}, not {_told(value)}")
+
+
+def _readings(text: str) -> Iterator[Value]:
+    """What a word of the command line can stand for, the narrowest first."""
+    flags = {"true": True, "false": False}
+    if text in flags:
+        yield flags[text]
+    for number in (int, float):
+        with suppress(ValueError):
+            yield number(text)
+    yield text
+    yield tuple(filter(None, map(str.strip, text.split(","))))
 
 
 _NAMES: Mapping[Any, str] = {

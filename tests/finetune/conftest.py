@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -88,3 +91,24 @@ def random_adapter() -> Make:
         return folder
 
     return make
+
+
+@pytest.fixture
+def base_model(base_folder: Path) -> tuple[Any, Any]:
+    """A small random model and its tokenizer, for one test."""
+    from engines.loading import load
+
+    return load(str(base_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def writer() -> ModuleType:
+    """The module `fake_writer`, which is also run by itself."""
+    path = Path(__file__).with_name("fake_writer.py")
+    spec = importlib.util.spec_from_file_location("fake_writer", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fake_writer"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,177 @@
+"""`bench train`: teach a model a domain, and watch that it forgets nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import BenchError, Misuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.forgetting import Standing
+    from benchmarks.training import Made, Wish
+    from benchmarks.watching import Surroundings
+    from engines.transformers import TransformersEngine
+    from finetune.outcome import Progress as Step
+    from finetune.recipe import Recipe
+
+
+def train(
+    name: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DOMAIN...", help="Domains; with `--recipe` a name for what it makes."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to teach.")
+    ] = "qwen2.5:3b",
+    recipe: Annotated[
+        Path | None, typer.Option(help="What is mixed and how it is trained: a YAML file.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, a setting of the training; wins over the recipe."),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help="The prepared data set, where it has a name of its own."),
+    ] = None,
+    own: Annotated[
+        bool | None,
+        typer.Option(
+            "--own/--all",
+            help="Keep and watch other knowledge with the domains' own questions only. "
+            "[default: --own for tiny]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained on, and what it takes.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Train an adapter for each domain, and publish it.
+
+    Prepared rows are mixed with what the model knows already. Validation questions say when it
+    has learned enough, and whether a protected domain falls. An interrupted training goes on
+    when its command is repeated.
+
+    Example: bench train biology --model tiny
+    """
+    from benchmarks.training import Wish, surroundings
+    from engines.names import TINY
+    from finetune.recipe import one_domain
+    from knowledge_bases.domains import load_domains
+
+    if len(name) > 1 and (recipe is not None or rows is not None):
+        raise Misuse("`--recipe` and `--rows` are for one adapter", "train one after another")
+    domains = load_domains(workspace)
+    only = own if own is not None else model == TINY
+    jobs = []
+    for each in name:
+        mixed = _recipe(recipe) if recipe is not None else one_domain(each)
+        sets = {each: rows} if rows is not None else {}
+        wish = Wish(each, mixed, _settings(mixed, change), workspace, sets, data, only)
+        jobs.append((wish, surroundings(wish, domains)))
+    if dry_run:
+        _rehearse(jobs, model, device, dtype, as_json=as_json)
+    else:
+        _train(jobs, model, device, dtype, as_json=as_json)
+
+
+_Job = tuple["Wish", "Surroundings"]
+
+
+def _recipe(path: Path) -> Recipe:
+    from finetune.recipe import read_recipe
+    from finetune.settings import Training
+
+    return read_recipe(path, Training)
+
+
+def _settings(recipe: Recipe, changes: Sequence[str] | None) -> Any:
+    from finetune.recipe import read_setting
+    from finetune.settings import Training
+
+    changed = dict(read_setting(text, Training) for text in (changes if changes else ()))
+    found: dict[str, Any] = {**recipe.training, **changed}
+    return Training(**found)
+
+
+def _rehearse(jobs: Sequence[_Job], model: str, device: str, dtype: str, *, as_json: bool) -> None:
+    from benchmarks.rehearsal import rehearse
+
+    for wish, around in jobs:
+        found = rehearse(wish, around, model, device, dtype)
+        if as_json:
+            print(json.dumps(found.as_json(), ensure_ascii=False))
+        else:
+            from reports.training import show_rehearsal
+
+            show_rehearsal(found)
+
+
+def _train(jobs: Sequence[_Job], model: str, device: str, dtype: str, *, as_json: bool) -> None:
+    for wish, around in jobs:
+        made = _one(wish, around, _engine(model, device, dtype))
+        if as_json:
+            print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
+        else:
+            from reports.training import show_made
+
+            show_made(made)
+
+
+def _engine(model: str, device: str, dtype: str) -> TransformersEngine:
+    """Open the model in this process, whatever serves it."""
+    from engines.names import Options, open_engine, weights_name
+    from engines.transformers import TransformersEngine
+
+    name = weights_name(model)
+    if name != model:
+        print(f"note: training takes the weights of `{name}`", file=sys.stderr)
+    engine = open_engine(name, Options(device, dtype))
+    if not isinstance(engine, TransformersEngine):
+        raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
+    return engine
+
+
+def _one(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made:
+    from bench.progress import Progress
+    from benchmarks.training import train_adapter
+
+    step = 0
+    with Progress(0) as progress:
+
+        def notify(now: Step) -> None:
+            nonlocal step
+            step = now.step
+            told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
+            progress.reach(now.step, now.steps, told)
+
+        def look(standing: Standing) -> None:
+            told = "  ".join(f"{name} {value:.3f}" for name, value in standing.accuracy.items())
+            fallen = f"  fallen: {', '.join(standing.fallen)}" if standing.fallen else ""
+            progress.say(f"{wish.name}, step {step}, validation: {told}{fallen}")
+
+        try:
+            return train_adapter(wish, around, engine, notify, look)
+        except KeyboardInterrupt as error:
+            stopped = BenchError(
+                f"stopped after step {step}",
+                "repeat the same command: it goes on from the last checkpoint",
+            )
+            stopped.exit_code = 130
+            raise stopped from error

@@ -1,0 +1,128 @@
+"""What the kinds of export are handed, and what they hand back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from finetune.adapters import Adapter
+from finetune.export.verify import PROMPTS, Asked, Check, ask_model, compare_model
+
+if TYPE_CHECKING:
+    import torch
+
+_PROMPTS_ONLY = ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of an export; each kind reads those that concern it.
+
+    `stored` is how a GGUF holds weights where no `base_gguf` says it: f32, f16 or q8_0.
+    `name` is what the model shall be called in Ollama. `ollama_from` is the base model's tag
+    there and `ollama_version` the server's version, "" where none answers: an old server takes
+    the adapter alone. `prompts` are what both sides are asked in the check.
+    """
+
+    stored: str = "f16"
+    base_gguf: Path | None = None
+    prompts: Sequence[str] = PROMPTS
+    name: str = ""
+    ollama_from: str | None = None
+    ollama_version: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written aside: its check, and what to do and to know next."""
+
+    check: Check | None
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Job:
+    """An adapter, its base model in 32 bits, and where things go.
+
+    The model changes as a job goes on, from the bare one over the adapted to the merged one.
+    `effect` is how far the adapter moves the prompts' log-probabilities, in nats; 0 before `adapt`.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        base: str,
+        options: Options,
+        folder: Path = Path(),
+        scratch: Path = Path(),
+    ) -> None:
+        """Load the base; Misuse where it is served elsewhere or has another digest."""
+        from engines import loading, names
+
+        self.adapter = adapter
+        self.options = options
+        self.folder = folder
+        self.scratch = scratch
+        source = names.source(base)
+        self.model, self.tokenizer = loading.load(source, device=options.device, dtype="float32")
+        self.base_digest = loading.digest(source, self.model)
+        _check_base(adapter, base, self.base_digest)
+        self.dtype = _stored_dtype(source)
+        self.config: Any = self.model.config
+        self.effect = 0.0
+        self._adapted: Any = None
+
+    def ask_base(self) -> list[Asked]:
+        """What the bare model answers; before `adapt`."""
+        return ask_model(self.model, self.tokenizer, self.options.prompts)
+
+    def adapt(self) -> list[Asked]:
+        """Put the adapter on, and ask the model that was evaluated."""
+        from engines.loading import load_adapter
+
+        self._adapted = load_adapter(self.model, None, "default", self.adapter.folder)
+        asked = ask_model(self._adapted, self.tokenizer, self.options.prompts)
+        with self._adapted.disable_adapter():
+            without = compare_model(asked, self._adapted, self.tokenizer, 0.0)
+        self.effect = without.max_abs_delta_logprob
+        return asked
+
+    def readapt(self, folder: Path) -> Any:
+        """Put a copy of the adapter on instead, and return the model."""
+        from engines.loading import load_adapter
+
+        self._adapted = load_adapter(self.model, self._adapted, "copy", folder)
+        self._adapted.set_adapter("copy")
+        return self._adapted
+
+    def merge(self) -> Any:
+        """Add the adapter to the weights in 32 bits, and return the model; after `adapt`."""
+        self.model = self._adapted.merge_and_unload()
+        self._adapted = None
+        return self.model
+
+
+def is_prompts(adapter: Adapter) -> bool:
+    """Whether an adapter is trained prompts and no weights."""
+    return adapter.config.get("peft_type") in _PROMPTS_ONLY
+
+
+def _check_base(adapter: Adapter, base: str, digest: str) -> None:
+    try:
+        adapter.check_base(base, digest)
+    except Misuse as error:
+        way_on = f"give the model that it was trained on: `--base {adapter.card.base}`"
+        raise Misuse(error.what, way_on) from error
+
+
+def _stored_dtype(source: str) -> torch.dtype:
+    """The type in which the base's own files hold its weights."""
+    import torch
+    from transformers import AutoConfig
+
+    found = AutoConfig.from_pretrained(source, trust_remote_code=False).dtype
+    return found if isinstance(found, torch.dtype) else torch.float32

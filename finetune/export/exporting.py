@@ -1,0 +1,99 @@
+"""Export an adapter: write it aside, check that it answers as it did, and let it appear whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from domainlift.errors import Misuse, NoSuch
+from domainlift.files import new_folder, sha256, write_json
+from finetune.adapters import Adapter
+from finetune.export import kinds
+from finetune.export.base import Job, Options, Written, is_prompts
+from finetune.export.gguf_base import STORED
+from finetune.export.verify import Check, need_ok
+
+#: How an adapter can leave, and who writes it.
+KINDS: dict[str, Callable[[Job, Path], Written]] = {
+    "merged": kinds.merged,
+    "gguf-lora": kinds.gguf_lora,
+    "gguf": kinds.gguf,
+    "ollama": kinds.ollama,
+    "hub": kinds.hub,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export: its folder, how it was checked, and the commands that go on from it.
+
+    `check` is None where nothing is there to check with; `notes` says so then.
+    """
+
+    path: Path
+    kind: str
+    check: Check | None
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def export(
+    adapter: Adapter, base: str, to: str, folder: Path, options: Options = Options()
+) -> Exported:
+    """Write `adapter` over the model `base` as one of KINDS into the new folder `folder`.
+
+    Raises NoSuch for another kind, Misuse for a base of another digest and for trained prompts,
+    which only the hub takes, and BenchError where `folder` exists or where the artefact drifts from
+    the evaluated model; nothing is left then.
+    """
+    _check(adapter, to, options)
+    folder = folder.absolute()
+    with new_folder(folder) as build:
+        scratch = build / ".scratch"
+        scratch.mkdir()
+        job = Job(adapter, base, options, folder, scratch)
+        written = KINDS[to](job, build)
+        shutil.rmtree(scratch)
+        if written.check is not None:
+            need_ok(written.check, to)
+            written = replace(written, notes=(*written.notes, *_weak(job, written.check)))
+        write_json(build / "export.json", _record(job, to, written, build))
+    return Exported(folder, to, written.check, written.commands, written.notes)
+
+
+def _check(adapter: Adapter, to: str, options: Options) -> None:
+    if to not in KINDS:
+        raise NoSuch("kind of export", to, KINDS)
+    if options.stored not in STORED:
+        raise NoSuch("way of storing weights", options.stored, STORED)
+    if to != "hub" and is_prompts(adapter):
+        raise Misuse(
+            f"adapter `{adapter.name}` is trained prompts, which are no part of weights",
+            "export it with `--to hub`, or train with `method: lora`",
+        )
+
+
+def _weak(job: Job, check: Check) -> tuple[str, ...]:
+    """What a check does not prove where the adapter does less than the tolerance."""
+    if job.effect > check.tolerance:
+        return ()
+    return (
+        f"the adapter moves these prompts by {job.effect:.4f} nats only: "
+        "the check would not see it missing",
+    )
+
+
+def _record(job: Job, to: str, written: Written, build: Path) -> dict[str, object]:
+    """What the export is, for who finds the folder later."""
+    return {
+        "kind": to,
+        "adapter": job.adapter.name,
+        "adapter_digest": job.adapter.digest,
+        "base": job.adapter.card.base,
+        "base_digest": job.base_digest,
+        "check": None if written.check is None else asdict(written.check),
+        "notes": list(written.notes),
+        "files": {path.name: sha256(path) for path in sorted(build.iterdir())},
+    }

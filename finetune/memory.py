@@ -1,0 +1,161 @@
+"""How much memory a training takes, found without running it.
+
+Two and three layers are counted (`finetune.counting`), and the difference is one layer. So the
+figure follows the code that runs, whatever the architecture and the method. On CUDA the work over
+a base in bfloat16 keeps up to a fifth less than is counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from finetune.base import Row
+from finetune.encoding import Encoded
+from finetune.packing import Limits, most_trained
+from finetune.settings import Training
+
+#: On a processor more tokens at once are no faster.
+_CPU_TOKENS, _MOST_TOKENS = 2048, 65_536
+#: What of the free memory is planned for; the rest is for what others take meanwhile.
+_SHARE = 0.7
+#: Positions whose logits the loss looks at together, see `finetune.loss`.
+_SLICE = 64
+_NO_ROW = Row("", "", "")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of one model with its adapter: bytes and counts, and what grows with tokens.
+
+    weights      bytes of the base with its adapter
+    trained      parameters that are trained; linear: weights of the body's linear layers
+    early, late  bytes of gradients when activations are at their most, and at the end
+    kept, layer  bytes per token that autograd keeps: in all layers, in one
+    always       bytes that autograd keeps however few the tokens, all layers
+    working      bytes per token that the backward pass needs beside them; least: and always
+    hidden, widest   entries of a hidden state, and of the widest activation
+    vocabulary, layers, itemsize   of the model
+    """
+
+    weights: int
+    trained: int
+    linear: int
+    early: int
+    late: int
+    kept: float
+    layer: float
+    always: float
+    working: float
+    least: float
+    hidden: int
+    widest: int
+    vocabulary: int
+    layers: int
+    itemsize: int
+
+    def activations(self, tokens: int, trained: int, recompute: bool) -> float:
+        """Peak bytes of one pack: what is kept, and the larger of logits and one layer's work."""
+        kept = self.kept * tokens + self.always
+        if recompute:
+            inputs = self.layers * self.hidden * self.itemsize
+            kept = (inputs + self.layer) * tokens + self.always / self.layers
+        logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
+        return kept + max(logits, self.working * tokens + self.least)
+
+    def peak(self, tokens: int, trained: int, recompute: bool) -> float:
+        """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
+        held = self.weights + 2 * 4 * self.trained
+        return held + max(self.early + self.activations(tokens, trained, recompute), self.late)
+
+
+def sizes(config: Any, settings: Training) -> Sizes:
+    """Measure a model's shape with an adapter on it."""
+    from finetune.counting import counted, work_dtype
+
+    text = config.get_text_config()
+    layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
+    itemsize = work_dtype(config, settings).itemsize
+    two, three = (counted(config, settings, number) for number in (2, 3))
+    whole = {key: two[key] + (three[key] - two[key]) * (layers - 2) for key in two}
+    return Sizes(
+        weights=int(whole["weights"]),
+        trained=int(whole["trained"]),
+        linear=int(whole["linear"]),
+        early=int(whole["early"]),
+        late=int(whole["late"]),
+        kept=whole["kept"],
+        layer=three["kept"] - two["kept"],
+        always=whole["always"],
+        working=three["working"],
+        least=three["least"],
+        hidden=hidden,
+        widest=max(getattr(text, "intermediate_size", None) or 0, hidden),
+        vocabulary=int(text.vocab_size),
+        layers=layers,
+        itemsize=itemsize,
+    )
+
+
+def plan(found: Sizes, settings: Training, longest: int, device: str) -> tuple[Limits, bool]:
+    """How much goes through the model at once, and whether activations are recomputed for it.
+
+    Settings decide where they say something, free memory where they do not: activations are kept
+    while the longest row fits.
+    """
+    room = _SHARE * free_bytes(device) - 4 * 4 * found.trained
+    trained = most_trained(found.vocabulary)
+    least = longest if settings.micro_batch is None else max(longest, settings.micro_batch)
+    recompute = settings.checkpointing
+    if recompute is None:
+        recompute = found.activations(least, trained, False) > room
+    if settings.micro_batch is not None:
+        return Limits(settings.micro_batch, trained), recompute
+    base, one = (found.activations(n, trained, recompute) for n in (0, 1))
+    cap = _CPU_TOKENS if device.split(":")[0] == "cpu" else _MOST_TOKENS
+    return Limits(
+        max(longest, min(cap, int((room - base) / max(1.0, one - base)))), trained
+    ), recompute
+
+
+def free_bytes(device: Any) -> int:
+    """Memory that can be had now."""
+    import torch
+
+    if str(device).startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(_psutil().virtual_memory().available)
+
+
+def peak_bytes(device: Any) -> int:
+    """The most that this process has held: on the accelerator, or resident."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(_psutil().Process().memory_info().peak_wset)
+    import resource
+
+    factor = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+
+
+def wait(device: Any) -> None:
+    """Wait until an accelerator has done what it was given."""
+    import torch
+
+    if str(device).startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def stand_ins(lengths: Sequence[tuple[int, int]]) -> list[Encoded]:
+    """Rows without content, of so many tokens of which so many are trained."""
+    return [Encoded((0,) * n, n - trained, _NO_ROW) for n, trained in lengths]
+
+
+def _psutil() -> Any:
+    return import_module("psutil")  # it comes with accelerate, and without types

@@ -1,0 +1,47 @@
+"""What a training tells: how far it is, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is; `tokens_per_second` leaves validation out."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a training.
+
+    `tokens` went through the model, `seconds` include validation and what was done before an
+    interruption. The saved weights are those of `best_step`. `stopped` is `done`, `patience` or
+    `fallen`; with `fallen` and no validation before, they are the last ones. `truncated` are ids
+    of rows whose prompts lost their beginning.
+    """
+
+    steps: int
+    tokens: int
+    tokens_per_second: float
+    peak_bytes: int
+    seconds: float
+    losses: tuple[float, ...]
+    best_step: int
+    stopped: str
+    fallen: tuple[str, ...] = ()
+    validations: tuple[dict[str, Any], ...] = ()
+    truncated: tuple[str, ...] = ()
+    micro_batch: int = 0
+    checkpointing: bool = False
+
+
+#: Called after every step.
+Notify = Callable[[Progress], None]

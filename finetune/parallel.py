@@ -1,0 +1,135 @@
+"""Several processes train one model together, each on its share of every step's rows.
+
+A launcher (`accelerate launch`, `torchrun`) starts them and tells each through the environment who
+it is. All hold the whole model and take the same steps: gradients are sums over all of them. The
+first alone validates, writes and talks. Rows are shared out rather than packs, so that a process
+whose memory runs out can cut its own share smaller without asking the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError
+from finetune.encoding import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+#: The others wait so long while the first one validates.
+_PATIENCE = timedelta(hours=12)
+_WORD = 64
+
+
+@dataclass(frozen=True)
+class Team:
+    """Which of how many processes this one is."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates, writes and talks."""
+        return self.rank == 0
+
+    def share(self, examples: Sequence[Encoded]) -> list[Encoded]:
+        """The rows of a step that are this process's; all shares together hold every row once.
+
+        The longest row goes first, each to the process with the fewest tokens so far.
+        """
+        shares: list[list[Encoded]] = [[] for _ in range(self.size)]
+        loads = [0] * self.size
+        for example in sorted(examples, key=lambda e: (-len(e.ids), e.ids)):
+            least = loads.index(min(loads))
+            shares[least].append(example)
+            loads[least] += len(example.ids)
+        return shares[self.rank]
+
+    def seed(self, seed: int, step: int) -> None:
+        """Draw other random numbers than the others do, and the same ones after an interruption."""
+        if self.size > 1:
+            import torch
+
+            torch.manual_seed((seed * 1_000_003 + step) * self.size + self.rank)
+
+    def add_up(self, weights: Iterable[torch.Tensor], loss: float) -> float:
+        """Sum gradients, in place, and the loss over all processes; the loss in nats."""
+        if self.size == 1:
+            return loss
+        import torch
+
+        weights = list(weights)
+        total = torch.tensor([loss], dtype=torch.float64, device=weights[0].device)
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        with _others():
+            _sum([total, *(weight.grad for weight in weights if weight.grad is not None)])
+        return float(total)
+
+    def agree(self, word: str, device: torch.device) -> str:
+        """What the first process says, in at most 64 bytes; the others wait for it."""
+        if self.size == 1:
+            return word
+        import torch
+        from torch.distributed import broadcast
+
+        said = torch.zeros(_WORD, dtype=torch.uint8)
+        said[: len(word.encode())] = torch.tensor(list(word.encode()), dtype=torch.uint8)
+        with _others():
+            said = said.to(device)
+            broadcast(said, src=0)
+        return bytes(said.tolist()).rstrip(b"\0").decode()
+
+
+@contextmanager
+def team(device: torch.device) -> Iterator[Team]:
+    """Join the processes of a launcher; a team of one where there is none."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Team()
+        return
+    import torch.distributed as together
+
+    joined = together.is_initialized()
+    if not joined:
+        with _others():
+            together.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE
+            )
+    try:
+        yield Team(together.get_rank(), together.get_world_size())
+    finally:
+        if not joined:
+            together.destroy_process_group()
+
+
+def own_device(wanted: str) -> str:
+    """The device of this process: under a launcher each has a CUDA device of its own."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted == "cuda" else wanted
+
+
+def _sum(tensors: Sequence[torch.Tensor]) -> None:
+    from torch.distributed import all_reduce
+
+    for work in [all_reduce(tensor, async_op=True) for tensor in tensors]:
+        work.wait()
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """Say in one line that another process is gone, which torch says in twenty."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise BenchError(
+            f"another process of this training cannot be reached: {first}",
+            "see what it said; repeat the command to go on from the last checkpoint",
+        ) from error

@@ -1,0 +1,37 @@
+"""Which rows a step trains on, and at what rate: pure functions, so that a resumed run agrees."""
+
+from __future__ import annotations
+
+import math
+import random
+
+#: The share of the peak rate at which a training ends.
+FLOOR = 0.1
+
+
+def rate_at(step: int, steps: int, warm_up: float, peak: float) -> float:
+    """The learning rate of step 0, 1, …: a linear rise, then a cosine down to a tenth."""
+    rising = round(steps * warm_up)
+    if step < rising:
+        return peak * (step + 1) / rising
+    share = (step - rising) / max(1, steps - rising)
+    return peak * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * min(1.0, share))) / 2)
+
+
+def chosen(step: int, rows: int, batch: int, seed: int | None) -> list[int]:
+    """The rows of a step: each epoch is a permutation of its own, cut into batches.
+
+    A seed of None keeps the rows in their order. The last batch of an epoch is smaller where the
+    rows do not divide; no row is left out and none comes twice.
+    """
+    per_epoch = -(-rows // batch)
+    epoch, place = divmod(step, per_epoch)
+    order = list(range(rows)) if seed is None else permutation(rows, seed, epoch)
+    return order[place * batch : (place + 1) * batch]
+
+
+def permutation(rows: int, seed: int, epoch: int) -> list[int]:
+    """A shuffled range, the same wherever it is made."""
+    order = list(range(rows))
+    random.Random(f"{seed} {epoch}").shuffle(order)
+    return order

@@ -1,0 +1,186 @@
+"""The gradient of one optimiser step, in as many pieces as memory asks for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import BenchError
+from finetune.encoding import Encoded
+from finetune.methods import recompute
+from finetune.packing import Limits, Pack, bins, packed, padded
+from finetune.settings import Training
+
+if TYPE_CHECKING:
+    import torch
+
+#: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+_ADVICE = "set `max_tokens` or `rank` lower, `dtype: bfloat16`, or take a smaller model"
+
+
+class Worker:
+    """Computes gradients; `limits` and `recomputes` change when memory runs out."""
+
+    def __init__(
+        self, live: Any, settings: Training, limits: Limits, *, recomputes: bool, half: bool
+    ) -> None:
+        """`live` is a model with its adapter; `half` says whether its base works in bfloat16."""
+        from finetune.attention import keeps_apart
+
+        self._live = live
+        self._settings = settings
+        # Where weights are in float32 only for the optimiser's sake, the work is not.
+        self._half = half and (live.device.type == "cuda" or settings.method == "full")
+        # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
+        self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
+        self.change(limits, recomputes and settings.recomputable)
+
+    def change(self, limits: Limits, recomputes: bool) -> None:
+        """Work within other limits, or as an interrupted training did."""
+        self.limits, self.recomputes = limits, recomputes
+        recompute(self._live, recomputes)
+
+    def gradients(self, examples: Sequence[Encoded], trained: int) -> float:
+        """Make the gradient of the loss in nats, and return that loss.
+
+        It is the sum over these rows' trained tokens, divided by `trained`: the number of all the
+        step's, also where other processes have some of them. Where memory runs out the work is
+        cut smaller and done again, with the same random numbers; BenchError where one row alone
+        is too much.
+        """
+        while True:
+            states = random_states(self._live.device)
+            done = self._tried(examples, trained)
+            if isinstance(done, float):
+                return done
+            set_random_states(self._live.device, states)
+            self._shrink(examples, done)
+
+    def _tried(self, examples: Sequence[Encoded], trained: int) -> float | Exception:
+        try:
+            return self._accumulated(examples, trained)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            # Its frames hold on to the very tensors that were too many.
+            return error.with_traceback(None)
+
+    def _accumulated(self, examples: Sequence[Encoded], trained: int) -> float:
+        import torch
+
+        for weight in self._live.parameters():
+            weight.grad = None
+        total = torch.zeros((), device=self._live.device)
+        with self._attention():
+            for each in self._bins(examples):
+                loss = self._loss(self._pack(each)) / trained
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        return float(total)
+
+    def _loss(self, pack: Pack) -> torch.Tensor:
+        import torch
+
+        from finetune.loss import answer_loss
+
+        with torch.autocast(self._live.device.type, torch.bfloat16, enabled=self._half):
+            output = self._live(
+                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+            )
+        return answer_loss(output.logits.flatten(0, -2), pack.targets)
+
+    def _pack(self, examples: Sequence[Encoded]) -> Pack:
+        if self._apart:
+            return packed(examples, self._live.device)
+        return padded(examples, self._live.device, self._settings.virtual)
+
+    def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
+        return bins(examples, self.limits, not self._apart, self._settings.virtual)
+
+    def _attention(self) -> Any:
+        from finetune.attention import rows_apart
+
+        return rows_apart(self._live) if self._apart else contextlib.nullcontext()
+
+    def _shrink(self, examples: Sequence[Encoded], error: Exception) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        packs = self._bins(examples)
+        if len(packs) < len(examples):
+            largest = max(len(each) * self._width(each) for each in packs)
+            fewer = Limits(min(self.limits.tokens, largest), self.limits.trained)
+            self.limits = fewer.halved()
+        elif self._may_recompute():
+            self.change(self.limits, True)
+        else:
+            longest = max(examples, key=lambda example: len(example.ids))
+            raise BenchError(
+                f"memory does not suffice for one row of {len(longest.ids)} tokens "
+                f"(`{longest.row.id}`)",
+                _ADVICE,
+            ) from error
+
+    def _width(self, examples: Sequence[Encoded]) -> int:
+        return len(examples[0].ids) + self._settings.virtual
+
+    def _may_recompute(self) -> bool:
+        wanted = self._settings.checkpointing is None and self._settings.recomputable
+        return wanted and not self.recomputes
+
+
+@contextlib.contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Say in one line that memory ran out where no work can be cut smaller."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise BenchError(f"memory does not suffice for {what}", _ADVICE) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
+
+
+def random_states(device: Any) -> dict[str, torch.Tensor]:
+    """Where torch's generators stand, for `set_random_states`."""
+    import torch
+
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
+    """Let torch's generators go on from where they stood."""
+    import torch
+
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextlib.contextmanager
+def resting(live: Any) -> Iterator[Any]:
+    """The live model as validation wants it; training goes on with the same random numbers."""
+    import torch
+
+    states = random_states(live.device)
+    live.eval()
+    try:
+        with torch.no_grad():
+            yield live
+    finally:
+        live.train()
+        set_random_states(live.device, states)

@@ -1,0 +1,73 @@
+"""Train an adapter on rows, so that a killed training goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Misuse
+from domainlift.files import disk_errors, only_writer
+from finetune.base import Row
+from finetune.diverging import Diverged
+from finetune.encoding import encode
+from finetune.outcome import Notify, Progress, Trained
+from finetune.parallel import Team, team
+from finetune.running import Run
+from finetune.settings import Training
+from finetune.steps import memory_errors
+from finetune.watching import Validate, Validation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Diverged", "Progress", "Trained", "Training", "Validation", "train"]
+
+
+def train(
+    rows: Sequence[Row],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Training,
+    *,
+    checkpoint_folder: Path,
+    adapter_folder: Path,
+    validate: Validate | None = None,
+    notify: Notify | None = None,
+) -> Trained:
+    """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
+
+    `model` is given back without the adapter, frozen (a full training changes it). Under a
+    launcher every process calls this with the same arguments, and the first one alone validates,
+    notifies and writes. Raises Misuse for rows or settings that do not fit, Diverged where the
+    loss explodes, BenchError where the memory or the disk is too small.
+    """
+    if not rows:
+        raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
+    examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
+    with team(model.device) as others, _only_one(checkpoint_folder, others):
+        others.agree("ready", model.device)
+        with memory_errors("the optimiser or the validation"):
+            run = Run(examples, model, settings, checkpoint_folder, others)
+            try:
+                run.resume()
+                run.go(validate, notify)
+                run.save(adapter_folder, tokenizer)
+            finally:
+                run.close()
+        return run.trained()
+
+
+@contextmanager
+def _only_one(folder: Path, others: Team) -> Iterator[None]:
+    """Keep other trainings out of a folder of checkpoints."""
+    if not others.leads:
+        yield
+        return
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "training.lock"
+    hint = "wait for it, or give this training another folder"
+    with only_writer(lock, f"the training in `{folder}`", hint):
+        yield

@@ -1,0 +1,160 @@
+"""Predicted peak memory of trainings against what they take.
+
+python -m perf.memory
+python -m perf.memory --only 0.5b dora
+
+Random weights of Qwen2.5's shapes with the real vocabulary, rows of random tokens. Each training
+runs in a process of its own, with glibc told to map every block of 64 KiB or more by itself and to
+give it back when it is freed (`MALLOC_MMAP_THRESHOLD_`), so that the resident memory is what the
+program holds, not what it once held. A small training runs first and brings in code and buffers;
+once the model is made, the kernel's high-water mark is set back (`/proc/self/clear_refs`); it is
+read after the training. Measured is its distance from the resident memory before the model was
+made. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from perf import shapes
+
+_SETTINGS: dict[str, Any] = {"steps": 2, "eval_every": 0, "checkpointing": False}
+_ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_MMAP_MAX_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_TOP_PAD_": "65536",
+}
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training: a shape with some layers, rows of one length with so many trained tokens."""
+
+    shape: str
+    layers: int
+    rows: int
+    length: int
+    trained: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    @property
+    def title(self) -> str:
+        """What is special about it."""
+        said = [self.settings.get("method", "lora"), f"r{self.settings.get('rank', 16)}"]
+        said += ["recomputed"] if self.settings.get("checkpointing") else []
+        return " ".join([*said, self.dtype])
+
+
+CASES = (
+    Case("0.5b", 24, 8, 64, 8),
+    Case("0.5b", 24, 8, 128, 8, {"checkpointing": True}),
+    Case("0.5b", 4, 16, 128, 8, {"rank": 64}),
+    Case("0.5b", 4, 2, 1024, 8),
+    Case("0.5b", 4, 8, 128, 100),
+    Case("0.5b", 4, 8, 128, 8, {}, "bfloat16"),
+    Case("0.5b", 4, 8, 128, 8, {"method": "dora"}),
+    Case("0.5b", 4, 16, 128, 8, {"method": "ia3"}),
+    Case("0.5b", 2, 8, 64, 8, {"method": "full", "save_every": 10**6}),
+    Case("3b", 2, 8, 128, 8),
+)
+
+
+def main() -> None:
+    """Measure each case, and print the table."""
+    parser = argparse.ArgumentParser(description="predicted memory against measured")
+    parser.add_argument("--only", nargs="+", help="words that a case's title or shape has")
+    parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.case is not None:
+        print(json.dumps(_measure(CASES[settings.case])))
+        return
+    print(
+        "| shape | layers | rows × tokens | trained | method | predicted, MiB | measured | error |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for number, case in enumerate(CASES):
+        words = {case.shape, *case.title.split()}
+        if settings.only is None or words.issuperset(settings.only):
+            print(_line(case, _apart(number)), flush=True)
+
+
+def _apart(number: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "perf.memory", "--case", str(number)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | _ALLOCATOR
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _line(case: Case, found: dict[str, float]) -> str:
+    predicted, measured = found["predicted"], found["measured"]
+    return (
+        f"| {case.shape} | {case.layers} | {case.rows} × {case.length} | {case.trained} "
+        f"| {case.title} | {predicted / _MIB:,.0f} | {measured / _MIB:,.0f} "
+        f"| {100 * (predicted / measured - 1):+.1f} % |"
+    )
+
+
+def _measure(case: Case) -> dict[str, float]:
+    from finetune.predict import predict
+    from finetune.settings import Training
+
+    chosen = {**_SETTINGS, "batch": case.rows, "micro_batch": case.rows * case.length}
+    settings = Training(**{**chosen, **case.settings})
+    _train(Case("0.5b", 1, 2, 16, 2), Training(steps=2, checkpointing=False))
+    before = _memory("VmRSS")
+    config = _train(case, settings)
+    measured = _memory("VmHWM") - before
+    lengths = [(case.length, case.trained)] * case.rows
+    return {
+        "predicted": predict(config, settings, lengths, "cpu").peak_bytes,
+        "measured": measured,
+    }
+
+
+def _train(case: Case, settings: Any) -> Any:
+    """Train, and return the model's configuration."""
+    import torch
+
+    from finetune.base import Row
+    from finetune.encoding import Encoded
+    from finetune.parallel import Team
+    from finetune.running import Run
+
+    torch.set_default_dtype(getattr(torch, case.dtype))
+    model = shapes.model(case.shape, layers=case.layers, device="cpu", dtype=case.dtype)
+    torch.set_default_dtype(torch.float32)
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, model.config.vocab_size, (case.rows, case.length), generator=generator)
+    row = Row("", "", "")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    examples = [Encoded(tuple(each), case.length - case.trained, row) for each in ids.tolist()]
+    with TemporaryDirectory() as folder:
+        run = Run(examples, model, settings, Path(folder), Team())
+        run.go(None, None)
+        run.close()
+    return model.config
+
+
+def _memory(what: str) -> int:
+    """Bytes that the kernel states of this process: VmRSS now, VmHWM at most."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("error: this system's /proc does not state memory")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A training, rehearsed or done, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from benchmarks.rehearsal import Rehearsal
+    from benchmarks.training import Made
+
+_COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
+_ENDED = {
+    "done": "all steps are taken",
+    "patience": "it got no better",
+    "fallen": "a protected domain fell",
+}
+
+
+def show_rehearsal(found: Rehearsal) -> None:
+    """Print rows as they would be trained on, and what the training would take."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(printable(f"{found.name}: {found.rows:,} rows ({_mixture(found)})")))
+    for number, (read, trained) in enumerate(found.examples, 1):
+        out.print(Text(f"\nexample {number}", style="dim"))
+        # Marked by signs, too: a file has no bold letters.
+        out.print(Text.assemble(_lines(read), (f"⟦{_lines(trained)}⟧", "bold")))
+    out.print(Text("\nOnly what stands between ⟦ and ⟧ is trained on."))
+    for line in (*_plan(found), *found.notes):
+        out.print(Text(printable(line)))
+
+
+def show_made(made: Made) -> None:
+    """Print what a training changed on validation questions, and the way on."""
+    from rich.text import Text
+
+    out = console()
+    done = made.trained
+    out.print(
+        Text(
+            printable(
+                f"{made.name} {made.version}: {done.steps} steps in {done.seconds:.0f} s, "
+                f"{done.tokens_per_second:,.0f} tokens/s, peak {_gib(done.peak_bytes)}; "
+                f"{_ENDED[done.stopped]}, step {done.best_step} is kept"
+            )
+        )
+    )
+    if made.scores:
+        grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain"})
+        for domain, score in made.scores.items():
+            grid.add_row(*_row(domain, score))
+        out.print(grid)
+        out.print(Text("On validation questions, which chose that step. Others prove it:"))
+    how = "--adapter" if made.version.startswith("v") else "--model"
+    what = f"{made.name}/{made.version}" if made.version.startswith("v") else str(made.path)
+    out.print(Text(printable(f"  bench run --model {made.base} {how} {what}"), no_wrap=True))
+
+
+def _mixture(found: Rehearsal) -> str:
+    new = [f"{name} {count:,}" for name, count in found.new.items()]
+    old = [f"{name} {count:,} known" for name, count in found.replay.items() if count]
+    return ", ".join([*new, *old])
+
+
+def _plan(found: Rehearsal) -> list[str]:
+    plan = found.prediction
+    share = plan.trainable / found.parameters
+    cut = [f"{found.truncated} rows lose the beginning of their prompt"] if found.truncated else []
+    again = ", activations computed twice" if plan.checkpointing else ""
+    return [
+        f"{plan.trainable:,} of {found.parameters:,} parameters are trained ({share:.2%})",
+        f"{found.trained_tokens:,} tokens of an epoch are trained on; {plan.tokens:,} tokens pass "
+        f"through in {plan.steps:,} steps, at most {plan.micro_batch:,} at a time{again}",
+        f"predicted for {found.device}: peak memory {_gib(plan.peak_bytes)}, "
+        f"{_duration(plan.seconds)} without validation",
+        *cut,
+    ]
+
+
+def _row(domain: str, score: Mapping[str, Any]) -> list[str]:
+    low, high = score["interval"]
+    return [
+        printable(domain),
+        str(score["n"]),
+        _figure(score["base"]),
+        _figure(score["adapter"]),
+        f"{(score['gains'] - score['losses']) / max(1, score['n']):+.3f}",
+        rf"\[{low:+.3f}, {high:+.3f}]",
+        str(score["gains"]),
+        str(score["losses"]),
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

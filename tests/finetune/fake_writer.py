@@ -1,0 +1,133 @@
+"""A small engine that writes from a table, and whose log-probabilities follow what it reads.
+
+Words of the prompt are likely to come again, others are not: a cache language model. Run by
+itself, it writes about the garden into a folder, slowly, so that it can be killed.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from domainlift.questions import Passage
+from engines.base import Answer, EngineInfo, Mode, Request, Status
+from finetune.textbook import KINDS, Excerpt
+from finetune.writing import Textbook, Work, write
+
+ROSES = "Roses are pruned in February, before the buds break. The cut is made above the third bud."
+CACTI = "A cactus is watered every 14 days. In winter it hardly needs any water at all."
+PONDS = "Carp rest below the ice of a pond. A hole of 30 cm lets the gas of rotting leaves escape."
+
+#: Replies by title and kind, good ones and made-up ones; of others nothing is said.
+TABLE: Mapping[tuple[str, str], str] = {
+    ("Roses", "rewrite-entry"): "February, before buds break: roses are then pruned, and above the "
+    "third bud the cut is made.",
+    ("Roses", "rewrite-simple"): "Tulips bloom gladly wherever gentle gardeners sing old songs.",
+    ("Roses", "rewrite-notes"): f"- {ROSES}",
+    ("Roses", "implications"): "- In February roses are pruned.\n- Roses love 12 hours of sun.\n"
+    "- Broken buds are never pruned above the cut.",
+    ("Roses", "questions"): "Question: When are roses pruned?\nAnswer: February\n"
+    "Question: Above which bud is a rose cut?\nAnswer: the fifth\n",
+    ("Cacti", "rewrite-entry"): "Every 14 days a cactus is watered; winter: hardly any water at "
+    "all it needs.",
+    ("Cacti", "questions"): "Q: How often is a cactus watered?\nA: every 14 days",
+}
+#: What the fake can find in a passage: the answer to a question.
+FACTS = {
+    "When are roses pruned?": "February",
+    "Above which bud is a rose cut?": "third",
+    "How often is a cactus watered?": "every 14 days",
+}
+INFO = EngineInfo("fake", "fake/writer", "sha256:77", None, frozenset(Mode), has_chat_template=True)
+
+
+class FakeWriter:
+    """Writes from the table; `before` is called before each answer with the number of answers."""
+
+    def __init__(
+        self,
+        info: EngineInfo = INFO,
+        *,
+        table: Mapping[tuple[str, str], str] = TABLE,
+        before: Callable[[int], None] = lambda _: None,
+        failing: str = "\0",
+    ) -> None:
+        self.info = info
+        self.forward_tokens = 0
+        self.asked: list[str] = []
+        self._table, self._before, self._failing = table, before, failing
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def close(self) -> None:
+        pass
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        for request in requests:
+            self._before(len(self.asked))
+            self.asked.append(request.id)
+            text = "".join([request.prompt.text, *(m.content for m in request.prompt.messages)])
+            if self._failing in text:
+                yield Answer(request.id, Status.ERROR, error="refused")
+            elif request.mode is Mode.GENERATE:
+                yield self._written(request, text)
+            else:
+                yield _read(request, text)
+
+    def _written(self, request: Request, text: str) -> Answer:
+        fitting = (
+            reply
+            for (title, kind), reply in self._table.items()
+            if f"is about {title}." in text and KINDS[kind].instruction in text
+        )
+        said = next(fitting, "")
+        words = said.split()[: request.max_tokens]
+        return Answer(request.id, text=said, output_tokens=len(words))
+
+
+def _read(request: Request, text: str) -> Answer:
+    known = set(text.lower().replace(".", " ").replace(",", " ").split())
+    question = next((asked for asked in FACTS if asked in text), "")
+    if question and FACTS[question].split()[0].lower() in known:
+        right = [option.strip() == FACTS[question] for option in request.options]
+        return Answer(
+            request.id,
+            logprobs=tuple(math.log(0.9 if each else 0.001) for each in right),
+            greedy=tuple(right),
+        )
+    logprobs = tuple(sum(_word(word, known) for word in o.split()) for o in request.options)
+    return Answer(request.id, logprobs=logprobs, greedy=(False,) * len(logprobs))
+
+
+def _word(word: str, known: set[str]) -> float:
+    return math.log(0.2 if word.lower().strip(".,;:") in known else 0.001)
+
+
+def fence(passages: Sequence[Passage]) -> str:
+    return "".join(f"<passages>\n{p.source}: {p.text}\n</passages>\n\n" for p in passages)
+
+
+def garden() -> list[Excerpt]:
+    told = {"Roses": ROSES, "Cacti": CACTI, "Ponds": PONDS}
+    return [
+        Excerpt(Passage(text, f"Garden > {name}", name.lower(), f"garden.md#{name}"), "CC0")
+        for name, text in told.items()
+    ]
+
+
+def written(engine: FakeWriter, folder: Path, **changes: object) -> Textbook:
+    work = Work("gardening", garden(), fence)
+    return write(Work(**{**vars(work), **changes}), engine, folder, lambda stage, done, total: None)
+
+
+if __name__ == "__main__":
+
+    def wait(number: int) -> None:
+        print(number, flush=True)
+        time.sleep(0.05)
+
+    written(FakeWriter(before=wait), Path(sys.argv[1]))

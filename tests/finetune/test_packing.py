@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from finetune.attention import groups, keeps_apart, rows_apart
+from finetune.base import Row
+from finetune.encoding import Encoded
+from finetune.loss import answer_loss
+from finetune.packing import Limits, Pack, bins, most_trained, packed, padded
+from finetune.settings import Training
+from finetune.steps import Worker
+
+Make = Callable[..., Path]
+SHAPES = {
+    "qwen2": ("Qwen2", {}),
+    "llama": ("Llama", {}),
+    "llama with one key for all": ("Llama", {"num_key_value_heads": 1}),
+    "mistral with a wide window": ("Mistral", {"sliding_window": 64}),
+}
+WINDOWED = {
+    "mistral": ("Mistral", {"sliding_window": 8}),
+    "qwen2": (
+        "Qwen2",
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0},
+    ),
+}
+
+
+def rows(lengths: Sequence[tuple[int, int]], seed: int = 0) -> list[Encoded]:
+    """Rows of random tokens: (tokens, trained tokens) each."""
+    rng = torch.Generator().manual_seed(seed)
+    return [
+        Encoded(
+            tuple(torch.randint(3, 2048, (n,), generator=rng).tolist()),
+            n - trained,
+            Row(f"prompt {i}", " answer", "biology"),
+        )
+        for i, (n, trained) in enumerate(lengths)
+    ]
+
+
+SOME = rows([(23, 4), (21, 20), (9, 1), (8, 3), (2, 1), (16, 5)])
+
+
+@pytest.fixture(scope="module")
+def model_of(random_base: Make, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    from transformers import AutoModelForCausalLM
+
+    def make(kind: str, more: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
+        folder = random_base(tmp_path_factory.mktemp("shape"), kind, **more)
+        return AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="sdpa", dtype=dtype
+        ).eval()
+
+    return make
+
+
+LENGTHS = st.lists(
+    st.integers(2, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(LENGTHS, st.integers(1, 80), st.integers(1, 40), st.booleans(), st.integers(0, 4))
+def test_bins_hold_every_row_once_and_respect_the_limits(
+    lengths: list[tuple[int, int]], tokens: int, trained: int, padding: bool, virtual: int
+) -> None:
+    examples = rows(lengths)
+    found = bins(examples, Limits(tokens, trained), padding, virtual)
+    assert sorted(e.row.id for each in found for e in each) == sorted(e.row.id for e in examples)
+    for each in found:
+        sizes = [len(e.ids) + virtual for e in each]
+        assert sizes == sorted(sizes, reverse=True)
+        if len(each) > 1:
+            assert (sizes[0] * len(sizes) if padding else sum(sizes)) <= tokens
+            assert sum(e.trained for e in each) <= trained
+
+
+@given(LENGTHS, st.randoms())
+def test_bins_do_not_depend_on_the_order_of_the_rows(
+    lengths: list[tuple[int, int]], rng: Any
+) -> None:
+    examples = rows(lengths)
+    mixed = list(examples)
+    rng.shuffle(mixed)
+    assert bins(mixed, Limits(60, 30)) == bins(examples, Limits(60, 30))
+
+
+def test_halved_limits_end_at_one() -> None:
+    limits = Limits(5, 3)
+    for _ in range(5):
+        limits = limits.halved()
+    assert limits == Limits(1, 1)
+
+
+@pytest.mark.parametrize(("vocabulary", "positions"), [(2048, 2**15), (2**22, 16), (2**30, 16)])
+def test_logits_have_a_bound(vocabulary: int, positions: int) -> None:
+    assert most_trained(vocabulary) == positions
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12))
+@hypothesis_settings(max_examples=40)
+def test_groups_place_every_position_once(lengths: list[int]) -> None:
+    lengths = sorted(lengths, reverse=True)
+    found = groups(lengths)
+    assert [g.start for g in found[1:]] == [g.stop for g in found[:-1]]
+    assert found[-1].stop == sum(lengths)
+    for group in found:
+        size = group.stop - group.start
+        assert group.there[group.back].tolist() == list(range(size))
+        assert int(group.real.sum()) == size
+        assert len(group.there) == group.shape[0] * group.shape[1]
+        assert 0.6 * len(group.there) <= size
+
+
+def run(model: Any, pack: Pack) -> torch.Tensor:
+    out: torch.Tensor = model(
+        input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+    ).logits.flatten(0, -2)
+    return out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_in_one_sequence_are_as_each_alone(model_of: Any, shape: str) -> None:
+    model = model_of(*SHAPES[shape])
+    assert keeps_apart(model, 64)
+    ordered = bins(SOME, Limits(1000, 1000))[0]
+    with rows_apart(model):
+        together = run(model, packed(ordered))
+    alone = [model(torch.tensor([e.ids])).logits[0, e.start - 1 : -1] for e in ordered]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_of_packed_rows_are_those_of_each_alone(model_of: Any, shape: str) -> None:
+    model = model_of(*SHAPES[shape])
+    trained = sum(e.trained for e in SOME)
+    for each in SOME:
+        logits = model(torch.tensor([each.ids])).logits[0, each.start - 1 : -1]
+        loss = cross_entropy(logits, torch.tensor(each.ids[each.start :]), reduction="sum")
+        (loss / trained).backward()
+    wanted = {name: weight.grad for name, weight in model.named_parameters()}
+    worker = Worker(model, Training(method="full"), Limits(40, 25), recomputes=False, half=False)
+    worker.gradients(SOME, trained)
+    for name, weight in model.named_parameters():
+        assert torch.allclose(weight.grad, wanted[name], rtol=1e-3, atol=1e-5), name
+
+
+@pytest.mark.parametrize("shape", WINDOWED)
+def test_where_rows_cannot_be_kept_apart_they_are_padded(model_of: Any, shape: str) -> None:
+    model = model_of(*WINDOWED[shape])
+    assert not keeps_apart(model, 64)
+    trained = sum(e.trained for e in SOME)
+    with torch.no_grad():
+        wanted = sum(
+            cross_entropy(
+                model(torch.tensor([e.ids])).logits[0, e.start - 1 : -1],
+                torch.tensor(e.ids[e.start :]),
+                reduction="sum",
+            )
+            for e in SOME
+        )
+    worker = Worker(model, Training(method="full"), Limits(60, 60), recomputes=False, half=False)
+    assert worker.gradients(SOME, trained) == pytest.approx(float(wanted) / trained, rel=1e-5)
+
+
+def test_an_attention_that_does_not_know_of_rows_is_noticed(model_of: Any) -> None:
+    """In coarse numbers a leak is within the tolerance, and is found all the same."""
+    from transformers.models.qwen2 import modeling_qwen2
+
+    model = model_of("Qwen2", {"initializer_range": 0.01}, torch.bfloat16)
+    assert keeps_apart(model, 64)
+    plain = modeling_qwen2.eager_attention_forward
+    for layer in model.model.layers:
+        layer.self_attn.forward = _deaf(layer.self_attn, plain)
+    assert not keeps_apart(model, 64)
+
+
+def _deaf(module: Any, plain: Any) -> Any:
+    """An attention that looks up no implementation, and sees all that stands before a token."""
+
+    def forward(hidden_states: torch.Tensor, position_embeddings: Any, **_: Any) -> Any:
+        from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+        shape = (*hidden_states.shape[:-1], -1, module.head_dim)
+        query, key, value = (
+            each(hidden_states).view(shape).transpose(1, 2)
+            for each in (module.q_proj, module.k_proj, module.v_proj)
+        )
+        query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
+        length = query.shape[2]
+        mask = torch.full((length, length), -torch.inf, dtype=query.dtype).triu(1)[None, None]
+        out, weights = plain(module, query, key, value, mask, scaling=module.scaling)
+        return module.o_proj(out.reshape(*hidden_states.shape[:-1], -1)), weights
+
+    return forward
+
+
+def test_the_model_attends_as_before_afterwards(model_of: Any) -> None:
+    model = model_of("Qwen2", {})
+    with pytest.raises(ZeroDivisionError), rows_apart(model):
+        raise ZeroDivisionError
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_padded_rows_are_read_where_their_answers_stand() -> None:
+    pack = padded(SOME[2:4], virtual=3)
+    assert pack.ids.shape == (2, 9)
+    assert pack.keep.shape == (2, 12)
+    assert pack.keep.nonzero().tolist() == [[0, 10], [1, 7], [1, 8], [1, 9]]
+    assert pack.targets.tolist() == [*SOME[2].ids[-1:], *SOME[3].ids[-3:]]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("positions", [1, 64, 150])
+def test_loss_and_gradient_are_those_of_cross_entropy(
+    dtype: torch.dtype, tolerance: float, positions: int
+) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(positions, 300).mul(5).to(dtype)
+    targets = torch.randint(0, 300, (positions,))
+    plain = values.clone().requires_grad_()
+    wanted = cross_entropy(plain.float(), targets, reduction="sum") / 7
+    wanted.backward()
+    own = values.clone().requires_grad_()
+    # A model's logits come out of a product; their own memory may be written over.
+    found = answer_loss(own * 1, targets) / 7
+    found.backward()
+    assert plain.grad is not None
+    assert own.grad is not None
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    assert torch.allclose(own.grad, plain.grad, atol=tolerance)
+
+
+def test_loss_holds_at_extreme_logits() -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], requires_grad=True)
+    loss = answer_loss(logits * 1, torch.tensor([0, 1]))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(torch.log(torch.tensor(2.0)).item(), abs=1e-3)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()

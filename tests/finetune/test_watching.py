@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from finetune.watching import Validation, Watch
+
+FALL = "history"
+
+
+def watched(*seen: float | str, patience: int = 2) -> Watch:
+    """A watch after validations at steps 10, 20, …; a text is a fallen domain."""
+    watch = Watch()
+    for index, each in enumerate(seen, 1):
+        fallen = (each,) if isinstance(each, str) else ()
+        accuracy = 1.0 if isinstance(each, str) else each
+        watch = watch.seen(10 * index, Validation(accuracy, fallen), patience)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("seen", "patience", "best", "best_step", "stopped"),
+    [
+        ((), 2, None, 0, ""),
+        ((0.5,), 2, 0.5, 10, ""),
+        ((0.5, 0.6, 0.7), 2, 0.7, 30, ""),
+        ((0.5, 0.4), 2, 0.5, 10, ""),
+        ((0.5, 0.4, 0.5), 2, 0.5, 10, "patience"),
+        ((0.5, 0.4, 0.6, 0.5), 2, 0.6, 30, ""),
+        ((0.5, 0.4, 0.6, 0.5, 0.4), 2, 0.6, 30, "patience"),
+        ((0.5, 0.5), 1, 0.5, 10, "patience"),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), 0, 0.5, 10, ""),
+        ((0.0, 0.0), 1, 0.0, 10, "patience"),
+        ((0.5, FALL), 2, 0.5, 10, "fallen"),
+        ((FALL,), 2, None, 0, "fallen"),
+        ((0.5, 0.4, FALL), 2, 0.5, 10, "fallen"),
+    ],
+)
+def test_what_ends_a_training_and_what_is_best(
+    seen: tuple[float | str, ...],
+    patience: int,
+    best: float | None,
+    best_step: int,
+    stopped: str,
+) -> None:
+    found = watched(*seen, patience=patience)
+    assert (found.best, found.best_step, found.stopped) == (best, best_step, stopped)
+    assert found.fallen == ((FALL,) if stopped == "fallen" else ())
