@@ -13,6 +13,7 @@ import typer
 from bench.arms import Adapters
 from bench.options import WORKSPACE, Json, Workspace
 from domainlift.errors import Misuse
+from finetune.places import adapters_root
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,11 +27,6 @@ adapters = typer.Typer(
     help="List, show and remove trained adapters.", no_args_is_help=True, rich_markup_mode=None
 )
 Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
-
-
-def root(workspace: Path) -> Path:
-    """The folder of all adapters."""
-    return workspace / "adapters"
 
 
 def open_adapters(
@@ -60,7 +56,7 @@ def _loaded(
             f"engine `{engine.info.engine}` cannot load an adapter",
             "score in this process (`--model org/name`), or export the adapter: `bench export`",
         )
-    known = registry.Adapters(root(workspace))
+    known = registry.Adapters(adapters_root(workspace))
     own = wanted == [OWN]
     if own:
         wanted = sorted({name.split("/")[0] for name in known.list()} & set(domains))
@@ -84,7 +80,7 @@ def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> No
     """
     from finetune import adapters as registry
 
-    known = registry.Adapters(root(workspace))
+    known = registry.Adapters(adapters_root(workspace))
     cards = {name: known.show(name) for name in known.list()}
     if as_json:
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
@@ -109,7 +105,7 @@ def show(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) ->
     """
     from finetune import adapters as registry
 
-    found = registry.Adapters(root(workspace)).open(name)
+    found = registry.Adapters(adapters_root(workspace)).open(name)
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
@@ -130,7 +126,7 @@ def rm(
     """
     from finetune import adapters as registry
 
-    known = registry.Adapters(root(workspace))
+    known = registry.Adapters(adapters_root(workspace))
     for each in name:
         known.remove(each)
         print(f"removed `{each}`")

@@ -14,6 +14,7 @@ import typer
 from bench.options import WORKSPACE, Data, Json, Workspace
 from bench.writing import Author, Layout, extras
 from domainlift.errors import Misuse, NoSuch
+from finetune.places import data_folder
 
 if TYPE_CHECKING:
     from benchmarks.learning import Render
@@ -74,12 +75,14 @@ def prepare(
     Example: bench data prepare biology --file notes.jsonl
     """
     from finetune.prepare import prepare as write
-    from knowledge_bases.domains import load_domains
+    from knowledge_bases.domains import bare_domain, load_domains
 
     domains = load_domains(workspace)
-    if domain not in domains:
+    # With rows of one's own, a domain needs no domain.yaml.
+    if domain not in domains and not file:
         raise NoSuch("domain", domain, domains, "bench domains")
-    chosen = replace(domains[domain], sources=()) if own else domains[domain]
+    found = domains.get(domain, bare_domain(domain))
+    chosen = replace(found, sources=()) if own else found
     tasks = _tasks(chosen, domains, data, own=own)
     more = extras(
         chosen,
@@ -132,13 +135,6 @@ def check(
         print(f"{len(problems)} problems" if problems else "no problems")
     if problems:
         raise typer.Exit(1)
-
-
-def data_folder(workspace: Path, name: str) -> Path:
-    """Where a prepared data set is."""
-    from domainlift.files import inside
-
-    return inside(workspace / "data", name)
 
 
 def _tasks(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.adapters import Name, root
+from bench.adapters import Name
 from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import BenchError, Misuse
+from finetune.places import adapters_root
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -89,7 +90,7 @@ def export(
         "--upload": upload,
     }
     _check_options(to, check_served, given)
-    found = Adapters(root(workspace)).open(adapter)
+    found = Adapters(adapters_root(workspace)).open(adapter)
     options = Options(
         stored=stored if stored is not None else "f16",
         base_gguf=base_gguf,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,12 @@ from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from benchmarks.forgetting import Standing
-    from benchmarks.training import Made, Wish
+    from benchmarks.eye import Seen
+    from benchmarks.material import Wish
+    from benchmarks.search import Searched
+    from benchmarks.training import Made
     from benchmarks.watching import Surroundings
     from engines.transformers import TransformersEngine
     from finetune.outcome import Progress as Step
@@ -56,6 +59,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained on, and what it takes.")
     ] = False,
+    trials: Annotated[
+        int | None,
+        typer.Option("--search", min=1, help="Try so many settings, and keep the best adapter."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: Workspace = WORKSPACE,
@@ -70,7 +77,7 @@ def train(
 
     Example: bench train biology --model tiny
     """
-    from benchmarks.training import Wish, surroundings
+    from benchmarks.material import Wish, surroundings
     from engines.names import TINY
     from finetune.recipe import one_domain
     from knowledge_bases.domains import load_domains
@@ -86,9 +93,18 @@ def train(
         wish = Wish(each, mixed, _settings(mixed, change), workspace, sets, data, only)
         jobs.append((wish, surroundings(wish, domains)))
     if dry_run:
-        _rehearse(jobs, model, device, dtype, as_json=as_json)
+        _rehearse(jobs, _Loading(model, device, dtype), as_json=as_json)
     else:
-        _train(jobs, model, device, dtype, as_json=as_json)
+        _train(jobs, _Loading(model, device, dtype), trials, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """Which model is loaded, and how."""
+
+    model: str
+    device: str
+    dtype: str
 
 
 _Job = tuple["Wish", "Surroundings"]
@@ -110,11 +126,11 @@ def _settings(recipe: Recipe, changes: Sequence[str] | None) -> Any:
     return Training(**found)
 
 
-def _rehearse(jobs: Sequence[_Job], model: str, device: str, dtype: str, *, as_json: bool) -> None:
+def _rehearse(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None:
     from benchmarks.rehearsal import rehearse
 
     for wish, around in jobs:
-        found = rehearse(wish, around, model, device, dtype)
+        found = rehearse(wish, around, loading.model, loading.device, loading.dtype)
         if as_json:
             print(json.dumps(found.as_json(), ensure_ascii=False))
         else:
@@ -123,34 +139,38 @@ def _rehearse(jobs: Sequence[_Job], model: str, device: str, dtype: str, *, as_j
             show_rehearsal(found)
 
 
-def _train(jobs: Sequence[_Job], model: str, device: str, dtype: str, *, as_json: bool) -> None:
+def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_json: bool) -> None:
     for wish, around in jobs:
-        made = _one(wish, around, _engine(model, device, dtype))
+        # A new one each time: a full training changes the model.
+        engine = _engine(loading)
+        made = _watched(wish, around, engine, trials)
         if as_json:
             print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
         else:
-            from reports.training import show_made
+            from reports.training import show
 
-            show_made(made)
+            show(made)
 
 
-def _engine(model: str, device: str, dtype: str) -> TransformersEngine:
+def _engine(loading: _Loading) -> TransformersEngine:
     """Open the model in this process, whatever serves it."""
     from engines.names import Options, open_engine, weights_name
     from engines.transformers import TransformersEngine
 
-    name = weights_name(model)
-    if name != model:
+    name = weights_name(loading.model)
+    if name != loading.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
-    engine = open_engine(name, Options(device, dtype))
+    engine = open_engine(name, Options(loading.device, loading.dtype))
     if not isinstance(engine, TransformersEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
 
 
-def _one(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made:
+def _watched(
+    wish: Wish, around: Surroundings, engine: TransformersEngine, trials: int | None
+) -> Made | Searched:
+    """Train while the user watches; Ctrl-C ends with the way on."""
     from bench.progress import Progress
-    from benchmarks.training import train_adapter
 
     step = 0
     with Progress(0) as progress:
@@ -161,13 +181,23 @@ def _one(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made:
             told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
             progress.reach(now.step, now.steps, told)
 
-        def look(standing: Standing) -> None:
-            told = "  ".join(f"{name} {value:.3f}" for name, value in standing.accuracy.items())
-            fallen = f"  fallen: {', '.join(standing.fallen)}" if standing.fallen else ""
+        def look(seen: Seen) -> None:
+            told = "  ".join(f"{name} {value:.3f}" for name, value in seen.scores.items())
+            fallen = f"  fallen: {', '.join(seen.fallen)}" if seen.fallen else ""
             progress.say(f"{wish.name}, step {step}, validation: {told}{fallen}")
 
+        def begin(number: int, settings: Mapping[str, Any]) -> None:
+            told = ", ".join(f"{name} {value}" for name, value in settings.items())
+            progress.say(f"trial {number}: {told}")
+
         try:
-            return train_adapter(wish, around, engine, notify, look)
+            if trials is None:
+                from benchmarks.training import train_adapter
+
+                return train_adapter(wish, around, engine, notify, look)
+            from benchmarks.search import search
+
+            return search(wish, around, engine, trials, notify, look, begin)
         except KeyboardInterrupt as error:
             stopped = BenchError(
                 f"stopped after step {step}",

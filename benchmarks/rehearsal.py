@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.training import gather
+from benchmarks.material import gather
 
 if TYPE_CHECKING:
-    from benchmarks.training import Wish
+    from benchmarks.material import Wish
     from benchmarks.watching import Surroundings
     from finetune.encoding import Encoded
     from finetune.predict import Prediction

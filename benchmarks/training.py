@@ -10,51 +10,28 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.material import Wish, gather, prepared_rows
 from domainlift.errors import BenchError
 from finetune.places import adapters_root, data_folder, model_folder, training_folder
 
 if TYPE_CHECKING:
-    from benchmarks.forgetting import Standing, Watch
+    from benchmarks.eye import Eye, Seen
     from benchmarks.watching import Surroundings
     from engines.transformers import TransformersEngine
-    from finetune.adapters import Writer
+    from finetune.adapters import Draft, Writer
     from finetune.base import Row
-    from finetune.mixing import Mix
     from finetune.outcome import Notify, Trained
-    from finetune.recipe import Recipe
-    from finetune.settings import Training
-    from finetune.watching import Validate
-    from knowledge_bases.domains import Domain
+    from finetune.watching import Validate, Validation
 
 _CURVES = "curves.json"
-#: Called with the domains' standing at each validation.
-Look = Callable[["Standing"], None]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be trained.
-
-    `data` names the data set of a domain where it is not called like the domain; with `own` only
-    the domains' own questions keep and watch what is known.
-    """
-
-    name: str
-    recipe: Recipe
-    settings: Training
-    workspace: Path
-    data: Mapping[str, str] = field(default_factory=dict)
-    mirror: Path | None = None
-    own: bool = False
-
-    @property
-    def learned(self) -> tuple[str, ...]:
-        """The domains that the recipe names."""
-        return tuple(self.recipe.proportions)
+#: Called with what each validation saw.
+Look = Callable[["Seen"], None]
+#: Called with each validation's result; raises to end the training.
+Judge = Callable[["Validation"], None]
 
 
 @dataclass(frozen=True)
@@ -87,90 +64,80 @@ class Made:
         }
 
 
-def surroundings(wish: Wish, domains: Mapping[str, Domain]) -> Surroundings:
-    """The domains around a training."""
-    from benchmarks.watching import Surroundings
+@dataclass(frozen=True)
+class Lesson:
+    """A training laid out: the rows in their order, and the questions that watch it."""
 
-    learned = tuple(name for name in wish.learned if not _strength(domains, name))
-    return Surroundings(domains, learned, wish.mirror, wish.own)
-
-
-def gather(wish: Wish, around: Surroundings, engine: TransformersEngine | None) -> Mix:
-    """Mix prepared rows with known ones; without an engine, with as many as there would be."""
-    from benchmarks.learning import hardness
-    from benchmarks.watching import known_rows
-    from finetune.mixing import mix, natural_size
-
-    recipe = wish.recipe
-    rows = prepared_rows(wish, around)
-    known: list[Row] = []
-    wanted = sum(map(len, rows.values())) * recipe.replay
-    if wanted or any(name in around.domains and not rows.get(name) for name in recipe.proportions):
-        known = known_rows(around, max(round(wanted), 1), recipe.seed, engine)
-    every = {name: [*own] for name, own in rows.items()}
-    for row in known:
-        every.setdefault(row.domain, []).append(row)
-    new = natural_size(every, replace(recipe, replay=0.0))
-    size = round(new * (1 + recipe.replay)) if known else new
-    if engine is None:
-        return mix(every, replace(recipe, order="shuffled"), size)
-    return mix(every, recipe, size, lambda rows: hardness(rows, engine))
+    wish: Wish
+    around: Surroundings
+    engine: TransformersEngine
+    folder: Path
+    rows: Sequence[Row]
+    eye: Eye | None
 
 
-def prepared_rows(wish: Wish, around: Surroundings) -> dict[str, list[Row]]:
-    """The rows of each domain of the recipe; a strength may have none but known ones."""
-    from finetune.rowfile import load_rows
+def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: str = "") -> Lesson:
+    """Mix the rows, or take those of the interrupted training, and ask the base model."""
+    from benchmarks.eye import open_eye
 
-    rows: dict[str, list[Row]] = {}
-    for name in wish.learned:
-        folder = data_folder(wish.workspace, wish.data.get(name, name))
-        if not folder.is_dir() and _strength(around.domains, name):
-            continue
-        rows[name] = load_rows(folder)
-    return rows
+    name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
+    folder = training_folder(wish.workspace, name)
+    rows = _rows(folder, wish, around, engine)
+    # Trained prompts stand before a row and change no weights, so the scorer cannot see them.
+    watching = bool(wish.settings.eval_every) and not wish.settings.prompts
+    eye = open_eye(wish, around, engine) if watching else None
+    return Lesson(wish, around, engine, folder, rows, eye)
+
+
+def run_lesson(lesson: Lesson, notify: Notify, look: Look, judge: Judge | None = None) -> Trained:
+    """Train from the last checkpoint, where one is; `judge` may end it by raising."""
+    from finetune.training import train
+
+    return train(
+        lesson.rows,
+        lesson.engine.model,
+        lesson.engine.tokenizer,
+        lesson.wish.settings,
+        checkpoint_folder=lesson.folder,
+        adapter_folder=lesson.folder / "adapter",
+        validate=_validation(lesson, look, judge),
+        notify=notify,
+    )
 
 
 def train_adapter(
-    wish: Wish,
-    around: Surroundings,
-    engine: TransformersEngine,
-    notify: Notify,
-    look: Look,
+    wish: Wish, around: Surroundings, engine: TransformersEngine, notify: Notify, look: Look
 ) -> Made:
     """Train, or go on with the training that was interrupted, and publish what came out.
 
     Raises BenchError where protected knowledge falls at once, so that nothing can be published.
     """
-    from benchmarks.watching import watch_over
     from finetune.adapters import Adapters
-    from finetune.training import train
 
-    settings = wish.settings
     with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
-        name = f"{wish.name}-{_digest(wish, around, engine)}"
-        folder = training_folder(wish.workspace, name)
-        rows = _rows(folder, wish, around, engine)
-        # Trained prompts stand before a row and change no weights, so the scorer cannot see them.
-        watching = bool(settings.eval_every) and not settings.prompts
-        watch = watch_over(around, engine, wish.recipe.seed) if watching else None
-        trained = train(
-            rows,
-            engine.model,
-            engine.tokenizer,
-            settings,
-            checkpoint_folder=folder,
-            adapter_folder=folder / "adapter",
-            validate=_validation(watch, around, look) if watch is not None else None,
-            notify=notify,
-        )
-        scores = _scores(trained, folder)
-        made = _published(wish, engine, writer, folder, trained, scores)
-    _tidy(folder)
+        lesson = lay_out(wish, around, engine)
+        made = publish(lesson, writer, run_lesson(lesson, notify, look))
+    tidy(lesson.folder)
     return made
 
 
-def _strength(domains: Mapping[str, Domain], name: str) -> bool:
-    return name in domains and domains[name].protected
+def publish(lesson: Lesson, writer: Writer, trained: Trained) -> Made:
+    """Make a finished training the newest version; BenchError where it did harm."""
+    scores = _scores(trained, lesson.folder)
+    model = lesson.engine.info.model
+    if lesson.wish.settings.method == "full":
+        path = _model(lesson)
+        version = path.name.rpartition("-")[2]
+        return Made(lesson.wish.name, version, path, model, trained, scores)
+    adapter = writer.publish(_draft(lesson, scores))
+    return Made(lesson.wish.name, adapter.card.version, adapter.folder, model, trained, scores)
+
+
+def tidy(folder: Path) -> None:
+    """Keep the log and the rows of a finished training; the rest is published."""
+    for path in folder.iterdir():
+        if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _rows(
@@ -200,38 +167,23 @@ def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str
     return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
 
-def _validation(watch: Watch, around: Surroundings, look: Look) -> Validate:
+def _validation(lesson: Lesson, look: Look, judge: Judge | None) -> Validate | None:
     """Look at the live model, which answers through the engine that holds it."""
     from finetune.watching import Validation
 
+    eye = lesson.eye
+    if eye is None:
+        return None
+
     def validate(live: Any) -> Validation:
-        standing = watch.look()
-        look(standing)
-        return Validation(_worth(standing, around), standing.fallen, _told(watch, standing))
+        seen = eye.look()
+        look(seen)
+        found = Validation(seen.worth, seen.fallen, seen.told)
+        if judge is not None:
+            judge(found)
+        return found
 
     return validate
-
-
-def _worth(standing: Standing, around: Surroundings) -> float:
-    """The learned domains' mean accuracy and what the strengths lost or gained on average."""
-    learned = [standing.accuracy[name] for name in around.learned if name in standing.accuracy]
-    kept = [c.difference for name, c in standing.changes.items() if name in around.protected]
-    return sum(learned) / len(learned) + (sum(kept) / len(kept) if kept else 0.0)
-
-
-def _told(watch: Watch, standing: Standing) -> dict[str, Any]:
-    return {
-        name: {
-            "base": watch.base.get(name),
-            "adapter": standing.accuracy.get(name),
-            "interval": [change.interval.low, change.interval.high],
-            "n": change.n,
-            "gains": change.gains,
-            "losses": change.losses,
-        }
-        for name, change in standing.changes.items()
-        if name
-    }
 
 
 def _scores(trained: Trained, folder: Path) -> Mapping[str, Any]:
@@ -248,44 +200,31 @@ def _scores(trained: Trained, folder: Path) -> Mapping[str, Any]:
     return dict(best["detail"]) if best is not None else {}
 
 
-def _published(
-    wish: Wish,
-    engine: TransformersEngine,
-    writer: Writer,
-    folder: Path,
-    trained: Trained,
-    scores: Mapping[str, Any],
-) -> Made:
+def _draft(lesson: Lesson, scores: Mapping[str, Any]) -> Draft:
     from finetune.adapters import Draft
 
-    if wish.settings.method == "full":
-        path = _model(wish, folder)
-        version = path.name.rpartition("-")[2]
-        return Made(wish.name, version, path, engine.info.model, trained, scores)
-    _name_base(folder / "adapter" / "adapter_config.json", engine.info.model)
-    draft = Draft(
+    wish, info = lesson.wish, lesson.engine.info
+    _name_base(lesson.folder / "adapter" / "adapter_config.json", info.model)
+    return Draft(
         wish.name,
-        folder / "adapter",
+        lesson.folder / "adapter",
         wish.settings.method,
-        engine.info.model,
-        engine.info.digest,
+        info.model,
+        info.digest,
         recipe={**asdict(wish.recipe), "training": asdict(wish.settings)},
         data=_data_cards(wish),
         scores=scores,
         curves=_CURVES,
     )
-    adapter = writer.publish(draft)
-    version = adapter.card.version
-    return Made(wish.name, version, adapter.folder, engine.info.model, trained, scores)
 
 
-def _model(wish: Wish, folder: Path) -> Path:
+def _model(lesson: Lesson) -> Path:
     """Move a fully trained model to its place."""
     from domainlift.files import new_folder
 
-    path = model_folder(wish.workspace, folder.name)
+    path = model_folder(lesson.wish.workspace, lesson.folder.name)
     with new_folder(path) as build:
-        shutil.copytree(folder / "adapter", build, dirs_exist_ok=True)
+        shutil.copytree(lesson.folder / "adapter", build, dirs_exist_ok=True)
     return path
 
 
@@ -305,13 +244,6 @@ def _data_cards(wish: Wish) -> dict[str, Any]:
         if path.is_file():
             cards[name] = json.loads(path.read_text(encoding="utf-8"))
     return cards
-
-
-def _tidy(folder: Path) -> None:
-    """Keep the log and the rows of a finished training; the rest is published."""
-    for path in folder.iterdir():
-        if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _sha256(text: str) -> str:

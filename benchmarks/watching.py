@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.forgetting import Watch
-from benchmarks.learning import answered, expected
+from benchmarks.learning import answered, expected, hardness
 from benchmarks.runner import Settings, prepare
 from benchmarks.sampling import stratified
 from benchmarks.tasks import load_task
@@ -76,15 +77,21 @@ def known_rows(around: Surroundings, size: int, seed: int, engine: Engine | None
 
 
 def watch_over(around: Surroundings, engine: Engine, seed: int = 0) -> Watch | None:
-    """Watch validation questions, at most 200 of each domain; None where nothing is learned."""
-    tasks = {
-        name: around.tasks(name, "validation") for name in (*around.learned, *around.protected)
-    }
-    if not any(tasks[name] for name in around.learned):
+    """Watch validation questions, at most 200 of each domain; None where there are none."""
+    names = (*around.learned, *around.protected)
+    tasks = [task for name in names for task in _cut(around.tasks(name, "validation"), seed)]
+    if not tasks:
         return None
-    chosen = [task for own in tasks.values() for task in _cut(own, seed)]
-    job = prepare(chosen, Settings("validation", seed=seed), engine.info)
-    return Watch(job, engine, around.protected)
+    return Watch(
+        prepare(tasks, Settings("validation", seed=seed), engine.info), engine, around.protected
+    )
+
+
+def likelihood(rows: Sequence[Row], engine: Engine) -> float:
+    """How likely a model finds what rows say: the geometric mean per token, averaged over rows."""
+    engine.close()
+    found = [math.exp(-loss) for loss in hardness(rows, engine)]
+    return sum(found) / len(found)
 
 
 def _cut(tasks: Sequence[Task], seed: int) -> list[Task]:

@@ -52,7 +52,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class _Load:
+class Load:
     """One pack: positions, positions with logits, and the sum of the rows' squared lengths."""
 
     tokens: int
@@ -92,7 +92,7 @@ def predict(
     )
 
 
-def flops(found: Sizes, settings: Training, load: _Load, recompute: bool) -> float:
+def flops(found: Sizes, settings: Training, load: Load, recompute: bool) -> float:
     """Operations of one pack, forward and backward.
 
     Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
@@ -107,7 +107,7 @@ def flops(found: Sizes, settings: Training, load: _Load, recompute: bool) -> flo
     return body * load.tokens + head * load.trained + attention * load.squares
 
 
-def seconds(found: Sizes, settings: Training, load: _Load, recompute: bool, at: Rates) -> float:
+def seconds(found: Sizes, settings: Training, load: Load, recompute: bool, at: Rates) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
     kept = found.kept * load.tokens + found.vocabulary * found.itemsize * load.trained
@@ -154,16 +154,16 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
     return best
 
 
-def _loads(rows: Sequence[Encoded], settings: Training, limit: Limits, step: int) -> list[_Load]:
+def _loads(rows: Sequence[Encoded], settings: Training, limit: Limits, step: int) -> list[Load]:
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
     places = chosen(step, len(rows), settings.batch, seed)
     return [_load(pack, settings) for pack in bins([rows[place] for place in places], limit)]
 
 
-def _load(pack: Sequence[Encoded], settings: Training) -> _Load:
+def _load(pack: Sequence[Encoded], settings: Training) -> Load:
     lengths = [len(row.ids) + settings.virtual for row in pack]
     if settings.prompts:  # these rows are padded
         lengths = [max(lengths)] * len(pack)
     trained = sum(row.trained for row in pack)
-    return _Load(sum(lengths), trained, sum(n * n for n in lengths))
+    return Load(sum(lengths), trained, sum(n * n for n in lengths))

@@ -266,7 +266,9 @@ class Run:
         rows = hashlib.sha256()
         for example in self.examples:
             rows.update(f"{example.ids} {example.start}\n".encode())
-        own = {**asdict(self.settings), "rows": rows.hexdigest(), "model": self._model}
+        # The rate that is used: what stands for None may be another in another version.
+        used = {**asdict(self.settings), "learning_rate": self._peak}
+        own = {**used, "rows": rows.hexdigest(), "model": self._model}
         return dict(json.loads(json.dumps(own)))
 
     def _check(self, stored: dict[str, Any]) -> None:

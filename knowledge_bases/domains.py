@@ -59,6 +59,11 @@ def load_domains(workspace: Path | None = None) -> dict[str, Domain]:
     return domains
 
 
+def bare_domain(name: str) -> Domain:
+    """A domain that declares nothing: one for which a user gives all files by hand."""
+    return Domain(name, name, "", (), (), (), False, Path())
+
+
 def load_domain_file(path: Path) -> Domain:
     """Read one domain.yaml; the domain is called as the folder in which it stands."""
     return _load(path)[0]

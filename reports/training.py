@@ -9,6 +9,7 @@ from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
     from benchmarks.rehearsal import Rehearsal
+    from benchmarks.search import Searched, Trial
     from benchmarks.training import Made
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
@@ -34,6 +35,23 @@ def show_rehearsal(found: Rehearsal) -> None:
         out.print(Text(printable(line)))
 
 
+def show(made: Made | Searched) -> None:
+    """Print what came out of a training, or of a search over trainings."""
+    from benchmarks.training import Made
+
+    if isinstance(made, Made):
+        show_made(made)
+        return
+    columns = ("trial", *made.trials[0].settings, "validation", "")
+    grid = table(*columns, right=frozenset(columns))
+    for trial in sorted(made.trials, key=lambda each: -_value(each)):
+        told = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in trial.settings.values())
+        mark = "best" if trial.number == made.best else trial.state.removeprefix("complete")
+        grid.add_row(str(trial.number), *told, _figure(trial.value), mark)
+    console().print(grid)
+    show_made(made.made)
+
+
 def show_made(made: Made) -> None:
     """Print what a training changed on validation questions, and the way on."""
     from rich.text import Text
@@ -54,10 +72,14 @@ def show_made(made: Made) -> None:
         for domain, score in made.scores.items():
             grid.add_row(*_row(domain, score))
         out.print(grid)
-        out.print(Text("On validation questions, which chose that step. Others prove it:"))
+        out.print(Text("On what chose that step. Other questions prove it:"))
     how = "--adapter" if made.version.startswith("v") else "--model"
     what = f"{made.name}/{made.version}" if made.version.startswith("v") else str(made.path)
     out.print(Text(printable(f"  bench run --model {made.base} {how} {what}"), no_wrap=True))
+
+
+def _value(trial: Trial) -> float:
+    return trial.value if trial.value is not None else float("-inf")
 
 
 def _mixture(found: Rehearsal) -> str:
@@ -82,13 +104,13 @@ def _plan(found: Rehearsal) -> list[str]:
 
 
 def _row(domain: str, score: Mapping[str, Any]) -> list[str]:
+    figures = [printable(domain), str(score["n"]), *map(_figure, (score["base"], score["adapter"]))]
+    if score["interval"] is None:
+        return [*figures, f"{score['adapter'] - score['base']:+.3f}", score["measure"]]
     low, high = score["interval"]
     return [
-        printable(domain),
-        str(score["n"]),
-        _figure(score["base"]),
-        _figure(score["adapter"]),
-        f"{(score['gains'] - score['losses']) / max(1, score['n']):+.3f}",
+        *figures,
+        f"{(score['gains'] - score['losses']) / score['n']:+.3f}",
         rf"\[{low:+.3f}, {high:+.3f}]",
         str(score["gains"]),
         str(score["losses"]),

@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "save_every": 4,
     "eval_every": 2,
     "patience": 2,
+    "learning_rate": 1e-3,
     "micro_batch": 60,
     "checkpointing": False,
 }

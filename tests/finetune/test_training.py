@@ -37,6 +37,7 @@ PLAIN: dict[str, Any] = {
     "save_every": 2,
     "eval_every": 0,
     "dropout": 0.1,
+    "learning_rate": 1e-3,
     # Where nothing is left to measure, a training begins sooner.
     "micro_batch": 2048,
     "checkpointing": False,
@@ -657,7 +658,7 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
 ) -> None:
     _interrupted(place)
     with pytest.raises(Misuse, match="another training: `learning_rate`, `seed` differ"):
-        place.train(replace(SETTINGS, seed=1, learning_rate=1e-3))
+        place.train(replace(SETTINGS, seed=1, learning_rate=2e-3))
     with pytest.raises(Misuse, match="`rows` differ"):
         place.train(rows=ROWS[::-1])
     other = random_base(place.folder / "other", seed=1)

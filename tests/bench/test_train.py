@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("peft")
+
+FEW = ("--set", "steps=6", "--set", "eval_every=3", "--set", "save_every=2", "--set", "batch=4")
+TRAINED = {
+    "adapter",
+    "version",
+    "steps",
+    "tokens_per_second",
+    "peak_bytes",
+    "seconds",
+    "validation",
+}
+
+
+@pytest.fixture
+def prepared(bench: Any) -> Any:
+    said = bench("data", "prepare", "biology", "--own")
+    assert said.code == 0, said.err
+    return bench
+
+
+def test_a_domain_is_learned_published_and_scored(prepared: Any, tmp_path: Path) -> None:
+    said = prepared("train", "biology", "--model", "tiny", *FEW, "--json")
+    assert said.code == 0, said.err
+    found = said.json
+    assert set(found) >= TRAINED
+    assert (found["adapter"], found["version"], found["steps"]) == ("biology", "v0001", 6)
+    assert set(found["validation"]) == {"biology", "mathematics", "philosophy"}
+    biology = found["validation"]["biology"]
+    assert biology["n"] == 83
+    low, high = biology["interval"]
+    assert low < biology["adapter"] - biology["base"] < high
+    card = prepared("adapters", "show", "biology", "--json").json
+    assert card["base"] == "tiny"
+    assert card["recipe"]["training"]["steps"] == 6
+    assert card["data"]["biology"]["rows"]["train"] == 224
+    config = (Path(found["path"]) / "adapter_config.json").read_text()
+    assert str(tmp_path) not in config
+    left = [path.name for path in (tmp_path / "workspace" / "training").glob("*/*")]
+    assert not [name for name in left if name.startswith(("checkpoint", "best", "adapter"))]
+    run = prepared(
+        "run", "--model", "tiny", "--suite", "demo", "--limit", "20", "--adapter", "own", "--json"
+    )
+    assert run.code == 0, run.err
+
+
+def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any) -> None:
+    one = prepared("train", "biology", "--model", "tiny", *FEW, "--json").json
+    two = prepared("train", "biology", "--model", "tiny", *FEW, "--json").json
+    assert (one["version"], two["version"]) == ("v0001", "v0002")
+    assert one["final_loss"] == pytest.approx(two["final_loss"], rel=1e-4)
+    assert one["validation"] == two["validation"]
+
+
+def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(prepared: Any) -> None:
+    said = prepared("train", "biology", "--model", "tiny", "--dry-run", "--json")
+    assert said.code == 0, said.err
+    found = said.json
+    assert found["rows"] == sum(found["new"].values()) + sum(found["replay"].values())
+    assert found["new"] == {"biology": 224}
+    assert found["examples"][0]["read"].endswith("Answer:")
+    assert found["examples"][0]["trained"].startswith(" ")
+    assert 0 < found["trainable"] < found["parameters"]
+    assert found["tokens"] > found["trained_tokens"] > 0
+    assert found["predicted_peak_bytes"] > 4 * found["parameters"]
+    assert found["predicted_seconds"] > 0
+    shown = prepared("train", "biology", "--model", "tiny", "--dry-run")
+    assert "⟦" in shown.out
+    assert "parameters are trained" in shown.out
+    assert prepared("adapters", "list", "--json").json == []
+
+
+def test_rows_of_ones_own_need_neither_a_domain_nor_questions(bench: Any, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"What is kept in drawer {n}?", "completion": f"The key of room {n * 7}."}
+        for n in range(200)
+    ]
+    file = tmp_path / "drawers.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert bench("data", "prepare", "drawers", "--file", file).code == 0
+    said = bench("train", "drawers", "--model", "tiny", *FEW, "--json")
+    assert said.code == 0, said.err
+    score = said.json["validation"]["drawers"]
+    assert score["measure"] == "probability per token"
+    assert 0 < score["base"] < score["adapter"] < 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_training_goes_on(prepared: Any, process: Any, tmp_path: Path) -> None:
+    settings = ("--set", "steps=40", "--set", "save_every=2", "--set", "eval_every=0")
+    argv = ("train", "biology", "--model", "tiny", *settings, "--json")
+    whole = prepared(*argv).json
+    running = process(*argv)
+    training = tmp_path / "workspace" / "training"
+    for _ in range(600):
+        if list(training.glob("*/checkpoint-*4*")):
+            break
+        time.sleep(0.1)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    again = prepared(*argv).json
+    assert again["version"] == "v0002"
+    assert again["steps"] == 40
+    assert again["final_loss"] == pytest.approx(whole["final_loss"], rel=1e-3)
+
+
+def test_two_trainings_of_one_adapter_do_not_meet(prepared: Any, tmp_path: Path) -> None:
+    from finetune.adapters import Adapters
+
+    with Adapters(tmp_path / "workspace" / "adapters").writing("biology"):
+        said = prepared("train", "biology", "--model", "tiny", *FEW)
+    assert said.code == 1
+    assert "being written" in said.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("train", "history", "--model", "tiny"), "no prepared data set"),
+        (("train", "biology", "--model", "tiny", "--set", "rnk=8"), "did you mean `rank`?"),
+        (("train", "biology", "--model", "tiny", "--set", "rank"), "KEY=VALUE"),
+        (("train", "biology", "--model", "tiny", "--set", "method=magic"), "magic"),
+        (("train", "biology", "--model", "http://127.0.0.1:9/v1#m"), "another process"),
+        (("train", "biology", "history", "--model", "tiny", "--rows", "x"), "one adapter"),
+        (("train", "../biology", "--model", "tiny"), "biology"),
+    ],
+)
+def test_a_wrong_command_is_one_line(prepared: Any, argv: tuple[str, ...], told: str) -> None:
+    said = prepared(*argv)
+    assert said.code == 2, said.err
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("proportions: {biology: 0.5}\n", "sum to 0.5"),
+        ("proportions: {biology: 1.0}\nturns: 3\n", "turns"),
+        ("proportions: {biology: 1.0}\ntraining: {rank: high}\n", "whole number"),
+    ],
+)
+def test_a_wrong_recipe_is_one_line(
+    prepared: Any, tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    said = prepared("train", "biology", "--model", "tiny", "--recipe", path)
+    assert said.code == 2, said.err
+    assert told in said.err
+
+
+def test_a_recipe_mixes_domains_into_one_adapter(prepared: Any, tmp_path: Path) -> None:
+    assert prepared("data", "prepare", "history", "--own").code == 0
+    path = tmp_path / "both.yaml"
+    path.write_text(
+        "proportions: {biology: 0.5, history: 0.5}\nreplay: 0.5\norder: easy-to-hard\n"
+        "training: {steps: 4, batch: 4, eval_every: 4, shuffle: false}\n",
+        encoding="utf-8",
+    )
+    said = prepared("train", "both", "--model", "tiny", "--recipe", path, "--json")
+    assert said.code == 0, said.err
+    assert said.json["adapter"] == "both"
+    assert {"biology", "history"} <= set(said.json["validation"])
+
+
+def test_a_search_keeps_the_best_and_repeats_nothing(prepared: Any) -> None:
+    pytest.importorskip("optuna")
+    argv = ("train", "biology", "--model", "tiny", *FEW, "--json", "--search")
+    first = prepared(*argv, 2)
+    assert first.code == 0, first.err
+    assert len(first.json["trials"]) == 2
+    values = {trial["number"]: trial["value"] for trial in first.json["trials"]}
+    assert values[first.json["best_trial"]] == max(values.values())
+    more = prepared(*argv, 3)
+    assert more.code == 0, more.err
+    assert more.json["trials"][:2] == first.json["trials"]
+    assert len(more.json["trials"]) == 3
