@@ -8,10 +8,12 @@ endif
 
 .PHONY: setup demo test lint tiny lock
 
-demo: setup  ## score the embedded model, build knowledge bases, and score it with passages
+demo: setup  ## score the embedded model, then lift it with passages, with adapters, with both
 	$(BIN)/bench run --model tiny --suite demo
 	$(BIN)/bench kb build --all --own
-	$(BIN)/bench run --model tiny --suite demo --rag
+	$(BIN)/bench data prepare biology history security --own
+	$(BIN)/bench train biology history security --model tiny
+	$(BIN)/bench run --model tiny --suite demo --rag --adapter own
 
 test: setup  ## run the test suite
 	$(BIN)/python -m pytest

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.options import WORKSPACE, Data, Json, Workspace
-from bench.writing import Author, Layout, extras
+from bench.writing import Author, Extras, Layout, extras
 from domainlift.errors import Misuse, NoSuch
 from finetune.places import data_folder
 
@@ -33,7 +33,9 @@ _KINDS = ("record", "cloze", "continue")
 
 @data.command()
 def prepare(
-    domain: Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.")],
+    domain: Annotated[
+        list[str], typer.Argument(metavar="DOMAIN...", help="`bench domains` lists them.")
+    ],
     size: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     file: Annotated[
         list[Path] | None, typer.Option(help="Rows of your own, in any common format.")
@@ -74,44 +76,66 @@ def prepare(
 
     Example: bench data prepare biology --file notes.jsonl
     """
-    from finetune.prepare import prepare as write
     from knowledge_bases.domains import bare_domain, load_domains
 
+    if name is not None and len(domain) > 1:
+        raise Misuse("`--name` is for one data set", "prepare one domain after another")
     domains = load_domains(workspace)
-    # With rows of one's own, a domain needs no domain.yaml.
-    if domain not in domains and not file:
-        raise NoSuch("domain", domain, domains, "bench domains")
-    found = domains.get(domain, bare_domain(domain))
-    chosen = replace(found, sources=()) if own else found
-    tasks = _tasks(chosen, domains, data, own=own)
-    more = extras(
-        chosen,
-        tasks,
-        workspace,
-        Author(model, passages, not unchecked, seed) if from_kb else None,
-        Layout(distractors, seed) if with_context else None,
-    )
-    if not as_json:
-        more.show()
-    own_rows = _rows(chosen, tasks, data, file if file is not None else (), own=own)
-    rows = [*own_rows, *more.rows]
+    files = tuple(file if file is not None else ())
+    author = Author(model, passages, not unchecked, seed) if from_kb else None
+    layout = Layout(distractors, seed) if with_context else None
+    for each in domain:
+        # With rows of one's own, a domain needs no domain.yaml.
+        if each not in domains and not files:
+            raise NoSuch("domain", each, domains, "bench domains")
+        found = domains.get(each, bare_domain(each))
+        chosen = replace(found, sources=()) if own else found
+        folder = data_folder(workspace, name if name is not None else each)
+        order = _Order(chosen, domains, data, files, own, size, seed, folder)
+        tasks = _tasks(order)
+        more = extras(chosen, tasks, workspace, author, layout)
+        if not as_json:
+            more.show()
+        made = _prepare(order, tasks, more)
+        if as_json:
+            print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
+        else:
+            _say(made)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What one data set is made of; `own` leaves the tasks out that come from elsewhere."""
+
+    domain: Domain
+    domains: Mapping[str, Domain]
+    mirror: Path | None
+    files: Sequence[Path]
+    own: bool
+    size: int | None
+    seed: int
+    folder: Path
+
+
+def _prepare(order: _Order, tasks: Sequence[Task], more: Extras) -> Prepared:
+    from finetune.prepare import prepare as write
+
+    rows = [*_rows(order, tasks), *more.rows]
+    name = order.domain.name
     if not rows:
-        raise Misuse(f"domain `{domain}` has nothing to learn from", "give rows: `--file PATH`")
-    reported = _reported(chosen, domains, data, own=own)
+        raise Misuse(f"domain `{name}` has nothing to learn from", "give rows: `--file PATH`")
+    reported = _reported(order)
     made = write(
-        domain,
+        name,
         rows,
-        size=size,
-        seed=seed,
+        size=order.size,
+        seed=order.seed,
         benchmark=[question.text for question in reported],
-        folder=data_folder(workspace, name if name is not None else domain),
+        folder=order.folder,
         leaked=_finder(reported),
     )
     more.keep(made.path)
-    if as_json:
-        print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
-    else:
-        _say(made)
+    return made
 
 
 @data.command()
@@ -137,38 +161,36 @@ def check(
         raise typer.Exit(1)
 
 
-def _tasks(
-    domain: Domain, domains: Mapping[str, Domain], mirror: Path | None, *, own: bool
-) -> list[Task]:
+def _tasks(order: _Order) -> list[Task]:
     """The tasks that have questions to learn from; what is not at hand is told."""
     from benchmarks.learning import training_tasks
 
-    listed = [name for name in domain.tasks if not own or name.startswith("own:")]
-    tasks, missing = training_tasks(replace(domain, tasks=tuple(listed)), domains, mirror)
+    names = order.domain.tasks
+    listed = tuple(name for name in names if not order.own or name.startswith("own:"))
+    asked = replace(order.domain, tasks=listed)
+    tasks, missing = training_tasks(asked, order.domains, order.mirror)
     _note(missing)
     return tasks
 
 
-def _rows(
-    domain: Domain, tasks: Sequence[Task], mirror: Path | None, files: Sequence[Path], *, own: bool
-) -> Iterator[Row]:
+def _rows(order: _Order, tasks: Sequence[Task]) -> Iterator[Row]:
     from benchmarks.learning import renderer
     from finetune.formats import read_rows
     from finetune.sources import question_rows
     from rag.files import own_licence
 
-    licence = own_licence(domain)
+    licence = own_licence(order.domain)
     render: Render | None = None
     for task in tasks:
         render = renderer(task)
         yield from question_rows(task.questions, render, licence=licence)
-    if not own:
-        yield from _document_rows(domain, mirror)
-    for path in files:
+    if not order.own:
+        yield from _document_rows(order.domain, order.mirror)
+    for path in order.files:
         if render is None:
-            yield from read_rows(path, domain.name)
+            yield from read_rows(path, order.domain.name)
         else:
-            yield from read_rows(path, domain.name, render=render)
+            yield from read_rows(path, order.domain.name, render=render)
 
 
 def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
@@ -183,18 +205,17 @@ def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
     return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
 
 
-def _reported(
-    domain: Domain, domains: Mapping[str, Domain], mirror: Path | None, *, own: bool
-) -> list[Question]:
+def _reported(order: _Order) -> list[Question]:
     """The questions that training must not see: all that are at hand."""
     from benchmarks.learning import reported_questions
     from benchmarks.tasks import task_names
 
-    every = task_names(domains) if mirror is not None else domain.tasks
-    names = [name for name in task_names(domains) if name.startswith("own:")]
-    if not own:
+    known = task_names(order.domains)
+    names = [name for name in known if name.startswith("own:")]
+    if not order.own:
+        every = known if order.mirror is not None else order.domain.tasks
         names += [name for name in every if name not in names]
-    questions, missing = reported_questions(names, domains, mirror)
+    questions, missing = reported_questions(names, order.domains, order.mirror)
     _note(f"not compared with what is missing: {what}" for what in missing)
     return questions
 

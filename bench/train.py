@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ def train(
     from finetune.recipe import one_domain
     from knowledge_bases.domains import load_domains
 
+    if trials is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if len(name) > 1 and (recipe is not None or rows is not None):
         raise Misuse("`--recipe` and `--rows` are for one adapter", "train one after another")
     domains = load_domains(workspace)
@@ -140,10 +143,14 @@ def _rehearse(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None
 
 
 def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_json: bool) -> None:
+    from finetune.parallel import leads
+
     for wish, around in jobs:
         # A new one each time: a full training changes the model.
         engine = _engine(loading)
         made = _watched(wish, around, engine, trials)
+        if not leads():
+            continue
         if as_json:
             print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
         else:
@@ -156,11 +163,12 @@ def _engine(loading: _Loading) -> TransformersEngine:
     """Open the model in this process, whatever serves it."""
     from engines.names import Options, open_engine, weights_name
     from engines.transformers import TransformersEngine
+    from finetune.parallel import own_device
 
     name = weights_name(loading.model)
     if name != loading.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
-    engine = open_engine(name, Options(loading.device, loading.dtype))
+    engine = open_engine(name, Options(own_device(loading.device), loading.dtype))
     if not isinstance(engine, TransformersEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine

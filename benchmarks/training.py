@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.material import Wish, gather, prepared_rows
 from domainlift.errors import BenchError
+from finetune.parallel import leads
 from finetune.places import adapters_root, data_folder, model_folder, training_folder
 
 if TYPE_CHECKING:
@@ -110,15 +112,29 @@ def train_adapter(
 ) -> Made:
     """Train, or go on with the training that was interrupted, and publish what came out.
 
+    Of several processes under a launcher the first one publishes, and the others' version is "".
     Raises BenchError where protected knowledge falls at once, so that nothing can be published.
     """
-    from finetune.adapters import Adapters
-
-    with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
+    with _writing(wish) as writer:
         lesson = lay_out(wish, around, engine)
-        made = publish(lesson, writer, run_lesson(lesson, notify, look))
+        trained = run_lesson(lesson, notify, look)
+        if writer is None:
+            return Made(wish.name, "", lesson.folder, engine.info.model, trained, {})
+        made = publish(lesson, writer, trained)
     tidy(lesson.folder)
     return made
+
+
+@contextmanager
+def _writing(wish: Wish) -> Iterator[Writer | None]:
+    """Be the only one who trains this adapter; of a launcher's processes the first is asked."""
+    from finetune.adapters import Adapters
+
+    if leads():
+        with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
+            yield writer
+    else:
+        yield None
 
 
 def publish(lesson: Lesson, writer: Writer, trained: Trained) -> Made:

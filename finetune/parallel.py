@@ -110,9 +110,18 @@ def team(device: torch.device) -> Iterator[Team]:
             together.destroy_process_group()
 
 
+def leads() -> bool:
+    """Whether this process is the only one, or the first of a launcher's."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def own_device(wanted: str) -> str:
     """The device of this process: under a launcher each has a CUDA device of its own."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted == "cuda" else wanted
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or wanted not in {"auto", "cuda"}:
+        return wanted
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else wanted
 
 
 def _sum(tensors: Sequence[torch.Tensor]) -> None:

@@ -14,7 +14,7 @@ from finetune.schedule import chosen
 from finetune.settings import Training
 
 #: What allocators hold beyond what is asked of them: measured by `perf.memory`.
-_SLACK = 1.03
+_SLACK = 1.02
 #: Operations of one layer with an adapter, forward and backward, that cost time however small.
 _CALLS = 400
 #: How often each byte that is kept passes between memory and processor: written and read, and the

@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     settings = parser.parse_args()
     print(
-        "| adapters | rows each | sequential, s per step | joint, s per step | ratio | largest Δ loss |"
+        "| adapters | rows each | sequential, s per step | joint, s per step | ratio "
+        "| largest Δ loss |"
     )
     print("|---|---|---|---|---|---|")
     for count in settings.adapters:

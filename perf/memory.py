@@ -59,12 +59,12 @@ class Case:
 
 
 CASES = (
-    Case("0.5b", 24, 8, 64, 8),
-    Case("0.5b", 24, 8, 128, 8, {"checkpointing": True}),
+    Case("0.5b", 24, 4, 64, 4),
+    Case("0.5b", 24, 4, 128, 4, {"checkpointing": True}),
     Case("0.5b", 4, 16, 128, 8, {"rank": 64}),
     Case("0.5b", 4, 2, 1024, 8),
     Case("0.5b", 4, 8, 128, 100),
-    Case("0.5b", 4, 8, 128, 8, {}, "bfloat16"),
+    Case("0.5b", 4, 4, 128, 4, {}, "bfloat16"),
     Case("0.5b", 4, 8, 128, 8, {"method": "dora"}),
     Case("0.5b", 4, 16, 128, 8, {"method": "ia3"}),
     Case("0.5b", 2, 8, 64, 8, {"method": "full", "save_every": 10**6}),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},
     "padded": {"gradient_checkpointing": False},
-    "padding-free": {"gradient_checkpointing": False, "padding_free": True},
+    "padding-free": {"gradient_checkpointing": False, "padding_free": True, "max_length": None},
 }
 _SEED = 3
 _GIB = 2**30
@@ -50,10 +51,10 @@ def main() -> None:
     results = {}
     for side in (*TRL, "ours"):
         command = [sys.executable, "-W", "ignore", "-m", "perf.training", *sys.argv[1:]]
-        done = subprocess.run([*command, "--side", side], stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            print(f"{side} ended with {done.returncode}", file=sys.stderr)
-            continue
+        quiet = os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+        done = subprocess.run(
+            [*command, "--side", side], stdout=subprocess.PIPE, text=True, env=quiet, check=True
+        )
         results[side] = json.loads(done.stdout.splitlines()[-1])
         print(f"{side}: {results[side]['seconds']:.2f} s per step", file=sys.stderr)
     _table(settings, results)
@@ -144,7 +145,7 @@ def _trl(settings: Any) -> dict[str, Any]:
     ends: list[float] = []
     losses: list[float] = []
 
-    class Clock(TrainerCallback):
+    class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append(time.perf_counter())
 
@@ -166,14 +167,13 @@ def _trl(settings: Any) -> dict[str, Any]:
             output_dir=folder,
             per_device_train_batch_size=settings.rows,
             max_steps=settings.steps,
-            max_length=4096,
             bf16=settings.dtype == "bfloat16",
             use_cpu=settings.device == "cpu",
             train_sampling_strategy="sequential",
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
-            **TRL[settings.side],
+            **{"max_length": 4096, **TRL[settings.side]},
         )
         data = Dataset.from_list([{"prompt": r.prompt, "completion": r.completion} for r in rows])
         trainer = Trainer(

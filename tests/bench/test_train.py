@@ -151,9 +151,7 @@ def test_a_wrong_command_is_one_line(prepared: Any, argv: tuple[str, ...], told:
         ("proportions: {biology: 1.0}\ntraining: {rank: high}\n", "whole number"),
     ],
 )
-def test_a_wrong_recipe_is_one_line(
-    prepared: Any, tmp_path: Path, text: str, told: str
-) -> None:
+def test_a_wrong_recipe_is_one_line(prepared: Any, tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     said = prepared("train", "biology", "--model", "tiny", "--recipe", path)
