@@ -147,7 +147,7 @@ def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_js
 
     for wish, around in jobs:
         # A new one each time: a full training changes the model.
-        engine = _engine(loading)
+        engine = _engine(loading, bits=4 if wish.settings.method == "qlora" else None)
         made = _watched(wish, around, engine, trials)
         if not leads():
             continue
@@ -159,7 +159,7 @@ def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_js
             show(made)
 
 
-def _engine(loading: _Loading) -> TransformersEngine:
+def _engine(loading: _Loading, bits: int | None) -> TransformersEngine:
     """Open the model in this process, whatever serves it."""
     from engines.names import Options, open_engine, weights_name
     from engines.transformers import TransformersEngine
@@ -168,10 +168,25 @@ def _engine(loading: _Loading) -> TransformersEngine:
     name = weights_name(loading.model)
     if name != loading.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
-    engine = open_engine(name, Options(own_device(loading.device), loading.dtype))
+    device = own_device(loading.device)
+    if bits is not None:
+        return _four_bit(name, device)
+    engine = open_engine(name, Options(device, loading.dtype))
     if not isinstance(engine, TransformersEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
+
+
+def _four_bit(name: str, device: str) -> TransformersEngine:
+    from engines.loading import digest, load_plan
+    from engines.names import source
+    from engines.transformers import TransformersEngine
+    from finetune.methods import four_bit
+
+    found = source(name)
+    _, tokenizer = load_plan(found, device="cpu")
+    model = four_bit(found, device)
+    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
 
 
 def _watched(

@@ -18,8 +18,10 @@ from finetune.encoding import Encoded
 from finetune.packing import Limits, most_trained
 from finetune.settings import Training
 
-#: On a processor more tokens at once are no faster.
-_CPU_TOKENS, _MOST_TOKENS = 2048, 65_536
+_MOST_TOKENS = 65_536
+#: On a processor a product of 512 rows runs at full rate. More tokens at once only spare calls, and
+#: only while what is kept for them is small: for a small model.
+_CPU_TOKENS, _CPU_KEPT = (512, 2048), 2**28
 #: What of the free memory is planned for; the rest is for what others take meanwhile.
 _SHARE = 0.7
 #: Positions whose logits the loss looks at together, see `finetune.loss`.
@@ -115,10 +117,8 @@ def plan(found: Sizes, settings: Training, longest: int, device: str) -> tuple[L
     if settings.micro_batch is not None:
         return Limits(settings.micro_batch, trained), recompute
     base, one = (found.activations(n, trained, recompute) for n in (0, 1))
-    cap = _CPU_TOKENS if device.split(":")[0] == "cpu" else _MOST_TOKENS
-    return Limits(
-        max(longest, min(cap, int((room - base) / max(1.0, one - base)))), trained
-    ), recompute
+    fitting = int((room - base) / max(1.0, one - base))
+    return Limits(max(longest, min(_useful(found, device), fitting)), trained), recompute
 
 
 def free_bytes(device: Any) -> int:
@@ -155,6 +155,14 @@ def wait(device: Any) -> None:
 def stand_ins(lengths: Sequence[tuple[int, int]]) -> list[Encoded]:
     """Rows without content, of so many tokens of which so many are trained."""
     return [Encoded((0,) * n, n - trained, _NO_ROW) for n, trained in lengths]
+
+
+def _useful(found: Sizes, device: str) -> int:
+    """How many tokens at once are worth their memory."""
+    if device.split(":")[0] != "cpu":
+        return _MOST_TOKENS
+    least, most = _CPU_TOKENS
+    return max(least, min(most, int(_CPU_KEPT / max(1.0, found.kept))))
 
 
 def _psutil() -> Any:

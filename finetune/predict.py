@@ -92,7 +92,16 @@ def predict(
     )
 
 
-def flops(found: Sizes, settings: Training, load: Load, recompute: bool) -> float:
+def load(pack: Sequence[Encoded], settings: Training) -> Load:
+    """What a pack of these rows is, padded where virtual tokens stand before each of them."""
+    lengths = [len(row.ids) + settings.virtual for row in pack]
+    if settings.prompts:
+        lengths = [max(lengths)] * len(pack)
+    trained = sum(row.trained for row in pack)
+    return Load(sum(lengths), trained, sum(n * n for n in lengths))
+
+
+def flops(found: Sizes, settings: Training, pack: Load, recompute: bool) -> float:
     """Operations of one pack, forward and backward.
 
     Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
@@ -104,16 +113,16 @@ def flops(found: Sizes, settings: Training, load: Load, recompute: bool) -> floa
     body += 2 * (found.linear + (0 if full else found.trained)) * recompute
     head = found.hidden * found.vocabulary * (6 if full else 4)
     attention = 2 * found.hidden * found.layers * (3.5 + recompute)
-    return body * load.tokens + head * load.trained + attention * load.squares
+    return body * pack.tokens + head * pack.trained + attention * pack.squares
 
 
-def seconds(found: Sizes, settings: Training, load: Load, recompute: bool, at: Rates) -> float:
+def seconds(found: Sizes, settings: Training, pack: Load, recompute: bool, at: Rates) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
-    kept = found.kept * load.tokens + found.vocabulary * found.itemsize * load.trained
+    kept = found.kept * pack.tokens + found.vocabulary * found.itemsize * pack.trained
     moved = _PASSES * kept + 2 * found.weights
     calls = _CALLS * found.layers * again
-    work = flops(found, settings, load, recompute)
+    work = flops(found, settings, pack, recompute)
     return work / at.flops + again * moved / at.traffic + calls * at.call
 
 
@@ -123,10 +132,11 @@ def rates(found: Sizes, device: str) -> Rates:
 
     kind = torch.bfloat16 if found.itemsize == 2 else torch.float32
     rows = 512 if device.split(":")[0] == "cpu" else 4096
-    left = torch.zeros(rows, found.hidden, dtype=kind, device=device)
-    right = torch.zeros(found.hidden, found.widest, dtype=kind, device=device)
-    large = torch.zeros(2**24, device=device)
-    small = torch.zeros(8, device=device)
+    left = torch.ones(rows, found.hidden, dtype=kind, device=device)
+    right = torch.ones(found.hidden, found.widest, dtype=kind, device=device)
+    # Pages of zeros would all be one and the same page.
+    large = torch.ones(2**24, device=device)
+    small = torch.ones(8, device=device)
     product = 2 * rows * found.hidden * found.widest
     return Rates(
         product / _fastest(lambda: left @ right, device),
@@ -158,12 +168,4 @@ def _loads(rows: Sequence[Encoded], settings: Training, limit: Limits, step: int
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
     places = chosen(step, len(rows), settings.batch, seed)
-    return [_load(pack, settings) for pack in bins([rows[place] for place in places], limit)]
-
-
-def _load(pack: Sequence[Encoded], settings: Training) -> Load:
-    lengths = [len(row.ids) + settings.virtual for row in pack]
-    if settings.prompts:  # these rows are padded
-        lengths = [max(lengths)] * len(pack)
-    trained = sum(row.trained for row in pack)
-    return Load(sum(lengths), trained, sum(n * n for n in lengths))
+    return [load(pack, settings) for pack in bins([rows[place] for place in places], limit)]
