@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +16,9 @@ from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from bench.progress import Progress
     from benchmarks.eye import Seen
     from benchmarks.material import Wish
     from benchmarks.search import Searched
@@ -64,6 +66,9 @@ def train(
         int | None,
         typer.Option("--search", min=1, help="Try so many settings, and keep the best adapter."),
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Several domains in one pass.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: Workspace = WORKSPACE,
@@ -85,6 +90,8 @@ def train(
 
     if trials is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
+    if together and (trials is not None or recipe is not None):
+        raise Misuse("`--together` goes with neither `--search` nor `--recipe`", "leave one out")
     if len(name) > 1 and (recipe is not None or rows is not None):
         raise Misuse("`--recipe` and `--rows` are for one adapter", "train one after another")
     domains = load_domains(workspace)
@@ -97,6 +104,8 @@ def train(
         jobs.append((wish, surroundings(wish, domains)))
     if dry_run:
         _rehearse(jobs, _Loading(model, device, dtype), as_json=as_json)
+    elif together:
+        _train_together(jobs, _Loading(model, device, dtype), as_json=as_json)
     else:
         _train(jobs, _Loading(model, device, dtype), trials, as_json=as_json)
 
@@ -149,14 +158,30 @@ def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_js
         # A new one each time: a full training changes the model.
         engine = _engine(loading, bits=4 if wish.settings.method == "qlora" else None)
         made = _watched(wish, around, engine, trials)
-        if not leads():
-            continue
-        if as_json:
-            print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
-        else:
-            from reports.training import show
+        if leads():
+            _tell(made, as_json=as_json)
 
-            show(made)
+
+def _train_together(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None:
+    from benchmarks.together import train_adapters
+    from finetune.together import refuse_unfit
+
+    refuse_unfit(jobs[0][0].settings)  # before a large model is loaded
+    with _watching() as screen:
+        done = train_adapters(jobs, _engine(loading, None), screen.notify, screen.look)
+    for made in done.made:
+        _tell(made, as_json=as_json)
+    for error in done.errors:
+        raise error
+
+
+def _tell(made: Made | Searched, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
+    else:
+        from reports.training import show
+
+        show(made)
 
 
 def _engine(loading: _Loading, bits: int | None) -> TransformersEngine:
@@ -192,39 +217,56 @@ def _four_bit(name: str, device: str) -> TransformersEngine:
 def _watched(
     wish: Wish, around: Surroundings, engine: TransformersEngine, trials: int | None
 ) -> Made | Searched:
-    """Train while the user watches; Ctrl-C ends with the way on."""
+    """Train while the user watches."""
+    with _watching() as screen:
+        look = screen.look(wish.name)
+        if trials is None:
+            from benchmarks.training import train_adapter
+
+            return train_adapter(wish, around, engine, screen.notify, look)
+        from benchmarks.search import search
+
+        return search(wish, around, engine, trials, screen.notify, look, screen.begin)
+
+
+@contextmanager
+def _watching() -> Iterator[_Screen]:
+    """Show progress; Ctrl-C ends with the way on."""
     from bench.progress import Progress
 
-    step = 0
     with Progress(0) as progress:
-
-        def notify(now: Step) -> None:
-            nonlocal step
-            step = now.step
-            told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
-            progress.reach(now.step, now.steps, told)
-
-        def look(seen: Seen) -> None:
-            told = "  ".join(f"{name} {value:.3f}" for name, value in seen.scores.items())
-            fallen = f"  fallen: {', '.join(seen.fallen)}" if seen.fallen else ""
-            progress.say(f"{wish.name}, step {step}, validation: {told}{fallen}")
-
-        def begin(number: int, settings: Mapping[str, Any]) -> None:
-            told = ", ".join(f"{name} {value}" for name, value in settings.items())
-            progress.say(f"trial {number}: {told}")
-
+        screen = _Screen(progress)
         try:
-            if trials is None:
-                from benchmarks.training import train_adapter
-
-                return train_adapter(wish, around, engine, notify, look)
-            from benchmarks.search import search
-
-            return search(wish, around, engine, trials, notify, look, begin)
+            yield screen
         except KeyboardInterrupt as error:
             stopped = BenchError(
-                f"stopped after step {step}",
+                f"stopped after step {screen.step}",
                 "repeat the same command: it goes on from the last checkpoint",
             )
             stopped.exit_code = 130
             raise stopped from error
+
+
+class _Screen:
+    """What the user sees of trainings under way; `step` is the last one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.step = 0
+        self._progress = progress
+
+    def notify(self, now: Step) -> None:
+        self.step = now.step
+        told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
+        self._progress.reach(now.step, now.steps, told)
+
+    def look(self, name: str) -> Callable[[Seen], None]:
+        def look(seen: Seen) -> None:
+            told = "  ".join(f"{name} {value:.3f}" for name, value in seen.scores.items())
+            fallen = f"  fallen: {', '.join(seen.fallen)}" if seen.fallen else ""
+            self._progress.say(f"{name}, step {self.step}, validation: {told}{fallen}")
+
+        return look
+
+    def begin(self, number: int, settings: Mapping[str, Any]) -> None:
+        told = ", ".join(f"{name} {value}" for name, value in settings.items())
+        self._progress.say(f"trial {number}: {told}")

@@ -85,9 +85,7 @@ def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: 
     name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
     folder = training_folder(wish.workspace, name)
     rows = _rows(folder, wish, around, engine)
-    # Trained prompts stand before a row and change no weights, so the scorer cannot see them.
-    watching = bool(wish.settings.eval_every) and not wish.settings.prompts
-    eye = open_eye(wish, around, engine) if watching else None
+    eye = open_eye(wish, around, engine) if wish.settings.eval_every else None
     return Lesson(wish, around, engine, folder, rows, eye)
 
 
@@ -102,7 +100,7 @@ def run_lesson(lesson: Lesson, notify: Notify, look: Look, judge: Judge | None =
         lesson.wish.settings,
         checkpoint_folder=lesson.folder,
         adapter_folder=lesson.folder / "adapter",
-        validate=_validation(lesson, look, judge),
+        validate=validation(lesson, look, judge),
         notify=notify,
     )
 
@@ -115,7 +113,7 @@ def train_adapter(
     Of several processes under a launcher the first one publishes, and the others' version is "".
     Raises BenchError where protected knowledge falls at once, so that nothing can be published.
     """
-    with _writing(wish) as writer:
+    with writing(wish) as writer:
         lesson = lay_out(wish, around, engine)
         trained = run_lesson(lesson, notify, look)
         if writer is None:
@@ -126,7 +124,7 @@ def train_adapter(
 
 
 @contextmanager
-def _writing(wish: Wish) -> Iterator[Writer | None]:
+def writing(wish: Wish) -> Iterator[Writer | None]:
     """Be the only one who trains this adapter; of a launcher's processes the first is asked."""
     from finetune.adapters import Adapters
 
@@ -183,7 +181,7 @@ def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str
     return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
 
-def _validation(lesson: Lesson, look: Look, judge: Judge | None) -> Validate | None:
+def validation(lesson: Lesson, look: Look, judge: Judge | None = None) -> Validate | None:
     """Look at the live model, which answers through the engine that holds it."""
     from finetune.watching import Validation
 
@@ -192,7 +190,8 @@ def _validation(lesson: Lesson, look: Look, judge: Judge | None) -> Validate | N
         return None
 
     def validate(live: Any) -> Validation:
-        seen = eye.look()
+        with lesson.engine.look_through(live):
+            seen = eye.look()
         look(seen)
         found = Validation(seen.worth, seen.fallen, seen.told)
         if judge is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -78,22 +77,22 @@ class Decoder:
                     state.step(keep, [row.tokens[-1] for row in rows])
 
     def _prefill(self, batch: Batch) -> _State:
-        """Left-pad what follows the prefix, so that all rows end at the same place."""
+        """Left-pad what follows root and prefix, so that all rows end at the same place."""
         import torch
 
         device = self._forward.device
         tails = [item.prompt[batch.prefix :] for item in batch.items]
         width = max(map(len, tails))
+        before = self._forward.root.length + batch.prefix
         ids = torch.zeros(len(tails), width, dtype=torch.long)
-        mask = torch.zeros(len(tails), batch.prefix + width, dtype=torch.long)
-        mask[:, : batch.prefix] = 1
+        mask = torch.zeros(len(tails), before + width, dtype=torch.long)
+        mask[:, :before] = 1
         for i, tail in enumerate(tails):
             ids[i, width - len(tail) :] = torch.tensor(tail)
-            mask[i, batch.prefix + width - len(tail) :] = 1
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, batch.prefix :]
-        cache = None
-        if batch.prefix:
-            cache = copy.deepcopy(self._forward.prefix(batch.prefix_tokens))
+            mask[i, before + width - len(tail) :] = 1
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
+        cache = self._forward.own_cache(batch.prefix_tokens)
+        if len(tails) > 1:  # layers with a state of their own cannot, and have one row at a time
             cache.batch_repeat_interleave(len(tails))
         state = _State(self._forward, cache, mask.to(device), positions[:, -1:].to(device))
         state.feed(ids.to(device), positions.to(device))
@@ -116,10 +115,8 @@ class _State:
     def __init__(
         self, forward: Forward, cache: Any, mask: torch.Tensor, positions: torch.Tensor
     ) -> None:
-        from transformers import DynamicCache
-
         self._forward = forward
-        self._cache = DynamicCache() if cache is None else cache
+        self._cache = cache
         self._mask = mask
         self._positions = positions
         self._logits: torch.Tensor | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from engines.roots import Root
 from engines.tree import Batch, Item, Tokens, TokenTree, common, grow
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ _LEAST_TOKENS, _MOST_TOKENS = 256, 8192
 class Forward:
     """Computes log-probabilities of trees, keeping the last prefix's keys and values.
 
-    `tokens` counts every position that went through the model.
+    `tokens` counts every position that went through the model. `root` stands before every text;
+    prefixes, depths and positions of trees do not count it.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -30,6 +33,7 @@ class Forward:
         self._model: Any = model
         self._cached: Tokens = ()
         self._cache: Any = None
+        self.root = Root()
         self.tokens = 0
         self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
         self.most_reads = _most_reads(model)
@@ -38,8 +42,13 @@ class Forward:
         self.tokens = 0
 
     def reset(self) -> None:
-        """Forget the prefix."""
+        """Forget the prefix; the root stays."""
         self._cached, self._cache = (), None
+
+    def stand_on(self, root: Root) -> None:
+        """Put another root before every text from now on."""
+        self.root = root
+        self.reset()
 
     def batch_tokens(self) -> int:
         """A size for batches that the device's free memory holds with room to spare."""
@@ -66,13 +75,12 @@ class Forward:
             return self._score_apart(batch)
 
     def prefix(self, tokens: Tokens) -> Any:
-        """The cache of keys and values for exactly these tokens, for the caller to read only."""
+        """The cache for the root and exactly these tokens, for the caller to read only."""
         import torch
-        from transformers import DynamicCache
 
         kept = common(self._cached, tokens)
         if self._cache is None or not kept:
-            self._cache, kept = DynamicCache(config=self._model.config), 0
+            self._cache, kept = self.root.cache(self._model.config), 0
         self._cut(kept)
         rest = tokens[kept:]
         if rest:
@@ -80,6 +88,10 @@ class Forward:
                 self.run(torch.tensor([rest], device=self._model.device), self._cache, keep=1)
         self._cached = tokens
         return self._cache
+
+    def own_cache(self, tokens: Tokens) -> Any:
+        """A cache for the root and exactly these tokens, for the caller to write to."""
+        return copy.deepcopy(self.prefix(tokens)) if tokens else self.root.cache(self._model.config)
 
     def run(
         self,
@@ -118,7 +130,8 @@ class Forward:
         return frozenset([ends] if isinstance(ends, int) else ends)
 
     def _cut(self, length: int) -> None:
-        surplus = self._cache.get_seq_length() - length
+        """Keep so many tokens of the cache beside the root."""
+        surplus = self._cache.get_seq_length() - self.root.length - length
         if surplus > 0:
             self._cache.crop(-surplus)
 
@@ -129,13 +142,14 @@ class Forward:
         tree = grow(batch)
         read = sorted({node for r in tree.reads for node in r.nodes})
         device = self.device
-        mask = torch.from_numpy(_ancestors(tree, batch.prefix)).to(device)
+        before = self.root.length
+        mask = torch.from_numpy(_ancestors(tree, before + batch.prefix)).to(device)
         logits = self.run(
             torch.tensor([tree.tokens], device=device),
             cache,
             keep=torch.tensor(read, device=device),
             mask=mask[None, None],
-            positions=torch.tensor([tree.positions], device=device),
+            positions=torch.tensor([tree.positions], device=device) + before,
         )[0]
         self._cut(batch.prefix)
         row = {node: index for index, node in enumerate(read)}
@@ -152,7 +166,8 @@ class Forward:
         for item in batch.items:
             for option in item.options:
                 ids = torch.tensor([item.prompt + option[:-1]], device=self.device)
-                logits = self.run(ids, None, keep=len(option))[0]
+                cache = self.own_cache(()) if self.root.length else None
+                logits = self.run(ids, cache, keep=len(option))[0]
                 part = _gather(logits, [(item.key, list(range(len(option))), option)])
                 scores[item.key] += part[item.key]
         return scores

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
+from engines.roots import Root, root_of
 
 if TYPE_CHECKING:
     import torch
@@ -65,30 +68,37 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
     """
     import peft
 
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise Misuse(
-            f"`{folder}` is not an adapter: it has no adapter_model.safetensors",
-            "give the folder that training wrote; pickled weights are not read",
-        )
-    try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
-        if config.is_prompt_learning:
-            raise Misuse(
-                f"`{folder}` is trained prompts, not weights, and prompts here are shared",
-                "train with another method: `method: lora`",
-            )
+    _check_adapter(folder)
+    with _misfits(folder):
         if wrapped is None:
             wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
         else:
             wrapped.load_adapter(str(folder), adapter_name=name)
         wrapped.eval()
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise Misuse(
-            f"adapter `{folder}` does not fit the model: {first}",
-            "use it with the model that it was trained on",
-        ) from error
     return wrapped
+
+
+def is_prompts(folder: Path) -> bool:
+    """Whether a PEFT adapter is trained prompts, for `load_root`, and not weights."""
+    return bool(_adapter_config(folder).is_prompt_learning)
+
+
+def load_root(model: Any, folder: Path) -> Root:
+    """What trained prompts put before every text; the model, without an adapter, stays as it is."""
+    import peft
+    import torch
+
+    config = _adapter_config(folder)
+    with _misfits(folder):
+        layers = model.config.get_text_config().num_hidden_layers
+        # A cache of fewer or more layers than the model's would be taken without a word.
+        if config.num_layers not in {None, layers}:
+            raise ValueError(f"it has {config.num_layers} layers, the model has {layers}")
+        root = root_of(peft.PeftModel.from_pretrained(model, str(folder), config=config).eval())
+        with torch.no_grad():  # keys and values of another shape fail here
+            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            model(input_ids=token, past_key_values=root.cache(model.config), use_cache=True)
+    return root
 
 
 def pick_device(wanted: str) -> str:
@@ -168,6 +178,35 @@ def _check_folder(folder: Path) -> None:
             f"`{folder}` has no tokenizer",
             "save it beside the model: `tokenizer.save_pretrained(FOLDER)`",
         )
+
+
+def _check_adapter(folder: Path) -> None:
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Misuse(
+            f"`{folder}` is not an adapter: it has no adapter_model.safetensors",
+            "give the folder that training wrote; pickled weights are not read",
+        )
+
+
+def _adapter_config(folder: Path) -> Any:
+    import peft
+
+    _check_adapter(folder)
+    with _misfits(folder):
+        return peft.PeftConfig.from_pretrained(str(folder))
+
+
+@contextmanager
+def _misfits(folder: Path) -> Iterator[None]:
+    """Say in one line that an adapter does not fit the model."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise Misuse(
+            f"adapter `{folder}` does not fit the model: {first}",
+            "use it with the model that it was trained on",
+        ) from error
 
 
 def _unloadable(name: str, error: Exception) -> BenchError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from engines.base import Answer, EngineInfo, Mode, Request, Status
 from engines.decoding import Decoder
 from engines.encoding import Encoder
 from engines.forward import Forward
+from engines.roots import Root, root_of
 from engines.tree import Batch, Item, plan
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ class TransformersEngine:
         batch_tokens: int | None = None,
     ) -> None:
         self._model = model
-        self._adapters: set[str] = set()
+        # What each adapter puts before every text, None being the base model.
+        self._roots: dict[str | None, Root] = {None: Root()}
+        # Those that change the model's layers.
+        self._weights: set[str] = set()
         self._adapter: str | None = None
         self._wrapped: Any = None
         self._encoder = Encoder(tokenizer)
@@ -102,13 +107,35 @@ class TransformersEngine:
     def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter, under the name by which requests ask for it.
 
-        The folder holds `adapter_config.json` and `adapter_model.safetensors`. Raises Misuse where
-        the adapter does not fit the model, or is of a kind that changes the prompt.
+        The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
+        prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
         """
+        self._switch(None)
+        if loading.is_prompts(folder):
+            self._roots[name] = loading.load_root(self._model, folder)
+            self._weights.discard(name)
+            return
         self._wrapped = loading.load_adapter(self._model, self._wrapped, name, folder)
-        self._adapters.add(name)
+        self._roots[name] = Root()
+        self._weights.add(name)
         self._adapter = name
         self._switch(None)
+
+    @contextmanager
+    def look_through(self, live: Any) -> Iterator[None]:
+        """Answer without an adapter as `live` does now, PEFT's model over this engine's own.
+
+        Trained weights stand in the model itself; trained prompts stand before every text until
+        the block ends, as they were when it began.
+        """
+        self._switch(None)
+        base = self._roots[None]
+        self._put_before(root_of(live))
+        try:
+            yield
+        finally:
+            self._switch(None)
+            self._put_before(base)
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
@@ -122,15 +149,25 @@ class TransformersEngine:
         """Answer with this adapter from now on; what is cached was computed with another one."""
         if adapter == self._adapter:
             return
-        if adapter is None:
-            self._wrapped.base_model.disable_adapter_layers()
-        elif adapter in self._adapters:
+        if adapter not in self._roots:
+            raise Misuse(f"the adapter `{adapter}` is not loaded")
+        if adapter in self._weights:
             self._wrapped.base_model.enable_adapter_layers()
             self._wrapped.set_adapter(adapter)
-        else:
-            raise Misuse(f"the adapter `{adapter}` is not loaded")
+        elif self._wrapped is not None:
+            self._wrapped.base_model.disable_adapter_layers()
         self._adapter = adapter
-        self._forward.reset()
+        self._forward.stand_on(self._roots[adapter])
+
+    def _put_before(self, root: Root) -> None:
+        """Let the base model, which answers now, have this root."""
+        self._roots[None] = root
+        self._forward.stand_on(root)
+
+    @property
+    def _room(self) -> int:
+        """The tokens that a batch may have after the root."""
+        return max(1, self._batch_tokens - self._forward.root.length)
 
     def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
@@ -144,7 +181,7 @@ class TransformersEngine:
         stack = [fitting]
         while stack:
             rest = stack.pop()
-            batches = plan(rest, tokens=self._batch_tokens, reads=self._forward.most_reads)
+            batches = plan(rest, tokens=self._room, reads=self._forward.most_reads)
             for index, batch in enumerate(batches):
                 try:
                     yield from self._score(batch, requests)
@@ -186,7 +223,8 @@ class TransformersEngine:
         """An answer for what cannot be asked."""
         if not all(item.options):
             return Answer(request.id, Status.ERROR, error="an option is empty")
-        longest = len(item.prompt) + max((len(o) for o in item.options), default=0) - 1
+        options = max((len(option) for option in item.options), default=0)
+        longest = self._forward.root.length + len(item.prompt) + options - 1
         if self._context is not None and longest > self._context:
             return self._truncated(request, longest)
         return None
@@ -202,12 +240,12 @@ class TransformersEngine:
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
         for index, prompt in enumerate(self._encoder.prompts(requests)):
-            length = len(prompt) + requests[index].max_tokens
+            length = self._forward.root.length + len(prompt) + requests[index].max_tokens
             if self._context is not None and length > self._context:
                 yield self._truncated(requests[index], length)
             else:
                 fitting.append(Item(index, prompt, ()))
-        yield from self._decoder.generate(fitting, requests, self._batch_tokens)
+        yield from self._decoder.generate(fitting, requests, self._room)
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the size of batches, or give up where one item alone is too large."""

@@ -7,7 +7,8 @@ scale at that adapter's ranks and 0 elsewhere:
     y = W x + B (mask ∘ (A x))
 
 That is exactly what each adapter alone would give, it can be differentiated, and it takes the same
-operations whatever the number of adapters; their ranks add up in the two small products.
+operations whatever the number of adapters; their ranks add up in the two small products. B is kept
+transposed: an adapter's part of it is then one piece of memory, as fused optimisers want it.
 """
 
 from __future__ import annotations
@@ -102,14 +103,14 @@ class JointLinear(nn.Module):
         total = sum(rank for rank, _ in layout.parts)
         place: dict[str, Any] = {"device": base.weight.device, "dtype": torch.float32}
         self.a = nn.Parameter(torch.zeros(total, base.in_features, **place))
-        self.b = nn.Parameter(torch.zeros(base.out_features, total, **place))
+        self.b = nn.Parameter(torch.zeros(total, base.out_features, **place))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The base's output plus each token's own adapter's."""
         y: torch.Tensor = self.base(x)
         seen = nn.functional.dropout(x.to(self.a.dtype), self._dropout, self.training)
         inner = nn.functional.linear(seen, self.a) * self._route.mask(self.layout, self.a.dtype)
-        return y + nn.functional.linear(inner, self.b).to(y.dtype)
+        return y + (inner @ self.b).to(y.dtype)
 
 
 class Joint:
@@ -148,16 +149,21 @@ class Joint:
         for shown, layer in self.layers.items():
             ranks = layer.layout.ranks(adapter)
             if ranks.stop > ranks.start:
-                yield shown, layer.a.detach()[ranks], layer.b.detach()[:, ranks]
+                yield shown, layer.a.detach()[ranks], layer.b.detach()[ranks].T
 
-    def gradients(self, name: str) -> Iterator[torch.Tensor]:
-        """An adapter's own gradients as views, so that each can be clipped by its own norm."""
+    def weights(self, name: str) -> dict[str, torch.Tensor]:
+        """An adapter's matrices as views, under the names that PEFT gives them in a file."""
+        return {key: each for layer, *both in self.parts(name) for key, each in _keyed(layer, both)}
+
+    def gradients(self, name: str) -> dict[str, torch.Tensor]:
+        """An adapter's own gradients likewise, so that each can be clipped by its own norm."""
         adapter = self._number(name)
-        for layer in self.layers.values():
+        found: dict[str, torch.Tensor] = {}
+        for shown, layer in self.layers.items():
             ranks = layer.layout.ranks(adapter)
             if layer.a.grad is not None and layer.b.grad is not None and ranks.stop > ranks.start:
-                yield layer.a.grad[ranks]
-                yield layer.b.grad[:, ranks]
+                found.update(_keyed(shown, (layer.a.grad[ranks], layer.b.grad[ranks].T)))
+        return found
 
     def detach(self) -> nn.Module:
         """Take the adapters off again and return the model as it was, still frozen."""
@@ -195,7 +201,7 @@ def from_peft(model: nn.Module, folders: Mapping[str, Path]) -> Joint:
     for name, folder in folders.items():
         found = load_file(folder / _WEIGHTS)
         with torch.no_grad():
-            for key, target in _weights(joint, name).items():
+            for key, target in joint.weights(name).items():
                 if key not in found or found[key].shape != target.shape:
                     raise Misuse(f"`{folder}` has no weight `{key}` that fits the model")
                 target.copy_(found.pop(key))
@@ -211,20 +217,17 @@ def split(joint: Joint, folders: Mapping[str, Path]) -> None:
     from domainlift.files import disk_errors
 
     for name, folder in folders.items():
-        weights = {key: weight.clone() for key, weight in _weights(joint, name).items()}
+        # A clone of B would lie in memory as B does, which safetensors refuses.
+        weights = {key: weight.contiguous() for key, weight in joint.weights(name).items()}
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
             joint.configs[name].save_pretrained(str(folder))
 
 
-def _weights(joint: Joint, name: str) -> dict[str, torch.Tensor]:
-    """Views of an adapter's matrices under the names that PEFT gives them."""
-    weights = {}
-    for layer, a, b in joint.parts(name):
-        weights[f"{_PREFIX}{layer}.lora_A.weight"] = a
-        weights[f"{_PREFIX}{layer}.lora_B.weight"] = b
-    return weights
+def _keyed(layer: str, both: Sequence[torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    for kind, each in zip("AB", both, strict=True):
+        yield f"{_PREFIX}{layer}.lora_{kind}.weight", each
 
 
 def _attach(

@@ -33,7 +33,9 @@ class Pack:
 
     ids      [1, tokens], rows one behind the other; or [rows, longest], padded on the right
     keep     the positions to project: indices into tokens, or a mask of [rows, longest]
-    targets  [kept], the token that each of them is to predict, in the same order
+    targets  [kept], the token that each of them is to predict, in the same order; with `shares`
+             [kept, n], tokens among which the prediction is to be shared out
+    shares   [kept, n], or None where there is one token for each
     extra    further arguments of the call
     """
 
@@ -41,6 +43,7 @@ class Pack:
     keep: torch.Tensor
     targets: torch.Tensor
     extra: Mapping[str, Any] = field(default_factory=dict)
+    shares: torch.Tensor | None = None
 
 
 def most_trained(vocabulary: int) -> int:

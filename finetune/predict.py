@@ -106,7 +106,8 @@ def flops(found: Sizes, settings: Training, pack: Load, recompute: bool) -> floa
 
     Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
     its own where it is trained, 2 where the forward pass is repeated. The same for the output
-    layer at positions with logits, which is not repeated. Attention: causal, half of each square.
+    layer at positions with logits, which is not repeated. (Neither is the very last product of a
+    layer, which is counted nevertheless.) Attention: causal, half of each square.
     """
     full = settings.method == "full"
     body = found.linear * (6 if full else 4) + (0 if full else 6 * found.trained)
@@ -151,7 +152,7 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
 
     work()
     best, calls = float("inf"), 1
-    until = time.perf_counter() + 0.25
+    until = time.perf_counter() + 0.1
     while time.perf_counter() < until:
         wait(device)
         begun = time.perf_counter()
@@ -168,4 +169,5 @@ def _loads(rows: Sequence[Encoded], settings: Training, limit: Limits, step: int
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
     places = chosen(step, len(rows), settings.batch, seed)
-    return [load(pack, settings) for pack in bins([rows[place] for place in places], limit)]
+    packs = bins([rows[place] for place in places], limit, settings.prompts, settings.virtual)
+    return [load(pack, settings) for pack in packs]

@@ -51,6 +51,8 @@ class Training:
     save_every      steps between checkpoints.
     max_tokens      longer rows lose the beginning of their prompt; `end` adds the token that ends
                     a text to plain rows.
+    anchor          rows of what is known keep the base model's probabilities; False: they are
+                    trained on like others (see `anchors`).
     shuffle         False keeps the order in which the rows come, in every epoch.
     """
 
@@ -75,6 +77,7 @@ class Training:
     save_every: int = 50
     max_tokens: int = 1024
     end: bool = False
+    anchor: bool = True
     shuffle: bool = True
 
     def __post_init__(self) -> None:

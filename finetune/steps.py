@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
+from finetune.anchors import Anchors
 from finetune.encoding import Encoded
+from finetune.memory import return_freed
 from finetune.methods import recompute
 from finetune.packing import Limits, Pack, bins, packed, padded
 from finetune.settings import Training
@@ -29,18 +31,28 @@ class Worker:
         """`live` is a model with its adapter; `half` says whether its base works in bfloat16."""
         from finetune.attention import keeps_apart
 
+        return_freed()
         self._live = live
         self._settings = settings
         # Where weights are in float32 only for the optimiser's sake, the work is not.
         self._half = half and (live.device.type == "cuda" or settings.method == "full")
         # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
         self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
+        # A model that is trained whole is no base any more.
+        anchored = settings.anchor and settings.method != "full"
+        self._anchors = Anchors(self._base_logits) if anchored else None
         self.change(limits, recomputes and settings.recomputable)
 
     def change(self, limits: Limits, recomputes: bool) -> None:
         """Work within other limits, or as an interrupted training did."""
         self.limits, self.recomputes = limits, recomputes
         recompute(self._live, recomputes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work is done."""
+        device: torch.device = self._live.device
+        return device
 
     def gradients(self, examples: Sequence[Encoded], trained: int) -> float:
         """Make the gradient of the loss in nats, and return that loss.
@@ -50,15 +62,18 @@ class Worker:
         cut smaller and done again, with the same random numbers; BenchError where one row alone
         is too much.
         """
+        return float(self._persistent(examples, trained))
+
+    def _persistent(self, examples: Sequence[Encoded], trained: Any) -> Any:
         while True:
-            states = random_states(self._live.device)
+            states = random_states(self.device)
             done = self._tried(examples, trained)
-            if isinstance(done, float):
+            if not isinstance(done, Exception):
                 return done
-            set_random_states(self._live.device, states)
+            set_random_states(self.device, states)
             self._shrink(examples, done)
 
-    def _tried(self, examples: Sequence[Encoded], trained: int) -> float | Exception:
+    def _tried(self, examples: Sequence[Encoded], trained: Any) -> Any:
         try:
             return self._accumulated(examples, trained)
         except Exception as error:
@@ -67,34 +82,58 @@ class Worker:
             # Its frames hold on to the very tensors that were too many.
             return error.with_traceback(None)
 
-    def _accumulated(self, examples: Sequence[Encoded], trained: int) -> float:
-        import torch
-
+    def _accumulated(self, examples: Sequence[Encoded], trained: Any) -> Any:
         for weight in self._live.parameters():
             weight.grad = None
-        total = torch.zeros((), device=self._live.device)
+        total: Any = 0.0
         with self._attention():
             for each in self._bins(examples):
-                loss = self._loss(self._pack(each)) / trained
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.detach()
-        return float(total)
+                total = total + self._backward(each, trained)
+        return total
 
-    def _loss(self, pack: Pack) -> torch.Tensor:
+    def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
+        """One pack, forward and backward; what it adds to the loss."""
+        loss = self._losses(self._pack(examples)).sum() / trained
+        loss.backward()
+        return loss.detach()
+
+    def _losses(self, pack: Pack) -> torch.Tensor:
         import torch
 
-        from finetune.loss import answer_loss
+        from finetune.loss import answer_losses
 
-        with torch.autocast(self._live.device.type, torch.bfloat16, enabled=self._half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             output = self._live(
                 input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
             )
-        return answer_loss(output.logits.flatten(0, -2), pack.targets)
+        return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.shares)
 
     def _pack(self, examples: Sequence[Encoded]) -> Pack:
+        pack = self._laid_out(examples, self._settings.virtual)
+        return pack if self._anchors is None else self._anchors.hold(pack, examples)
+
+    def _laid_out(self, examples: Sequence[Encoded], virtual: int) -> Pack:
         if self._apart:
-            return packed(examples, self._live.device)
-        return padded(examples, self._live.device, self._settings.virtual)
+            return packed(examples, self.device)
+        return padded(examples, self.device, virtual)
+
+    def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
+        """What the base model says where these rows are trained."""
+        import torch
+
+        pack = self._laid_out(examples, 0)
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
+        with torch.no_grad(), self._bare(), half:
+            output = self._live(
+                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+            )
+        logits: torch.Tensor = output.logits.flatten(0, -2)
+        return logits
+
+    def _bare(self) -> contextlib.AbstractContextManager[Any]:
+        """The model without its adapter."""
+        bare: contextlib.AbstractContextManager[Any] = self._live.disable_adapter()
+        return bare
 
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
         return bins(examples, self.limits, not self._apart, self._settings.virtual)

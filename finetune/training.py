@@ -22,7 +22,7 @@ from finetune.watching import Validate, Validation
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Diverged", "Progress", "Trained", "Training", "Validation", "train"]
+__all__ = ["Diverged", "Progress", "Trained", "Training", "Validation", "only_one", "train"]
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     if not rows:
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
-    with team(model.device) as others, _only_one(checkpoint_folder, others):
+    with team(model.device) as others, only_one(checkpoint_folder, others):
         others.agree("ready", model.device)
         with memory_errors("the optimiser or the validation"):
             run = Run(examples, model, settings, checkpoint_folder, others)
@@ -60,7 +60,7 @@ def train(
 
 
 @contextmanager
-def _only_one(folder: Path, others: Team) -> Iterator[None]:
+def only_one(folder: Path, others: Team) -> Iterator[None]:
     """Keep other trainings out of a folder of checkpoints."""
     if not others.leads:
         yield

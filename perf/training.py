@@ -17,6 +17,7 @@ included; what training adds is its distance from what was held then.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -208,7 +209,7 @@ def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
 
 def _found(settings: Any, ends: list[float], losses: list[float]) -> dict[str, Any]:
     most = peak(settings.device)
-    spent = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    spent = [after - before for before, after in itertools.pairwise(ends)]
     return {"seconds": spent, "peak": most, "added": most - settings.held, "losses": losses}
 
 
@@ -245,7 +246,7 @@ def _ratios(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     speed, most, added = (ours[key] / theirs[key] for key in ("speed", "peak", "added"))
     return (
         f"| {name} | {speed:.2f} |  | {most:.2f} | {added:.2f} "
-        f"| Δ at most {_difference(ours, theirs):.0e} |"
+        f"| Δ at most {_difference(ours, theirs):.1e} |"
     )
 
 

@@ -55,6 +55,29 @@ def test_a_domain_is_learned_published_and_scored(prepared: Any, tmp_path: Path)
     assert run.code == 0, run.err
 
 
+def test_trained_prompts_are_watched_and_scored(prepared: Any) -> None:
+    # One virtual token: more of them, hardly trained, lower what the model knows.
+    few = (*FEW, "--set", "method=prompt", "--set", "rank=1")
+    said = prepared("train", "biology", "--model", "tiny", *few, "--json")
+    assert said.code == 0, said.err
+    found = said.json["validation"]
+    assert set(found) == {"biology", "mathematics", "philosophy"}
+    assert sum(each["gains"] + each["losses"] for each in found.values()) > 0
+    argv = ("run", "--model", "tiny", "--suite", "demo", "--limit", "100", "--json")
+    run = prepared(*argv, "--adapter", "biology")
+    assert run.code == 0, run.err
+    paired = run.json["paired"][""]
+    assert paired["n"] == 100
+    assert paired["gains"] + paired["losses"] > 0
+
+
+def test_trained_prompts_that_do_harm_are_stopped(prepared: Any) -> None:
+    said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "method=prefix")
+    assert said.code == 1, said.err
+    assert "step 3" in said.err
+    assert "nothing is published" in said.err
+
+
 def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any) -> None:
     one = prepared("train", "biology", "--model", "tiny", *FEW, "--json").json
     two = prepared("train", "biology", "--model", "tiny", *FEW, "--json").json

@@ -127,7 +127,7 @@ def test_generation_uses_the_adapter_too(
     assert next(iter(engine.answer([asked]))).text == next(iter(alone.answer([plain]))).text
 
 
-@pytest.mark.parametrize("fault", ["missing", "pickled", "other model", "prompts"])
+@pytest.mark.parametrize("fault", ["missing", "pickled", "other model"])
 def test_what_is_no_adapter_of_this_model_is_refused(
     fresh: Any, tokenizer: Any, adapters: dict[str, Path], tmp_path: Path, fault: str
 ) -> None:
@@ -146,9 +146,6 @@ def test_what_is_no_adapter_of_this_model_is_refused(
             Qwen2Config(vocab_size=64, num_hidden_layers=2, intermediate_size=32, **sizes)
         )
         saved(other, peft.LoraConfig(r=4, target_modules="all-linear"), folder, 1)
-    if fault == "prompts":
-        config = peft.PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
-        saved(fresh(), config, folder, 1)
     engine = TransformersEngine(fresh(), tokenizer, name="x", digest="d")
     with pytest.raises(Misuse):
         engine.add_adapter("x", folder)

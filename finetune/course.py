@@ -1,0 +1,272 @@
+"""One adapter's way through its steps: what it has seen, and what is kept to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from domainlift.files import write_json
+from finetune import checkpoints
+from finetune.board import Board
+from finetune.diverging import check
+from finetune.encoding import Encoded, truncated
+from finetune.memory import peak_bytes
+from finetune.methods import fingerprint
+from finetune.outcome import Trained
+from finetune.packing import Limits
+from finetune.schedule import chosen, rate_at
+from finetune.settings import Training
+from finetune.steps import Worker, random_states, resting, set_random_states
+from finetune.watching import Validate, Watch
+
+if TYPE_CHECKING:
+    import torch
+
+_CURVES = "curves.json"
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside tensors; JSON."""
+
+    step: int = 0
+    tokens: int = 0
+    working: float = 0.0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an adapter starts from: which base, its type, and the highest rate to learn at."""
+
+    base: str
+    dtype: torch.dtype
+    rate: float
+
+    @classmethod
+    def of(cls, model: Any, settings: Training) -> Start:
+        """Look at a model that has no adapter yet."""
+        rate = settings.rate(model.config.get_text_config().hidden_size)
+        return cls(fingerprint(model), model.dtype, rate)
+
+
+class Course:
+    """One adapter's training under way; others compute its gradients."""
+
+    def __init__(
+        self,
+        examples: Sequence[Encoded],
+        settings: Training,
+        folder: Path,
+        weights: Mapping[str, torch.nn.Parameter],
+        start: Start,
+    ) -> None:
+        import torch
+
+        self.examples = examples
+        self.settings = settings
+        self.folder = folder
+        self.weights = weights
+        self.steps = settings.total_steps(len(examples))
+        self.state = State()
+        self._board: Board | None = None
+        self._start = start
+        self._optimiser = torch.optim.AdamW(
+            weights.values(), weight_decay=settings.weight_decay, fused=True
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are taken, or validation has ended it."""
+        return self.state.step >= self.steps or bool(self.state.watch.stopped)
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second so far, without validation."""
+        return self.state.tokens / max(self.state.working, 1e-9)
+
+    @property
+    def left(self) -> float:
+        """Seconds that the steps to come will take."""
+        if self.ended:
+            return 0.0
+        return (self.steps - self.state.step) * self.state.working / self.state.step
+
+    def due(self, every: int) -> bool:
+        """Whether something is done every so many steps, and at the end, unless `every` is 0."""
+        return every > 0 and (self.state.step % every == 0 or self.state.step == self.steps)
+
+    def rows(self) -> list[Encoded]:
+        """The rows of the coming step."""
+        settings = self.settings
+        seed = settings.seed if settings.shuffle else None
+        places = chosen(self.state.step, len(self.examples), settings.batch, seed)
+        return [self.examples[place] for place in places]
+
+    def step(self, rows: Sequence[Encoded], loss: float) -> None:
+        """Follow the gradients that these rows gave; Diverged where they lead nowhere."""
+        import torch
+
+        state, settings = self.state, self.settings
+        state.losses.append(loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), settings.clip)
+        check(state.losses, float(norm), [example.row.id for example in rows])
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(state.step)
+        self._optimiser.step()
+        state.step += 1
+        state.tokens += sum(len(example.ids) for example in rows)
+
+    def look(self, validate: Validate, model: Any) -> None:
+        """Validate the live model, and keep the weights where they are the best so far."""
+        state = self.state
+        with resting(model) as live:
+            found = validate(live)
+        seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
+        state.validations.append(seen)
+        state.watch = state.watch.seen(state.step, found, self.settings.patience)
+        if state.watch.best_step == state.step:
+            checkpoints.save_best(self.folder, state.step, self._tensors())
+        self._log({"validation/accuracy": found.accuracy})
+
+    def begin_log(self) -> None:
+        """Go on with the curves for TensorBoard."""
+        self._board = Board(self.folder / "tensorboard", self.state.step)
+
+    def log(self) -> None:
+        """Put the last step into the curves."""
+        self._log({"train/loss": self.state.losses[-1], "train/tokens_per_second": self.speed})
+
+    def close(self) -> None:
+        """End the curves."""
+        if self._board is not None:
+            self._board.close()
+
+    def store(self, worker: Worker) -> None:
+        """Write a checkpoint."""
+        moments = {
+            f"{kind} {name}": value.contiguous()
+            for name, weight in self.weights.items()
+            for kind, value in self._optimiser.state[weight].items()
+        }
+        random = {f"random {k}": v for k, v in random_states(worker.device).items()}
+        state = {
+            "training": self._name(),
+            "limits": asdict(worker.limits),
+            "recomputes": worker.recomputes,
+            "state": asdict(self.state),
+        }
+        saved = checkpoints.Checkpoint(
+            self.state.step, self._tensors(), {**moments, **random}, state
+        )
+        checkpoints.save(self.folder, saved, self.state.watch.best_step)
+
+    def resume(self, worker: Worker) -> None:
+        """Go to the last checkpoint, where one is; Misuse where it is of another training."""
+        found = checkpoints.last(self.folder)
+        if found is None:
+            return
+        self._check(found.state.get("training", {}))
+        try:
+            self._take(found, worker)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise checkpoints.damaged(self.folder, error) from error
+
+    def to_best(self) -> None:
+        """Take the weights that validated best."""
+        best = self.state.watch.best_step
+        if best and best != self.state.step:
+            self._set(checkpoints.load_best(self.folder, best))
+
+    def write_curves(self, folder: Path) -> None:
+        """Write losses, rates and validations."""
+        state = self.state
+        curves = {
+            "loss": state.losses,
+            "learning_rate": [self._rate(step) for step in range(state.step)],
+            "validation": state.validations,
+            "best_step": state.watch.best_step or state.step,
+        }
+        write_json(folder / _CURVES, curves)
+
+    def trained(self, worker: Worker) -> Trained:
+        """The outcome."""
+        state = self.state
+        return Trained(
+            steps=state.step,
+            tokens=state.tokens,
+            tokens_per_second=self.speed,
+            peak_bytes=peak_bytes(worker.device),
+            seconds=state.seconds,
+            losses=tuple(state.losses),
+            best_step=state.watch.best_step or state.step,
+            stopped=state.watch.stopped or "done",
+            fallen=state.watch.fallen,
+            validations=tuple(state.validations),
+            truncated=tuple(truncated(self.examples)),
+            micro_batch=worker.limits.tokens,
+            checkpointing=worker.recomputes,
+        )
+
+    def _rate(self, step: int) -> float:
+        return rate_at(step, self.steps, self.settings.warm_up, self._start.rate)
+
+    def _take(self, found: checkpoints.Checkpoint, worker: Worker) -> None:
+        import torch
+
+        self._set(found.weights)
+        for key, value in found.optimiser.items():
+            kind, _, name = key.partition(" ")
+            if name in self.weights:  # one that has had no gradient yet has no moments
+                weight = self.weights[name]
+                # Fused optimisers walk through memory: moments lie in it as their weight does.
+                place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
+                self._optimiser.state[weight][kind] = place.to(worker.device).copy_(value)
+        random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
+        set_random_states(worker.device, random)
+        worker.change(Limits(**found.state["limits"]), found.state["recomputes"])
+        state = dict(found.state["state"])
+        watch = dict(state.pop("watch"))
+        self.state = State(**state, watch=Watch(**{**watch, "fallen": tuple(watch["fallen"])}))
+
+    def _set(self, values: checkpoints.Tensors) -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(values[name])
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {name: weight.detach().contiguous() for name, weight in self.weights.items()}
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        if self._board is not None:
+            self._board.add(self.state.step, figures)
+
+    def _name(self) -> dict[str, Any]:
+        """What makes a training this one and no other."""
+        rows = hashlib.sha256()
+        for example in self.examples:
+            rows.update(f"{example.ids} {example.start}\n".encode())
+        # The rate that is used: what stands for None may be another in another version.
+        used = {**asdict(self.settings), "learning_rate": self._start.rate}
+        own = {**used, "rows": rows.hexdigest(), "model": self._start.base}
+        return dict(json.loads(json.dumps(own)))
+
+    def _check(self, stored: Mapping[str, Any]) -> None:
+        own = self._name()
+        other = sorted(key for key in {*own, *stored} if own.get(key) != stored.get(key))
+        if other:
+            names = ", ".join(f"`{key}`" for key in other)
+            raise Misuse(
+                f"the checkpoint in `{self.folder}` is of another training: {names} differ",
+                "take the settings of before, or delete the folder to begin anew",
+            )

@@ -1,0 +1,77 @@
+"""What adapters of the embedded model learn, and what they cost it, on the demo's test questions.
+
+python -m perf.adapters [--workspace FOLDER]
+
+One adapter each for biology, history and security, and one for all three together. Each answers
+*all* questions, so that what it costs elsewhere is seen; a router would keep it from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_WEAK = ("biology", "history", "security")
+_RECIPE = "proportions: {biology: 0.34, history: 0.33, security: 0.33}\n"
+
+
+def main() -> None:
+    """Train and score, and print the table."""
+    parser = argparse.ArgumentParser(description="what adapters learn, and what they cost")
+    parser.add_argument("--workspace", type=Path)
+    folder = parser.parse_args().workspace
+    if folder is not None:
+        _measure(folder)
+        return
+    with TemporaryDirectory() as made:
+        _measure(Path(made))
+
+
+def _measure(workspace: Path) -> None:
+    recipe = workspace / "together.yaml"
+    workspace.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(_RECIPE, encoding="utf-8")
+    _bench(workspace, "data", "prepare", *_WEAK, "--own")
+    print("| adapter | s | domain | n | base | adapter | difference | 95 % interval | p |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in (*_WEAK, "all-three"):
+        more = () if name in _WEAK else ("--recipe", str(recipe))
+        start = time.perf_counter()
+        _bench(workspace, "train", name, "--model", "tiny", *more)
+        seconds = time.perf_counter() - start
+        argv = ("run", "--model", "tiny", "--suite", "demo", "--adapter", name, "--json")
+        _show(name, seconds, json.loads(_bench(workspace, *argv)))
+
+
+def _show(name: str, seconds: float, outcome: dict[str, Any]) -> None:
+    for domain, change in outcome["paired"].items():
+        if not domain:
+            continue
+        interval = change["interval"]
+        low, high = interval
+        before, after = (
+            outcome["arms"][arm]["domains"][domain]["accuracy"] for arm in ("base", "adapter")
+        )
+        print(
+            f"| {name} | {seconds:.0f} | {domain} | {change['n']} | {before:.3f} | {after:.3f} "
+            f"| {change['difference']:+.3f} | [{low:+.3f}, {high:+.3f}] | {change['p']:.3f} |",
+            flush=True,
+        )
+
+
+def _bench(workspace: Path, *argv: str) -> str:
+    command = [sys.executable, "-m", "bench", *argv, "--workspace", str(workspace)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Training the adapters of several domains one after the other, against all in one pass.
+
+python -m perf.together
+python -m perf.together --domains biology history --set steps=100 --repeats 2
+
+The whole command (`bench train`, with and without `--together`) on the embedded model, each way in
+a process and a workspace of its own over the same prepared rows, turn by turn; the faster of each
+counts. Training is the time of steps, validations and checkpoints, without loading the model and
+asking it what it knows before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_WAYS: dict[str, list[str]] = {"one after the other": [], "together": ["--together"]}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One command: its seconds, and what it printed of each adapter."""
+
+    seconds: float
+    adapters: list[dict[str, Any]]
+
+    @property
+    def training(self) -> float:
+        """Seconds of steps, validations and checkpoints."""
+        return sum(float(each["seconds"]) for each in self.adapters)
+
+
+def main() -> None:
+    """Train both ways, and print the table."""
+    parser = argparse.ArgumentParser(description="several domains in one pass")
+    parser.add_argument("--domains", nargs="+", default=["biology", "history", "security"])
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--set", dest="change", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--repeats", type=int, default=1)
+    settings = parser.parse_args()
+    found: dict[str, list[Timed]] = {way: [] for way in _WAYS}
+    with TemporaryDirectory() as folder:
+        rows = Path(folder, "rows")
+        _bench("data", "prepare", *settings.domains, "--own", "--workspace", str(rows))
+        for repeat in range(settings.repeats):
+            for way in _WAYS:
+                own = Path(folder, f"{way.split()[0]}-{repeat}")
+                shutil.copytree(rows, own)
+                found[way].append(_train(own, _WAYS[way], settings))
+    _table({way: min(each, key=lambda run: run.seconds) for way, each in found.items()})
+
+
+def _train(workspace: Path, way: list[str], settings: Any) -> Timed:
+    changes = [word for change in settings.change for word in ("--set", change)]
+    given = ["--model", settings.model, "--workspace", str(workspace), "--json"]
+    begun = time.perf_counter()
+    said = _bench("train", *settings.domains, *given, *changes, *way)
+    seconds = time.perf_counter() - begun
+    return Timed(seconds, [json.loads(line) for line in said.splitlines()])
+
+
+def _bench(*argv: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-m", "bench", *argv]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    return done.stdout
+
+
+def _table(found: dict[str, Timed]) -> None:
+    apart, together = found.values()
+    names = [each["adapter"] for each in apart.adapters]
+    titles = [f"{name} (n = {_score(apart, name)['n']})" for name in names]
+    print("|  | command, s | training, s | " + " | ".join(titles) + " |")
+    print("|---|---|---|" + "---|" * len(names))
+    for way, each in found.items():
+        scores = " | ".join(_shown(each, name) for name in names)
+        print(f"| {way} | {each.seconds:.1f} | {each.training:.1f} | {scores} |")
+    ratios = (apart.seconds / together.seconds, apart.training / together.training)
+    print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |" + "  |" * len(names))
+    steps = ", ".join(f"{each['adapter']} {each['steps']}" for each in together.adapters)
+    print(f"\nSteps: {steps}. Accuracies on validation questions: base → adapter, step kept.")
+
+
+def _shown(run: Timed, name: str) -> str:
+    score = _score(run, name)
+    step = next(each["best_step"] for each in run.adapters if each["adapter"] == name)
+    return f"{score['base']:.3f} → {score['adapter']:.3f}, {step}"
+
+
+def _score(run: Timed, name: str) -> dict[str, Any]:
+    found = next(each for each in run.adapters if each["adapter"] == name)
+    return dict(found["validation"][name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from finetune.attention import rows_apart
+from finetune.base import Row
+from finetune.counting import counted
+from finetune.encoding import Encoded
+from finetune.memory import Sizes, free_bytes, peak_bytes, plan, sizes, stand_ins
+from finetune.methods import attach, trainable
+from finetune.packing import packed
+from finetune.settings import METHODS, Training
+
+
+def config(layers: int = 3, **settings: Any) -> Any:
+    shape = {
+        "vocab_size": 500,
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    }
+    return transformers.Qwen2Config(**(shape | settings), num_hidden_layers=layers)
+
+
+def made(**settings: Any) -> Sizes:
+    """Sizes of a round model: 1 KB per token and layer."""
+    figures: dict[str, Any] = {
+        "weights": 10**6,
+        "trained": 1000,
+        "linear": 10**5,
+        "early": 4000,
+        "late": 4000,
+        "kept": 10_000.0,
+        "layer": 1000.0,
+        "always": 0.0,
+        "working": 500.0,
+        "least": 0.0,
+        "hidden": 64,
+        "widest": 160,
+        "vocabulary": 500,
+        "layers": 10,
+        "itemsize": 4,
+    }
+    return Sizes(**(figures | settings))
+
+
+def test_peak_grows_with_tokens_and_falls_with_recomputation() -> None:
+    found = sizes(config(), Training())
+    assert found.peak(200, 8, False) > found.peak(100, 8, False) > found.weights
+    assert found.peak(200, 8, True) < found.peak(200, 8, False)
+
+
+def test_logits_count_where_they_are_more_than_the_work_of_a_layer() -> None:
+    found = made()
+    assert found.activations(100, 8, False) == found.activations(100, 1, False)
+    assert found.activations(100, 100, False) == 10_000 * 100 + 500 * 4 * (100 + 64)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"qlora"}))
+def test_counts_are_those_of_the_live_model(method: str) -> None:
+    settings = Training(method=method)
+    base = transformers.Qwen2ForCausalLM(config())
+    weights = sum(p.nbytes for p in base.parameters())
+    trained = sum(p.numel() for p in trainable(attach(base, settings)).values())
+    found = sizes(config(), settings)
+    assert found.trained == trained
+    assert found.weights == weights + (4 * trained if method != "full" else 0)
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_layers_beyond_those_counted_are_like_them(method: str) -> None:
+    settings = Training(method=method)
+    found, whole = sizes(config(7), settings), counted(config(7), settings, 7)
+    for name in ("weights", "trained", "early", "late", "kept", "always", "working"):
+        assert getattr(found, name) == pytest.approx(whole[name], rel=0.01, abs=64), name
+
+
+def test_a_model_of_one_layer_is_measured() -> None:
+    one, two = sizes(config(1), Training()), sizes(config(2), Training())
+    assert two.kept - one.kept == pytest.approx(one.layer)
+
+
+def test_settings_change_what_is_held() -> None:
+    plain = sizes(config(), Training())
+    assert sizes(config(), Training(dtype="bfloat16")).kept < plain.kept
+    assert sizes(config(), Training(rank=64)).trained == 4 * plain.trained
+    full = sizes(config(), Training(method="full"))
+    # Weights, two moments, gradients; and the tied embedding's gradient in three parts.
+    assert full.peak(1, 1, False) == 16 * full.trained + 8 * 500 * 64
+    four_bit = sizes(config(), Training(method="qlora", dtype="bfloat16"))
+    assert four_bit.weights < sizes(config(), Training(dtype="bfloat16")).weights
+
+
+def test_counting_leaves_random_numbers_alone() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    sizes(config(), Training())
+    assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "dora"])
+def test_what_is_kept_is_within_15_per_cent_of_a_true_pass(method: str) -> None:
+    settings = Training(method=method)
+    live = attach(transformers.Qwen2ForCausalLM(config(4)), settings).train()
+    rows = [Encoded(tuple(range(n)), n - 4, Row("", "", "")) for n in (120, 110, 100, 90)]
+    pack = packed(rows)
+    owned = {p.data_ptr() for p in live.parameters()}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in owned:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), rows_apart(live):
+        live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra)
+    found = sizes(config(4), settings)
+    predicted = found.kept * 420 + found.always
+    assert predicted == pytest.approx(sum(s.nbytes() for s in kept.values()), rel=0.15)
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_settings_decide_the_plan(recompute: bool) -> None:
+    settings = Training(micro_batch=300, checkpointing=recompute)
+    limits, chosen = plan(made(), settings, 100, "cpu")
+    assert (limits.tokens, chosen) == (300, recompute)
+
+
+def test_activations_are_kept_while_the_longest_row_fits() -> None:
+    assert plan(made(), Training(), 100, "cpu")[1] is False
+    free = free_bytes("cpu")
+    limits, recompute = plan(made(kept=free / 80, layer=1.0), Training(), 100, "cpu")
+    assert recompute
+    assert limits.tokens >= 100
+
+
+def test_the_automatic_batch_fits_free_memory() -> None:
+    found = made(kept=free_bytes("cpu") / 400, layer=1.0)
+    limits, recompute = plan(found, Training(checkpointing=False), 100, "cpu")
+    assert not recompute
+    assert 100 <= limits.tokens < 512
+    assert found.activations(limits.tokens, limits.trained, False) < free_bytes("cpu")
+
+
+@pytest.mark.parametrize(
+    ("kept", "tokens"), [(1e3, 2048), (2**28 / 1000, 1000), (1e6, 512), (0, 2048)]
+)
+def test_on_a_processor_packs_are_no_larger_than_is_of_use(kept: float, tokens: int) -> None:
+    assert plan(made(kept=kept), Training(checkpointing=False), 10, "cpu")[0].tokens == tokens
+
+
+def test_a_row_longer_than_is_of_use_still_goes_through() -> None:
+    assert plan(made(), Training(), 5000, "cpu")[0].tokens == 5000
+
+
+def test_free_and_peak_memory_are_plausible() -> None:
+    assert 2**20 < peak_bytes("cpu") < 2**45
+    assert 0 < free_bytes("cpu") < 2**45
+
+
+def test_stand_ins_have_the_lengths_asked_for() -> None:
+    assert [(len(e.ids), e.trained) for e in stand_ins([(7, 2), (3, 1)])] == [(7, 2), (3, 1)]
+
+
+def test_sizes_are_those_of_the_model_whatever_the_batch() -> None:
+    settings = Training(batch=4)
+    assert sizes(config(), settings) == sizes(config(), replace(settings, batch=64))

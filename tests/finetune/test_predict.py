@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from finetune.attention import rows_apart
+from finetune.loss import answer_losses
+from finetune.memory import sizes, stand_ins
+from finetune.methods import attach, recompute
+from finetune.packing import packed
+from finetune.predict import Rates, flops, load, predict, rates, seconds
+from finetune.settings import Training
+
+AT = Rates(flops=1e11, traffic=1e10, call=1e-6)
+ROWS = [(100, 4)] * 10 + [(60, 2)] * 22
+
+
+def config(**settings: Any) -> Any:
+    shape = {
+        "vocab_size": 800,
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 3,
+        "tie_word_embeddings": True,
+    }
+    return transformers.Qwen2Config(**(shape | settings))
+
+
+def step(live: Any, pack: Any) -> None:
+    """Forward and backward."""
+    output = live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra)
+    loss: Any = answer_losses(output.logits.flatten(0, -2), pack.targets).sum()
+    loss.backward()
+
+
+def test_counts_follow_rows_and_settings() -> None:
+    settings = Training(epochs=3, batch=16, checkpointing=False)
+    found = predict(config(), settings, ROWS, "cpu")
+    assert found.steps == 6
+    assert found.tokens == 3 * (10 * 100 + 22 * 60)
+    assert found.trainable == sizes(config(), settings).trained
+    assert found.seconds > 0
+    assert not found.checkpointing
+
+
+def test_steps_beyond_those_tried_are_carried_forward() -> None:
+    found = predict(config(), Training(steps=640, batch=4), [(50, 2)] * 4, "cpu")
+    assert (found.steps, found.tokens) == (640, 640 * 4 * 50)
+
+
+def test_the_largest_pack_decides_the_memory() -> None:
+    def peak(rows: list[tuple[int, int]], **settings: Any) -> int:
+        chosen = {"checkpointing": False, **settings}
+        return predict(config(), Training(**chosen), rows, "cpu").peak_bytes
+
+    small = peak(ROWS, micro_batch=1)
+    assert peak([*ROWS, (400, 4)], micro_batch=1) > small
+    assert peak(ROWS, micro_batch=800) > small
+    assert peak(ROWS, micro_batch=1, checkpointing=True) < small
+
+
+def test_virtual_tokens_are_counted_and_rows_padded() -> None:
+    rows = stand_ins([(10, 2), (4, 1)])
+    assert load(rows, Training()).tokens == 14
+    assert load(rows, Training(method="prefix")).tokens == 20
+    assert load(rows, Training(method="prompt", rank=8)).tokens == 36
+    assert load(rows, Training()).squares == 116
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("again", [False, True])
+def test_operations_are_those_that_torch_counts(method: str, again: bool) -> None:
+    settings = Training(method=method)
+    live = attach(transformers.Qwen2ForCausalLM(config()), settings).train()
+    recompute(live, again)
+    rows = stand_ins([(40, 6), (40, 6), (30, 6)])
+    pack = packed(rows)
+    with FlopCounterMode(display=False) as counter, rows_apart(live):
+        step(live, pack)
+    said = flops(sizes(config(), settings), settings, load(rows, settings), again)
+    assert said == pytest.approx(counter.get_total_flops(), rel=0.15)
+
+
+def test_time_grows_with_tokens_and_with_recomputation() -> None:
+    settings = Training()
+    found = sizes(config(), settings)
+    short, long = (load(stand_ins([(n, 4)]), settings) for n in (100, 1000))
+    assert seconds(found, settings, short, False, AT) < seconds(found, settings, long, False, AT)
+    assert seconds(found, settings, long, False, AT) < seconds(found, settings, long, True, AT)
+
+
+def test_a_device_is_measured_in_moments() -> None:
+    found = rates(sizes(config(), Training()), "cpu")
+    assert 1e8 < found.flops < 1e16
+    assert 1e8 < found.traffic < 1e14
+    assert 1e-8 < found.call < 1e-2
+
+
+def test_the_time_of_a_true_training_is_predicted_within_a_factor() -> None:
+    """A wide one: machines under load are slow at one moment and fast at the next."""
+    settings = Training(batch=8, steps=6, shuffle=False)
+    shape = config(hidden_size=128, intermediate_size=400, vocab_size=2000)
+    rows = stand_ins([(120, 8)] * 8)
+    live = attach(transformers.Qwen2ForCausalLM(shape), settings).train()
+    pack = packed(rows)
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        with rows_apart(live):
+            step(live, pack)
+        best = min(best, time.perf_counter() - begun)
+    said = predict(shape, settings, [(120, 8)] * 8, "cpu").seconds / 6
+    assert best / 8 < said < best * 8
