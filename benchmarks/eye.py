@@ -21,8 +21,8 @@ class Seen:
     """A look at the model.
 
     `scores` are accuracies by domain, or how likely rows are where a domain has no validation
-    questions. `worth` is the learned domains' mean, plus what the strengths lost or gained on
-    average. `told` says the same beside the base model, for the record.
+    questions. `worth` is the learned domains' mean, plus what each strength gained or lost. `told`
+    says the same beside the base model, for the record.
     """
 
     scores: Mapping[str, float]
@@ -57,7 +57,7 @@ class Eye:
         learned = [scores[name] for name in self._learned if name in scores]
         kept = [c.difference for n, c in standing.changes.items() if n and n not in self._learned]
         told = {**self._questions_told(standing), **self._rows_told(likely)}
-        return Seen(scores, _mean(learned) + _mean(kept), standing.fallen, told)
+        return Seen(scores, _mean(learned) + sum(kept), standing.fallen, told)
 
     def _likely(self) -> dict[str, float]:
         return {name: likelihood(rows, self._engine) for name, rows in self._rows.items()}

@@ -132,7 +132,9 @@ class Course:
             found = validate(live)
         seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
         state.validations.append(seen)
-        state.watch = state.watch.seen(state.step, found, self.settings.patience)
+        # Facts stick late, and then fast: in its first half no training is given up.
+        patience = self.settings.patience if 2 * state.step >= self.steps else 0
+        state.watch = state.watch.seen(state.step, found, patience)
         if state.watch.best_step == state.step:
             checkpoints.save_best(self.folder, state.step, self._tensors())
         self._log({"validation/accuracy": found.accuracy})

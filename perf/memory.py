@@ -4,12 +4,12 @@ python -m perf.memory
 python -m perf.memory --only 0.5b dora
 
 Random weights of Qwen2.5's shapes with the real vocabulary, rows of random tokens. Each training
-runs in a process of its own, with glibc told to map every block of 64 KiB or more by itself and to
-give it back when it is freed (`MALLOC_MMAP_THRESHOLD_`), so that the resident memory is what the
-program holds, not what it once held. A small training runs first and brings in code and buffers;
-once the model is made, the kernel's high-water mark is set back (`/proc/self/clear_refs`); it is
-read after the training. Measured is its distance from the resident memory before the model was
-made. Linux only.
+runs in a process of its own. A small training runs first and brings in code and buffers. What was
+measured is the kernel's high-water mark of resident memory, set back once the model is made
+(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 1 MiB or more are
+mapped by themselves and returned when they are freed, as in every training of ours
+(`finetune.memory.return_freed`), so that resident is what the program holds, not what it once held.
+Linux only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -28,13 +27,6 @@ from typing import Any
 from perf import shapes
 
 _SETTINGS: dict[str, Any] = {"steps": 2, "eval_every": 0, "checkpointing": False}
-_ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-    "MALLOC_MMAP_MAX_": "1000000",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-    "MALLOC_TOP_PAD_": "65536",
-}
 _MIB = 2**20
 
 
@@ -120,9 +112,7 @@ def held(device: str) -> int:
 
 def _apart(number: int) -> dict[str, float]:
     command = [sys.executable, "-m", "perf.memory", "--case", str(number)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | _ALLOCATOR
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -136,11 +126,13 @@ def _line(case: Case, found: dict[str, float]) -> str:
 
 
 def _measure(case: Case) -> dict[str, float]:
+    from finetune.memory import return_freed
     from finetune.predict import predict
     from finetune.settings import Training
 
     chosen = {**_SETTINGS, "batch": case.rows, "micro_batch": case.rows * case.length}
     settings = Training(**{**chosen, **case.settings})
+    return_freed()
     _train(Case("0.5b", 1, 2, 16, 2), Training(steps=2, checkpointing=False))
     before = _memory("VmRSS")
     config = _train(case, settings)
