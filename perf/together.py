@@ -6,7 +6,8 @@ python -m perf.together --domains biology history --set steps=100 --repeats 2
 The whole command (`bench train`, with and without `--together`) on the embedded model, each way in
 a process and a workspace of its own over the same prepared rows, turn by turn; the faster of each
 counts. Training is the time of steps, validations and checkpoints, without loading the model and
-asking it what it knows before.
+asking it what it knows before. Processor time is the whole command's, on all cores: other programs
+slow it down less (0 on Windows).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _WAYS: dict[str, list[str]] = {"one after the other": [], "together": ["--togeth
 
 @dataclass(frozen=True)
 class Timed:
-    """One command: its seconds, and what it printed of each adapter."""
+    """One command: its seconds, those of all processors, and what it printed of each adapter."""
 
     seconds: float
+    busy: float
     adapters: list[dict[str, Any]]
 
     @property
@@ -62,10 +64,15 @@ def main() -> None:
 def _train(workspace: Path, way: list[str], settings: Any) -> Timed:
     changes = [word for change in settings.change for word in ("--set", change)]
     given = ["--model", settings.model, "--workspace", str(workspace), "--json"]
-    begun = time.perf_counter()
+    begun, busy = time.perf_counter(), _busy()
     said = _bench("train", *settings.domains, *given, *changes, *way)
-    seconds = time.perf_counter() - begun
-    return Timed(seconds, [json.loads(line) for line in said.splitlines()])
+    spent = time.perf_counter() - begun, _busy() - busy
+    return Timed(*spent, [json.loads(line) for line in said.splitlines()])
+
+
+def _busy() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    return os.times().children_user + os.times().children_system
 
 
 def _bench(*argv: str) -> str:
@@ -80,15 +87,21 @@ def _table(found: dict[str, Timed]) -> None:
     apart, together = found.values()
     names = [each["adapter"] for each in apart.adapters]
     titles = [f"{name} (n = {_score(apart, name)['n']})" for name in names]
-    print("|  | command, s | training, s | " + " | ".join(titles) + " |")
-    print("|---|---|---|" + "---|" * len(names))
+    print("|  | command, s | training, s | processors, s | " + " | ".join(titles) + " |")
+    print("|---|---|---|---|" + "---|" * len(names))
     for way, each in found.items():
         scores = " | ".join(_shown(each, name) for name in names)
-        print(f"| {way} | {each.seconds:.1f} | {each.training:.1f} | {scores} |")
-    ratios = (apart.seconds / together.seconds, apart.training / together.training)
-    print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |" + "  |" * len(names))
+        times = " | ".join(f"{value:.1f}" for value in _times(each))
+        print(f"| {way} | {times} | {scores} |")
+    pairs = zip(_times(apart), _times(together), strict=True)
+    ratios = " | ".join(f"{one / max(other, 1e-9):.2f}" for one, other in pairs)
+    print(f"| ratio | {ratios} |" + "  |" * len(names))
     steps = ", ".join(f"{each['adapter']} {each['steps']}" for each in together.adapters)
     print(f"\nSteps: {steps}. Accuracies on validation questions: base → adapter, step kept.")
+
+
+def _times(run: Timed) -> tuple[float, float, float]:
+    return run.seconds, run.training, run.busy
 
 
 def _shown(run: Timed, name: str) -> str:

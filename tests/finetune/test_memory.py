@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from finetune.attention import rows_apart
 from finetune.base import Row
 from finetune.counting import counted
 from finetune.encoding import Encoded
-from finetune.memory import Sizes, free_bytes, peak_bytes, plan, sizes, stand_ins
+from finetune.memory import Sizes, free_bytes, peak_bytes, plan, return_freed, sizes, stand_ins
 from finetune.methods import attach, trainable
 from finetune.packing import packed
 from finetune.settings import METHODS, Training
@@ -164,6 +166,26 @@ def test_a_row_longer_than_is_of_use_still_goes_through() -> None:
 def test_free_and_peak_memory_are_plausible() -> None:
     assert 2**20 < peak_bytes("cpu") < 2**45
     assert 0 < free_bytes("cpu") < 2**45
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_blocks_leave_the_process() -> None:
+    import resource
+
+    def resident() -> int:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * resource.getpagesize()
+
+    return_freed()
+    before = resident()
+    large, between = [], []
+    for _ in range(16):
+        large.append(torch.ones(2**20))
+        between.append(torch.ones(1000))
+    assert resident() - before > 32 * 2**20
+    large.clear()
+    assert resident() - before < 8 * 2**20
+    assert len(between) == 16
 
 
 def test_stand_ins_have_the_lengths_asked_for() -> None:
