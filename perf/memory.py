@@ -6,7 +6,7 @@ python -m perf.memory --only 0.5b dora
 Random weights of Qwen2.5's shapes with the real vocabulary, rows of random tokens. Each training
 runs in a process of its own. A small training runs first and brings in code and buffers. What was
 measured is the kernel's high-water mark of resident memory, set back once the model is made
-(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 1 MiB or more are
+(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more are
 mapped by themselves and returned when they are freed, as in every training of ours
 (`finetune.memory.return_freed`), so that resident is what the program holds, not what it once held.
 Linux only.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -134,7 +135,8 @@ def _measure(case: Case) -> dict[str, float]:
     settings = Training(**{**chosen, **case.settings})
     return_freed()
     _train(Case("0.5b", 1, 2, 16, 2), Training(steps=2, checkpointing=False))
-    before = _memory("VmRSS")
+    gc.collect()
+    before = held("cpu")
     config = _train(case, settings)
     measured = peak("cpu") - before
     lengths = [(case.length, case.trained)] * case.rows
