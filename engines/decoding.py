@@ -62,19 +62,23 @@ class Decoder:
 
         start = time.perf_counter()
         rows = [_Row(item, requests[item.key]) for item in batch.items]
-        with torch.inference_mode():
-            state = self._prefill(batch)
-            while rows:
-                _extend(rows, state.next_tokens())
-                finished = [self._reply(row) for row in rows]
-                for row, text in zip(rows, finished, strict=True):
-                    if text is not None:
-                        seconds = (time.perf_counter() - start) / len(batch.items)
-                        yield row.item.key, _answer(row, text, seconds)
-                keep = [i for i, text in enumerate(finished) if text is None]
-                rows = [rows[i] for i in keep]
-                if rows:
+        state: _State | None = None
+        keep: list[int] = []
+        while rows:
+            # Left before each yield: the mode is the thread's, so the caller would be in it too.
+            with torch.inference_mode():
+                if state is None:
+                    state = self._prefill(batch)
+                else:
                     state.step(keep, [row.tokens[-1] for row in rows])
+                _extend(rows, state.next_tokens())
+            finished = [self._reply(row) for row in rows]
+            for row, text in zip(rows, finished, strict=True):
+                if text is not None:
+                    seconds = (time.perf_counter() - start) / len(batch.items)
+                    yield row.item.key, _answer(row, text, seconds)
+            keep = [i for i, text in enumerate(finished) if text is None]
+            rows = [rows[i] for i in keep]
 
     def _prefill(self, batch: Batch) -> _State:
         """Left-pad what follows root and prefix, so that all rows end at the same place."""

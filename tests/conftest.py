@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -34,6 +35,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("BENCH_") and name != "BENCH_DATA":
             monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(autouse=True)
+def _torch_remains_able_to_learn() -> Iterator[None]:
+    """Fail the test after which torch records no gradients: all that train later would fail."""
+    yield
+    if torch := sys.modules.get("torch"):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
 @dataclass(frozen=True)
