@@ -60,6 +60,7 @@ def with_passages(
 ) -> Helped:
     """Score the questions of `plain`, a run of the same job, with passages before them."""
     from benchmarks import rag
+    from benchmarks.asking import answered
     from rag.treatment import Known
 
     with ExitStack() as stack:
@@ -67,10 +68,10 @@ def with_passages(
         records = plain.records()
         leaks = rag.find_leaks(job.questions, bases)
         gates = _gates(job, engine, place, choice, bases, dress)
-        known = Known(rag.confidence(records), {leak.question: leak.chunk for leak in leaks})
-        helped = replace(job, treater=dress(rag.treater(bases, gates, known)))
-        before = {record.id: record for record in records}
-        run = scored(helped, engine, place, part=helped.treater.name, base=before)
+        told = Known(rag.confidence(records), {leak.question: leak.chunk for leak in leaks})
+        helped = replace(job, treater=dress(rag.treater(bases, gates, told)))
+        known = answered(records)
+        run = scored(helped, engine, place, part=helped.treater.name, known=known)
     return Helped(run, gates, tuple(leaks))
 
 

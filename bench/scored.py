@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
+    from benchmarks.asking import Known
     from benchmarks.runner import Job
     from benchmarks.store import Record, Run
     from engines.base import Engine
@@ -33,7 +34,7 @@ def scored(
     place: Place,
     *,
     part: str = "",
-    base: Mapping[str, Record] | None = None,
+    known: Known | None = None,
 ) -> Run:
     """Find or make the run of a job, and ask what is open in it.
 
@@ -48,7 +49,7 @@ def scored(
     if not part:
         _say_notes([*said, *substitutions(job, engine.info)])
     if not run.manifest.finished:
-        _execute(job, engine, run, part, base)
+        _execute(job, engine, run, part, known)
         # A server may show only when asked what it cannot do.
         _say_notes(note for note in engine.info.notes if note not in said)
     elif not part:
@@ -68,7 +69,7 @@ def _say_notes(notes: Iterable[str]) -> None:
 
 
 def _execute(
-    job: Job, engine: Engine, run: Run, part: str, base: Mapping[str, Record] | None
+    job: Job, engine: Engine, run: Run, part: str, known: Known | None
 ) -> None:
     """Ask what is open, showing progress; Ctrl-C ends with the way on."""
     from bench.progress import Progress, duration
@@ -84,7 +85,7 @@ def _execute(
                 asked += 1
                 progress.step(record.domain)
 
-            execute(job, engine, run, notify, base)
+            execute(job, engine, run, notify, known)
     except KeyboardInterrupt as error:
         raise _stopped(before + asked, len(job.questions), run, part) from error
     seconds = run.manifest.seconds

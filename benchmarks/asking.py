@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import hashlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from domainlift.errors import BenchError
 from domainlift.questions import Passage, Question, Treatment
 from engines.base import Answer, Engine, Mode, Request, Status
 
+#: Answers by question and by the digest of what was asked.
+Known = Mapping[tuple[str, str], Record]
 # What a chat template may add around one message.
 _TURN_TOKENS = 16
 
@@ -24,32 +27,37 @@ def ask(
     form: Format,
     treated: Sequence[tuple[Question, Treatment]],
     engine: Engine,
-    base: Mapping[str, Record] | None = None,
+    known: Known | None = None,
 ) -> Generator[Record, None, None]:
     """Yield a record per question, each as soon as it is known.
 
-    A question that its treatment leaves alone has the prompt of a base run, and so its answer:
-    where `base` has it, it is taken from there.
+    A request that `known` has an answer to is not made again, whatever the treatment was called.
     """
     prompter = Prompter(task, form)
     requests: list[Request] = []
-    known: dict[str, tuple[Question, Treatment]] = {}
+    open_: dict[str, tuple[Question, Treatment, str]] = {}
     for question, treatment in treated:
-        before = _untouched(question, treatment, base)
-        if before is not None:
-            yield before
-            continue
         request, fitted = fit(prompter, question, treatment, engine)
+        asked = _digest(request)
+        before = known.get((question.id, asked)) if known is not None else None
+        if before is not None:
+            yield replace(before, seconds=0.0, **_treatment(fitted))
+            continue
         requests.append(request)
-        known[question.id] = question, fitted
+        open_[question.id] = question, fitted, asked
     requests.sort(key=_prefix_order)
     # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
     with closing(engine.answer(requests)) as answers:
         for answer in answers:
-            question, treatment = known.pop(answer.id)
-            yield _record(question, treatment, answer, form.mode)
-    if known:
-        raise BenchError(f"the engine left {len(known)} questions of `{task.name}` unanswered")
+            question, treatment, asked = open_.pop(answer.id)
+            yield replace(_record(question, treatment, answer, form.mode), asked=asked)
+    if open_:
+        raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
+
+
+def answered(records: Iterable[Record]) -> Known:
+    """The requests that these records answer; those of one model only may be put together."""
+    return {(r.id, r.asked): r for r in records if r.asked and r.status != Status.ERROR}
 
 
 def fit(
@@ -86,16 +94,10 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _untouched(
-    question: Question, treatment: Treatment, base: Mapping[str, Record] | None
-) -> Record | None:
-    """The base run's record of a question that gets neither passages nor an adapter."""
-    if base is None or treatment.passages or treatment.adapter is not None:
-        return None
-    record = base.get(question.id)
-    if record is None or record.status == Status.ERROR:
-        return None
-    return replace(record, seconds=0.0, **_treatment(treatment))
+def _digest(request: Request) -> str:
+    """12 hexadecimal digits of everything that decides an answer besides the model."""
+    parts = (request.mode.value, request.prompt, request.options, request.stop, request.max_tokens)
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
 def _prefix_order(request: Request) -> tuple[str, list[str], str]:
@@ -134,6 +136,9 @@ def _treatment(treatment: Treatment) -> dict[str, Any]:
         "passages": tuple(passage.id for passage in treatment.passages),
         "found": tuple(_found(passage) for passage in treatment.found),
         "leak": treatment.leak,
+        "route": treatment.route,
+        "rung": treatment.rung,
+        "matched": treatment.matched,
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.asking import ask
+from benchmarks.asking import Known, ask
 from benchmarks.prompts import Format, Prompter
 from benchmarks.sampling import repeated, stratified
 from benchmarks.store import Manifest, Record, Run, Store, differences
@@ -146,13 +146,13 @@ def execute(
     engine: Engine,
     run: Run,
     notify: Notify,
-    base: Mapping[str, Record] | None = None,
+    known: Known | None = None,
 ) -> None:
     """Ask what is open, task by task, so that prompts with a common prefix follow one another.
 
     Questions whose last answer was an error are asked again. The run is marked as finished when
-    every question has an answer that is not an error. `base` holds the records of a base run of
-    the same settings: what its treatment leaves alone is taken from there and not asked again.
+    every question has an answer that is not an error. What `known` holds of other runs of this
+    model is taken from there and not asked again.
     """
     start, computed = time.monotonic(), engine.forward_tokens
     with run.writing():
@@ -164,7 +164,7 @@ def execute(
             treated = _treated(job.treater, [q for _, questions in left for q in questions])
             for task, questions in left:
                 pairs = [(question, treated[question.id]) for question in questions]
-                asked = ask(task, job.forms[task.name], pairs, engine, base)
+                asked = ask(task, job.forms[task.name], pairs, engine, known)
                 with closing(asked) as records:
                     for record in records:
                         run.append(record)

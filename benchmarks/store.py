@@ -33,7 +33,8 @@ class Record:
     `correct` is None where the question was not answered. `logprobs` are nats per option.
     `treatment` says what was done to the question and why, `passages` names those that stood
     before it, `found` all that were retrieved, with their scores, and `leak` the chunk in which
-    the question itself stands.
+    the question itself stands. `route`, `rung` and `matched` are a router's. `asked` tells the
+    request from any other one of the same question.
     """
 
     id: str
@@ -55,6 +56,10 @@ class Record:
     passages: tuple[str, ...] = ()
     found: tuple[Mapping[str, Any], ...] = ()
     leak: str = ""
+    route: str = ""
+    rung: str = ""
+    matched: tuple[str, ...] = ()
+    asked: str = ""
 
 
 @dataclass(frozen=True)

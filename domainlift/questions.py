@@ -68,7 +68,8 @@ class Treatment:
 
     `passages` stand before the question, the best first. `found` are all that were retrieved,
     also where none was let in. `leak` is the chunk of the knowledge base in which the question
-    itself stands, "" where there is none.
+    itself stands, "" where there is none. `route` is the domain that a router chose, "" for the
+    base model, `rung` who decided it, and `matched` the terms that spoke for it.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -76,3 +77,6 @@ class Treatment:
     reason: str = "base"
     found: tuple[Passage, ...] = ()
     leak: str = ""
+    route: str = ""
+    rung: str = ""
+    matched: tuple[str, ...] = ()
