@@ -1,0 +1,190 @@
+"""Many tests at once, and what a comparison of n questions can show at all.
+
+Pure functions beside those of `domainlift.statistics`; `docs/compare.md` explains them to a user.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+from domainlift.statistics import Interval, Paired, design_effect
+
+#: A difference whose whole interval lies within so much of zero counts as no change.
+MARGIN = 0.03
+LEVEL = 0.05
+_MOST_HALVINGS = 40
+_PRECISION = 1e-4
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number, in the given order.
+
+    The step-down method of Holm (1979, Scandinavian Journal of Statistics 6): the k-th smallest of
+    m is multiplied by m - k + 1, and none falls below a smaller one's. Whoever rejects where the
+    result is below 0.05 rejects a true hypothesis in at most 5 % of such families, however the
+    tests depend on each other.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, p_values[place] * (len(order) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def mcnemar(gains: int, losses: int) -> float:
+    """Return McNemar's exact two-sided p (1947, Psychometrika 12), fast for any size.
+
+    Twice the binomial tail at 1/2, at most 1: the `p` of `statistics.paired`, whose sum over whole
+    numbers takes minutes where 100,000 questions turn.
+    """
+    total, more = gains + losses, max(gains, losses)
+    return min(1.0, 2 * _tail(more, total, 0.5))
+
+
+def change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:
+    """Compare outcomes question by question: +1 turned right, -1 wrong, 0 stayed.
+
+    The same figures as `statistics.paired`, which a test holds, at any number of questions.
+    """
+    n = len(changes)
+    if not n:
+        return Paired(0, 0, 0, 0.0, Interval(-1.0, 1.0), 1.0)
+    gains, losses = changes.count(1.0), changes.count(-1.0)
+    design = design_effect(changes, clusters)
+    up, down, size = gains / design, losses / design, n / design
+    p_up, p_down = (up + 1) / (size + 2), (down + 1) / (size + 2)
+    middle = p_up - p_down
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    half = z * math.sqrt((p_up + p_down - middle**2) / (size + 2))
+    interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
+    p = mcnemar(math.ceil(up), math.ceil(down))
+    return Paired(n, gains, losses, (gains - losses) / n, interval, p)
+
+
+def power(n: int, discordance: float, difference: float, level: float = LEVEL) -> float:
+    """Return the probability that the exact McNemar test shows a true difference.
+
+    Of `n` pairs each turns with the probability `discordance`, and of those that turn the share
+    (1 + difference / discordance) / 2 turns right. The sum over the number that turn, as in
+    Duffy (1984, Biometrics 40); a result that is significant the wrong way round does not count.
+    """
+    turning = max(discordance, abs(difference))
+    if n <= 0 or turning <= 0:
+        return 0.0
+    right = (1 + abs(difference) / turning) / 2
+    share = min(1.0, turning)
+    return min(1.0, math.fsum(w * hit for w, hit in _by_turned(n, share, right, level)))
+
+
+def detectable(n: int, discordance: float, level: float = LEVEL, power: float = 0.8) -> float:
+    """Return the smallest true difference that n paired questions could show.
+
+    That is the one which the exact McNemar test finds with probability `power` where the share
+    `discordance` of the questions turns either way (see the function `power`); a difference above
+    the discordance has a discordance of its own size. It is right to 0.0001, and infinite where
+    none is large enough: below 6 questions at the usual level.
+    """
+    if _power(n, discordance, 1.0, level) < power:
+        return math.inf
+    low, high = 0.0, 1.0
+    for _ in range(_MOST_HALVINGS):
+        if high - low < _PRECISION:
+            break
+        middle = (low + high) / 2
+        if _power(n, discordance, middle, level) < power:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+_power = power  # `detectable` has an argument of that name, by which people know it
+
+
+def questions_to_show(
+    difference: float,
+    discordance: float,
+    level: float = LEVEL,
+    power: float = 0.8,
+    most: int = 1_000_000,
+) -> int | None:
+    """Return how many paired questions would show such a difference; None above `most`.
+
+    The power grows with n but for small steps back where the test's critical value moves, so this
+    is the least n up to such a step.
+    """
+    low, high = 0, 8
+    while _power(high, discordance, difference, level) < power:
+        low, high = high, high * 2
+        if low >= most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _power(middle, discordance, difference, level) < power:
+            low = middle
+        else:
+            high = middle
+    return high if high <= most else None
+
+
+def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tuple[float, float]]:
+    """Yield, for each likely number of turned pairs, its probability and that of a finding.
+
+    Both tails are carried from one number m to the next. With X(m) binomial(m, q),
+    P(X(m + 1) >= c) = P(X(m) >= c) + q P(X(m) = c - 1).
+    """
+    mean, spread = n * share, math.sqrt(n * share * (1 - share))
+    first = max(0, math.floor(mean - 7 * spread) - 20)
+    last = min(n, math.ceil(mean + 7 * spread) + 20)
+    critical = _critical(first, level)
+    null, hit = _tail(critical, first, 0.5), _tail(critical, first, right)
+    for turned in range(first, last + 1):
+        yield _mass(turned, n, share), hit
+        null += 0.5 * _mass(critical - 1, turned, 0.5)
+        hit += right * _mass(critical - 1, turned, right)
+        if 2 * null > level:
+            null -= _mass(critical, turned + 1, 0.5)
+            hit -= _mass(critical, turned + 1, right)
+            critical += 1
+
+
+def _critical(turned: int, level: float) -> int:
+    """The least number of one kind that makes the two-sided test significant."""
+    low, high = turned // 2, turned + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if 2 * _tail(middle, turned, 0.5) > level:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _tail(k: int, n: int, p: float) -> float:
+    """Return P(X >= k) for X binomial(n, p), summed from k upwards until nothing is added."""
+    if k <= 0:
+        return 1.0
+    if p >= 1:
+        return float(k <= n)
+    if k <= n * p:
+        return 1.0 - _tail(n - k + 1, n, 1 - p)
+    term, total, at, odds = _mass(k, n, p), 0.0, k, p / (1 - p)
+    while at <= n and term > total * 1e-17:
+        total += term
+        term *= (n - at) / (at + 1) * odds
+        at += 1
+    return min(1.0, total)
+
+
+def _mass(k: int, n: int, p: float) -> float:
+    """Return P(X = k) for X binomial(n, p)."""
+    if k < 0 or k > n:
+        return 0.0
+    if p <= 0 or p >= 1:
+        return float(k == (n if p >= 1 else 0))
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domainlift.comparing import change, detectable, holm, mcnemar, power, questions_to_show
+from domainlift.statistics import paired, sign_test
+
+p_lists = st.lists(st.floats(0, 1), max_size=20)
+pairs = st.lists(
+    st.tuples(st.booleans(), st.booleans(), st.sampled_from(["", "a", "b", "c"])), max_size=60
+)
+
+
+class TestHolm:
+    @pytest.mark.parametrize(
+        ("given_", "adjusted"),
+        [
+            ([], []),
+            ([0.04], [0.04]),
+            ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+            ([0.5, 0.001], [0.5, 0.002]),
+            ([0.9, 0.8], [1.0, 1.0]),
+        ],
+    )
+    def test_by_hand(self, given_: list[float], adjusted: list[float]) -> None:
+        assert holm(given_) == pytest.approx(adjusted)
+
+    @given(p_lists)
+    def test_keeps_the_order_and_stays_between_p_and_bonferroni(self, values: list[float]) -> None:
+        adjusted = holm(values)
+        for p, q in zip(values, adjusted, strict=True):
+            assert p <= q <= min(1.0, p * len(values))
+        ranked = sorted(zip(values, adjusted, strict=True))
+        assert [q for _, q in ranked] == sorted(adjusted)
+
+    def test_one_false_alarm_in_twenty_families_at_most(self) -> None:
+        chance = random.Random(1)
+        families = 4000
+        alarms = sum(min(holm([chance.random() for _ in range(6)])) < 0.05 for _ in range(families))
+        assert 0.03 < alarms / families < 0.06
+
+
+class TestMcNemar:
+    @given(st.integers(0, 400), st.integers(0, 400))
+    def test_is_the_exact_sum(self, gains: int, losses: int) -> None:
+        exact = min(1.0, 2 * sign_test(max(gains, losses), min(gains, losses)))
+        assert mcnemar(gains, losses) == pytest.approx(exact, rel=1e-9, abs=1e-300)
+
+    def test_is_quick_where_whole_numbers_are_not(self) -> None:
+        assert mcnemar(50_300, 50_000) == pytest.approx(0.3452, abs=1e-3)
+        assert mcnemar(90_000, 10_000) == 0.0
+
+
+class TestChange:
+    @given(pairs)
+    def test_is_what_paired_says(self, rows: list[tuple[bool, bool, str]]) -> None:
+        before, after = [r[0] for r in rows], [r[1] for r in rows]
+        names = [r[2] for r in rows]
+        ours = change([float(a) - float(b) for b, a, _ in rows], names)
+        theirs = paired(before, after, names)
+        assert (ours.n, ours.gains, ours.losses) == (theirs.n, theirs.gains, theirs.losses)
+        assert ours.difference == theirs.difference
+        assert ours.interval == theirs.interval
+        assert ours.p == pytest.approx(theirs.p, rel=1e-9)
+
+
+def found(n: int, discordance: float, difference: float, repeats: int = 3000) -> float:
+    """How often the test shows the difference, by throwing dice."""
+    dice = random.Random(7)
+    up, down = (discordance + difference) / 2, (discordance - difference) / 2
+    hits = 0
+    for _ in range(repeats):
+        gains = losses = 0
+        for _ in range(n):
+            throw = dice.random()
+            gains += throw < up
+            losses += up <= throw < up + down
+        hits += gains > losses and mcnemar(gains, losses) < 0.05
+    return hits / repeats
+
+
+class TestPower:
+    @pytest.mark.parametrize(
+        ("n", "discordance", "difference"), [(50, 0.2, 0.15), (100, 0.2, 0.08), (200, 0.1, 0.06)]
+    )
+    def test_is_what_dice_say(self, n: int, discordance: float, difference: float) -> None:
+        simulated = found(n, discordance, difference)
+        assert power(n, discordance, difference) == pytest.approx(simulated, abs=0.03)
+
+    def test_a_sum_over_everything_by_hand(self) -> None:
+        # Six pairs that all turn right are the only finding: 0.9 ** 6.
+        assert power(6, 0.9, 0.9) == pytest.approx(0.9**6)
+        assert power(5, 1.0, 1.0) == 0.0
+        assert power(0, 0.2, 0.1) == power(100, 0.0, 0.0) == 0.0
+
+    @given(st.integers(1, 300), st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1))
+    def test_a_larger_difference_is_seen_more_often(
+        self, n: int, discordance: float, one: float, other: float
+    ) -> None:
+        small, large = sorted((one * discordance, other * discordance))
+        assert power(n, discordance, small) <= power(n, discordance, large) + 1e-9
+
+
+class TestDetectable:
+    @pytest.mark.parametrize(("n", "discordance"), [(60, 0.3), (150, 0.15)])
+    def test_the_smallest_difference_is_found_four_times_in_five(
+        self, n: int, discordance: float
+    ) -> None:
+        assert found(n, discordance, detectable(n, discordance)) == pytest.approx(0.8, abs=0.03)
+
+    @pytest.mark.parametrize("n", [0, 1, 5])
+    def test_too_few_questions_show_nothing(self, n: int) -> None:
+        assert detectable(n, 0.2) == math.inf
+
+    def test_it_falls_with_n_and_grows_with_discordance(self) -> None:
+        by_n = [detectable(n, 0.2) for n in (20, 100, 400, 2000, 100_000)]
+        assert by_n == sorted(by_n, reverse=True)
+        by_share = [detectable(400, share) for share in (0.0, 0.05, 0.2, 0.5, 1.0)]
+        assert by_share == sorted(by_share)
+
+    def test_a_difference_above_the_discordance_brings_its_own(self) -> None:
+        assert detectable(50, 0.0) == detectable(50, 0.05) > 0.12
+
+    def test_a_stricter_level_and_more_power_ask_for_more(self) -> None:
+        assert detectable(400, 0.2, level=0.01) > detectable(400, 0.2)
+        assert detectable(400, 0.2, power=0.95) > detectable(400, 0.2)
+
+
+class TestQuestionsToShow:
+    @pytest.mark.parametrize(("difference", "discordance"), [(0.05, 0.2), (0.08, 0.2), (0.2, 0.2)])
+    def test_so_many_have_the_power(self, difference: float, discordance: float) -> None:
+        n = questions_to_show(difference, discordance)
+        assert n is not None
+        assert power(n, discordance, difference) >= 0.8 > power(n - 1, discordance, difference)
+
+    def test_nothing_shows_what_is_not_there(self) -> None:
+        assert questions_to_show(0.0, 0.2) is None
+        assert questions_to_show(0.001, 0.5) is None
