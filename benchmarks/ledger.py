@@ -1,0 +1,109 @@
+"""The ledger of looks at held-out questions.
+
+A held-out split that is looked at again and again, with a decision each time, ends up chosen on.
+So every look is written down before it is made, with what it decides, and spends a part of the
+error rate; a look that is repeated for the same candidate is no new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from domainlift.errors import Malformed
+from domainlift.files import disk_errors, only_writer
+
+#: Below this level a look can hardly show anything: fresh questions are due.
+DUE = 0.001
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a held-out split.
+
+    `questions` is a digest of the questions, `candidate` of what was judged on them, `number`
+    counts the looks at these questions from 1, and `level` is the error rate that it may spend.
+    """
+
+    questions: str
+    candidate: str
+    number: int
+    level: float
+    run: str
+    decision: str
+    when: str
+    n: int
+
+    @property
+    def due(self) -> bool:
+        """Whether the next look would have next to nothing left to spend."""
+        return spent(1.0, self.number + 1) * self.level / spent(1.0, self.number) < DUE
+
+
+def spent(level: float, number: int) -> float:
+    """Return the part of `level` that the look of this number may spend: 6 level / (π number)².
+
+    The parts of all looks add up to the level, however many there will be.
+    """
+    return level * 6 / (math.pi * number) ** 2
+
+
+def fingerprint(ids: Iterable[str]) -> str:
+    """A digest of a set of questions."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """The looks of a workspace: a file with one line for each, which only grows."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.path = workspace / "held_out.jsonl"
+
+    def looks(self) -> list[Look]:
+        """All looks, oldest first; Malformed where a line is none."""
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line that was not finished was not followed by a look.
+        return [self._look(n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
+
+    def look(
+        self, ids: Sequence[str], candidate: str, level: float, *, run: str, decision: str
+    ) -> Look:
+        """Write down a look before it is made, or find the one that was made of this candidate."""
+        questions = fingerprint(ids)
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_suffix(".lock")
+        with only_writer(lock, "the ledger of held-out questions", "wait for it"):
+            before = [look for look in self.looks() if look.questions == questions]
+            for look in before:
+                if look.candidate == candidate:
+                    return look
+            number = len(before) + 1
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            part = spent(level, number)
+            new = Look(questions, candidate, number, part, run, decision, when, len(ids))
+            self._append(new)
+            return new
+
+    def _append(self, look: Look) -> None:
+        with disk_errors(self.path):
+            whole = self.path.read_bytes() if self.path.is_file() else b""
+            with self.path.open("ab") as file:
+                if whole and not whole.endswith(b"\n"):
+                    file.truncate(whole.rfind(b"\n") + 1)
+                file.write((json.dumps(asdict(look)) + "\n").encode())
+
+    def _look(self, number: int, line: str) -> Look:
+        try:
+            data = json.loads(line)
+            return Look(**{f.name: data[f.name] for f in fields(Look)})
+        except (ValueError, TypeError, KeyError) as error:
+            hint = "restore the line: a look that is forgotten makes later claims too bold"
+            raise Malformed(self.path, "not a look", line=number, hint=hint) from error

@@ -1,0 +1,195 @@
+"""The gate: whether a candidate is better than its baseline, and nothing got worse.
+
+A treated domain passes where its gain is large enough *and* more than luck; every other domain
+must not fall. What neither passes nor fails is inconclusive, and says how many questions it lacks.
+`docs/statistics.md` explains it, and `perf/promotion.py` measures how often it errs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domainlift.comparing import holm, questions_to_show
+from domainlift.errors import Misuse
+from domainlift.statistics import Paired, sign_test
+
+
+class Word(StrEnum):
+    """What the gate says."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    INCONCLUSIVE = "inconclusive"
+    UNHARMED = "unharmed"
+
+
+@dataclass(frozen=True)
+class MinGain:
+    """The least gain that counts: `amount` of accuracy, or that share of the baseline's."""
+
+    amount: float
+    relative: bool = False
+
+    def over(self, baseline: float) -> float:
+        """The same as a difference of accuracies."""
+        return self.amount * baseline if self.relative else self.amount
+
+    def __str__(self) -> str:
+        return f"{100 * self.amount:g}{'%' if self.relative else 'pt'}"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a candidate must show; `level` is the error rate, `margin` the loss to be excluded."""
+
+    min_gain: MinGain = MinGain(0.05)
+    level: float = 0.05
+    margin: float = 0.03
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one domain: the paired change, and the baseline's accuracy.
+
+    `newly` questions have no readable answer any more, `mended` ones had none before.
+    """
+
+    paired: Paired
+    baseline: float
+    newly: int = 0
+    mended: int = 0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate says of one domain, and why; `further` questions would settle it."""
+
+    word: Word
+    why: str
+    p: float
+    further: int | None = None
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The verdict; `kept` are the treated domains that passed."""
+
+    word: Word
+    why: str
+    domains: Mapping[str, Judgement]
+    kept: tuple[str, ...]
+
+
+def parse_gain(text: str) -> MinGain:
+    """Read `5pt` (points of accuracy) or `5%` (of the baseline's accuracy); Misuse otherwise."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(pt|%)\s*", text)
+    if found is None:
+        hint = "write `5pt` for five points of accuracy, or `5%` for that share of the baseline's"
+        raise Misuse(f"`--min-gain {text}` does not say of what", hint)
+    return MinGain(float(found[1]) / 100, found[2] == "%")
+
+
+def judge(changes: Mapping[str, Change], treated: Collection[str], terms: Terms) -> Promotion:
+    """Judge each domain; those that are not treated are protected.
+
+    p-values are adjusted by Holm's method, within the treated domains and within the others.
+    One harmed domain rejects the candidate; else it is promoted where any treated one passes.
+    """
+    helped = {name: change for name, change in changes.items() if name in treated}
+    others = {name: change for name, change in changes.items() if name not in treated}
+    judged = {
+        **{name: _treated(helped[name], p, terms) for name, p in _adjusted(helped)},
+        **{name: _protected(others[name], p, terms) for name, p in _adjusted(others)},
+    }
+    domains = {name: judged[name] for name in sorted(judged)}
+    harmed = [name for name in others if domains[name].word is Word.REJECTED]
+    kept = tuple(name for name in sorted(helped) if domains[name].word is Word.PROMOTED)
+    if harmed:
+        return Promotion(Word.REJECTED, f"harmed: {', '.join(harmed)}", domains, ())
+    return _verdict(domains, sorted(helped), kept)
+
+
+def _verdict(
+    domains: Mapping[str, Judgement], treated: Collection[str], kept: tuple[str, ...]
+) -> Promotion:
+    left = [f"{name} {domains[name].word}" for name in treated if name not in kept]
+    if kept:
+        why = f"better: {', '.join(kept)}" + (f"; {', '.join(left)}" if left else "")
+        return Promotion(Word.PROMOTED, why, domains, kept)
+    further = [domains[name].further for name in treated if domains[name].further is not None]
+    if any(domains[name].word is Word.INCONCLUSIVE for name in treated):
+        more = max((n for n in further if n is not None), default=None)
+        why = f"{more} more questions needed" if more is not None else "no number would settle it"
+        return Promotion(Word.INCONCLUSIVE, why, domains, ())
+    why = "no domain was treated" if not treated else "no treated domain gained enough"
+    return Promotion(Word.REJECTED, why, domains, ())
+
+
+def _adjusted(changes: Mapping[str, Change]) -> list[tuple[str, float]]:
+    p_values = holm([change.paired.p for change in changes.values()])
+    return list(zip(changes, p_values, strict=True))
+
+
+def _treated(change: Change, p: float, terms: Terms) -> Judgement:
+    found, least = change.paired, terms.min_gain.over(change.baseline)
+    interval = found.interval
+    if _unreadable(change, terms):
+        return Judgement(Word.REJECTED, _faults(change), p)
+    if p < terms.level and found.difference < 0:
+        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
+    if found.difference >= least and p < terms.level and interval.low > 0:
+        return Judgement(Word.PROMOTED, f"{_points(found.difference)}, p {_p(p)}", p)
+    if interval.high < least:
+        why = f"at most {_points(interval.high)}, and {terms.min_gain} are wanted"
+        return Judgement(Word.REJECTED, why, p)
+    further = _further(found, max(found.difference, least), terms)
+    lacks = f"{further} more questions needed" if further else "the gain is too near to the least"
+    return Judgement(
+        Word.INCONCLUSIVE, f"{_points(found.difference)}, p {_p(p)}: {lacks}", p, further
+    )
+
+
+def _protected(change: Change, p: float, terms: Terms) -> Judgement:
+    found = change.paired
+    if _unreadable(change, terms):
+        return Judgement(Word.REJECTED, _faults(change), p)
+    if p < terms.level and found.difference < 0:
+        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
+    # Where the interval is wider than the margin on each side, n does not allow to exclude it.
+    narrow = found.interval.high - found.interval.low < 2 * terms.margin
+    if found.interval.low >= -terms.margin:
+        return Judgement(Word.UNHARMED, f"at worst {_points(found.interval.low)}", p)
+    if narrow:
+        return Judgement(Word.REJECTED, f"perhaps {_points(found.interval.low)}", p)
+    why = f"a loss down to {_points(found.interval.low)} is not excluded by {found.n} questions"
+    return Judgement(Word.UNHARMED, why, p)
+
+
+def _unreadable(change: Change, terms: Terms) -> bool:
+    """Whether more answers cannot be read than luck explains."""
+    worse = change.newly > change.mended
+    return worse and sign_test(change.newly, change.mended) < terms.level
+
+
+def _faults(change: Change) -> str:
+    return f"{change.newly} answers more cannot be read, {change.mended} fewer"
+
+
+def _further(found: Paired, difference: float, terms: Terms) -> int | None:
+    """How many questions more would show this difference, should they turn as often as now."""
+    if not found.n or difference <= 0:
+        return None
+    discordance = max((found.gains + found.losses) / found.n, difference)
+    needed = questions_to_show(difference, discordance, terms.level)
+    return max(needed - found.n, 1) if needed is not None else None
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f} points"
+
+
+def _p(p: float) -> str:
+    return "<.001" if p < 0.001 else f"{p:.3f}"

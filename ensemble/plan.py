@@ -1,0 +1,243 @@
+"""A plan: which treatment the questions of each domain get, and on what evidence.
+
+A plan is a YAML file that a person can read and change. What it names (a generation of a knowledge
+base, a version of an adapter, a keyword file) stands in it with a fingerprint, so that another one
+of that name is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import Malformed, NoSuch
+from domainlift.files import inside, write_text
+from knowledge_bases.strict_yaml import Entry, Key, Value, read
+from rag.gate import OPEN, Gate
+
+SCHEMA = 1
+#: Treatments and what they use: (passages, adapter). The order is that of their cost.
+TREATMENTS: Mapping[str, tuple[bool, bool]] = {
+    "base": (False, False),
+    "lora": (False, True),
+    "rag": (True, False),
+    "rag+lora": (True, True),
+}
+
+
+@dataclass(frozen=True)
+class Care:
+    """What the questions of one domain get.
+
+    `knowledge_base` is a generation, `adapter` a version with its `adapter_digest`; "" where the
+    treatment has none. `evidence` holds run ids, the gain and its interval, for a reader.
+    """
+
+    treatment: str = "base"
+    knowledge_base: str = ""
+    gate: Gate = OPEN
+    adapter: str = ""
+    adapter_digest: str = ""
+    evidence: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def uses_passages(self) -> bool:
+        """Whether passages may come in."""
+        return TREATMENTS[self.treatment][0]
+
+    @property
+    def uses_adapter(self) -> bool:
+        """Whether an adapter answers."""
+        return TREATMENTS[self.treatment][1]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Treatments by domain for one model; a domain that is not named gets the base model.
+
+    `router` is the name of a keyword file beside the plan, with its SHA-256. `passages` and
+    `tokens` bound what stands before a question; with `query_options` its options are searched
+    for too.
+    """
+
+    model: str
+    digest: str
+    domains: Mapping[str, Care]
+    router: str = ""
+    router_sha256: str = ""
+    passages: int = 3
+    tokens: int = 1024
+    query_options: bool = False
+    verdict: str = ""
+    created: str = ""
+
+    @property
+    def treated(self) -> tuple[str, ...]:
+        """The domains that get anything besides the base model."""
+        return tuple(name for name, care in self.domains.items() if care.treatment != "base")
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan as YAML, in one step."""
+    import yaml
+
+    text = yaml.safe_dump(_as_data(plan), sort_keys=False, allow_unicode=True, width=100)
+    write_text(path, f"# A plan for `bench run --plan`; see docs/improve.md.\n{text}")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan; Malformed with the line where it is not one."""
+    entries = read(path, _SCHEMA)
+    _check_schema(path, entries["schema"])
+    empty = Entry()
+
+    def text(key: str) -> str:
+        return entries.get(key, empty).text
+
+    return Plan(
+        model=text("model"),
+        digest=text("digest"),
+        domains=dict(_cares(path, entries["domains"])),
+        router=_router(path, entries.get("router", empty)),
+        router_sha256=text("router_sha256"),
+        passages=_count(path, entries, "passages", 3),
+        tokens=_count(path, entries, "tokens", 1024),
+        query_options=entries.get("query_options", empty).flag,
+        verdict=text("verdict"),
+        created=text("created"),
+    )
+
+
+_SCHEMA: Mapping[str, Key] = {
+    "schema": Key("number", required=True),
+    "model": Key("text", required=True),
+    "digest": Key("text", required=True),
+    "domains": Key(
+        "tables",
+        required=True,
+        keys={
+            "name": Key("text", required=True),
+            "treatment": Key("text", required=True),
+            "knowledge_base": Key("text"),
+            "gate": Key("values"),
+            "adapter": Key("text"),
+            "adapter_digest": Key("text"),
+            "evidence": Key("values"),
+        },
+    ),
+    "router": Key("text"),
+    "router_sha256": Key("text"),
+    "passages": Key("number"),
+    "tokens": Key("number"),
+    "query_options": Key("flag"),
+    "verdict": Key("text"),
+    "created": Key("text"),
+}
+_GATE = ("score", "confidence", "passages")
+
+
+def _check_schema(path: Path, entry: Entry) -> None:
+    if entry.number != SCHEMA:
+        what = f"schema {entry.number} is not the {SCHEMA} that is understood here"
+        raise Malformed(path, what, line=entry.line, hint="make it anew: `bench improve`")
+
+
+def _count(path: Path, entries: Mapping[str, Entry], key: str, default: int) -> int:
+    if key not in entries:
+        return default
+    number = entries[key].number
+    if number != int(number) or number < 1:
+        raise Malformed(path, f"`{key}` must be a whole number from 1 on", line=entries[key].line)
+    return int(number)
+
+
+def _router(path: Path, entry: Entry) -> str:
+    """The keyword file's name; it stands beside the plan and nowhere else."""
+    if entry.text and inside(path.parent, entry.text).parent != path.parent:
+        raise Malformed(path, "`router` must name a file beside the plan", line=entry.line)
+    return entry.text
+
+
+def _cares(path: Path, entry: Entry) -> Iterator[tuple[str, Care]]:
+    seen: set[str] = set()
+    for table in entry.tables:
+        name = table["name"].text
+        if name in seen:
+            raise Malformed(path, f"domain `{name}` stands twice", line=table["name"].line)
+        seen.add(name)
+        yield name, _care(path, table)
+
+
+def _care(path: Path, table: Mapping[str, Entry]) -> Care:
+    treatment, empty = table["treatment"], Entry()
+    if treatment.text not in TREATMENTS:
+        error = NoSuch("treatment", treatment.text, TREATMENTS)
+        raise Malformed(path, error.what, line=treatment.line, hint=error.hint)
+    passages, adapter = TREATMENTS[treatment.text]
+    for wanted, key in ((passages, "knowledge_base"), (adapter, "adapter")):
+        if wanted and key not in table:
+            what = f"`{treatment.text}` needs `{key}`"
+            raise Malformed(path, what, line=treatment.line)
+    return Care(
+        treatment.text,
+        knowledge_base=table.get("knowledge_base", empty).text,
+        gate=_gate(path, table["gate"]) if "gate" in table else OPEN,
+        adapter=table.get("adapter", empty).text,
+        adapter_digest=table.get("adapter_digest", empty).text,
+        evidence={key: each.value for key, each in table.get("evidence", empty).values.items()},
+    )
+
+
+def _gate(path: Path, entry: Entry) -> Gate:
+    found: dict[str, float] = {}
+    for key, each in entry.values.items():
+        if key not in _GATE:
+            error = NoSuch("key of a gate", key, _GATE)
+            raise Malformed(path, error.what, line=each.line, hint=error.hint)
+        if isinstance(each.value, bool) or not isinstance(each.value, int | float):
+            raise Malformed(path, f"`{key}` must be a number", line=each.line)
+        found[key] = each.value
+    k = found.get("passages")
+    return Gate(
+        found.get("score", OPEN.score),
+        found.get("confidence", OPEN.confidence),
+        None if k is None else int(k),
+    )
+
+
+def _as_data(plan: Plan) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "model": plan.model,
+        "digest": plan.digest,
+        **_given(created=plan.created, verdict=plan.verdict),
+        **_given(router=plan.router, router_sha256=plan.router_sha256),
+        "passages": plan.passages,
+        "tokens": plan.tokens,
+        "query_options": plan.query_options,
+        "domains": [{"name": name, **_care_data(care)} for name, care in plan.domains.items()],
+    }
+
+
+def _care_data(care: Care) -> dict[str, Any]:
+    data: dict[str, Any] = {"treatment": care.treatment}
+    if care.uses_passages:
+        data["knowledge_base"] = care.knowledge_base
+        data["gate"] = _gate_data(care.gate)
+    if care.uses_adapter:
+        data |= {"adapter": care.adapter, "adapter_digest": care.adapter_digest}
+    return data | ({"evidence": dict(care.evidence)} if care.evidence else {})
+
+
+def _gate_data(gate: Gate) -> dict[str, float]:
+    """A gate without its evidence; an open end is left out, as YAML's infinities are refused."""
+    data: dict[str, float] = {"confidence": gate.confidence}
+    if gate.score != OPEN.score:
+        data["score"] = gate.score
+    return data | ({"passages": gate.k} if gate.k is not None else {})
+
+
+def _given(**texts: str) -> dict[str, str]:
+    return {key: text for key, text in texts.items() if text}

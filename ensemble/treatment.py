@@ -1,0 +1,85 @@
+"""What each question gets: a route, and what the plan has for the routed domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from domainlift.questions import Question, Treatment
+from rag.treatment import Known
+from rag.treatment import treat as with_passages
+
+if TYPE_CHECKING:
+    from ensemble.plan import Care
+    from rag.retrieval import Retriever
+    from rag.treatment import Budget
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where a question goes: a domain, or "" for the base model; who decided it, and by what."""
+
+    domain: str
+    rung: str = ""
+    matched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Means:
+    """What treatments are made of: opened knowledge bases, and adapters under the engine's names.
+
+    Both are by domain.
+    """
+
+    retrievers: Mapping[str, Retriever]
+    adapters: Mapping[str, str]
+    budget: Budget
+
+
+def treat(
+    questions: Sequence[Question],
+    routes: Sequence[Routed],
+    cares: Mapping[str, Care],
+    means: Means,
+    known: Known,
+) -> list[Treatment]:
+    """Treatments in the order of the questions; where the plan has nothing, the base model's."""
+    passages = _passages(questions, routes, cares, means, known)
+    return [
+        _dressed(route, cares.get(route.domain), means, found)
+        for route, found in zip(routes, passages, strict=True)
+    ]
+
+
+def _passages(
+    questions: Sequence[Question],
+    routes: Sequence[Routed],
+    cares: Mapping[str, Care],
+    means: Means,
+    known: Known,
+) -> list[Treatment]:
+    """Search where each question was sent, which need not be the domain that it belongs to."""
+    open_ = {name: care.gate for name, care in cares.items() if care.uses_passages}
+    shelves = {name: found for name, found in means.retrievers.items() if name in open_}
+    moved = [replace(q, domain=r.domain) for q, r in zip(questions, routes, strict=True)]
+    return with_passages(moved, shelves, open_, means.budget, known)
+
+
+def _dressed(route: Routed, care: Care | None, means: Means, found: Treatment) -> Treatment:
+    adapter = means.adapters[route.domain] if care is not None and care.uses_adapter else None
+    if not route.domain:
+        reason = "base: no route"
+    elif care is None or care.treatment == "base":
+        reason = f"base: the plan has nothing for {route.domain}"
+    else:
+        reason = found.reason if care.uses_passages else ""
+        reason = ", ".join(filter(None, (reason, adapter and f"adapter {adapter}")))
+    return replace(
+        found,
+        adapter=adapter,
+        reason=reason,
+        route=route.domain,
+        rung=route.rung,
+        matched=route.matched,
+    )
