@@ -9,6 +9,9 @@ of prompts, the number of computed tokens is that of the token trie, the least p
 A question is read at the nodes *before* each token of an option. The prefix therefore ends at
 least one token before the end of every prompt, and an option that begins with all of another
 option's tokens is a longer branch and nothing special.
+
+What one adapter computes is of no use to another, so items of different adapters have *stems* of
+their own, which share nothing. Small groups of several stems still fill one batch together.
 """
 
 from __future__ import annotations
@@ -22,11 +25,15 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt with the options that may continue it, as tokens; none of them is empty."""
+    """A prompt with the options that may continue it, as tokens; none of them is empty.
+
+    Only items of one stem share prefixes.
+    """
 
     key: int
     prompt: Tokens
     options: tuple[Tokens, ...]
+    stem: int = 0
 
     @property
     def inner(self) -> int:
@@ -41,10 +48,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Items that share their first `prefix` tokens."""
+    """Items that share their first `prefix` tokens; of several stems only where that is 0."""
 
     prefix: int
     items: tuple[Item, ...]
+
+    @property
+    def stems(self) -> frozenset[int]:
+        """The stems that occur."""
+        return frozenset(item.stem for item in self.items)
 
     @property
     def prefix_tokens(self) -> Tokens:
@@ -66,13 +78,15 @@ class Read:
 class TokenTree:
     """Tokens in an order in which parents come first; a parent of -1 is the prefix's end.
 
-    `positions` count from the beginning of the prompt, prefix included.
+    `positions` count from the beginning of the prompt, prefix included. `stems` says whose each
+    token is.
     """
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     positions: tuple[int, ...]
     reads: tuple[Read, ...]
+    stems: tuple[int, ...]
 
 
 def plan(items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 16) -> list[Batch]:
@@ -81,7 +95,7 @@ def plan(items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 
     A shared prefix is kept in the cache where it is at least `least_prefix` tokens longer than
     the one around it. A single item may exceed the limits: it cannot be divided.
     """
-    ordered = sorted(items, key=lambda item: item.prompt)
+    ordered = sorted(items, key=lambda item: (item.stem, item.prompt))
     if not ordered:
         return []
     ranges = _Ranges(ordered, tokens, reads)
@@ -105,14 +119,16 @@ def grow(batch: Batch) -> TokenTree:
     tokens: list[int] = []
     parents: list[int] = []
     positions: list[int] = []
-    children: dict[tuple[int, int], int] = {}
+    stems: list[int] = []
+    children: dict[tuple[int, int, int], int] = {}
 
     def step(parent: int, token: int, position: int) -> int:
-        node = children.setdefault((parent, token), len(tokens))
+        node = children.setdefault((item.stem, parent, token), len(tokens))
         if node == len(tokens):
             tokens.append(token)
             parents.append(parent)
             positions.append(position)
+            stems.append(item.stem)
         return node
 
     reads = []
@@ -125,7 +141,9 @@ def grow(batch: Batch) -> TokenTree:
             for offset, token in enumerate(option[:-1]):
                 nodes.append(step(nodes[-1], token, len(item.prompt) + offset))
             reads.append(Read(item.key, index, tuple(nodes), option))
-    return TokenTree(tuple(tokens), tuple(parents), tuple(positions), tuple(reads))
+    return TokenTree(
+        tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(stems)
+    )
 
 
 def trie_size(items: Iterable[Item]) -> int:
@@ -134,13 +152,13 @@ def trie_size(items: Iterable[Item]) -> int:
     An option's last token is never computed, because nothing is read after it.
     """
     paths = sorted(
-        item.prompt + option[:-1] for item in items for option in item.options or ((0,),)
+        (item.stem, item.prompt + option[:-1]) for item in items for option in item.options or ((0,),)
     )
     total = 0
-    before: Tokens = ()
-    for path in paths:
-        total += len(path) - common(before, path)
-        before = path
+    before: tuple[int, Tokens] = (0, ())
+    for stem, path in paths:
+        total += len(path) - (common(before[1], path) if stem == before[0] else 0)
+        before = stem, path
     return total
 
 
@@ -158,13 +176,17 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     return low
 
 
+def _shared(a: Item, b: Item) -> int:
+    return common(a.prompt, b.prompt) if a.stem == b.stem else 0
+
+
 class _Ranges:
     """Costs of ranges of sorted items in constant time, from running sums."""
 
     def __init__(self, items: Sequence[Item], tokens: int, reads: int) -> None:
         self._limits = (tokens, reads)
         self._lengths = [len(item.prompt) for item in items]
-        self._shared = [0, *(common(a.prompt, b.prompt) for a, b in pairwise(items))]
+        self._shared = [0, *(_shared(a, b) for a, b in pairwise(items))]
         new = [
             length - shared + item.inner
             for item, length, shared in zip(items, self._lengths, self._shared, strict=True)

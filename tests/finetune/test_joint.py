@@ -10,7 +10,8 @@ import torch
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.loading import load
-from finetune.joint import BASE, Joint, from_peft, split
+from engines.routes import BASE
+from finetune.joint import Joint, from_peft, split
 
 NAMES = ("biology", "history", "security")
 

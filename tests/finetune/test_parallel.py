@@ -147,12 +147,23 @@ def test_others_that_are_not_there_are_one_line(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in caught.value.what
 
 
-def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("size", "there", "wanted", "device"),
+    [
+        ("4", True, "auto", "cuda:3"),
+        ("4", True, "cuda", "cuda:3"),
+        ("4", True, "cpu", "cpu"),
+        ("4", False, "auto", "auto"),
+        ("1", True, "auto", "auto"),
+    ],
+)
+def test_under_a_launcher_each_process_has_a_device_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, size: str, there: bool, wanted: str, device: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert own_device("cuda") == "cuda:3"
-    assert own_device("cpu") == "cpu"
-    monkeypatch.delenv("LOCAL_RANK")
-    assert own_device("cuda") == "cuda:0"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert own_device(wanted) == device
 
 
 if __name__ == "__main__":
