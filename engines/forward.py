@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engines.roots import Root
@@ -15,9 +17,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Scores = dict[int, list[tuple[float, bool]]]
+Through = Callable[[Sequence[int]], AbstractContextManager[None]]
 
 _CPU_TOKENS = 1024
 _LEAST_TOKENS, _MOST_TOKENS = 256, 8192
+
+
+def _as_it_is(stems: Sequence[int]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Forward:
@@ -65,13 +72,17 @@ class Forward:
         per_token = (width + state) * self._model.dtype.itemsize + 4 * _MOST_TOKENS
         return int(max(_LEAST_TOKENS, min(_MOST_TOKENS, free // 4 // per_token)))
 
-    def score(self, batch: Batch) -> Scores:
-        """Per item and option: log P(option | prompt) in nats, and whether it is the greedy one."""
+    def score(self, batch: Batch, through: Through = _as_it_is) -> Scores:
+        """Per item and option: log P(option | prompt) in nats, and whether it is the greedy one.
+
+        A batch of several stems needs `through`: given the stem of each token, it holds around the
+        pass what each of them is computed with. `shares` must be true for that.
+        """
         import torch
 
         with torch.inference_mode():
             if self.shares:
-                return self._score_tree(batch)
+                return self._score_tree(batch, through)
             return self._score_apart(batch)
 
     def prefix(self, tokens: Tokens) -> Any:
@@ -135,7 +146,7 @@ class Forward:
         if surplus > 0:
             self._cache.crop(-surplus)
 
-    def _score_tree(self, batch: Batch) -> Scores:
+    def _score_tree(self, batch: Batch, through: Through = _as_it_is) -> Scores:
         import torch
 
         cache = self.prefix(batch.prefix_tokens)
@@ -144,13 +155,14 @@ class Forward:
         device = self.device
         before = self.root.length
         mask = torch.from_numpy(_ancestors(tree, before + batch.prefix)).to(device)
-        logits = self.run(
-            torch.tensor([tree.tokens], device=device),
-            cache,
-            keep=torch.tensor(read, device=device),
-            mask=mask[None, None],
-            positions=torch.tensor([tree.positions], device=device) + before,
-        )[0]
+        with through(tree.stems):
+            logits = self.run(
+                torch.tensor([tree.tokens], device=device),
+                cache,
+                keep=torch.tensor(read, device=device),
+                mask=mask[None, None],
+                positions=torch.tensor([tree.positions], device=device) + before,
+            )[0]
         self._cut(batch.prefix)
         row = {node: index for index, node in enumerate(read)}
         return _gather(

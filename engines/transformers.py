@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import Misuse
 from engines import loading
+from engines.adapters import Adapters
 from engines.base import Answer, EngineInfo, Mode, Request, Status
 from engines.decoding import Decoder
 from engines.encoding import Encoder
 from engines.forward import Forward
-from engines.roots import Root, root_of
+from engines.roots import root_of
 from engines.tree import Batch, Item, plan
 
 if TYPE_CHECKING:
@@ -34,14 +36,9 @@ class TransformersEngine:
         batch_tokens: int | None = None,
     ) -> None:
         self._model = model
-        # What each adapter puts before every text, None being the base model.
-        self._roots: dict[str | None, Root] = {None: Root()}
-        # Those that change the model's layers.
-        self._weights: set[str] = set()
-        self._adapter: str | None = None
-        self._wrapped: Any = None
         self._encoder = Encoder(tokenizer)
         self._forward = Forward(model)
+        self._adapters = Adapters(model, self._forward)
         self._decoder = Decoder(self._forward, self._encoder)
         self._batch_tokens = (
             batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
@@ -95,14 +92,18 @@ class TransformersEngine:
         return self._batch_tokens
 
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
-        """Yield answers batch by batch, in the order of the prompts' tokens; adapters in turn."""
-        groups: dict[str | None, list[Request]] = {}
-        for request in requests:
-            groups.setdefault(request.prompt.adapter, []).append(request)
-        for adapter, group in groups.items():
-            self._switch(adapter)
-            yield from self._scored([r for r in group if r.mode is not Mode.GENERATE])
-            yield from self._generated([r for r in group if r.mode is Mode.GENERATE])
+        """Yield answers batch by batch, in the order of the prompts' tokens.
+
+        Adapters that can share a batch do so where their questions are few, the others take turns.
+        """
+        self._adapters.check(request.prompt.adapter for request in requests)
+        scored = [r for r in requests if r.mode is not Mode.GENERATE]
+        for group in self._adapters.groups(r.prompt.adapter for r in scored):
+            yield from self._scored([r for r in scored if r.prompt.adapter in group])
+        written = [r for r in requests if r.mode is Mode.GENERATE]
+        for adapter in dict.fromkeys(r.prompt.adapter for r in written):
+            self._adapters.use(adapter)
+            yield from self._generated([r for r in written if r.prompt.adapter == adapter])
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter, under the name by which requests ask for it.
@@ -110,16 +111,7 @@ class TransformersEngine:
         The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
         prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
         """
-        self._switch(None)
-        if loading.is_prompts(folder):
-            self._roots[name] = loading.load_root(self._model, folder)
-            self._weights.discard(name)
-            return
-        self._wrapped = loading.load_adapter(self._model, self._wrapped, name, folder)
-        self._roots[name] = Root()
-        self._weights.add(name)
-        self._adapter = name
-        self._switch(None)
+        self._adapters.add(name, folder)
 
     @contextmanager
     def look_through(self, live: Any) -> Iterator[None]:
@@ -128,14 +120,12 @@ class TransformersEngine:
         Trained weights stand in the model itself; trained prompts stand before every text until
         the block ends, as they were when it began.
         """
-        self._switch(None)
-        base = self._roots[None]
-        self._put_before(root_of(live))
+        self._adapters.use(None)
+        base = self._adapters.put_before(root_of(live))
         try:
             yield
         finally:
-            self._switch(None)
-            self._put_before(base)
+            self._adapters.put_before(base)
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
@@ -145,33 +135,16 @@ class TransformersEngine:
         """Drop the cached prefix."""
         self._forward.reset()
 
-    def _switch(self, adapter: str | None) -> None:
-        """Answer with this adapter from now on; what is cached was computed with another one."""
-        if adapter == self._adapter:
-            return
-        if adapter not in self._roots:
-            raise Misuse(f"the adapter `{adapter}` is not loaded")
-        if adapter in self._weights:
-            self._wrapped.base_model.enable_adapter_layers()
-            self._wrapped.set_adapter(adapter)
-        elif self._wrapped is not None:
-            self._wrapped.base_model.disable_adapter_layers()
-        self._adapter = adapter
-        self._forward.stand_on(self._roots[adapter])
-
-    def _put_before(self, root: Root) -> None:
-        """Let the base model, which answers now, have this root."""
-        self._roots[None] = root
-        self._forward.stand_on(root)
-
     @property
     def _room(self) -> int:
         """The tokens that a batch may have after the root."""
         return max(1, self._batch_tokens - self._forward.root.length)
 
     def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Answer requests of one adapter, or of several that can share a batch."""
+        self._adapters.use(requests[0].prompt.adapter)
         fitting = []
-        for item in self._encoder.items(requests):
+        for item in _by_adapter(self._encoder.items(requests), requests):
             early = self._refused(requests[item.key], item)
             if early is None:
                 fitting.append(item)
@@ -192,7 +165,15 @@ class TransformersEngine:
 
     def _score(self, batch: Batch, requests: Sequence[Request]) -> list[Answer]:
         start = time.perf_counter()
-        scores = self._forward.score(batch)
+        names = {item.stem: requests[item.key].prompt.adapter for item in batch.items}
+        if len(names) == 1:
+            self._adapters.use(*names.values())
+            scores = self._forward.score(batch)
+        else:
+            self._adapters.use(None)
+            scores = self._forward.score(
+                batch, lambda stems: self._adapters.through([names[stem] for stem in stems])
+            )
         seconds = (time.perf_counter() - start) / len(batch.items)
         return [
             self._answered(requests[item.key], item, scores[item.key], seconds)
@@ -285,6 +266,16 @@ class TransformersEngine:
             },
             notes=notes,
         )
+
+
+def _by_adapter(items: Sequence[Item], requests: Sequence[Request]) -> list[Item]:
+    """Give each adapter's items a stem; those of few tokens stand together, to share batches."""
+    tokens: Counter[str | None] = Counter()
+    for item in items:
+        tokens[requests[item.key].prompt.adapter] += len(item.prompt)
+    order = sorted(tokens, key=lambda name: (tokens[name], name is not None, name))
+    stems = {name: stem for stem, name in enumerate(order)}
+    return [replace(item, stem=stems[requests[item.key].prompt.adapter]) for item in items]
 
 
 def _context(model: Any) -> int | None:

@@ -122,28 +122,26 @@ def grow(batch: Batch) -> TokenTree:
     stems: list[int] = []
     children: dict[tuple[int, int, int], int] = {}
 
-    def step(parent: int, token: int, position: int) -> int:
-        node = children.setdefault((item.stem, parent, token), len(tokens))
+    def step(stem: int, parent: int, token: int, position: int) -> int:
+        node = children.setdefault((stem, parent, token), len(tokens))
         if node == len(tokens):
             tokens.append(token)
             parents.append(parent)
             positions.append(position)
-            stems.append(item.stem)
+            stems.append(stem)
         return node
 
     reads = []
     for item in batch.items:
         end = -1
         for position in range(batch.prefix, len(item.prompt)):
-            end = step(end, item.prompt[position], position)
+            end = step(item.stem, end, item.prompt[position], position)
         for index, option in enumerate(item.options):
             nodes = [end]
             for offset, token in enumerate(option[:-1]):
-                nodes.append(step(nodes[-1], token, len(item.prompt) + offset))
+                nodes.append(step(item.stem, nodes[-1], token, len(item.prompt) + offset))
             reads.append(Read(item.key, index, tuple(nodes), option))
-    return TokenTree(
-        tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(stems)
-    )
+    return TokenTree(tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(stems))
 
 
 def trie_size(items: Iterable[Item]) -> int:
@@ -152,7 +150,9 @@ def trie_size(items: Iterable[Item]) -> int:
     An option's last token is never computed, because nothing is read after it.
     """
     paths = sorted(
-        (item.stem, item.prompt + option[:-1]) for item in items for option in item.options or ((0,),)
+        (item.stem, item.prompt + option[:-1])
+        for item in items
+        for option in item.options or ((0,),)
     )
     total = 0
     before: tuple[int, Tokens] = (0, ())
