@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bench.adapters import adapters
+from bench.compare import compare
 from bench.data import data
 from bench.doctor import doctor
 from bench.domains import domains
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(compare)
 app.command()(domains)
 app.add_typer(kb, name="kb")
 app.add_typer(data, name="data")

@@ -1,0 +1,240 @@
+"""A comparison as one HTML file: no network, no foreign script, below a megabyte.
+
+The page forbids itself to load anything, and to run any script but its own, by a
+Content-Security-Policy with hashes; styles and the small script stand in it. Everything foreign is
+cut, freed of control characters and escaped. `templates/` holds the page, a question of the list,
+the style and the script; with scripts off the whole page is there, only unfiltered.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift import __version__
+from domainlift.comparing import MARGIN
+from reports import wording
+from reports.chart import chart
+from reports.comparison import Comparison, Word
+from reports.flips import Flip, Kind
+from reports.foreign import block, line
+from reports.routes import BASE
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from benchmarks.store import Manifest
+
+#: A page stays below a megabyte: questions are left out before it grows beyond this.
+MOST_BYTES = 950_000
+_MOST_DOMAINS = 120
+_MOST_CHARTED = 60
+_MOST_ROUTES = 24
+_MOST_WARNINGS = 60
+_FLIPS = "<!--flips-->"
+_TEMPLATES = Path(__file__).parent / "templates"
+_KIND_SIGNS = {Kind.BROKEN: "▼", Kind.FIXED: "▲", Kind.NEITHER: "✕", Kind.BOTH: "✓"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """Something more for the page: a heading, a paragraph, a table, or any of them."""
+
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    text: str = ""
+
+
+def render_html(comparison: Comparison, sections: Sequence[Section] = ()) -> str:
+    """The page; `sections` stand before the one on how the runs were made."""
+    environment = _environment()
+    page = environment.get_template("compare.html.j2").render(_page(comparison, sections))
+    flip = environment.get_template("flip.html.j2")
+    room = MOST_BYTES - len(page.encode())
+    items: list[str] = []
+    for each in comparison.flips:
+        item = flip.render(flip=_flip(each))
+        room -= len(item.encode())
+        if room < 0:
+            break
+        items.append(item)
+    shown = {kind: sum(f.kind is kind for f in comparison.flips[: len(items)]) for kind in Kind}
+    note = environment.get_template("shown.html.j2").render(
+        kinds=_kinds(comparison, shown), cloze=_has_cloze(comparison)
+    )
+    return page.replace(_FLIPS, note + "".join(items), 1)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        line=line,
+        block=block,
+        points=wording.points,
+        interval=wording.interval,
+        percent=wording.percent,
+        p=wording.p_value,
+        detectable=wording.detectable,
+        slug=lambda word: str(word).replace(" ", "-"),
+    )
+    return made
+
+
+def _page(comparison: Comparison, sections: Sequence[Section]) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    style, script = (_own(name) for name in ("compare.css", "compare.js"))
+    rows = list(comparison.domains.items())
+    return {
+        # These two are files of this package.
+        "style": Markup(style),  # noqa: S704
+        "script": Markup(script),  # noqa: S704
+        "policy": _policy(style, script),
+        "c": comparison,
+        "verdict": wording.verdict(comparison),
+        "names": wording.names(comparison),
+        "rows": rows[:_MOST_DOMAINS],
+        "more": max(0, len(rows) - _MOST_DOMAINS),
+        "signs": wording.SIGNS,
+        "margin": round(MARGIN * 100),
+        "chart": chart(rows[:_MOST_CHARTED]),
+        "more_charted": max(0, len(rows) - _MOST_CHARTED),
+        "warnings": comparison.warnings[:_MOST_WARNINGS],
+        "routes": _routes(comparison),
+        "treated": _treated(comparison),
+        "retrieved": any(side.retrieved for side in comparison.overall.sides),
+        "sections": sections,
+        "runs": [_provenance(manifest) for manifest in comparison.manifests],
+        "again": shlex.join(
+            ["bench", "compare", comparison.baseline.run, comparison.candidate.run]
+        ),
+        "version": __version__,
+        "words": Word,
+        "flip_domains": sorted({flip.domain for flip in comparison.flips}),
+        "kinds": [(kind, _KIND_SIGNS[kind]) for kind in Kind],
+    }
+
+
+def _own(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing may be loaded or sent; only the page's own style and script count."""
+    hashes = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    ]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _kinds(comparison: Comparison, shown: Mapping[Kind, int]) -> list[dict[str, Any]]:
+    whole = comparison.overall.kinds
+    return [{"name": kind, "shown": shown[kind], "whole": whole[kind]} for kind in Kind]
+
+
+def _has_cloze(comparison: Comparison) -> bool:
+    tasks = comparison.candidate.settings.get("tasks", {})
+    return any(way.get("scoring") == "cloze" for way in tasks.values())
+
+
+def _flip(flip: Flip) -> dict[str, Any]:
+    before, after = flip.before, flip.after
+    options = [
+        {
+            "letter": chr(ord("A") + place),
+            "text": text,
+            "right": place == flip.gold,
+            "chosen": [reply.chosen == place for reply in (before, after)],
+            "shares": [_share(reply.probabilities, place) for reply in (before, after)],
+        }
+        for place, text in enumerate(flip.options)
+    ]
+    return {
+        "it": flip,
+        "sign": _KIND_SIGNS[flip.kind],
+        "options": options,
+        "gold": None if isinstance(flip.gold, int) else flip.gold,
+        "measured": bool(before.probabilities or after.probabilities),
+        "replies": [("before", before), ("after", after)],
+    }
+
+
+def _share(probabilities: Sequence[float], place: int) -> float | None:
+    return probabilities[place] * 100 if place < len(probabilities) else None
+
+
+def _routes(comparison: Comparison) -> dict[str, Any] | None:
+    """The confusion matrix of the largest domains and routes; None without a router."""
+    found = comparison.routes
+    if not found.n:
+        return None
+    routes = sorted({route for _, route in found.confusion} - {BASE})[:_MOST_ROUTES]
+    routes.append(BASE)
+    rows = []
+    for domain in sorted({domain for domain, _ in found.confusion})[:_MOST_DOMAINS]:
+        counts = [found.confusion[domain, route] for route in routes]
+        whole = max(1, sum(counts))
+        # Five shades; the figures stand in the cells too.
+        cells = [(n, -(-5 * n // whole), domain == r) for n, r in zip(counts, routes, strict=True)]
+        rows.append((domain, cells))
+    return {"columns": routes, "rows": rows, "found": found, "rungs": found.rungs.most_common()}
+
+
+def _treated(comparison: Comparison) -> dict[str, Any]:
+    """What was done to the candidate's questions, by domain."""
+    found = comparison.routes.treated
+    columns = sorted({done for _, done in found}, key=lambda done: (done != BASE, done))
+    rows = [
+        (domain, [found[domain, done] for done in columns])
+        for domain in sorted({domain for domain, _ in found})[:_MOST_DOMAINS]
+    ]
+    return {"columns": columns, "rows": rows}
+
+
+def _provenance(manifest: Manifest) -> dict[str, Any]:
+    engine = dict(manifest.engine)
+    options = engine.pop("options", {})
+    engine.pop("notes", None)
+    settings = {k: v for k, v in manifest.settings.items() if k not in {"command", "tasks"}}
+    parts = {
+        "model": manifest.model,
+        "suite": manifest.suite,
+        "created": manifest.created,
+        "state": "finished" if manifest.finished else "unfinished",
+        "questions": f"{manifest.questions:,}",
+        "seconds": f"{manifest.seconds:,.1f}",
+        "forward tokens": f"{manifest.forward_tokens:,}",
+        "settings": _pairs(settings),
+        "engine": _pairs(engine),
+        "options": _pairs(options),
+        "versions": _pairs(manifest.versions),
+        "fingerprint": _pairs({k: v.split(":")[-1][:12] for k, v in manifest.fingerprint.items()}),
+    }
+    command = str(manifest.settings.get("command", ""))
+    return {
+        "name": manifest.run,
+        "command": command,
+        "parts": {key: line(value, 600) for key, value in parts.items() if value},
+    }
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "", [], {}, ()))

@@ -1,0 +1,78 @@
+"""A comparison for scripts; `docs/compare.md` describes the object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
+
+from reports.comparison import Change, Comparison
+from reports.flips import Kind
+from reports.wording import verdict
+
+#: Grows with any change that a reader of the old object would trip over.
+SCHEMA = 1
+
+
+def as_json(comparison: Comparison, show: Collection[Kind] = tuple(Kind)) -> dict[str, Any]:
+    """The object that `bench compare --json` prints; `show` chooses among the kept questions."""
+    routes = comparison.routes
+    return {
+        "schema": SCHEMA,
+        "baseline": comparison.baseline.run,
+        "candidate": comparison.candidate.run,
+        "verdict": str(verdict(comparison)),
+        "overall": _row(comparison.overall),
+        "domains": {name: _row(row) for name, row in comparison.domains.items()},
+        "regressed": comparison.regressed,
+        "warnings": list(comparison.warnings),
+        "notes": list(comparison.notes),
+        "routes": {
+            "n": routes.n,
+            "covered": routes.covered,
+            "right": routes.right,
+            "confusion": [
+                {"domain": domain, "route": route, "n": n}
+                for (domain, route), n in sorted(routes.confusion.items())
+            ],
+            "rungs": dict(routes.rungs),
+        },
+        "treated": [
+            {"domain": domain, "treatment": done, "n": n}
+            for (domain, done), n in sorted(routes.treated.items())
+        ],
+        "runs": {
+            "baseline": asdict(comparison.baseline),
+            "candidate": asdict(comparison.candidate),
+        },
+        "flips": [asdict(flip) for flip in comparison.flips if flip.kind in show],
+    }
+
+
+def _row(row: Change) -> dict[str, Any]:
+    before, after = map(asdict, row.sides)
+    clean = row.clean
+    return {
+        "n": row.n,
+        "baseline": row.baseline,
+        "candidate": row.candidate,
+        "delta": row.delta,
+        "interval": [row.interval.low, row.interval.high],
+        "p": row.p,
+        "p_holm": row.p_holm,
+        "gained": row.gained,
+        "lost": row.lost,
+        "detectable": None if math.isinf(row.detectable) else row.detectable,
+        "word": row.word.value,
+        "kinds": {kind.value: row.kinds[kind] for kind in Kind},
+        "sides": {"baseline": before, "candidate": after},
+        "without_leaked": None
+        if clean is None
+        else {
+            "n": clean.n,
+            "delta": clean.difference,
+            "interval": [clean.interval.low, clean.interval.high],
+            "p": clean.p,
+        },
+    }

@@ -1,0 +1,117 @@
+"""A comparison in GitHub's Markdown, for a pull request."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from reports import wording
+from reports.compare_json import SCHEMA
+from reports.comparison import Change, Comparison
+from reports.flips import Flip, Kind
+from reports.foreign import line
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]!|~])")
+_MOST_FLIPS = 10
+#: A comment may have 65,536 characters; the table of so many domains stays well below.
+_MOST_DOMAINS = 150
+_HEADER = (
+    "| domain | n | baseline | candidate | Δ points | 95 % interval | p (Holm) | gained / lost "
+    "| could show | |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|---|"
+)
+
+
+def render_markdown(comparison: Comparison, kind: Kind = Kind.BROKEN) -> str:
+    """The verdict, the table, what differs, what was not answered, and some questions."""
+    parts = [
+        f"### {_text(wording.verdict(comparison), 600)}",
+        "\n".join([_HEADER, *_table(comparison)]),
+        "\n".join(f"- ⚠ {_text(warning, 400)}" for warning in comparison.warnings[:30]),
+        "\n".join(f"- note: {_text(note, 400)}" for note in comparison.notes[:10]),
+        "\n".join(_unanswered(comparison)),
+        "\n".join(_flips(comparison, kind)),
+        f"<sub>baseline `{_code(comparison.baseline.run)}` · candidate "
+        f"`{_code(comparison.candidate.run)}` · exact McNemar, Holm over domains · schema "
+        f"{SCHEMA}</sub>",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _table(comparison: Comparison) -> Iterator[str]:
+    rows = list(comparison.domains.items())
+    for name, row in rows[:_MOST_DOMAINS]:
+        yield _row(_text(name, 80), row)
+    if len(rows) > _MOST_DOMAINS:
+        yield f"| *and {len(rows) - _MOST_DOMAINS} more* | | | | | | | | | |"
+    if len(rows) > 1:
+        yield _row("**overall**", comparison.overall)
+
+
+def _row(name: str, row: Change) -> str:
+    there = row.n > 0
+    cells = (
+        name,
+        f"{row.n:,}",
+        wording.percent(row.baseline),
+        wording.percent(row.candidate),
+        f"**{wording.points(row.delta)}**" if there else "–",
+        wording.interval(row.interval) if there else "–",
+        _text(wording.p_value(row.p_holm)) if there else "–",
+        f"{row.gained:,} / {row.lost:,}",
+        wording.detectable(row),
+        f"{wording.SIGNS[row.word]} {row.word}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _unanswered(comparison: Comparison) -> Iterator[str]:
+    rows = [
+        f"| {_text(name, 80)} | {run} | {side.errors} | {side.truncated} | {side.missing} "
+        f"| {side.unparsed} |"
+        for name, row in list(comparison.domains.items())[:_MOST_DOMAINS]
+        for run, side in zip(("baseline", "candidate"), row.sides, strict=True)
+        if side.unanswered or side.unparsed
+    ]
+    if rows:
+        yield "| domain | run | errors | truncated | missing | unparsed |"
+        yield "|---|---|--:|--:|--:|--:|"
+        yield from rows
+
+
+def _flips(comparison: Comparison, kind: Kind) -> Iterator[str]:
+    chosen = [flip for flip in comparison.flips if flip.kind is kind][:_MOST_FLIPS]
+    if chosen:
+        whole = comparison.overall.kinds[kind]
+        yield f"<details><summary>{kind.value}: {len(chosen)} of {whole:,}</summary>\n"
+        yield from map(_flip, chosen)
+        yield "\n</details>"
+
+
+def _flip(flip: Flip) -> str:
+    before, after, right = (
+        _said(flip, chosen) for chosen in (flip.before.chosen, flip.after.chosen, flip.gold)
+    )
+    why = _text(flip.after.treatment, 100)
+    return (
+        f"- **{_text(flip.domain, 80)}** {_text(flip.question, 300)}<br>"
+        f"{before} → {after} (right: {right}; {why}; `{_code(flip.id)}`)"
+    )
+
+
+def _said(flip: Flip, chosen: int | str | None) -> str:
+    if isinstance(chosen, int) and 0 <= chosen < len(flip.options):
+        return _text(flip.options[chosen], 80)
+    return "no answer" if chosen is None else _text(chosen, 80)
+
+
+def _text(text: object, most: int = 200) -> str:
+    """Foreign text that is neither HTML nor Markdown, calls nobody and links nowhere."""
+    safe = _MARKUP.sub(r"\\\1", html.escape(line(text, most), quote=False))
+    for sign, code in (("@", "&#64;"), ("://", "&#58;//"), ("www.", "www&#46;")):
+        safe = safe.replace(sign, code)
+    return re.sub(r"#(?!\d+;)", "&#35;", safe)
+
+
+def _code(text: str) -> str:
+    return line(text, 120).replace("`", "'")

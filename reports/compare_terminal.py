@@ -1,0 +1,108 @@
+"""A comparison for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from reports import wording
+from reports.comparison import Comparison, Word
+from reports.flips import Flip, Kind
+from reports.foreign import line
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from reports.comparison import Change
+
+_COLUMNS = (
+    *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),
+    *("p (Holm)", "gained", "lost", "could show", ""),
+)
+_STYLES = {Word.BETTER: "bold blue", Word.WORSE: "bold red", Word.NO_CHANGE: "dim"}
+_LOST = ("domain", "run", "errors", "truncated", "missing", "unparsed")
+_MOST_FLIPS = 5
+
+
+def show(comparison: Comparison, kind: Kind | None = None, most: int = _MOST_FLIPS) -> None:
+    """Print the verdict, the table, what differs, and the first questions of one kind."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(printable(str(wording.verdict(comparison))), style="bold"))
+    out.print(Text(printable(f"baseline   {comparison.baseline.run}")))
+    out.print(Text(printable(f"candidate  {comparison.candidate.run}")))
+    out.print(_table(comparison))
+    for warning in comparison.warnings:
+        out.print(Text(f"warning: {line(warning, 400)}", style="yellow"))
+    for note in comparison.notes:
+        out.print(Text(f"note: {line(note, 400)}"))
+    lost = list(_unanswered(comparison))
+    if lost:
+        grid = table(*_LOST, right=frozenset(_LOST[2:]))
+        for cells in lost:
+            grid.add_row(*cells)
+        out.print(grid)
+    wanted = kind if kind is not None else Kind.BROKEN
+    chosen = [flip for flip in comparison.flips if flip.kind is wanted]
+    if chosen:
+        whole = comparison.overall.kinds[wanted]
+        out.print(Text(f"{wanted.value} ({min(most, len(chosen))} of {whole:,}):"))
+    for flip in islice(chosen, most):
+        out.print(Text(_flip(flip)), soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> object:
+    grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain", ""})
+    for name, row in comparison.domains.items():
+        grid.add_row(*_row(name, row))
+    if len(comparison.domains) > 1:
+        grid.add_row(*_row("overall", comparison.overall))
+    return grid
+
+
+def _row(name: str, row: Change) -> list[Text]:
+    from rich.text import Text
+
+    style = _STYLES.get(row.word, "")
+    cells = (
+        line(name, 60),
+        f"{row.n:,}",
+        wording.percent(row.baseline),
+        wording.percent(row.candidate),
+        wording.points(row.delta) if row.n else "–",
+        wording.interval(row.interval) if row.n else "–",
+        wording.p_value(row.p_holm) if row.n else "–",
+        f"{row.gained:,}",
+        f"{row.lost:,}",
+        wording.detectable(row),
+        f"{wording.SIGNS[row.word]} {row.word}",
+    )
+    return [Text(cell, style=style if place in {4, 10} else "") for place, cell in enumerate(cells)]
+
+
+def _unanswered(comparison: Comparison) -> Iterator[list[Text]]:
+    from rich.text import Text
+
+    for name, row in comparison.domains.items():
+        for run, side in zip(("baseline", "candidate"), row.sides, strict=True):
+            if side.unanswered or side.unparsed:
+                counts = (side.errors, side.truncated, side.missing, side.unparsed)
+                yield [Text(line(name, 60)), Text(run), *(Text(f"{n:,}") for n in counts)]
+
+
+def _flip(flip: Flip) -> str:
+    asked = line(flip.question, 160)
+    before, after = (_said(flip, reply.chosen) for reply in (flip.before, flip.after))
+    right = _said(flip, flip.gold)
+    why = line(flip.after.treatment, 100)
+    said = f"{before} → {after} (right: {right}; {why}; {flip.id})"
+    return f"  {line(flip.domain, 60)}: {asked}\n    {said}"
+
+
+def _said(flip: Flip, chosen: int | str | None) -> str:
+    if isinstance(chosen, int) and 0 <= chosen < len(flip.options):
+        return line(flip.options[chosen], 60)
+    return "no answer" if chosen is None else line(chosen, 60)
