@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +28,7 @@ def compare(
     run: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...",
+            metavar="RUN",
             help="The baseline, then what is compared with it: names, beginnings of names, or "
             "`latest`.",
         ),
@@ -37,7 +36,8 @@ def compare(
     html: Annotated[
         Path | None,
         typer.Option(
-            help="Where the page goes. [default: WORKSPACE/reports/BASELINE-vs-CANDIDATE.html]",
+            help="Where the page goes. [default: WORKSPACE/reports/BASELINE-vs-CANDIDATE.html; "
+            "none with --json or --markdown]",
             show_default=False,
         ),
     ] = None,
@@ -74,13 +74,13 @@ def compare(
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
     kind = _kind(show)
     runs = _runs(Store(workspace), run)
-    chosen = tuple(
-        filter(None, map(str.strip, (domains if domains is not None else "").split(",")))
-    )
+    chosen = tuple(filter(None, map(str.strip, domains.split(",")))) if domains else ()
     found = [compare_runs(runs[0], each, domains=chosen) for each in runs[1:]]
     _print(found, kind, markdown, as_json)
-    for each in found:
-        _write_page(each, _page_path(each, html, workspace, len(found)))
+    # A script that reads JSON gets a page only where it asks for one.
+    if html is not None or not (as_json or markdown):
+        for each in found:
+            _write_page(each, _page_path(each, html, workspace, len(found)))
     if flips is not None:
         _write_flips(flips, runs, chosen)
     worse = sorted({name for each in found for name in each.regressed})
@@ -176,9 +176,9 @@ def _write_flips(path: Path, runs: Sequence[Run], domains: Sequence[str]) -> Non
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
-            with closing(_flips(runs, domains)) as rows:
-                for count, row in enumerate(rows, 1):  # noqa: B007
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            for row in _flips(runs, domains):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
     print(f"flips: {path} ({count:,} questions)", file=sys.stderr)
 
 

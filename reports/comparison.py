@@ -108,7 +108,11 @@ def compare(
             f"run `{baseline.folder.name}` is compared with itself",
             "name two runs; `bench runs list` shows all",
         )
-    manifests = (baseline.manifest, candidate.manifest)
+    # The folder is what a run is called by; what a manifest says could lead elsewhere.
+    manifests = (
+        replace(baseline.manifest, run=baseline.folder.name),
+        replace(candidate.manifest, run=candidate.folder.name),
+    )
     joined = join(baseline, candidate, domains)
     rows = _rows(joined)
     overall = _word(_change(joined.pairs))
