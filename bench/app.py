@@ -20,6 +20,7 @@ from bench.data import data
 from bench.doctor import doctor
 from bench.domains import domains
 from bench.export import export
+from bench.improve import demo, improve
 from bench.kb import kb
 from bench.options import ALL
 from bench.run import run
@@ -38,7 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command()(run)
+app.command()(improve)
 app.command()(compare)
 app.command()(domains)
 app.add_typer(kb, name="kb")

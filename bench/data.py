@@ -91,7 +91,7 @@ def prepare(
         found = domains.get(each, bare_domain(each))
         chosen = replace(found, sources=()) if own else found
         folder = data_folder(workspace, name if name is not None else each)
-        order = _Order(chosen, domains, data, files, own, size, seed, folder)
+        order = Order(chosen, domains, data, files, own, size, seed, folder)
         tasks = _tasks(order)
         more = extras(chosen, tasks, workspace, author, layout)
         if not as_json:
@@ -104,7 +104,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class _Order:
+class Order:
     """What one data set is made of; `own` leaves the tasks out that come from elsewhere."""
 
     domain: Domain
@@ -117,7 +117,13 @@ class _Order:
     folder: Path
 
 
-def _prepare(order: _Order, tasks: Sequence[Task], more: Extras) -> Prepared:
+def prepared(order: Order, workspace: Path) -> Prepared:
+    """Make a data set of what a domain declares, with nothing written for it."""
+    tasks = _tasks(order)
+    return _prepare(order, tasks, extras(order.domain, tasks, workspace, None, None))
+
+
+def _prepare(order: Order, tasks: Sequence[Task], more: Extras) -> Prepared:
     from finetune.prepare import prepare as write
 
     rows = [*_rows(order, tasks), *more.rows]
@@ -161,7 +167,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _tasks(order: _Order) -> list[Task]:
+def _tasks(order: Order) -> list[Task]:
     """The tasks that have questions to learn from; what is not at hand is told."""
     from benchmarks.learning import training_tasks
 
@@ -173,7 +179,7 @@ def _tasks(order: _Order) -> list[Task]:
     return tasks
 
 
-def _rows(order: _Order, tasks: Sequence[Task]) -> Iterator[Row]:
+def _rows(order: Order, tasks: Sequence[Task]) -> Iterator[Row]:
     from benchmarks.learning import renderer
     from finetune.formats import read_rows
     from finetune.sources import question_rows
@@ -205,7 +211,7 @@ def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
     return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
 
 
-def _reported(order: _Order) -> list[Question]:
+def _reported(order: Order) -> list[Question]:
     """The questions that training must not see: all that are at hand."""
     from benchmarks.learning import reported_questions
     from benchmarks.tasks import task_names

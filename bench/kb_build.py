@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rag.files import Found
     from rag.store import Store
 
+#: Tokens of a chunk.
+_SIZE = 200
+
 
 def build(
     domain: Annotated[list[str] | None, typer.Argument(help="Domains.")] = None,
@@ -39,7 +42,7 @@ def build(
             help="all-MiniLM-L6-v2, org/name, a folder, onnx, ollama:NAME. [default: as before]"
         ),
     ] = None,
-    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = 200,
+    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = _SIZE,
     chroma: Annotated[
         str | None, typer.Option(help="A Chroma server instead of the embedded store.")
     ] = None,
@@ -61,10 +64,10 @@ def build(
     if own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
     names = _chosen(domain, every, domains, given=bool(source))
-    built = Store(root(workspace))
+    store = Store(root(workspace))
     reports = []
     for name in names:
-        model = embedder if embedder is not None else _embedder_before(built, name, rebuild)
+        model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
         found = _files(name, domains, data, source if source is not None else (), licence)
         settings = _Settings(model, chunk_tokens, chroma, rebuild)
         reports.append(_build(name, found, settings, workspace))
@@ -83,6 +86,15 @@ class _Settings:
     size: int
     chroma: str | None
     rebuild: bool
+
+
+def built(name: str, domains: dict[str, Domain], data: Path | None, workspace: Path) -> BuildReport:
+    """Build the knowledge base of a domain from what it declares, with the usual settings."""
+    from rag.embedding import DEFAULT
+
+    return _build(
+        name, _files(name, domains, data, (), ""), _Settings(DEFAULT, _SIZE, None, False), workspace
+    )
 
 
 def _chosen(

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +16,9 @@ import typer
 from bench.arms import Adapters, compare_arms
 from bench.options import ALL, WORKSPACE, Data, Json, Workspace
 from bench.passages import Choice
+from bench.planned import run_plan
 from bench.scored import Place, scored
-from domainlift.errors import BenchError, NoSuch
+from domainlift.errors import BenchError, Misuse, NoSuch
 
 if TYPE_CHECKING:
     from benchmarks.outcome import Outcome
@@ -100,6 +102,9 @@ def run(
             "`own`, each for the questions of its domain."
         ),
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Also with the treatments of a plan of `bench improve`.")
+    ] = None,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
@@ -135,7 +140,7 @@ def run(
         chat=chat,
         limit=limit,
         seed=seed,
-        command=_command(sys.argv[1:]),
+        command=command(sys.argv[1:]),
         domains=_names(domains),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
@@ -147,7 +152,7 @@ def run(
         chosen = () if rag == ALL else _names(rag)
         found = Retrieval(mmr=mmr, reranker=rerank)
         choice = Choice(chosen, rag_gate, found, passages, passage_tokens, query_options)
-    outcome = _score(model, options, settings, task, place, _Help(choice, adapter))
+    outcome = _score(model, options, settings, task, place, _Help(choice, adapter, plan))
     if as_json:
         print(json.dumps(outcome.as_json(), ensure_ascii=False))
     else:
@@ -163,6 +168,13 @@ class _Help:
 
     choice: Choice | None
     adapter: str | None
+    plan: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.plan is not None and (self.choice is not None or self.adapter is not None):
+            raise Misuse(
+                "`--plan` names passages and adapters", "leave `--rag` and `--adapter` out"
+            )
 
 
 def _adapters(
@@ -202,6 +214,8 @@ def _score(
         tasks, settings = choose_tasks(names, settings, domains, place.data)
         if engine is None:
             engine = open_engine(model, options)
+        if help_.plan is not None:
+            return run_plan(help_.plan, tasks, settings, engine, place)
         if help_.choice is not None or help_.adapter is not None:
             adapters = _adapters(help_.adapter, engine, place, tasks)
             return compare_arms(tasks, settings, engine, place, help_.choice, adapters)
@@ -216,7 +230,7 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))
 
 
-def _command(argv: Sequence[str]) -> str:
+def command(argv: Sequence[str]) -> str:
     """The command for the record; a name and password in a URL are nobody's business."""
     return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))
 

@@ -68,9 +68,7 @@ def _say_notes(notes: Iterable[str]) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _execute(
-    job: Job, engine: Engine, run: Run, part: str, known: Known | None
-) -> None:
+def _execute(job: Job, engine: Engine, run: Run, part: str, known: Known | None) -> None:
     """Ask what is open, showing progress; Ctrl-C ends with the way on."""
     from bench.progress import Progress, duration
     from benchmarks.runner import execute

@@ -103,15 +103,15 @@ def train(
         wish = Wish(each, mixed, _settings(mixed, change), workspace, sets, data, only)
         jobs.append((wish, surroundings(wish, domains)))
     if dry_run:
-        _rehearse(jobs, _Loading(model, device, dtype), as_json=as_json)
+        _rehearse(jobs, Loading(model, device, dtype), as_json=as_json)
     elif together:
-        _train_together(jobs, _Loading(model, device, dtype), as_json=as_json)
+        _train_together(jobs, Loading(model, device, dtype), as_json=as_json)
     else:
-        _train(jobs, _Loading(model, device, dtype), trials, as_json=as_json)
+        _train(jobs, Loading(model, device, dtype), trials, as_json=as_json)
 
 
 @dataclass(frozen=True)
-class _Loading:
+class Loading:
     """Which model is loaded, and how."""
 
     model: str
@@ -138,7 +138,7 @@ def _settings(recipe: Recipe, changes: Sequence[str] | None) -> Any:
     return Training(**found)
 
 
-def _rehearse(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None:
+def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
     from benchmarks.rehearsal import rehearse
 
     for wish, around in jobs:
@@ -151,24 +151,28 @@ def _rehearse(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None
             show_rehearsal(found)
 
 
-def _train(jobs: Sequence[_Job], loading: _Loading, trials: int | None, *, as_json: bool) -> None:
+def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_json: bool) -> None:
     from finetune.parallel import leads
 
     for wish, around in jobs:
         # A new one each time: a full training changes the model.
-        engine = _engine(loading, bits=4 if wish.settings.method == "qlora" else None)
-        made = _watched(wish, around, engine, trials)
+        engine = open_trainer(loading, bits=4 if wish.settings.method == "qlora" else None)
+        made: Made | Searched = (
+            taught(wish, around, engine)
+            if trials is None
+            else _searched(wish, around, engine, trials)
+        )
         if leads():
             _tell(made, as_json=as_json)
 
 
-def _train_together(jobs: Sequence[_Job], loading: _Loading, *, as_json: bool) -> None:
+def _train_together(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
     from benchmarks.together import train_adapters
     from finetune.together import refuse_unfit
 
     refuse_unfit(jobs[0][0].settings)  # before a large model is loaded
     with _watching() as screen:
-        done = train_adapters(jobs, _engine(loading, None), screen.notify, screen.look)
+        done = train_adapters(jobs, open_trainer(loading, None), screen.notify, screen.look)
     for made in done.made:
         _tell(made, as_json=as_json)
     for error in done.errors:
@@ -184,7 +188,7 @@ def _tell(made: Made | Searched, *, as_json: bool) -> None:
         show(made)
 
 
-def _engine(loading: _Loading, bits: int | None) -> TransformersEngine:
+def open_trainer(loading: Loading, bits: int | None) -> TransformersEngine:
     """Open the model in this process, whatever serves it."""
     from engines.names import Options, open_engine, weights_name
     from engines.transformers import TransformersEngine
@@ -214,18 +218,21 @@ def _four_bit(name: str, device: str) -> TransformersEngine:
     return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
 
 
-def _watched(
-    wish: Wish, around: Surroundings, engine: TransformersEngine, trials: int | None
-) -> Made | Searched:
-    """Train while the user watches."""
+def taught(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made:
+    """Train an adapter while the user watches."""
+    from benchmarks.training import train_adapter
+
+    with _watching() as screen:
+        return train_adapter(wish, around, engine, screen.notify, screen.look(wish.name))
+
+
+def _searched(
+    wish: Wish, around: Surroundings, engine: TransformersEngine, trials: int
+) -> Searched:
+    from benchmarks.search import search
+
     with _watching() as screen:
         look = screen.look(wish.name)
-        if trials is None:
-            from benchmarks.training import train_adapter
-
-            return train_adapter(wish, around, engine, screen.notify, look)
-        from benchmarks.search import search
-
         return search(wish, around, engine, trials, screen.notify, look, screen.begin)
 
 

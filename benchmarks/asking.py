@@ -41,7 +41,7 @@ def ask(
         asked = _digest(request)
         before = known.get((question.id, asked)) if known is not None else None
         if before is not None:
-            yield replace(before, seconds=0.0, **_treatment(fitted))
+            yield replace(before, **_treatment(fitted))
             continue
         requests.append(request)
         open_[question.id] = question, fitted, asked

@@ -17,6 +17,11 @@ from domainlift.errors import Misuse
 from domainlift.statistics import Paired, sign_test
 
 
+#: A domain with a p-value below this is harmed, however many others were looked at: in a large
+#: suite the adjusted one alone would let a great loss pass.
+HARM = 0.01
+
+
 class Word(StrEnum):
     """What the gate says."""
 
@@ -156,8 +161,8 @@ def _protected(change: Change, p: float, terms: Terms) -> Judgement:
     found = change.paired
     if _unreadable(change, terms):
         return Judgement(Word.REJECTED, _faults(change), p)
-    if p < terms.level and found.difference < 0:
-        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
+    if found.difference < 0 and (p < terms.level or found.p < HARM):
+        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(found.p)}", p)
     # Where the interval is wider than the margin on each side, n does not allow to exclude it.
     narrow = found.interval.high - found.interval.low < 2 * terms.margin
     if found.interval.low >= -terms.margin:

@@ -15,7 +15,7 @@ from domainlift.questions import Question, Treatment
 from rag import leaks
 from rag.gate import OPEN, Gate, Trial
 from rag.leaks import Leak
-from rag.treatment import Budget, Known, treat
+from rag.treatment import Budget, Known, as_passage, treat
 
 if TYPE_CHECKING:
     from rag.retrieval import Retriever
@@ -92,3 +92,33 @@ def find_leaks(questions: Sequence[Question], bases: Bases) -> list[Leak]:
                 own, index.chunks, question_vectors=vectors, dense=index.dense
             )
     return leaked
+
+
+def gold(bases: Bases) -> Treater:
+    """The treatment that asks what a model can read at all: the best passage for the right answer.
+
+    It knows the answer, so it may decide what is tried, and never what is reported.
+    """
+    parts = [
+        (domain, r.index.manifest.generation, r.settings.digest)
+        for domain, r in sorted(bases.retrievers.items())
+    ]
+    digest = hashlib.sha256(repr(["gold", parts]).encode()).hexdigest()
+    return Treater("gold passage", digest, lambda questions: _golden(questions, bases))
+
+
+def _golden(questions: Sequence[Question], bases: Bases) -> list[Treatment]:
+    made = [Treatment(reason="base: no knowledge base")] * len(questions)
+    for domain, retriever in bases.retrievers.items():
+        places = [n for n, question in enumerate(questions) if question.domain == domain]
+        hits = retriever.search([_with_answer(questions[n]) for n in places], 1)
+        for place, found in zip(places, hits, strict=True):
+            best = tuple(as_passage(hit) for hit in found)
+            made[place] = Treatment(passages=best, reason="gold passage", found=best)
+    return made
+
+
+def _with_answer(question: Question) -> str:
+    answer = question.answer
+    said = question.options[answer] if isinstance(answer, int) else answer
+    return f"{question.text}\n{said}"

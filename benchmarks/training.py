@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.eye import Eye, Seen
     from benchmarks.watching import Surroundings
     from engines.transformers import TransformersEngine
-    from finetune.adapters import Draft, Writer
+    from finetune.adapters import Adapter, Draft, Writer
     from finetune.base import Row
     from finetune.outcome import Notify, Trained
     from finetune.watching import Validate, Validation
@@ -76,6 +76,21 @@ class Lesson:
     folder: Path
     rows: Sequence[Row]
     eye: Eye | None
+
+
+def made_before(wish: Wish, base_digest: str) -> Adapter | None:
+    """The newest published adapter of the same rows, settings and base model; None without one."""
+    from finetune.adapters import Adapters
+
+    known = Adapters(adapters_root(wish.workspace))
+    names = [name for name in known.list() if name.split("/")[0] == wish.name]
+    recipe = json.loads(json.dumps({**asdict(wish.recipe), "training": asdict(wish.settings)}))
+    data = _data_cards(wish)
+    for name in reversed(names):
+        card = known.show(name)
+        if (card.base_digest, card.recipe, card.data) == (base_digest, recipe, data):
+            return known.open(name)
+    return None
 
 
 def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: str = "") -> Lesson:

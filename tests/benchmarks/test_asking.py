@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.asking import ask, fit
+from benchmarks.asking import answered, ask, fit
 from benchmarks.prompts import Format, Prompter
 from benchmarks.store import Record
 from domainlift.questions import Passage, Treatment
@@ -59,27 +59,50 @@ def test_a_record_tells_what_was_found_and_what_stood_before_the_question(
     assert "word" not in str(record.found)
 
 
-def test_what_is_left_alone_is_taken_from_the_base_run(fake: ModuleType, small: Any) -> None:
+def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) -> None:
     task = fake.task(4)
     engine = small(None)
-    base = {
-        "exam-0": Record("exam-0", "history", "exam", "ok", True, chosen=0, logprobs=(-1.0,)),
-        "exam-1": Record("exam-1", "history", "exam", "error", None),
-        "exam-2": Record("exam-2", "history", "exam", "ok", False, chosen=3),
-    }
-    shut = Treatment(reason="base: the gate is shut", found=LONG)
+    plain = [(question, Treatment()) for question in task.questions]
+    first = {r.id: r for r in ask(task, FORM, plain, engine)}
+    first["exam-1"] = replace(first["exam-1"], status="error")
+    del first["exam-3"]
+    engine.asked.clear()
+    shut = Treatment(reason="base: the gate is shut", found=LONG, route="history")
     treated = [(q, HELPED if q.id == "exam-2" else shut) for q in task.questions]
-    records = {r.id: r for r in ask(task, FORM, treated, engine, base)}
+    records = {r.id: r for r in ask(task, FORM, treated, engine, answered(first.values()))}
     assert sorted(r.id for r in engine.asked) == ["exam-1", "exam-2", "exam-3"]
-    assert records["exam-0"].logprobs == (-1.0,)
+    assert records["exam-0"].logprobs == first["exam-0"].logprobs
     assert records["exam-0"].treatment == "base: the gate is shut"
+    assert records["exam-0"].route == "history"
     assert len(records["exam-0"].found) == 3
 
 
-def test_an_adapter_is_never_answered_by_the_base_run(fake: ModuleType, small: Any) -> None:
+def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, small: Any) -> None:
     task = fake.task(1)
     engine = small(None)
-    base = {"exam-0": Record("exam-0", "history", "exam", "ok", True, chosen=0)}
-    treated = [(task.questions[0], Treatment(adapter="biology", reason="lora"))]
-    list(ask(task, FORM, treated, engine, base))
+    first = list(ask(task, FORM, [(task.questions[0], HELPED)], engine))
+    again = replace(HELPED, reason="ensemble", found=())
+    found = list(ask(task, FORM, [(task.questions[0], again)], engine, answered(first)))
     assert len(engine.asked) == 1
+    assert found[0].treatment == "ensemble"
+    assert found[0].asked == first[0].asked
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Treatment(adapter="biology", reason="lora"),
+        replace(HELPED, passages=HELPED.passages[:1]),
+    ],
+)
+def test_another_request_is_asked(fake: ModuleType, small: Any, other: Treatment) -> None:
+    task = fake.task(1)
+    engine = small(None)
+    base = answered(ask(task, FORM, [(task.questions[0], Treatment())], engine))
+    engine.asked.clear()
+    list(ask(task, FORM, [(task.questions[0], other)], engine, base))
+    assert len(engine.asked) == 1
+
+
+def test_records_of_before_requests_were_told_apart_answer_nothing() -> None:
+    assert answered([Record("exam-0", "history", "exam", "ok", True, chosen=0)]) == {}

@@ -1,0 +1,281 @@
+"""`bench improve --dry-run`: what will happen, what it takes, and what is missing for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+
+from domainlift.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.lifting import Held
+    from bench.loop import Scene
+    from benchmarks.rehearsal import Rehearsal
+    from benchmarks.tasks.base import Task
+    from rag.files import Found
+
+_Made = TypeVar("_Made")
+#: What each part of the loop imports, and the extra that brings it.
+_PACKAGES = {
+    "chromadb": "rag",
+    "sentence_transformers": "local",
+    "torch": "local",
+    "peft": "local",
+    "sklearn": "rag",
+}
+#: An index holds texts, vectors and the store of Chroma: so many times the size of the texts.
+_INDEX = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; None where nothing was measured from which it could be foretold.
+
+    `seconds` are at most, `memory` and `disk` in bytes.
+    """
+
+    name: str
+    what: str
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is not there, and the command that mends it."""
+
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All stages in their order."""
+
+    model: str
+    stages: Sequence[Stage]
+    missing: Sequence[Missing]
+
+
+@dataclass
+class _Look:
+    """Collects what is missing instead of ending at the first thing."""
+
+    missing: list[Missing] = field(default_factory=list)
+
+    def at(self, make: Callable[[], _Made]) -> _Made | None:
+        try:
+            return make()
+        except BenchError as error:
+            found = Missing(error.what, error.hint if error.hint is not None else "")
+            if found not in self.missing:
+                self.missing.append(found)
+            return None
+
+
+def forecast(model: str, open_scene: Callable[[], Scene], held: Held) -> Forecast:
+    """Look at everything that the loop will need, and change nothing."""
+    look = _Look()
+    _packages(look)
+    _model(look, model, held)
+    scene = look.at(open_scene)
+    if scene is None:
+        return Forecast(model, [], look.missing)
+    names = _names(scene)
+    pace = _pace(scene, model)
+    stages = [
+        *_asking(scene, names, pace),
+        *_bases(scene, names, look),
+        *_trainings(scene, names, model, look),
+        *_proving(scene, names, pace),
+    ]
+    return Forecast(model, stages, look.missing)
+
+
+def show(found: Forecast, *, as_json: bool) -> None:
+    """Print a forecast."""
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    from bench.progress import duration
+    from reports.terminal import console, printable, table
+
+    grid = table("stage", "what", "time", "memory", "disk")
+    for stage in found.stages:
+        time = "not measured yet" if stage.seconds is None else f"≤ {duration(stage.seconds)}"
+        cells = (stage.name, stage.what, time, _bytes(stage.memory), _bytes(stage.disk))
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    out = console()
+    if found.stages:
+        out.print(grid)
+    for each in found.missing:
+        out.print(Text(printable(f"missing: {each.what}"), style="bold"))
+        if each.hint:
+            out.print(Text(printable(f"   {each.hint}")))
+    if not found.missing:
+        out.print("nothing is missing")
+
+
+def _packages(look: _Look) -> None:
+    for name, extra in _PACKAGES.items():
+        if find_spec(name) is None:
+            hint = f'`pip install "domainlift[{extra}]"`'
+            look.missing.append(Missing(f"package `{name}`", hint))
+
+
+def _model(look: _Look, model: str, held: Held) -> None:
+    """A server is asked; of a model in this process only the configuration is read."""
+    from engines.loading import load_plan
+    from engines.names import is_served, source
+
+    if is_served(model):
+        look.at(lambda: held.engine.info)
+    look.at(lambda: load_plan(source(model), device="cpu"))
+
+
+def _names(scene: Scene) -> list[str]:
+    """The domains that may turn out to be weak: no one knows before the model was asked."""
+    from rag.files import domain_sources
+
+    if scene.wishes.only:
+        return list(scene.wishes.only)
+    asked = {q.domain for task in scene.portions.selection for q in task.questions}
+    known = (name for name in sorted(asked) if name in scene.domains)
+    return [
+        name
+        for name in known
+        if not scene.domains[name].protected and domain_sources(scene.domains[name])
+    ]
+
+
+def _pace(scene: Scene, model: str) -> float | None:
+    """Seconds per question in the newest finished run of this model, if there is one."""
+    from benchmarks.store import Store
+
+    store = Store(scene.place.workspace)
+    for name in reversed(store.ids()):
+        made = store.get(name).manifest
+        if made.model == model and made.finished and made.questions and made.seconds:
+            return made.seconds / made.questions
+    return None
+
+
+def _asking(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:
+    from bench.loop import NUMBERS, SAMPLE
+
+    every, some = _count(scene.portions.selection), _count(scene.portions.selection, names)
+    first = every + min(SAMPLE, every)
+    yield Stage("baseline", f"{first:,} questions", _times(first, pace))
+    # Each with every number of passages; what is missed once more, and with the best passage.
+    more = (len(NUMBERS) + 2) * some
+    yield Stage("triage", f"at most {more:,} questions: {_listed(names)}", _times(more, pace))
+
+
+def _bases(scene: Scene, names: list[str], look: _Look) -> Iterator[Stage]:
+    from bench.knowledge import root
+    from rag.store import Store
+
+    there = Store(root(scene.place.workspace)).names()
+    for name in () if scene.wishes.skip_rag else names:
+        if name in there:
+            yield Stage("knowledge base", f"{name}: as it is", 0.0)
+            continue
+        found = look.at(lambda name=name: _files(scene, name))  # type: ignore[misc]
+        if found is None:
+            continue
+        for line in found.missing:
+            look.missing.append(Missing(f"{name}: {line}", "`--data FOLDER`, or a connection"))
+        size = sum(file.path.stat().st_size for file in found.files if file.path is not None)
+        what = f"{name}: {len(found.files):,} files, {size / 1e6:.1f} MB"
+        yield Stage("knowledge base", what, disk=_INDEX * size)
+
+
+def _files(scene: Scene, name: str) -> Found:
+    from rag.files import domain_sources, find_files
+
+    domain = scene.domains[name]
+    sources = () if scene.wishes.own else domain.sources
+    from dataclasses import replace
+
+    return find_files(
+        domain_sources(replace(domain, sources=sources)),
+        folder=domain.folder,
+        data=scene.place.data,
+    )
+
+
+def _trainings(scene: Scene, names: list[str], model: str, look: _Look) -> Iterator[Stage]:
+    for name in () if scene.wishes.skip_train else names:
+        found = look.at(lambda name=name: _rehearsed(scene, name, model))  # type: ignore[misc]
+        if found is not None:
+            plan = found.prediction
+            what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}"
+            # Weights in float32, and of a training under way its two moments.
+            disk = 4 * plan.trainable
+            yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)
+
+
+def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
+    """Make the rows aside, and see what training on them takes."""
+    from dataclasses import replace
+
+    from bench.data import Order, prepared
+    from bench.lifting import training_of
+    from benchmarks.rehearsal import rehearse
+    from finetune.places import data_folder
+
+    place = scene.place
+    if data_folder(place.workspace, name).is_dir():
+        wish, around = training_of(name, scene.domains, place, scene.wishes.own)
+        return rehearse(wish, around, model, "auto", "auto")
+    with TemporaryDirectory() as aside:
+        there = replace(place, workspace=Path(aside))
+        domain = scene.domains[name]
+        if scene.wishes.own:
+            domain = replace(domain, sources=())
+        folder = data_folder(there.workspace, name)
+        order = Order(domain, scene.domains, place.data, (), scene.wishes.own, None, 0, folder)
+        prepared(order, there.workspace)
+        wish, around = training_of(name, scene.domains, there, scene.wishes.own)
+        return rehearse(wish, around, model, "auto", "auto")
+
+
+def _proving(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:
+    from bench.loop import NUMBERS
+
+    some = _count(scene.portions.selection, names)
+    # Adapter alone, passages alone, both; and both with every number of passages.
+    arms = (3 + len(NUMBERS)) * some
+    yield Stage("selection", f"at most {arms:,} questions", _times(arms, pace))
+    yield Stage("router", "keywords from training and validation questions")
+    held = _count(scene.portions.held_out)
+    # Base, ensemble and three controls, and each single treatment on the selection questions.
+    last = 5 * held + len(names) * _count(scene.portions.selection)
+    yield Stage("held-out questions", f"at most {last:,} questions", _times(last, pace))
+
+
+def _count(tasks: Sequence[Task], names: Sequence[str] | None = None) -> int:
+    questions = (q for task in tasks for q in task.questions)
+    return sum(1 for q in questions if names is None or q.domain in names)
+
+
+def _times(count: int, pace: float | None) -> float | None:
+    return None if pace is None else count * pace
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 6 else f"{len(names)} domains"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

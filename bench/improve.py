@@ -1,0 +1,144 @@
+"""`bench improve`: the whole loop, from a score to a plan that was proven."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+
+if TYPE_CHECKING:
+    from bench.lifting import Held
+    from bench.loop import Scene, Wishes
+    from benchmarks.improved import Improved
+
+
+def improve(
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
+    ] = "qwen2.5:3b",
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="At most so many questions, a third for choosing.")
+    ] = None,
+    min_gain: Annotated[
+        str, typer.Option(help="The least gain: 5pt (points), or 5% of the baseline's accuracy.")
+    ] = "5pt",
+    skip_rag: Annotated[bool, typer.Option("--skip-rag", help="Build no knowledge base.")] = False,
+    skip_train: Annotated[bool, typer.Option("--skip-train", help="Train no adapter.")] = False,
+    budget_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no training that would take longer.")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="A domain below it is weak.")
+    ] = 0.60,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the stages, and what each will take.")
+    ] = False,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find weak domains, treat them, and prove what got better.
+
+    Each stage asks only what is not known yet: an interrupted loop goes on when its command is
+    repeated. What is chosen is chosen on selection questions; the verdict is that of held-out
+    ones, which are looked at once.
+
+    Example: bench improve --model tiny
+    """
+    from bench.lifting import Held
+    from bench.loop import Wishes
+    from benchmarks.promotion import Terms, parse_gain
+    from engines.names import TINY, Options, open_engine
+
+    wishes = Wishes(
+        Terms(parse_gain(min_gain)),
+        _names(only),
+        skip_rag,
+        skip_train,
+        budget_minutes,
+        own=model == TINY or suite == "demo",
+    )
+    held = Held(model, lambda: open_engine(model, Options(device, dtype)))
+
+    def scene() -> Scene:
+        return _scene(suite, model, limit, target, workspace, data, wishes)
+
+    try:
+        if dry_run:
+            from bench.forecast import forecast, show
+
+            show(forecast(model, scene, held), as_json=as_json)
+        else:
+            _run(scene(), held, as_json=as_json)
+    finally:
+        held.drop()
+
+
+def demo(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """Improve the embedded model on the built-in questions: the whole loop in a few minutes.
+
+    Example: bench demo
+    """
+    improve(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
+
+
+def _run(scene: Scene, held: Held, *, as_json: bool) -> None:
+    from bench.loop import improve as loop
+
+    done: Improved = loop(scene, held)
+    if as_json:
+        print(json.dumps(done.as_json(), ensure_ascii=False))
+        return
+    from reports.improve import show
+
+    show(done)
+    if done.report is not None:
+        print(f"report: {done.report}", file=sys.stderr)
+
+
+def _scene(
+    suite: str | None,
+    model: str,
+    limit: int | None,
+    target: float,
+    workspace: Path,
+    data: Path | None,
+    wishes: Wishes,
+) -> Scene:
+    from bench.loop import Scene
+    from bench.run import command
+    from bench.scored import Place
+    from benchmarks.choice import choose_tasks
+    from benchmarks.portions import divide
+    from benchmarks.runner import Settings
+    from engines.names import TINY
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains(workspace)
+    named = suite if suite is not None else ("demo" if model == TINY else "mmlu")
+    settings = Settings(suite=named, command=command(sys.argv[1:]))
+    tasks, settings = choose_tasks(None, settings, domains, data)
+    portions = divide(tasks, data, domains)
+    place = Place(workspace, data, target=target)
+    return Scene(settings, portions, domains, place, wishes, limit)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))

@@ -1,0 +1,181 @@
+"""What lifts a domain: its knowledge base and its adapter, made where they are missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from domainlift.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.scored import Place
+    from benchmarks.material import Wish
+    from benchmarks.watching import Surroundings
+    from engines.base import Engine
+    from ensemble.plan import Care
+    from finetune.adapters import Adapter
+    from knowledge_bases.domains import Domain
+
+
+class Budget(Protocol):
+    """How much time there is."""
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        ...
+
+
+class Held:
+    """The engine that answers: opened when it is needed, and dropped while others need the room."""
+
+    def __init__(self, name: str, open_: Callable[[], Engine]) -> None:
+        self.name = name
+        self._open = open_
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The open engine."""
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine
+
+    def drop(self) -> None:
+        """Let go of it, and of the memory of a model in this process."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+
+@dataclass(frozen=True)
+class Lifter:
+    """Makes knowledge bases and adapters of domains; what cannot be made is noted."""
+
+    domains: dict[str, Domain]
+    place: Place
+    own: bool
+    notes: list[str]
+
+    def build(self, names: Sequence[str]) -> dict[str, Care]:
+        """The knowledge base of each domain as it is, or built from what the domain declares."""
+        from bench.knowledge import root
+        from ensemble.plan import Care
+        from rag.store import Store
+
+        store = Store(root(self.place.workspace))
+        cares = {}
+        for name in names:
+            if name not in store.names() and not self._built(name):
+                continue
+            cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
+        return cares
+
+    def train(self, names: Sequence[str], held: Held, budget: Budget) -> dict[str, Care]:
+        """An adapter for each domain: the one that was trained in this way, or a new one."""
+        from ensemble.plan import Care
+
+        cares = {}
+        for name in names:
+            found = self._adapter(name, held, budget)
+            if found is not None:
+                cares[name] = Care("lora", adapter=found.name, adapter_digest=found.digest)
+        return cares
+
+    def _built(self, name: str) -> bool:
+        from bench.kb_build import built
+
+        domains = self.domains
+        if self.own:
+            domains = {key: replace(found, sources=()) for key, found in domains.items()}
+        try:
+            report = built(name, domains, self.place.data, self.place.workspace)
+        except BenchError as error:
+            self._note(f"no knowledge base for {name}: {error.what}")
+            return False
+        print(f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s", file=sys.stderr)
+        return True
+
+    def _adapter(self, name: str, held: Held, budget: Budget) -> Adapter | None:
+        from benchmarks.training import made_before
+
+        try:
+            self._prepare(name)
+            wish, around = training_of(name, self.domains, self.place, self.own)
+            info = held.engine.info
+            before = made_before(wish, _weights_digest(held))
+            if before is not None:
+                print(f"    {name}: {before.name} was trained in this way before", file=sys.stderr)
+                return before
+            late = self._too_late(wish, around, info.model, budget)
+            return None if late else self._trained(wish, around, held)
+        except BenchError as error:
+            if error.exit_code == 130:
+                raise
+            self._note(f"no adapter for {name}: {error.what}")
+            return None
+
+    def _prepare(self, name: str) -> None:
+        """Make training rows, unless there are some already."""
+        from bench.data import Order, prepared
+        from finetune.places import data_folder
+
+        folder = data_folder(self.place.workspace, name)
+        if folder.is_dir():
+            return
+        domain = self.domains[name]
+        if self.own:
+            domain = replace(domain, sources=())
+        order = Order(domain, self.domains, self.place.data, (), self.own, None, 0, folder)
+        made = prepared(order, self.place.workspace)
+        print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
+
+    def _too_late(self, wish: Wish, around: Surroundings, model: str, budget: Budget) -> bool:
+        if budget.left == float("inf"):
+            return False
+        from benchmarks.rehearsal import rehearse
+
+        seconds = rehearse(wish, around, model, "auto", "auto").prediction.seconds
+        if seconds <= budget.left:
+            return False
+        self._note(
+            f"no adapter for {wish.name}: its training would take {seconds / 60:.0f} minutes, "
+            f"and {budget.left / 60:.0f} are left"
+        )
+        return True
+
+    def _trained(self, wish: Wish, around: Surroundings, held: Held) -> Adapter:
+        from bench.train import Loading, open_trainer, taught
+        from finetune.adapters import Adapters
+        from finetune.places import adapters_root
+
+        held.drop()
+        made = taught(wish, around, open_trainer(Loading(held.name, "auto", "auto"), None))
+        return Adapters(adapters_root(self.place.workspace)).open(f"{made.name}/{made.version}")
+
+    def _note(self, text: str) -> None:
+        from reports.terminal import printable
+
+        self.notes.append(text)
+        print(f"note: {printable(text)}", file=sys.stderr)
+
+
+def training_of(
+    name: str, domains: Mapping[str, Domain], place: Place, own: bool
+) -> tuple[Wish, Surroundings]:
+    """The training of one domain with the settings of the house."""
+    from benchmarks.material import Wish, surroundings
+    from finetune.recipe import one_domain
+    from finetune.settings import Training
+
+    recipe = one_domain(name)
+    settings: dict[str, Any] = dict(recipe.training)
+    wish = Wish(name, recipe, Training(**settings), place.workspace, {}, place.data, own)
+    return wish, surroundings(wish, domains)
+
+
+def _weights_digest(held: Held) -> str:
+    """The digest by which adapters know their base."""
+    return held.engine.info.digest

@@ -1,0 +1,121 @@
+"""Open what treatments are made of: knowledge bases and adapters, as a plan names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engines.base import Engine
+    from ensemble.plan import Care
+    from ensemble.treatment import Means
+    from rag.base import Embedder, Vectors
+    from rag.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class Limits:
+    """At most so many passages before a question, of so many tokens, and how they are found."""
+
+    passages: int = 3
+    tokens: int = 1024
+    query_options: bool = False
+
+
+@contextmanager
+def open_means(
+    cares: Mapping[str, Care], engine: Engine, workspace: Path, limits: Limits
+) -> Iterator[Means]:
+    """Open everything that these domains get, and find that it is what it was."""
+    from ensemble.treatment import Means
+    from rag.treatment import Budget
+
+    with ExitStack() as stack:
+        shelves = {name: care for name, care in cares.items() if care.uses_passages}
+        yield Means(
+            retrievers=_retrievers(shelves, workspace, stack),
+            adapters=open_adapters(cares, engine, workspace),
+            budget=Budget(engine.count, limits.passages, limits.tokens),
+        )
+
+
+def open_adapters(cares: Mapping[str, Care], engine: Engine, workspace: Path) -> dict[str, str]:
+    """Load the adapters of a plan; the names under which the engine knows them, by domain."""
+    names = {}
+    for domain, care in cares.items():
+        if care.uses_adapter:
+            names[domain] = _adapter(domain, care, engine, workspace)
+    return names
+
+
+def remembered(encode: Callable[[Sequence[str]], Vectors]) -> Callable[[Sequence[str]], Vectors]:
+    """Embed each text once: the same questions are searched for under several treatments."""
+    import numpy as np
+
+    known: dict[str, Vectors] = {}
+
+    def encoded(texts: Sequence[str]) -> Vectors:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known.update(zip(new, encode(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return encoded
+
+
+def _retrievers(
+    cares: Mapping[str, Care], workspace: Path, stack: ExitStack
+) -> dict[str, Retriever]:
+    from bench.knowledge import embedder_of, root
+    from rag.index import open_index
+    from rag.retrieval import Retriever
+    from rag.store import Store
+
+    built = Store(root(workspace)).names()
+    embedders: dict[str, Embedder] = {}
+    encoders: dict[str, Callable[[Sequence[str]], Vectors]] = {}
+    found = {}
+    for domain, care in cares.items():
+        if domain not in built:
+            hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
+            raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
+        index = stack.enter_context(open_index(root(workspace), domain))
+        there = index.manifest.generation
+        if care.knowledge_base and there != care.knowledge_base:
+            what = (
+                f"knowledge base `{domain}` is `{there}`, the plan is for `{care.knowledge_base}`"
+            )
+            raise BenchError(what, "make the plan anew: `bench improve`")
+        name = index.manifest.embedder
+        if name not in encoders:
+            encode = embedder_of(index.manifest, workspace, embedders).encode_queries
+            encoders[name] = remembered(encode)
+        found[domain] = Retriever(index, encoders[name])
+    return found
+
+
+def _adapter(domain: str, care: Care, engine: Engine, workspace: Path) -> str:
+    from finetune.adapters import Adapters
+    from finetune.places import adapters_root
+
+    add = getattr(engine, "add_adapter", None)
+    if add is None:  # a server knows its adapters by the names that the plan gives
+        return care.adapter
+    known = Adapters(adapters_root(workspace))
+    if care.adapter not in known.list():
+        hint = f"`bench train {domain}`, then make the plan anew: `bench improve`"
+        raise BenchError(f"adapter `{care.adapter}` of the plan is gone", hint)
+    found = known.open(care.adapter)
+    if care.adapter_digest and found.digest != care.adapter_digest:
+        what = f"adapter `{care.adapter}` is not the one that the plan was made with"
+        raise BenchError(what, "make the plan anew: `bench improve`")
+    found.check_base(engine.info.model, engine.info.digest)
+    name = found.name.replace("/", "-")
+    add(name, found.folder)
+    return name

@@ -1,0 +1,83 @@
+"""`bench run --plan`: the base model, and the ensemble as the plan has it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.asked import Asker
+from bench.means import Limits, open_means
+from bench.scored import Place, scored
+from domainlift.errors import BenchError, Misuse
+
+if TYPE_CHECKING:
+    from benchmarks.ensemble import Route
+    from benchmarks.outcome import Outcome
+    from benchmarks.runner import Settings
+    from benchmarks.tasks.base import Task
+    from engines.base import Engine
+    from ensemble.plan import Plan
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A plan that fits the model, and the router beside it."""
+
+    plan: Plan
+    route: Route
+
+
+def open_plan(path: Path, engine: Engine) -> Opened:
+    """Read a plan and its keywords; BenchError where either is gone or another one."""
+    from bench.proving import router
+    from domainlift.files import inside, sha256
+    from ensemble.keywords import read_keywords
+    from ensemble.plan import read_plan
+    from knowledge_bases.domains import load_domains
+
+    plan = read_plan(path)
+    _check_model(path, plan, engine)
+    if plan.verdict and plan.verdict != "promoted":
+        print(f"note: the plan `{path}` was judged: {plan.verdict}", file=sys.stderr)
+    keywords = inside(path.parent, plan.router)
+    anew = "make the plan anew: `bench improve`"
+    if not plan.router or not keywords.is_file():
+        raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
+    if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
+        print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
+    return Opened(plan, router(read_keywords(keywords, load_domains(path.parent.parent))))
+
+
+def run_plan(
+    path: Path, tasks: Sequence[Task], settings: Settings, engine: Engine, place: Place
+) -> Outcome:
+    """Score the same questions without a treatment and with those of a plan."""
+    from benchmarks.outcome import Outcome
+    from benchmarks.pairing import pair
+    from benchmarks.profile import profile
+    from benchmarks.runner import prepare
+
+    if place.resume is not None:
+        raise Misuse("`--resume` names one run, and this command makes several", "repeat it")
+    opened = open_plan(path, engine)
+    job = prepare(tasks, settings, engine.info)
+    asker = Asker(job, engine, place, scored(job, engine, place, part="base"))
+    plan = opened.plan
+    limits = Limits(plan.passages, plan.tokens, plan.query_options)
+    with open_means(plan.domains, engine, place.workspace, limits) as means:
+        run = asker.ask("ensemble", opened.route, plan.domains, means, ())
+    before, after = (profile(each, place.target) for each in (asker.base, run))
+    arms = {"base": before, "ensemble": after}
+    return Outcome(after, before, arms, pair(asker.base, run))
+
+
+def _check_model(path: Path, plan: Plan, engine: Engine) -> None:
+    info = engine.info
+    if plan.digest != info.digest:
+        raise Misuse(
+            f"plan `{path}` was made for `{plan.model}`, and `{info.model}` is another model",
+            f"`--model {plan.model}`, or make a plan for this one: `bench improve`",
+        )

@@ -1,0 +1,239 @@
+"""The last stages of `bench improve`: a router, held-out questions, the gate, plan and report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.asked import Asker
+from bench.means import Limits, open_means
+from bench.scored import Place
+
+if TYPE_CHECKING:
+    from ensemble.keywords import Keywords
+
+    from benchmarks.ensemble import Route
+    from benchmarks.improved import Improved, Proof
+    from benchmarks.ledger import Look
+    from benchmarks.preference import Arm
+    from benchmarks.promotion import Promotion, Terms
+    from benchmarks.store import Record, Run
+    from domainlift.questions import Question
+    from ensemble.plan import Care
+    from ensemble.treatment import Means, Routed
+    from knowledge_bases.domains import Domain
+
+
+@dataclass(frozen=True)
+class Proving:
+    """What is proven: the treatments of each domain, and the router that chooses among them."""
+
+    cares: Mapping[str, Care]
+    keywords: Keywords
+    domains: dict[str, Domain]
+    place: Place
+    terms: Terms
+
+    @property
+    def digest(self) -> str:
+        """What tells this candidate from another."""
+        parts = (sorted(self.cares.items()), self.keywords.digest)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> Improved:
+    """Judge the ensemble on questions that were never asked before; write plan and report.
+
+    The look is written down before it is made. The best single treatment is chosen on selection
+    questions, as the others were.
+    """
+    limits = Limits()
+    route = router(proving.keywords)
+    with open_means(proving.cares, final.engine, proving.place.workspace, limits) as means:
+        single = _best_single(proving, selection, means)
+        look = _look(proving, final)
+        ours = final.ask("ensemble", route, proving.cares, means, ())
+        others = _others(proving, final, means, single, ours)
+    proof = _proof(proving, final, ours, others, look)
+    plan = _plan(proving, proof, final, ours)
+    named = {"held out, base": final.base.folder.name, "held out, ensemble": ours.folder.name}
+    done = replace(done, proof=proof, plan=plan, runs={**done.runs, **named})
+    return replace(done, report=_report(proving, done, final.base, ours))
+
+
+def router(keywords: Keywords) -> Route:
+    """Send each question where its words say."""
+    from ensemble.router import Router
+
+    from ensemble.treatment import Routed
+
+    found = Router(keywords)
+
+    def route(question: Question) -> Routed:
+        decided = found.route(question.text, question.options)
+        domain = decided.domain if decided.domain is not None else ""
+        return Routed(domain, decided.rung, tuple(term for term, _ in decided.matched))
+
+    return route
+
+
+def _look(proving: Proving, final: Asker) -> Look:
+    from benchmarks.ledger import Ledger
+
+    ids = [question.id for question in final.job.questions]
+    return Ledger(proving.place.workspace).look(
+        ids,
+        proving.digest,
+        proving.terms.level,
+        run=final.base.folder.name,
+        decision="promote or reject a plan",
+    )
+
+
+def _best_single(proving: Proving, selection: Asker, means: Means) -> str:
+    """The domain whose treatment, given to every question, serves all of them best."""
+    from benchmarks.ensemble import always
+    from benchmarks.preference import arm
+
+    found = {}
+    for domain in sorted(proving.cares):
+        title = f"all as {domain}"
+        run = selection.ask(title, always(domain), proving.cares, means, ())
+        found[domain] = arm(run.records()).accuracy
+    return max(found, key=lambda domain: found[domain])
+
+
+def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run) -> dict[str, Run]:
+    """What else could have been done with the same treatments."""
+    from benchmarks.ensemble import always, at_random, by_label
+
+    cares = proving.cares
+    ways: dict[str, Route] = {
+        "route by label": by_label,
+        "route at random": at_random(list(cares)),
+        f"all as {single}": always(single),
+    }
+    runs = {name: final.ask(name, way, cares, means, (ours,)) for name, way in ways.items()}
+    return {"base": final.base, "ensemble": ours, **runs}
+
+
+def _proof(proving: Proving, final: Asker, ours: Run, runs: Mapping[str, Run], look: Look) -> Proof:
+    from benchmarks.improved import Proof
+    from benchmarks.pairing import pair
+    from benchmarks.profile import profile
+
+    before, after = final.base.records(), ours.records()
+    return Proof(
+        before=profile(final.base, proving.place.target),
+        after=profile(ours, proving.place.target),
+        change=pair(final.base, ours),
+        promotion=_judged(proving, before, after, final, look.level),
+        controls={name: _arm(run) for name, run in runs.items()},
+        routed=_rightly_routed(after, proving.cares),
+        look=look.number,
+        level=look.level,
+        due=look.due,
+    )
+
+
+def _judged(
+    proving: Proving, before: list[Record], after: list[Record], final: Asker, level: float
+) -> Promotion:
+    from benchmarks.pairing import pair_records
+    from benchmarks.promotion import Change, judge
+
+    questions = {question.id: question for question in final.job.questions}
+    changes = {
+        domain: Change(change, _accuracy(before, domain), *_readable(before, after, domain))
+        for domain, change in pair_records(before, after, questions).items()
+        if domain
+    }
+    return judge(changes, list(proving.cares), replace(proving.terms, level=level))
+
+
+def _accuracy(records: list[Record], domain: str) -> float:
+    from benchmarks.preference import arm
+
+    return arm([record for record in records if record.domain == domain]).accuracy
+
+
+def _readable(before: list[Record], after: list[Record], domain: str) -> tuple[int, int]:
+    """How many answers can no longer be read, and how many could not be before."""
+    first = {record.id: record.status == "ok" for record in before if record.domain == domain}
+    pairs = [(first[r.id], r.status == "ok") for r in after if r.id in first]
+    return sum(was and not now for was, now in pairs), sum(now and not was for was, now in pairs)
+
+
+def _rightly_routed(records: list[Record], cares: Mapping[str, Care]) -> float:
+    """The share of questions that were sent to where the label would have sent them."""
+    right = [
+        (r.route if r.route in cares else "") == (r.domain if r.domain in cares else "")
+        for r in records
+    ]
+    return sum(right) / len(right) if right else 0.0
+
+
+def _arm(run: Run) -> Arm:
+    from benchmarks.preference import arm
+
+    return arm(run.records())
+
+
+def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
+    """Write the plan of what passed; of what did not pass, the plan as it was judged."""
+    from ensemble.keywords import write_keywords
+
+    from benchmarks.promotion import Word
+    from ensemble.plan import Plan, write_plan
+
+    passed = proof.promotion.word is Word.PROMOTED
+    kept = proof.promotion.kept if passed else tuple(proving.cares)
+    info = final.engine.info
+    name = f"{final.base.folder.name}-{proving.digest[:8]}"
+    folder = proving.place.workspace / "plans"
+    routes = folder / f"{name}.routes.yaml"
+    write_keywords(routes, proving.keywords)
+    from domainlift.files import sha256
+
+    plan = Plan(
+        model=info.model,
+        digest=info.digest,
+        domains={
+            domain: replace(proving.cares[domain], evidence=_evidence(proof, domain, final, ours))
+            for domain in sorted(kept)
+        },
+        router=routes.name,
+        router_sha256=sha256(routes),
+        verdict=proof.promotion.word.value,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_plan(folder / f"{name}.yaml", plan)
+    return folder / f"{name}.yaml"
+
+
+def _evidence(proof: Proof, domain: str, final: Asker, ours: Run) -> dict[str, str | float]:
+    change = proof.change[domain]
+    return {
+        "baseline": final.base.folder.name,
+        "candidate": ours.folder.name,
+        "n": change.n,
+        "gain": round(change.difference, 4),
+        "low": round(change.interval.low, 4),
+        "high": round(change.interval.high, 4),
+        "p_holm": proof.promotion.domains[domain].p,
+    }
+
+
+def _report(proving: Proving, done: Improved, base: Run, ours: Run) -> Path:
+    from domainlift.files import write_text
+    from reports.compare_html import render_html
+    from reports.comparison import compare
+    from reports.improve import sections
+
+    path = proving.place.workspace / "reports" / f"{ours.folder.name}.html"
+    write_text(path, render_html(compare(base, ours), sections(done)))
+    return path

@@ -1,0 +1,141 @@
+"""What `bench improve` has to say: for the terminal, and as sections of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from benchmarks.improved import Improved, Proof
+    from benchmarks.preference import Arm
+    from benchmarks.triage import Triage
+    from reports.compare_html import Section
+
+_TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "nothing", "broken")
+_CEILINGS = ("at most rag", "at most lora")
+_ARMS = ("base", "lora", "rag", "rag+lora")
+_HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
+_WAYS = ("way", "n", "accuracy", "tokens a question")
+
+
+def show(done: Improved) -> None:
+    """Print the whole loop as tables, and the verdict last."""
+    from rich.text import Text
+
+    out = console()
+    for title, columns, rows in _tables(done):
+        out.print(Text(printable(title), style="bold"))
+        grid = table(*columns, right=frozenset(columns[1:]) - {"verdict", "chosen"})
+        for row in rows:
+            grid.add_row(*(Text(printable(cell)) for cell in row))
+        out.print(grid)
+        out.print()
+    for line in _closing(done):
+        out.print(Text(printable(line)))
+
+
+def sections(done: Improved) -> list[Section]:
+    """The same tables for the page of a comparison, and what was said of them."""
+    from reports.compare_html import Section
+
+    made = [Section(title, columns, rows) for title, columns, rows in _tables(done)]
+    return [*made, Section("Verdict", text="\n".join(_closing(done)))]
+
+
+Row = tuple[str, ...]
+Table = tuple[str, tuple[str, ...], list[Row]]
+
+
+def _tables(done: Improved) -> Iterator[Table]:
+    if done.triage:
+        rows = [_triage(name, found) for name, found in done.triage.items()]
+        yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
+    if done.arms:
+        rows = [_arms(name, arms, done.chosen[name]) for name, arms in done.arms.items()]
+        yield "What each treatment does (selection questions)", ("domain", *_ARMS, "chosen"), rows
+    if done.proof is not None:
+        proof = done.proof
+        yield "The ensemble (held-out questions)", _HELD_OUT, [*_held_out(proof)]
+        ways = [_way(name, found) for name, found in proof.controls.items()]
+        yield "Other ways to send the same questions (held-out questions)", _WAYS, ways
+
+
+def _triage(name: str, found: Triage) -> Row:
+    counts = (found.n, found.hits, found.noise, found.passages, found.retrieval, found.beyond)
+    most = found.ceilings
+    return (
+        name,
+        *map(str, counts),
+        str(found.broken),
+        f"+{100 * most['rag']:.0f} points",
+        f"+{100 * most['lora']:.0f} points",
+    )
+
+
+def _arms(name: str, arms: Mapping[str, Arm], chosen: str) -> Row:
+    return (name, *(_share(arms.get(each)) for each in _ARMS), chosen)
+
+
+def _held_out(proof: Proof) -> Iterator[Row]:
+    for domain, change in proof.change.items():
+        if not domain:
+            continue
+        judged = proof.promotion.domains.get(domain)
+        before, after = proof.before.domains[domain], proof.after.domains[domain]
+        yield (
+            domain,
+            str(change.n),
+            _accuracy(before.accuracy),
+            _accuracy(after.accuracy),
+            f"{change.difference:+.3f}",
+            f"[{change.interval.low:+.3f}, {change.interval.high:+.3f}]",
+            "-" if judged is None else _p(judged.p),
+            "-" if judged is None else judged.word.value,
+        )
+    change = proof.change[""]
+    yield (
+        "overall",
+        str(change.n),
+        _accuracy(proof.before.overall.accuracy),
+        _accuracy(proof.after.overall.accuracy),
+        f"{change.difference:+.3f}",
+        f"[{change.interval.low:+.3f}, {change.interval.high:+.3f}]",
+        _p(change.p),
+        "",
+    )
+
+
+def _way(name: str, found: Arm) -> Row:
+    return name, str(found.n), f"{found.accuracy:.3f}", f"{found.tokens:.0f}"
+
+
+def _closing(done: Improved) -> Iterator[str]:
+    noise = done.diagnosis.noise
+    yield f"asked the same again, {noise.flips} of {noise.n} answers turned"
+    for note in done.notes:
+        yield f"note: {note}"
+    if done.proof is None:
+        weak = ", ".join(done.triage) if done.triage else "no weak domain"
+        yield f"nothing is proposed: no treatment of {weak} is better than the base model"
+        return
+    proof = done.proof
+    yield f"{proof.routed:.1%} of the questions were sent where their label would have sent them"
+    if proof.due:
+        yield "these held-out questions were looked at too often: fresh ones are due"
+    yield f"verdict: {proof.promotion.word} ({proof.promotion.why}); look {proof.look}"
+    if done.plan is not None:
+        yield f"plan: {done.plan}"
+
+
+def _share(found: Arm | None) -> str:
+    return "-" if found is None else f"{found.accuracy:.3f}"
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
