@@ -85,7 +85,10 @@ def compare(
         _write_flips(flips, runs, chosen)
     worse = sorted({name for each in found for name in each.regressed})
     if fail_on_regression and worse:
-        print(f"regression: significantly worse in {', '.join(worse)}", file=sys.stderr)
+        from reports.terminal import printable
+
+        named = printable(", ".join(worse))
+        print(f"regression: significantly worse in {named}", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 from domainlift.statistics import Interval, Paired, design_effect
@@ -131,25 +132,46 @@ def questions_to_show(
     return high if high <= most else None
 
 
+@lru_cache(maxsize=4)
+def _turning(n: int, share: float, level: float) -> tuple[tuple[float, int], ...]:
+    """For each likely number of turned pairs its probability, and the critical value there.
+
+    They begin with the number `_first` gives. A search asks for the same ones many times.
+    """
+    first = _first(n, share)
+    last = min(n, 2 * math.ceil(n * share) - first + 1)
+    critical = _critical(first, level)
+    tail = _tail(critical, first, 0.5)
+    found = []
+    for turned in range(first, last + 1):
+        found.append((_mass(turned, n, share), critical))
+        tail += 0.5 * _mass(critical - 1, turned, 0.5)
+        if 2 * tail > level:
+            tail -= _mass(critical, turned + 1, 0.5)
+            critical += 1
+    return tuple(found)
+
+
+def _first(n: int, share: float) -> int:
+    """A number of turned pairs that hardly any sample stays below."""
+    return max(0, math.floor(n * share - 6 * math.sqrt(n * share * (1 - share))) - 12)
+
+
 def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tuple[float, float]]:
     """Yield, for each likely number of turned pairs, its probability and that of a finding.
 
-    Both tails are carried from one number m to the next. With X(m) binomial(m, q),
+    The tail is carried from one number m to the next. With X(m) binomial(m, q),
     P(X(m + 1) >= c) = P(X(m) >= c) + q P(X(m) = c - 1).
     """
-    mean, spread = n * share, math.sqrt(n * share * (1 - share))
-    first = max(0, math.floor(mean - 7 * spread) - 20)
-    last = min(n, math.ceil(mean + 7 * spread) + 20)
-    critical = _critical(first, level)
-    null, hit = _tail(critical, first, 0.5), _tail(critical, first, right)
-    for turned in range(first, last + 1):
-        yield _mass(turned, n, share), hit
-        null += 0.5 * _mass(critical - 1, turned, 0.5)
-        hit += right * _mass(critical - 1, turned, right)
-        if 2 * null > level:
-            null -= _mass(critical, turned + 1, 0.5)
-            hit -= _mass(critical, turned + 1, right)
-            critical += 1
+    first, rows = _first(n, share), _turning(n, share, level)
+    at = rows[0][1]
+    hit = _tail(at, first, right)
+    for turned, (weight, critical) in enumerate(rows, first):
+        if critical > at:
+            hit -= _mass(at, turned, right)
+            at = critical
+        yield weight, hit
+        hit += right * _mass(at - 1, turned, right)
 
 
 def _critical(turned: int, level: float) -> int:

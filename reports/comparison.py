@@ -15,7 +15,7 @@ from domainlift.statistics import Interval, Paired, design_effect
 from reports.costs import Side, side
 from reports.differing import notes_of, warnings_of
 from reports.flips import Flip, Kind, choose
-from reports.joined import Joined, Pair, join
+from reports.joined import Joined, Pair, join, uncollected
 from reports.routes import Routes, routes
 
 if TYPE_CHECKING:
@@ -113,21 +113,21 @@ def compare(
         replace(baseline.manifest, run=baseline.folder.name),
         replace(candidate.manifest, run=candidate.folder.name),
     )
-    joined = join(baseline, candidate, domains)
-    rows = _rows(joined)
-    overall = _word(_change(joined.pairs))
-    warned = warnings_of(manifests, joined, filtered=bool(domains))
-    return Comparison(
-        baseline=manifests[0],
-        candidate=manifests[1],
-        domains=rows,
-        overall=overall,
-        warnings=(*warned, *_suspicions(rows, manifests)),
-        notes=notes_of(manifests),
-        flips=choose(joined.pairs, (baseline.folder, candidate.folder), top),
-        routes=routes(joined.pairs),
-        shared=len(joined.pairs),
-    )
+    with uncollected():
+        joined = join(baseline, candidate, domains)
+        rows = _rows(joined)
+        warned = warnings_of(manifests, joined, filtered=bool(domains))
+        return Comparison(
+            baseline=manifests[0],
+            candidate=manifests[1],
+            domains=rows,
+            overall=_word(_change(joined.pairs)),
+            warnings=(*warned, *_suspicions(rows, manifests)),
+            notes=notes_of(manifests),
+            flips=choose(joined.pairs, (baseline.folder, candidate.folder), top),
+            routes=routes(joined.pairs),
+            shared=len(joined.pairs),
+        )
 
 
 def _rows(joined: Joined) -> dict[str, Change]:

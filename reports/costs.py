@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -47,22 +46,25 @@ class Side:
 def side(pairs: Sequence[Pair], place: Literal[1, 2]) -> Side:
     """Sum up one run over these pairs: 1 the baseline, 2 the candidate."""
     there: list[Answered] = [a for pair in pairs if (a := pair[place]) is not None]
-    status = Counter(answer.status for answer in there)
-    count = max(1, len(there))
-    timed = [answer.seconds for answer in there if answer.seconds > 0]
+    if not there:
+        return Side(missing=len(pairs))
+    # By columns: a large run is summed up several times.
+    columns = dict(zip(Answered._fields, zip(*there, strict=True), strict=True))
+    timed = list(filter(None, columns["seconds"]))
+    status, hit, count = columns["status"], columns["hit"], len(there)
     return Side(
-        errors=status[Status.ERROR],
-        unparsed=status[Status.UNPARSED],
-        truncated=status[Status.TRUNCATED],
-        missing=len(pairs) - len(there),
-        retrieved=sum(a.found > 0 for a in there),
-        let_in=sum(a.passages > 0 for a in there),
-        leaked=sum(a.leak for a in there),
-        hits=sum(a.hit is True for a in there),
-        supported=sum(a.hit is not None for a in there),
-        adapted=sum(a.adapter for a in there),
-        prompt_tokens=sum(a.prompt_tokens for a in there) / count,
-        output_tokens=sum(a.output_tokens for a in there) / count,
+        errors=status.count(Status.ERROR),
+        unparsed=status.count(Status.UNPARSED),
+        truncated=status.count(Status.TRUNCATED),
+        missing=len(pairs) - count,
+        retrieved=count - columns["found"].count(0),
+        let_in=count - columns["passages"].count(0),
+        leaked=sum(columns["leak"]),
+        hits=hit.count(True),
+        supported=count - hit.count(None),
+        adapted=sum(columns["adapter"]),
+        prompt_tokens=sum(columns["prompt_tokens"]) / count,
+        output_tokens=sum(columns["output_tokens"]) / count,
         seconds=sum(timed) / max(1, len(timed)),
         below_chance=_below_chance(pairs, place),
     )
