@@ -105,16 +105,20 @@ class Lifter:
             self._prepare(name)
             wish, around = training_of(name, self.domains, self.place, self.own)
             info = held.engine.info
-            before = made_before(wish, _weights_digest(held))
-            if before is not None:
-                print(f"    {name}: {before.name} was trained in this way before", file=sys.stderr)
-                return before
-            late = self._too_late(wish, around, info.model, budget)
-            return None if late else self._trained(wish, around, held)
+            found = made_before(wish, info.model, info.digest)
+            if found is not None:
+                print(f"    {name}: {found.name} was trained in this way before", file=sys.stderr)
+            elif self._too_late(wish, around, info.model, budget):
+                return None
+            else:
+                found = self._trained(wish, around, held)
+            _check_served(found, held)
+            return found
         except BenchError as error:
             if error.exit_code == 130:
                 raise
-            self._note(f"no adapter for {name}: {error.what}")
+            way = f"; {error.hint}" if error.hint is not None else ""
+            self._note(f"no adapter for {name}: {error.what}{way}")
             return None
 
     def _prepare(self, name: str) -> None:
@@ -176,6 +180,10 @@ def training_of(
     return wish, surroundings(wish, domains)
 
 
-def _weights_digest(held: Held) -> str:
-    """The digest by which adapters know their base."""
-    return held.engine.info.digest
+def _check_served(adapter: Adapter, held: Held) -> None:
+    """Over a server, an adapter answers only once the server has it."""
+    from engines.names import is_served
+
+    add = getattr(held.engine, "add_adapter", None) if is_served(held.name) else None
+    if add is not None:
+        add(adapter.name.replace("/", "-"), adapter.folder)

@@ -16,7 +16,6 @@ from domainlift.comparing import holm, questions_to_show
 from domainlift.errors import Misuse
 from domainlift.statistics import Paired, sign_test
 
-
 #: A domain with a p-value below this is harmed, however many others were looked at: in a large
 #: suite the adjusted one alone would let a great loss pass.
 HARM = 0.01

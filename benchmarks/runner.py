@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,8 +162,7 @@ def execute(
             left = _open(job, done)
             # All at once: what is done to questions may search for all of them together.
             treated = _treated(job.treater, [q for _, questions in left for q in questions])
-            for task, questions in left:
-                pairs = [(question, treated[question.id]) for question in questions]
+            for task, pairs in _parts(left, treated, engine.info):
                 asked = ask(task, job.forms[task.name], pairs, engine, known)
                 with closing(asked) as records:
                     for record in records:
@@ -178,6 +177,24 @@ def execute(
                 finished=not failed and len(done) >= len(job.questions),
                 notes=engine.info.notes,
             )
+
+
+def _parts(
+    left: Sequence[tuple[Task, list[Question]]],
+    treated: Mapping[str, Treatment],
+    info: EngineInfo,
+) -> Iterator[tuple[Task, list[tuple[Question, Treatment]]]]:
+    """What is asked together: a task; where adapters must be loaded, a task with one of them."""
+    pairs = [(task, [(q, treated[q.id]) for q in questions]) for task, questions in left]
+    if not info.one_adapter_at_a_time:
+        yield from pairs
+        return
+    names = {treatment.adapter for _, part in pairs for _, treatment in part}
+    for name in sorted(names, key=lambda name: "" if name is None else name):
+        for task, part in pairs:
+            own = [(q, treatment) for q, treatment in part if treatment.adapter == name]
+            if own:
+                yield task, own
 
 
 def _treated(treater: Treater, questions: Sequence[Question]) -> dict[str, Treatment]:

@@ -10,13 +10,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.material import Wish, gather, prepared_rows
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 from finetune.parallel import leads
 from finetune.places import adapters_root, data_folder, model_folder, training_folder
 
@@ -78,7 +78,7 @@ class Lesson:
     eye: Eye | None
 
 
-def made_before(wish: Wish, base_digest: str) -> Adapter | None:
+def made_before(wish: Wish, model: str, digest: str) -> Adapter | None:
     """The newest published adapter of the same rows, settings and base model; None without one."""
     from finetune.adapters import Adapters
 
@@ -88,8 +88,11 @@ def made_before(wish: Wish, base_digest: str) -> Adapter | None:
     data = _data_cards(wish)
     for name in reversed(names):
         card = known.show(name)
-        if (card.base_digest, card.recipe, card.data) == (base_digest, recipe, data):
-            return known.open(name)
+        if (card.recipe, card.data) == (recipe, data):
+            found = known.open(name)
+            with suppress(Misuse):  # it was trained on another model
+                found.check_base(model, digest)
+                return found
     return None
 
 

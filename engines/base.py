@@ -89,7 +89,8 @@ class EngineInfo:
     """What must be known of an engine to repeat a run with it.
 
     `options` decide the answers and are part of a run's fingerprint; `versions` are recorded.
-    `notes` are sentences that the user should read (a fallback that was taken, say).
+    `notes` are sentences that the user should read (a fallback that was taken, say). With
+    `one_adapter_at_a_time`, changing adapters costs a load: all questions of one go together.
     """
 
     engine: str
@@ -101,6 +102,7 @@ class EngineInfo:
     options: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    one_adapter_at_a_time: bool = False
 
 
 class Engine(Protocol):

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from domainlift.errors import EngineDown, Misuse
+from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
 from engines.http import PATIENT, Retries, Server, guard, settle, stream
 from engines.letters import with_letters
@@ -57,6 +58,8 @@ class OllamaEngine:
         except BaseException:
             self._server.close()
             raise
+        # Models with an adapter in them, by the name under which requests ask for it.
+        self._adapted: dict[str, str] = {}
         self._keep_alive = keep_alive
         self._notes: list[str] = []
         self._context = self._choose_context(num_ctx)
@@ -82,6 +85,22 @@ class OllamaEngine:
         ask = partial(settle, ask=self._ask)
         return guard(stream(requests, ask, 1, self._server.interrupt), self._server.url)
 
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Know a model of this server as the one with this adapter in it; it is called `name`.
+
+        Ollama has one model per adapter. Raises BenchError where it has none of that name, with
+        the commands that make it from the adapter's `folder`.
+        """
+        try:
+            self._adapted[name] = look_up(self._server, name).model
+        except EngineDown:
+            raise
+        except BenchError as error:
+            adapter = f"{folder.parent.name}/{folder.name}"
+            what = f"Ollama at `{self._server.url}` has no model `{name}` for adapter `{adapter}`"
+            hint = f"`bench export {adapter} --to ollama`, then the command that it prints"
+            raise BenchError(what, hint) from error
+
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""
         return estimate_tokens(text)
@@ -91,7 +110,7 @@ class OllamaEngine:
         self._server.close()
 
     def _ask(self, request: Request) -> Answer:
-        _check(request)
+        self._check(request)
         if request.mode is Mode.GENERATE:
             return self._generate(request, request.max_tokens)
         if self._logprobs:
@@ -139,7 +158,7 @@ class OllamaEngine:
 
     def _body(self, request: Request, max_tokens: int) -> tuple[str, Json]:
         body: Json = {
-            "model": self._served.model,
+            "model": self._model(request),
             "options": self._options | {"num_predict": max_tokens},
             "keep_alive": self._keep_alive,
             # An error instead of an answer to half of the prompt.
@@ -153,6 +172,16 @@ class OllamaEngine:
             turns = [{"role": each.role, "content": each.content} for each in prompt.messages]
             return "/api/chat", body | {"messages": turns}
         return "/api/generate", body | {"prompt": prompt.text, "raw": True}
+
+    def _check(self, request: Request) -> None:
+        if request.mode is Mode.CLOZE:
+            raise Misuse("Ollama gives no log-likelihood of a text", "score by letter or generate")
+        if request.prompt.adapter not in {None, *self._adapted}:
+            raise Misuse(f"the adapter `{request.prompt.adapter}` is not loaded")
+
+    def _model(self, request: Request) -> str:
+        adapter = request.prompt.adapter
+        return self._served.model if adapter is None else self._adapted[adapter]
 
     def _started(self, request: Request, reply: Json) -> Answer:
         """Fill in what every reply tells, and whether the prompt was cut."""
@@ -199,6 +228,7 @@ class OllamaEngine:
                 "template": served.template,
             },
             versions={"ollama": served.version},
+            one_adapter_at_a_time=True,
         )
 
 
@@ -227,16 +257,6 @@ def was_cut(seen: int, characters: int, context: int) -> bool:
     """
     at_half = abs(seen - (context // 2 + 2)) <= 8
     return seen >= context or (at_half and characters > 6 * seen)
-
-
-def _check(request: Request) -> None:
-    if request.mode is Mode.CLOZE:
-        raise Misuse("Ollama gives no log-likelihood of a text", "score by letter or generate")
-    if request.prompt.adapter is not None:
-        raise Misuse(
-            f"Ollama cannot switch to the adapter `{request.prompt.adapter}` for one request",
-            "create a model with the adapter in it and name that model",
-        )
 
 
 def _text(reply: Json) -> str:

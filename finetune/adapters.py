@@ -28,6 +28,7 @@ from domainlift.files import (
     write_json,
     write_text,
 )
+from engines.hub_names import hub_name
 from finetune.adapter_card import CARD, Card, installed_versions, model_card, read_card
 
 WEIGHTS = "adapter_model.safetensors"
@@ -78,8 +79,11 @@ class Adapter:
         return found
 
     def check_base(self, name: str, digest: str) -> None:
-        """Raise Misuse where a model is another one than the adapter was trained on."""
-        if digest == self.card.base_digest:
+        """Raise Misuse where a model is another one than the adapter was trained on.
+
+        Ollama holds a model in a form of its own, with another digest; there the names must agree.
+        """
+        if digest == self.card.base_digest or hub_name(name) == self.card.base:
             return
         raise Misuse(
             f"adapter `{self.name}` was trained on `{self.card.base}` "

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -107,6 +108,24 @@ def test_a_treatment_reaches_the_prompt_and_the_record(fake: ModuleType, tmp_pat
     assert {record.treatment for record in run.records()} == {"routed"}
     assert all("Rome is old." in request.prompt.text for request in engine.asked)
     assert {request.prompt.adapter for request in engine.asked} == {"lora"}
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_where_adapters_are_loaded_each_is_asked_for_once(
+    fake: ModuleType, tmp_path: Path, one: bool
+) -> None:
+    def treat(questions: Sequence[Question]) -> list[Treatment]:
+        return [Treatment(adapter="ab"[int(q.id[-1]) % 2]) for q in questions]
+
+    engine = fake.FakeEngine(replace(fake.INFO, one_adapter_at_a_time=one))
+    tasks = [fake.task(4, "one"), fake.task(4, "two")]
+    made = prepare(tasks, Settings("fakes"), engine.info, Treater("mixed", "digest", treat))
+    run = open_run(made, engine.info, Store(tmp_path))
+    execute(made, engine, run, ignore)
+    asked = [request.prompt.adapter for request in engine.asked]
+    loads = 1 + sum(before != after for before, after in pairwise(asked))
+    assert len(asked) == 8
+    assert loads == (2 if one else 4)
 
 
 # --- going on

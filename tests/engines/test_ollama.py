@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -360,6 +361,28 @@ def test_what_it_cannot_do_is_never_asked(ollama: Stub, request_: Request) -> No
     [answer] = engine(ollama).answer([request_])
     assert answer.status is Status.ERROR
     assert ollama.bodies("/api/generate") == []
+
+
+def test_an_adapter_is_a_model_of_its_own(ollama: Stub, reply: type[Reply], tmp_path: Path) -> None:
+    known = {"name": "biology-v0001", "digest": "ad"}
+    ollama.on("/api/tags", reply({"models": [known]}))
+    made = engine(ollama)
+    made.add_adapter("biology-v0001", tmp_path)
+    asked = [letter("a"), replace(letter("b"), prompt=Prompt("x", adapter="biology-v0001"))]
+    assert [answer.status for answer in made.answer(asked)] == [Status.OK, Status.OK]
+    models = [body["model"] for body in ollama.bodies("/api/generate")]
+    assert models == ["qwen2.5:3b", "biology-v0001"]
+    assert made.info.one_adapter_at_a_time
+
+
+def test_an_adapter_without_a_model_says_how_to_make_one(
+    ollama: Stub, reply: type[Reply], tmp_path: Path
+) -> None:
+    made = engine(ollama)
+    ollama.on("/api/show", reply({"error": "not found"}, 404))
+    with pytest.raises(BenchError, match="no model `biology-v0001`") as caught:
+        made.add_adapter("biology-v0001", tmp_path / "biology" / "v0001")
+    assert "bench export biology/v0001 --to ollama" in str(caught.value.hint)
 
 
 def test_the_digest_is_found_under_latest_and_never_empty(ollama: Stub, reply: type[Reply]) -> None:

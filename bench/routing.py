@@ -1,0 +1,148 @@
+"""What the router is made of here: labelled questions, glossaries, passages, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError, Misuse
+from domainlift.questions import Split
+
+if TYPE_CHECKING:
+    from ensemble.fit import Embed, Labelled
+    from ensemble.router import Router
+    from knowledge_bases.domains import Domain
+
+GLOSSARY = "glossary.yaml"
+_LEARNED: tuple[Split, ...] = ("train", "validation")
+_SHORTEST = 150
+
+
+def open_router(workspace: Path, domains: Collection[str] | None = None) -> Router:
+    """The router of a workspace: its own file, or the one that comes with the project.
+
+    `domains` are the targets (None: all that there are). Domains that the file does not know are
+    routed to by the keywords that they declare, until `bench route fit` has seen them.
+    """
+    from ensemble.keywords import by_hand, load
+    from ensemble.router import Router, classifier_of
+    from knowledge_bases.domains import load_domains
+
+    path = keyword_file(workspace)
+    known = load_domains(workspace)
+    keywords = load(path, known)
+    new = {name: by_hand(known[name]) for name in known if name not in keywords.domains}
+    # The classifier knows nothing of a new domain, and would be surer of another one.
+    classifier = classifier_of(keywords, path)
+    keywords = replace(keywords, domains={**keywords.domains, **new})
+    return Router(keywords, domains, classifier)
+
+
+def keyword_file(workspace: Path) -> Path:
+    """The file in which a workspace's keywords stand."""
+    from ensemble.keywords import FILE, SHIPPED
+
+    own = workspace / FILE
+    return own if own.is_file() else SHIPPED
+
+
+def labelled(
+    tasks: Iterable[str],
+    domains: Mapping[str, Domain],
+    data: Path | None,
+    splits: Sequence[Split] = _LEARNED,
+) -> tuple[list[Labelled], list[str]]:
+    """The questions of some splits of tasks with their domains, and what could not be had.
+
+    Questions that stand in the test split of their task too are left out of the others.
+    """
+    rows: list[Labelled] = []
+    missing: list[str] = []
+    for task in tasks:
+        for split in splits:
+            found = _questions(task, split, domains, data)
+            if isinstance(found, str):
+                missing.append(f"`{task}` ({split}) is left out: {found}")
+            else:
+                rows.extend(found)
+    return rows, missing
+
+
+def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
+    """Words by domain: the glossary that comes with the router, and each domain's keywords."""
+    import ensemble
+    from knowledge_bases.strict_yaml import Key, read
+
+    path = Path(ensemble.__path__[0]) / GLOSSARY
+    names = sorted(domains)
+    held = read(path, {name: Key("texts") for name in sorted({*names, *_named(path)})})
+    return {
+        name: list(dict.fromkeys([*domains[name].keywords, *held[name].texts]))
+        if name in held
+        else list(domains[name].keywords)
+        for name in names
+    }
+
+
+def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str, str]]:
+    """Paragraphs of the domains' declared sources that are at hand, each with its domain."""
+    from rag.documents import load
+    from rag.files import domain_sources, find_files
+
+    found: list[tuple[str, str]] = []
+    for domain in domains.values():
+        sources = [s for s in domain_sources(domain) if not s.where.startswith("hf:")]
+        files = find_files(sources, folder=domain.folder, data=data).files
+        for document in load(files).documents:
+            lines = document.page_content.split("\n")
+            found += [(line, domain.name) for line in lines if len(line) >= _SHORTEST]
+    return found
+
+
+def embedding(name: str) -> Embed:
+    """The vectors of words by an embedding model that needs no network."""
+    from rag.embedding import open_embedder
+
+    return open_embedder(name).encode_queries
+
+
+def seen(rows: Iterable[Labelled]) -> set[tuple[str, tuple[str, ...]]]:
+    """What makes two questions the same: text and options, without case, space and order."""
+    return {same(row.text, row.options) for row in rows}
+
+
+def same(text: str, options: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """A question without case, white space and the order of its options."""
+    return _even(text), tuple(sorted(map(_even, options)))
+
+
+def _even(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _named(path: Path) -> Iterator[str]:
+    """The domains of the glossary, some of which a workspace may not have."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, colon, _ = line.partition(": [")
+        if colon and name.isidentifier():
+            yield name
+
+
+def _questions(
+    task: str, split: Split, domains: Mapping[str, Domain], data: Path | None
+) -> list[Labelled] | str:
+    from benchmarks.tasks import load_task
+    from ensemble.fit import Labelled
+
+    try:
+        found = load_task(task, data=data, domains=domains, split=split)
+    except Misuse as error:
+        # That a task has no such split is no fault; that there is no such task is one.
+        if "split" not in error.what:
+            raise
+        return error.what
+    except BenchError as error:
+        return error.what
+    return [Labelled(q.text, q.options, q.domain, split, task) for q in found.questions]
