@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from benchmarks.ensemble import always, at_random, by_label, ensemble
+from domainlift.questions import Question
+from ensemble.plan import Care
+from ensemble.treatment import Means, Routed, treat
+from rag.base import Chunk, Hit
+from rag.gate import OPEN, SHUT
+from rag.retrieval import Retrieval
+from rag.treatment import Budget, Known
+
+QUESTIONS = [Question(f"q{n}", "biology", "t", f"question {n}", ("x", "y"), 0) for n in range(4)]
+NOTHING = Known({}, {})
+
+
+@dataclass
+class Shelf:
+    """Finds the same passage for every question."""
+
+    name: str
+    settings: Retrieval = field(default_factory=Retrieval)
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [[Hit(Chunk(f"{self.name} text", self.name), 1, 0.9, 0.8)] for _ in queries]
+
+
+def means(*shelves: str, **adapters: str) -> Means:
+    found: Any = {name: Shelf(name) for name in shelves}
+    return Means(found, adapters, Budget(lambda text: len(text.split())))
+
+
+def sent(*domains: str) -> list[Routed]:
+    return [Routed(domain, "keywords", ("cell",)) for domain in domains]
+
+
+def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
+    cares = {
+        "biology": Care("rag+lora", knowledge_base="g", adapter="biology/v0001"),
+        "history": Care("rag", knowledge_base="g"),
+        "law": Care(),
+    }
+    made = treat(
+        QUESTIONS,
+        sent("biology", "history", "law", ""),
+        cares,
+        means("biology", "history", biology="bio"),
+        NOTHING,
+    )
+    assert [t.adapter for t in made] == ["bio", None, None, None]
+    assert [[p.place for p in t.passages] for t in made] == [["biology"], ["history"], [], []]
+    assert [t.reason for t in made] == [
+        "rag, adapter bio",
+        "rag",
+        "base: the plan has nothing for law",
+        "base: no route",
+    ]
+    assert [t.route for t in made] == ["biology", "history", "law", ""]
+    assert made[0].matched == ("cell",)
+
+
+def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
+    care = Care("rag+lora", knowledge_base="g", gate=SHUT, adapter="biology/v0001")
+    made = treat(
+        QUESTIONS[:1], sent("biology"), {"biology": care}, means("biology", biology="bio"), NOTHING
+    )
+    assert made[0].passages == ()
+    assert made[0].adapter == "bio"
+    assert len(made[0].found) == 1
+
+
+def test_the_gate_may_ask_how_sure_the_model_is() -> None:
+    care = Care("rag", knowledge_base="g", gate=replace(OPEN, confidence=0.5))
+    made = treat(
+        QUESTIONS[:2],
+        sent("biology", "biology"),
+        {"biology": care},
+        means("biology"),
+        Known({"q0": 0.9, "q1": 0.4}, {}),
+    )
+    assert [len(t.passages) for t in made] == [0, 1]
+
+
+@pytest.mark.parametrize("other", ["route", "care", "known"])
+def test_the_digest_changes_with_what_may_change_a_treatment(other: str) -> None:
+    care = Care("lora", adapter="biology/v0001", adapter_digest="a")
+    first = ensemble("x", by_label, {"biology": care}, means(biology="bio"), NOTHING)
+    name = "y" if other == "route" else "x"
+    changed = replace(care, adapter_digest="b") if other == "care" else care
+    known = Known({"q0": 0.1}, {}) if other == "known" else NOTHING
+    second = ensemble(name, by_label, {"biology": changed}, means(biology="bio"), known)
+    assert first.digest != second.digest
+
+
+def test_ways_to_send_a_question() -> None:
+    many = [replace(QUESTIONS[0], id=str(n)) for n in range(900)]
+    chance = [at_random(["biology", "history"])(question).domain for question in many]
+    assert chance == [at_random(["history", "biology"])(question).domain for question in many]
+    assert all(200 < chance.count(name) < 400 for name in ("biology", "history", ""))
+    assert by_label(QUESTIONS[0]).domain == "biology"
+    assert always("law")(QUESTIONS[0]).domain == "law"
