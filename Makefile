@@ -16,7 +16,7 @@ demo: setup  ## score the embedded model, then lift it with passages, with adapt
 	$(BIN)/bench run --model tiny --suite demo --rag --adapter own
 
 test: setup  ## run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 lint: setup  ## style, types and the layers of the house
 	$(BIN)/ruff check .

@@ -19,6 +19,10 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from hypothesis import settings
 
+# Side by side, each worker has one thread: several on the same cores would wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and their children too,
 # where a test presses it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
