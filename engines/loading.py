@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,7 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
     import peft
 
     _check_adapter(folder)
-    with _misfits(folder):
+    with _misfits(folder), peft_asks():
         if wrapped is None:
             wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
         else:
@@ -89,7 +90,7 @@ def load_root(model: Any, folder: Path) -> Root:
     import torch
 
     config = _adapter_config(folder)
-    with _misfits(folder):
+    with _misfits(folder), peft_asks():
         layers = model.config.get_text_config().num_hidden_layers
         # A cache of fewer or more layers than the model's would be taken without a word.
         if config.num_layers not in {None, layers}:
@@ -99,6 +100,14 @@ def load_root(model: Any, folder: Path) -> Root:
             token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
             model(input_ids=token, past_key_values=root.cache(model.config), use_cache=True)
     return root
+
+
+@contextmanager
+def peft_asks() -> Iterator[None]:
+    """Without the warning about the attribute by which PEFT still asks a model one thing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def pick_device(wanted: str) -> str:

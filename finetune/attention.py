@@ -72,7 +72,7 @@ def keeps_apart(model: Any, longest: int) -> bool:
     sliding window that is shorter than a row do not.
     """
     config = model.config.get_text_config()
-    if not _sees_all(config, longest) or getattr(model, "_is_stateful", False):
+    if not sees_all(config, longest) or getattr(model, "_is_stateful", False):
         return False
     ids = torch.arange(sum(_TRIED), device=model.device).mul(7919).remainder(config.vocab_size)
     training = model.training
@@ -84,6 +84,16 @@ def keeps_apart(model: Any, longest: int) -> bool:
         return False
     finally:
         model.train(training)
+
+
+def sees_all(config: Any, longest: int) -> bool:
+    """Whether every layer lets a token see all of its row; `config` is that of the text model."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return set(kinds) == {"full_attention"}
+    # Mistral and its kin have a window in every layer, and no list of layers.
+    window = getattr(config, "sliding_window", None)
+    return window is None or window >= longest
 
 
 def attend(
@@ -184,16 +194,6 @@ def _group(start: int, lengths: Sequence[int], device: Any) -> Group:
     shape = (len(lengths), longest)
     parts = (there.to(device), back.to(device), real.to(device))
     return Group(start, start + total, shape, *parts)
-
-
-def _sees_all(config: Any, longest: int) -> bool:
-    """Whether every layer lets a token see all of its row."""
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        return set(kinds) == {"full_attention"}
-    # Mistral and its kin have a window in every layer, and no list of layers.
-    window = getattr(config, "sliding_window", None)
-    return window is None or window >= longest
 
 
 def _same_as_alone(model: Any, ids: torch.Tensor) -> bool:

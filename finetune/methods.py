@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
+from engines.loading import peft_asks
 from finetune.settings import Training
 
 #: Names for groups of layers, as the architectures in use call them.
@@ -34,6 +34,11 @@ def attach(model: Any, settings: Training) -> Any:
         return model.float().requires_grad_(True)
     if settings.dtype != "auto":
         model = model.to(getattr(torch, settings.dtype))
+    if model.dtype == torch.float16:
+        raise Misuse(
+            "in float16 small gradients vanish, so there is no training in it",
+            "set `dtype: bfloat16`, or `dtype: float32` where the device has no bfloat16",
+        )
     if settings.method == "qlora" and not getattr(model, "is_loaded_in_4bit", False):
         raise Misuse(
             "qlora needs the base model in 4 bits", "load it with `finetune.methods.four_bit`"
@@ -41,9 +46,7 @@ def attach(model: Any, settings: Training) -> Any:
     from peft import get_peft_model
 
     try:
-        with warnings.catch_warnings():
-            # peft asks for attributes of models that transformers is about to rename.
-            warnings.simplefilter("ignore", FutureWarning)
+        with peft_asks():
             return get_peft_model(model, _CONFIGS[settings.method](model, settings))
     except ValueError as error:
         first = " ".join(str(error).split())[:200]

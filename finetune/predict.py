@@ -76,7 +76,8 @@ def predict(
     limit, recompute = plan(found, settings, max(n for n, _ in lengths), device)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
-    loads = [each for step in range(tried) for each in _loads(rows, settings, limit, step)]
+    pads = settings.prompts or not _packs(config, settings.max_tokens)
+    loads = [each for step in range(tried) for each in _loads(rows, settings, limit, step, pads)]
     peak = max(found.peak(load.tokens, load.trained, recompute) for load in loads)
     at = rates(found, device)
     spent = sum(seconds(found, settings, load, recompute, at) for load in loads)
@@ -92,10 +93,10 @@ def predict(
     )
 
 
-def load(pack: Sequence[Encoded], settings: Training) -> Load:
-    """What a pack of these rows is, padded where virtual tokens stand before each of them."""
+def load(pack: Sequence[Encoded], settings: Training, pads: bool = False) -> Load:
+    """What a pack of these rows is, padded too where virtual tokens stand before each of them."""
     lengths = [len(row.ids) + settings.virtual for row in pack]
-    if settings.prompts:
+    if pads or settings.prompts:
         lengths = [max(lengths)] * len(pack)
     trained = sum(row.trained for row in pack)
     return Load(sum(lengths), trained, sum(n * n for n in lengths))
@@ -165,9 +166,18 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
     return best
 
 
-def _loads(rows: Sequence[Encoded], settings: Training, limit: Limits, step: int) -> list[Load]:
+def _packs(config: Any, longest: int) -> bool:
+    """Whether rows will stand one behind the other, as far as a configuration tells."""
+    from finetune.attention import sees_all
+
+    return sees_all(config.get_text_config(), longest)
+
+
+def _loads(
+    rows: Sequence[Encoded], settings: Training, limit: Limits, step: int, pads: bool
+) -> list[Load]:
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
     places = chosen(step, len(rows), settings.batch, seed)
-    packs = bins([rows[place] for place in places], limit, settings.prompts, settings.virtual)
-    return [load(pack, settings) for pack in packs]
+    packs = bins([rows[place] for place in places], limit, pads, settings.virtual)
+    return [load(pack, settings, pads) for pack in packs]

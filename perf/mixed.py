@@ -6,8 +6,9 @@ BENCH_DATA=FOLDER python -m perf.mixed --layers 2 --questions 48
 Every side scores the same questions, spread evenly over the adapters; "one adapter" is all of them
 with a single one. Questions of MMLU for Qwen2.5-0.5B's shape with few layers and random weights,
 those of the demo for the embedded model. PEFT's rows are sorted by length and padded, a question is
-one row, and of some sizes of a batch the fastest is taken. The sides take turns, and the fastest time of each counts. Seconds are of the
-processor, which other programs disturb least; give it one thread (OMP_NUM_THREADS=1).
+one row, and of some sizes of a batch the fastest is taken. The sides take turns, and the fastest
+time of each counts. Seconds are of the processor, which other programs disturb least; give it one
+thread (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ class _Sides:
     def tune(self) -> None:
         """Choose the size of PEFT's batches."""
         taken = {}
-        for self._rows in self._sizes:
-            taken[self._rows] = _seconds(self._padded)
-        self._rows = min(taken, key=lambda rows: taken[rows])
+        for size in self._sizes:
+            self._rows = size
+            taken[size] = _seconds(self._padded)
+        self._rows = min(self._sizes, key=lambda size: taken[size])
 
     def run(self, side: str) -> tuple[_Found, int]:
         """Log-probabilities by question, and the computed tokens."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.loading import load
+from engines.loading import load, load_adapter
 from finetune.base import Row
 from finetune.methods import (
     attach,
@@ -268,3 +269,21 @@ def test_a_model_in_bfloat16_is_trained_in_float32(
     assert model.dtype == torch.bfloat16
     if method == "lora":
         assert same(weights(model), before)
+
+
+def test_float16_is_refused_where_the_base_would_work_in_it(base_folder: Path) -> None:
+    model = load(str(base_folder), device="cpu", dtype="float16")[0]
+    with pytest.raises(Misuse, match="float16") as error:
+        attach(model, settings("lora"))
+    assert "dtype: bfloat16" in error.value.hint
+    assert attach(model, settings("lora", dtype="bfloat16")).dtype == torch.bfloat16
+
+
+def test_loading_and_training_an_adapter_warn_of_nothing(
+    base_folder: Path, random_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = random_adapter(tmp_path / "adapter", base_folder, seed=1, r=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        attach(load(str(base_folder), device="cpu")[0], settings("lora"))
+        load_adapter(load(str(base_folder), device="cpu")[0], None, "a", folder)

@@ -73,6 +73,20 @@ def test_virtual_tokens_are_counted_and_rows_padded() -> None:
     assert load(rows, Training()).squares == 116
 
 
+def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> None:
+    rows = [(100, 4), *[(10, 2)] * 3]
+    settings = Training(steps=1, batch=4, micro_batch=400, max_tokens=128, checkpointing=False)
+    shape = config().to_dict()
+    del shape["layer_types"]
+    packed, padded = (
+        predict(
+            transformers.MistralConfig(**{**shape, "sliding_window": window}), settings, rows, "cpu"
+        )
+        for window in (128, 64)
+    )
+    assert (packed.tokens, padded.tokens) == (130, 400)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("again", [False, True])
 def test_operations_are_those_that_torch_counts(method: str, again: bool) -> None:
