@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 WIDTH = 520
 ROW = 34
 TOP = 34
-LEFT = 134
+LEFT = 152
 #: Room for the figure at the end of a row.
-RIGHT = 116
+RIGHT = 114
 _REACHES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-_LABEL = 18
+_LABEL = 17
 
 
 @dataclass(frozen=True)

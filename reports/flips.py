@@ -81,8 +81,8 @@ class Flip:
 def choose(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
     """The most telling questions, at most `top`: those that turned wrong first.
 
-    Within a kind the domains take turns, and in each the probability of the right option moved
-    furthest in the first ones. Long texts are cut.
+    Within a kind the domains take turns, the one with most of them first; in each, the first are
+    those where the probability of the right option moved furthest. Long texts are cut.
     """
     chosen: list[tuple[Kind, Pair]] = []
     by_kind = _by_kind(pairs)
@@ -124,7 +124,8 @@ def _in_turns(pairs: Sequence[Pair], most: int) -> list[Pair]:
     by_domain: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_domain[pair.asked.domain].append(pair)
-    ranked = [enumerate(nsmallest(most, by_domain[name], key=_moved)) for name in sorted(by_domain)]
+    names = sorted(by_domain, key=lambda name: (-len(by_domain[name]), name))
+    ranked = [enumerate(nsmallest(most, by_domain[name], key=_moved)) for name in names]
     order = sorted((row for rows in ranked for row in rows), key=lambda row: row[0])
     return [pair for _, pair in islice(order, most)]
 
@@ -132,7 +133,8 @@ def _in_turns(pairs: Sequence[Pair], most: int) -> list[Pair]:
 def _moved(pair: Pair) -> tuple[float, str]:
     before, after = (answer.gold if answer is not None else None for answer in pair[1:])
     far = abs(after - before) if before is not None and after is not None else 0.0
-    return -far, pair.asked.id
+    # Rounded, so that equal moves are told apart by the id and not by their last bit.
+    return -round(far, 6), pair.asked.id
 
 
 def _read(chosen: Sequence[tuple[Kind, Pair]], folders: Folders) -> Iterator[Flip]:
