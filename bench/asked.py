@@ -30,6 +30,17 @@ class Asker:
     place: Place
     base: Run
 
+    def sample(self, most: int) -> Asker:
+        """The same on at most so many of the questions, spread over the domains."""
+        from benchmarks.sampling import stratified
+
+        questions = self.job.questions
+        if len(questions) <= most:
+            return self
+        return replace(
+            self, job=replace(self.job, questions=tuple(stratified(questions, most, seed=2)))
+        )
+
     def ask(
         self, name: str, route: Route, cares: Mapping[str, Care], means: Means, also: Iterable[Run]
     ) -> Run:

@@ -83,16 +83,17 @@ def forecast(model: str, open_scene: Callable[[], Scene], held: Held) -> Forecas
     """Look at everything that the loop will need, and change nothing."""
     look = _Look()
     _packages(look)
-    _model(look, model, held)
+    known = _model(look, model, held)
     scene = look.at(open_scene)
     if scene is None:
         return Forecast(model, [], look.missing)
     names = _names(scene)
     pace = _pace(scene, model)
+    trainings = _trainings(scene, names, model, look) if known else ()
     stages = [
         *_asking(scene, names, pace),
         *_bases(scene, names, look),
-        *_trainings(scene, names, model, look),
+        *trainings,
         *_proving(scene, names, pace),
     ]
     return Forecast(model, stages, look.missing)
@@ -131,14 +132,14 @@ def _packages(look: _Look) -> None:
             look.missing.append(Missing(f"package `{name}`", hint))
 
 
-def _model(look: _Look, model: str, held: Held) -> None:
-    """A server is asked; of a model in this process only the configuration is read."""
+def _model(look: _Look, model: str, held: Held) -> bool:
+    """Ask a server; of the weights only the configuration is read. Say whether that is there."""
     from engines.loading import load_plan
     from engines.names import is_served, source
 
     if is_served(model):
         look.at(lambda: held.engine.info)
-    look.at(lambda: load_plan(source(model), device="cpu"))
+    return look.at(lambda: load_plan(source(model), device="cpu")) is not None
 
 
 def _names(scene: Scene) -> list[str]:
@@ -250,6 +251,7 @@ def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
 
 def _proving(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:
     from bench.loop import NUMBERS
+    from bench.proving import CONTROLS, SINGLES
 
     some = _count(scene.portions.selection, names)
     # Adapter alone, passages alone, both; and both with every number of passages.
@@ -257,8 +259,9 @@ def _proving(scene: Scene, names: list[str], pace: float | None) -> Iterator[Sta
     yield Stage("selection", f"at most {arms:,} questions", _times(arms, pace))
     yield Stage("router", "keywords from training and validation questions")
     held = _count(scene.portions.held_out)
-    # Base, ensemble and three controls, and each single treatment on the selection questions.
-    last = 5 * held + len(names) * _count(scene.portions.selection)
+    # Base and ensemble, three controls, and each single treatment on selection questions.
+    single = len(names) * min(SINGLES, _count(scene.portions.selection))
+    last = 2 * held + 3 * min(CONTROLS, held) + single
     yield Stage("held-out questions", f"at most {last:,} questions", _times(last, pace))
 
 

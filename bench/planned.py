@@ -30,7 +30,7 @@ class Opened:
     route: Route
 
 
-def open_plan(path: Path, engine: Engine) -> Opened:
+def open_plan(path: Path, engine: Engine, place: Place) -> Opened:
     """Read a plan and its keywords; BenchError where either is gone or another one."""
     from bench.proving import router
     from domainlift.files import inside, sha256
@@ -48,7 +48,9 @@ def open_plan(path: Path, engine: Engine) -> Opened:
         raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
         print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
-    return Opened(plan, router(read_keywords(keywords, load_domains(path.parent.parent))))
+    return Opened(
+        plan, router(read_keywords(keywords, load_domains(place.workspace)), plan.treated)
+    )
 
 
 def run_plan(
@@ -62,7 +64,7 @@ def run_plan(
 
     if place.resume is not None:
         raise Misuse("`--resume` names one run, and this command makes several", "repeat it")
-    opened = open_plan(path, engine)
+    opened = open_plan(path, engine, place)
     job = prepare(tasks, settings, engine.info)
     asker = Asker(job, engine, place, scored(job, engine, place, part="base"))
     plan = opened.plan

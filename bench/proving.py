@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,6 @@ from bench.means import Limits, open_means
 from bench.scored import Place
 
 if TYPE_CHECKING:
-    from ensemble.keywords import Keywords
-
     from benchmarks.ensemble import Route
     from benchmarks.improved import Improved, Proof
     from benchmarks.ledger import Look
@@ -23,9 +21,14 @@ if TYPE_CHECKING:
     from benchmarks.promotion import Promotion, Terms
     from benchmarks.store import Record, Run
     from domainlift.questions import Question
+    from ensemble.keywords import Keywords
     from ensemble.plan import Care
     from ensemble.treatment import Means, Routed
     from knowledge_bases.domains import Domain
+
+#: Held-out questions on which other ways of sending them are tried, and selection questions on
+#: which the best single treatment is found: they decide nothing, and cost as much as the rest.
+CONTROLS, SINGLES = 1_000, 300
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> I
     questions, as the others were.
     """
     limits = Limits()
-    route = router(proving.keywords)
+    route = router(proving.keywords, tuple(proving.cares))
     with open_means(proving.cares, final.engine, proving.place.workspace, limits) as means:
         single = _best_single(proving, selection, means)
         look = _look(proving, final)
@@ -65,13 +68,12 @@ def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> I
     return replace(done, report=_report(proving, done, final.base, ours))
 
 
-def router(keywords: Keywords) -> Route:
-    """Send each question where its words say."""
+def router(keywords: Keywords, targets: Sequence[str]) -> Route:
+    """Send each question to one of the domains, or to none, as its words say."""
     from ensemble.router import Router
-
     from ensemble.treatment import Routed
 
-    found = Router(keywords)
+    found = Router(keywords, targets)
 
     def route(question: Question) -> Routed:
         decided = found.route(question.text, question.options)
@@ -100,15 +102,16 @@ def _best_single(proving: Proving, selection: Asker, means: Means) -> str:
     from benchmarks.preference import arm
 
     found = {}
+    sample = selection.sample(SINGLES)
     for domain in sorted(proving.cares):
         title = f"all as {domain}"
-        run = selection.ask(title, always(domain), proving.cares, means, ())
+        run = sample.ask(title, always(domain), proving.cares, means, ())
         found[domain] = arm(run.records()).accuracy
     return max(found, key=lambda domain: found[domain])
 
 
 def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run) -> dict[str, Run]:
-    """What else could have been done with the same treatments."""
+    """What else could have been done with the same treatments, on a sample where there are many."""
     from benchmarks.ensemble import always, at_random, by_label
 
     cares = proving.cares
@@ -117,7 +120,8 @@ def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run
         "route at random": at_random(list(cares)),
         f"all as {single}": always(single),
     }
-    runs = {name: final.ask(name, way, cares, means, (ours,)) for name, way in ways.items()}
+    sample = final.sample(CONTROLS)
+    runs = {name: sample.ask(name, way, cares, means, (ours,)) for name, way in ways.items()}
     return {"base": final.base, "ensemble": ours, **runs}
 
 
@@ -132,7 +136,7 @@ def _proof(proving: Proving, final: Asker, ours: Run, runs: Mapping[str, Run], l
         after=profile(ours, proving.place.target),
         change=pair(final.base, ours),
         promotion=_judged(proving, before, after, final, look.level),
-        controls={name: _arm(run) for name, run in runs.items()},
+        controls=_controls(runs),
         routed=_rightly_routed(after, proving.cares),
         look=look.number,
         level=look.level,
@@ -177,17 +181,22 @@ def _rightly_routed(records: list[Record], cares: Mapping[str, Care]) -> float:
     return sum(right) / len(right) if right else 0.0
 
 
-def _arm(run: Run) -> Arm:
+def _controls(runs: Mapping[str, Run]) -> dict[str, Arm]:
+    """Each way on the questions that all of them were asked."""
     from benchmarks.preference import arm
 
-    return arm(run.records())
+    records = {name: run.records() for name, run in runs.items()}
+    common = set.intersection(*({record.id for record in found} for found in records.values()))
+    return {
+        name: arm([record for record in found if record.id in common])
+        for name, found in records.items()
+    }
 
 
 def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
     """Write the plan of what passed; of what did not pass, the plan as it was judged."""
-    from ensemble.keywords import write_keywords
-
     from benchmarks.promotion import Word
+    from ensemble.keywords import write_keywords
     from ensemble.plan import Plan, write_plan
 
     passed = proof.promotion.word is Word.PROMOTED
