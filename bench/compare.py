@@ -50,7 +50,8 @@ def compare(
     fail_on_regression: Annotated[
         bool,
         typer.Option(
-            "--fail-on-regression", help="Exit with 1 if a domain is significantly worse."
+            "--fail-on-regression",
+            help="Exit with 1 if a domain is significantly worse, or has no answers.",
         ),
     ] = False,
     domains: Annotated[
@@ -83,13 +84,25 @@ def compare(
             _write_page(each, _page_path(each, html, workspace, len(found)))
     if flips is not None:
         _write_flips(flips, runs, chosen)
-    worse = sorted({name for each in found for name in each.regressed})
-    if fail_on_regression and worse:
-        from reports.terminal import printable
-
-        named = printable(", ".join(worse))
-        print(f"regression: significantly worse in {named}", file=sys.stderr)
+    if fail_on_regression and _regressed(found):
         raise typer.Exit(1)
+
+
+def _regressed(found: Sequence[Comparison]) -> bool:
+    """Say on stderr what got worse; what has no answers any more has not passed either."""
+    from reports.comparison import Word
+    from reports.terminal import printable
+
+    told = []
+    for each in found:
+        worse, silent = each.regressed, each.named(Word.NO_ANSWERS)
+        told += [f"significantly worse in {', '.join(worse)}"] if worse else []
+        told += [f"no answers in {', '.join(silent)}"] if silent else []
+        if each.overall.word is Word.WORSE and not worse:
+            told.append("significantly worse overall")
+    for line in dict.fromkeys(told):
+        print(f"regression: {printable(line)}", file=sys.stderr)
+    return bool(told)
 
 
 def _runs(store: Store, names: Sequence[str]) -> list[Run]:

@@ -31,8 +31,8 @@ def main() -> None:
     """Make the runs, compare them in several ways and print one table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--questions", type=int, nargs="+", default=[10_000, 100_000])
-    print("| questions | files, MiB | command | s | peak memory, MiB | page, KB |")
-    print("|---|---|---|---|---|---|")
+    print("| questions | files, MiB | command | s | CPU s | peak memory, MiB | page, KB |")
+    print("|---|---|---|---|---|---|---|")
     for count in parser.parse_args().questions:
         with tempfile.TemporaryDirectory() as folder:
             _measure(Path(folder), count)
@@ -45,15 +45,14 @@ def _measure(workspace: Path, count: int) -> None:
     page = workspace / "page.html"
     for words in ([], ["--json"], ["--flips", str(workspace / "flips.jsonl")]):
         page.unlink(missing_ok=True)
-        seconds, peak = _run(workspace, [*words, "--html", str(page)])
+        seconds, busy, peak = _run(workspace, [*words, "--html", str(page)])
         told = " ".join(["bench compare", *words[:1]])
         kilobytes = page.stat().st_size / 1000
-        print(
-            f"| {count:,} | {size:.0f} | `{told}` | {seconds:.1f} | {peak:.0f} | {kilobytes:.0f} |"
-        )
+        times = f"{seconds:.1f} | {busy:.1f}"
+        print(f"| {count:,} | {size:.0f} | `{told}` | {times} | {peak:.0f} | {kilobytes:.0f} |")
 
 
-def _run(workspace: Path, words: list[str]) -> tuple[float, float]:
+def _run(workspace: Path, words: list[str]) -> tuple[float, float, float]:
     command = [sys.executable, "-m", "bench", "compare", "before", "after", *words]
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -66,7 +65,8 @@ def _run(workspace: Path, words: list[str]) -> tuple[float, float]:
     if process.returncode:
         sys.exit(f"error: `{' '.join(command)}` failed")
     unit = 1 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - start, usage.ru_maxrss * unit / _MIB
+    seconds, busy = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return seconds, busy, usage.ru_maxrss * unit / _MIB
 
 
 def _make(folder: Path, count: int, *, helped: bool) -> None:

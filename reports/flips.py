@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import nsmallest
 from itertools import islice
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.scoring import probabilities
-from reports.joined import Answered, Pair, join, read_at
+from reports.joined import Answered, Pair, join, read_at, uncollected
 
 if TYPE_CHECKING:
     from benchmarks.store import Run
@@ -96,11 +96,21 @@ def every_flip(
     baseline: Run, candidate: Run, domains: Collection[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Every question that turned, uncut, those that turned wrong first, one at a time."""
-    by_kind = _by_kind(join(baseline, candidate, domains).pairs)
+    with uncollected():
+        by_kind = _by_kind(join(baseline, candidate, domains).pairs)
     turned = [(kind, pair) for kind in (Kind.BROKEN, Kind.FIXED) for pair in by_kind[kind]]
     runs = {"baseline": baseline.folder.name, "candidate": candidate.folder.name}
     for flip in _read(turned, (baseline.folder, candidate.folder)):
-        yield {**runs, **asdict(flip)}
+        yield {**runs, **_plain(flip)}
+
+
+def _plain(flip: Flip) -> dict[str, Any]:
+    """What `asdict` makes, without its copies: there may be 100,000 of them."""
+    sides = {
+        name: {**vars(reply), "sources": [vars(source) for source in reply.sources]}
+        for name, reply in (("before", flip.before), ("after", flip.after))
+    }
+    return {**vars(flip), **sides}
 
 
 def kind_of(pair: Pair) -> Kind | None:

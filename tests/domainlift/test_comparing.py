@@ -117,6 +117,11 @@ class TestDetectable:
     def test_too_few_questions_show_nothing(self, n: int) -> None:
         assert detectable(n, 0.2) == math.inf
 
+    @pytest.mark.parametrize(("n", "points"), [(50, 17.6), (100, 12.8), (400, 6.4), (1000, 4.1)])
+    def test_the_table_of_the_page(self, n: int, points: float) -> None:
+        """docs/compare.md, "The words"."""
+        assert 100 * detectable(n, 0.2) == pytest.approx(points, abs=0.06)
+
     def test_it_falls_with_n_and_grows_with_discordance(self) -> None:
         by_n = [detectable(n, 0.2) for n in (20, 100, 400, 2000, 100_000)]
         assert by_n == sorted(by_n, reverse=True)
