@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def warnings_of(manifests: _Pair, joined: Joined, *, filtered: bool = False) -> 
         *_prints(manifests),
         *_values("setting", manifests[0].settings, manifests[1].settings, _SILENT),
         *_engine(manifests),
-        *_values("version of", manifests[0].versions, manifests[1].versions),
+        *_versions(manifests),
         *(["only some domains are compared, and the p values are adjusted for those"] * filtered),
     )
 
@@ -94,10 +94,26 @@ def _prints(manifests: _Pair) -> Iterator[str]:
     for part in sorted(before.keys() | after.keys()):
         if part not in _COMPARED and before.get(part) != after.get(part):
             yield _PARTS.get(part, f"the fingerprints of `{part}` differ")
-    ways = [manifest.settings.get("tasks", {}) for manifest in manifests]
-    for task in sorted(ways[0].keys() & ways[1].keys()):
-        if ways[0][task] != ways[1][task]:
-            yield f"task `{task}` is asked as {_way(ways[0][task])}, then as {_way(ways[1][task])}"
+    yield from _ways(*(manifest.settings.get("tasks", {}) for manifest in manifests))
+
+
+def _ways(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Tasks that are asked in another way; those that change alike stand in one sentence."""
+    changed: dict[str, list[str]] = defaultdict(list)
+    for task in sorted(before.keys() & after.keys()):
+        if before[task] != after[task]:
+            changed[f"asked as {_way(before[task])}, then as {_way(after[task])}"].append(task)
+    for told, tasks in changed.items():
+        few = ", ".join(f"`{task}`" for task in tasks[:_MOST_NAMES])
+        more = f" and {len(tasks) - _MOST_NAMES} more" if len(tasks) > _MOST_NAMES else ""
+        yield f"{few}{more}: {told}"
+
+
+def _versions(manifests: _Pair) -> Iterator[str]:
+    before, after = manifests
+    # Another model has another size; that says nothing about how it was asked.
+    silent = {"parameters"} if before.model != after.model else set()
+    yield from _values("versions differ in", before.versions, after.versions, silent)
 
 
 def _engine(manifests: _Pair) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import nsmallest
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,13 +173,13 @@ def _at(answer: Answered | None) -> int:
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:
-    logprobs, given = row.get("logprobs", ()), set(row.get("passages", ()))
+    given = set(row.get("passages", ()))
     return Reply(
         status=row["status"],
         correct=bool(row["correct"]),
         chosen=row.get("chosen"),
         text=row.get("text"),
-        probabilities=tuple(round(p, 4) for p in probabilities(logprobs)) if logprobs else (),
+        probabilities=_shares(row.get("logprobs", ())),
         treatment=row.get("treatment", "base"),
         route=row.get("route", ""),
         rung=row.get("rung", ""),
@@ -186,6 +187,12 @@ def _reply(row: Mapping[str, Any]) -> Reply:
         sources=tuple(_source(each, given) for each in row.get("found", ())),
         leak=row.get("leak", ""),
     )
+
+
+def _shares(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Probabilities of the options; none where a model said nothing that is a number."""
+    shares = probabilities(logprobs) if logprobs else []
+    return tuple(round(p, 4) for p in shares) if all(map(isfinite, shares)) else ()
 
 
 def _source(found: Mapping[str, Any], given: set[str]) -> Source:

@@ -242,7 +242,8 @@ def _gold(logprobs: Sequence[float], gold: int | None) -> float | None:
     if gold is None or not 0 <= gold < len(logprobs):
         return None
     top = max(logprobs)
-    return exp(logprobs[gold] - top) / sum([exp(value - top) for value in logprobs])
+    share = exp(logprobs[gold] - top) / sum([exp(value - top) for value in logprobs])
+    return share if share == share else None  # not where it is no number
 
 
 def _hit(found: Sequence[Mapping[str, Any]], support: str) -> bool | None:

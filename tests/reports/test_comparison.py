@@ -257,10 +257,10 @@ class TestDiffers:
             ({"fingerprint": {"data": "x"}}, "the data differ"),
             ({"fingerprint": {"prompts": "x"}}, "the prompts differ"),
             ({"engine": {"options": {"temperature": 1}}}, "engine option `temperature`: `0` → `1`"),
-            ({"versions": {"torch": "3"}}, "version of `torch`: none → `3`"),
+            ({"versions": {"torch": "3"}}, "versions differ in `torch`: none → `3`"),
             (
                 {"settings": {"tasks": {"exam": {"scoring": "cloze", "shots": 5}}}},
-                "task `exam` is asked as letter with 0 examples, then as cloze with 5 examples",
+                "`exam`: asked as letter with 0 examples, then as cloze with 5 examples",
             ),
         ],
     )
@@ -367,6 +367,17 @@ class TestFlips:
         (whole,) = every_flip(*runs)
         assert len(whole["after"]["text"]) == 10**6
         assert (whole["baseline"], whole["candidate"], whole["kind"]) == ("b", "a", "broken")
+
+    @pytest.mark.parametrize("value", [math.nan, -math.inf])
+    def test_probabilities_that_are_none(self, value: float, made: Any, tmp_path: Path) -> None:
+        asked = made.question(1)
+        runs = [
+            made.store(tmp_path, name, [(asked, made.record(asked, right, logprobs=(value,) * 4))])
+            for name, right in (("b", True), ("a", False))
+        ]
+        found = compare(*runs)
+        assert found.flips[0].after.probabilities == ()
+        json.dumps(as_json(found), allow_nan=False)
 
     def test_an_open_answer(self, made: Any, tmp_path: Path) -> None:
         asked = made.question(1, options=(), answer="42")
