@@ -235,7 +235,9 @@ def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
 
     place = scene.place
     if data_folder(place.workspace, name).is_dir():
-        wish, around = training_of(name, scene.domains, place, scene.wishes.own)
+        wish, around = training_of(
+            name, scene.domains, place, scene.wishes.own, scene.wishes.change
+        )
         return rehearse(wish, around, model, "auto", "auto")
     with TemporaryDirectory() as aside:
         there = replace(place, workspace=Path(aside))
@@ -245,7 +247,9 @@ def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
         folder = data_folder(there.workspace, name)
         order = Order(domain, scene.domains, place.data, (), scene.wishes.own, None, 0, folder)
         prepared(order, there.workspace)
-        wish, around = training_of(name, scene.domains, there, scene.wishes.own)
+        wish, around = training_of(
+            name, scene.domains, there, scene.wishes.own, scene.wishes.change
+        )
         return rehearse(wish, around, model, "auto", "auto")
 
 

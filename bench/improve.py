@@ -39,6 +39,10 @@ def improve(
     ] = "5pt",
     skip_rag: Annotated[bool, typer.Option("--skip-rag", help="Build no knowledge base.")] = False,
     skip_train: Annotated[bool, typer.Option("--skip-train", help="Train no adapter.")] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, a setting of the trainings: see `bench train`."),
+    ] = None,
     budget_minutes: Annotated[
         float | None, typer.Option(min=0, help="Begin no training that would take longer.")
     ] = None,
@@ -74,6 +78,7 @@ def improve(
         skip_train,
         budget_minutes,
         own=model == TINY or suite == "demo",
+        change=tuple(change if change is not None else ()),
     )
     held = Held(model, lambda: open_engine(model, Options(device, dtype)))
 

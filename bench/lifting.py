@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from domainlift.errors import BenchError
 
@@ -58,6 +58,7 @@ class Lifter:
     place: Place
     own: bool
     notes: list[str]
+    change: Sequence[str] = ()
 
     def build(self, names: Sequence[str]) -> dict[str, Care]:
         """The knowledge base of each domain as it is, or built from what the domain declares."""
@@ -103,7 +104,7 @@ class Lifter:
 
         try:
             self._prepare(name)
-            wish, around = training_of(name, self.domains, self.place, self.own)
+            wish, around = training_of(name, self.domains, self.place, self.own, self.change)
             info = held.engine.info
             found = made_before(wish, info.model, info.digest)
             if found is not None:
@@ -167,16 +168,16 @@ class Lifter:
 
 
 def training_of(
-    name: str, domains: Mapping[str, Domain], place: Place, own: bool
+    name: str, domains: Mapping[str, Domain], place: Place, own: bool, change: Sequence[str] = ()
 ) -> tuple[Wish, Surroundings]:
-    """The training of one domain with the settings of the house."""
+    """The training of one domain with the settings of the house, but for what the user changed."""
+    from bench.train import settings_of
     from benchmarks.material import Wish, surroundings
     from finetune.recipe import one_domain
-    from finetune.settings import Training
 
     recipe = one_domain(name)
-    settings: dict[str, Any] = dict(recipe.training)
-    wish = Wish(name, recipe, Training(**settings), place.workspace, {}, place.data, own)
+    settings = settings_of(recipe, change)
+    wish = Wish(name, recipe, settings, place.workspace, {}, place.data, own)
     return wish, surroundings(wish, domains)
 
 

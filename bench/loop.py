@@ -54,6 +54,7 @@ class Wishes:
     skip_train: bool = False
     minutes: float | None = None
     own: bool = False
+    change: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def improve(scene: Scene, held: Held) -> Improved:
         asker = _asker(scene, held, scene.portions.selection, "selection")
         diagnosis = _diagnosis(scene, asker)
     names = _to_treat(scene, diagnosis)
-    lifter = Lifter(scene.domains, scene.place, scene.wishes.own, notes)
+    lifter = Lifter(scene.domains, scene.place, scene.wishes.own, notes, scene.wishes.change)
     with clock.stage("knowledge bases"):
         shelves = {} if scene.wishes.skip_rag else lifter.build(names)
     with clock.stage("triage"), open_means(shelves, held.engine, *_where(scene)) as means:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engines.transformers import TransformersEngine
     from finetune.outcome import Progress as Step
     from finetune.recipe import Recipe
+    from finetune.settings import Training
 
 
 def train(
@@ -100,7 +101,7 @@ def train(
     for each in name:
         mixed = _recipe(recipe) if recipe is not None else one_domain(each)
         sets = {each: rows} if rows is not None else {}
-        wish = Wish(each, mixed, _settings(mixed, change), workspace, sets, data, only)
+        wish = Wish(each, mixed, settings_of(mixed, change), workspace, sets, data, only)
         jobs.append((wish, surroundings(wish, domains)))
     if dry_run:
         _rehearse(jobs, Loading(model, device, dtype), as_json=as_json)
@@ -129,7 +130,8 @@ def _recipe(path: Path) -> Recipe:
     return read_recipe(path, Training)
 
 
-def _settings(recipe: Recipe, changes: Sequence[str] | None) -> Any:
+def settings_of(recipe: Recipe, changes: Sequence[str] | None) -> Training:
+    """The settings of a recipe, with those that the user changed."""
     from finetune.recipe import read_setting
     from finetune.settings import Training
 

@@ -1,0 +1,229 @@
+"""The whole loop on the embedded model: what it finds, and that a kill costs nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("peft")
+pytest.importorskip("chromadb")
+
+# Six steps teach nothing: passages have to do it.
+ARGV = ("improve", "--model", "tiny", "--only", "history", "--set", "steps=6")
+QUICK = (*ARGV, "--set", "eval_every=3", "--set", "batch=4", "--json")
+STAGES = (
+    "baseline",
+    "knowledge bases",
+    "triage",
+    "training",
+    "selection",
+    "router",
+    "held-out questions",
+)
+KEYS = {"plan", "report", "verdict", "noise", "domains", "controls", "seconds"}
+OF_DOMAIN = {"triage", "base", "rag", "lora", "rag_lora", "chosen", "held_out"}
+
+
+@pytest.fixture(scope="module")
+def improved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A workspace in which the loop went through, and what it printed."""
+    import os
+    import sys
+
+    folder = tmp_path_factory.mktemp("improved")
+    known = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *QUICK],
+        cwd=folder,
+        env={**known, "NO_COLOR": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
+    improved: tuple[Path, dict[str, Any]],
+) -> None:
+    _, found = improved
+    assert set(found) >= KEYS
+    assert found["verdict"] == "promoted"
+    history = found["domains"]["history"]
+    assert set(history) >= OF_DOMAIN
+    assert history["diagnosis"] == "weak"
+    triage = history["triage"]
+    misses = sum(triage[name] for name in ("noise", "passages", "retrieval", "beyond"))
+    assert triage["n"] == triage["hits"] + misses
+    # What passages gained on the questions of triage cannot be more than triage said.
+    gained = history["rag"]["accuracy"] - history["base"]["accuracy"]
+    assert 0 < gained <= triage["ceilings"]["rag"] + 1e-9
+    assert history["chosen"] == "rag"
+    held = history["held_out"]
+    assert (held["n"], held["word"]) == (84, "promoted")
+    assert held["interval"][0] > 0.05
+    for name in ("biology", "mathematics", "philosophy", "security"):
+        assert found["domains"][name]["chosen"] == "base"
+        assert found["domains"][name]["held_out"]["word"] == "unharmed"
+    assert found["noise"]["n"] == 100
+    assert found["look"]["number"] == 1
+
+
+def test_no_router_can_beat_the_label(improved: tuple[Path, dict[str, Any]]) -> None:
+    _, found = improved
+    ways = {name: arm["accuracy"] for name, arm in found["controls"].items()}
+    assert set(ways) >= {"base", "ensemble", "route by label", "route at random"}
+    assert ways["base"] < ways["route at random"] < ways["route by label"]
+    assert ways["ensemble"] > ways["route by label"] - 0.05
+    assert found["controls"]["ensemble"]["tokens"] > found["controls"]["base"]["tokens"]
+
+
+def test_the_plan_is_one_more_treatment_of_a_run(
+    improved: tuple[Path, dict[str, Any]], bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = improved
+    monkeypatch.chdir(folder)
+    run = ("run", "--model", "tiny", "--suite", "demo", "--limit", "60")
+    said = bench(*run, "--plan", found["plan"], "--json")
+    assert said.code == 0, said.err
+    assert said.json["paired"]["history"]["difference"] > 0.3
+    answers = Path("workspace") / "runs" / said.json["run"] / "answers.jsonl"
+    records = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    sent = [record for record in records if record.get("route") == "history"]
+    assert sent
+    assert all(record["rung"] and record["matched"] for record in sent)
+    assert any(record["passages"] for record in sent)
+
+
+@pytest.mark.parametrize(
+    ("gone", "said", "way"),
+    [
+        ("knowledge_bases/history", "knowledge base `history` of the plan is gone", "kb build"),
+        ("plans/*.routes.yaml", "is gone", "bench improve"),
+    ],
+)
+def test_a_plan_whose_parts_are_gone_says_which(
+    improved: tuple[Path, dict[str, Any]],
+    bench: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    gone: str,
+    said: str,
+    way: str,
+) -> None:
+    folder, found = improved
+    monkeypatch.chdir(folder)
+    [path] = (folder / "workspace").glob(gone)
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    try:
+        run = ("run", "--model", "tiny", "--suite", "demo", "--limit", "20")
+        told = bench(*run, "--plan", found["plan"])
+    finally:
+        aside.rename(path)
+    assert told.code == 1
+    assert said in told.err
+    assert way in told.err
+
+
+def test_the_same_candidate_is_no_second_look(
+    improved: tuple[Path, dict[str, Any]], bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = improved
+    monkeypatch.chdir(folder)
+    again = bench(*QUICK)
+    assert again.code == 0, again.err
+    assert again.json["look"] == found["look"]
+    assert again.json["plan"] == found["plan"]
+    assert timeless(again.json) == timeless(found)
+
+
+@pytest.mark.slow
+def test_a_kill_in_any_stage_costs_nothing(
+    improved: tuple[Path, dict[str, Any]],
+    process: Callable[..., subprocess.Popen[str]],
+    bench: Any,
+    tmp_path: Path,
+) -> None:
+    for stage in STAGES:
+        with process(*QUICK, stdout=subprocess.DEVNULL) as running:
+            assert running.stderr is not None
+            # A kill just after a stage began, when its first files are being written.
+            seen = next((line for line in running.stderr if f"] {stage}" in line), "")
+            running.send_signal(signal.SIGKILL)
+        assert seen, stage
+    found = bench(*QUICK)
+    assert found.code == 0, found.err
+    assert timeless(found.json) == timeless(improved[1])
+
+
+def test_where_nothing_may_be_done_nothing_is_proposed(bench: Any) -> None:
+    said = bench("improve", "--model", "tiny", "--skip-rag", "--skip-train", "--json")
+    assert said.code == 0, said.err
+    found = said.json
+    assert (found["plan"], found["verdict"]) == (None, "nothing to treat")
+    assert set(found["domains"]["history"]["triage"]) >= {"n", "beyond"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (("--only", "histroy"), 2, "history"),
+        (("--min-gain", "5"), 2, "5pt"),
+        (("--model", "nobody/nothing", "--suite", "demo"), 1, "nobody/nothing"),
+    ],
+)
+def test_what_is_said_wrongly_is_one_line(
+    bench: Any, argv: tuple[str, ...], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    told = bench("improve", "--model", "tiny", *argv)
+    assert told.code in {code, 2}
+    assert said in told.err
+    assert "Traceback" not in told.err
+
+
+def test_a_rehearsal_changes_nothing(bench: Any, tmp_path: Path) -> None:
+    said = bench("improve", "--model", "tiny", "--dry-run", "--json")
+    assert said.code == 0, said.err
+    stages = {stage["name"] for stage in said.json["stages"]}
+    assert stages >= {"baseline", "triage", "training", "held-out questions"}
+    training = [stage for stage in said.json["stages"] if stage["name"] == "training"]
+    assert all(stage["seconds"] > 0 and stage["memory"] > 0 for stage in training)
+    assert said.json["missing"] == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rehearsal_names_everything_that_is_missing(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    said = bench("improve", "--model", "qwen2.5:3b", "--suite", "demo", "--dry-run")
+    assert said.code == 0, said.err
+    assert "missing: Ollama does not answer" in said.out
+    assert "ollama pull qwen2.5:3b" in said.out
+    assert "Qwen/Qwen2.5-3B-Instruct" in said.out
+
+
+def timeless(found: dict[str, Any]) -> dict[str, Any]:
+    """What two loops must agree on."""
+    kept = {key: found[key] for key in ("verdict", "why", "noise", "look", "runs")}
+    domains = {
+        name: {
+            "chosen": domain["chosen"],
+            "triage": domain["triage"],
+            "held_out": domain["held_out"],
+            "base": domain["base"] and domain["base"]["accuracy"],
+            "rag": domain["rag"] and domain["rag"]["accuracy"],
+            "lora": domain["lora"] and domain["lora"]["accuracy"],
+        }
+        for name, domain in found["domains"].items()
+    }
+    ways = {name: (arm["n"], arm["accuracy"]) for name, arm in found["controls"].items()}
+    return {**kept, "domains": domains, "controls": ways}
