@@ -24,7 +24,7 @@ LEFT = 152
 #: Room for the figure at the end of a row.
 RIGHT = 114
 _REACHES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-_LABEL = 17
+_LABEL = 16
 
 
 @dataclass(frozen=True)
