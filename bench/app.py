@@ -23,6 +23,7 @@ from bench.export import export
 from bench.improve import demo, improve
 from bench.kb import kb
 from bench.options import ALL
+from bench.route import route
 from bench.run import run
 from bench.runs import runs
 from bench.train import train
@@ -50,6 +51,7 @@ app.command()(train)
 app.add_typer(adapters, name="adapters")
 app.command()(export)
 app.add_typer(runs, name="runs")
+app.add_typer(route, name="route")
 app.command()(doctor)
 
 

@@ -11,7 +11,10 @@ from domainlift.errors import BenchError, Misuse
 from domainlift.questions import Split
 
 if TYPE_CHECKING:
+    from bench.scored import Place
+    from benchmarks.tasks.base import Task
     from ensemble.fit import Embed, Labelled
+    from ensemble.keywords import Keywords
     from ensemble.router import Router
     from knowledge_bases.domains import Domain
 
@@ -26,18 +29,14 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
     `domains` are the targets (None: all that there are). Domains that the file does not know are
     routed to by the keywords that they declare, until `bench route fit` has seen them.
     """
-    from ensemble.keywords import by_hand, load
-    from ensemble.router import Router, classifier_of
+    from ensemble.keywords import by_hand, read_keywords
+    from ensemble.router import Router
     from knowledge_bases.domains import load_domains
 
-    path = keyword_file(workspace)
     known = load_domains(workspace)
-    keywords = load(path, known)
+    keywords = read_keywords(keyword_file(workspace), known)
     new = {name: by_hand(known[name]) for name in known if name not in keywords.domains}
-    # The classifier knows nothing of a new domain, and would be surer of another one.
-    classifier = classifier_of(keywords, path)
-    keywords = replace(keywords, domains={**keywords.domains, **new})
-    return Router(keywords, domains, classifier)
+    return Router(replace(keywords, domains={**keywords.domains, **new}), domains)
 
 
 def keyword_file(workspace: Path) -> Path:
@@ -54,10 +53,7 @@ def labelled(
     data: Path | None,
     splits: Sequence[Split] = _LEARNED,
 ) -> tuple[list[Labelled], list[str]]:
-    """The questions of some splits of tasks with their domains, and what could not be had.
-
-    Questions that stand in the test split of their task too are left out of the others.
-    """
+    """The questions of some splits of tasks with their domains, and what could not be had."""
     rows: list[Labelled] = []
     missing: list[str] = []
     for task in tasks:
@@ -68,6 +64,19 @@ def labelled(
             else:
                 rows.extend(found)
     return rows, missing
+
+
+def fitted(tasks: Sequence[Task], domains: Mapping[str, Domain], place: Place) -> Keywords:
+    """Fit a router for the questions of these tasks, without having seen any of them.
+
+    It learns from their other splits; copies of the questions are left out.
+    """
+    from ensemble.fit import Material, fit
+
+    rows, _ = labelled([task.name for task in tasks], domains, place.data)
+    away = {same(q.text, q.options) for task in tasks for q in task.questions}
+    rows = [row for row in rows if same(row.text, row.options) not in away]
+    return fit(Material(rows, glossaries(domains)))
 
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
@@ -106,11 +115,6 @@ def embedding(name: str) -> Embed:
     from rag.embedding import open_embedder
 
     return open_embedder(name).encode_queries
-
-
-def seen(rows: Iterable[Labelled]) -> set[tuple[str, tuple[str, ...]]]:
-    """What makes two questions the same: text and options, without case, space and order."""
-    return {same(row.text, row.options) for row in rows}
 
 
 def same(text: str, options: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -50,6 +50,6 @@ def line_of(node: yaml.Node) -> int:
 def number_of(node: yaml.Node) -> int | float | None:
     """The number that is written without quotes; YAML 1.1 takes `1e-4` for a text, nobody else."""
     text = str(node.value) if shape_of(node) == "scalar" else ""
-    if getattr(node, "style", None) is not None or not _NUMBER.fullmatch(text):
+    if getattr(node, "style", None) not in (None, "") or not _NUMBER.fullmatch(text):
         return None
     return int(text) if text.lstrip("+-").isdecimal() else float(text)

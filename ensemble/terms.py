@@ -1,0 +1,109 @@
+"""A text as the terms that keywords are looked up by: words, marks of formulas, short phrases.
+
+Words are in lower case and singular; every number is the term `0`. Phrases do not reach over the
+end of a sentence, so the order of sentences changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+#: The most words of a phrase.
+LONGEST = 3
+# Of two patterns that find the same in ASCII, the one without Unicode's classes takes half as long.
+_ASCII = re.compile(r"[a-z]+|[0-9]+|[=+^<>*/$|\\]|[.?!;:](?!\S)")
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|[=+^<>*/$|\\]|[.?!;:](?!\S)")
+_ENDS = frozenset(".?!;:")
+_BETWEEN = "\n;\n"
+_KEPT = 50_000
+
+
+class _Singular(dict[str, str]):
+    """Word -> term, remembered; emptied when it grows large."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _KEPT:
+            self.clear()
+        term = "0" if word.isdigit() else singular(word)
+        self[word] = term
+        return term
+
+
+_TERMS = _Singular()
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, as terms; the end of a sentence is a mark of its own.
+
+    >>> words("Cells divide. Why?")
+    ['cell', 'divide', '.', 'why', '?']
+    """
+    pattern = _ASCII if text.isascii() else _TOKEN
+    return list(map(_TERMS.__getitem__, pattern.findall(text.casefold())))
+
+
+def singular(word: str) -> str:
+    """A word without the ending of a plural, by a few rules; a stem, not always a word."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return f"{word[:-3]}y"
+    return word[:-2] if word.endswith(("sses", "shes", "ches", "xes", "zes")) else word[:-1]
+
+
+def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
+    """The distinct words and phrases of a question and its options, and the number of words."""
+    found = words(_BETWEEN.join(parts))
+    single = dict.fromkeys(word for word in found if word not in _ENDS)
+    phrases: dict[str, None] = {}
+    for length in range(2, LONGEST + 1):
+        for run in zip(*(found[start:] for start in range(length)), strict=False):
+            if _ENDS.isdisjoint(run):
+                phrases[" ".join(run)] = None
+    return single | phrases, len(single)
+
+
+def term_of(phrase: str) -> str:
+    """A phrase as a term; ValueError where it holds no word, or too many."""
+    found = [word for word in words(phrase) if word not in _ENDS]
+    if not found:
+        raise ValueError(f"`{phrase}` holds no word")
+    if len(found) > LONGEST:
+        raise ValueError(f"`{phrase}` has {len(found)} words; at most {LONGEST} are looked up")
+    return " ".join(found)
+
+
+class Lexicon:
+    """Finds those terms of a text that are known, in one pass over its words.
+
+    What `terms` gives and is known, only faster: sets are cut by the interpreter's own code, and
+    three words are put together only where two of them begin a known phrase.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.terms = tuple(dict.fromkeys(known))
+        runs = [tuple(term.split(" ")) for term in self.terms]
+        self._one = {run[0]: n for n, run in enumerate(runs) if len(run) == 1}
+        self._two = {run: n for n, run in enumerate(runs) if len(run) == 2}
+        self._three = {run: n for n, run in enumerate(runs) if len(run) == LONGEST}
+        self._first = frozenset(run[:2] for run in self._three)
+        # Of a set and the keys of a dict, all keys would be looked at.
+        self._ones, self._twos = frozenset(self._one), frozenset(self._two)
+
+    def find(self, parts: Sequence[str]) -> tuple[list[int], set[str]]:
+        """The places in `terms` of what a question and its options hold, and all their words.
+
+        Places come in order, whatever the order of the sentences.
+        """
+        found = words(_BETWEEN.join(parts))
+        single = set(found) - _ENDS
+        places = list(map(self._one.__getitem__, single & self._ones))
+        double = set(pairwise(found))
+        places += map(self._two.__getitem__, double & self._twos)
+        if not self._first.isdisjoint(double):
+            triple = set(zip(found, found[1:], found[2:], strict=False))
+            places += [self._three[run] for run in triple if run in self._three]
+        places.sort()
+        return places, single
