@@ -8,12 +8,8 @@ endif
 
 .PHONY: setup demo test lint tiny lock
 
-demo: setup  ## score the embedded model, then lift it with passages, with adapters, with both
-	$(BIN)/bench run --model tiny --suite demo
-	$(BIN)/bench kb build --all --own
-	$(BIN)/bench data prepare biology history security --own
-	$(BIN)/bench train biology history security --model tiny
-	$(BIN)/bench run --model tiny --suite demo --rag --adapter own
+demo: setup  ## improve the embedded model: the whole loop in a few minutes
+	$(BIN)/bench demo
 
 test: setup  ## run the test suite
 	$(BIN)/python -m pytest -n logical --dist worksteal

@@ -15,8 +15,11 @@ from domainlift.errors import BenchError
 if TYPE_CHECKING:
     from bench.lifting import Held
     from bench.loop import Scene
+    from bench.scored import Place
+    from benchmarks.material import Wish
     from benchmarks.rehearsal import Rehearsal
     from benchmarks.tasks.base import Task
+    from benchmarks.watching import Surroundings
     from rag.files import Found
 
 _Made = TypeVar("_Made")
@@ -229,15 +232,12 @@ def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
     from dataclasses import replace
 
     from bench.data import Order, prepared
-    from bench.lifting import training_of
     from benchmarks.rehearsal import rehearse
     from finetune.places import data_folder
 
     place = scene.place
     if data_folder(place.workspace, name).is_dir():
-        wish, around = training_of(
-            name, scene.domains, place, scene.wishes.own, scene.wishes.change
-        )
+        wish, around = _training(scene, name, place)
         return rehearse(wish, around, model, "auto", "auto")
     with TemporaryDirectory() as aside:
         there = replace(place, workspace=Path(aside))
@@ -247,10 +247,14 @@ def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
         folder = data_folder(there.workspace, name)
         order = Order(domain, scene.domains, place.data, (), scene.wishes.own, None, 0, folder)
         prepared(order, there.workspace)
-        wish, around = training_of(
-            name, scene.domains, there, scene.wishes.own, scene.wishes.change
-        )
+        wish, around = _training(scene, name, there)
         return rehearse(wish, around, model, "auto", "auto")
+
+
+def _training(scene: Scene, name: str, place: Place) -> tuple[Wish, Surroundings]:
+    from bench.lifting import training_of
+
+    return training_of(name, scene.domains, place, scene.wishes.own, scene.wishes.change)
 
 
 def _proving(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:

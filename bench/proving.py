@@ -203,7 +203,7 @@ def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
     kept = proof.promotion.kept if passed else tuple(proving.cares)
     info = final.engine.info
     name = f"{final.base.folder.name}-{proving.digest[:8]}"
-    folder = proving.place.workspace / "plans"
+    folder = _folder(proving, "plans")
     routes = folder / f"{name}.routes.yaml"
     write_keywords(routes, proving.keywords)
     from domainlift.files import sha256
@@ -237,12 +237,21 @@ def _evidence(proof: Proof, domain: str, final: Asker, ours: Run) -> dict[str, s
     }
 
 
+def _folder(proving: Proving, name: str) -> Path:
+    from domainlift.files import disk_errors
+
+    folder = proving.place.workspace / name
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _report(proving: Proving, done: Improved, base: Run, ours: Run) -> Path:
     from domainlift.files import write_text
     from reports.compare_html import render_html
     from reports.comparison import compare
     from reports.improve import sections
 
-    path = proving.place.workspace / "reports" / f"{ours.folder.name}.html"
+    path = _folder(proving, "reports") / f"{ours.folder.name}.html"
     write_text(path, render_html(compare(base, ours), sections(done)))
     return path

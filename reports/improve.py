@@ -54,7 +54,11 @@ def _tables(done: Improved) -> Iterator[Table]:
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.arms:
         rows = [_arms(name, arms, done.chosen[name]) for name, arms in done.arms.items()]
-        yield "What each treatment does (selection questions)", ("domain", *_ARMS, "chosen"), rows
+        yield (
+            "What each treatment does (selection questions; tokens a question)",
+            ("domain", *_ARMS, "chosen"),
+            rows,
+        )
     if done.proof is not None:
         proof = done.proof
         yield "The ensemble (held-out questions)", _HELD_OUT, [*_held_out(proof)]
@@ -130,7 +134,7 @@ def _closing(done: Improved) -> Iterator[str]:
 
 
 def _share(found: Arm | None) -> str:
-    return "-" if found is None else f"{found.accuracy:.3f}"
+    return "-" if found is None else f"{found.accuracy:.3f} ({found.tokens:.0f})"
 
 
 def _accuracy(value: float | None) -> str:
