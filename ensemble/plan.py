@@ -155,7 +155,7 @@ def _count(path: Path, entries: Mapping[str, Entry], key: str, default: int) -> 
 
 def _router(path: Path, entry: Entry) -> str:
     """The keyword file's name; it stands beside the plan and nowhere else."""
-    if entry.text and inside(path.parent, entry.text).parent != path.parent:
+    if entry.text and inside(path.parent, entry.text).parent != path.parent.resolve():
         raise Malformed(path, "`router` must name a file beside the plan", line=entry.line)
     return entry.text
 

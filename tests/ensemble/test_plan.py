@@ -100,3 +100,13 @@ def test_the_keyword_file_stands_beside_the_plan(tmp_path: Path, name: str) -> N
 
 def test_the_order_of_treatments_is_that_of_their_cost() -> None:
     assert list(TREATMENTS) == ["base", "lora", "rag", "rag+lora"]
+
+
+def test_a_plan_may_be_named_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plans").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = Path("plans") / "plan.yaml"
+    write_plan(path, PLAN)
+    assert read_plan(path) == PLAN
