@@ -99,7 +99,9 @@ class TransformersEngine:
         self._adapters.check(request.prompt.adapter for request in requests)
         scored = [r for r in requests if r.mode is not Mode.GENERATE]
         for group in self._adapters.groups(r.prompt.adapter for r in scored):
-            yield from self._scored([r for r in scored if r.prompt.adapter in group])
+            several = len(group) > 1
+            self._adapters.use(None if several else group[0])
+            yield from self._scored([r for r in scored if r.prompt.adapter in group], several)
         written = [r for r in requests if r.mode is Mode.GENERATE]
         for adapter in dict.fromkeys(r.prompt.adapter for r in written):
             self._adapters.use(adapter)
@@ -140,9 +142,8 @@ class TransformersEngine:
         """The tokens that a batch may have after the root."""
         return max(1, self._batch_tokens - self._forward.root.length)
 
-    def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Answer requests of one adapter, or of several that can share a batch."""
-        self._adapters.use(requests[0].prompt.adapter)
+    def _scored(self, requests: Sequence[Request], several: bool) -> Iterator[Answer]:
+        """Answer requests of the adapter in use, or of several that can share a batch."""
         fitting = []
         for item in _by_adapter(self._encoder.items(requests), requests):
             early = self._refused(requests[item.key], item)
@@ -157,23 +158,24 @@ class TransformersEngine:
             batches = plan(rest, tokens=self._room, reads=self._forward.most_reads)
             for index, batch in enumerate(batches):
                 try:
-                    yield from self._score(batch, requests)
+                    yield from self._score(batch, requests, several)
                 except self._forward.out_of_memory as error:
                     self._shrink(batch, error)
                     stack.append([i for later in batches[index:] for i in later.items])
                     break
 
-    def _score(self, batch: Batch, requests: Sequence[Request]) -> list[Answer]:
+    def _score(self, batch: Batch, requests: Sequence[Request], several: bool) -> list[Answer]:
         start = time.perf_counter()
         names = {item.stem: requests[item.key].prompt.adapter for item in batch.items}
-        if len(names) == 1:
-            self._adapters.use(*names.values())
-            scores = self._forward.score(batch)
-        else:
+        if several and not batch.prefix:
+            # Where all are of one adapter too: to switch takes PEFT longer than a small pass.
             self._adapters.use(None)
             scores = self._forward.score(
                 batch, lambda stems: self._adapters.through([names[stem] for stem in stems])
             )
+        else:
+            self._adapters.use(*set(names.values()))
+            scores = self._forward.score(batch)
         seconds = (time.perf_counter() - start) / len(batch.items)
         return [
             self._answered(requests[item.key], item, scores[item.key], seconds)

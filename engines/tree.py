@@ -54,11 +54,6 @@ class Batch:
     items: tuple[Item, ...]
 
     @property
-    def stems(self) -> frozenset[int]:
-        """The stems that occur."""
-        return frozenset(item.stem for item in self.items)
-
-    @property
     def prefix_tokens(self) -> Tokens:
         """The tokens that must stand in the cache."""
         return self.items[0].prompt[: self.prefix]
