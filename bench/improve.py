@@ -106,16 +106,20 @@ def demo(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
 
 def _run(scene: Scene, held: Held, *, as_json: bool) -> None:
     from bench.loop import improve as loop
+    from reports.improve import Board
 
-    done: Improved = loop(scene, held)
+    board = Board()
+    done = loop(scene, held, _silent if as_json else board.tell)
     if as_json:
         print(json.dumps(done.as_json(), ensure_ascii=False))
         return
-    from reports.improve import show
-
-    show(done)
+    board.close(done)
     if done.report is not None:
         print(f"report: {done.report}", file=sys.stderr)
+
+
+def _silent(done: Improved) -> None:
+    """Say nothing: JSON comes whole, at the end."""
 
 
 def _scene(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,7 +113,11 @@ class Arms:
     cares: Mapping[str, Mapping[str, Care]]
 
 
-def improve(scene: Scene, held: Held) -> Improved:
+#: Called with what is known so far, after each stage that found something.
+Tell = Callable[["Improved"], None]
+
+
+def improve(scene: Scene, held: Held, tell: Tell) -> Improved:
     """Find weak domains, treat them, and judge the outcome on questions never asked before."""
     from benchmarks.improved import Improved
 
@@ -122,33 +126,46 @@ def improve(scene: Scene, held: Held) -> Improved:
     with clock.stage("baseline"):
         asker = _asker(scene, held, scene.portions.selection, "selection")
         diagnosis = _diagnosis(scene, asker)
-    names = _to_treat(scene, diagnosis)
-    lifter = Lifter(scene.domains, scene.place, scene.wishes.own, notes, scene.wishes.change)
+        names = _to_treat(scene, diagnosis)
+    model, suite = held.engine.info.model, scene.settings.suite
+    done = Improved(model, suite, diagnosis, notes=notes, stages=clock.stages)
+    tell(done)
+    wishes = scene.wishes
+    lifter = Lifter(scene.domains, scene.place, wishes.own, notes, wishes.change)
     with clock.stage("knowledge bases"):
-        shelves = {} if scene.wishes.skip_rag else lifter.build(names)
+        shelves = {} if wishes.skip_rag else lifter.build(names)
     with clock.stage("triage"), open_means(shelves, held.engine, *_where(scene)) as means:
         tried = _triage(scene, asker, names, shelves, means)
+    tell(done := replace(done, triage=tried.triage))
     with clock.stage("training"):
         adapters = lifter.train(tried.lora, held, clock)
         asker = replace(asker, engine=held.engine)
     with clock.stage("selection"):
         arms = _arms(scene, asker, tried, shelves, adapters)
-        table = _table(names, arms)
-        chosen = {name: _choose(name, arms) for name in names}
-    done = Improved(
-        model=held.engine.info.model,
-        suite=scene.settings.suite,
-        diagnosis=diagnosis,
-        triage=tried.triage,
-        arms=table,
-        chosen=chosen,
-        notes=notes,
+        done = _chosen(done, names, arms)
+    tell(done)
+    cares = {name: arms.cares[arm][name] for name, arm in done.chosen.items() if arm != "base"}
+    return _proven(scene, held, clock, done, asker, cares) if cares else done
+
+
+def _chosen(done: Improved, names: Sequence[str], arms: Arms) -> Improved:
+    """Choose each domain's treatment."""
+    return replace(
+        done,
+        arms=_table(done.diagnosis.words, arms),
+        chosen={name: _choose(name, arms) for name in names},
         runs={name: run.folder.name for name, run in arms.runs.items()},
-        stages=clock.stages,
     )
-    cares = {name: arms.cares[arm][name] for name, arm in chosen.items() if arm != "base"}
-    if not cares:
-        return done
+
+
+def _proven(
+    scene: Scene,
+    held: Held,
+    clock: Clock,
+    done: Improved,
+    asker: Asker,
+    cares: Mapping[str, Care],
+) -> Improved:
     with clock.stage("router"):
         keywords = fitted(scene.portions.held_out, scene.domains, scene.place)
     with clock.stage("held-out questions"):
@@ -347,7 +364,7 @@ def _own(arms: Arms, name: str) -> dict[str, list[Record]]:
     }
 
 
-def _table(names: list[str], arms: Arms) -> dict[str, dict[str, Arm]]:
+def _table(names: Iterable[str], arms: Arms) -> dict[str, dict[str, Arm]]:
     from benchmarks.preference import arm
 
     return {

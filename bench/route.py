@@ -40,7 +40,7 @@ def fit(
         str | None, typer.Option(help=f"Give unseen words weights by this model, say {VECTORS}.")
     ] = None,
     keywords: Annotated[int, typer.Option(min=1, help="The most weights in the file.")] = 6_000,
-    weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 40_000,
+    weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 90_000,
     out: Annotated[Path | None, typer.Option(help="Write here, not into the workspace.")] = None,
     data: Data = None,
     workspace: Workspace = WORKSPACE,

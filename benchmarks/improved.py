@@ -27,10 +27,14 @@ class Noise:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A word per domain: strong, weak, uncertain or faulty; and the noise of asking again."""
+    """A word per domain: strong, weak, uncertain or faulty; and the noise of asking again.
+
+    `base` is the base model's profile on selection questions.
+    """
 
     words: Mapping[str, str]
     noise: Noise
+    base: Profile
 
     def named(self, word: str) -> list[str]:
         """The domains of which this is said."""
@@ -64,10 +68,10 @@ class Improved:
     model: str
     suite: str
     diagnosis: Diagnosis
-    triage: Mapping[str, Triage]
-    arms: Mapping[str, Mapping[str, Arm]]
-    chosen: Mapping[str, str]
-    notes: Sequence[str]
+    triage: Mapping[str, Triage] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, Arm]] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     proof: Proof | None = None
     plan: Path | None = None
     report: Path | None = None
@@ -163,4 +167,4 @@ def diagnose(profile: Profile, noise: Noise) -> Diagnosis:
             words[domain] = FAULTY
         else:
             words[domain] = (score.verdict if score.verdict else Verdict.UNCERTAIN).value
-    return Diagnosis(words, noise)
+    return Diagnosis(words, noise, profile)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from benchmarks.triage import Triage
     from reports.compare_html import Section
 
+_STANDING = ("domain", "n", "accuracy", "95 % interval", "word")
+_WORDS = frozenset({"word", "verdict", "chosen"})
 _TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "nothing", "broken")
 _CEILINGS = ("at most rag", "at most lora")
 _ARMS = ("base", "lora", "rag", "rag+lora")
@@ -20,20 +22,35 @@ _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", 
 _WAYS = ("way", "n", "accuracy", "tokens a question")
 
 
-def show(done: Improved) -> None:
-    """Print the whole loop as tables, and the verdict last."""
-    from rich.text import Text
+class Board:
+    """Prints each table as soon as it is known, and the verdict last."""
 
-    out = console()
-    for title, columns, rows in _tables(done):
-        out.print(Text(printable(title), style="bold"))
-        grid = table(*columns, right=frozenset(columns[1:]) - {"verdict", "chosen"})
-        for row in rows:
-            grid.add_row(*(Text(printable(cell)) for cell in row))
-        out.print(grid)
-        out.print()
-    for line in _closing(done):
-        out.print(Text(printable(line)))
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, done: Improved) -> None:
+        """Print the tables that are new."""
+        from rich.text import Text
+
+        out = console()
+        for title, columns, rows in _tables(done):
+            if title in self._told:
+                continue
+            self._told.add(title)
+            out.print(Text(printable(title), style="bold"))
+            grid = table(*columns, right=frozenset(columns[1:]) - _WORDS)
+            for row in rows:
+                grid.add_row(*(Text(printable(cell)) for cell in row))
+            out.print(grid)
+            out.print()
+
+    def close(self, done: Improved) -> None:
+        """Print what is left, and the verdict."""
+        from rich.text import Text
+
+        self.tell(done)
+        for line in _closing(done):
+            console().print(Text(printable(line)))
 
 
 def sections(done: Improved) -> list[Section]:
@@ -49,11 +66,12 @@ Table = tuple[str, tuple[str, ...], list[Row]]
 
 
 def _tables(done: Improved) -> Iterator[Table]:
+    yield "Where the model stands (selection questions)", _STANDING, [*_standing(done)]
     if done.triage:
         rows = [_triage(name, found) for name, found in done.triage.items()]
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.arms:
-        rows = [_arms(name, arms, done.chosen[name]) for name, arms in done.arms.items()]
+        rows = [_arms(name, done.arms[name], chosen) for name, chosen in done.chosen.items()]
         yield (
             "What each treatment does (selection questions; tokens a question)",
             ("domain", *_ARMS, "chosen"),
@@ -64,6 +82,13 @@ def _tables(done: Improved) -> Iterator[Table]:
         yield "The ensemble (held-out questions)", _HELD_OUT, [*_held_out(proof)]
         ways = [_way(name, found) for name, found in proof.controls.items()]
         yield "Other ways to send the same questions (held-out questions)", _WAYS, ways
+
+
+def _standing(done: Improved) -> Iterator[Row]:
+    for domain, score in done.diagnosis.base.domains.items():
+        interval = f"[{score.interval.low:.3f}, {score.interval.high:.3f}]"
+        word = done.diagnosis.words[domain]
+        yield domain, str(score.n), _accuracy(score.accuracy), interval, word
 
 
 def _triage(name: str, found: Triage) -> Row:
