@@ -2,7 +2,7 @@
 
 Rows of labelled questions, hand-written glossaries and, where wanted, passages of the domains go
 in; a linear model over words and phrases is fitted, cut down to the keywords that a person can
-read, and both are calibrated on validation questions that the fit has not seen (three folds; the
+read, and both are calibrated on validation questions that the fit has not seen (in folds; the
 weights that are kept come from all rows).
 """
 
@@ -22,7 +22,7 @@ from ensemble.classifier import packed
 from ensemble.keywords import Calibration, DomainTerms, Keywords
 from ensemble.learning import Linear, Space, Text, cut, distilled, linear, rarity, softmax
 from ensemble.learning import temperature as best_temperature
-from ensemble.terms import singular, term_of, terms
+from ensemble.terms import term_of, terms, words
 
 if TYPE_CHECKING:
     from ensemble.learning import Array
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 Embed = Callable[[Sequence[str]], Any]
 Notify = Callable[[str], None]
 
-FOLDS = 3
+FOLDS = 4
 #: Fewer validation questions than these calibrate nothing.
 LEAST = 40
-# A task of more questions than MANY counts as FEW: its questions are all of one make.
-_MANY, _FEW = 250, 40
-_GLOSSARY, _PASSAGE = 0.2, 0.1
+# A task of more than MANY questions counts as FEW, for its questions are of one make, and a
+# domain's own questions as OWN; no more than MOST of a task are read. All together count as ALL at
+# least, which they must beside the glossary where there are no others.
+_MANY, _FEW, _OWN, _MOST, _ALL = 250, 8, 40, 1_000, 500
+# Found, as the others, by cross-validation on MMLU's development and validation questions.
+_GLOSSARY, _PASSAGE = 0.3, 0.1
 _COMMON = 12
 _PASSAGES, _WORDS = 6_000, 60
 
@@ -76,7 +79,7 @@ class Settings:
     """
 
     keywords: int = 6_000
-    weights: int = 40_000
+    weights: int = 90_000
     targets: Sequence[str] | None = None
 
 
@@ -89,6 +92,7 @@ def fit(
     """
     say = notify if notify is not None else lambda _: None
     _check(material.rows)
+    material = replace(material, rows=_thinned(material.rows))
     names = tuple(sorted({row.domain for row in material.rows} | set(material.glossary)))
     say("counting words")
     stock = _Stock.of(material, names)
@@ -119,6 +123,20 @@ def _check(rows: Sequence[Labelled]) -> None:
         raise Misuse(f"`{tested}` gave a question of its test split, which is never fitted to")
 
 
+def _thinned(rows: Sequence[Labelled]) -> list[Labelled]:
+    """At most so many questions of a task, chosen by their content; in the order of the rows."""
+    by_task: dict[str, list[Labelled]] = {}
+    for row in rows:
+        by_task.setdefault(row.task, []).append(row)
+    ranked = (sorted(held, key=lambda row: _rank(row.text))[:_MOST] for held in by_task.values())
+    kept = {id(row) for held in ranked for row in held}
+    return [row for row in rows if id(row) in kept]
+
+
+def _rank(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 # --- what is learned from, as numbers
 
 
@@ -145,12 +163,24 @@ class _Stock:
         extra = [terms([term]) for _, term in glossary]
         chosen = _sampled(material.passages, _PASSAGES)
         loose = [terms([" ".join(text.split()[:_WORDS])]) for text, _ in chosen]
-        every = Counter(row.task for row in material.rows)
-        shares = [1.0 if every[r.task] <= _MANY else _FEW / every[r.task] for r in material.rows]
         space = _space(material, [*bare, *whole], [*extra, *map(_exactly, glossary)])
         labels = [names.index(row.domain) for row in material.rows]
         owners = [names.index(name) for name, _ in glossary]
-        return cls(material, names, space, labels, bare, whole, extra, owners, loose, shares)
+        return cls(
+            material, names, space, labels, bare, whole, extra, owners, loose, _shares(material)
+        )
+
+
+def _shares(material: Material) -> list[float]:
+    """What each row counts."""
+    sizes = Counter(row.task for row in material.rows)
+    large = {task: _OWN if task.startswith("own:") else _FEW for task in sizes}
+    counts = [
+        1.0 if sizes[row.task] <= _MANY else large[row.task] / sizes[row.task]
+        for row in material.rows
+    ]
+    factor = max(1.0, _ALL / sum(counts))
+    return [count * factor for count in counts]
 
 
 def _exactly(item: tuple[str, str]) -> Text:
@@ -162,25 +192,29 @@ def _exactly(item: tuple[str, str]) -> Text:
 
 def _sampled(passages: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
     """At most so many, chosen by their content alone."""
-    ranked = sorted(passages, key=lambda item: hashlib.sha256(item[0].encode()).digest())
+    ranked = sorted(passages, key=lambda item: _rank(item[0]))
     return ranked[:most]
 
 
 def _space(material: Material, texts: Sequence[Text], extra: Sequence[Text]) -> Space:
-    """Terms of two questions or more (each counts twice), of the glossary, and common words."""
+    """Words and pairs of two questions or more, all of the glossary, and common words.
+
+    Each question counts twice. Phrases of three words are looked up where somebody wrote them;
+    those of the questions gained nothing in cross-validation, and cost time.
+    """
     counts: Counter[str] = Counter()
     for found, _ in texts:
         counts.update(found.keys())
     around = _around(material)
-    chosen = dict.fromkeys(term for term, count in counts.items() if count > 2)
+    chosen = dict.fromkeys(t for t, count in counts.items() if count > 2 and t.count(" ") < 2)
     chosen |= dict.fromkeys(term for found, _ in extra for term in found)
     if material.embed is not None:
         chosen |= dict.fromkeys(w for w, n in around.items() if n >= _COMMON and len(w) > 2)
     inventory = list(chosen)
-    words = [term for term in inventory if " " not in term]
+    single = [term for term in inventory if " " not in term]
     usual = rarity(counts, len(texts), inventory)
     loose = len(material.passages)
-    known = dict(zip(words, rarity(counts + around, len(texts) + loose, words), strict=True))
+    known = dict(zip(single, rarity(counts + around, len(texts) + loose, single), strict=True))
     for place, term in enumerate(inventory):
         usual[place] = known.get(term, usual[place])
     index = {term: place for place, term in enumerate(inventory)}
@@ -191,7 +225,7 @@ def _around(material: Material) -> Counter[str]:
     """In how many passages each word stands."""
     counts: Counter[str] = Counter()
     for text, _ in material.passages:
-        counts.update({singular(w) for w in text.casefold().split() if w.isalpha()})
+        counts.update({word for word in words(text) if word.isalpha()})
     return counts
 
 
@@ -276,7 +310,7 @@ def _folds(rows: Sequence[Labelled]) -> list[list[int]]:
     folds: list[list[int]] = [[] for _ in range(FOLDS)]
     for number, row in enumerate(rows):
         if row.split == "validation":
-            folds[hashlib.sha256(row.text.encode()).digest()[0] % FOLDS].append(number)
+            folds[_rank(row.text)[0] % FOLDS].append(number)
     return folds
 
 

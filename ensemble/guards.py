@@ -10,9 +10,9 @@ from ensemble.terms import singular
 _BEGINS = (
     "def ", "import ", "#include", "public ", "private ", "return ", "const ", "var ", "function ",
     "SELECT ", "INSERT INTO ", "print(", "printf(", "if (", "for (", "while (", "else",
-    "$ ", "</", "<?", "<!", "//", "#!", "@", "try:", "except", "elif ", "console.",
+    "$ ", "</", "<?", "<!", "//", "#!", "@", "try:", "except", "elif ", "console.", "}",
 )  # fmt: skip
-_ENDS = (";", "{", "}", "):", ");", "/>")
+_ENDS = (";", "{", "):", "/>")
 _CALL = re.compile(r"(?:[\w.]+\s*[+*-]?=\s*)?[\w.]+\([^)]*\)|[\w.]+\s*[+*-]?=\s*\S+|</?\w+[^>]*>.*")
 # Frequent words of other languages that are no frequent words of English: French, German, Spanish,
 # Italian, Portuguese, Dutch, Latin, Polish, Turkish, Swedish.
@@ -43,9 +43,9 @@ _ENGLISH = frozenset(map(singular, _OUR_LANGUAGE.split()))
 def refusal(text: str, words: Set[str]) -> str:
     """Why a text goes to the base model without a look at its meaning; "" where it does not.
 
-    `words` are its distinct words, as terms.
+    `words` are its distinct words, as terms. A number alone asks nothing.
     """
-    if not words or not text.strip():
+    if words <= {"0"} or not text.strip():
         return "there is no text"
     if not text.isascii() and _share_of_other_scripts(text) > _MOST_FOREIGN:
         return "it is not written in Latin letters"

@@ -115,9 +115,10 @@ def cut(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
 
     reach = np.sqrt(np.asarray(rows.multiply(rows).T @ shares).ravel() + 1e-4)
     moved = np.abs(model.weights) * reach[:, None]
-    if most >= moved.size:
-        return moved > 0
-    return moved >= max(np.partition(moved.ravel(), -most)[-most], 1e-12)
+    best = np.argsort(-moved.ravel(), kind="stable")[:most]
+    mask = np.zeros(moved.size, dtype=bool)
+    mask[best] = True
+    return mask.reshape(moved.shape) & (moved > 0)
 
 
 def distilled(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: Array) -> Linear:

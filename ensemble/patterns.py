@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from re import _constants as marks  # type: ignore[attr-defined]
@@ -27,9 +28,13 @@ def compiled(pattern: str) -> re.Pattern[str]:
     if len(pattern) > LONGEST:
         raise ValueError(f"has {len(pattern)} characters; at most {LONGEST} are allowed")
     try:
-        made = re.compile(pattern, re.IGNORECASE)
-        found = list(_walk(parser.parse(pattern), False))
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error"
+            )  # what Python warns of means something else than it seems
+            made = re.compile(pattern, re.IGNORECASE)
+            found = list(_walk(parser.parse(pattern), False))
+    except (re.error, RecursionError, OverflowError, Warning) as error:
         raise ValueError(f"is no regular expression: {error}") from None
     if any(inside for _, inside in found):
         raise ValueError("has a loop or a choice within a repetition, which can take forever")

@@ -40,8 +40,9 @@ def words(text: str) -> list[str]:
     >>> words("Cells divide. Why?")
     ['cell', 'divide', '.', 'why', '?']
     """
-    pattern = _ASCII if text.isascii() else _TOKEN
-    return list(map(_TERMS.__getitem__, pattern.findall(text.casefold())))
+    if text.isascii():
+        return list(map(_TERMS.__getitem__, _ASCII.findall(text.lower())))
+    return list(map(_TERMS.__getitem__, _TOKEN.findall(text.casefold())))
 
 
 def singular(word: str) -> str:
@@ -98,7 +99,8 @@ class Lexicon:
         Places come in order, whatever the order of the sentences.
         """
         found = words(_BETWEEN.join(parts))
-        single = set(found) - _ENDS
+        single = set(found)
+        single -= _ENDS
         places = list(map(self._one.__getitem__, single & self._ones))
         double = set(pairwise(found))
         places += map(self._two.__getitem__, double & self._twos)

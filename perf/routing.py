@@ -1,0 +1,187 @@
+"""Routing on MMLU's test split: hand-written keywords, the shipped router, and TF-IDF beside them.
+
+BENCH_DATA=FOLDER OMP_NUM_THREADS=1 python -m perf.routing
+
+Nothing here is fitted to, or chosen on, test questions; copies of development and validation
+questions among them are left out. TF-IDF with logistic regression learns from the same development
+and validation questions as the shipped router, and from nothing else. Times are those of the
+quickest of ten passes over 500 questions, one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.routing import labelled, same
+from ensemble.fit import Labelled
+from ensemble.keywords import SHIPPED, Keywords, hand_written, read_keywords
+from ensemble.measure import Quality, Routes, measure
+from ensemble.router import Route, Router
+from knowledge_bases.domains import load_domains
+from perf.shapes import mirror
+
+TARGETS = ("biology", "history", "security", "mathematics", "philosophy")
+_TIMED, _PASSES = 500, 10
+# Title -> the subjects of a family, by a part of their names.
+FAMILIES = {
+    "biology": ("anatomy", "biology", "genetics"),
+    "history": ("history",),
+    "security": ("computer_security",),
+    "mathematics": ("algebra", "mathematics", "statistics"),
+    "philosophy": ("fallacies", "moral", ":philosophy"),
+    "medicine": ("clinical", "medicine", "aging", "nutrition", "virology"),
+    "law": ("law", "jurisprudence"),
+    "physics": ("astronomy", "physics", "electrical"),
+    "chemistry": ("chemistry",),
+    "computer science": ("computer_science", "machine_learning"),
+    "economics": ("econom", "account", "business", "management", "marketing", "public_rel"),
+    "politics": ("politics", "security_studies", "foreign_policy"),
+    "psychology": ("psychology",),
+    "society": ("sexuality", "sociology", "religions"),
+    "general": ("facts", "geography", "miscellaneous"),
+    "logic": ("formal_logic",),
+}
+
+
+class TfIdf:
+    """TF-IDF of words and word pairs with logistic regression: the usual thing to do."""
+
+    def __init__(self, rows: Sequence[Labelled], targets: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        self.targets = tuple(targets)
+        texts = [_whole(row.text, row.options) for row in rows] + [row.text for row in rows]
+        labels = [row.domain if row.domain in targets else "" for row in rows] * 2
+        self._model: Any = make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
+            LogisticRegression(C=30, max_iter=300),
+        )
+        self._model.fit(texts, labels)
+
+    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+        """The most probable class."""
+        chances = self._model.predict_proba([_whole(text, options)])[0]
+        best = chances.argmax()
+        name = str(self._model.classes_[best])
+        return Route(name or None, "classifier", probability=float(chances[best]))
+
+
+class AnyHit:
+    """The hand-written keywords as most would use them: the domain with the most hits."""
+
+    def __init__(self, keywords: Keywords, targets: Sequence[str]) -> None:
+        self.targets = tuple(targets)
+        self._patterns = {
+            name: re.compile(r"\b(?:" + "|".join(map(re.escape, domain.terms)) + r")s?\b")
+            for name, domain in keywords.domains.items()
+            if name in targets
+        }
+
+    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+        """The domain with the most hits, two at least, and more than any other."""
+        whole = _whole(text, options).lower()
+        hits = sorted((len(p.findall(whole)), name) for name, p in self._patterns.items())
+        clear = hits[-1][0] >= 2 and hits[-1][0] > hits[-2][0]
+        return Route(hits[-1][1] if clear else None, "keywords", probability=hits[-1][0] / 100)
+
+
+def main() -> None:
+    """Print three tables: five targets, all domains, families of subjects."""
+    argparse.ArgumentParser(description="routing on MMLU's test split").parse_args()
+    known = load_domains()
+    tasks = [task for domain in known.values() for task in domain.tasks if task[:5] == "mmlu:"]
+    learned, _ = labelled(tasks, known, mirror())
+    asked, _ = labelled(tasks, known, mirror(), ("test",))
+    copies = {same(row.text, row.options) for row in learned}
+    rows = [row for row in asked if same(row.text, row.options) not in copies]
+    print(f"{len(rows):,} test questions; {len(asked) - len(rows)} copies are left out\n")
+    tested = {same(row.text, row.options) for row in rows}
+    learned = [row for row in learned if same(row.text, row.options) not in tested]
+    shipped, hand = read_keywords(SHIPPED), hand_written(known)
+    domains = tuple(sorted({row.domain for row in rows}))
+    for targets in (TARGETS, domains):
+        _table(_routers(shipped, hand, learned, targets), rows, targets)
+    _families(Router(shipped, TARGETS), rows)
+
+
+def _routers(
+    shipped: Keywords, hand: Keywords, learned: Sequence[Labelled], targets: Sequence[str]
+) -> Mapping[str, Routes]:
+    return {
+        "hand keywords, 2 hits": AnyHit(hand, targets),
+        "shipped, keywords alone": Router(replace(shipped, classifier=b""), targets),
+        "shipped": Router(shipped, targets),
+        "TF-IDF + LR": TfIdf(learned, targets),
+    }
+
+
+def _table(routers: Mapping[str, Routes], rows: Sequence[Labelled], targets: Sequence[str]) -> None:
+    sizes = {"hand keywords, 2 hits": 0, "shipped, keywords alone": SHIPPED.stat().st_size}
+    sizes["shipped"] = SHIPPED.stat().st_size + len(read_keywords(SHIPPED).classifier)
+    other = " + other" if len(targets) == len(TARGETS) else ""
+    print(f"{len(targets)} domains{other}:\n")
+    print("| router | options | accuracy | 95 % interval | coverage at 95 % | µs | kB |")
+    print("|---|---|---|---|---|---|---|")
+    found: dict[str, Quality] = {}
+    for name, router in routers.items():
+        for options in (True, False):
+            quality = _timed(router, rows, options)
+            if options:
+                found[name] = quality
+            low, high = quality.interval.low, quality.interval.high
+            size = f"{sizes[name] / 1000:.0f}" if sizes.get(name) else ""
+            print(
+                f"| {name} | {'with' if options else 'without'} | {quality.accuracy:.3f} | "
+                f"[{low:.3f}, {high:.3f}] | {quality.coverage_at_95:.3f} | "
+                f"{quality.microseconds:.0f} | {size} |",
+                flush=True,
+            )
+    print("\n| domain | n | " + " | ".join(f"{name}: P / R" for name in found) + " |")
+    print("|---|---|" + "---|" * len(found))
+    for name, domain in next(iter(found.values())).domains.items():
+        cells = (quality.domains.get(name) for quality in found.values())
+        print(f"| {name} | {domain.n} | " + " | ".join(map(_shares, cells)) + " |")
+    print()
+
+
+def _families(router: Router, rows: Sequence[Labelled]) -> None:
+    print("| family | n | with options | 95 % interval | without | 95 % interval |")
+    print("|---|---|---|---|---|---|")
+    left = list(rows)
+    for name, parts in FAMILIES.items():
+        mine = [row for row in left if any(part in row.task for part in parts)]
+        left = [row for row in left if row not in mine]
+        cells = []
+        for options in (True, False):
+            quality = measure(router, mine, options=options)
+            low, high = quality.interval.low, quality.interval.high
+            cells += [f"{quality.accuracy:.3f}", f"[{low:.3f}, {high:.3f}]"]
+        print(f"| {name} | {len(mine)} | {' | '.join(cells)} |")
+
+
+def _timed(router: Routes, rows: Sequence[Labelled], options: bool) -> Quality:
+    """The quality over all rows; the time is that of the quickest pass over some of them."""
+    some = rows[:: max(1, len(rows) // _TIMED)]
+    passes = [measure(router, some, options=options).microseconds for _ in range(_PASSES)]
+    return replace(measure(router, rows, options=options), microseconds=min(passes))
+
+
+def _shares(domain: Any) -> str:
+    if domain is None:
+        return "-"
+    shares = (domain.precision, domain.recall)
+    return " / ".join("-" if share is None else f"{share:.2f}" for share in shares)
+
+
+def _whole(text: str, options: Sequence[str]) -> str:
+    return "\n".join((text, *options))
+
+
+if __name__ == "__main__":
+    main()

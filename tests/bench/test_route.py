@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("sklearn")
+OUR_FIVE = "biology,history,mathematics,philosophy,security"
+GARDENING = """\
+title: Gardening
+description: Plants in beds
+keywords: [compost, pruning, rose bush, seedling]
+tasks: []
+"""
+
+
+def test_the_shipped_keywords_explain_themselves(bench: Any) -> None:
+    said = bench("route", "explain", "Which organelle makes ATP?", "--json")
+    assert said.code == 0, said.err
+    assert said.json["domain"] == "biology"
+    assert said.json["rung"] in ("keywords", "classifier")
+    assert said.json["matched"]
+    assert {"margin", "runner_up", "probability", "reason"} <= said.json.keys()
+    shown = bench("route", "explain", "Which organelle makes ATP?")
+    assert "biology" in shown.out.splitlines()[0]
+
+
+def test_options_and_a_named_domain_are_heard(bench: Any) -> None:
+    bare = bench("route", "explain", "Which one is it?", "--json").json
+    options = ("--option", "Roman Empire", "--option", "Ottoman Empire")
+    asked = bench("route", "explain", "Which one is it?", *options, "--json").json
+    assert bare["domain"] != "history"
+    assert asked["domain"] == "history"
+    named = bench("route", "explain", "Which one is it?", "--domain", "law", "--json").json
+    assert (named["domain"], named["rung"]) == ("law", "domain")
+
+
+def test_the_demo_is_routed_well_before_and_after_a_fit(bench: Any, tmp_path: Path) -> None:
+    asked = ("route", "test", "--suite", "demo", "--domains", OUR_FIVE, "--json")
+    before = bench(*asked).json
+    assert before["accuracy"] >= 0.95, before["confusion"]
+    path = tmp_path / "workspace" / "routes.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("somebody's own", encoding="utf-8")
+    fitted = bench("route", "fit", "--suite", "demo", "--json")
+    assert fitted.code == 0, fitted.err
+    assert Path(fitted.json["kept"]).read_text(encoding="utf-8") == "somebody's own"
+    after = bench(*asked)
+    assert after.code == 0, after.err
+    assert after.json["accuracy"] >= 0.98
+    assert after.json["n"] == before["n"] > 400
+    for name in OUR_FIVE.split(","):
+        domain = after.json["domains"][name]
+        assert domain["recall"] >= 0.95, name
+        assert domain["precision"] >= 0.95, name
+    assert after.json["coverage_at_95"] >= 0.95
+    shown = bench("route", "test", "--suite", "demo", "--domains", OUR_FIVE)
+    assert "precision" in shown.out
+
+
+def test_a_domain_of_ones_own_is_routed_to_by_its_keywords(bench: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "workspace" / "domains" / "gardening"
+    folder.mkdir(parents=True)
+    (folder / "domain.yaml").write_text(GARDENING, encoding="utf-8")
+    found = bench("route", "explain", "Compost for a seedling and a rose bush", "--json").json
+    assert found["domain"] == "gardening"
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("explain", "x", "--domains", "biologie"), "no domain `biologie`"),
+        (("explain", "x", "--domain", "biologie"), "no domain `biologie`"),
+        (("explain", "x", "--domains", ","), "names no domain"),
+        (("test", "--suite", "dema"), "no suite `dema`"),
+        (("fit", "--suite", "dema"), "no suite `dema`"),
+    ],
+)
+def test_misuse_is_told_in_a_line(bench: Any, words: tuple[str, ...], what: str) -> None:
+    said = bench("route", *words)
+    assert said.code == 2
+    assert what in said.err
+    assert "hint: " in said.err
+
+
+def test_a_broken_keyword_file_is_told_with_its_line(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "workspace" / "routes.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("domains:\n- name: biology\n  patterns: {'(a+)+': 1}\n", encoding="utf-8")
+    said = bench("route", "explain", "x")
+    assert said.code == 2
+    assert "routes.yaml:3: pattern `(a+)+`" in said.err
+
+
+def test_json_is_one_object(bench: Any) -> None:
+    said = bench("route", "explain", "", "--json")
+    assert json.loads(said.out)["reason"] == "there is no text"

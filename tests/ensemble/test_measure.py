@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from ensemble.measure import OTHER, coverage, judge
+from ensemble.router import Route
+
+
+def routes(*held: tuple[str | None, float]) -> list[Route]:
+    return [Route(name, "keywords", probability=p) for name, p in held]
+
+
+def test_counts_are_those_of_the_table() -> None:
+    truth = ["a", "a", "a", "b", OTHER, OTHER]
+    sent = ["a", "a", "b", "b", "a", OTHER]
+    found = judge(truth, sent, routes(*[(s, 0.5) for s in sent]), ("a", "b"), seconds=0.006)
+    assert found.accuracy == pytest.approx(4 / 6)
+    assert found.interval.low < 4 / 6 < found.interval.high
+    a, b, other = (found.domains[name] for name in ("a", "b", OTHER))
+    assert (a.n, a.routed, a.right) == (3, 3, 2)
+    assert (b.precision, b.recall) == (0.5, 1.0)
+    assert (other.precision, other.recall) == (1.0, 0.5)
+    assert found.confusion == {"a": {"a": 2, "b": 1}, "b": {"b": 1}, OTHER: {"a": 1, OTHER: 1}}
+    assert found.microseconds == pytest.approx(1_000)
+    assert sum(domain.n for domain in found.domains.values()) == found.n == 6
+
+
+def test_json_has_what_scripts_read() -> None:
+    told = judge(["a"], ["b"], routes(("b", 0.9)), ("a", "b")).as_json()
+    keys = {"n", "accuracy", "domains", "coverage_at_95", "microseconds"}
+    assert keys <= told.keys()
+    assert told["domains"]["a"] == {"precision": None, "recall": 0.0, "n": 1, "routed": 0}
+
+
+@pytest.mark.parametrize(
+    ("right", "probabilities", "share"),
+    [
+        ([], [], 0.0),
+        ([True], [0.9], 1.0),
+        ([False], [0.9], 0.0),
+        ([True] * 19 + [False], [0.9] * 19 + [0.1], 1.0),
+        ([True] * 18 + [False] * 2, [0.9] * 18 + [0.1] * 2, 0.9),
+        ([False] + [True] * 19, [0.99] + [0.9] * 19, 1.0),
+        ([False] * 2 + [True] * 8, [0.5] * 10, 0.0),
+        ([True, False], [0.5, 0.5], 0.0),
+    ],
+)
+def test_coverage_at_an_accuracy(
+    right: list[bool], probabilities: list[float], share: float
+) -> None:
+    assert coverage(right, probabilities) == share
+
+
+def test_the_curve_ends_with_everything() -> None:
+    right = [n % 3 > 0 for n in range(200)]
+    found = judge(
+        ["a"] * 200,
+        ["a" if good else "b" for good in right],
+        routes(*[("a", n / 200) for n in range(200)]),
+        ("a", "b"),
+    )
+    assert len(found.curve) == 20
+    assert found.curve[-1] == (1.0, round(sum(right) / 200, 4))
+    assert [c for c, _ in found.curve] == sorted(c for c, _ in found.curve)
+
+
+def test_no_questions_are_no_error() -> None:
+    found = judge([], [], [], ("a",))
+    assert (found.n, found.accuracy, found.curve) == (0, 0.0, ())

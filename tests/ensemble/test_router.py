@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domainlift.errors import NoSuch
+from ensemble.keywords import SHIPPED, Calibration, DomainTerms, Keywords, read_keywords
+from ensemble.router import Router
+from ensemble.terms import Lexicon, terms
+
+TARGETS = ("biology", "history", "mathematics", "philosophy", "security")
+TRAPS = yaml.safe_load(Path(__file__).with_name("traps.yaml").read_text(encoding="utf-8"))["traps"]
+# The share of its traps that each must get right. 0.5 would be a coin.
+FLOORS = {
+    "base": 0.93,
+    "biology": 0.75,
+    "history": 0.75,
+    "mathematics": 0.85,
+    "philosophy": 0.85,
+    "security": 0.75,
+}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Router:
+    return Router(read_keywords(SHIPPED), TARGETS)
+
+
+def made(**kinds: float) -> Keywords:
+    return Keywords(
+        {
+            "biology": DomainTerms(0.0, {"cell": 8.0, "gene": 8.0, "cell phone": -20.0}),
+            "history": DomainTerms(0.0, {"war": 8.0, "roman empire": 9.0}, {r"\b\d+ BC\b": 9.0}),
+            "law": DomainTerms(0.0, {"court": 9.0}),
+        },
+        Calibration(**kinds),
+    )
+
+
+# --- traps
+
+
+def test_there_are_traps_enough() -> None:
+    count = Counter(trap["to"] for trap in TRAPS)
+    assert len(TRAPS) >= 60
+    assert count.keys() == FLOORS.keys()
+    assert min(count.values()) >= 8
+
+
+@pytest.mark.parametrize("domain", FLOORS)
+def test_traps_are_seen_through(shipped: Router, domain: str) -> None:
+    mine = [trap["text"] for trap in TRAPS if trap["to"] == domain]
+    sent = {text: shipped.route(text).domain or "base" for text in mine}
+    wrong = {text: where for text, where in sent.items() if where != domain}
+    assert len(wrong) <= (1 - FLOORS[domain]) * len(mine), wrong
+
+
+def test_nothing_is_sent_to_a_target_it_does_not_belong_to_but_rarely(shipped: Router) -> None:
+    sent = [(trap["to"], shipped.route(trap["text"]).domain) for trap in TRAPS]
+    harmful = sum(where is not None and where != to for to, where in sent)
+    assert harmful / len(TRAPS) <= 0.06
+
+
+# --- decisions
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "rung"),
+    [
+        ("Which gene is in the cell?", "biology", "keywords"),
+        ("My cell phone is in the cell.", None, "base"),
+        ("Who fought the war of the Roman Empire?", "history", "keywords"),
+        ("It happened in 44 BC.", "history", "keywords"),
+        ("The court decided about the war.", "law", "keywords"),
+        ("Nothing here is known.", None, "base"),
+    ],
+)
+def test_keywords_decide(text: str, domain: str | None, rung: str) -> None:
+    route = Router(made()).route(text)
+    assert (route.domain, route.rung) == (domain, rung)
+
+
+def test_what_belongs_to_no_target_goes_to_the_base_model() -> None:
+    router = Router(made(), ("biology", "history"))
+    route = router.route("The court and the court of appeal")
+    assert (route.domain, route.rung) == (None, "base")
+    assert "law" in route.reason
+    assert route.matched[0][0] == "court"
+
+
+def test_a_decision_explains_itself() -> None:
+    route = Router(made()).route("Does the war change a gene of the Roman Empire?")
+    assert route.domain == "history"
+    assert [term for term, _ in route.matched] == ["roman empire", "war"]
+    assert route.runner_up == "biology"
+    assert 0 < route.margin < route.probability < 1
+    assert "roman empire" in route.reason
+
+
+def test_options_count_too() -> None:
+    router = Router(made())
+    assert router.route("Which is it?").domain is None
+    assert router.route("Which is it?", ("a gene", "a cell")).domain == "biology"
+
+
+def test_a_named_domain_overrides_everything() -> None:
+    route = Router(made()).route("Which gene?", domain="law")
+    assert (route.domain, route.rung, route.probability) == ("law", "domain", 1.0)
+    with pytest.raises(NoSuch, match="no domain `lore`"):
+        Router(made()).route("Which gene?", domain="lore")
+
+
+def test_an_unknown_target_is_refused_with_the_nearest() -> None:
+    with pytest.raises(NoSuch) as caught:
+        Router(made(), ("biologie",))
+    assert caught.value.hint is not None
+    assert "biology" in caught.value.hint
+
+
+def test_a_threshold_holds_back_and_says_so() -> None:
+    low, high = (Router(made(threshold=t)).route("a war of words") for t in (0.5, 0.999))
+    assert low.domain == "history"
+    assert (high.domain, high.runner_up) == (None, "history")
+    assert high.margin < 0
+    assert "below 1.00" in high.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no text"),
+        (" \n", "no text"),
+        ("?!", "no text"),
+        ("12345", "no text"),
+        ("Какая клетка не имеет ядра?", "Latin"),
+        ("細胞の中で", "Latin"),
+        ("Welche Zellen sind nicht in der Leber und warum?", "English"),
+        ("Quelle est la fonction de la gene dans cette cell ?", "English"),
+        ("def gene(cell):\n    return cell + 1", "code"),
+        ("SELECT gene FROM cell;", "code"),
+    ],
+)
+def test_simple_tests_come_first(text: str, why: str) -> None:
+    route = Router(made()).route(text)
+    assert route.domain is None
+    assert why in route.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Let α and β be genes of a cell; is αβ a gene?",
+        "Is the gene (in the cell) active; and is it (ever) not?",
+        "Which gene is called der Zelle?",
+        "The gene's cell (n=5) {alive}",
+    ],
+)
+def test_simple_tests_refuse_nothing_ordinary(text: str) -> None:
+    assert Router(made()).route(text).domain == "biology"
+
+
+# --- properties
+
+SENTENCES = [
+    "Which organelle of a eukaryotic cell makes ATP by respiration?",
+    "The treaty ended the war between the two empires.",
+    "An attacker sends malware to steal a password.",
+    "Find the determinant of the matrix.",
+    "Kant thinks that a lie is always morally wrong.",
+    "The weather was fine on that day.",
+]
+
+
+@given(st.permutations(SENTENCES), st.sampled_from([" ", "\n", "  \t "]), st.booleans())
+def test_order_white_space_and_case_change_nothing(
+    shipped: Router, order: list[str], space: str, upper: bool
+) -> None:
+    text = space.join(order)
+    route = shipped.route(text.upper() if upper else text)
+    assert route == shipped.route(" ".join(SENTENCES))
+
+
+@given(
+    st.sampled_from([trap["text"] for trap in TRAPS]),
+    st.sampled_from(["Please think about it.", "Thank you!", "Here is the question."]),
+)
+def test_a_neutral_sentence_does_not_turn_a_confident_route(
+    shipped: Router, text: str, neutral: str
+) -> None:
+    route = shipped.route(text)
+    if route.domain is not None and route.probability >= 0.9:
+        for more in (f"{text} {neutral}", f"{neutral} {text}"):
+            assert shipped.route(more).domain == route.domain
+
+
+@given(st.text(max_size=200), st.lists(st.text(max_size=30), max_size=4))
+def test_any_text_is_routed_the_same_way_twice(
+    shipped: Router, text: str, options: list[str]
+) -> None:
+    route = shipped.route(text, options)
+    assert route == shipped.route(text, options)
+    assert 0 <= route.probability <= 1
+    assert -1 <= route.margin <= 1
+
+
+WORDS = st.sampled_from(["cells", "Gene", "war", "of", "roman", "empires", ".", "0", "x", "=", "a"])
+
+
+@given(st.lists(st.lists(WORDS, max_size=12).map(" ".join), min_size=1, max_size=4))
+def test_the_quick_way_finds_what_the_plain_one_finds(parts: list[str]) -> None:
+    known = ["cell", "gene", "war", "roman empire", "of roman empire", "0", "x =", "0 x = 1"]
+    lexicon = Lexicon(known)
+    found, count = terms(parts)
+    places, words = lexicon.find(parts)
+    assert {lexicon.terms[place] for place in places} == found.keys() & set(known)
+    assert len(words) == count
+
+
+def test_the_shipped_file_is_small_and_says_where_it_comes_from(shipped: Router) -> None:
+    size = SHIPPED.stat().st_size + len(shipped.keywords.classifier)
+    assert size < 300_000
+    assert shipped.keywords.fitted["questions"] > 1_000
+    assert not any("test" in str(task) for task in shipped.keywords.fitted["tasks"])
