@@ -13,6 +13,8 @@ _BEGINS = (
     "$ ", "</", "<?", "<!", "//", "#!", "@", "try:", "except", "elif ", "console.", "}",
 )  # fmt: skip
 _ENDS = (";", "{", "):", "/>")
+# No code does without one of these; to look for them costs next to nothing.
+_MARKS = ("(", ";", "{", "=", "<", "import ", "SELECT ", "INSERT ", "$ ", "return ", "@", "#!")
 _CALL = re.compile(r"(?:[\w.]+\s*[+*-]?=\s*)?[\w.]+\([^)]*\)|[\w.]+\s*[+*-]?=\s*\S+|</?\w+[^>]*>.*")
 # Frequent words of other languages that are no frequent words of English: French, German, Spanish,
 # Italian, Portuguese, Dutch, Latin, Polish, Turkish, Swedish.
@@ -52,7 +54,7 @@ def refusal(text: str, words: Set[str]) -> str:
     foreign = len(_FOREIGN & words)
     if foreign > 1 and foreign > len(_ENGLISH & words):
         return "it is not in English"
-    if _is_code(text):
+    if any(map(text.__contains__, _MARKS)) and _is_code(text):
         return "it is code"
     return ""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import insort
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 Rung = Literal["domain", "keywords", "classifier", "base"]
 BASE: Literal["base"] = "base"
 _SHOWN = 8
+# Weights nearer to 0 are named only where a question holds no others.
+_FAINT = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class Router:
         for name in self.targets:
             if name not in keywords.domains:
                 raise NoSuch("domain in the keyword file", name, keywords.domains)
-        self._few, self._many = _scales(keywords)
+        self._few, self._many = _scales(keywords, self.targets)
         self._patterns = _patterns(keywords)
         self._lexicon, self._weights = _arranged(self._few, self._many, self._patterns)
+        self._bias = _joined([self._few, self._many])
         self._columns = self._weights.T.copy()  # contiguous: a column is read per question
 
     def route(self, text: str, options: Sequence[str] = (), domain: str | None = None) -> Route:
@@ -81,8 +83,8 @@ class Router:
         if not places:
             return Route(None, BASE, reason="it holds nothing that speaks for a domain")
         root = math.sqrt(len(words))
-        totals = self._weights.take(places, axis=0).sum(axis=0) / root
-        return self._decided(self._opinion(totals), places, root)
+        totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
+        return self._decided(self._opinion(totals.tolist()), places, root)
 
     def _matching(self, parts: Sequence[str]) -> list[int]:
         """The places of the patterns that match; they stand after all terms."""
@@ -90,28 +92,15 @@ class Router:
         start = len(self._lexicon.terms)
         return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
 
-    def _opinion(self, totals: NDArray[np.float32]) -> _Opinion:
+    def _opinion(self, scores: list[float]) -> _Opinion:
         """That of the keywords, or of the classifier where it is surer than they are."""
-        first = self._weighed("keywords", self._few, totals)
+        first = _weighed("keywords", self._few, scores)
         if self._many is None or first.probability >= self.keywords.calibration.sure:
             return first
-        if first.name != BASE and first.name not in self._many.names:
+        if first.name not in self._many.knows:
             return first  # the classifier does not know this domain, and so is sure of others
-        second = self._weighed("classifier", self._many, totals)
+        second = _weighed("classifier", self._many, scores)
         return second if second.probability > first.probability else first
-
-    def _weighed(self, rung: Rung, scale: _Scale, totals: NDArray[np.float32]) -> _Opinion:
-        scores = (totals[scale.start : scale.end] + scale.bias) / scale.temperature
-        shares = [math.exp(score) for score in (scores - scores.max()).tolist()]
-        whole = sum(shares)
-        held = dict(zip(scale.names, shares, strict=True))
-        ranked = sorted([(held.pop(name, 0.0) / whole, name) for name in self.targets])
-        other = max(held, key=held.__getitem__) if held else ""
-        base = sum(held.values()) / whole
-        if held:
-            insort(ranked, (base, BASE))
-        second, runner_up = ranked[-2] if len(ranked) > 1 else (0.0, None)
-        return _Opinion(rung, ranked[-1][1], ranked[-1][0], runner_up, second, other, base)
 
     def _decided(self, found: _Opinion, places: list[int], root: float) -> Route:
         best = found.name if found.name != BASE else found.other
@@ -134,16 +123,13 @@ class Router:
         """The terms that weigh most for or against a domain, strongest first."""
         scale = self._many if rung == "classifier" and self._many is not None else self._few
         column = scale.start + scale.names.index(name)
-        weights = self._columns[column].take(places)
-        order = (-abs(weights)).argsort(kind="stable")[:_SHOWN].tolist()
-        held = weights[order].tolist()
-        return tuple(
-            [
-                (self._name(places[n]), round(weight / root, 3))
-                for n, weight in zip(order, held, strict=True)
-                if weight
-            ]
-        )
+        weights = self._columns[column].take(places).tolist()
+        pairs = list(zip(weights, places, strict=True))
+        loud = [pair for pair in pairs if not -_FAINT < pair[0] < _FAINT]
+        loud = loud if loud else [pair for pair in pairs if pair[0]]
+        loud.sort(key=_loudness)
+        by = scale.temperature / root
+        return tuple([(self._name(place), round(w * by, 3)) for w, place in loud[:_SHOWN]])
 
     def _name(self, place: int) -> str:
         terms = self._lexicon.terms
@@ -171,14 +157,44 @@ class _Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class _Scale:
-    """The columns `start` to `end` of the weights: one for each name."""
+    """A rung: its names stand for the columns from `start` on, `aims` for those of targets.
+
+    Its weights and biases are divided by its temperature already.
+    """
 
     names: tuple[str, ...]
     bias: NDArray[np.float32]
     temperature: float
     start: int
-    end: int
     weights: Mapping[str, NDArray[np.float32]]
+    aims: tuple[tuple[int, str], ...]
+    rest: tuple[tuple[int, str], ...]
+    knows: frozenset[str]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.names)
+
+
+def _weighed(rung: Rung, scale: _Scale, scores: list[float]) -> _Opinion:
+    held = scores[scale.start : scale.end]
+    top = max(held)
+    shares = [math.exp(score - top) for score in held]
+    whole = sum(shares)
+    ranked = [(shares[number] / whole, name) for number, name in scale.aims]
+    base, other = 0.0, ""
+    if scale.rest:
+        rest = [(shares[number], name) for number, name in scale.rest]
+        base, other = sum([share for share, _ in rest]) / whole, max(rest)[1]
+        ranked.append((base, BASE))
+    first = max(ranked)
+    ranked.remove(first)
+    second, runner_up = max(ranked) if ranked else (0.0, None)
+    return _Opinion(rung, first[1], first[0], runner_up, second, other, base)
+
+
+def _loudness(pair: tuple[float, int]) -> tuple[float, int]:
+    return -abs(pair[0]), pair[1]
 
 
 class _Pattern(NamedTuple):
@@ -188,7 +204,7 @@ class _Pattern(NamedTuple):
     weight: float
 
 
-def _scales(keywords: Keywords) -> tuple[_Scale, _Scale | None]:
+def _scales(keywords: Keywords, targets: Collection[str]) -> tuple[_Scale, _Scale | None]:
     """The keywords and the classifier, each as the columns that it will have."""
     import numpy as np
 
@@ -198,13 +214,32 @@ def _scales(keywords: Keywords) -> tuple[_Scale, _Scale | None]:
         for term, weight in domain.terms.items():
             held.setdefault(term, np.zeros(len(names), dtype=np.float32))[number] = weight
     bias = np.array([d.bias for d in keywords.domains.values()], dtype=np.float32)
-    few = _Scale(names, bias, keywords.calibration.temperature, 0, len(names), held)
+    few = _scale(names, held, bias, keywords.calibration.temperature, 0, targets)
     if not keywords.classifier:
         return few, None
     found = unpacked(keywords.classifier)
     rows = dict(zip(found.terms, found.weights, strict=True))
-    end = len(names) + len(found.domains)
-    return few, _Scale(found.domains, found.bias, found.temperature, len(names), end, rows)
+    return few, _scale(found.domains, rows, found.bias, found.temperature, len(names), targets)
+
+
+def _scale(
+    names: tuple[str, ...],
+    weights: Mapping[str, NDArray[np.float32]],
+    bias: NDArray[np.float32],
+    temperature: float,
+    start: int,
+    targets: Collection[str],
+) -> _Scale:
+    return _Scale(
+        names,
+        bias / temperature,
+        temperature,
+        start,
+        {term: row / temperature for term, row in weights.items()},
+        tuple((n, name) for n, name in enumerate(names) if name in targets),
+        tuple((n, name) for n, name in enumerate(names) if name not in targets),
+        frozenset((*names, BASE)),
+    )
 
 
 def _patterns(keywords: Keywords) -> list[_Pattern]:
@@ -232,8 +267,16 @@ def _arranged(
         # A pattern that somebody wrote by hand speaks to both.
         for scale in scales:
             if pattern.domain in scale.names:
-                weights[row, scale.start + scale.names.index(pattern.domain)] = pattern.weight
+                column = scale.start + scale.names.index(pattern.domain)
+                weights[row, column] = pattern.weight / scale.temperature
     return lexicon, weights
+
+
+def _joined(scales: Sequence[_Scale | None]) -> NDArray[np.float32]:
+    """The biases of all columns."""
+    import numpy as np
+
+    return np.concatenate([scale.bias for scale in scales if scale is not None])
 
 
 def _route(

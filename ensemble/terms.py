@@ -80,7 +80,7 @@ class Lexicon:
     """Finds those terms of a text that are known, in one pass over its words.
 
     What `terms` gives and is known, only faster: sets are cut by the interpreter's own code, and
-    three words are put together only where two of them begin a known phrase.
+    three words are put together only where two of them begin a known phrase and its last is there.
     """
 
     def __init__(self, known: Iterable[str]) -> None:
@@ -89,7 +89,10 @@ class Lexicon:
         self._one = {run[0]: n for n, run in enumerate(runs) if len(run) == 1}
         self._two = {run: n for n, run in enumerate(runs) if len(run) == 2}
         self._three = {run: n for n, run in enumerate(runs) if len(run) == LONGEST}
-        self._first = frozenset(run[:2] for run in self._three)
+        self._last: dict[tuple[str, ...], set[str]] = {}
+        for run in self._three:
+            self._last.setdefault(run[:2], set()).add(run[2])
+        self._first = frozenset(self._last)
         # Of a set and the keys of a dict, all keys would be looked at.
         self._ones, self._twos = frozenset(self._one), frozenset(self._two)
 
@@ -104,7 +107,8 @@ class Lexicon:
         places = list(map(self._one.__getitem__, single & self._ones))
         double = set(pairwise(found))
         places += map(self._two.__getitem__, double & self._twos)
-        if not self._first.isdisjoint(double):
+        begun = double & self._first
+        if begun and any(not single.isdisjoint(self._last[run]) for run in begun):
             triple = set(zip(found, found[1:], found[2:], strict=False))
             places += [self._three[run] for run in triple if run in self._three]
         places.sort()

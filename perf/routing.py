@@ -156,7 +156,7 @@ def _families(router: Router, rows: Sequence[Labelled]) -> None:
     left = list(rows)
     for name, parts in FAMILIES.items():
         mine = [row for row in left if any(part in row.task for part in parts)]
-        left = [row for row in left if row not in mine]
+        left = [row for row in left if not any(part in row.task for part in parts)]
         cells = []
         for options in (True, False):
             quality = measure(router, mine, options=options)
