@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from domainlift.errors import BenchError, Misuse, NoSuch
 
 if TYPE_CHECKING:
     from ensemble.fit import Labelled, Material
+    from ensemble.keywords import Keywords
     from knowledge_bases.domains import Domain
 
 route = typer.Typer(
@@ -67,14 +68,7 @@ def fit(
     if aside is not None:
         _say(f"the keywords that stood there are kept as `{aside}`")
     write_keywords(path, found)
-    told = {
-        "file": str(path),
-        "kept": None if aside is None else str(aside),
-        "bytes": path.stat().st_size + len(found.classifier),
-        "terms": sum(len(domain.terms) for domain in found.domains.values()),
-        **asdict(found.calibration),
-        **found.fitted,
-    }
+    told = _told(found, path, aside)
     if as_json:
         print(json.dumps(told, ensure_ascii=False))
         return
@@ -138,6 +132,17 @@ def measure_it(
     from reports.routing import show_quality
 
     show_quality(quality, copies)
+
+
+def _told(found: Keywords, path: Path, aside: Path | None) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "kept": None if aside is None else str(aside),
+        "bytes": path.stat().st_size + len(found.classifier),
+        "terms": sum(len(domain.terms) for domain in found.domains.values()),
+        **asdict(found.calibration),
+        **found.fitted,
+    }
 
 
 def _targets(names: str | None, known: dict[str, Domain]) -> tuple[str, ...] | None:

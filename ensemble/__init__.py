@@ -1,5 +1,5 @@
 """Choose what each question gets.
 
-Here will live: the keyword router and its fitting, the plan (domain to treatment), and the
-OpenAI-compatible server over both.
+The router (`router`, over `keywords` and `classifier`), how it is fitted (`material`, `fit`) and
+measured (`measure`); the plan (domain to treatment) and what it makes of a question.
 """
