@@ -46,7 +46,8 @@ def _torch_remains_able_to_learn() -> Iterator[None]:
     """Fail the test after which torch records no gradients: all that train later would fail."""
     yield
     if torch := sys.modules.get("torch"):
-        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
 
 
 @dataclass(frozen=True)
