@@ -202,4 +202,4 @@ def test_real_runs_are_compared(server: Any, bench: Any, exam: Any) -> None:
     data = bench("compare", first, second, "--json").json
     assert (data["overall"]["n"], data["overall"]["delta"], data["warnings"]) == (8, 0.0, [])
     assert "noise of asking again" in data["notes"][0]
-    assert data["runs"]["baseline"]["settings"]["command"].startswith("bench ")
+    assert data["runs"]["baseline"]["settings"]["command"].startswith("bench")
