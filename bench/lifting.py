@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,11 +13,15 @@ from domainlift.errors import BenchError
 if TYPE_CHECKING:
     from bench.scored import Place
     from benchmarks.material import Wish
+    from benchmarks.training import Made
     from benchmarks.watching import Surroundings
     from engines.base import Engine
     from ensemble.plan import Care
     from finetune.adapters import Adapter
     from knowledge_bases.domains import Domain
+
+
+_Job = tuple["Wish", "Surroundings"]
 
 
 class Budget(Protocol):
@@ -78,11 +83,14 @@ class Lifter:
         """An adapter for each domain: the one that was trained in this way, or a new one."""
         from ensemble.plan import Care
 
+        found, jobs = self._known(names, held, budget)
+        found |= self._trained(jobs, held)
         cares = {}
-        for name in names:
-            found = self._adapter(name, held, budget)
-            if found is not None:
-                cares[name] = Care("lora", adapter=found.name, adapter_digest=found.digest)
+        for name in (name for name in names if name in found):
+            with self._noting(name):
+                _check_served(found[name], held)
+                adapter = found[name]
+                cares[name] = Care("lora", adapter=adapter.name, adapter_digest=adapter.digest)
         return cares
 
     def _built(self, name: str) -> bool:
@@ -99,28 +107,43 @@ class Lifter:
         print(f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s", file=sys.stderr)
         return True
 
-    def _adapter(self, name: str, held: Held, budget: Budget) -> Adapter | None:
+    def _known(
+        self, names: Sequence[str], held: Held, budget: Budget
+    ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
+        """The adapters that are there, and the trainings that are left to do in the time."""
         from benchmarks.training import made_before
 
+        found: dict[str, Adapter] = {}
+        jobs: dict[str, _Job] = {}
+        left = budget.left
+        for name in names:
+            with self._noting(name):
+                self._prepare(name)
+                job = training_of(name, self.domains, self.place, self.own, self.change)
+                info = held.engine.info
+                before = made_before(job[0], info.model, info.digest)
+                if before is not None:
+                    print(f"    {name}: {before.name} was trained so before", file=sys.stderr)
+                    found[name] = before
+                    continue
+                takes = 0.0 if left == float("inf") else _seconds(job, info.model)
+                if takes > left:
+                    self._note(_too_late(name, takes, left))
+                    continue
+                left -= takes
+                jobs[name] = job
+        return found, jobs
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note what goes wrong with one adapter, and go on without it; Ctrl-C ends everything."""
         try:
-            self._prepare(name)
-            wish, around = training_of(name, self.domains, self.place, self.own, self.change)
-            info = held.engine.info
-            found = made_before(wish, info.model, info.digest)
-            if found is not None:
-                print(f"    {name}: {found.name} was trained in this way before", file=sys.stderr)
-            elif self._too_late(wish, around, info.model, budget):
-                return None
-            else:
-                found = self._trained(wish, around, held)
-            _check_served(found, held)
-            return found
+            yield
         except BenchError as error:
             if error.exit_code == 130:
                 raise
             way = f"; {error.hint}" if error.hint is not None else ""
             self._note(f"no adapter for {name}: {error.what}{way}")
-            return None
 
     def _prepare(self, name: str) -> None:
         """Make training rows, unless there are some already."""
@@ -137,28 +160,28 @@ class Lifter:
         made = prepared(order, self.place.workspace)
         print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
-    def _too_late(self, wish: Wish, around: Surroundings, model: str, budget: Budget) -> bool:
-        if budget.left == float("inf"):
-            return False
-        from benchmarks.rehearsal import rehearse
-
-        seconds = rehearse(wish, around, model, "auto", "auto").prediction.seconds
-        if seconds <= budget.left:
-            return False
-        self._note(
-            f"no adapter for {wish.name}: its training would take {seconds / 60:.0f} minutes, "
-            f"and {budget.left / 60:.0f} are left"
-        )
-        return True
-
-    def _trained(self, wish: Wish, around: Surroundings, held: Held) -> Adapter:
-        from bench.train import Loading, open_trainer, taught
+    def _trained(self, jobs: Mapping[str, _Job], held: Held) -> dict[str, Adapter]:
+        """Train what is left: in one pass where there are several and the method allows it."""
+        from bench.train import Loading, open_trainer, taught, taught_together
         from finetune.adapters import Adapters
         from finetune.places import adapters_root
 
-        held.drop()
-        made = taught(wish, around, open_trainer(Loading(held.name, "auto", "auto"), None))
-        return Adapters(adapters_root(self.place.workspace)).open(f"{made.name}/{made.version}")
+        made: list[Made] = []
+        if jobs:
+            held.drop()
+        if len(jobs) > 1 and _fit_together(jobs):
+            trainer = open_trainer(Loading(held.name, "auto", "auto"), None)
+            done = taught_together(list(jobs.values()), trainer)
+            made += done.made
+            for error in done.errors:
+                self._note(f"an adapter was not published: {error.what}")
+        else:
+            for name, (wish, around) in jobs.items():
+                with self._noting(name):
+                    trainer = open_trainer(Loading(held.name, "auto", "auto"), None)
+                    made.append(taught(wish, around, trainer))
+        known = Adapters(adapters_root(self.place.workspace))
+        return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
 
     def _note(self, text: str) -> None:
         from reports.terminal import printable
@@ -179,6 +202,30 @@ def training_of(
     settings = settings_of(recipe, change)
     wish = Wish(name, recipe, settings, place.workspace, {}, place.data, own)
     return wish, surroundings(wish, domains)
+
+
+def _fit_together(jobs: Mapping[str, _Job]) -> bool:
+    from finetune.together import refuse_unfit
+
+    try:
+        refuse_unfit(next(iter(jobs.values()))[0].settings)
+    except BenchError:
+        return False
+    return True
+
+
+def _seconds(job: _Job, model: str) -> float:
+    """How long a training will take."""
+    from benchmarks.rehearsal import rehearse
+
+    return rehearse(*job, model, "auto", "auto").prediction.seconds
+
+
+def _too_late(name: str, takes: float, left: float) -> str:
+    return (
+        f"no adapter for {name}: its training would take {takes / 60:.0f} minutes, "
+        f"and {left / 60:.0f} are left"
+    )
 
 
 def _check_served(adapter: Adapter, held: Held) -> None:

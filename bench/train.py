@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.eye import Seen
     from benchmarks.material import Wish
     from benchmarks.search import Searched
+    from benchmarks.together import Published
     from benchmarks.training import Made
     from benchmarks.watching import Surroundings
     from engines.transformers import TransformersEngine
@@ -169,12 +170,10 @@ def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_jso
 
 
 def _train_together(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
-    from benchmarks.together import train_adapters
     from finetune.together import refuse_unfit
 
     refuse_unfit(jobs[0][0].settings)  # before a large model is loaded
-    with _watching() as screen:
-        done = train_adapters(jobs, open_trainer(loading, None), screen.notify, screen.look)
+    done = taught_together(jobs, open_trainer(loading, None))
     for made in done.made:
         _tell(made, as_json=as_json)
     for error in done.errors:
@@ -226,6 +225,14 @@ def taught(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made
 
     with _watching() as screen:
         return train_adapter(wish, around, engine, screen.notify, screen.look(wish.name))
+
+
+def taught_together(jobs: Sequence[_Job], engine: TransformersEngine) -> Published:
+    """Train the adapters of several domains in one pass while the user watches."""
+    from benchmarks.together import train_adapters
+
+    with _watching() as screen:
+        return train_adapters(jobs, engine, screen.notify, screen.look)
 
 
 def _searched(
