@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.arms import Adapters
-from bench.options import WORKSPACE, Json, Workspace
+from bench.options import WORKSPACE, Json, Workspace, listed
 from domainlift.errors import Misuse
 from finetune.places import adapters_root
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from engines.base import Engine
 
@@ -36,7 +36,7 @@ def open_adapters(
 
     One name is for every question; several, or `own`, are each for the questions of their domain.
     """
-    wanted = list(filter(None, map(str.strip, names.split(","))))
+    wanted = listed(names)
     if engine.info.engine == "openai":
         # A server knows its adapters by names of its own, and has loaded them already.
         if len(wanted) != 1:
@@ -46,7 +46,7 @@ def open_adapters(
 
 
 def _loaded(
-    wanted: list[str], engine: Engine, workspace: Path, domains: Collection[str]
+    wanted: Sequence[str], engine: Engine, workspace: Path, domains: Collection[str]
 ) -> Adapters:
     from finetune import adapters as registry
 

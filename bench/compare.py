@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace
+from bench.options import WORKSPACE, Json, Workspace, listed
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
 
@@ -75,7 +75,7 @@ def compare(
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
     kind = _kind(show)
     runs = _runs(Store(workspace), run)
-    chosen = tuple(filter(None, map(str.strip, domains.split(",")))) if domains else ()
+    chosen = listed(domains)
     found = [compare_runs(runs[0], each, domains=chosen) for each in runs[1:]]
     _print(found, kind, markdown, as_json)
     # A script that reads JSON gets a page only where it asks for one.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Device, Json, Suite, Workspace, listed, suite_for
 
 if TYPE_CHECKING:
     from bench.lifting import Held
@@ -21,13 +21,7 @@ def improve(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
     ] = "qwen2.5:3b",
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
-            show_default=False,
-        ),
-    ] = None,
+    suite: Suite = None,
     only: Annotated[
         str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
     ] = None,
@@ -54,7 +48,7 @@ def improve(
     ] = False,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
     as_json: Json = False,
 ) -> None:
@@ -73,7 +67,7 @@ def improve(
 
     wishes = Wishes(
         Terms(parse_gain(min_gain)),
-        _names(only),
+        listed(only),
         skip_rag,
         skip_train,
         budget_minutes,
@@ -137,17 +131,11 @@ def _scene(
     from benchmarks.choice import choose_tasks
     from benchmarks.portions import divide
     from benchmarks.runner import Settings
-    from engines.names import TINY
     from knowledge_bases.domains import load_domains
 
     domains = load_domains(workspace)
-    named = suite if suite is not None else ("demo" if model == TINY else "mmlu")
-    settings = Settings(suite=named, command=command(sys.argv[1:]))
+    settings = Settings(suite=suite_for(suite, model), command=command(sys.argv[1:]))
     tasks, settings = choose_tasks(None, settings, domains, data)
     portions = divide(tasks, data, domains)
     place = Place(workspace, data, target=target)
     return Scene(settings, portions, domains, place, wishes, limit)
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))

@@ -10,7 +10,7 @@ import typer
 
 from bench.kb_build import build
 from bench.kb_quality import check, evaluate, probe
-from bench.knowledge import embedder_of, root
+from bench.knowledge import library, root
 from bench.options import WORKSPACE, Json, Workspace
 
 if TYPE_CHECKING:
@@ -116,15 +116,13 @@ def search(
 
     Example: bench kb search biology "Which organelle makes ATP?"
     """
-    from rag.index import open_index
     from rag.rerank import open_reranker
-    from rag.retrieval import Retrieval, Retriever
+    from rag.retrieval import Retrieval
 
     settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
-    with open_index(root(workspace), domain) as index:
-        encode = embedder_of(index.manifest, workspace, {}).encode_queries
+    with library(workspace) as shelves:
         reranker = open_reranker(rerank) if rerank is not None else None
-        hits = Retriever(index, encode, settings, reranker).search([query], k)[0]
+        hits = shelves.open(domain, settings, reranker).search([query], k)[0]
     if as_json:
         rows = [
             {

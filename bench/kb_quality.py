@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.knowledge import embedder_of, open_cached, root
+from bench.knowledge import library, open_cached
 from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import BenchError, Misuse
 
@@ -37,14 +37,11 @@ def check(
     Example: bench kb check biology
     """
     from benchmarks.rag import Bases, find_leaks
-    from rag.index import open_index
-    from rag.retrieval import Retriever
     from rag.treatment import Budget
 
     questions = _questions(domain, task, "test", workspace, data)
-    with open_index(root(workspace), domain) as index:
-        encode = embedder_of(index.manifest, workspace, {}).encode_queries
-        bases = Bases({domain: Retriever(index, encode)}, Budget(len))
+    with library(workspace) as shelves:
+        bases = Bases({domain: shelves.open(domain)}, Budget(len))
         leaks = find_leaks(questions, bases)
     if as_json:
         found = [asdict(leak) for leak in leaks]
@@ -99,14 +96,11 @@ def probe(
     Example: bench kb probe biology
     """
     from domainlift.statistics import accuracy_interval
-    from rag.index import open_index
     from rag.probe import probe as solve
-    from rag.retrieval import Retriever
 
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
-    with open_index(root(workspace), domain) as index:
-        encode = embedder_of(index.manifest, workspace, {}).encode_queries
-        found = solve(questions, Retriever(index, encode).search)
+    with library(workspace) as shelves:
+        found = solve(questions, shelves.open(domain).search)
     outcomes = [float(guess.correct) for guess in found.guesses]
     interval = accuracy_interval(outcomes, [q.cluster for q in questions])
     row = {

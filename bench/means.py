@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.knowledge import library
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.knowledge import Library
     from engines.base import Engine
     from ensemble.plan import Care
     from ensemble.treatment import Means
-    from rag.base import Embedder, Vectors
     from rag.retrieval import Retriever
 
 
@@ -36,10 +37,13 @@ def open_means(
     from ensemble.treatment import Means
     from rag.treatment import Budget
 
-    with ExitStack() as stack:
-        shelves = {name: care for name, care in cares.items() if care.uses_passages}
+    with library(workspace) as shelves:
         yield Means(
-            retrievers=_retrievers(shelves, workspace, stack),
+            retrievers={
+                domain: _retriever(domain, care, shelves)
+                for domain, care in cares.items()
+                if care.uses_passages
+            },
             adapters=open_adapters(cares, engine, workspace),
             budget=Budget(engine.count, limits.passages, limits.tokens),
         )
@@ -54,49 +58,15 @@ def open_adapters(cares: Mapping[str, Care], engine: Engine, workspace: Path) ->
     return names
 
 
-def remembered(encode: Callable[[Sequence[str]], Vectors]) -> Callable[[Sequence[str]], Vectors]:
-    """Embed each text once: the same questions are searched for under several treatments."""
-    import numpy as np
-
-    known: dict[str, Vectors] = {}
-
-    def encoded(texts: Sequence[str]) -> Vectors:
-        new = list(dict.fromkeys(text for text in texts if text not in known))
-        if new:
-            known.update(zip(new, encode(new), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    return encoded
-
-
-def _retrievers(
-    cares: Mapping[str, Care], workspace: Path, stack: ExitStack
-) -> dict[str, Retriever]:
-    from bench.knowledge import embedder_of, root
-    from rag.index import open_index
-    from rag.retrieval import Retriever
-    from rag.store import Store
-
-    built = Store(root(workspace)).names()
-    embedders: dict[str, Embedder] = {}
-    encoders: dict[str, Callable[[Sequence[str]], Vectors]] = {}
-    found = {}
-    for domain, care in cares.items():
-        if domain not in built:
-            hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
-            raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
-        index = stack.enter_context(open_index(root(workspace), domain))
-        there = index.manifest.generation
-        if care.knowledge_base and there != care.knowledge_base:
-            what = (
-                f"knowledge base `{domain}` is `{there}`, the plan is for `{care.knowledge_base}`"
-            )
-            raise BenchError(what, "make the plan anew: `bench improve`")
-        name = index.manifest.embedder
-        if name not in encoders:
-            encode = embedder_of(index.manifest, workspace, embedders).encode_queries
-            encoders[name] = remembered(encode)
-        found[domain] = Retriever(index, encoders[name])
+def _retriever(domain: str, care: Care, shelves: Library) -> Retriever:
+    if domain not in shelves.names():
+        hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
+        raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
+    found = shelves.open(domain)
+    there = found.index.manifest.generation
+    if care.knowledge_base and there != care.knowledge_base:
+        what = f"knowledge base `{domain}` is `{there}`, the plan is for `{care.knowledge_base}`"
+        raise BenchError(what, "make the plan anew: `bench improve`")
     return found
 
 

@@ -19,6 +19,30 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        "--suite",
+        help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps (in-process).")]
+
 WORKSPACE = Path("workspace")
 #: What an option stands for that may be given without a value (see `bench.app`).
 ALL = "all"
+
+
+def suite_for(suite: str | None, model: str) -> str:
+    """The suite that was named, or the one that a model is scored on by default."""
+    from engines.names import TINY
+
+    if suite is not None:
+        return suite
+    return "demo" if model == TINY else "mmlu"
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """The names of an option that takes several, separated by commas."""
+    return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.knowledge import library
 from bench.scored import Place, scored
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
+    from bench.knowledge import Library
     from benchmarks.rag import Bases
     from benchmarks.runner import Job
     from benchmarks.store import Run
     from benchmarks.treatments import Treater
     from engines.base import Engine
-    from rag.base import Embedder
     from rag.gate import Gate, Trial
     from rag.leaks import Leak
     from rag.retrieval import Retrieval
@@ -63,8 +63,8 @@ def with_passages(
     from benchmarks.asking import answered
     from rag.treatment import Known
 
-    with ExitStack() as stack:
-        bases = _open(job, engine, place, choice, stack)
+    with library(place.workspace) as shelves:
+        bases = _open(job, engine, choice, shelves)
         records = plain.records()
         leaks = rag.find_leaks(job.questions, bases)
         gates = _gates(job, engine, place, choice, bases, dress)
@@ -75,17 +75,13 @@ def with_passages(
     return Helped(run, gates, tuple(leaks))
 
 
-def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitStack) -> Bases:
+def _open(job: Job, engine: Engine, choice: Choice, shelves: Library) -> Bases:
     """Open the knowledge base of every domain that is asked and has one."""
-    from bench.knowledge import embedder_of, root
     from benchmarks.rag import Bases
-    from rag.index import open_index
     from rag.rerank import open_reranker
-    from rag.retrieval import Retriever
-    from rag.store import Store
     from rag.treatment import Budget
 
-    built = Store(root(place.workspace)).names()
+    built = shelves.names()
     asked = {question.domain for question in job.questions}
     wanted = choice.domains if choice.domains else tuple(sorted(asked & set(built)))
     missing = [domain for domain in wanted if domain not in built]
@@ -95,12 +91,7 @@ def _open(job: Job, engine: Engine, place: Place, choice: Choice, stack: ExitSta
         raise BenchError(f"no knowledge base for {names}", f"`bench kb build {first}`")
     name = choice.retrieval.reranker
     rerank = open_reranker(name) if name is not None else None
-    embedders: dict[str, Embedder] = {}
-    retrievers = {}
-    for domain in wanted:
-        index = stack.enter_context(open_index(root(place.workspace), domain))
-        encode = embedder_of(index.manifest, place.workspace, embedders).encode_queries
-        retrievers[domain] = Retriever(index, encode, choice.retrieval, rerank)
+    retrievers = {name: shelves.open(name, choice.retrieval, rerank) for name in wanted}
     k = choice.k if choice.k is not None else max(NUMBERS)
     return Bases(retrievers, Budget(engine.count, k, choice.tokens), choice.options)
 

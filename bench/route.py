@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Json, Workspace, listed
 from domainlift.errors import BenchError, Misuse, NoSuch
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _told(found: Keywords, path: Path, aside: Path | None) -> dict[str, Any]:
 def _targets(names: str | None, known: dict[str, Domain]) -> tuple[str, ...] | None:
     if names is None:
         return None
-    wanted = tuple(filter(None, map(str.strip, names.split(","))))
+    wanted = listed(names)
     for name in wanted:
         if name not in known:
             raise NoSuch("domain", name, known, "bench domains")

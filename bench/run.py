@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.arms import Adapters, compare_arms
-from bench.options import ALL, WORKSPACE, Data, Json, Workspace
+from bench.options import (
+    ALL,
+    WORKSPACE,
+    Data,
+    Device,
+    Json,
+    Suite,
+    Workspace,
+    listed,
+    suite_for,
+)
 from bench.passages import Choice
 from bench.planned import run_plan
 from bench.scored import Place, scored
@@ -33,13 +43,7 @@ def run(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to score.")
     ] = "qwen2.5:3b",
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
-            show_default=False,
-        ),
-    ] = None,
+    suite: Suite = None,
     task: Annotated[
         list[str] | None,
         typer.Option(help="Tasks instead of a suite: a name, lm-eval:NAME, or a file."),
@@ -107,7 +111,7 @@ def run(
     ] = None,
     workspace: Workspace = WORKSPACE,
     data: Data = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps (in-process).")] = "auto",
+    device: Device = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16 (in-process).")
     ] = "auto",
@@ -130,18 +134,17 @@ def run(
     Example: bench run --model tiny --suite demo
     """
     from benchmarks.runner import Settings
-    from engines.names import TINY, Options
+    from engines.names import Options
 
-    named = suite if suite is not None else ("demo" if model == TINY else "mmlu")
     settings = Settings(
-        suite="tasks" if task else named,
+        suite="tasks" if task else suite_for(suite, model),
         mode=_mode(scoring),
         shots=shots,
         chat=chat,
         limit=limit,
         seed=seed,
         command=command(sys.argv[1:]),
-        domains=_names(domains),
+        domains=listed(domains),
     )
     options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
     place = Place(workspace, data, resume, fresh, target)
@@ -149,7 +152,7 @@ def run(
     if rag is not None:
         from rag.retrieval import Retrieval
 
-        chosen = () if rag == ALL else _names(rag)
+        chosen = () if rag == ALL else listed(rag)
         found = Retrieval(mmr=mmr, reranker=rerank)
         choice = Choice(chosen, rag_gate, found, passages, passage_tokens, query_options)
     outcome = _score(model, options, settings, task, place, _Help(choice, adapter, plan))
@@ -224,10 +227,6 @@ def _score(
     finally:
         if engine is not None:
             engine.close()
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))
 
 
 def command(argv: Sequence[str]) -> str:

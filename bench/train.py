@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Device, Json, Workspace
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def train(
     together: Annotated[
         bool, typer.Option("--together", help="Several domains in one pass.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: Workspace = WORKSPACE,
     data: Data = None,

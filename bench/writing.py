@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.knowledge import embedder_of, root
+from bench.knowledge import library, root
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
@@ -110,16 +110,14 @@ def _find_contexts(
     """Put passages of a domain's knowledge base before its training questions, as a run does."""
     from finetune.context import Contexts, Setting, context_rows
     from rag.files import own_licence
-    from rag.index import open_index
-    from rag.retrieval import Retriever
     from rag.treatment import as_passage, query
 
     _need_base(domain.name, workspace)
     licence = own_licence(domain)
     setting = Setting(layout.distractors, seed=layout.seed)
     made = Contexts()
-    with open_index(root(workspace), domain.name) as index:
-        retriever = Retriever(index, embedder_of(index.manifest, workspace, {}).encode_queries)
+    with library(workspace) as shelves:
+        retriever = shelves.open(domain.name)
         for task in tasks:
             asked = [each for each in task.questions if each.split == "train"]
             # More than are shown, because some that are near hold the answer too.

@@ -31,13 +31,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step; half a surrogate pair is written as JSON writes it."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with disk_errors(path):
         try:
-            # Half a surrogate pair is written as JSON writes it.
-            with part.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
-                file.write(text)
+            with part.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

@@ -7,16 +7,11 @@ domain.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
-
-from domainlift.files import disk_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,21 +73,6 @@ def unpacked(content: bytes) -> Classifier:
         )
     except (OSError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"not a classifier ({error})") from error
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with disk_errors(path):
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
 
 def _bytes(texts: Sequence[str]) -> NDArray[np.uint8]:

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
-from domainlift.files import disk_errors, write_text
-from ensemble.classifier import write_bytes
+from domainlift.files import disk_errors, write_bytes, write_text
 from ensemble.patterns import compiled
 from ensemble.terms import term_of
 from knowledge_bases.domains import Domain

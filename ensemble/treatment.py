@@ -44,26 +44,18 @@ def treat(
     means: Means,
     known: Known,
 ) -> list[Treatment]:
-    """Treatments in the order of the questions; where the plan has nothing, the base model's."""
-    passages = _passages(questions, routes, cares, means, known)
+    """Treatments in the order of the questions; where the plan has nothing, the base model's.
+
+    Passages come from where a question was sent, which need not be the domain it belongs to.
+    """
+    gates = {name: care.gate for name, care in cares.items() if care.uses_passages}
+    shelves = {name: found for name, found in means.retrievers.items() if name in gates}
+    moved = [replace(q, domain=r.domain) for q, r in zip(questions, routes, strict=True)]
+    passages = with_passages(moved, shelves, gates, means.budget, known)
     return [
         _dressed(route, cares.get(route.domain), means, found)
         for route, found in zip(routes, passages, strict=True)
     ]
-
-
-def _passages(
-    questions: Sequence[Question],
-    routes: Sequence[Routed],
-    cares: Mapping[str, Care],
-    means: Means,
-    known: Known,
-) -> list[Treatment]:
-    """Search where each question was sent, which need not be the domain that it belongs to."""
-    open_ = {name: care.gate for name, care in cares.items() if care.uses_passages}
-    shelves = {name: found for name, found in means.retrievers.items() if name in open_}
-    moved = [replace(q, domain=r.domain) for q, r in zip(questions, routes, strict=True)]
-    return with_passages(moved, shelves, open_, means.budget, known)
 
 
 def _dressed(route: Routed, care: Care | None, means: Means, found: Treatment) -> Treatment:

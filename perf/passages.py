@@ -119,16 +119,13 @@ def _sections(domain: str) -> dict[str, Any]:
 
 def _recall(workspace: Path, domain: str) -> float:
     """The share of test questions whose supporting section is among the first three."""
-    from bench.knowledge import embedder_of, root
+    from bench.knowledge import library
     from benchmarks.tasks import load_task
     from knowledge_bases.domains import load_domains
-    from rag.index import open_index
-    from rag.retrieval import Retriever
 
     questions = load_task(f"own:{domain}", data=None, domains=load_domains()).questions
-    with open_index(root(workspace), domain) as index:
-        retriever = Retriever(index, embedder_of(index.manifest, workspace, {}).encode_queries)
-        found = retriever.search([q.text for q in questions], _K)
+    with library(workspace) as shelves:
+        found = shelves.open(domain).search([q.text for q in questions], _K)
     hits = [
         any(hit.chunk.source == q.support for hit in each)
         for q, each in zip(questions, found, strict=True)

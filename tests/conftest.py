@@ -5,6 +5,7 @@ The server runs on this machine and says what a test tells it to say.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -48,6 +51,23 @@ def _torch_remains_able_to_learn() -> Iterator[None]:
     if torch := sys.modules.get("torch"):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
+
+
+@pytest.fixture(scope="session")
+def module() -> Callable[[str], ModuleType]:
+    """Load a helper of the tests, by its path below this folder; programs import some as well."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).with_name(name)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = made
+        spec.loader.exec_module(made)
+        return made
+
+    return load
 
 
 @dataclass(frozen=True)

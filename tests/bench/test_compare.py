@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,16 +10,9 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def made() -> ModuleType:
+def made(module: Callable[[str], ModuleType]) -> ModuleType:
     """The module that writes runs, of the tests of `reports`."""
-    path = Path(__file__).parents[1] / "reports" / "made_runs.py"
-    spec = importlib.util.spec_from_file_location("made_runs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["made_runs"] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("reports/made_runs.py")
 
 
 @pytest.fixture

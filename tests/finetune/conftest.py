@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -102,13 +100,6 @@ def base_model(base_folder: Path) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def writer() -> ModuleType:
+def writer(module: Callable[[str], ModuleType]) -> ModuleType:
     """The module `fake_writer`, which is also run by itself."""
-    path = Path(__file__).with_name("fake_writer.py")
-    spec = importlib.util.spec_from_file_location("fake_writer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_writer"] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("finetune/fake_writer.py")

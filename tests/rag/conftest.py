@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -15,16 +14,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def fake_shelf() -> ModuleType:
+def fake_shelf(module: Callable[[str], ModuleType]) -> ModuleType:
     """The module `fake_shelf`, which also runs as a program."""
-    path = Path(__file__).with_name("fake_shelf.py")
-    spec = importlib.util.spec_from_file_location("fake_shelf", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_shelf"] = module
-    spec.loader.exec_module(module)
-    return module
+    return module("rag/fake_shelf.py")
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -13,28 +10,20 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def made() -> ModuleType:
+def made(module: Callable[[str], ModuleType]) -> ModuleType:
     """The module `made_runs`, which writes runs."""
-    return _module("made_runs")
+    return module("reports/made_runs.py")
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def page(
+    module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A tab of a real browser; the test is skipped where there is none."""
-    browser = _module("browser")
+    browser = module("reports/browser.py")
     program = browser.find()
     if program is None:
         pytest.skip("no browser: install Chromium (`apt-get install chromium`)")
     pytest.importorskip("websockets", reason="drives the browser")
     with browser.started(program, tmp_path_factory.mktemp("profile")) as tab:
         yield tab
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
