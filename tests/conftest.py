@@ -58,7 +58,7 @@ def module() -> Callable[[str], ModuleType]:
     """Load a helper of the tests, by its path below this folder; programs import some as well."""
 
     def load(name: str) -> ModuleType:
-        path = Path(__file__).with_name(name)
+        path = Path(__file__).parent / name
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
