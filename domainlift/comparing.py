@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from statistics import NormalDist
 
-from domainlift.statistics import Interval, Paired, design_effect
+from domainlift.statistics import mass, upper_tail
 
 #: A difference whose whole interval lies within so much of zero counts as no change.
 MARGIN = 0.03
@@ -34,36 +33,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, p_values[place] * (len(order) - rank)))
         adjusted[place] = highest
     return adjusted
-
-
-def mcnemar(gains: int, losses: int) -> float:
-    """Return McNemar's exact two-sided p (1947, Psychometrika 12), fast for any size.
-
-    Twice the binomial tail at 1/2, at most 1: the `p` of `statistics.paired`, whose sum over whole
-    numbers takes minutes where 100,000 questions turn.
-    """
-    total, more = gains + losses, max(gains, losses)
-    return min(1.0, 2 * _tail(more, total, 0.5))
-
-
-def change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:
-    """Compare outcomes question by question: +1 turned right, -1 wrong, 0 stayed.
-
-    The same figures as `statistics.paired`, which a test holds, at any number of questions.
-    """
-    n = len(changes)
-    if not n:
-        return Paired(0, 0, 0, 0.0, Interval(-1.0, 1.0), 1.0)
-    gains, losses = changes.count(1.0), changes.count(-1.0)
-    design = design_effect(changes, clusters)
-    up, down, size = gains / design, losses / design, n / design
-    p_up, p_down = (up + 1) / (size + 2), (down + 1) / (size + 2)
-    middle = p_up - p_down
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    half = z * math.sqrt((p_up + p_down - middle**2) / (size + 2))
-    interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
-    p = mcnemar(math.ceil(up), math.ceil(down))
-    return Paired(n, gains, losses, (gains - losses) / n, interval, p)
 
 
 def power(n: int, discordance: float, difference: float, level: float = LEVEL) -> float:
@@ -141,13 +110,13 @@ def _turning(n: int, share: float, level: float) -> tuple[tuple[float, int], ...
     first = _first(n, share)
     last = min(n, 2 * math.ceil(n * share) - first + 1)
     critical = _critical(first, level)
-    tail = _tail(critical, first, 0.5)
+    tail = upper_tail(critical, first, 0.5)
     found = []
     for turned in range(first, last + 1):
-        found.append((_mass(turned, n, share), critical))
-        tail += 0.5 * _mass(critical - 1, turned, 0.5)
+        found.append((mass(turned, n, share), critical))
+        tail += 0.5 * mass(critical - 1, turned, 0.5)
         if 2 * tail > level:
-            tail -= _mass(critical, turned + 1, 0.5)
+            tail -= mass(critical, turned + 1, 0.5)
             critical += 1
     return tuple(found)
 
@@ -165,13 +134,13 @@ def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tup
     """
     first, rows = _first(n, share), _turning(n, share, level)
     at = rows[0][1]
-    hit = _tail(at, first, right)
+    hit = upper_tail(at, first, right)
     for turned, (weight, critical) in enumerate(rows, first):
         if critical > at:
-            hit -= _mass(at, turned, right)
+            hit -= mass(at, turned, right)
             at = critical
         yield weight, hit
-        hit += right * _mass(at - 1, turned, right)
+        hit += right * mass(at - 1, turned, right)
 
 
 def _critical(turned: int, level: float) -> int:
@@ -179,34 +148,8 @@ def _critical(turned: int, level: float) -> int:
     low, high = turned // 2, turned + 1
     while high - low > 1:
         middle = (low + high) // 2
-        if 2 * _tail(middle, turned, 0.5) > level:
+        if 2 * upper_tail(middle, turned, 0.5) > level:
             low = middle
         else:
             high = middle
     return high
-
-
-def _tail(k: int, n: int, p: float) -> float:
-    """Return P(X >= k) for X binomial(n, p), summed from k upwards until nothing is added."""
-    if k <= 0:
-        return 1.0
-    if p >= 1:
-        return float(k <= n)
-    if k <= n * p:
-        return 1.0 - _tail(n - k + 1, n, 1 - p)
-    term, total, at, odds = _mass(k, n, p), 0.0, k, p / (1 - p)
-    while at <= n and term > total * 1e-17:
-        total += term
-        term *= (n - at) / (at + 1) * odds
-        at += 1
-    return min(1.0, total)
-
-
-def _mass(k: int, n: int, p: float) -> float:
-    """Return P(X = k) for X binomial(n, p)."""
-    if k < 0 or k > n:
-        return 0.0
-    if p <= 0 or p >= 1:
-        return float(k == (n if p >= 1 else 0))
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))

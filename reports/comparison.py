@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from domainlift import comparing
 from domainlift.errors import Misuse
-from domainlift.statistics import Interval, Paired, design_effect
+from domainlift.statistics import Interval, Paired, change
 from reports.costs import Side, side
 from reports.differing import notes_of, warnings_of
 from reports.flips import Flip, Kind, choose
@@ -145,11 +145,10 @@ def _rows(joined: Joined) -> dict[str, Change]:
 
 
 def _change(pairs: Sequence[Pair]) -> Change:
-    both = [(pair, change) for pair in pairs if (change := pair.change) is not None]
-    found, design = _paired(both)
-    n = len(both)
+    both = [(pair, turn) for pair in pairs if (turn := pair.change) is not None]
+    found, n = _paired(both), len(both)
     before = sum(bool(pair.before and pair.before.correct) for pair, _ in both)
-    size = math.floor(n / design)
+    size = math.floor(n / found.design)
     leaked = any(_leaked(pair) for pair, _ in both)
     return Change(
         n=n,
@@ -165,15 +164,12 @@ def _change(pairs: Sequence[Pair]) -> Change:
         word=Word.NO_ANSWERS,
         sides=(side(pairs, 1), side(pairs, 2)),
         kinds=_kinds(found, before),
-        clean=_paired([(p, c) for p, c in both if not _leaked(p)])[0] if leaked else None,
+        clean=_paired([(p, turn) for p, turn in both if not _leaked(p)]) if leaked else None,
     )
 
 
-def _paired(both: Sequence[tuple[Pair, float]]) -> tuple[Paired, float]:
-    """The figures, and how many times copies the questions count for."""
-    changes = [change for _, change in both]
-    clusters = [pair.asked.cluster for pair, _ in both]
-    return comparing.change(changes, clusters), design_effect(changes, clusters)
+def _paired(both: Sequence[tuple[Pair, float]]) -> Paired:
+    return change([turn for _, turn in both], [pair.asked.cluster for pair, _ in both])
 
 
 def _leaked(pair: Pair) -> bool:
@@ -181,10 +177,12 @@ def _leaked(pair: Pair) -> bool:
 
 
 def _kinds(found: Paired, before: int) -> dict[Kind, int]:
-    both = before - found.losses
-    neither = found.n - before - found.gains
-    counts = Counter({Kind.BROKEN: found.losses, Kind.FIXED: found.gains})
-    return {**counts, Kind.BOTH: both, Kind.NEITHER: neither}
+    return {
+        Kind.BROKEN: found.losses,
+        Kind.FIXED: found.gains,
+        Kind.NEITHER: found.n - before - found.gains,
+        Kind.BOTH: before - found.losses,
+    }
 
 
 def _word(row: Change) -> Change:

@@ -7,13 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.comparing import change, detectable, holm, mcnemar, power, questions_to_show
-from domainlift.statistics import paired, sign_test
+from domainlift.comparing import detectable, holm, power, questions_to_show
+from domainlift.statistics import mcnemar
 
 p_lists = st.lists(st.floats(0, 1), max_size=20)
-pairs = st.lists(
-    st.tuples(st.booleans(), st.booleans(), st.sampled_from(["", "a", "b", "c"])), max_size=60
-)
 
 
 class TestHolm:
@@ -43,30 +40,6 @@ class TestHolm:
         families = 4000
         alarms = sum(min(holm([chance.random() for _ in range(6)])) < 0.05 for _ in range(families))
         assert 0.03 < alarms / families < 0.06
-
-
-class TestMcNemar:
-    @given(st.integers(0, 400), st.integers(0, 400))
-    def test_is_the_exact_sum(self, gains: int, losses: int) -> None:
-        exact = min(1.0, 2 * sign_test(max(gains, losses), min(gains, losses)))
-        assert mcnemar(gains, losses) == pytest.approx(exact, rel=1e-9, abs=1e-300)
-
-    def test_is_quick_where_whole_numbers_are_not(self) -> None:
-        assert mcnemar(50_300, 50_000) == pytest.approx(0.3452, abs=1e-3)
-        assert mcnemar(90_000, 10_000) == 0.0
-
-
-class TestChange:
-    @given(pairs)
-    def test_is_what_paired_says(self, rows: list[tuple[bool, bool, str]]) -> None:
-        before, after = [r[0] for r in rows], [r[1] for r in rows]
-        names = [r[2] for r in rows]
-        ours = change([float(a) - float(b) for b, a, _ in rows], names)
-        theirs = paired(before, after, names)
-        assert (ours.n, ours.gains, ours.losses) == (theirs.n, theirs.gains, theirs.losses)
-        assert ours.difference == theirs.difference
-        assert ours.interval == theirs.interval
-        assert ours.p == pytest.approx(theirs.p, rel=1e-9)
 
 
 def found(n: int, discordance: float, difference: float, repeats: int = 3000) -> float:
@@ -117,10 +90,10 @@ class TestDetectable:
     def test_too_few_questions_show_nothing(self, n: int) -> None:
         assert detectable(n, 0.2) == math.inf
 
-    @pytest.mark.parametrize(("n", "points"), [(50, 17.6), (100, 12.8), (400, 6.4), (1000, 4.1)])
+    @pytest.mark.parametrize(("n", "points"), [(50, 17.6), (100, 12.8), (400, 6.4), (1000, 4.0)])
     def test_the_table_of_the_page(self, n: int, points: float) -> None:
         """docs/compare.md, "The words"."""
-        assert 100 * detectable(n, 0.2) == pytest.approx(points, abs=0.06)
+        assert round(100 * detectable(n, 0.2), 1) == points
 
     def test_it_falls_with_n_and_grows_with_discordance(self) -> None:
         by_n = [detectable(n, 0.2) for n in (20, 100, 400, 2000, 100_000)]

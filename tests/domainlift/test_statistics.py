@@ -15,9 +15,14 @@ from domainlift.statistics import (
     Verdict,
     accuracy_interval,
     below_chance,
+    change,
     design_effect,
+    mass,
+    mcnemar,
     paired,
     questions_to_settle,
+    sign_test,
+    upper_tail,
     verdict,
     wilson,
 )
@@ -456,3 +461,38 @@ def test_a_comparison_turned_around_changes_its_sign(pairs: list[tuple[bool, boo
     assert (there.gains, there.losses) == (back.losses, back.gains)
     assert there.p == back.p
     assert there.interval.low == pytest.approx(-back.interval.high)
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_the_sign_test_is_the_exact_sum(gains: int, losses: int) -> None:
+    total = gains + losses
+    exact = sum(math.comb(total, k) for k in range(gains, total + 1)) / 2**total
+    assert sign_test(gains, losses) == pytest.approx(exact, rel=1e-9, abs=1e-300)
+
+
+def test_mcnemar_is_that_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for gains in range(13):
+        for losses in range(13):
+            theirs = stats.binomtest(gains, gains + losses).pvalue if gains + losses else 1.0
+            assert mcnemar(gains, losses) == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize(("k", "n", "p"), [(3, 10, 0.2), (0, 5, 0.3), (6, 5, 0.3), (5, 5, 1.0)])
+def test_a_tail_is_the_sum_of_its_masses(k: int, n: int, p: float) -> None:
+    assert upper_tail(k, n, p) == pytest.approx(sum(mass(each, n, p) for each in range(k, n + 1)))
+
+
+def test_a_comparison_is_quick_where_whole_numbers_are_not() -> None:
+    before = [False] * 50_300 + [True] * 50_000
+    made = paired(before, [not right for right in before], [""] * len(before))
+    assert made.p == pytest.approx(0.3452, abs=1e-3)
+    assert mcnemar(90_000, 10_000) == 0.0
+
+
+def test_a_comparison_says_how_many_questions_count_as_one() -> None:
+    changes, names = [1.0] * 20 + [0.0] * 20, [f"p{n // 10}" for n in range(40)]
+    made = change(changes, names)
+    assert made.design == design_effect(changes, names) > 5
+    assert made == paired([False] * 40, [bool(each) for each in changes], names)
+    assert change(changes, [""] * 40).design == 1.0
