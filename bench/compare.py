@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,8 @@ from domainlift.files import disk_errors, write_text
 if TYPE_CHECKING:
     from benchmarks.store import Run, Store
     from reports.comparison import Comparison
-    from reports.flips import Kind
+    from reports.flips import Folders, Kind
+    from reports.joined import Pair
 
 #: The name that stands for the newest run.
 LATEST = "latest"
@@ -69,23 +71,34 @@ def compare(
     Example: bench compare demo-tiny-1a2b3c4d latest
     """
     from benchmarks.store import Store
-    from reports.comparison import compare as compare_runs
 
     if markdown and as_json:
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
     kind = _kind(show)
-    runs = _runs(Store(workspace), run)
-    chosen = listed(domains)
-    found = [compare_runs(runs[0], each, domains=chosen) for each in runs[1:]]
+    baseline, *candidates = _runs(Store(workspace), run)
+    done = [_compared(baseline, each, listed(domains), flips is not None) for each in candidates]
+    found = [comparison for comparison, _ in done]
     _print(found, kind, markdown, as_json)
     # A script that reads JSON gets a page only where it asks for one.
     if html is not None or not (as_json or markdown):
         for each in found:
             _write_page(each, _page_path(each, html, workspace, len(found)))
     if flips is not None:
-        _write_flips(flips, runs, chosen)
+        _write_flips(flips, [turned for _, turned in done])
     if fail_on_regression and _regressed(found):
         raise typer.Exit(1)
+
+
+def _compared(
+    baseline: Run, candidate: Run, domains: Sequence[str], keep: bool
+) -> tuple[Comparison, tuple[Sequence[Pair], Folders]]:
+    """Compare two runs and, to keep, what turned; a pair of runs is large, and let go after it."""
+    from reports.comparison import compare as compare_runs
+    from reports.joined import join
+
+    joined = join(baseline, candidate, domains)
+    turned = [pair for pair in joined.pairs if pair.change] if keep else []
+    return compare_runs(baseline, candidate, joined), (turned, (baseline.folder, candidate.folder))
 
 
 def _regressed(found: Sequence[Comparison]) -> bool:
@@ -187,19 +200,14 @@ def _write_page(each: Comparison, path: Path) -> None:
     print(f"report: {path}", file=sys.stderr)
 
 
-def _write_flips(path: Path, runs: Sequence[Run], domains: Sequence[str]) -> None:
+def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Folders]]) -> None:
+    from reports.flips import every_flip
+
     count = 0
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
-            for row in _flips(runs, domains):
+            for row in chain.from_iterable(starmap(every_flip, turned)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
     print(f"flips: {path} ({count:,} questions)", file=sys.stderr)
-
-
-def _flips(runs: Sequence[Run], domains: Sequence[str]) -> Iterator[dict[str, Any]]:
-    from reports.flips import every_flip
-
-    for candidate in runs[1:]:
-        yield from every_flip(runs[0], candidate, domains)

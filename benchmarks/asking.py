@@ -73,6 +73,7 @@ def fit(
     while treatment.passages and not _fits(request, engine):
         left = treatment.passages[:-1]
         reason = f"rag: {len(left)} of {found} passages fit the context"
+        reason += f", adapter {treatment.adapter}" if treatment.adapter is not None else ""
         treatment = replace(treatment, passages=left, reason=reason)
         request = prompter.request(question, treatment)
     return request, treatment
@@ -133,6 +134,7 @@ def _treatment(treatment: Treatment) -> dict[str, Any]:
     """What a record says of the treatment; the passages' texts stay in the knowledge base."""
     return {
         "treatment": treatment.reason,
+        "adapter": treatment.adapter,
         "passages": tuple(passage.id for passage in treatment.passages),
         "found": tuple(_found(passage) for passage in treatment.found),
         "leak": treatment.leak,

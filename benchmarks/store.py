@@ -31,10 +31,10 @@ class Record:
     """One answered question, as it is stored.
 
     `correct` is None where the question was not answered. `logprobs` are nats per option.
-    `treatment` says what was done to the question and why, `passages` names those that stood
-    before it, `found` all that were retrieved, with their scores, and `leak` the chunk in which
-    the question itself stands. `route`, `rung` and `matched` are a router's. `asked` tells the
-    request from any other one of the same question.
+    `treatment` says what was done to the question and why, `adapter` which one answered,
+    `passages` names those that stood before it, `found` all that were retrieved, with their scores,
+    and `leak` the chunk in which the question itself stands. `route`, `rung` and `matched` are a
+    router's. `asked` tells the request from any other one of the same question.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Record:
     seconds: float = 0.0
     error: str | None = None
     treatment: str = "base"
+    adapter: str | None = None
     passages: tuple[str, ...] = ()
     found: tuple[Mapping[str, Any], ...] = ()
     leak: str = ""

@@ -12,7 +12,16 @@ from reports.comparison import Change, Comparison
 from reports.flips import Flip, Kind
 from reports.foreign import line
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]!|~])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]!|~$])")
+# GitHub looks for names and numbers once entities are resolved, so that these need a character of
+# no width within. `#` comes first, as the others write one.
+_LINKS = (
+    (re.compile("#"), "#&#8203;"),
+    (re.compile("@"), "@&#8203;"),
+    (re.compile(r"\b(GH)-(?=\d)", re.IGNORECASE), r"\1&#8203;-"),
+    (re.compile("://"), "&#58;//"),
+    (re.compile(r"\b(www)\.", re.IGNORECASE), r"\1&#46;"),
+)
 _MOST_FLIPS = 10
 #: A comment may have 65,536 characters; the table of so many domains stays well below.
 _MOST_DOMAINS = 150
@@ -71,7 +80,7 @@ def _unanswered(comparison: Comparison) -> Iterator[str]:
         f"| {side.unparsed} |"
         for name, row in list(comparison.domains.items())[:_MOST_DOMAINS]
         for run, side in zip(("baseline", "candidate"), row.sides, strict=True)
-        if side.unanswered or side.unparsed
+        if side.faulty
     ]
     if rows:
         yield "| domain | run | errors | truncated | missing | unparsed |"
@@ -90,7 +99,8 @@ def _flips(comparison: Comparison, kind: Kind) -> Iterator[str]:
 
 def _flip(flip: Flip) -> str:
     before, after, right = (
-        _said(flip, chosen) for chosen in (flip.before.chosen, flip.after.chosen, flip.gold)
+        _text(flip.said(chosen), 80)
+        for chosen in (flip.before.chosen, flip.after.chosen, flip.gold)
     )
     why = _text(flip.after.treatment, 100)
     return (
@@ -99,18 +109,12 @@ def _flip(flip: Flip) -> str:
     )
 
 
-def _said(flip: Flip, chosen: int | str | None) -> str:
-    if isinstance(chosen, int) and 0 <= chosen < len(flip.options):
-        return _text(flip.options[chosen], 80)
-    return "no answer" if chosen is None else _text(chosen, 80)
-
-
 def _text(text: object, most: int = 200) -> str:
     """Foreign text that is neither HTML nor Markdown, calls nobody and links nowhere."""
     safe = _MARKUP.sub(r"\\\1", html.escape(line(text, most), quote=False))
-    for sign, code in (("@", "&#64;"), ("://", "&#58;//"), ("www.", "www&#46;")):
-        safe = safe.replace(sign, code)
-    return re.sub(r"#(?!\d+;)", "&#35;", safe)
+    for sign, broken in _LINKS:
+        safe = sign.sub(broken, safe)
+    return safe
 
 
 def _code(text: str) -> str:

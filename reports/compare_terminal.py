@@ -88,21 +88,16 @@ def _unanswered(comparison: Comparison) -> Iterator[list[Text]]:
 
     for name, row in comparison.domains.items():
         for run, side in zip(("baseline", "candidate"), row.sides, strict=True):
-            if side.unanswered or side.unparsed:
+            if side.faulty:
                 counts = (side.errors, side.truncated, side.missing, side.unparsed)
                 yield [Text(line(name, 60)), Text(run), *(Text(f"{n:,}") for n in counts)]
 
 
 def _flip(flip: Flip) -> str:
     asked = line(flip.question, 160)
-    before, after = (_said(flip, reply.chosen) for reply in (flip.before, flip.after))
-    right = _said(flip, flip.gold)
+    before, after, right = (
+        line(flip.said(chosen), 60) for chosen in (flip.before.chosen, flip.after.chosen, flip.gold)
+    )
     why = line(flip.after.treatment, 100)
-    said = f"{before} → {after} (right: {right}; {why}; {flip.id})"
+    said = f"{before} → {after} (right: {right}; {why}; {line(flip.id, 60)})"
     return f"  {line(flip.domain, 60)}: {asked}\n    {said}"
-
-
-def _said(flip: Flip, chosen: int | str | None) -> str:
-    if isinstance(chosen, int) and 0 <= chosen < len(flip.options):
-        return line(flip.options[chosen], 60)
-    return "no answer" if chosen is None else line(chosen, 60)

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from domainlift import comparing
-from domainlift.errors import Misuse
 from domainlift.statistics import Interval, Paired, change
 from reports.costs import Side, side
 from reports.differing import notes_of, warnings_of
@@ -79,7 +78,6 @@ class Comparison:
     notes: tuple[str, ...]
     flips: tuple[Flip, ...]
     routes: Routes
-    shared: int
 
     @property
     def manifests(self) -> tuple[Manifest, Manifest]:
@@ -97,26 +95,26 @@ class Comparison:
 
 
 def compare(
-    baseline: Run, candidate: Run, *, domains: Collection[str] = (), top: int = TOP
+    baseline: Run,
+    candidate: Run,
+    joined: Joined | None = None,
+    *,
+    domains: Collection[str] = (),
+    top: int = TOP,
 ) -> Comparison:
-    """Compare two stored runs question by question.
+    """Compare two stored runs question by question; `joined` are the same where they were read.
 
     Misuse where they are one run, or have no question in common.
     """
-    if baseline.folder.resolve() == candidate.folder.resolve():
-        raise Misuse(
-            f"run `{baseline.folder.name}` is compared with itself",
-            "name two runs; `bench runs list` shows all",
-        )
     # The folder is what a run is called by; what a manifest says could lead elsewhere.
     manifests = (
         replace(baseline.manifest, run=baseline.folder.name),
         replace(candidate.manifest, run=candidate.folder.name),
     )
     with uncollected():
-        joined = join(baseline, candidate, domains)
+        joined = join(baseline, candidate, domains) if joined is None else joined
         rows = _rows(joined)
-        warned = warnings_of(manifests, joined, filtered=bool(domains))
+        warned = warnings_of(manifests, joined)
         return Comparison(
             baseline=manifests[0],
             candidate=manifests[1],
@@ -126,7 +124,6 @@ def compare(
             notes=notes_of(manifests),
             flips=choose(joined.pairs, (baseline.folder, candidate.folder), top),
             routes=routes(joined.pairs),
-            shared=len(joined.pairs),
         )
 
 

@@ -38,9 +38,9 @@ class Side:
     below_chance: bool = False
 
     @property
-    def unanswered(self) -> int:
-        """Questions that say nothing: errors, truncated and missing ones."""
-        return self.errors + self.truncated + self.missing
+    def faulty(self) -> int:
+        """Questions without an answer that can be read: errors, truncated, missing, unparsed."""
+        return self.errors + self.truncated + self.missing + self.unparsed
 
 
 def side(pairs: Sequence[Pair], place: Literal[1, 2]) -> Side:
@@ -63,11 +63,15 @@ def side(pairs: Sequence[Pair], place: Literal[1, 2]) -> Side:
         hits=hit.count(True),
         supported=count - hit.count(None),
         adapted=sum(columns["adapter"]),
-        prompt_tokens=sum(columns["prompt_tokens"]) / count,
-        output_tokens=sum(columns["output_tokens"]) / count,
-        seconds=sum(timed) / max(1, len(timed)),
+        prompt_tokens=_mean([a.prompt_tokens for a in there if a.correct is not None]),
+        output_tokens=_mean([a.output_tokens for a in there if a.correct is not None]),
+        seconds=_mean(timed),
         below_chance=_below_chance(pairs, place),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
 
 
 def _below_chance(pairs: Sequence[Pair], place: Literal[1, 2]) -> bool:

@@ -21,9 +21,10 @@ _PARTS = {
 #: Settings that say how a run came about, and decide nothing by themselves.
 _SILENT = {"command", "treatment", "tasks", "limit", "domains"}
 _MOST_NAMES = 8
+_FILTERED = "only some domains are compared, and the p values are adjusted for those"
 
 
-def warnings_of(manifests: _Pair, joined: Joined, *, filtered: bool = False) -> tuple[str, ...]:
+def warnings_of(manifests: _Pair, joined: Joined) -> tuple[str, ...]:
     """Sentences on whatever makes the comparison less than one of equals, the gravest first."""
     return (
         *_questions(manifests, joined),
@@ -32,7 +33,7 @@ def warnings_of(manifests: _Pair, joined: Joined, *, filtered: bool = False) -> 
         *_values("setting", manifests[0].settings, manifests[1].settings, _SILENT),
         *_engine(manifests),
         *_versions(manifests),
-        *(["only some domains are compared, and the p values are adjusted for those"] * filtered),
+        *([_FILTERED] if joined.filtered else []),
     )
 
 

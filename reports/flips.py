@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import nsmallest
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.scoring import probabilities
-from reports.joined import Answered, Pair, join, read_at, uncollected
-
-if TYPE_CHECKING:
-    from benchmarks.store import Run
+from reports.joined import Answered, Pair, read_at
 
 Folders = tuple[Path, Path]
 #: So much of a text is kept; a model may say a megabyte.
@@ -78,30 +75,33 @@ class Flip:
     before: Reply
     after: Reply
 
+    def said(self, chosen: int | str | None) -> str:
+        """What was chosen, in words; it is as foreign as the question."""
+        if isinstance(chosen, int) and 0 <= chosen < len(self.options):
+            return self.options[chosen]
+        return "no answer" if chosen is None else str(chosen)
+
 
 def choose(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
     """The most telling questions, at most `top`: those that turned wrong first.
 
-    Within a kind the domains take turns, the one with most of them first; in each, the first are
-    those where the probability of the right option moved furthest. Long texts are cut.
+    Places that a kind does not need go to the others. Within a kind the domains take turns, the
+    one with most of them first; in each, the first are those where the probability of the right
+    option moved furthest. Long texts are cut.
     """
     chosen: list[tuple[Kind, Pair]] = []
     by_kind = _by_kind(pairs)
-    for kind in Kind:
-        most = max(1, round(top * _SHARES[kind])) if top else 0
-        chosen += [(kind, pair) for pair in _in_turns(by_kind[kind], most)]
+    for kind, places in _places({kind: len(by_kind[kind]) for kind in Kind}, top).items():
+        chosen += [(kind, pair) for pair in _in_turns(by_kind[kind], places)]
     return tuple(map(_cut, _read(chosen, folders)))
 
 
-def every_flip(
-    baseline: Run, candidate: Run, domains: Collection[str] = ()
-) -> Iterator[dict[str, Any]]:
+def every_flip(pairs: Sequence[Pair], folders: Folders) -> Iterator[dict[str, Any]]:
     """Every question that turned, uncut, those that turned wrong first, one at a time."""
-    with uncollected():
-        by_kind = _by_kind(join(baseline, candidate, domains).pairs)
+    by_kind = _by_kind(pairs)
     turned = [(kind, pair) for kind in (Kind.BROKEN, Kind.FIXED) for pair in by_kind[kind]]
-    runs = {"baseline": baseline.folder.name, "candidate": candidate.folder.name}
-    for flip in _read(turned, (baseline.folder, candidate.folder)):
+    runs = {"baseline": folders[0].name, "candidate": folders[1].name}
+    for flip in _read(turned, folders):
         yield {**runs, **_plain(flip)}
 
 
@@ -129,6 +129,20 @@ def _by_kind(pairs: Sequence[Pair]) -> dict[Kind, list[Pair]]:
         if kind is not None:
             found[kind].append(pair)
     return found
+
+
+def _places(there: Mapping[Kind, int], top: int) -> dict[Kind, int]:
+    """How many of each kind are kept: first the shares, then what is left, in the kinds' order."""
+    places: dict[Kind, int] = {}
+    left = top
+    for kind, count in there.items():
+        places[kind] = min(count, max(1, round(top * _SHARES[kind])), left)
+        left -= places[kind]
+    for kind, count in there.items():
+        more = min(count - places[kind], left)
+        places[kind] += more
+        left -= more
+    return places
 
 
 def _in_turns(pairs: Sequence[Pair], most: int) -> list[Pair]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _Row = TypeVar("_Row")
 _DECODE = json.JSONDecoder().decode
+# What `rag.treatment` says where it searched, though nothing was found.
+_SEARCHED = ("nothing found", "the gate is shut")
+# How older runs, whose answers do not name it, told of an adapter.
+_TOLD_ADAPTER = re.compile(r"(?:^|, )adapter \S")
 
 
 class Asked(NamedTuple):
@@ -49,7 +54,7 @@ class Answered(NamedTuple):
 
     `gold` is the probability of the right option among the options. `passages` and `found` are
     numbers; `hit` says whether the passage that holds the answer was found, None where it is not
-    known which one does.
+    known which one does, or none was looked for. A search that found nothing is a miss.
     """
 
     status: str
@@ -85,7 +90,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Joined:
-    """The questions of two runs.
+    """The questions of two runs; where `filtered`, those of some domains only.
 
     `only` counts by domain what one run asks alone, the baseline first; `altered` are ids under
     which the runs ask something different; `repeated` counts questions that stand twice.
@@ -95,26 +100,7 @@ class Joined:
     only: tuple[Counter[str], Counter[str]]
     altered: int
     repeated: tuple[int, int]
-
-
-def join(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> Joined:
-    """Pair two runs on the ids of their questions; Misuse where they share none.
-
-    A question's domain is the baseline's. With `domains` only theirs are paired; NoSuch where the
-    runs have no such domain.
-    """
-    before, twice_before = _questions(baseline.folder)
-    after, twice_after = _questions(candidate.folder)
-    common = [q for id_, q in before.items() if id_ in after and after[id_].content == q.content]
-    altered = sum(id_ in after and after[id_].content != q.content for id_, q in before.items())
-    if not common:
-        raise _disjoint(baseline, candidate, altered)
-    only = (_alone(before, after), _alone(after, before))
-    common = _chosen(common, domains)
-    old = _answers(baseline.folder, {q.id: q for q in common})
-    new = _answers(candidate.folder, {q.id: q for q in common})
-    pairs = tuple(Pair(q, old.get(q.id), new.get(q.id)) for q in common)
-    return Joined(pairs, only, altered, (twice_before, twice_after))
+    filtered: bool = False
 
 
 @contextmanager
@@ -130,6 +116,36 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@uncollected()
+def join(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> Joined:
+    """Pair two runs on the ids of their questions.
+
+    A question's domain is the baseline's. With `domains` only theirs are paired and counted.
+    Misuse where the runs are one, or share no question; NoSuch where they have no such domain.
+    """
+    if baseline.folder.resolve() == candidate.folder.resolve():
+        raise Misuse(
+            f"run `{baseline.folder.name}` is compared with itself",
+            "name two runs; `bench runs list` shows all",
+        )
+    before, twice_before = _questions(baseline.folder)
+    after, twice_after = _questions(candidate.folder)
+    shared = [question for id_, question in before.items() if id_ in after]
+    common = [question for question in shared if after[question.id].content == question.content]
+    altered = Counter(q.domain for q in shared if after[q.id].content != q.content)
+    if not common:
+        raise _disjoint(baseline, candidate, altered.total())
+    common = _chosen(common, domains)
+    old, new = (_answers(r.folder, {q.id: q for q in common}) for r in (baseline, candidate))
+    return Joined(
+        tuple(Pair(question, old.get(question.id), new.get(question.id)) for question in common),
+        (_within(_alone(before, after), domains), _within(_alone(after, before), domains)),
+        _within(altered, domains).total(),
+        (_within(twice_before, domains).total(), _within(twice_after, domains).total()),
+        filtered=bool(domains),
+    )
 
 
 def read_at(path: Path, places: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -165,14 +181,21 @@ def _chosen(common: list[Asked], domains: Collection[str]) -> list[Asked]:
     return [q for q in common if q.domain in domains] if domains else common
 
 
-def _questions(folder: Path) -> tuple[dict[str, Asked], int]:
-    """The questions by id, the first counts, and how many stand there again."""
+def _within(counts: Counter[str], domains: Collection[str]) -> Counter[str]:
+    """The counts of these domains; of all where none are named."""
+    if not domains:
+        return counts
+    return Counter({domain: n for domain, n in counts.items() if domain in domains})
+
+
+def _questions(folder: Path) -> tuple[dict[str, Asked], Counter[str]]:
+    """The questions by id, the first counts, and how many of each domain stand there again."""
     found: dict[str, Asked] = {}
-    rows = 0
+    again: Counter[str] = Counter()
     for row in _rows(folder / "questions.jsonl", _asked):
-        rows += 1
-        found.setdefault(row.id, row)
-    return found, rows - len(found)
+        if found.setdefault(row.id, row) is not row:
+            again[row.domain] += 1
+    return found, again
 
 
 def _answers(folder: Path, asked: Mapping[str, Asked]) -> dict[str, Answered]:
@@ -219,7 +242,7 @@ def _asked(row: dict[str, Any], at: int) -> Asked:
 
 def _answered(row: dict[str, Any], question: Asked, at: int) -> Answered:
     get = row.get
-    found = get("found", ())
+    found, treatment = get("found", ()), get("treatment", "")
     return Answered(
         intern(row["status"]),
         row["correct"],
@@ -229,9 +252,9 @@ def _answered(row: dict[str, Any], question: Asked, at: int) -> Answered:
         get("seconds", 0.0),
         len(get("passages", ())),
         len(found),
-        _hit(found, question.support),
+        _hit(found, question.support, treatment),
         bool(get("leak", "")),
-        "adapter" in get("treatment", ""),
+        bool(get("adapter")) or _TOLD_ADAPTER.search(treatment) is not None,
         intern(get("route", "")),
         intern(get("rung", "")),
         at,
@@ -246,7 +269,9 @@ def _gold(logprobs: Sequence[float], gold: int | None) -> float | None:
     return share if share == share else None  # not where it is no number
 
 
-def _hit(found: Sequence[Mapping[str, Any]], support: str) -> bool | None:
-    if not support or not found:
+def _hit(found: Sequence[Mapping[str, Any]], support: str, treatment: str) -> bool | None:
+    if not support or (not found and not any(said in treatment for said in _SEARCHED)):
         return None
-    return any(str(each.get("place", "")).startswith(support) for each in found)
+    places = [str(each.get("place", "")) for each in found]
+    # A document's place, or that of a record in it, and not of another whose name begins alike.
+    return any(place == support or place.startswith(f"{support}#") for place in places)

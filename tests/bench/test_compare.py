@@ -140,6 +140,10 @@ def test_several_candidates(runs: tuple[str, str], bench: Any, made: Any, tmp_pa
     assert (tmp_path / "page-after.html").exists()
     assert (tmp_path / "page-third.html").exists()
     assert bench("compare", *runs, "third", "--markdown").out.count("### ") == 2
+    flips = tmp_path / "flips.jsonl"
+    assert "(60 questions)" in bench("compare", *runs, "third", "--flips", flips).err
+    rows = [json.loads(line) for line in flips.read_text(encoding="utf-8").splitlines()]
+    assert [row["candidate"] for row in rows] == ["after"] * 40 + ["third"] * 20
 
 
 @pytest.mark.parametrize(

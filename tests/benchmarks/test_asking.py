@@ -38,6 +38,16 @@ def test_passages_never_push_the_question_out(
         assert treatment.reason == f"rag: {left} of 3 passages fit the context"
 
 
+def test_where_passages_are_left_out_the_adapter_is_still_named(
+    fake: ModuleType, small: Any
+) -> None:
+    task = fake.task(1)
+    helped = replace(HELPED, adapter="law-v1", reason="rag, adapter law-v1")
+    (record,) = ask(task, FORM, [(task.questions[0], helped)], small(900))
+    assert record.adapter == "law-v1"
+    assert record.treatment == "rag: 2 of 3 passages fit the context, adapter law-v1"
+
+
 def test_in_a_chat_the_template_needs_room_too(fake: ModuleType, small: Any) -> None:
     task = fake.task(1)
     prompter = Prompter(task, replace(FORM, chat=True))

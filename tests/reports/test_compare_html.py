@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -94,6 +95,12 @@ def _help(n: int, domain: str, texts: list[str]) -> dict[str, Any]:
     }
 
 
+def _foreign(markdown: str) -> str:
+    """The question of a list of one, and the name of its domain."""
+    (told,) = [row for row in markdown.splitlines() if row.startswith("- **")]
+    return told.split("<br>")[0]
+
+
 class TestPage:
     def test_nothing_foreign_becomes_markup(self, rich: Comparison) -> None:
         tags = Tags(render_html(rich))
@@ -127,13 +134,31 @@ class TestPage:
         assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\u2066-\u2069]", said)
 
     def test_markdown_holds_no_html_and_calls_nobody(self, made: Any, tmp_path: Path) -> None:
-        asked = made.question(0, "@all|x", text="# <b>@you</b> see https://example.org `x` #12")
+        text = "# <b>@you</b> see https://example.org, www.example.org `x` #12 &#123; GH-7 $x^2$"
+        asked = made.question(0, "@all|x", text=text)
         runs = [
             made.store(tmp_path, name, [(asked, made.record(asked, right))])
             for name, right in (("b", True), ("a", False))
         ]
         said = render_markdown(compare(*runs))
-        assert not re.search(r"@|<b>|https://|#12|(?<!\\)\|x", said)
+        assert not re.search(r"@\w|<b>|https://|www\.|#12|GH-|(?<!\\)\||(?<!\\)\$", _foreign(said))
+        # Names and numbers are looked for once entities are resolved, and must stay broken.
+        assert not re.search(r"[@#]\w|GH-", html.unescape(_foreign(said)))
+        assert "&amp;#&#8203;123;" in said
+
+    def test_an_id_commands_no_terminal(
+        self, made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = made.question(0, id="\x1b[31mred" + "x" * 100)
+        runs = [
+            made.store(tmp_path, name, [(asked, made.record(asked, right))])
+            for name, right in (("b", True), ("a", False))
+        ]
+        show(compare(*runs))
+        said = capsys.readouterr().out
+        assert "\x1b" not in said
+        assert "[31mred" in said
+        assert "x" * 90 not in said
 
     def test_arabic_stays_arabic(self, rich: Comparison) -> None:
         assert HOSTILE["arabic"] in render_html(rich)

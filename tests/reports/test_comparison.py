@@ -14,6 +14,7 @@ from domainlift.errors import Malformed, Misuse, NoSuch
 from reports.compare_json import as_json
 from reports.comparison import Comparison, Word, compare
 from reports.flips import Kind, every_flip
+from reports.joined import join
 from reports.wording import verdict
 
 
@@ -173,7 +174,7 @@ class TestSurvives:
         before = made.store(tmp_path, "before", [(q, made.record(q, True)) for q in asked[:7]])
         after = made.store(tmp_path, "after", [(q, made.record(q, True)) for q in asked[3:]])
         found = compare(before, after)
-        assert found.overall.n == found.shared == 4
+        assert found.overall.n == 4
         assert found.warnings[0].startswith(
             "the runs ask DIFFERENT QUESTIONS: 4 are in both and compared, 3 are only in "
             "`before` and 3 only in `after`"
@@ -241,6 +242,30 @@ class TestSurvives:
             file.write(line + "\n")
         with pytest.raises(Malformed, match=r"answers\.jsonl:4: not a stored row"):
             compare(before, after)
+
+    def test_what_was_joined_is_not_joined_again(self, made: Any, tmp_path: Path) -> None:
+        runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(fixed=2)})
+        joined, whole = join(*runs, ["art"]), compare(*runs, domains=["art"])
+        for run in runs:
+            (run.folder / "questions.jsonl").write_text("not read\n", encoding="utf-8")
+        found = compare(*runs, joined, top=0)
+        assert (found.domains, found.warnings) == (whole.domains, whole.warnings)
+
+    def test_of_chosen_domains_only_theirs_are_told(self, made: Any, tmp_path: Path) -> None:
+        def rows(changed: str, more: int) -> Any:
+            asked = [made.question(n, "law" if n < 4 else "art") for n in range(8)]
+            asked[5] = made.question(5, "art", text=changed)
+            asked += [made.question(6, "art"), *(made.question(n, "sea") for n in range(90, more))]
+            return [(q, made.record(q, True)) for q in asked]
+
+        runs = [
+            made.store(tmp_path, "b", rows("One?", 92)),
+            made.store(tmp_path, "a", rows("Two?", 91)),
+        ]
+        assert len(compare(*runs).warnings) == 4
+        told = compare(*runs, domains=["law"]).warnings
+        assert [each[:30] for each in told] == ["only some domains are compared"]
+        assert len(compare(*runs, domains=["art"]).warnings) == 4
 
     def test_an_unknown_domain(self, made: Any, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(both=2)})
@@ -346,9 +371,29 @@ class TestFlips:
     def test_only_the_most_telling_are_kept(self, made: Any, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(fixed=60, broken=60)})
         kept = compare(*runs, top=20).flips
-        assert (len(kept), sum(flip.kind is Kind.BROKEN for flip in kept)) == (16, 9)
-        assert len(list(every_flip(*runs))) == 120
+        assert (len(kept), sum(flip.kind is Kind.BROKEN for flip in kept)) == (20, 13)
+        pairs, folders = join(*runs).pairs, (runs[0].folder, runs[1].folder)
+        assert len(list(every_flip(pairs, folders))) == 120
         assert compare(*runs, top=0).flips == ()
+
+    @pytest.mark.parametrize(
+        ("top", "kept"),
+        [
+            (0, (0, 0, 0, 0)),
+            (1, (1, 0, 0, 0)),
+            (2, (1, 1, 0, 0)),
+            (4, (2, 1, 1, 0)),
+            (20, (6, 9, 2, 3)),  # broken leaves 3 of its places: 2 to fixed, 1 to both
+            (25, (6, 9, 2, 8)),
+            (100, (6, 9, 2, 40)),
+        ],
+    )
+    def test_places_are_handed_on_and_never_more_than_asked(
+        self, top: int, kept: tuple[int, ...], made: Any, tmp_path: Path
+    ) -> None:
+        some = made.outcomes(broken=6, fixed=9, neither=2, both=40)
+        flips = compare(*made.two(tmp_path, {"law": some}), top=top).flips
+        assert tuple(sum(flip.kind is kind for flip in flips) for kind in Kind) == kept
 
     def test_a_megabyte_is_cut_and_written_whole(self, made: Any, tmp_path: Path) -> None:
         asked = made.question(1)
@@ -364,7 +409,7 @@ class TestFlips:
         assert flip.after.text is not None
         assert len(flip.after.text) < 5000
         assert flip.after.text.endswith("(996,000 more characters)")
-        (whole,) = every_flip(*runs)
+        (whole,) = every_flip(join(*runs).pairs, (runs[0].folder, runs[1].folder))
         assert len(whole["after"]["text"]) == 10**6
         assert (whole["baseline"], whole["candidate"], whole["kind"]) == ("b", "a", "broken")
 
@@ -392,7 +437,7 @@ class TestFlips:
 class TestSides:
     def test_retrieval_and_costs(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n, support="a.md#One") for n in range(4)]
-        hit = ({"id": "c1", "place": "a.md#One/2"},)
+        hit = ({"id": "c1", "place": "a.md#One"},)
         miss = ({"id": "c2", "place": "b.md"},)
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         given = [
@@ -411,6 +456,61 @@ class TestSides:
             1,
         )
         assert (side.prompt_tokens, side.seconds) == (40.0, 1.5)
+
+    @pytest.mark.parametrize(
+        ("places", "treatment", "counts"),
+        [
+            (["a.md#One"], "rag", (1, 1)),
+            (["b.md", "a.md#One#2"], "rag", (1, 1)),
+            (["a.md#One too"], "rag", (0, 1)),
+            (["a.md"], "rag", (0, 1)),
+            ([], "base: nothing found", (0, 1)),
+            ([], "base: nothing found, adapter law-v1", (0, 1)),
+            ([], "base: the gate is shut", (0, 1)),
+            ([], "base: no knowledge base", (0, 0)),
+            ([], "base", (0, 0)),
+        ],
+    )
+    def test_a_search_that_did_not_find_it_is_a_miss(
+        self, places: list[str], treatment: str, counts: tuple[int, int], made: Any, tmp_path: Path
+    ) -> None:
+        asked = made.question(1, support="a.md#One")
+        found = tuple({"id": str(n), "place": place} for n, place in enumerate(places))
+        answer = made.record(asked, True, found=found, treatment=treatment)
+        before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
+        side = compare(before, made.store(tmp_path, "a", [(asked, answer)])).overall.sides[1]
+        assert (side.hits, side.supported) == counts
+
+    @pytest.mark.parametrize(
+        ("given", "adapted"),
+        [
+            ({"treatment": "rag: 2 of 3 passages fit the context", "adapter": "law-v1"}, 1),
+            ({"treatment": "adapter law-v1"}, 1),  # as older runs have it
+            ({"treatment": "rag, adapter law-v1"}, 1),
+            ({"treatment": "base: the plan has nothing for adapter_design"}, 0),
+        ],
+    )
+    def test_an_adapter_is_what_the_record_names(
+        self, given: Any, adapted: int, made: Any, tmp_path: Path
+    ) -> None:
+        asked = made.question(1)
+        before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
+        after = made.store(tmp_path, "a", [(asked, made.record(asked, True, **given))])
+        assert compare(before, after).overall.sides[1].adapted == adapted
+
+    def test_tokens_are_means_over_answered_questions(self, made: Any, tmp_path: Path) -> None:
+        asked = [made.question(n) for n in range(3)]
+        before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
+        rows = [
+            (asked[0], made.record(asked[0], True, prompt_tokens=10, output_tokens=2)),
+            (asked[1], made.record(asked[1], False, prompt_tokens=30, output_tokens=4)),
+            (asked[2], made.record(asked[2], None, prompt_tokens=0, output_tokens=0)),
+        ]
+        side = compare(before, made.store(tmp_path, "a", rows)).overall.sides[1]
+        assert (side.prompt_tokens, side.output_tokens) == (20.0, 3.0)
+        silent = [(q, made.record(q, None)) for q in asked]
+        side = compare(before, made.store(tmp_path, "s", silent)).overall.sides[1]
+        assert (side.prompt_tokens, side.output_tokens) == (0.0, 0.0)
 
     def test_unparsed_and_truncated_have_their_own_columns(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(3)]
