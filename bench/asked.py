@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.scored import Place, scored
@@ -12,23 +12,34 @@ if TYPE_CHECKING:
     from benchmarks.ensemble import Route
     from benchmarks.runner import Job
     from benchmarks.store import Record, Run
+    from domainlift.questions import Question
     from engines.base import Engine
     from ensemble.plan import Care
     from ensemble.treatment import Means
-    from rag.treatment import Known
 
 
 @dataclass(frozen=True)
 class Asker:
     """Asks one job's questions; what any of its runs has answered is not asked again.
 
-    `base` is the run without a treatment, which is made first.
+    `base` is the run without a treatment, which is made first. `engine` gives the engine, which
+    others may have closed in the meantime. `answers` are by question and request, `leaks` by
+    domain and question.
     """
 
     job: Job
-    engine: Engine
+    engine: Callable[[], Engine]
     place: Place
     base: Run
+    answers: dict[tuple[str, str], Record]
+    leaks: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, job: Job, engine: Callable[[], Engine], place: Place, base: Run) -> Asker:
+        """Ask a job's questions of which the base run is there."""
+        from benchmarks.asking import answered
+
+        return cls(job, engine, place, base, dict(answered(base.records())))
 
     def sample(self, most: int) -> Asker:
         """The same on at most so many of the questions, spread over the domains."""
@@ -41,24 +52,22 @@ class Asker:
             self, job=replace(self.job, questions=tuple(stratified(questions, most, seed=2)))
         )
 
-    def ask(
-        self, name: str, route: Route, cares: Mapping[str, Care], means: Means, also: Iterable[Run]
-    ) -> Run:
+    def ask(self, name: str, route: Route, cares: Mapping[str, Care], means: Means) -> Run:
         """Score all questions, each as the plan says for the domain it is sent to.
 
         A gate may look at how sure the model is without passages, so that is asked first.
         """
+        from benchmarks import rag
         from benchmarks.ensemble import ensemble
+        from rag.treatment import Known
 
-        runs = [self.base, *also]
-        plain = self._plain(name, route, cares, means, runs)
-        known = _told(self.job, plain, route, means)
+        plain = self._plain(name, route, cares, means)
+        leaks = self._leaks(route, cares, means)
+        known = Known(rag.confidence(plain.records()), leaks, means.options)
         job = replace(self.job, treater=ensemble(name, route, cares, means, known))
-        return self._scored(job, name, [*runs, plain])
+        return self._scored(job, name)
 
-    def _plain(
-        self, name: str, route: Route, cares: Mapping[str, Care], means: Means, runs: list[Run]
-    ) -> Run:
+    def _plain(self, name: str, route: Route, cares: Mapping[str, Care], means: Means) -> Run:
         """The same without passages, where any gate wants to know; else the base run."""
         from benchmarks.ensemble import ensemble
         from rag.treatment import Known
@@ -69,30 +78,33 @@ class Asker:
             return self.base
         title = f"{name}, no passages"
         job = replace(self.job, treater=ensemble(title, route, bare, means, Known({}, {})))
-        return self._scored(job, title, runs)
+        return self._scored(job, title)
 
-    def _scored(self, job: Job, title: str, runs: Iterable[Run]) -> Run:
+    def _scored(self, job: Job, title: str) -> Run:
         from benchmarks.asking import answered
 
-        known: dict[tuple[str, str], Record] = {}
-        for run in runs:
-            known.update(answered(run.records()))
-        return scored(job, self.engine, self.place, part=title, known=known)
+        run = scored(job, self.engine(), self.place, part=title, known=self.answers)
+        self.answers.update(answered(run.records()))
+        return run
+
+    def _leaks(self, route: Route, cares: Mapping[str, Care], means: Means) -> dict[str, str]:
+        """The chunk in which a question stands, of those that may get passages from there."""
+        open_ = {name for name, care in cares.items() if care.uses_passages}
+        sent = [replace(q, domain=route.send(q).domain) for q in self.job.questions]
+        asked = [q for q in sent if q.domain in open_]
+        self._look_up([q for q in asked if (q.domain, q.id) not in self.leaks], means)
+        found = {q.id: self.leaks[q.domain, q.id] for q in asked}
+        return {question: chunk for question, chunk in found.items() if chunk}
+
+    def _look_up(self, questions: Sequence[Question], means: Means) -> None:
+        from benchmarks import rag
+
+        bases = rag.Bases(means.retrievers, means.budget, means.options)
+        found = {leak.question: leak.chunk for leak in rag.find_leaks(questions, bases)}
+        self.leaks.update({(q.domain, q.id): found.get(q.id, "") for q in questions})
 
 
 def without_passages(care: Care) -> Care:
     """The same care with its adapter alone."""
     treatment = "lora" if care.uses_adapter else "base"
     return replace(care, treatment=treatment, knowledge_base="")
-
-
-def _told(job: Job, plain: Run, route: Route, means: Means) -> Known:
-    """What gates may know: how sure the model is, and which questions stand in the sources."""
-    from benchmarks import rag
-    from rag.treatment import Known
-
-    bases = rag.Bases(means.retrievers, means.budget)
-    sent = [replace(question, domain=route(question).domain) for question in job.questions]
-    leaks = rag.find_leaks(sent, bases)
-    sure = rag.confidence(plain.records())
-    return Known(sure, {leak.question: leak.chunk for leak in leaks})

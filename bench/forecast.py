@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
     from bench.lifting import Held
-    from bench.loop import Scene
-    from bench.scored import Place
-    from benchmarks.material import Wish
+    from bench.scene import Scene
+    from bench.train import Loading
     from benchmarks.rehearsal import Rehearsal
     from benchmarks.tasks.base import Task
-    from benchmarks.watching import Surroundings
     from rag.files import Found
 
 _Made = TypeVar("_Made")
@@ -39,7 +38,8 @@ _INDEX = 8
 class Stage:
     """One stage; None where nothing was measured from which it could be foretold.
 
-    `seconds` are at most, `memory` and `disk` in bytes.
+    `seconds` are those of as many questions as may be asked, at the pace of an earlier run;
+    `memory` and `disk` are in bytes.
     """
 
     name: str
@@ -76,28 +76,37 @@ class _Look:
         try:
             return make()
         except BenchError as error:
-            found = Missing(error.what, error.hint if error.hint is not None else "")
-            if found not in self.missing:
-                self.missing.append(found)
+            self.note(error)
             return None
 
+    def note(self, error: BenchError) -> None:
+        found = Missing(error.what, error.hint if error.hint is not None else "")
+        if found not in self.missing:
+            self.missing.append(found)
 
-def forecast(model: str, open_scene: Callable[[], Scene], held: Held) -> Forecast:
+
+def forecast(held: Held, open_scene: Callable[[], Scene]) -> Forecast:
     """Look at everything that the loop will need, and change nothing."""
     look = _Look()
     _packages(look)
-    known = _model(look, model, held)
-    scene = look.at(open_scene)
-    if scene is None:
+    model = held.loading.model
+    known = _model(look, held)
+    try:
+        scene = open_scene()
+    except Misuse:  # nothing is missing: the command is wrong
+        raise
+    except BenchError as error:
+        look.note(error)
         return Forecast(model, [], look.missing)
     names = _names(scene)
     pace = _pace(scene, model)
-    trainings = _trainings(scene, names, model, look) if known else ()
+    sizes = _Sizes.of(scene, names)
+    trainings = _trainings(scene, names, held, look) if known else ()
     stages = [
-        *_asking(scene, names, pace),
+        *_asking(sizes, names, pace),
         *_bases(scene, names, look),
         *trainings,
-        *_proving(scene, names, pace),
+        *_proving(sizes, len(names), pace),
     ]
     return Forecast(model, stages, look.missing)
 
@@ -135,11 +144,12 @@ def _packages(look: _Look) -> None:
             look.missing.append(Missing(f"package `{name}`", hint))
 
 
-def _model(look: _Look, model: str, held: Held) -> bool:
+def _model(look: _Look, held: Held) -> bool:
     """Ask a server; of the weights only the configuration is read. Say whether that is there."""
     from engines.loading import load_plan
     from engines.names import is_served, source
 
+    model = held.loading.model
     if is_served(model):
         look.at(lambda: held.engine.info)
     return look.at(lambda: load_plan(source(model), device="cpu")) is not None
@@ -147,48 +157,74 @@ def _model(look: _Look, model: str, held: Held) -> bool:
 
 def _names(scene: Scene) -> list[str]:
     """The domains that may turn out to be weak: no one knows before the model was asked."""
-    from rag.files import domain_sources
-
     if scene.wishes.only:
         return list(scene.wishes.only)
     asked = {q.domain for task in scene.portions.selection for q in task.questions}
     known = (name for name in sorted(asked) if name in scene.domains)
-    return [
-        name
-        for name in known
-        if not scene.domains[name].protected and domain_sources(scene.domains[name])
-    ]
+    return [name for name in known if not scene.domains[name].protected]
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How many questions are asked: for choosing, of those in what may be treated, at the end."""
+
+    selection: int
+    some: int
+    held_out: int
+
+    @classmethod
+    def of(cls, scene: Scene, names: Sequence[str]) -> _Sizes:
+        from bench.scene import HELD_OUT, SELECTION
+
+        every = _count(scene.portions.selection)
+        selection = _at_most(every, scene.limit_of(SELECTION))
+        # A limit is spread over the domains by their sizes.
+        some = math.ceil(_count(scene.portions.selection, names) * selection / every)
+        held = _at_most(_count(scene.portions.held_out), scene.limit_of(HELD_OUT))
+        return cls(selection, some, held)
 
 
 def _pace(scene: Scene, model: str) -> float | None:
-    """Seconds per question in the newest finished run of this model, if there is one."""
+    """Seconds per question in the newest finished run of the bare model, if there is one.
+
+    Other runs of a loop take over most of their answers.
+    """
     from benchmarks.store import Store
+    from benchmarks.treatments import BASE
 
     store = Store(scene.place.workspace)
     for name in reversed(store.ids()):
         made = store.get(name).manifest
-        if made.model == model and made.finished and made.questions and made.seconds:
+        bare = made.model == model and made.settings.get("treatment") == BASE.name
+        if bare and made.finished and made.questions and made.seconds:
             return made.seconds / made.questions
     return None
 
 
-def _asking(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:
-    from bench.loop import NUMBERS, SAMPLE
+def _asking(sizes: _Sizes, names: list[str], pace: float | None) -> Iterator[Stage]:
+    from bench.loop import SAMPLE
+    from bench.passages import NUMBERS
 
-    every, some = _count(scene.portions.selection), _count(scene.portions.selection, names)
-    first = every + min(SAMPLE, every)
+    first = sizes.selection + min(SAMPLE, sizes.selection)
     yield Stage("baseline", f"{first:,} questions", _times(first, pace))
     # Each with every number of passages; what is missed once more, and with the best passage.
-    more = (len(NUMBERS) + 2) * some
+    more = (len(NUMBERS) + 2) * sizes.some
     yield Stage("triage", f"at most {more:,} questions: {_listed(names)}", _times(more, pace))
 
 
 def _bases(scene: Scene, names: list[str], look: _Look) -> Iterator[Stage]:
     from bench.knowledge import root
+    from rag.files import domain_sources
     from rag.store import Store
 
     there = Store(root(scene.place.workspace)).names()
+    without = [n for n in names if n not in there and not domain_sources(scene.domains[n])]
+    if without:
+        what = f"none for {', '.join(without)}: no sources are declared"
+        yield Stage("knowledge base", what, 0.0)
     for name in () if scene.wishes.skip_rag else names:
+        if name in without:
+            continue
         if name in there:
             yield Stage("knowledge base", f"{name}: as it is", 0.0)
             continue
@@ -206,19 +242,12 @@ def _files(scene: Scene, name: str) -> Found:
     from rag.files import domain_sources, find_files
 
     domain = scene.domains[name]
-    sources = () if scene.wishes.own else domain.sources
-    from dataclasses import replace
-
-    return find_files(
-        domain_sources(replace(domain, sources=sources)),
-        folder=domain.folder,
-        data=scene.place.data,
-    )
+    return find_files(domain_sources(domain), folder=domain.folder, data=scene.place.data)
 
 
-def _trainings(scene: Scene, names: list[str], model: str, look: _Look) -> Iterator[Stage]:
+def _trainings(scene: Scene, names: list[str], held: Held, look: _Look) -> Iterator[Stage]:
     for name in () if scene.wishes.skip_train else names:
-        found = look.at(lambda name=name: _rehearsed(scene, name, model))  # type: ignore[misc]
+        found = look.at(lambda name=name: _rehearsed(scene, name, held.loading))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
             what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}"
@@ -227,50 +256,38 @@ def _trainings(scene: Scene, names: list[str], model: str, look: _Look) -> Itera
             yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)
 
 
-def _rehearsed(scene: Scene, name: str, model: str) -> Rehearsal:
+def _rehearsed(scene: Scene, name: str, loading: Loading) -> Rehearsal:
     """Make the rows aside, and see what training on them takes."""
-    from dataclasses import replace
-
-    from bench.data import Order, prepared
+    from bench.lifting import make_rows, training_of
     from benchmarks.rehearsal import rehearse
     from finetune.places import data_folder
 
-    place = scene.place
-    if data_folder(place.workspace, name).is_dir():
-        wish, around = _training(scene, name, place)
-        return rehearse(wish, around, model, "auto", "auto")
+    wishes, place = scene.wishes, scene.place
     with TemporaryDirectory() as aside:
-        there = replace(place, workspace=Path(aside))
-        domain = scene.domains[name]
-        if scene.wishes.own:
-            domain = replace(domain, sources=())
-        folder = data_folder(there.workspace, name)
-        order = Order(domain, scene.domains, place.data, (), scene.wishes.own, None, 0, folder)
-        prepared(order, there.workspace)
-        wish, around = _training(scene, name, there)
-        return rehearse(wish, around, model, "auto", "auto")
+        if not data_folder(place.workspace, name).is_dir():
+            place = replace(place, workspace=Path(aside))
+            make_rows(name, scene.domains, place, wishes.own)
+        job = training_of(name, scene.domains, place, wishes.own, wishes.change)
+        return rehearse(*job, loading.model, loading.device, loading.dtype)
 
 
-def _training(scene: Scene, name: str, place: Place) -> tuple[Wish, Surroundings]:
-    from bench.lifting import training_of
-
-    return training_of(name, scene.domains, place, scene.wishes.own, scene.wishes.change)
-
-
-def _proving(scene: Scene, names: list[str], pace: float | None) -> Iterator[Stage]:
-    from bench.loop import NUMBERS
+def _proving(sizes: _Sizes, domains: int, pace: float | None) -> Iterator[Stage]:
+    from bench.passages import NUMBERS
     from bench.proving import CONTROLS, SINGLES
 
-    some = _count(scene.portions.selection, names)
     # Adapter alone, passages alone, both; and both with every number of passages.
-    arms = (3 + len(NUMBERS)) * some
+    arms = (3 + len(NUMBERS)) * sizes.some
     yield Stage("selection", f"at most {arms:,} questions", _times(arms, pace))
     yield Stage("router", "keywords from training and validation questions")
-    held = _count(scene.portions.held_out)
+    held = sizes.held_out
     # Base and ensemble, three controls, and each single treatment on selection questions.
-    single = len(names) * min(SINGLES, _count(scene.portions.selection))
+    single = domains * min(SINGLES, sizes.selection)
     last = 2 * held + 3 * min(CONTROLS, held) + single
     yield Stage("held-out questions", f"at most {last:,} questions", _times(last, pace))
+
+
+def _at_most(count: int, limit: int | None) -> int:
+    return count if limit is None else min(count, limit)
 
 
 def _count(tasks: Sequence[Task], names: Sequence[str] | None = None) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.options import WORKSPACE, Data, Device, Json, Suite, Workspace, listed, suite_for
+from bench.scored import Place
+from domainlift.errors import Misuse
 
 if TYPE_CHECKING:
     from bench.lifting import Held
-    from bench.loop import Scene, Wishes
+    from bench.scene import Scene
     from benchmarks.improved import Improved
 
 
@@ -61,9 +63,10 @@ def improve(
     Example: bench improve --model tiny
     """
     from bench.lifting import Held
-    from bench.loop import Wishes
+    from bench.scene import Wishes, open_scene
+    from bench.train import Loading
     from benchmarks.promotion import Terms, parse_gain
-    from engines.names import TINY, Options, open_engine
+    from engines.names import TINY
 
     wishes = Wishes(
         Terms(parse_gain(min_gain)),
@@ -72,18 +75,19 @@ def improve(
         skip_train,
         budget_minutes,
         own=model == TINY or suite == "demo",
-        change=tuple(change if change is not None else ()),
+        change=_changes(change),
     )
-    held = Held(model, lambda: open_engine(model, Options(device, dtype)))
+    held = Held(Loading(model, device, dtype))
+    place = Place(workspace, data, target=target)
 
     def scene() -> Scene:
-        return _scene(suite, model, limit, target, workspace, data, wishes)
+        return open_scene(suite_for(suite, model), limit, place, wishes)
 
     try:
         if dry_run:
             from bench.forecast import forecast, show
 
-            show(forecast(model, scene, held), as_json=as_json)
+            show(forecast(held, scene), as_json=as_json)
         else:
             _run(scene(), held, as_json=as_json)
     finally:
@@ -116,26 +120,13 @@ def _silent(done: Improved) -> None:
     """Say nothing: JSON comes whole, at the end."""
 
 
-def _scene(
-    suite: str | None,
-    model: str,
-    limit: int | None,
-    target: float,
-    workspace: Path,
-    data: Path | None,
-    wishes: Wishes,
-) -> Scene:
-    from bench.loop import Scene
-    from bench.run import command
-    from bench.scored import Place
-    from benchmarks.choice import choose_tasks
-    from benchmarks.portions import divide
-    from benchmarks.runner import Settings
-    from knowledge_bases.domains import load_domains
+def _changes(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The settings that the user changed; a plan is made of adapters, so there must be one."""
+    from finetune.recipe import read_setting
+    from finetune.settings import Training
 
-    domains = load_domains(workspace)
-    settings = Settings(suite=suite_for(suite, model), command=command(sys.argv[1:]))
-    tasks, settings = choose_tasks(None, settings, domains, data)
-    portions = divide(tasks, data, domains)
-    place = Place(workspace, data, target=target)
-    return Scene(settings, portions, domains, place, wishes, limit)
+    changed = tuple(given if given is not None else ())
+    if ("method", "full") in [read_setting(text, Training) for text in changed]:
+        what = "`--set method=full` makes a model of its own, and a plan is made of adapters"
+        raise Misuse(what, "`bench train --set method=full` trains it by itself")
+    return changed

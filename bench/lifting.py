@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.scored import Place
+    from bench.train import Loading
     from benchmarks.material import Wish
     from benchmarks.training import Made
     from benchmarks.watching import Surroundings
     from engines.base import Engine
     from ensemble.plan import Care
     from finetune.adapters import Adapter
+    from finetune.prepare import Prepared
     from knowledge_bases.domains import Domain
 
 
 _Job = tuple["Wish", "Surroundings"]
 
 
-class Budget(Protocol):
-    """How much time there is."""
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        ...
-
-
 class Held:
     """The engine that answers: opened when it is needed, and dropped while others need the room."""
 
-    def __init__(self, name: str, open_: Callable[[], Engine]) -> None:
-        self.name = name
-        self._open = open_
+    def __init__(self, loading: Loading) -> None:
+        self.loading = loading
         self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
         """The open engine."""
+        from engines.names import Options, open_engine
+
         if self._engine is None:
-            self._engine = self._open()
+            how = self.loading
+            self._engine = open_engine(how.model, Options(how.device, how.dtype))
         return self._engine
 
     def drop(self) -> None:
@@ -79,15 +74,18 @@ class Lifter:
             cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
         return cares
 
-    def train(self, names: Sequence[str], held: Held, budget: Budget) -> dict[str, Care]:
-        """An adapter for each domain: the one that was trained in this way, or a new one."""
+    def train(self, names: Sequence[str], held: Held, left: float) -> dict[str, Care]:
+        """An adapter for each domain: the one that was trained in this way, or a new one.
+
+        No training is begun that would end later than in `left` seconds.
+        """
         from ensemble.plan import Care
 
-        found, jobs = self._known(names, held, budget)
+        found, jobs = self._known(names, held, left)
         found |= self._trained(jobs, held)
         cares = {}
         for name in (name for name in names if name in found):
-            with self._noting(name):
+            with self._noting(f"adapter for {name}"):
                 _check_served(found[name], held)
                 adapter = found[name]
                 cares[name] = Care("lora", adapter=adapter.name, adapter_digest=adapter.digest)
@@ -95,29 +93,25 @@ class Lifter:
 
     def _built(self, name: str) -> bool:
         from bench.kb_build import built
+        from bench.knowledge import root
+        from rag.store import Store
 
-        domains = self.domains
-        if self.own:
-            domains = {key: replace(found, sources=()) for key, found in domains.items()}
-        try:
-            report = built(name, domains, self.place.data, self.place.workspace)
-        except BenchError as error:
-            self._note(f"no knowledge base for {name}: {error.what}")
-            return False
-        print(f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s", file=sys.stderr)
-        return True
+        with self._noting(f"knowledge base for {name}"):
+            report = built(name, self.domains, self.place.data, self.place.workspace)
+            told = f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s"
+            print(told, file=sys.stderr)
+        return name in Store(root(self.place.workspace)).names()
 
     def _known(
-        self, names: Sequence[str], held: Held, budget: Budget
+        self, names: Sequence[str], held: Held, left: float
     ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
         """The adapters that are there, and the trainings that are left to do in the time."""
         from benchmarks.training import made_before
 
         found: dict[str, Adapter] = {}
         jobs: dict[str, _Job] = {}
-        left = budget.left
         for name in names:
-            with self._noting(name):
+            with self._noting(f"adapter for {name}"):
                 self._prepare(name)
                 job = training_of(name, self.domains, self.place, self.own, self.change)
                 info = held.engine.info
@@ -126,7 +120,7 @@ class Lifter:
                     print(f"    {name}: {before.name} was trained so before", file=sys.stderr)
                     found[name] = before
                     continue
-                takes = 0.0 if left == float("inf") else _seconds(job, info.model)
+                takes = 0.0 if left == float("inf") else _seconds(job, held.loading)
                 if takes > left:
                     self._note(_too_late(name, takes, left))
                     continue
@@ -135,34 +129,26 @@ class Lifter:
         return found, jobs
 
     @contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
-        """Note what goes wrong with one adapter, and go on without it; Ctrl-C ends everything."""
+    def _noting(self, what: str) -> Iterator[None]:
+        """Note what goes wrong with one thing, and go on without it; Ctrl-C ends everything."""
         try:
             yield
         except BenchError as error:
             if error.exit_code == 130:
                 raise
-            way = f"; {error.hint}" if error.hint is not None else ""
-            self._note(f"no adapter for {name}: {error.what}{way}")
+            self._note(f"no {what}: {_said(error)}")
 
     def _prepare(self, name: str) -> None:
         """Make training rows, unless there are some already."""
-        from bench.data import Order, prepared
         from finetune.places import data_folder
 
-        folder = data_folder(self.place.workspace, name)
-        if folder.is_dir():
-            return
-        domain = self.domains[name]
-        if self.own:
-            domain = replace(domain, sources=())
-        order = Order(domain, self.domains, self.place.data, (), self.own, None, 0, folder)
-        made = prepared(order, self.place.workspace)
-        print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
+        if not data_folder(self.place.workspace, name).is_dir():
+            made = make_rows(name, self.domains, self.place, self.own)
+            print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
     def _trained(self, jobs: Mapping[str, _Job], held: Held) -> dict[str, Adapter]:
         """Train what is left: in one pass where there are several and the method allows it."""
-        from bench.train import Loading, open_trainer, taught, taught_together
+        from bench.train import taught
         from finetune.adapters import Adapters
         from finetune.places import adapters_root
 
@@ -170,18 +156,22 @@ class Lifter:
         if jobs:
             held.drop()
         if len(jobs) > 1 and _fit_together(jobs):
-            trainer = open_trainer(Loading(held.name, "auto", "auto"), None)
-            done = taught_together(list(jobs.values()), trainer)
-            made += done.made
-            for error in done.errors:
-                self._note(f"an adapter was not published: {error.what}")
+            with self._noting(f"adapter for {', '.join(jobs)}"):
+                made += self._together(jobs, held)
         else:
             for name, (wish, around) in jobs.items():
-                with self._noting(name):
-                    trainer = open_trainer(Loading(held.name, "auto", "auto"), None)
-                    made.append(taught(wish, around, trainer))
+                with self._noting(f"adapter for {name}"):
+                    made.append(taught(wish, around, held.loading))
         known = Adapters(adapters_root(self.place.workspace))
         return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
+
+    def _together(self, jobs: Mapping[str, _Job], held: Held) -> Sequence[Made]:
+        from bench.train import taught_together
+
+        done = taught_together(list(jobs.values()), held.loading)
+        for name, error in done.errors.items():
+            self._note(f"no adapter for {name}: {_said(error)}")
+        return done.made
 
     def _note(self, text: str) -> None:
         from reports.terminal import printable
@@ -204,6 +194,19 @@ def training_of(
     return wish, surroundings(wish, domains)
 
 
+def make_rows(name: str, domains: Mapping[str, Domain], place: Place, own: bool) -> Prepared:
+    """Make the training rows of a domain from what it declares; BenchError where that is nothing.
+
+    With `own`, only its own questions are turned into rows.
+    """
+    from bench.data import Order, prepared
+    from finetune.places import data_folder
+
+    folder = data_folder(place.workspace, name)
+    order = Order(domains[name], domains, place.data, (), own, None, 0, folder)
+    return prepared(order, place.workspace)
+
+
 def _fit_together(jobs: Mapping[str, _Job]) -> bool:
     from finetune.together import refuse_unfit
 
@@ -214,11 +217,15 @@ def _fit_together(jobs: Mapping[str, _Job]) -> bool:
     return True
 
 
-def _seconds(job: _Job, model: str) -> float:
+def _seconds(job: _Job, loading: Loading) -> float:
     """How long a training will take."""
     from benchmarks.rehearsal import rehearse
 
-    return rehearse(*job, model, "auto", "auto").prediction.seconds
+    return rehearse(*job, loading.model, loading.device, loading.dtype).prediction.seconds
+
+
+def _said(error: BenchError) -> str:
+    return f"{error.what}; {error.hint}" if error.hint is not None else error.what
 
 
 def _too_late(name: str, takes: float, left: float) -> str:
@@ -232,6 +239,6 @@ def _check_served(adapter: Adapter, held: Held) -> None:
     """Over a server, an adapter answers only once the server has it."""
     from engines.names import is_served
 
-    add = getattr(held.engine, "add_adapter", None) if is_served(held.name) else None
+    add = getattr(held.engine, "add_adapter", None) if is_served(held.loading.model) else None
     if add is not None:
         add(adapter.name.replace("/", "-"), adapter.folder)

@@ -31,12 +31,13 @@ class Limits:
 
 @contextmanager
 def open_means(
-    cares: Mapping[str, Care], engine: Engine, workspace: Path, limits: Limits
+    cares: Mapping[str, Care], engine: Engine, workspace: Path, limits: Limits | None = None
 ) -> Iterator[Means]:
     """Open everything that these domains get, and find that it is what it was."""
     from ensemble.treatment import Means
     from rag.treatment import Budget
 
+    limits = limits if limits is not None else Limits()
     with library(workspace) as shelves:
         yield Means(
             retrievers={
@@ -46,6 +47,7 @@ def open_means(
             },
             adapters=open_adapters(cares, engine, workspace),
             budget=Budget(engine.count, limits.passages, limits.tokens),
+            options=limits.query_options,
         )
 
 

@@ -135,13 +135,13 @@ def _calibrated(
     model: str, bases: Bases, trials: Mapping[int, Mapping[str, Sequence[Trial]]]
 ) -> Mapping[str, Gate]:
     """Let the gates follow from how the validation questions fared, and keep them."""
-    from rag.gate import calibrate, store_gate
+    from benchmarks import rag
+    from rag.gate import store_gate
 
     gates = {}
-    for domain, retriever in bases.retrievers.items():
-        gate, tried = calibrate({k: found.get(domain, []) for k, found in trials.items()})
+    for domain, (gate, tried) in rag.calibrated(trials, bases.retrievers).items():
         gates[domain] = gate
-        store_gate(retriever.index.folder, model, gate, tried)
+        store_gate(bases.retrievers[domain].index.folder, model, gate, tried)
     return gates
 
 

@@ -42,9 +42,11 @@ def open_plan(path: Path, engine: Engine, place: Place) -> Opened:
     _check_model(path, plan, engine)
     if plan.verdict and plan.verdict != "promoted":
         print(f"note: the plan `{path}` was judged: {plan.verdict}", file=sys.stderr)
-    keywords = inside(path.parent, plan.router)
     anew = "make the plan anew: `bench improve`"
-    if not plan.router or not keywords.is_file():
+    if not plan.router:
+        raise BenchError(f"the plan `{path}` names no keyword file", anew)
+    keywords = inside(path.parent, plan.router)
+    if not keywords.is_file():
         raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
         print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
@@ -66,11 +68,12 @@ def run_plan(
         raise Misuse("`--resume` names one run, and this command makes several", "repeat it")
     opened = open_plan(path, engine, place)
     job = prepare(tasks, settings, engine.info)
-    asker = Asker(job, engine, place, scored(job, engine, place, part="base"))
+    base = scored(job, engine, place, part="base")
+    asker = Asker.of(job, lambda: engine, place, base)
     plan = opened.plan
     limits = Limits(plan.passages, plan.tokens, plan.query_options)
     with open_means(plan.domains, engine, place.workspace, limits) as means:
-        run = asker.ask("ensemble", opened.route, plan.domains, means, ())
+        run = asker.ask("ensemble", opened.route, plan.domains, means)
     before, after = (profile(each, place.target) for each in (asker.base, run))
     arms = {"base": before, "ensemble": after}
     return Outcome(after, before, arms, pair(asker.base, run))

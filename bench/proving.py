@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.asked import Asker
-from bench.means import Limits, open_means
+from bench.means import open_means
 from bench.scored import Place
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ensemble.keywords import Keywords
     from ensemble.plan import Care
     from ensemble.treatment import Means, Routed
-    from knowledge_bases.domains import Domain
 
 #: Held-out questions on which other ways of sending them are tried, and selection questions on
 #: which the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -33,18 +32,21 @@ CONTROLS, SINGLES = 1_000, 300
 
 @dataclass(frozen=True)
 class Proving:
-    """What is proven: the treatments of each domain, and the router that chooses among them."""
+    """What is proven: the treatments of each domain, and the router that chooses among them.
+
+    `tested` has a digest of each task's data, by which looks at its questions are counted.
+    """
 
     cares: Mapping[str, Care]
     keywords: Keywords
-    domains: dict[str, Domain]
     place: Place
     terms: Terms
+    tested: Mapping[str, str]
 
     @property
     def digest(self) -> str:
         """What tells this candidate from another."""
-        parts = (sorted(self.cares.items()), self.keywords.digest)
+        parts = (sorted(self.cares.items()), _content(self.keywords))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
@@ -54,12 +56,11 @@ def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> I
     The look is written down before it is made. The best single treatment is chosen on selection
     questions, as the others were.
     """
-    limits = Limits()
     route = router(proving.keywords, tuple(proving.cares))
-    with open_means(proving.cares, final.engine, proving.place.workspace, limits) as means:
+    with open_means(proving.cares, final.engine(), proving.place.workspace) as means:
         single = _best_single(proving, selection, means)
         look = _look(proving, final)
-        ours = final.ask("ensemble", route, proving.cares, means, ())
+        ours = final.ask("ensemble", route, proving.cares, means)
         others = _others(proving, final, means, single, ours)
     proof = _proof(proving, final, ours, others, look)
     plan = _plan(proving, proof, final, ours)
@@ -70,25 +71,35 @@ def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> I
 
 def router(keywords: Keywords, targets: Sequence[str]) -> Route:
     """Send each question to one of the domains, or to none, as its words say."""
+    from benchmarks.ensemble import Route
     from ensemble.router import Router
     from ensemble.treatment import Routed
 
     found = Router(keywords, targets)
+    known: dict[str, Routed] = {}
 
-    def route(question: Question) -> Routed:
-        decided = found.route(question.text, question.options)
-        domain = decided.domain if decided.domain is not None else ""
-        return Routed(domain, decided.rung, tuple(term for term, _ in decided.matched))
+    def send(question: Question) -> Routed:
+        if question.id not in known:
+            decided = found.route(question.text, question.options)
+            domain = decided.domain if decided.domain is not None else ""
+            matched = tuple(term for term, _ in decided.matched)
+            known[question.id] = Routed(domain, decided.rung, matched)
+        return known[question.id]
 
-    return route
+    return Route(f"keywords {_content(keywords)}: {', '.join(targets)}", send)
+
+
+def _content(keywords: Keywords) -> str:
+    """A digest of what decides, without when and on what it was fitted."""
+    return replace(keywords, fitted={}).digest
 
 
 def _look(proving: Proving, final: Asker) -> Look:
-    from benchmarks.ledger import Ledger
+    from benchmarks.ledger import Asked, Ledger
 
-    ids = [question.id for question in final.job.questions]
+    asked = Asked(proving.tested, [question.id for question in final.job.questions])
     return Ledger(proving.place.workspace).look(
-        ids,
+        asked,
         proving.digest,
         proving.terms.level,
         run=final.base.folder.name,
@@ -105,23 +116,23 @@ def _best_single(proving: Proving, selection: Asker, means: Means) -> str:
     sample = selection.sample(SINGLES)
     for domain in sorted(proving.cares):
         title = f"all as {domain}"
-        run = sample.ask(title, always(domain), proving.cares, means, ())
+        run = sample.ask(title, always(domain), proving.cares, means)
         found[domain] = arm(run.records()).accuracy
     return max(found, key=lambda domain: found[domain])
 
 
 def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run) -> dict[str, Run]:
     """What else could have been done with the same treatments, on a sample where there are many."""
-    from benchmarks.ensemble import always, at_random, by_label
+    from benchmarks.ensemble import BY_LABEL, always, at_random
 
     cares = proving.cares
     ways: dict[str, Route] = {
-        "route by label": by_label,
+        "route by label": BY_LABEL,
         "route at random": at_random(list(cares)),
         f"all as {single}": always(single),
     }
     sample = final.sample(CONTROLS)
-    runs = {name: sample.ask(name, way, cares, means, (ours,)) for name, way in ways.items()}
+    runs = {name: sample.ask(name, way, cares, means) for name, way in ways.items()}
     return {"base": final.base, "ensemble": ours, **runs}
 
 
@@ -130,27 +141,30 @@ def _proof(proving: Proving, final: Asker, ours: Run, runs: Mapping[str, Run], l
     from benchmarks.pairing import pair
     from benchmarks.profile import profile
 
-    before, after = final.base.records(), ours.records()
     return Proof(
         before=profile(final.base, proving.place.target),
         after=profile(ours, proving.place.target),
         change=pair(final.base, ours),
-        promotion=_judged(proving, before, after, final, look.level),
+        promotion=_judged(proving, final, ours, look.level),
         controls=_controls(runs),
-        routed=_rightly_routed(after, proving.cares),
+        routed=_rightly_routed(ours.records(), proving.cares),
         look=look.number,
         level=look.level,
         due=look.due,
     )
 
 
-def _judged(
-    proving: Proving, before: list[Record], after: list[Record], final: Asker, level: float
-) -> Promotion:
+def _judged(proving: Proving, final: Asker, ours: Run, level: float) -> Promotion:
+    """What the gate says; questions that stand in a knowledge base prove nothing."""
     from benchmarks.pairing import pair_records
     from benchmarks.promotion import Change, judge
+    from benchmarks.rag import leaked
 
     questions = {question.id: question for question in final.job.questions}
+    after = ours.records()
+    leaks = leaked(after)
+    before = [record for record in final.base.records() if record.id not in leaks]
+    after = [record for record in after if record.id not in leaks]
     changes = {
         domain: Change(change, _accuracy(before, domain), *_readable(before, after, domain))
         for domain, change in pair_records(before, after, questions).items()
@@ -201,7 +215,7 @@ def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
 
     passed = proof.promotion.word is Word.PROMOTED
     kept = proof.promotion.kept if passed else tuple(proving.cares)
-    info = final.engine.info
+    info = final.engine().info
     name = f"{final.base.folder.name}-{proving.digest[:8]}"
     folder = _folder(proving, "plans")
     routes = folder / f"{name}.routes.yaml"
@@ -225,10 +239,15 @@ def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
 
 
 def _evidence(proof: Proof, domain: str, final: Asker, ours: Run) -> dict[str, str | float]:
-    change = proof.change[domain]
-    return {
+    runs: dict[str, str | float] = {
         "baseline": final.base.folder.name,
         "candidate": ours.folder.name,
+    }
+    if domain not in proof.change:
+        return runs
+    change = proof.change[domain]
+    return {
+        **runs,
         "n": change.n,
         "gain": round(change.difference, 4),
         "low": round(change.interval.low, 4),

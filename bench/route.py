@@ -12,6 +12,7 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, Workspace, listed
 from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.questions import same
 
 if TYPE_CHECKING:
     from ensemble.fit import Labelled, Material
@@ -40,7 +41,9 @@ def fit(
     vectors: Annotated[
         str | None, typer.Option(help=f"Give unseen words weights by this model, say {VECTORS}.")
     ] = None,
-    keywords: Annotated[int, typer.Option(min=1, help="The most weights in the file.")] = 6_000,
+    keywords: Annotated[
+        int, typer.Option(min=1, max=40_000, help="The most weights in the file.")
+    ] = 6_000,
     weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 90_000,
     out: Annotated[Path | None, typer.Option(help="Write here, not into the workspace.")] = None,
     data: Data = None,
@@ -190,7 +193,7 @@ def _learned(
     suites: list[str], known: dict[str, Domain], data: Path | None
 ) -> tuple[list[Labelled], int]:
     """What may be learned from; copies of test questions may not."""
-    from bench.routing import labelled, same
+    from bench.routing import labelled
 
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data)
@@ -206,7 +209,7 @@ def _held_out(
     suites: list[str], known: dict[str, Domain], data: Path | None
 ) -> tuple[list[Labelled], int]:
     """Test questions; those that stand in another split too may have been learned."""
-    from bench.routing import labelled, same
+    from bench.routing import labelled
 
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data, ("test",))

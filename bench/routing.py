@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.questions import Split
+from domainlift.questions import Split, same
 
 if TYPE_CHECKING:
-    from bench.scored import Place
     from benchmarks.tasks.base import Task
     from ensemble.fit import Embed, Labelled
     from ensemble.keywords import Keywords
@@ -66,27 +65,40 @@ def labelled(
     return rows, missing
 
 
-def fitted(tasks: Sequence[Task], domains: Mapping[str, Domain], place: Place) -> Keywords:
-    """Fit a router for the questions of these tasks, without having seen any of them.
+def learnable(
+    tasks: Sequence[Task], domains: Mapping[str, Domain], data: Path | None
+) -> list[Labelled]:
+    """What a router for the questions of these tasks may learn from: their other splits.
 
-    It learns from their other splits; copies of the questions are left out.
+    Copies of the questions are left out. Misuse where fewer than two domains are left.
     """
-    from ensemble.fit import Material, fit
-
-    rows, _ = labelled([task.name for task in tasks], domains, place.data)
+    rows, missing = labelled([task.name for task in tasks], domains, data)
     away = {same(q.text, q.options) for task in tasks for q in task.questions}
     rows = [row for row in rows if same(row.text, row.options) not in away]
+    if len({row.domain for row in rows}) < 2:
+        why = f": {missing[0]}" if missing else ""
+        raise Misuse(
+            f"a router learns from train and validation questions of two domains or more{why}",
+            "take a suite with more domains: `bench domains` shows what each one has",
+        )
+    return rows
+
+
+def fitted(rows: Sequence[Labelled], domains: Mapping[str, Domain]) -> Keywords:
+    """Fit a router on labelled questions and the domains' glossaries."""
+    from ensemble.fit import Material, fit
+
     return fit(Material(rows, glossaries(domains)))
 
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
     """Words by domain: the glossary that comes with the router, and each domain's keywords."""
     import ensemble
-    from knowledge_bases.strict_yaml import Key, read
+    from knowledge_bases.strict_yaml import Key, read, top_keys
 
     path = Path(ensemble.__path__[0]) / GLOSSARY
     names = sorted(domains)
-    held = read(path, {name: Key("texts") for name in sorted({*names, *_named(path)})})
+    held = read(path, {name: Key("texts") for name in sorted({*names, *top_keys(path)})})
     return {
         name: list(dict.fromkeys([*domains[name].keywords, *held[name].texts]))
         if name in held
@@ -117,36 +129,17 @@ def embedding(name: str) -> Embed:
     return open_embedder(name).encode_queries
 
 
-def same(text: str, options: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """A question without case, white space and the order of its options."""
-    return _even(text), tuple(sorted(map(_even, options)))
-
-
-def _even(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _named(path: Path) -> Iterator[str]:
-    """The domains of the glossary, some of which a workspace may not have."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, colon, _ = line.partition(": [")
-        if colon and name.isidentifier():
-            yield name
-
-
 def _questions(
     task: str, split: Split, domains: Mapping[str, Domain], data: Path | None
 ) -> list[Labelled] | str:
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks import NoSplit, load_task
     from ensemble.fit import Labelled
 
     try:
         found = load_task(task, data=data, domains=domains, split=split)
-    except Misuse as error:
-        # That a task has no such split is no fault; that there is no such task is one.
-        if "split" not in error.what:
-            raise
-        return error.what
     except BenchError as error:
+        # That a task has no such split is no fault; that there is no such task is one.
+        if isinstance(error, Misuse) and not isinstance(error, NoSplit):
+            raise
         return error.what
     return [Labelled(q.text, q.options, q.domain, split, task) for q in found.questions]

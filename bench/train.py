@@ -158,25 +158,20 @@ def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_jso
     from finetune.parallel import leads
 
     for wish, around in jobs:
-        # A new one each time: a full training changes the model.
-        engine = open_trainer(loading, bits=4 if wish.settings.method == "qlora" else None)
         made: Made | Searched = (
-            taught(wish, around, engine)
+            taught(wish, around, loading)
             if trials is None
-            else _searched(wish, around, engine, trials)
+            else _searched(wish, around, loading, trials)
         )
         if leads():
             _tell(made, as_json=as_json)
 
 
 def _train_together(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
-    from finetune.together import refuse_unfit
-
-    refuse_unfit(jobs[0][0].settings)  # before a large model is loaded
-    done = taught_together(jobs, open_trainer(loading, None))
+    done = taught_together(jobs, loading)
     for made in done.made:
         _tell(made, as_json=as_json)
-    for error in done.errors:
+    for error in done.errors.values():
         raise error
 
 
@@ -189,8 +184,11 @@ def _tell(made: Made | Searched, *, as_json: bool) -> None:
         show(made)
 
 
-def open_trainer(loading: Loading, bits: int | None) -> TransformersEngine:
-    """Open the model in this process, whatever serves it."""
+def _open(loading: Loading, settings: Training) -> TransformersEngine:
+    """Open the model in this process, whatever serves it.
+
+    Each training opens it anew: a full one changes it.
+    """
     from engines.names import Options, open_engine, weights_name
     from engines.transformers import TransformersEngine
     from finetune.parallel import own_device
@@ -199,7 +197,7 @@ def open_trainer(loading: Loading, bits: int | None) -> TransformersEngine:
     if name != loading.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
     device = own_device(loading.device)
-    if bits is not None:
+    if settings.method == "qlora":
         return _four_bit(name, device)
     engine = open_engine(name, Options(device, loading.dtype))
     if not isinstance(engine, TransformersEngine):
@@ -219,27 +217,31 @@ def _four_bit(name: str, device: str) -> TransformersEngine:
     return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
 
 
-def taught(wish: Wish, around: Surroundings, engine: TransformersEngine) -> Made:
+def taught(wish: Wish, around: Surroundings, loading: Loading) -> Made:
     """Train an adapter while the user watches."""
     from benchmarks.training import train_adapter
 
+    engine = _open(loading, wish.settings)
     with _watching() as screen:
         return train_adapter(wish, around, engine, screen.notify, screen.look(wish.name))
 
 
-def taught_together(jobs: Sequence[_Job], engine: TransformersEngine) -> Published:
+def taught_together(jobs: Sequence[_Job], loading: Loading) -> Published:
     """Train the adapters of several domains in one pass while the user watches."""
     from benchmarks.together import train_adapters
+    from finetune.together import refuse_unfit
 
+    settings = jobs[0][0].settings
+    refuse_unfit(settings)  # before a large model is loaded
+    engine = _open(loading, settings)
     with _watching() as screen:
         return train_adapters(jobs, engine, screen.notify, screen.look)
 
 
-def _searched(
-    wish: Wish, around: Surroundings, engine: TransformersEngine, trials: int
-) -> Searched:
+def _searched(wish: Wish, around: Surroundings, loading: Loading, trials: int) -> Searched:
     from benchmarks.search import search
 
+    engine = _open(loading, wish.settings)
     with _watching() as screen:
         look = screen.look(wish.name)
         return search(wish, around, engine, trials, screen.notify, look, screen.begin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.treatments import Treater
@@ -14,27 +15,30 @@ if TYPE_CHECKING:
     from ensemble.plan import Care
     from rag.treatment import Known
 
-#: Sends each question somewhere.
-Route = Callable[[Question], Routed]
+
+@dataclass(frozen=True)
+class Route:
+    """Sends each question somewhere; routes that differ have names that differ."""
+
+    name: str
+    send: Callable[[Question], Routed]
 
 
 def ensemble(
     name: str, route: Route, cares: Mapping[str, Care], means: Means, known: Known
 ) -> Treater:
-    """Treat each question as the plan says for the domain that it is sent to.
-
-    The name is part of the digest: routes that differ must have names that differ.
-    """
+    """Treat each question as the plan says for the domain that it is sent to."""
 
     def treated(questions: Sequence[Question]) -> Sequence[Treatment]:
-        return treat(questions, [route(question) for question in questions], cares, means, known)
+        return treat(
+            questions, [route.send(question) for question in questions], cares, means, known
+        )
 
-    return Treater(name, _digest(name, cares, means, known), treated)
+    return Treater(name, _digest([name, route.name], cares, means, known), treated)
 
 
-def by_label(question: Question) -> Routed:
-    """Send a question to the domain that it belongs to: the route that no router can beat."""
-    return Routed(question.domain, "label")
+#: To the domain that a question belongs to: the route that no router can beat.
+BY_LABEL = Route("label", lambda question: Routed(question.domain, "label"))
 
 
 def at_random(domains: Sequence[str], seed: int = 0) -> Route:
@@ -45,17 +49,17 @@ def at_random(domains: Sequence[str], seed: int = 0) -> Route:
         drawn = hashlib.sha256(f"{seed}:{question.id}".encode()).digest()
         return Routed(places[int.from_bytes(drawn[:8], "big") % len(places)], "chance")
 
-    return route
+    return Route(f"random {seed}: {', '.join(places)}", route)
 
 
 def always(domain: str) -> Route:
     """Send every question to one domain."""
-    return lambda question: Routed(domain, "always")
+    return Route(f"always {domain}", lambda _: Routed(domain, "always"))
 
 
-def _digest(name: str, cares: Mapping[str, Care], means: Means, known: Known) -> str:
+def _digest(names: Sequence[str], cares: Mapping[str, Care], means: Means, known: Known) -> str:
     parts = [
-        name,
+        *names,
         [
             (domain, care.treatment, care.knowledge_base, care.gate, care.adapter_digest)
             for domain, care in sorted(cares.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,12 @@ DUE = 0.001
 class Look:
     """One look at a held-out split.
 
-    `questions` is a digest of the questions, `candidate` of what was judged on them, `number`
-    counts the looks at these questions from 1, and `level` is the error rate that it may spend.
+    `tasks` has a digest of the data of each task, `questions` of those that were asked, and
+    `candidate` of what was judged on them. `number` counts the looks at any of the tasks from 1,
+    and `level` is the error rate that it may spend.
     """
 
+    tasks: Mapping[str, str]
     questions: str
     candidate: str
     number: int
@@ -53,6 +55,14 @@ def spent(level: float, number: int) -> float:
     return level * 6 / (math.pi * number) ** 2
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is looked at: questions, of tasks whose data have these digests."""
+
+    tasks: Mapping[str, str]
+    ids: Sequence[str]
+
+
 def fingerprint(ids: Iterable[str]) -> str:
     """A digest of a set of questions."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
@@ -72,23 +82,34 @@ class Ledger:
         # A line that was not finished was not followed by a look.
         return [self._look(n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
 
-    def look(
-        self, ids: Sequence[str], candidate: str, level: float, *, run: str, decision: str
-    ) -> Look:
-        """Write down a look before it is made, or find the one that was made of this candidate."""
-        questions = fingerprint(ids)
+    def look(self, asked: Asked, candidate: str, level: float, *, run: str, decision: str) -> Look:
+        """Write down a look before it is made, or find the one that was made of this candidate.
+
+        A look at other questions of the same tasks counts too: most of them may be the same.
+        """
+        questions = fingerprint(asked.ids)
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with only_writer(lock, "the ledger of held-out questions", "wait for it"):
-            before = [look for look in self.looks() if look.questions == questions]
+            before = [look for look in self.looks() if look.tasks.items() & asked.tasks.items()]
             for look in before:
-                if look.candidate == candidate:
+                if (look.candidate, look.questions) == (candidate, questions):
                     return look
             number = len(before) + 1
             when = datetime.now(UTC).isoformat(timespec="seconds")
             part = spent(level, number)
-            new = Look(questions, candidate, number, part, run, decision, when, len(ids))
+            new = Look(
+                dict(asked.tasks),
+                questions,
+                candidate,
+                number,
+                part,
+                run,
+                decision,
+                when,
+                len(asked.ids),
+            )
             self._append(new)
             return new
 

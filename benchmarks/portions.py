@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks import load_task
-from domainlift.errors import Misuse
+from benchmarks.tasks import load_validation
+from domainlift.questions import same
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -36,7 +36,10 @@ class Portions:
 
 def divide(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> Portions:
     """Load the tasks' validation questions, and divide."""
-    spare = {task.name: _validation(task, data, domains) for task in tasks}
+    spare = {}
+    for task in tasks:
+        found = load_validation(task.name, data=data, domains=domains)
+        spare[task.name] = found.questions if found is not None else ()
     return portion(tasks, spare)
 
 
@@ -44,11 +47,13 @@ def portion(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> P
     """Divide, given the validation questions by task; copies of held-out ones are left out."""
     moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
-    reported = {(q.text, q.options) for task in held for q in task.questions}
+    reported = {same(q.text, q.options) for task in held for q in task.questions}
     selection = []
     for task in tasks:
         own = [*spare.get(task.name, ()), *(q for q in task.questions if q.id in moved)]
-        selection.append(_only(task, [q for q in own if (q.text, q.options) not in reported]))
+        # Some data sets have one question in both splits, with the same id.
+        once = {q.id: q for q in own if same(q.text, q.options) not in reported}
+        selection.append(_only(task, list(once.values())))
     return Portions(_asked(selection), _asked(held))
 
 
@@ -76,13 +81,6 @@ def _sizes(spare: Mapping[str, Sequence[Question]]) -> dict[str, int]:
         for question in questions:
             sizes[question.domain] += 1
     return sizes
-
-
-def _validation(task: Task, data: Path | None, domains: dict[str, Domain]) -> Sequence[Question]:
-    try:
-        return load_task(task.name, data=data, domains=domains, split="validation").questions
-    except Misuse:  # it has no such split
-        return ()
 
 
 def _only(task: Task, questions: Sequence[Question]) -> Task:

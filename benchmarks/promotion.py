@@ -7,6 +7,7 @@ must not fall. What neither passes nor fails is inconclusive, and says how many 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -104,8 +105,10 @@ def judge(changes: Mapping[str, Change], treated: Collection[str], terms: Terms)
     """
     helped = {name: change for name, change in changes.items() if name in treated}
     others = {name: change for name, change in changes.items() if name not in treated}
+    # What more questions must reach, however many of the treated domains are left by then.
+    level = terms.level / max(1, len(helped))
     judged = {
-        **{name: _treated(helped[name], p, terms) for name, p in _adjusted(helped)},
+        **{name: _treated(helped[name], p, terms, level) for name, p in _adjusted(helped)},
         **{name: _protected(others[name], p, terms) for name, p in _adjusted(others)},
     }
     domains = {name: judged[name] for name in sorted(judged)}
@@ -126,7 +129,8 @@ def _verdict(
     further = [domains[name].further for name in treated if domains[name].further is not None]
     if any(domains[name].word is Word.INCONCLUSIVE for name in treated):
         more = max((n for n in further if n is not None), default=None)
-        why = f"{more} more questions needed" if more is not None else "no number would settle it"
+        none = "no number of questions is sure to settle it"
+        why = f"{more} more questions needed" if more is not None else none
         return Promotion(Word.INCONCLUSIVE, why, domains, ())
     why = "no domain was treated" if not treated else "no treated domain gained enough"
     return Promotion(Word.REJECTED, why, domains, ())
@@ -137,7 +141,7 @@ def _adjusted(changes: Mapping[str, Change]) -> list[tuple[str, float]]:
     return list(zip(changes, p_values, strict=True))
 
 
-def _treated(change: Change, p: float, terms: Terms) -> Judgement:
+def _treated(change: Change, p: float, terms: Terms, level: float) -> Judgement:
     found, least = change.paired, terms.min_gain.over(change.baseline)
     interval = found.interval
     if _unreadable(change, terms):
@@ -149,8 +153,11 @@ def _treated(change: Change, p: float, terms: Terms) -> Judgement:
     if interval.high < least:
         why = f"at most {_points(interval.high)}, and {terms.min_gain} are wanted"
         return Judgement(Word.REJECTED, why, p)
-    further = _further(found, max(found.difference, least), terms)
-    lacks = f"{further} more questions needed" if further else "the gain is too near to the least"
+    if p < terms.level:
+        why = f"{_points(found.difference)}, p {_p(p)}: a gain, but {terms.min_gain} are wanted"
+        return Judgement(Word.INCONCLUSIVE, why, p)
+    further = _further(found, max(found.difference, least), level)
+    lacks = f"{further} more questions needed" if further else "no number is sure to settle it"
     return Judgement(
         Word.INCONCLUSIVE, f"{_points(found.difference)}, p {_p(p)}: {lacks}", p, further
     )
@@ -182,13 +189,19 @@ def _faults(change: Change) -> str:
     return f"{change.newly} answers more cannot be read, {change.mended} fewer"
 
 
-def _further(found: Paired, difference: float, terms: Terms) -> int | None:
-    """How many questions more would show this difference, should they turn as often as now."""
+def _further(found: Paired, difference: float, level: float) -> int | None:
+    """How many questions more would show this difference, should they turn as often as now.
+
+    None where as many as there are should have shown it, so that no number promises anything.
+    """
     if not found.n or difference <= 0:
         return None
     discordance = max((found.gains + found.losses) / found.n, difference)
-    needed = questions_to_show(difference, discordance, terms.level)
-    return max(needed - found.n, 1) if needed is not None else None
+    needed = questions_to_show(difference, discordance, level)
+    if needed is None:
+        return None
+    further = math.ceil(needed * found.design) - found.n
+    return further if further > 0 else None
 
 
 def _points(difference: float) -> str:

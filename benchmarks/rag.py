@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from benchmarks.store import Record
 from benchmarks.treatments import Treater
 from domainlift.questions import Question, Treatment
 from rag import leaks
-from rag.gate import OPEN, Gate, Trial
+from rag.gate import OPEN, Gate, Trial, calibrate
 from rag.leaks import Leak
 from rag.treatment import Budget, Known, as_passage, treat
 
@@ -78,6 +78,20 @@ def trials(base: Sequence[Record], helped: Sequence[Record]) -> dict[str, list[T
         was = bool(before[record.id].correct)
         found[record.domain].append(Trial(score, sure.get(record.id, 0.0), was, record.correct))
     return dict(found)
+
+
+def calibrated(
+    tried: Mapping[int, Mapping[str, Sequence[Trial]]], domains: Iterable[str]
+) -> dict[str, tuple[Gate, list[Gate]]]:
+    """Per domain the best gate, and all that were tried; `tried` is by number of passages."""
+    return {
+        name: calibrate({k: found.get(name, []) for k, found in tried.items()}) for name in domains
+    }
+
+
+def leaked(records: Iterable[Record]) -> set[str]:
+    """The questions that stand in the knowledge base that was searched: they prove nothing."""
+    return {record.id for record in records if record.leak}
 
 
 def find_leaks(questions: Sequence[Question], bases: Bases) -> list[Leak]:

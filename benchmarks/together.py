@@ -23,7 +23,7 @@ class Published:
     """What became of each: an adapter, or why there is none."""
 
     made: tuple[Made, ...]
-    errors: tuple[BenchError, ...]
+    errors: Mapping[str, BenchError]
 
 
 def train_adapters(
@@ -64,7 +64,7 @@ def _published(
     trained: Mapping[str, Trained],
 ) -> Published:
     made: list[Made] = []
-    errors: list[BenchError] = []
+    errors: dict[str, BenchError] = {}
     for name, lesson in lessons.items():
         writer = writers[name]
         if writer is None:  # another process publishes
@@ -72,10 +72,10 @@ def _published(
         try:
             made.append(publish(lesson, writer, trained[name]))
         except BenchError as error:
-            errors.append(error)
+            errors[name] = error
         else:
             tidy(lesson.folder)
-    return Published(tuple(made), tuple(errors))
+    return Published(tuple(made), errors)
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

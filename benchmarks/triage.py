@@ -7,7 +7,7 @@ that breaks is what the gate must keep them from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,6 +66,14 @@ class Evidence:
 def by_id(records: Sequence[Record]) -> dict[str, Record]:
     """Records by question."""
     return {record.id: record for record in records}
+
+
+def by_domain(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by domain, in their order."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.domain, []).append(record)
+    return found
 
 
 def misses(records: Sequence[Record]) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runner import Job, prepare
-from benchmarks.tasks import load_task
-from domainlift.errors import Misuse
+from benchmarks.tasks import load_validation
+from domainlift.questions import same
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
+    from domainlift.questions import Same
     from engines.base import EngineInfo
     from knowledge_bases.domains import Domain
 
@@ -29,8 +30,9 @@ def validation_job(
     None where they hold nothing. Copies of reported questions are left out: some data sets have
     them in both splits.
     """
-    tasks = [_validation(task, data, domains) for task in job.tasks if task.domain in wanted]
-    reported = {(question.text, question.options) for question in job.questions}
+    names = [task.name for task in job.tasks if task.domain in wanted]
+    tasks = [load_validation(name, data=data, domains=domains) for name in names]
+    reported = {same(q.text, q.options) for q in job.questions}
     kept = [_without(task, reported) for task in tasks if task is not None]
     kept = [task for task in kept if task.questions]
     if not kept:
@@ -41,13 +43,6 @@ def validation_job(
     return prepare(kept, settings, info)
 
 
-def _validation(task: Task, data: Path | None, domains: dict[str, Domain]) -> Task | None:
-    try:
-        return load_task(task.name, data=data, domains=domains, split="validation")
-    except Misuse:  # it has no such split
-        return None
-
-
-def _without(task: Task, reported: Collection[tuple[str, tuple[str, ...]]]) -> Task:
-    kept = [q for q in task.questions if (q.text, q.options) not in reported]
+def _without(task: Task, reported: Collection[Same]) -> Task:
+    kept = [q for q in task.questions if same(q.text, q.options) not in reported]
     return replace(task, questions=tuple(kept))

@@ -29,12 +29,13 @@ class Routed:
 class Means:
     """What treatments are made of: opened knowledge bases, and adapters under the engine's names.
 
-    Both are by domain.
+    Both are by domain. With `options`, the options of a question are searched for too.
     """
 
     retrievers: Mapping[str, Retriever]
     adapters: Mapping[str, str]
     budget: Budget
+    options: bool = False
 
 
 def treat(

@@ -68,6 +68,14 @@ def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
     return _mapping(path, root, schema, "")
 
 
+def top_keys(path: Path) -> list[str]:
+    """Return the names of a file's entries, in order; none where it holds no mapping."""
+    root = _compose(path, _text(path))
+    if root is None or shape_of(root) != "mapping":
+        return []
+    return [str(key.value) for key, _ in root.value]
+
+
 # --- from bytes to nodes
 
 
@@ -200,7 +208,9 @@ def _read_flag(place: _Place, node: yaml.Node) -> bool:
 def _read_number(place: _Place, node: yaml.Node) -> int | float:
     number = number_of(node)
     if number is None or not math.isfinite(number):
-        raise place.error(f"must be a finite number, not {kind_name(node)}", line_of(node))
+        found = kind_name(node)
+        given = f"`{shown(node.value)}`" if found == "a number" else found
+        raise place.error(f"must be a finite number, not {given}", line_of(node))
     return number
 
 
@@ -220,7 +230,7 @@ def _read_value(place: _Place, node: yaml.Node) -> Value:
         return _read_texts(place, node)
     if node.tag == "tag:yaml.org,2002:bool":
         return _read_flag(place, node)
-    if number_of(node) is not None:
+    if number_of(node) is not None or kind_name(node) == "a number":
         return _read_number(place, node)
     return _read_text(place, node, "must be a text, a number, a flag or a list, not", "is empty")
 

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.routing import labelled, same
+from bench.routing import labelled
+from domainlift.questions import same
 from ensemble.fit import Labelled
 from ensemble.keywords import SHIPPED, Keywords, hand_written, read_keywords
 from ensemble.measure import Quality, Routes, measure

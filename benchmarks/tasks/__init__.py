@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks.base import GENERAL, Example, Task, Want
+from benchmarks.tasks.base import GENERAL, Example, NoSplit, Task, Want
 from benchmarks.tasks.mmlu import SUBJECTS
 from benchmarks.tasks.sources import inside
 from domainlift.errors import Misuse, NoSuch
@@ -17,7 +17,16 @@ from domainlift.questions import Split
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
 
-__all__ = ["LOADERS", "Example", "Task", "file_kind", "load_task", "task_names"]
+__all__ = [
+    "LOADERS",
+    "Example",
+    "NoSplit",
+    "Task",
+    "file_kind",
+    "load_task",
+    "load_validation",
+    "task_names",
+]
 
 # The prefix of a task's name, or the ending of a file's, and who loads it.
 LOADERS = {
@@ -44,6 +53,14 @@ def load_task(
     owner = _owner(name, domains)
     want = Want(name, rest, owner.name if owner else _home(kind), split, data)
     return _loader(kind)(_with_file(want, kind, domains, owner))
+
+
+def load_validation(name: str, *, data: Path | None, domains: Mapping[str, Domain]) -> Task | None:
+    """Load the validation questions of a task; None where it has none."""
+    try:
+        return load_task(name, data=data, domains=domains, split="validation")
+    except NoSplit:
+        return None
 
 
 def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:

@@ -9,8 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from domainlift.errors import Misuse
 from domainlift.questions import Question, Split, question_id
 from engines.base import Mode
+
+
+class NoSplit(Misuse):
+    """A task that exists, without questions of the split that is asked for."""
+
 
 GENERAL = "general"
 ALL_MODES = frozenset(Mode)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import Example, Task, Want, data_digest, with_ids
+from benchmarks.tasks.base import Example, NoSplit, Task, Want, data_digest, with_ids
 from benchmarks.tasks.rows import jsonl_rows
 from benchmarks.tasks.sources import hub, mirror_file
-from domainlift.errors import Malformed, Misuse
+from domainlift.errors import Malformed
 from domainlift.questions import Question, Split
 from engines.base import Mode
 
@@ -22,7 +22,7 @@ MAX_TOKENS = 256
 def load(want: Want) -> Task:
     """Load the questions; the first training items are the pool of the few-shot block."""
     if want.split == "validation":
-        raise Misuse("`gsm8k` has no validation split", "use the split train or test")
+        raise NoSplit("`gsm8k` has no validation split", "use the split train or test")
     questions = tuple(example.question for example in _examples(want, want.split))
     examples = _examples(want, "train")[:POOL] if want.split == "test" else ()
     return Task(

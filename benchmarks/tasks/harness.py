@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import Task, Want, data_digest, with_ids
+from benchmarks.tasks.base import NoSplit, Task, Want, data_digest, with_ids
 from benchmarks.tasks.sources import reason
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.questions import Question
@@ -154,7 +154,7 @@ def _docs(built: Any, want: Want) -> Any:
     train = want.split == "train"
     docs = built.training_docs() if train else built.validation_docs()
     if docs is None:
-        raise Misuse(f"lm-eval task `{want.rest}` has no {want.split} split", "use split test")
+        raise NoSplit(f"lm-eval task `{want.rest}` has no {want.split} split", "use split test")
     return docs
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.tasks import csvform
-from benchmarks.tasks.base import ALL_MODES, Example, Task, Want, data_digest, with_ids
+from benchmarks.tasks.base import ALL_MODES, Example, NoSplit, Task, Want, data_digest, with_ids
 from benchmarks.tasks.rows import jsonl_rows
-from domainlift.errors import Malformed, Misuse
+from domainlift.errors import Malformed
 from domainlift.questions import Question, Split
 from engines.base import Mode
 
@@ -38,7 +38,7 @@ def load(want: Want) -> Task:
     questions = tuple(question for question in every if question.split == want.split)
     if not questions:
         splits = ", ".join(f"`{split}`" for split in sorted({q.split for q in every}))
-        raise Misuse(f"{path}: no question of the split `{want.split}`", f"it has {splits}")
+        raise NoSplit(f"{path}: no question of the split `{want.split}`", f"it has {splits}")
     pool = () if want.split == "train" else tuple(q for q in every if q.split == "train")
     examples = tuple(Example(q, _reply(q)) for q in pool)
     closed = all(question.options for question in questions)

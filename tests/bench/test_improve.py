@@ -175,6 +175,8 @@ def test_where_nothing_may_be_done_nothing_is_proposed(bench: Any) -> None:
     ("argv", "code", "said"),
     [
         (("--only", "histroy"), 2, "history"),
+        (("--only", "histroy", "--dry-run"), 2, "history"),
+        (("--set", "method=full"), 2, "bench train"),
         (("--min-gain", "5"), 2, "5pt"),
         (("--model", "nobody/nothing", "--suite", "demo"), 1, "nobody/nothing"),
     ],

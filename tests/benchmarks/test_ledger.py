@@ -1,23 +1,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.ledger import Ledger, spent
+from benchmarks.ledger import Asked, Ledger, Look, spent
 from domainlift.errors import Malformed
 
-IDS = ["b", "a", "c"]
+ASKED = Asked({"t": "d"}, ["b", "a", "c"])
 
 
-def look(ledger: Ledger, candidate: str, ids: list[str] = IDS) -> object:
-    return ledger.look(ids, candidate, 0.05, run="r", decision="promote")
+def look(ledger: Ledger, candidate: str, asked: Asked = ASKED) -> Look:
+    return ledger.look(asked, candidate, 0.05, run="r", decision="promote")
 
 
 def test_every_candidate_is_a_look_and_spends_less(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "new" / "workspace")
-    made = [ledger.look(IDS, f"c{n}", 0.05, run="r", decision="promote") for n in range(4)]
+    made = [look(ledger, f"c{n}") for n in range(4)]
     assert [each.number for each in made] == [1, 2, 3, 4]
     assert [each.level for each in made] == [spent(0.05, n) for n in (1, 2, 3, 4)]
     assert ledger.looks() == made
@@ -26,14 +27,25 @@ def test_every_candidate_is_a_look_and_spends_less(tmp_path: Path) -> None:
 def test_the_same_candidate_is_no_new_look(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     first = look(ledger, "c")
-    assert look(ledger, "c", ["c", "a", "b"]) == first
+    assert look(ledger, "c", replace(ASKED, ids=["c", "a", "b"])) == first
     assert len(ledger.looks()) == 1
 
 
-def test_other_questions_begin_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [
+        (Asked({"u": "d"}, ["d"]), 1),
+        (Asked({"t": "other data"}, ["d"]), 1),
+        (Asked({"t": "d"}, ["a"]), 2),  # a smaller sample of the same task
+        (Asked({"t": "d", "u": "d"}, ["a", "b", "c", "d"]), 2),  # a larger suite
+    ],
+)
+def test_only_questions_of_other_tasks_begin_anew(
+    tmp_path: Path, asked: Asked, number: int
+) -> None:
     ledger = Ledger(tmp_path)
     look(ledger, "c")
-    assert ledger.look(["d"], "c", 0.05, run="r", decision="p").number == 1
+    assert look(ledger, "c", asked).number == number
 
 
 def test_all_looks_together_spend_no_more_than_the_level() -> None:
@@ -42,7 +54,7 @@ def test_all_looks_together_spend_no_more_than_the_level() -> None:
 
 def test_fresh_questions_are_due_when_hardly_anything_is_left(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    due = [ledger.look(IDS, f"c{n}", 0.05, run="r", decision="p").due for n in range(6)]
+    due = [look(ledger, f"c{n}").due for n in range(6)]
     assert due == [False, False, False, False, True, True]
 
 

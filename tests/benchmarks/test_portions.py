@@ -45,6 +45,21 @@ def test_a_copy_of_a_held_out_question_is_not_chosen_on() -> None:
     assert "v" not in ids(portion([task(test)], {"t": spare}).selection)
 
 
+def test_a_question_of_both_splits_is_asked_once() -> None:
+    test = [question(f"t{n}") for n in range(30)]
+    found = portion([task(test)], {"t": test[:10]})
+    chosen = [q.id for each in found.selection for q in each.questions]
+    assert len(chosen) == len(set(chosen))
+    assert not set(chosen) & ids(found.held_out)
+
+
+def test_another_order_of_options_makes_no_other_question() -> None:
+    test = [question(f"t{n}") for n in range(9)]
+    copy = Question("v", "biology", "t", test[0].text.upper(), ("y", "x"), 1)
+    spare = [copy, *(question(f"w{n}") for n in range(9))]
+    assert "v" not in ids(portion([task(test)], {"t": spare}).selection)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 5)), min_size=1, max_size=60),
     st.integers(0, 20),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,33 @@ def test_several_domains_need_more_than_one() -> None:
     among = alone | {name: change(200, 1, 1) for name in "bcdef"}
     assert judge(alone, ["a"], LEVEL).word is Word.PROMOTED
     assert judge(among, list(among), LEVEL).domains["a"].word is Word.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        change(1000, 70, 30),  # +4 points for sure, and five are wanted
+        change(400, 24, 8),
+    ],
+)
+def test_a_gain_that_is_too_small_asks_for_no_more_questions(made: Change) -> None:
+    found = judge({"biology": made}, ["biology"], LEVEL).domains["biology"]
+    assert found.word is Word.INCONCLUSIVE
+    assert found.further is None
+    assert "5pt are wanted" in found.why
+
+
+def test_questions_on_one_passage_and_other_domains_ask_for_more() -> None:
+    def further(changes: dict[str, Change]) -> int:
+        found = judge(changes, list(changes), LEVEL).domains["a"].further
+        assert found is not None
+        return found
+
+    alone = change(60, 6, 2)
+    alike = replace(alone, paired=replace(alone.paired, design=3.0))
+    needed = further({"a": alone}) + 60
+    assert further({"a": alike}) == pytest.approx(3 * needed - 60, abs=3)
+    assert further({"a": alone, "b": change(60, 0, 0)}) + 60 > needed
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ensemble import always, at_random, by_label, ensemble
+from benchmarks.ensemble import BY_LABEL, always, at_random, ensemble
 from domainlift.questions import Question
 from ensemble.plan import Care
 from ensemble.treatment import Means, Routed, treat
@@ -86,21 +86,28 @@ def test_the_gate_may_ask_how_sure_the_model_is() -> None:
     assert [len(t.passages) for t in made] == [0, 1]
 
 
-@pytest.mark.parametrize("other", ["route", "care", "known"])
+@pytest.mark.parametrize("other", ["name", "care", "known"])
 def test_the_digest_changes_with_what_may_change_a_treatment(other: str) -> None:
     care = Care("lora", adapter="biology/v0001", adapter_digest="a")
-    first = ensemble("x", by_label, {"biology": care}, means(biology="bio"), NOTHING)
-    name = "y" if other == "route" else "x"
+    first = ensemble("x", BY_LABEL, {"biology": care}, means(biology="bio"), NOTHING)
+    name = "y" if other == "name" else "x"
     changed = replace(care, adapter_digest="b") if other == "care" else care
     known = Known({"q0": 0.1}, {}) if other == "known" else NOTHING
-    second = ensemble(name, by_label, {"biology": changed}, means(biology="bio"), known)
+    second = ensemble(name, BY_LABEL, {"biology": changed}, means(biology="bio"), known)
     assert first.digest != second.digest
 
 
 def test_ways_to_send_a_question() -> None:
     many = [replace(QUESTIONS[0], id=str(n)) for n in range(900)]
-    chance = [at_random(["biology", "history"])(question).domain for question in many]
-    assert chance == [at_random(["history", "biology"])(question).domain for question in many]
+    chance = [at_random(["biology", "history"]).send(question).domain for question in many]
+    assert chance == [at_random(["history", "biology"]).send(question).domain for question in many]
     assert all(200 < chance.count(name) < 400 for name in ("biology", "history", ""))
-    assert by_label(QUESTIONS[0]).domain == "biology"
-    assert always("law")(QUESTIONS[0]).domain == "law"
+    assert BY_LABEL.send(QUESTIONS[0]).domain == "biology"
+    assert always("law").send(QUESTIONS[0]).domain == "law"
+
+
+def test_another_route_is_another_treatment() -> None:
+    care = {"biology": Care("rag", "g1")}
+    routes = (BY_LABEL, always("biology"), always("law"), at_random(["biology"]))
+    made = [ensemble("x", each, care, means(biology="bio"), NOTHING).digest for each in routes]
+    assert len(set(made)) == len(made)
