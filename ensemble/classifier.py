@@ -7,8 +7,10 @@ domain.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -57,22 +59,38 @@ def packed(
     return buffer.getvalue()
 
 
+@lru_cache(maxsize=1)
 def unpacked(content: bytes) -> Classifier:
-    """Read a classifier's file; ValueError where it is none."""
+    """Read a classifier's file, the same one once; ValueError where it is none."""
     import numpy as np
 
     try:
         with np.load(BytesIO(content), allow_pickle=False) as parts:
             held = {name: parts[name] for name in _PARTS}
-        return Classifier(
+        made = Classifier(
             domains=_texts(held["domains"]),
             terms=_texts(held["terms"]),
             weights=held["weights"] * held["scale"],
             bias=held["bias"],
             temperature=float(held["temperature"]),
         )
-    except (OSError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"not a classifier ({error})") from error
+    except (OSError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    size = len(made.domains)
+    if made.weights.shape != (len(made.terms), size) or made.bias.shape != (size,):
+        raise ValueError("the parts do not belong together")
+    if not made.temperature > 0:
+        raise ValueError(f"the temperature is {made.temperature:g}")
+    return made
+
+
+def fault(content: bytes) -> str:
+    """Why a file is no classifier, to stand behind its name; "" where it is one."""
+    try:
+        unpacked(content)
+    except ValueError:
+        return "is not one"
+    return ""
 
 
 def _bytes(texts: Sequence[str]) -> NDArray[np.uint8]:

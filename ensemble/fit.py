@@ -2,8 +2,8 @@
 
 Rows of labelled questions, hand-written glossaries and, where wanted, passages of the domains go
 in; a linear model over words and phrases is fitted, cut down to the keywords that a person can
-read, and both are calibrated on validation questions that the fit has not seen (in folds; the
-weights that are kept come from all rows).
+read, and both are calibrated on validation questions whose labels the fit has not seen (in folds;
+the weights that are kept come from all rows).
 """
 
 from __future__ import annotations
@@ -119,7 +119,10 @@ def _learned(stock: Stock, settings: Settings, chosen: Sequence[int]) -> _Both:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Scores of validation questions by models that were fitted without them, and their labels."""
+    """Scores of validation questions by models that were fitted without them, and their labels.
+
+    Their labels are unseen. Their texts had a part in which terms there are, and how rare each is.
+    """
 
     whole: Array
     few: Array

@@ -20,6 +20,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, write_bytes, write_text
+from ensemble.classifier import fault
 from ensemble.patterns import compiled
 from ensemble.terms import term_of
 from knowledge_bases.domains import Domain
@@ -87,10 +89,8 @@ def by_hand(domain: Domain) -> DomainTerms:
     """The declared keywords of one domain; what cannot be looked up is left out."""
     terms: dict[str, float] = {}
     for keyword in domain.keywords:
-        try:
+        with suppress(ValueError):
             terms[term_of(keyword)] = BY_HAND
-        except ValueError:
-            continue
     return DomainTerms(terms=terms)
 
 
@@ -110,8 +110,8 @@ def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keyw
             raise Malformed(path, f"domain `{name.text}` stands twice", line=name.line)
         domains[name.text] = _domain(path, table)
     if not domains:
-        line = entries["domains"].line
-        raise Malformed(path, "`domains` names none", line=line, hint="fit it: `bench route fit`")
+        what, hint = "`domains` names none", "fit it: `bench route fit`"
+        raise Malformed(path, what, line=entries["domains"].line, hint=hint)
     return Keywords(
         domains,
         _calibration(path, entries.get("calibration", Entry())),
@@ -238,10 +238,10 @@ def _classifier(path: Path, entry: Entry) -> bytes:
         content = file.read_bytes()
     except OSError:
         content = b""
-    if _sha256(content) != entry.text:
-        what = f"the classifier `{file.name}` is not there, or another one"
+    what = fault(content) if _sha256(content) == entry.text else "is not there, or another one"
+    if what:
         hint = "fit it anew: `bench route fit`, or take the line `classifier` out"
-        raise Malformed(path, what, line=entry.line, hint=hint)
+        raise Malformed(path, f"the classifier `{file.name}` {what}", line=entry.line, hint=hint)
     return content
 
 
@@ -265,10 +265,10 @@ _SHOWN = ("temperature", "threshold", "sure")
 def _head(keywords: Keywords) -> Iterator[str]:
     yield "# What speaks for each domain. Edit it; `bench route explain` shows what a change does."
     yield "# docs/routing.md explains the format; `bench route fit` writes such a file anew."
-    if keywords.fitted:
+    fitted = {k: v for k, v in keywords.fitted.items() if v not in (None, "", [], (), {})}
+    if fitted:
         yield "fitted:"
-        for key, value in keywords.fitted.items():
-            yield f"  {key}: {json.dumps(value, ensure_ascii=False)}"
+        yield from (f"  {key}: {json.dumps(fitted[key], ensure_ascii=False)}" for key in fitted)
     numbers = (f"{key}: {getattr(keywords.calibration, key):g}" for key in _SHOWN)
     yield f"calibration: {{{', '.join(numbers)}}}"
     if keywords.classifier:

@@ -168,7 +168,7 @@ def digest(material: Material) -> str:
     """16 hexadecimal digits of everything that was learned from, but for the vectors."""
     sha = hashlib.sha256()
     for row in material.rows:
-        sha.update(json.dumps([row.text, row.options, row.domain, row.split]).encode())
+        sha.update(json.dumps([row.text, row.options, row.domain, row.split, row.task]).encode())
     for item in (*sorted((k, list(v)) for k, v in material.glossary.items()), *material.passages):
         sha.update(json.dumps(item).encode())
     return sha.hexdigest()[:16]

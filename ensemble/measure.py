@@ -147,9 +147,11 @@ def _curve(
 ) -> tuple[tuple[float, float], ...]:
     """At most 20 points, each the first at or after an even share of the questions."""
     points: list[tuple[float, float]] = []
+    due = 1
     for size, good in _steps(right, probabilities):
-        if size * _POINTS >= (len(points) + 1) * len(right):
+        if size * _POINTS >= due * len(right):
             points.append((round(size / len(right), 4), round(good / size, 4)))
+            due = size * _POINTS // len(right) + 1
     return tuple(points)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import inside, write_text
 from knowledge_bases.strict_yaml import Entry, Key, Value, read
-from rag.gate import OPEN, Gate
+from rag.gate import NEVER, OPEN, Gate
 
 SCHEMA = 1
 #: Treatments and what they use: (passages, adapter). The order is that of their cost.
@@ -135,7 +135,13 @@ _SCHEMA: Mapping[str, Key] = {
     "verdict": Key("text"),
     "created": Key("text"),
 }
-_GATE = ("score", "confidence", "passages")
+# Key of a gate -> what it holds.
+_GATE = {
+    "score": "a number",
+    "confidence": "a number",
+    "passages": "a number",
+    "shut": "true or false",
+}
 
 
 def _check_schema(path: Path, entry: Entry) -> None:
@@ -147,9 +153,12 @@ def _check_schema(path: Path, entry: Entry) -> None:
 def _count(path: Path, entries: Mapping[str, Entry], key: str, default: int) -> int:
     if key not in entries:
         return default
-    number = entries[key].number
+    return _whole(path, key, entries[key].number, entries[key].line)
+
+
+def _whole(path: Path, key: str, number: float, line: int | None) -> int:
     if number != int(number) or number < 1:
-        raise Malformed(path, f"`{key}` must be a whole number from 1 on", line=entries[key].line)
+        raise Malformed(path, f"`{key}` must be a whole number from 1 on", line=line)
     return int(number)
 
 
@@ -191,20 +200,23 @@ def _care(path: Path, table: Mapping[str, Entry]) -> Care:
 
 
 def _gate(path: Path, entry: Entry) -> Gate:
-    found: dict[str, float] = {}
-    for key, each in entry.values.items():
-        if key not in _GATE:
-            error = NoSuch("key of a gate", key, _GATE)
-            raise Malformed(path, error.what, line=each.line, hint=error.hint)
-        if isinstance(each.value, bool) or not isinstance(each.value, int | float):
-            raise Malformed(path, f"`{key}` must be a number", line=each.line)
-        found[key] = each.value
+    found = {key: _gate_value(path, key, each) for key, each in entry.values.items()}
     k = found.get("passages")
     return Gate(
-        found.get("score", OPEN.score),
+        NEVER if found.get("shut") else found.get("score", OPEN.score),
         found.get("confidence", OPEN.confidence),
         None if k is None else int(k),
     )
+
+
+def _gate_value(path: Path, key: str, each: Entry) -> float:
+    if key not in _GATE:
+        error = NoSuch("key of a gate", key, _GATE)
+        raise Malformed(path, error.what, line=each.line, hint=error.hint)
+    value = each.value
+    if not isinstance(value, int | float) or isinstance(value, bool) != (key == "shut"):
+        raise Malformed(path, f"`{key}` must be {_GATE[key]}", line=each.line)
+    return _whole(path, key, value, each.line) if key == "passages" else value
 
 
 def _as_data(plan: Plan) -> dict[str, Any]:
@@ -232,9 +244,11 @@ def _care_data(care: Care) -> dict[str, Any]:
 
 
 def _gate_data(gate: Gate) -> dict[str, float]:
-    """A gate without its evidence; an open end is left out, as YAML's infinities are refused."""
+    """A gate without its evidence; YAML's infinities are refused, so an open end is left out."""
     data: dict[str, float] = {"confidence": gate.confidence}
-    if gate.score != OPEN.score:
+    if gate.closed:
+        data["shut"] = True
+    elif gate.score != OPEN.score:
         data["score"] = gate.score
     return data | ({"passages": gate.k} if gate.k is not None else {})
 

@@ -37,7 +37,8 @@ class Route:
 
     `matched` are the terms that weighed most for the best domain, with their shares of its score.
     `probability` is that of the decision, calibrated; `margin` what it is ahead of `runner_up`,
-    the next best (a domain, `base`, or None), below 0 where a threshold held it back.
+    the next best (a domain, `base`, or None), below 0 where a threshold, or a lack of known words,
+    held that back. Both are 1 where a domain was named, or a simple test refused the text.
     """
 
     domain: str | None
@@ -81,15 +82,22 @@ class Router:
         if self._patterns:
             places += self._matching(parts)
         if not places:
-            return Route(None, BASE, reason="it holds nothing that speaks for a domain")
+            return self._unknown()
         root = math.sqrt(len(words))
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
         return self._decided(self._opinion(totals.tolist()), places, root)
 
+    def _unknown(self) -> Route:
+        """Only the bias says how probable it is that no target could help."""
+        found = _weighed("keywords", self._few, self._bias.tolist())
+        if found.name != BASE:
+            found = found._replace(runner_up=found.name, second=found.probability)
+        margin, why = found.base - found.second, "it holds nothing that speaks for a domain"
+        return _route(None, BASE, (), found.base, margin, found.runner_up, why)
+
     def _matching(self, parts: Sequence[str]) -> list[int]:
         """The places of the patterns that match; they stand after all terms."""
-        seen = " ".join(parts)[:SEEN]
-        start = len(self._lexicon.terms)
+        seen, start = " ".join(parts)[:SEEN], len(self._lexicon.terms)
         return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
 
     def _opinion(self, scores: list[float]) -> _Opinion:

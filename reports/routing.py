@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.terminal import console, printable, table
@@ -67,9 +67,18 @@ def show_quality(quality: Quality, copies: int) -> None:
 
 def _show_curve(quality: Quality) -> None:
     grid = table("coverage", "accuracy", right=_NUMBERS)
-    for coverage, accuracy in quality.curve[1::4]:
+    for coverage, accuracy in _fifths(quality.curve):
         grid.add_row(f"{coverage:.2f}", f"{accuracy:.3f}")
     console().print(grid)
+
+
+def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The first points at or after each fifth of the coverage, and so always the last one."""
+    due = 1
+    for coverage, accuracy in curve:
+        if coverage * 5 >= due:
+            yield coverage, accuracy
+            due = int(coverage * 5) + 1
 
 
 def _show_confusion(quality: Quality) -> None:

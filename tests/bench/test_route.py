@@ -75,6 +75,7 @@ def test_a_domain_of_ones_own_is_routed_to_by_its_keywords(bench: Any, tmp_path:
         (("explain", "x", "--domain", "biologie"), "no domain `biologie`"),
         (("explain", "x", "--domains", ","), "names no domain"),
         (("test", "--suite", "dema"), "no suite `dema`"),
+        (("fit", "--keywords", "40001"), "less than or equal to 40000"),
         (("fit", "--suite", "dema"), "no suite `dema`"),
     ],
 )

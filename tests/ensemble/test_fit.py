@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ensemble.fit import Labelled, Material, Settings, fit
 from ensemble.keywords import as_text
 from ensemble.ladder import choose
 from ensemble.learning import softmax, temperature
+from ensemble.material import digest
 from ensemble.measure import measure
 from ensemble.router import Router
 
@@ -89,6 +91,16 @@ def test_the_same_material_gives_the_same_bytes(keywords: Any) -> None:
     again = fit(MATERIAL, Settings(60, 200))
     assert as_text(again) == as_text(keywords)
     assert again.classifier == keywords.classifier
+
+
+def test_the_digest_is_of_all_that_is_learned_from() -> None:
+    row = MATERIAL.rows[0]
+    changed = [
+        replace(row, **more)
+        for more in ({"text": "x"}, {"options": ()}, {"domain": "law"}, {"split": "validation"})
+    ]
+    changed.append(replace(row, task="another"))  # what a row counts depends on its task
+    assert len({digest(Material([each])) for each in (row, *changed)}) == 6
 
 
 def test_vectors_give_weights_to_words_that_no_question_holds() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import string
+from io import BytesIO
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
+from ensemble.classifier import packed
 from ensemble.keywords import (
     Calibration,
     DomainTerms,
@@ -39,6 +43,20 @@ domains:
 - name: history
   terms: {war: 2}
 """
+
+
+def small() -> bytes:
+    """The file of a classifier of two terms."""
+    weights = np.array([[1.0, -1.0], [0.5, 2.0]])
+    return packed(("biology", "history"), ("cell", "war"), weights, np.zeros(2), 1.0)
+
+
+def npz(**parts: Any) -> bytes:
+    """A file that numpy reads."""
+    buffer = BytesIO()
+    held = {k: np.frombuffer(v, np.uint8) if isinstance(v, bytes) else v for k, v in parts.items()}
+    np.savez(buffer, **held)
+    return buffer.getvalue()
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -189,8 +207,8 @@ def test_large_files_are_read_as_small_ones_are(tmp_path: Path) -> None:
 
 def test_a_classifier_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
-    write_keywords(path, Keywords({"biology": DomainTerms()}, classifier=b"one"))
-    assert read_keywords(path).classifier == b"one"
+    write_keywords(path, Keywords({"biology": DomainTerms()}, classifier=small()))
+    assert read_keywords(path).classifier == small()
     beside = next(tmp_path.glob("*.npz"))
     for content in (b"two", None):
         beside.unlink()
@@ -199,6 +217,34 @@ def test_a_classifier_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
         with pytest.raises(Malformed, match="is not there, or another one") as caught:
             read_keywords(path)
         assert "bench route fit" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"one",
+        b"PK\x03\x04 and no more",
+        npz(weights=[1]),
+        npz(weights=[[1.0]], scale=[1.0], bias=[0.0], temperature=1.0, terms=b"a\nb", domains=b"c"),
+        npz(weights=[[1.0]], scale=[1.0], bias=[0.0], temperature=0.0, terms=b"a", domains=b"c"),
+        npz(weights=[["x"]], scale=[1.0], bias=[0.0], temperature=1.0, terms=b"a", domains=b"c"),
+        small()[:-40],
+    ],
+)
+def test_what_is_no_classifier_is_refused_where_it_is_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "routes.yaml"
+    write_keywords(path, Keywords({"biology": DomainTerms()}, classifier=content))
+    with pytest.raises(Malformed, match=r"the classifier `.*npz` is not one"):
+        read_keywords(path)
+
+
+def test_a_note_that_is_empty_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    noted = {"tasks": [], "vectors": "", "note": None, "questions": 0}
+    write_keywords(path, Keywords({"biology": DomainTerms()}, fitted=noted))
+    assert read_keywords(path).fitted == {"questions": 0}
+    write_keywords(path, Keywords({"biology": DomainTerms()}, fitted={"tasks": []}))
+    assert read_keywords(path).fitted == {}
 
 
 def test_the_file_before_is_kept(tmp_path: Path) -> None:

@@ -64,6 +64,19 @@ def test_the_curve_ends_with_everything() -> None:
     assert [c for c, _ in found.curve] == sorted(c for c, _ in found.curve)
 
 
+def test_after_a_tie_the_curve_goes_on_in_even_steps() -> None:
+    chances = [0.9] * 100 + [n / 400 for n in range(100)]
+    found = judge(["a"] * 200, ["a"] * 200, routes(*[("a", p) for p in chances]), ("a",))
+    assert [c for c, _ in found.curve] == [0.5, *(round(0.5 + n / 20, 2) for n in range(1, 11))]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 19, 21, 39])
+def test_a_short_curve_ends_with_everything_too(n: int) -> None:
+    found = judge(["a"] * n, ["a"] * n, routes(*[("a", k / n) for k in range(n)]), ("a",))
+    assert len(found.curve) == min(n, 20)
+    assert found.curve[-1] == (1.0, 1.0)
+
+
 def test_no_questions_are_no_error() -> None:
     found = judge([], [], [], ("a",))
     assert (found.n, found.accuracy, found.curve) == (0, 0.0, ())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed
 from ensemble.plan import TREATMENTS, Care, Plan, read_plan, write_plan
-from rag.gate import OPEN, Gate
+from rag.gate import OPEN, SHUT, Gate
 
 CARES = {
     "biology": Care(
@@ -38,7 +38,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).map(lambda name: f"d-{name}"),
         st.builds(
             Gate,
-            st.floats(-1, 1) | st.just(OPEN.score),
+            st.floats(-1, 1) | st.sampled_from([OPEN.score, SHUT.score]),
             st.floats(0, 1),
             st.none() | st.integers(1, 9),
         ),
@@ -77,6 +77,21 @@ def test_gates_survive_the_file(tmp_path_factory: pytest.TempPathFactory, gates:
             8,
             "must be a number",
         ),
+        *(
+            (
+                HEAD + "domains:\n- name: a\n  treatment: rag\n  knowledge_base: g\n"
+                f"  gate: {{{gate}}}\n",
+                8,
+                said,
+            )
+            for gate, said in (
+                ("passages: -2", "`passages` must be a whole number from 1 on"),
+                ("passages: 2.5", "`passages` must be a whole number from 1 on"),
+                ("passages: true", "`passages` must be a number"),
+                ("shut: 1", "`shut` must be true or false"),
+                ("score: .inf", "`score` must be a finite number"),
+            )
+        ),
         (HEAD + "domains: []\npassages: 0\n", 5, "`passages`"),
         ("model: m\n", 1, "`schema` is missing"),
     ],
@@ -88,6 +103,16 @@ def test_a_bad_plan_names_its_line(tmp_path: Path, body: str, line: int, said: s
         read_plan(path)
     assert caught.value.what.startswith(f"{path}:{line}: ")
     assert said in caught.value.what
+
+
+def test_a_shut_gate_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    write_plan(path, Plan("m", "d", {"law": Care("rag", knowledge_base="g", gate=SHUT)}))
+    text = path.read_text(encoding="utf-8")
+    assert "shut: true" in text
+    assert "inf" not in text
+    path.write_text(text.replace("shut: true", "shut: false"), encoding="utf-8")
+    assert read_plan(path).domains["law"].gate == OPEN
 
 
 @pytest.mark.parametrize("name", ["../elsewhere.yaml", "/etc/passwd", "sub/routes.yaml"])

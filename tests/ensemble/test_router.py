@@ -130,6 +130,23 @@ def test_a_threshold_holds_back_and_says_so() -> None:
     assert "below 1.00" in high.reason
 
 
+def test_a_question_without_known_words_is_no_sure_thing() -> None:
+    biased = Keywords(
+        {
+            name: DomainTerms(bias, {word: 1.0})
+            for name, bias, word in (("a", 0.0, "x"), ("b", 1.0, "y"), ("c", 2.0, "z"))
+        }
+    )
+    text = "Nothing here is known"
+    all_ = Router(biased).route(text)
+    assert (all_.domain, all_.probability, all_.runner_up) == (None, 0.0, "c")
+    assert all_.margin == pytest.approx(-0.665, abs=1e-3)  # e² / (1 + e + e²)
+    some = Router(biased, ("a", "b")).route(text)
+    assert some.probability == pytest.approx(0.665, abs=1e-3)
+    assert (some.runner_up, some.margin > 0) == ("b", True)
+    assert Router(biased, ("a",)).route(text).probability == pytest.approx(0.910, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
