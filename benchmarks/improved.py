@@ -134,8 +134,8 @@ class Improved:
         judged: Judgement | None = self.proof.promotion.domains.get(domain)
         return {
             "n": change.n,
-            "baseline": self.proof.before.domains[domain].accuracy,
-            "candidate": self.proof.after.domains[domain].accuracy,
+            "baseline": change.baseline,
+            "candidate": change.candidate,
             "delta": change.difference,
             "interval": [change.interval.low, change.interval.high],
             "gained": change.gains,

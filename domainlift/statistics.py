@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 
@@ -120,7 +120,8 @@ class Paired:
 
     `gains` turned right and `losses` turned wrong; `difference` of the accuracies, its interval,
     and `p`, the probability of so uneven a split if the change did nothing. `design` is the design
-    effect: so many questions count as one.
+    effect: so many questions count as one. `baseline` is the accuracy before, over these questions;
+    None where there are none, or only their changes are known.
     """
 
     n: int
@@ -130,6 +131,12 @@ class Paired:
     interval: Interval
     p: float
     design: float = 1.0
+    baseline: float | None = None
+
+    @property
+    def candidate(self) -> float | None:
+        """The accuracy after it, over the same questions."""
+        return None if self.baseline is None else self.baseline + self.difference
 
 
 def paired(
@@ -137,7 +144,8 @@ def paired(
 ) -> Paired:
     """Compare outcomes question by question; all three sequences have one length. See `change`."""
     changes = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-    return change(changes, clusters, level)
+    found = change(changes, clusters, level)
+    return replace(found, baseline=sum(before) / found.n if found.n else None)
 
 
 def change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:

@@ -32,7 +32,6 @@ class Mark:
     """One row: places from the left, and what is written beside them."""
 
     name: str
-    full: str
     word: str
     sign: str
     y: float
@@ -56,7 +55,6 @@ class Chart:
     changes: Sequence[tuple[float, str]]
     zero: float
     band: tuple[float, float]
-    reach: float
 
 
 def chart(rows: Sequence[tuple[str, Change]]) -> Chart:
@@ -73,7 +71,6 @@ def chart(rows: Sequence[tuple[str, Change]]) -> Chart:
         changes=[(_change(step, reach), _tick(step)) for step in steps],
         zero=_change(0, reach),
         band=(_change(-min(MARGIN, reach), reach), _change(min(MARGIN, reach), reach)),
-        reach=reach,
     )
 
 
@@ -85,7 +82,6 @@ def _mark(place: int, name: str, row: Change, reach: float) -> Mark:
     between = wording.interval(row.interval)
     return Mark(
         name=full if len(full) <= _LABEL else full[: _LABEL - 1] + "…",
-        full=full,
         word=row.word.value,
         sign=wording.SIGNS[row.word],
         y=TOP + ROW * (place + 0.5),

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from reports.chart import chart
 from reports.comparison import Comparison, Word
 from reports.flips import Flip, Kind
 from reports.foreign import block, line
-from reports.routes import BASE
+from reports.routes import BASE, Routes
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,6 +39,7 @@ _MOST_DOMAINS = 120
 _MOST_CHARTED = 60
 _MOST_ROUTES = 24
 _MOST_WARNINGS = 60
+_OTHERS = "other routes"
 _FLIPS = "<!--flips-->"
 _TEMPLATES = Path(__file__).parent / "templates"
 _KIND_SIGNS = {Kind.BROKEN: "▼", Kind.FIXED: "▲", Kind.NEITHER: "✕", Kind.BOTH: "✓"}
@@ -197,27 +199,49 @@ def _routes(comparison: Comparison) -> dict[str, Any] | None:
     found = comparison.routes
     if not found.n:
         return None
-    routes = sorted({route for _, route in found.confusion} - {BASE})[:_MOST_ROUTES]
-    routes.append(BASE)
-    rows = []
-    for domain in sorted({domain for domain, _ in found.confusion})[:_MOST_DOMAINS]:
-        counts = [found.confusion[domain, route] for route in routes]
-        whole = max(1, sum(counts))
-        # Five shades; the figures stand in the cells too.
-        cells = [(n, -(-5 * n // whole), domain == r) for n, r in zip(counts, routes, strict=True)]
-        rows.append((domain, cells))
-    return {"columns": routes, "rows": rows, "found": found, "rungs": found.rungs.most_common()}
+    sent: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    for (domain, route), n in found.confusion.items():
+        sent[route] += n
+        asked[domain] += n
+    routes = _largest(sent, _MOST_ROUTES, without=BASE)
+    domains = _largest(asked, _MOST_DOMAINS)
+    columns = [*routes, _OTHERS, BASE] if sent.keys() - {*routes, BASE} else [*routes, BASE]
+    return {
+        "columns": columns,
+        "rows": [(name, _routed(found, name, columns, asked[name])) for name in domains],
+        "more": len(asked) - len(domains),
+        "found": found,
+        "rungs": found.rungs.most_common(),
+    }
+
+
+def _routed(
+    found: Routes, domain: str, columns: Sequence[str], whole: int
+) -> list[tuple[int, int, bool]]:
+    """The cells of a row: how many, in which of five shades, and whether it is the own domain."""
+    counts = {route: found.confusion[domain, route] for route in columns}
+    if _OTHERS in counts:
+        counts[_OTHERS] = whole - sum(counts.values())
+    return [(n, -(-5 * n // whole), route == domain) for route, n in counts.items()]
+
+
+def _largest(counts: Counter[str], most: int, without: str | None = None) -> list[str]:
+    """The names that stand for most, in the order of the alphabet."""
+    ranked = sorted(counts.keys() - {without}, key=lambda name: (-counts[name], name))
+    return sorted(ranked[:most])
 
 
 def _treated(comparison: Comparison) -> dict[str, Any]:
-    """What was done to the candidate's questions, by domain."""
+    """What was done to the candidate's questions, in the largest domains."""
     found = comparison.routes.treated
     columns = sorted({done for _, done in found}, key=lambda done: (done != BASE, done))
-    rows = [
-        (domain, [found[domain, done] for done in columns])
-        for domain in sorted({domain for domain, _ in found})[:_MOST_DOMAINS]
-    ]
-    return {"columns": columns, "rows": rows}
+    asked: Counter[str] = Counter()
+    for (domain, _), n in found.items():
+        asked[domain] += n
+    domains = _largest(asked, _MOST_DOMAINS)
+    rows = [(domain, [found[domain, done] for done in columns]) for domain in domains]
+    return {"columns": columns, "rows": rows, "more": len(asked) - len(domains)}
 
 
 def _provenance(manifest: Manifest) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from reports.terminal import console, printable, table
+from reports.wording import accuracy, p_value
 
 if TYPE_CHECKING:
     from benchmarks.improved import Improved, Proof
     from benchmarks.preference import Arm
     from benchmarks.triage import Triage
+    from domainlift.statistics import Paired
     from reports.compare_html import Section
 
 _STANDING = ("domain", "n", "accuracy", "95 % interval", "word")
@@ -19,6 +21,7 @@ _TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "n
 _CEILINGS = ("at most rag", "at most lora")
 _ARMS = ("base", "lora", "rag", "rag+lora")
 _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
+_NO_WEAK = "no domain is weak"
 _WAYS = ("way", "n", "accuracy", "tokens a question")
 
 
@@ -88,7 +91,7 @@ def _standing(done: Improved) -> Iterator[Row]:
     for domain, score in done.diagnosis.base.domains.items():
         interval = f"[{score.interval.low:.3f}, {score.interval.high:.3f}]"
         word = done.diagnosis.words[domain]
-        yield domain, str(score.n), _accuracy(score.accuracy), interval, word
+        yield domain, str(score.n), accuracy(score.accuracy), interval, word
 
 
 def _triage(name: str, found: Triage) -> Row:
@@ -104,35 +107,26 @@ def _triage(name: str, found: Triage) -> Row:
 
 
 def _arms(name: str, arms: Mapping[str, Arm], chosen: str) -> Row:
-    return (name, *(_share(arms.get(each)) for each in _ARMS), chosen)
+    return (name, *(_cost(arms.get(each)) for each in _ARMS), chosen)
 
 
 def _held_out(proof: Proof) -> Iterator[Row]:
     for domain, change in proof.change.items():
-        if not domain:
-            continue
         judged = proof.promotion.domains.get(domain)
-        before, after = proof.before.domains[domain], proof.after.domains[domain]
-        yield (
-            domain,
-            str(change.n),
-            _accuracy(before.accuracy),
-            _accuracy(after.accuracy),
-            f"{change.difference:+.3f}",
-            f"[{change.interval.low:+.3f}, {change.interval.high:+.3f}]",
-            "-" if judged is None else _p(judged.p),
-            "-" if judged is None else judged.word.value,
-        )
-    change = proof.change[""]
-    yield (
-        "overall",
+        if domain:
+            p, word = ("-", "-") if judged is None else (p_value(judged.p), judged.word.value)
+            yield domain, *_changed(change), p, word
+    yield "overall", *_changed(proof.change[""]), p_value(proof.change[""].p), ""
+
+
+def _changed(change: Paired) -> Row:
+    """All over the questions that both answered."""
+    return (
         str(change.n),
-        _accuracy(proof.before.overall.accuracy),
-        _accuracy(proof.after.overall.accuracy),
+        accuracy(change.baseline),
+        accuracy(change.candidate),
         f"{change.difference:+.3f}",
         f"[{change.interval.low:+.3f}, {change.interval.high:+.3f}]",
-        _p(change.p),
-        "",
     )
 
 
@@ -146,8 +140,9 @@ def _closing(done: Improved) -> Iterator[str]:
     for note in done.notes:
         yield f"note: {note}"
     if done.proof is None:
-        weak = ", ".join(done.triage) if done.triage else "no weak domain"
-        yield f"nothing is proposed: no treatment of {weak} is better than the base model"
+        weak = ", ".join(done.triage)
+        why = f"no treatment of {weak} is better than the base model" if weak else _NO_WEAK
+        yield f"nothing is proposed: {why}"
         return
     proof = done.proof
     yield f"{proof.routed:.1%} of the questions were sent where their label would have sent them"
@@ -158,13 +153,5 @@ def _closing(done: Improved) -> Iterator[str]:
         yield f"plan: {done.plan}"
 
 
-def _share(found: Arm | None) -> str:
+def _cost(found: Arm | None) -> str:
     return "-" if found is None else f"{found.accuracy:.3f} ({found.tokens:.0f})"
-
-
-def _accuracy(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

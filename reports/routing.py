@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.terminal import console, printable, table
+from reports.wording import accuracy
 
 if TYPE_CHECKING:
     from ensemble.measure import Quality
@@ -58,7 +59,7 @@ def show_quality(quality: Quality, copies: int) -> None:
         out.print(f"{copies} copies of training and validation questions are left out")
     grid = table("domain", "n", "routed", "precision", "recall", right=_NUMBERS)
     for name, domain in quality.domains.items():
-        cells = (_share(domain.precision), _share(domain.recall))
+        cells = (accuracy(domain.precision), accuracy(domain.recall))
         grid.add_row(Text(printable(name)), str(domain.n), str(domain.routed), *cells)
     out.print(grid)
     _show_curve(quality)
@@ -67,17 +68,17 @@ def show_quality(quality: Quality, copies: int) -> None:
 
 def _show_curve(quality: Quality) -> None:
     grid = table("coverage", "accuracy", right=_NUMBERS)
-    for coverage, accuracy in _fifths(quality.curve):
-        grid.add_row(f"{coverage:.2f}", f"{accuracy:.3f}")
+    for coverage, right in _fifths(quality.curve):
+        grid.add_row(f"{coverage:.2f}", accuracy(right))
     console().print(grid)
 
 
 def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """The first points at or after each fifth of the coverage, and so always the last one."""
     due = 1
-    for coverage, accuracy in curve:
+    for coverage, right in curve:
         if coverage * 5 >= due:
-            yield coverage, accuracy
+            yield coverage, right
             due = int(coverage * 5) + 1
 
 
@@ -96,7 +97,3 @@ def _show_confusion(quality: Quality) -> None:
         grid.add_row(Text(printable(name)), Text(printable(sent)), str(number))
     if wrong:
         console().print(grid)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -31,7 +31,5 @@ def table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
 
 def printable(text: str) -> str:
     """Foreign text without control characters and without marks that turn its direction."""
-    return "".join(c if c.isprintable() and c not in _TURNS else "�" for c in text)
-
-
-_TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    # Marks that turn the direction are format characters, and none of those is printable.
+    return "".join(c if c.isprintable() else "�" for c in text)

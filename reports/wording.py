@@ -43,6 +43,11 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share * 100:.1f}"
 
 
+def accuracy(share: float | None) -> str:
+    """A share with three decimals; a dash where there is none."""
+    return "-" if share is None else f"{share:.3f}"
+
+
 def p_value(p: float) -> str:
     """Three decimals, or less than the least of them."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -450,7 +451,15 @@ def test_questions_on_one_passage_say_less() -> None:
 
 
 def test_no_pairs_say_nothing() -> None:
-    assert paired([], [], []).interval == Interval(-1.0, 1.0)
+    made = paired([], [], [])
+    assert made.interval == Interval(-1.0, 1.0)
+    assert made.baseline is made.candidate is None
+
+
+def test_a_comparison_knows_both_accuracies_of_its_questions() -> None:
+    made = paired([True, True, False, False], [True, False, True, True], [""] * 4)
+    assert (made.baseline, made.candidate) == (0.5, 0.75)
+    assert change([0.0], [""]).candidate is None
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
@@ -494,5 +503,6 @@ def test_a_comparison_says_how_many_questions_count_as_one() -> None:
     changes, names = [1.0] * 20 + [0.0] * 20, [f"p{n // 10}" for n in range(40)]
     made = change(changes, names)
     assert made.design == design_effect(changes, names) > 5
-    assert made == paired([False] * 40, [bool(each) for each in changes], names)
+    told = paired([False] * 40, [bool(each) for each in changes], names)
+    assert replace(told, baseline=None) == made
     assert change(changes, [""] * 40).design == 1.0

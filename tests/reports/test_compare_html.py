@@ -214,6 +214,33 @@ class TestSize:
         assert "and 180 more domains" in page
         assert re.search(r"<b>900</b> broken \(\d+ shown\)", page)
 
+    def test_routes_that_have_no_column_are_counted_together(
+        self, made: Any, tmp_path: Path
+    ) -> None:
+        asked = [made.question(n, f"d{n % 130:03}") for n in range(260)]
+        before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
+        # The first half goes home, the second to what comes last in the alphabet.
+        rows = [
+            (q, made.record(q, True, route=q.domain if n < 130 else "zoo", rung="keywords"))
+            for n, q in enumerate(asked)
+        ]
+        page = render_html(compare(before, made.store(tmp_path, "a", rows)))
+        matrix = page.split('id="routes"')[1].split("</section>")[0]
+        heads = re.findall(r'<th scope="col"><bdi>(.*?)</bdi>', matrix)
+        assert len(heads) == 26
+        assert heads[-3:] == ["zoo", "other routes", "base"]
+        cells = {
+            name: [int(n) if n != "·" else 0 for n in re.findall(r">(\d+|·)</td>", row)]
+            for name, row in re.findall(
+                r"<bdi>(d\d+)</bdi></th>(.*)</tr>", matrix.split("</table>")[0]
+            )
+        }
+        assert len(cells) == 120
+        assert cells["d000"] == [1] + [0] * 22 + [1, 0, 0]
+        assert cells["d119"] == [0] * 23 + [1, 1, 0]
+        assert 's3">1</td><td class="other s3">1</td><td class="other s0">·</td></tr>' in matrix
+        assert matrix.count("and 10 more domains") == 2
+
     def test_long_output_is_cut_with_a_note(self, made: Any, tmp_path: Path) -> None:
         asked = made.question(0)
         runs = [

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.improved import Improved, Noise, Proof, diagnose
+from benchmarks.pairing import pair
+from benchmarks.profile import profile
+from benchmarks.promotion import Promotion, Word
+from domainlift.statistics import wilson
+from reports.improve import Board
+
+
+@pytest.fixture
+def improved(made: Any, tmp_path: Path) -> Any:
+    """Make what was found on two runs in which law has answers on one side only."""
+
+    def make(**more: Any) -> Improved:
+        outcomes = {"law": [*made.outcomes(both=2, fixed=1, neither=1), (None, True), (True, None)]}
+        before, after = made.two(tmp_path, outcomes)
+        found = Improved("tiny", "demo", diagnose(profile(before), Noise(4, 0, wilson(0, 4))))
+        if not more:
+            return found
+        proof = Proof(
+            before=profile(before),
+            after=profile(after),
+            change=pair(before, after),
+            promotion=Promotion(Word.INCONCLUSIVE, "few", {}, ()),
+            controls={},
+            routed=1.0,
+            look=1,
+            level=0.03,
+            due=False,
+        )
+        return Improved(found.model, found.suite, found.diagnosis, proof=proof)
+
+    return make
+
+
+def test_without_a_weak_domain_nothing_is_said_of_treatments(
+    improved: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Board().close(improved())
+    assert "nothing is proposed: no domain is weak\n" in capsys.readouterr().out
+
+
+def test_a_row_is_over_the_questions_that_both_answered(
+    improved: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = improved(proof=True)
+    held = found.as_json()["domains"]["law"]["held_out"]
+    assert (held["n"], held["baseline"], held["candidate"], held["delta"]) == (4, 0.5, 0.75, 0.25)
+    Board().close(found)
+    table = capsys.readouterr().out.split("The ensemble (held-out questions)")[1]
+    for name in ("law", "overall"):
+        (row,) = [line for line in table.splitlines() if line.startswith(name)]
+        assert row.split()[1:5] == ["4", "0.500", "0.750", "+0.250"]
