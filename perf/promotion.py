@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from itertools import product
 
 from benchmarks.ledger import spent
 from benchmarks.promotion import Change, Terms, Word, judge
@@ -25,18 +26,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    for look in (1, 2):
+    print("| look | true gain | n | naive | promoted | 95 % interval | inconclusive | rejected |")
+    print("|---|---|---|---|---|---|---|---|")
+    for look, gain, n in product((1, 2), (0.0, 0.08), SIZES):
         terms = Terms(level=spent(0.05, look))
-        print(f"look {look}, level {terms.level:.4f}\n")
-        print("| true gain | n | naive | promoted | 95 % interval | inconclusive | rejected |")
-        print("|---|---|---|---|---|---|---|")
-        for gain in (0.0, 0.08):
-            for n in SIZES:
-                print(_row(gain, n, terms, chosen.repeats, random.Random(chosen.seed)))
-        print()
+        cells = _cells(gain, n, terms, chosen.repeats, random.Random(chosen.seed))
+        told = f"{100 * gain:+.0f} points" if gain else "0"
+        print(f"| {look} | {told} | {n:,} | {' | '.join(cells)} |", flush=True)
 
 
-def _row(gain: float, n: int, terms: Terms, repeats: int, draw: random.Random) -> str:
+def _cells(gain: float, n: int, terms: Terms, repeats: int, draw: random.Random) -> tuple[str, ...]:
     words: dict[Word, int] = dict.fromkeys(Word, 0)
     naive = 0
     for _ in range(repeats):
@@ -46,10 +45,16 @@ def _row(gain: float, n: int, terms: Terms, repeats: int, draw: random.Random) -
     promoted = words[Word.PROMOTED]
     interval = wilson(promoted, repeats)
     return (
-        f"| {100 * gain:+.0f} points | {n} | {naive / repeats:.1%} | {promoted / repeats:.1%} | "
-        f"{interval.low:.1%} to {interval.high:.1%} | {words[Word.INCONCLUSIVE] / repeats:.1%} | "
-        f"{words[Word.REJECTED] / repeats:.1%} |"
+        _percent(naive / repeats),
+        _percent(promoted / repeats),
+        f"{100 * interval.low:.1f} to {_percent(interval.high)}",
+        _percent(words[Word.INCONCLUSIVE] / repeats),
+        _percent(words[Word.REJECTED] / repeats),
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _candidate(gain: float, n: int, draw: random.Random) -> Change:
