@@ -16,7 +16,7 @@ from domainlift.errors import Misuse
 from finetune.places import adapters_root
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from engines.base import Engine
 
@@ -46,7 +46,7 @@ def open_adapters(
 
 
 def _loaded(
-    wanted: Sequence[str], engine: Engine, workspace: Path, domains: Collection[str]
+    wanted: tuple[str, ...], engine: Engine, workspace: Path, domains: Collection[str]
 ) -> Adapters:
     from finetune import adapters as registry
 
@@ -57,9 +57,9 @@ def _loaded(
             "score in this process (`--model org/name`), or export the adapter: `bench export`",
         )
     known = registry.Adapters(adapters_root(workspace))
-    own = wanted == [OWN]
+    own = wanted == (OWN,)
     if own:
-        wanted = sorted({name.split("/")[0] for name in known.list()} & set(domains))
+        wanted = tuple(sorted({name.split("/")[0] for name in known.list()} & set(domains)))
     if not wanted:
         raise Misuse("no domain that is asked has an adapter", "`bench adapters list` shows all")
     names, digests = {}, []

@@ -84,6 +84,7 @@ def prepare(
     files = tuple(file if file is not None else ())
     author = Author(model, passages, not unchecked, seed) if from_kb else None
     layout = Layout(distractors, seed) if with_context else None
+    guards = Guards()
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
         if each not in domains and not files:
@@ -96,7 +97,7 @@ def prepare(
         more = extras(chosen, tasks, workspace, author, layout)
         if not as_json:
             more.show()
-        made = _prepare(order, tasks, more)
+        made = _prepare(order, tasks, more, guards)
         if as_json:
             print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
         else:
@@ -117,31 +118,70 @@ class Order:
     folder: Path
 
 
-def prepared(order: Order, workspace: Path) -> Prepared:
+def prepared(order: Order, workspace: Path, guards: Guards | None = None) -> Prepared:
     """Make a data set of what a domain declares, with nothing written for it."""
     tasks = _tasks(order)
-    return _prepare(order, tasks, extras(order.domain, tasks, workspace, None, None))
+    more = extras(order.domain, tasks, workspace, None, None)
+    return _prepare(order, tasks, more, guards if guards is not None else Guards())
 
 
-def _prepare(order: Order, tasks: Sequence[Task], more: Extras) -> Prepared:
+def _prepare(order: Order, tasks: Sequence[Task], more: Extras, guards: Guards) -> Prepared:
     from finetune.prepare import prepare as write
 
     rows = [*_rows(order, tasks), *more.rows]
     name = order.domain.name
     if not rows:
         raise Misuse(f"domain `{name}` has nothing to learn from", "give rows: `--file PATH`")
-    reported = _reported(order)
+    guard = guards.of(order)
     made = write(
         name,
         rows,
         size=order.size,
         seed=order.seed,
-        benchmark=[question.text for question in reported],
+        benchmark=[question.text for question in guard.questions],
         folder=order.folder,
-        leaked=_finder(reported),
+        leaked=guard.leaked,
     )
     more.keep(made.path)
     return made
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The questions that training must not see, and what finds rows that hold most of one."""
+
+    questions: Sequence[Question]
+    leaked: Leaked
+
+
+class Guards:
+    """Makes guards, and keeps the last one: many domains are kept from the same questions."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] | None = None
+        self._guard = Guard((), lambda texts: [False] * len(texts))
+
+    def of(self, order: Order) -> Guard:
+        """All questions that are at hand; which are not is told."""
+        from benchmarks.learning import reported_questions
+        from rag.leaks import finder
+
+        names = _reported(order)
+        if names != self._names:
+            questions, missing = reported_questions(names, order.domains, order.mirror)
+            _note(f"not compared with what is missing: {what}" for what in missing)
+            self._names, self._guard = names, Guard(questions, finder(questions))
+        return self._guard
+
+
+def _reported(order: Order) -> tuple[str, ...]:
+    """The tasks of which some claim may be made."""
+    from benchmarks.tasks import task_names
+
+    known = task_names(order.domains)
+    own = [name for name in known if name.startswith("own:")]
+    every = known if order.mirror is not None else order.domain.tasks
+    return tuple(dict.fromkeys([*own, *(() if order.own else every)]))
 
 
 @data.command()
@@ -209,43 +249,6 @@ def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
     loaded = load(found.files)
     _note([*found.missing, *(f"`{label}` is left out: {why}" for label, why in loaded.refused)])
     return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
-
-
-def _reported(order: Order) -> list[Question]:
-    """The questions that training must not see: all that are at hand."""
-    from benchmarks.learning import reported_questions
-    from benchmarks.tasks import task_names
-
-    known = task_names(order.domains)
-    names = [name for name in known if name.startswith("own:")]
-    if not order.own:
-        every = known if order.mirror is not None else order.domain.tasks
-        names += [name for name in every if name not in names]
-    questions, missing = reported_questions(names, order.domains, order.mirror)
-    _note(f"not compared with what is missing: {what}" for what in missing)
-    return questions
-
-
-def _finder(questions: Sequence[Question]) -> Leaked:
-    """Find rows that hold most of a question: by n-grams, as the guard of knowledge bases does."""
-    from rag.base import Chunk
-    from rag.leaks import find_leaks
-
-    def leaked(texts: Sequence[str]) -> list[bool]:
-        chunks = [Chunk(text, f"row {number}") for number, text in enumerate(texts)]
-        place = {chunk.id: number for number, chunk in enumerate(chunks)}
-        found = [False] * len(texts)
-        # One chunk is named per question, so that several rounds find all rows of one.
-        for _ in range(len(texts)):
-            left = [chunk for chunk, gone in zip(chunks, found, strict=True) if not gone]
-            hits = {place[leak.chunk] for leak in find_leaks(questions, left)}
-            if not hits:
-                break
-            for number in hits:
-                found[number] = True
-        return found
-
-    return leaked
 
 
 def _note(lines: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
+    from bench.data import Guards
     from bench.lifting import Held
     from bench.scene import Scene
     from bench.train import Loading
@@ -246,8 +247,11 @@ def _files(scene: Scene, name: str) -> Found:
 
 
 def _trainings(scene: Scene, names: list[str], held: Held, look: _Look) -> Iterator[Stage]:
+    from bench.data import Guards
+
+    guards = Guards()
     for name in () if scene.wishes.skip_train else names:
-        found = look.at(lambda name=name: _rehearsed(scene, name, held.loading))  # type: ignore[misc]
+        found = look.at(lambda name=name: _rehearsed(scene, name, held.loading, guards))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
             what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}"
@@ -256,7 +260,7 @@ def _trainings(scene: Scene, names: list[str], held: Held, look: _Look) -> Itera
             yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)
 
 
-def _rehearsed(scene: Scene, name: str, loading: Loading) -> Rehearsal:
+def _rehearsed(scene: Scene, name: str, loading: Loading, guards: Guards) -> Rehearsal:
     """Make the rows aside, and see what training on them takes."""
     from bench.lifting import make_rows, training_of
     from benchmarks.rehearsal import rehearse
@@ -266,7 +270,7 @@ def _rehearsed(scene: Scene, name: str, loading: Loading) -> Rehearsal:
     with TemporaryDirectory() as aside:
         if not data_folder(place.workspace, name).is_dir():
             place = replace(place, workspace=Path(aside))
-            make_rows(name, scene.domains, place, wishes.own)
+            make_rows(name, scene.domains, place, wishes.own, guards)
         job = training_of(name, scene.domains, place, wishes.own, wishes.change)
         return rehearse(*job, loading.model, loading.device, loading.dtype)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.data import Guards
     from bench.scored import Place
     from bench.train import Loading
     from benchmarks.material import Wish
@@ -106,13 +107,15 @@ class Lifter:
         self, names: Sequence[str], held: Held, left: float
     ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
         """The adapters that are there, and the trainings that are left to do in the time."""
+        from bench.data import Guards
         from benchmarks.training import made_before
 
+        guards = Guards()
         found: dict[str, Adapter] = {}
         jobs: dict[str, _Job] = {}
         for name in names:
             with self._noting(f"adapter for {name}"):
-                self._prepare(name)
+                self._prepare(name, guards)
                 job = training_of(name, self.domains, self.place, self.own, self.change)
                 info = held.engine.info
                 before = made_before(job[0], info.model, info.digest)
@@ -138,12 +141,12 @@ class Lifter:
                 raise
             self._note(f"no {what}: {_said(error)}")
 
-    def _prepare(self, name: str) -> None:
+    def _prepare(self, name: str, guards: Guards) -> None:
         """Make training rows, unless there are some already."""
         from finetune.places import data_folder
 
         if not data_folder(self.place.workspace, name).is_dir():
-            made = make_rows(name, self.domains, self.place, self.own)
+            made = make_rows(name, self.domains, self.place, self.own, guards)
             print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
     def _trained(self, jobs: Mapping[str, _Job], held: Held) -> dict[str, Adapter]:
@@ -194,7 +197,9 @@ def training_of(
     return wish, surroundings(wish, domains)
 
 
-def make_rows(name: str, domains: Mapping[str, Domain], place: Place, own: bool) -> Prepared:
+def make_rows(
+    name: str, domains: Mapping[str, Domain], place: Place, own: bool, guards: Guards
+) -> Prepared:
     """Make the training rows of a domain from what it declares; BenchError where that is nothing.
 
     With `own`, only its own questions are turned into rows.
@@ -204,7 +209,7 @@ def make_rows(name: str, domains: Mapping[str, Domain], place: Place, own: bool)
 
     folder = data_folder(place.workspace, name)
     order = Order(domains[name], domains, place.data, (), own, None, 0, folder)
-    return prepared(order, place.workspace)
+    return prepared(order, place.workspace, guards)
 
 
 def _fit_together(jobs: Mapping[str, _Job]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.material import gather
@@ -88,8 +89,9 @@ def _varied(encoded: list[Encoded]) -> list[Encoded]:
     first: dict[tuple[str, str], Encoded] = {}
     for each in encoded:
         first.setdefault((each.row.domain, each.row.kind), each)
-    chosen = [*first.values(), *(each for each in encoded if each not in first.values())]
-    return chosen[: max(_SHOWN, len(first))]
+    shown = {each.row.id for each in first.values()}
+    others = (each for each in encoded if each.row.id not in shown)
+    return [*first.values(), *islice(others, max(0, _SHOWN - len(first)))]
 
 
 def _parameters(config: Any) -> int:

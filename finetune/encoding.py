@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Stands in for the answer where it is looked up how a chat template ends a turn.
 _MARK = "[[answer]]"
+#: Rows that a tokenizer is given at once: one by one they take five times as long.
+_GROUP = 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ def encode(
     """
     encoder = _Encoder(tokenizer, end)
     begins = tokenizer.bos_token_id
-    return [_fit(encoder.row(row), max_tokens, begins) for row in rows]
+    groups = (rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP))
+    encoded = (each for group in groups for each in encoder.rows(group))
+    return [_fit(each, max_tokens, begins) for each in encoded]
 
 
 def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
@@ -70,6 +74,18 @@ def truncated(examples: Sequence[Encoded]) -> list[str]:
     return [example.row.id for example in examples if example.cut]
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """A row as text: what is read, without spaces at its end, and what goes on from there.
+
+    `special` says whether the tokenizer puts its special tokens around.
+    """
+
+    prompt: str
+    completion: str
+    special: bool
+
+
 class _Encoder:
     """Holds what is looked up once: special tokens and the ends of turns."""
 
@@ -82,33 +98,49 @@ class _Encoder:
             raise Misuse("the tokenizer has no token that ends a text", "leave `end` off")
         self._eos = () if ending is None else (int(ending),)
 
-    def row(self, row: Row) -> Encoded:
+    def rows(self, rows: Sequence[Row]) -> Iterator[Encoded]:
+        parts = [self._parts(row) for row in rows]
+        prompts = self._many([(part.prompt, part.special) for part in parts])
+        wholes = self._many([(part.prompt + part.completion, part.special) for part in parts])
+        for row, part, prompt, whole in zip(rows, parts, prompts, wholes, strict=True):
+            before = prompt if prompt else self._first(row)
+            after = self._continuation(part, before, whole)
+            if self._end and not row.messages:
+                after += self._eos
+            if not after:
+                raise _nothing(row, "its completion adds no token to its prompt")
+            yield Encoded(before + after, len(before), row)
+
+    def _parts(self, row: Row) -> _Parts:
         if not row.completion.strip():
             raise _nothing(row, "its completion is empty")
         prompt, completion, special = row.prompt, row.completion, True
         if row.messages:
             prompt, special = self._chat(row), False
             completion += self._end_of_turn(row)
-        trimmed = prompt.rstrip(" ")
-        before = self._tokens(trimmed, special) or self._first(row)
         # As the evaluation does: trailing spaces of the prompt join the answer's first token.
-        after = self._continuation(trimmed, prompt[len(trimmed) :] + completion, before, special)
-        if self._end and not row.messages:
-            after += self._eos
-        if not after:
-            raise _nothing(row, "its completion adds no token to its prompt")
-        return Encoded(before + after, len(before), row)
+        trimmed = prompt.rstrip(" ")
+        return _Parts(trimmed, prompt[len(trimmed) :] + completion, special)
 
     def _continuation(
-        self, prompt: str, completion: str, before: tuple[int, ...], special: bool
+        self, part: _Parts, before: tuple[int, ...], whole: tuple[int, ...]
     ) -> tuple[int, ...]:
-        if not prompt:
-            return self._tokens(completion, False)
-        whole = self._tokens(prompt + completion, special)
-        if whole[: len(before)] == before:
+        if part.prompt and whole[: len(before)] == before:
             return whole[len(before) :]
         # Pieces joined across the seam. Who is asked the prompt goes on from the prompt's tokens.
-        return self._tokens(completion, False)
+        return self._tokens(part.completion, False)
+
+    def _many(self, texts: Sequence[tuple[str, bool]]) -> list[tuple[int, ...]]:
+        """The tokens of texts, each with or without special tokens around it."""
+        found: dict[tuple[str, bool], tuple[int, ...]] = {}
+        for special in (False, True):
+            own = list(dict.fromkeys(text for text, wanted in texts if wanted is special))
+            if own:
+                ids = self._tokenizer(own, add_special_tokens=special, verbose=False)["input_ids"]
+                found.update(
+                    ((text, special), tuple(each)) for text, each in zip(own, ids, strict=True)
+                )
+        return [found[each] for each in texts]
 
     def _chat(self, row: Row) -> str:
         if self._tokenizer.chat_template is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from functools import lru_cache
 
 #: The share of the peak rate at which a training ends.
 FLOOR = 0.1
@@ -26,12 +28,13 @@ def chosen(step: int, rows: int, batch: int, seed: int | None) -> list[int]:
     """
     per_epoch = -(-rows // batch)
     epoch, place = divmod(step, per_epoch)
-    order = list(range(rows)) if seed is None else permutation(rows, seed, epoch)
-    return order[place * batch : (place + 1) * batch]
+    order = range(rows) if seed is None else permutation(rows, seed, epoch)
+    return list(order[place * batch : (place + 1) * batch])
 
 
-def permutation(rows: int, seed: int, epoch: int) -> list[int]:
-    """A shuffled range, the same wherever it is made."""
+@lru_cache(maxsize=2)
+def permutation(rows: int, seed: int, epoch: int) -> Sequence[int]:
+    """A shuffled range, the same wherever it is made; each step of an epoch asks for it."""
     order = list(range(rows))
     random.Random(f"{seed} {epoch}").shuffle(order)
-    return order
+    return tuple(order)

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeVar
 
 from rag.packages import need
@@ -30,6 +30,7 @@ Places = Mapping[int, Mapping[int, int]]
 
 _WORD = re.compile(r"[^\W_]+")
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+_END = ("",)  # no word, so that it parts two texts
 _BLOCK = 200_000  # words that are looked up at once
 _BITS = 22
 _BASE = 0x9E3779B97F4A7C15  # odd, so that no word of a window is shifted out of its hash
@@ -63,9 +64,8 @@ class Grams:
         np = need("numpy")
         self.size = size
         self.counts = [0] * len(texts)
-        self._numbers: dict[str, int] = {}
-        for word in chain.from_iterable(texts):
-            self._numbers.setdefault(word, len(self._numbers) + 1)
+        known = dict.fromkeys(chain.from_iterable(texts))
+        self._numbers = {word: number for number, word in enumerate(known, 1)}
         draw = np.random.default_rng(0)
         self._codes = draw.integers(1, 2**63, len(self._numbers) + 1, dtype=np.uint64)
         self._tables: dict[int, _Table] = {}
@@ -95,14 +95,16 @@ class Grams:
         whole = _whole(numbers, length)
         owner = np.searchsorted(starts, whole, side="right") - 1
         ordinals = whole - starts[owner]
-        rows, seen = chosen[owner], hashes[whole]
+        # By hash; those of one hash stay in the order of texts, and of the places in them.
+        order = np.argsort(hashes[whole], kind="stable")
+        rows, seen, ordinals = chosen[owner][order], hashes[whole][order], ordinals[order]
         # A gram that a text holds twice counts once, where it stands first.
-        order = np.lexsort((ordinals, seen, rows))
-        rows, seen, ordinals = rows[order], seen[order], ordinals[order]
         new = np.ones(len(rows), dtype=np.bool_)
         new[1:] = (rows[1:] != rows[:-1]) | (seen[1:] != seen[:-1])
-        for row, count in zip(*np.unique(rows[new], return_counts=True), strict=True):
-            self.counts[int(row)] = int(count)
+        for row, count in zip(
+            chosen.tolist(), np.bincount(rows[new])[chosen].tolist(), strict=True
+        ):
+            self.counts[row] = count
         self._tables[length] = _Table.of(seen[new], rows[new], ordinals[new])
 
     def _look_up(
@@ -128,14 +130,11 @@ class Grams:
         """The words of all texts as numbers, a 0 after each, and where each text begins."""
         import numpy as np
 
-        get = self._numbers.get
-        numbers: list[int] = []
-        starts = []
-        for text in texts:
-            starts.append(len(numbers))
-            numbers.extend([get(word, 0) for word in text])
-            numbers.append(0)
-        return np.array(numbers, dtype=np.int64), np.array(starts, dtype=np.int64)
+        ends = np.cumsum([len(text) + 1 for text in texts])
+        every = chain.from_iterable(chain(text, _END) for text in texts)
+        found = map(self._numbers.get, every, repeat(0))
+        numbers = np.fromiter(found, dtype=np.int64, count=int(ends[-1]) if len(texts) else 0)
+        return numbers, np.concatenate([[0], ends[:-1]]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -149,12 +148,12 @@ class _Table:
 
     @classmethod
     def of(cls, hashes: Hashes, rows: Integers, ordinals: Integers) -> _Table:
+        """Make a table of grams that are sorted already."""
         import numpy as np
 
-        order = np.argsort(hashes, kind="stable")
         bitmap = np.zeros(1 << _BITS, dtype=np.bool_)
         bitmap[_short(hashes)] = True
-        return cls(hashes[order], rows[order], ordinals[order], bitmap)
+        return cls(hashes, rows, ordinals, bitmap)
 
     def look_up(self, hashes: Hashes, places: Integers) -> tuple[Integers, Integers, Integers]:
         """Place, row and ordinal of each gram that is sought, once per text that holds it."""

@@ -95,6 +95,25 @@ def find_leaks(
     return [found[place] for place in sorted(found)]
 
 
+def finder(
+    questions: Sequence[Question], size: int = SIZE, share: float = SHARE
+) -> Callable[[Sequence[str]], list[bool]]:
+    """Return what tells of each text whether a question stands in it, by the same grams.
+
+    What is sought is prepared once, for any number of texts.
+    """
+    grams = Grams([form.words for form in _all_forms(questions)], size)
+
+    def found(texts: Sequence[str]) -> list[bool]:
+        told = [False] * len(texts)
+        segments = ((place, words(text)) for place, text in enumerate(texts))
+        for place, _, hits in grams.scan(segments):
+            told[place] = any(_overlap(grams, form, hits[form]) >= share for form in hits)
+        return told
+
+    return found
+
+
 # --- what is looked for
 
 
@@ -121,6 +140,10 @@ _EMPTY = frozenset(
 _ASKING = frozenset(["what", "when", "where", "which", "who", "whom", "whose", "why", "how"])
 _ASKING_MARKS = frozenset("?¿؟？")
 _LABELS = ("abcdefghijklmnopqrstuvwxyz", [str(number) for number in range(1, 27)])
+
+
+def _all_forms(questions: Sequence[Question]) -> list[_Form]:
+    return [form for place, q in enumerate(questions) for form in _forms(place, q)]
 
 
 def _forms(place: int, question: Question) -> Iterator[_Form]:
@@ -150,7 +173,7 @@ def _asks(text: str, parts: Sequence[str]) -> bool:
 def _by_words(
     questions: Sequence[Question], chunks: Sequence[Chunk], size: int, share: float
 ) -> dict[int, Leak]:
-    forms = [form for place, q in enumerate(questions) for form in _forms(place, q)]
+    forms = _all_forms(questions)
     grams = Grams([form.words for form in forms], size)
     # Twice the letters of the longest form: documents hold line breaks and punctuation too.
     reach = 2 * max((len(" ".join(form.words)) for form in forms), default=0)
@@ -159,7 +182,7 @@ def _by_words(
     segments = ((segment, segment.words) for segment in _segments(chunks, reach))
     for segment, text, found in grams.scan(segments):
         for number, places in found.items():
-            form, overlap = forms[number], len(set(places.values())) / grams.counts[number]
+            form, overlap = forms[number], _overlap(grams, number, places)
             if overlap < share:
                 continue
             start = _whole(form.words, text, places)
@@ -170,6 +193,11 @@ def _by_words(
             leak = _leak(questions[form.question].id, chunks[row], kind, overlap, jaccard)
             _keep_stronger(best, form.question, leak)
     return {place: replace(leak, places=len(rows[place])) for place, leak in best.items()}
+
+
+def _overlap(grams: Grams, form: int, places: Mapping[int, int]) -> float:
+    """The share of a form's grams that stand in these places."""
+    return len(set(places.values())) / grams.counts[form]
 
 
 def _whole(form: Sequence[str], text: Sequence[str], places: Mapping[int, int]) -> int | None:

@@ -26,6 +26,9 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# No test asks the hub. Its library reads this when it is imported, and its retries take minutes.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and their children too,
 # where a test presses it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.base import NoSplit, Task, Want, data_digest, with_ids
-from benchmarks.tasks.sources import reason
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
+from domainlift.hub import reason
 from domainlift.questions import Question
 from engines.base import Mode
 

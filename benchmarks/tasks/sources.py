@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse
+from domainlift.hub import hub_rows
 
 
 def mirror_file(data: Path | None, *parts: str) -> Path | None:
@@ -29,25 +29,12 @@ def inside(folder: Path, *parts: str) -> Path:
 def hub(path: str, config: str | None, split: str, *, layout: str) -> list[dict[str, Any]]:
     """Download one split of a data set (or read it from the cache) as a list of rows.
 
-    No code of the data set is run. `layout` is the mirror's file that would serve as well.
+    `layout` is the mirror's file that would serve as well.
     """
     try:
-        from datasets import load_dataset
-
-        # Its retries are told by the one error below.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        return [dict(row) for row in load_dataset(path, config, split=split)]
-    except Exception as error:  # `datasets` has no common class for what can go wrong
-        name = path if config is None else f"{path}` `{config}"
+        return [dict(row) for row in hub_rows(path, config, split)]
+    except BenchError as error:
         raise BenchError(
-            f"no data: `{name}` ({split}) is in no mirror and cannot be had from the hub"
-            f" ({reason(error)})",
+            f"no data: {error.what}, and is in no mirror",
             f"go online once, or give `--data FOLDER` or BENCH_DATA with `{layout}`",
         ) from error
-
-
-def reason(error: Exception) -> str:
-    """Return the kind of error and the start of its first line."""
-    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
-    short = first if len(first) <= 120 else first[:119] + "…"
-    return f"{type(error).__name__}: {short}" if short else type(error).__name__

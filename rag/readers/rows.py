@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import BenchError, Malformed
+from domainlift.errors import Malformed
+from domainlift.hub import hub_rows
 from rag.readers import books, mitre
 from rag.readers.base import Section
 from rag.readers.text import clean, decode, file_path, lines, one_line, read_bytes
@@ -64,18 +64,7 @@ def read_csv(file: SourceFile) -> Iterator[Section]:
 def read_hub(file: SourceFile) -> Iterator[Section]:
     """Read a split of a data set of the hub; no code of the data set is run."""
     name, _, split = file.label.removeprefix("hf:").partition(":")
-    try:
-        from datasets import load_dataset
-
-        # Its retries are told by the one error below.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        rows = load_dataset(name, split=split if split else "train")
-    except Exception as error:  # `datasets` has no common class for what can go wrong
-        first = (str(error).splitlines() or [""])[0][:100]
-        raise BenchError(
-            f"`{file.label}` cannot be had from the hub ({type(error).__name__}: {first})",
-            "go online once; after that it is read from the cache",
-        ) from error
+    rows = hub_rows(name, None, split if split else "train")
     return _sections(Path(file.label), enumerate(rows, 1))
 
 

@@ -248,7 +248,8 @@ def test_offline_without_a_mirror(tmp_path: Path) -> None:
         [sys.executable, "-c", OFFLINE], cwd=root, env=env, capture_output=True, text=True
     )
     what, hint, torch = run.stdout.splitlines()
-    assert what.startswith("no data: `cais/mmlu` `anatomy` (test) is in no mirror")
+    assert what.startswith("no data: `cais/mmlu` `anatomy` (test) cannot be had from the hub")
+    assert what.endswith("and is in no mirror")
     assert "mmlu/test/anatomy_test.csv" in hint
     assert torch == "False"
 

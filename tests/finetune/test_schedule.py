@@ -53,7 +53,7 @@ def test_epochs_and_seeds_differ_and_stay_the_same() -> None:
     orders = [permutation(50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(order) for order in orders}) == 4
     # Written down: a resumed training on another machine must agree.
-    assert permutation(6, 0, 0) == [0, 4, 3, 1, 5, 2]
+    assert list(permutation(6, 0, 0)) == [0, 4, 3, 1, 5, 2]
 
 
 @pytest.mark.parametrize(

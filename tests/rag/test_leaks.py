@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from domainlift.questions import Question
 from rag.base import Chunk
 from rag.grams import words
-from rag.leaks import Leak, find_leaks
+from rag.leaks import Leak, find_leaks, finder
 
 ASKED = "Which organelle of the cell makes most of the ATP that it needs?"
 OPTIONS = ("The ribosome", "The mitochondrion", "The vacuole", "The nucleus")
@@ -279,3 +279,13 @@ def test_thousands_of_questions_against_thousands_of_chunks_take_seconds() -> No
     found = find_leaks(asked, chunks)
     assert time.monotonic() - start < 15
     assert [leak.question for leak in found] == ["123"]
+
+
+def test_a_finder_tells_of_each_text_what_find_leaks_would() -> None:
+    asked = [question(), question(LONG, (), "long")]
+    half = " ".join(LONG.split()[: len(LONG.split()) // 2])
+    texts = [f"See. {ASKED} Yes.", "Peas are green.", LONG, half, "", f"{LONG} {ASKED}"]
+    held = finder(asked)
+    assert held(texts) == [bool(find_leaks(asked, [chunk(text)])) for text in texts]
+    assert held(texts) == [True, False, True, False, False, True]
+    assert held([]) == []

@@ -257,7 +257,7 @@ def test_a_bad_row_is_named_with_its_line(read: Read, name: str, content: str, s
     assert said in caught.value.what
 
 
-def hub_rows(path: str, split: str) -> list[dict[str, Any]]:
+def hub_rows(path: str, config: str | None, split: str) -> list[dict[str, Any]]:
     assert (path, split) == ("allenai/sciq", "train")
     return [{"question": "Q", "support": "ATP is made."}, {"question": "Q", "support": ""}]
 
@@ -275,7 +275,7 @@ def test_a_data_set_of_the_hub_is_read_by_its_rows(
 
 
 def test_the_hub_out_of_reach_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(path: str, split: str) -> None:
+    def unreachable(path: str, config: str | None, split: str) -> None:
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(pytest.importorskip("datasets"), "load_dataset", unreachable)

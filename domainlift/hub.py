@@ -1,0 +1,44 @@
+"""Data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from domainlift.errors import BenchError
+
+
+def hub_rows(path: str, config: str | None, split: str) -> Sequence[Mapping[str, Any]]:
+    """Download one split of a data set, or read it from the cache; none of its code is run.
+
+    Raises BenchError with the reason. Without a connection the library tries again for half a
+    minute: once that was in vain, this process takes what the cache holds and asks no more.
+    """
+    try:
+        import datasets
+
+        # Its retries are told by the one error below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        rows: Sequence[Mapping[str, Any]] = datasets.load_dataset(path, config, split=split)
+        return rows
+    except ConnectionError as error:
+        datasets.config.HF_HUB_OFFLINE = True
+        raise _error(path, config, split, error) from error
+    except Exception as error:  # `datasets` has no common class for what can go wrong
+        raise _error(path, config, split, error) from error
+
+
+def reason(error: Exception) -> str:
+    """Return the kind of error and the start of its first line."""
+    first = (str(error).splitlines() or [""])[0].strip().rstrip(".")
+    short = first if len(first) <= 120 else first[:119] + "…"
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__
+
+
+def _error(path: str, config: str | None, split: str, error: Exception) -> BenchError:
+    name = path if config is None else f"{path}` `{config}"
+    return BenchError(
+        f"`{name}` ({split}) cannot be had from the hub ({reason(error)})",
+        "go online once; after that it is read from the cache",
+    )
