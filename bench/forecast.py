@@ -119,13 +119,17 @@ def show(found: Forecast, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
-    from bench.progress import duration
     from reports.terminal import console, printable, table
 
     grid = table("stage", "what", "time", "memory", "disk")
     for stage in found.stages:
-        time = "not measured yet" if stage.seconds is None else f"≤ {duration(stage.seconds)}"
-        cells = (stage.name, stage.what, time, _bytes(stage.memory), _bytes(stage.disk))
+        cells = (
+            stage.name,
+            stage.what,
+            _time(stage.seconds),
+            _bytes(stage.memory),
+            _bytes(stage.disk),
+        )
         grid.add_row(*(Text(printable(cell)) for cell in cells))
     out = console()
     if found.stages:
@@ -305,6 +309,14 @@ def _times(count: int, pace: float | None) -> float | None:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 6 else f"{len(names)} domains"
+
+
+def _time(seconds: float | None) -> str:
+    from bench.progress import duration
+
+    if not seconds:
+        return "not measured yet" if seconds is None else "-"
+    return f"≤ {duration(seconds)}"
 
 
 def _bytes(count: int | None) -> str:

@@ -277,11 +277,11 @@ class _Screen:
         told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
         self._progress.reach(now.step, now.steps, told)
 
-    def look(self, name: str) -> Callable[[Seen], None]:
-        def look(seen: Seen) -> None:
+    def look(self, name: str) -> Callable[[Seen, int], None]:
+        def look(seen: Seen, step: int) -> None:
             told = "  ".join(f"{name} {value:.3f}" for name, value in seen.scores.items())
             fallen = f"  fallen: {', '.join(seen.fallen)}" if seen.fallen else ""
-            self._progress.say(f"{name}, step {self.step}, validation: {told}{fallen}")
+            self._progress.say(f"{name}, step {step}, validation: {told}{fallen}")
 
         return look
 

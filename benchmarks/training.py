@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from finetune.watching import Validate, Validation
 
 _CURVES = "curves.json"
-#: Called with what each validation saw.
-Look = Callable[["Seen"], None]
+#: Called with what each validation saw, and after how many steps.
+Look = Callable[["Seen", int], None]
 #: Called with each validation's result; raises to end the training.
 Judge = Callable[["Validation"], None]
 
@@ -207,10 +207,10 @@ def validation(lesson: Lesson, look: Look, judge: Judge | None = None) -> Valida
     if eye is None:
         return None
 
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         with lesson.engine.look_through(live):
             seen = eye.look()
-        look(seen)
+        look(seen, step)
         found = Validation(seen.worth, seen.fallen, seen.told)
         if judge is not None:
             judge(found)

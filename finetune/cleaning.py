@@ -15,17 +15,14 @@ from finetune.base import Row
 SHORTEST = 8
 LONGEST = 40_000
 _BREAKS = re.compile(r"\r\n?|[\u0085\u2028\u2029]")
-# Cc: control characters; Cs: halves of surrogate pairs, which UTF-8 cannot hold.
-_DROPPED = frozenset(["Cc", "Cs"])
-_KEPT = "\n\t"
+# Control characters but line feeds and tabs, and halves of surrogate pairs, which are no UTF-8.
+_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 _WORD = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
 
 
 def clean(text: str) -> str:
     """The text in NFC with line feeds only and without control characters."""
-    text = _BREAKS.sub("\n", text)
-    if not text.isprintable():
-        text = "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _DROPPED)
+    text = _DROPPED.sub("", _BREAKS.sub("\n", text))
     return unicodedata.normalize("NFC", text)
 
 

@@ -129,7 +129,7 @@ class Course:
         """Validate the live model, and keep the weights where they are the best so far."""
         state = self.state
         with resting(model) as live:
-            found = validate(live)
+            found = validate(live, state.step)
         seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
         state.validations.append(seen)
         # Facts stick late, and then fast: in its first half no training is given up.

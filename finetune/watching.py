@@ -20,8 +20,9 @@ class Validation:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Called with the live model in eval mode, whose attention is the one it was loaded with.
-Validate = Callable[[Any], Validation]
+#: Called with the live model in eval mode, whose attention is the one it was loaded with, and the
+#: number of steps that it has made.
+Validate = Callable[[Any, int], Validation]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_without_a_connection_the_hub_is_asked_once(
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    with pytest.raises(BenchError, match="`org/name` .* from the hub") as caught:
+    with pytest.raises(BenchError, match=r"`org/name` .* from the hub") as caught:
         hub_rows("org/name", None, "test")
     assert "\n" not in caught.value.what
     assert offline is datasets.config.HF_HUB_OFFLINE

@@ -62,7 +62,7 @@ def test_a_method_learns_saves_what_peft_loads_and_leaves_no_trace(
     before, plain = weights(model), logits(model)
     live: list[torch.Tensor] = []
 
-    def look(held: Any) -> Any:
+    def look(held: Any, step: int) -> Any:
         from finetune.watching import Validation
 
         live.append(logits(held))

@@ -50,7 +50,7 @@ def train_once(base: str, folder: Path) -> dict[str, Any]:
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
 
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         return Validation(left.pop(0))
 
     out = train(

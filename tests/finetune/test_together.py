@@ -117,7 +117,7 @@ def scripted(seen: Sequence[float]) -> Callable[[Any], Validation]:
     """Accuracies one after another; the model answers as this adapter alone."""
     left = list(seen)
 
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         assert not live.training
         with torch.inference_mode():  # as an engine asks
             live(torch.arange(6)[None], use_cache=False)
@@ -190,7 +190,7 @@ def test_each_is_validated_as_it_answers_alone(place: Place) -> None:
     seen: dict[str, list[torch.Tensor]] = {"together": [], "alone": []}
 
     def validating(way: str) -> Callable[[Any], Validation]:
-        def validate(live: Any) -> Validation:
+        def validate(live: Any, step: int) -> Validation:
             seen[way].append(live(torch.arange(5, 25).view(2, 10)).logits.clone())
             return Validation(0.5)
 
@@ -264,7 +264,7 @@ def test_killed_between_two_checkpoints_they_go_on_from_other_steps(
 ) -> None:
     """Biology has stored its second step when history's validation is cut off."""
 
-    def die(live: Any) -> Validation:
+    def die(live: Any, step: int) -> Validation:
         raise Killed
 
     subjects = {name: place.subject(name, SEEN[name]) for name in ROWS}

@@ -23,7 +23,7 @@ from finetune.base import Row
 from finetune.outcome import Progress, Trained
 from finetune.settings import Training
 from finetune.training import Diverged, train
-from finetune.watching import Validation
+from finetune.watching import Validate, Validation
 
 ROWS = [
     Row(f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:", f" at {7 * i % 13}.", "b")
@@ -501,7 +501,7 @@ def test_other_errors_are_not_taken_for_memory(place: Place) -> None:
 
 
 def test_memory_that_runs_out_in_the_validation_is_one_line(place: Place) -> None:
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(BenchError, match="memory does not suffice for"):
@@ -551,11 +551,11 @@ def test_a_loss_that_explodes_ends_the_training(place: Place) -> None:
 # Validation
 
 
-def _scripted(*seen: float | str) -> Callable[[Any], Validation]:
+def _scripted(*seen: float | str) -> Validate:
     """Accuracies one after another; a text is a fallen domain."""
     left = list(seen)
 
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         found = left.pop(0)
         if isinstance(found, str):
             return Validation(0.9, (found,), {"why": "p < 0.05"})
@@ -564,14 +564,12 @@ def _scripted(*seen: float | str) -> Callable[[Any], Validation]:
     return validate
 
 
-def _watched(
-    validate: Callable[[Any], Validation], kept: list[dict[str, torch.Tensor]]
-) -> Callable[[Any], Validation]:
-    def look(live: Any) -> Validation:
+def _watched(validate: Validate, kept: list[dict[str, torch.Tensor]]) -> Validate:
+    def look(live: Any, step: int) -> Validation:
         trained = {n: w for n, w in live.named_parameters() if "lora_" in n}
         names = {n: n.replace(".default", "") for n in trained}
         kept.append({names[n]: w.detach().clone() for n, w in trained.items()})
-        return validate(live)
+        return validate(live, step)
 
     return look
 
@@ -621,7 +619,7 @@ def test_validation_sees_no_dropout_and_draws_no_numbers(place: Place) -> None:
     wanted = place.train(settings), place.weights
     ids = torch.arange(5, 25)[None]
 
-    def validate(live: Any) -> Validation:
+    def validate(live: Any, step: int) -> Validation:
         assert not any(module.training for module in live.modules())
         assert live.config._attn_implementation == "sdpa"
         torch.rand(7)
