@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.promotion import Promotion, Terms
     from benchmarks.store import Record, Run
     from domainlift.questions import Question
+    from domainlift.statistics import Paired
     from ensemble.keywords import Keywords
     from ensemble.plan import Care
     from ensemble.treatment import Means, Routed
@@ -137,51 +138,50 @@ def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run
 
 
 def _proof(proving: Proving, final: Asker, ours: Run, runs: Mapping[str, Run], look: Look) -> Proof:
+    """Compare with the base model; questions that stand in a knowledge base prove nothing."""
     from benchmarks.improved import Proof
-    from benchmarks.pairing import pair
-    from benchmarks.profile import profile
+    from benchmarks.pairing import pair_records
+    from benchmarks.rag import leaked
 
+    every = ours.records()
+    leaks = leaked(every)
+    after = [record for record in every if record.id not in leaks]
+    before = [record for record in final.base.records() if record.id not in leaks]
+    change = pair_records(before, after, {q.id: q for q in final.job.questions})
     return Proof(
-        before=profile(final.base, proving.place.target),
-        after=profile(ours, proving.place.target),
-        change=pair(final.base, ours),
-        promotion=_judged(proving, final, ours, look.level),
-        controls=_controls(runs),
-        routed=_rightly_routed(ours.records(), proving.cares),
+        change=change,
+        promotion=_judged(proving, change, before, after, look.level),
+        controls=_controls(runs, leaks),
+        routed=_rightly_routed(every, proving.cares),
         look=look.number,
         level=look.level,
         due=look.due,
+        leaked=len(leaks),
     )
 
 
-def _judged(proving: Proving, final: Asker, ours: Run, level: float) -> Promotion:
-    """What the gate says; questions that stand in a knowledge base prove nothing."""
-    from benchmarks.pairing import pair_records
+def _judged(
+    proving: Proving,
+    changes: Mapping[str, Paired],
+    before: list[Record],
+    after: list[Record],
+    level: float,
+) -> Promotion:
     from benchmarks.promotion import Change, judge
-    from benchmarks.rag import leaked
+    from benchmarks.triage import by_domain
 
-    questions = {question.id: question for question in final.job.questions}
-    after = ours.records()
-    leaks = leaked(after)
-    before = [record for record in final.base.records() if record.id not in leaks]
-    after = [record for record in after if record.id not in leaks]
-    changes = {
-        domain: Change(change, _accuracy(before, domain), *_readable(before, after, domain))
-        for domain, change in pair_records(before, after, questions).items()
+    first, then = by_domain(before), by_domain(after)
+    judged = {
+        domain: Change(change, *_readable(first[domain], then[domain]))
+        for domain, change in changes.items()
         if domain
     }
-    return judge(changes, list(proving.cares), replace(proving.terms, level=level))
+    return judge(judged, list(proving.cares), replace(proving.terms, level=level))
 
 
-def _accuracy(records: list[Record], domain: str) -> float:
-    from benchmarks.preference import arm
-
-    return arm([record for record in records if record.domain == domain]).accuracy
-
-
-def _readable(before: list[Record], after: list[Record], domain: str) -> tuple[int, int]:
+def _readable(before: list[Record], after: list[Record]) -> tuple[int, int]:
     """How many answers can no longer be read, and how many could not be before."""
-    first = {record.id: record.status == "ok" for record in before if record.domain == domain}
+    first = {record.id: record.status == "ok" for record in before}
     pairs = [(first[r.id], r.status == "ok") for r in after if r.id in first]
     return sum(was and not now for was, now in pairs), sum(now and not was for was, now in pairs)
 
@@ -195,12 +195,13 @@ def _rightly_routed(records: list[Record], cares: Mapping[str, Care]) -> float:
     return sum(right) / len(right) if right else 0.0
 
 
-def _controls(runs: Mapping[str, Run]) -> dict[str, Arm]:
+def _controls(runs: Mapping[str, Run], leaks: set[str]) -> dict[str, Arm]:
     """Each way on the questions that all of them were asked."""
     from benchmarks.preference import arm
 
     records = {name: run.records() for name, run in runs.items()}
-    common = set.intersection(*({record.id for record in found} for found in records.values()))
+    asked = ({record.id for record in found} for found in records.values())
+    common = set.intersection(*asked) - leaks
     return {
         name: arm([record for record in found if record.id in common])
         for name, found in records.items()

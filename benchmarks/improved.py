@@ -47,11 +47,10 @@ class Proof:
 
     `change` is by domain and in total under "". `controls` are accuracy and cost of other ways to
     send questions: to the label's domain, at random, and all to one treatment. `look` is the
-    number of the look at these questions.
+    number of the look at these questions. `leaked` questions stood in a knowledge base and do not
+    count.
     """
 
-    before: Profile
-    after: Profile
     change: Mapping[str, Paired]
     promotion: Promotion
     controls: Mapping[str, Arm]
@@ -59,6 +58,7 @@ class Proof:
     look: int
     level: float
     due: bool
+    leaked: int = 0
 
 
 @dataclass(frozen=True)

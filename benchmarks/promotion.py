@@ -57,13 +57,12 @@ class Terms:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one domain: the paired change, and the baseline's accuracy.
+    """What became of one domain.
 
     `newly` questions have no readable answer any more, `mended` ones had none before.
     """
 
     paired: Paired
-    baseline: float
     newly: int = 0
     mended: int = 0
 
@@ -142,8 +141,8 @@ def _adjusted(changes: Mapping[str, Change]) -> list[tuple[str, float]]:
 
 
 def _treated(change: Change, p: float, terms: Terms, level: float) -> Judgement:
-    found, least = change.paired, terms.min_gain.over(change.baseline)
-    interval = found.interval
+    found, interval = change.paired, change.paired.interval
+    least = terms.min_gain.over(found.baseline if found.baseline is not None else 0.0)
     if _unreadable(change, terms):
         return Judgement(Word.REJECTED, _faults(change), p)
     if p < terms.level and found.difference < 0:

@@ -65,7 +65,7 @@ def _candidate(gain: float, n: int, draw: random.Random) -> Change:
         luck = draw.random()
         before.append(up <= luck < up + down or (luck >= up + down and draw.random() < 0.5))
         after.append(luck < up or (luck >= up + down and before[-1]))
-    return Change(paired(before, after, [""] * n), sum(before) / n)
+    return Change(paired(before, after, [""] * n))
 
 
 if __name__ == "__main__":

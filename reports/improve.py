@@ -116,7 +116,8 @@ def _held_out(proof: Proof) -> Iterator[Row]:
         if domain:
             p, word = ("-", "-") if judged is None else (p_value(judged.p), judged.word.value)
             yield domain, *_changed(change), p, word
-    yield "overall", *_changed(proof.change[""]), p_value(proof.change[""].p), ""
+    if "" in proof.change:
+        yield "overall", *_changed(proof.change[""]), p_value(proof.change[""].p), ""
 
 
 def _changed(change: Paired) -> Row:
@@ -146,6 +147,8 @@ def _closing(done: Improved) -> Iterator[str]:
         return
     proof = done.proof
     yield f"{proof.routed:.1%} of the questions were sent where their label would have sent them"
+    if proof.leaked:
+        yield f"{proof.leaked} held-out questions stand in the knowledge bases and do not count"
     if proof.due:
         yield "these held-out questions were looked at too often: fresh ones are due"
     yield f"verdict: {proof.promotion.word} ({proof.promotion.why}); look {proof.look}"

@@ -19,7 +19,7 @@ def change(n: int, gains: int, losses: int, right: int = 0, **faults: int) -> Ch
     after = [True] * gains + [False] * losses + [True] * right
     before += [False] * (n - len(before))
     after += [False] * (n - len(after))
-    return Change(paired(before, after, [""] * n), sum(before) / n, **faults)
+    return Change(paired(before, after, [""] * n), **faults)
 
 
 @pytest.mark.parametrize(

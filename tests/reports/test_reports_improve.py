@@ -24,8 +24,6 @@ def improved(made: Any, tmp_path: Path) -> Any:
         if not more:
             return found
         proof = Proof(
-            before=profile(before),
-            after=profile(after),
             change=pair(before, after),
             promotion=Promotion(Word.INCONCLUSIVE, "few", {}, ()),
             controls={},
