@@ -97,7 +97,7 @@ WRONG: list[tuple[str, int, str, str]] = [
     ("replay: 1\n", 1, "key `proportions` is missing", "add `proportions"),
     (ONE + "repaly: 1\n", 2, "unknown key `repaly`", "did you mean `replay`?"),
     (ONE + "replay: -1\n", 2, "`replay` must be 0 or more", ""),
-    (ONE + "replay: .inf\n", 2, "`replay` must be a finite number, not a number", ""),
+    (ONE + "replay: .inf\n", 2, "`replay` must be a finite number, not `.inf`", ""),
     (ONE + "replay: 1e999\n", 2, "`replay` must be a finite number", ""),
     (ONE + "replay: '1'\n", 2, "`replay` must be a finite number, not a text", ""),
     (ONE + "order: easy-to-herd\n", 2, "unknown order `easy-to-herd`", "did you mean `easy-to-h"),
