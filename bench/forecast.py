@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from domainlift.errors import BenchError, Misuse
+from reports.forecast import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
     from bench.data import Guards
@@ -33,38 +33,6 @@ _PACKAGES = {
 }
 #: An index holds texts, vectors and the store of Chroma: so many times the size of the texts.
 _INDEX = 8
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage; None where nothing was measured from which it could be foretold.
-
-    `seconds` are those of as many questions as may be asked, at the pace of an earlier run;
-    `memory` and `disk` are in bytes.
-    """
-
-    name: str
-    what: str
-    seconds: float | None = None
-    memory: int | None = None
-    disk: int | None = None
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What is not there, and the command that mends it."""
-
-    what: str
-    hint: str
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """All stages in their order."""
-
-    model: str
-    stages: Sequence[Stage]
-    missing: Sequence[Missing]
 
 
 @dataclass
@@ -110,36 +78,6 @@ def forecast(held: Held, open_scene: Callable[[], Scene]) -> Forecast:
         *_proving(sizes, len(names), pace),
     ]
     return Forecast(model, stages, look.missing)
-
-
-def show(found: Forecast, *, as_json: bool) -> None:
-    """Print a forecast."""
-    if as_json:
-        print(json.dumps(asdict(found), ensure_ascii=False))
-        return
-    from rich.text import Text
-
-    from reports.terminal import console, printable, table
-
-    grid = table("stage", "what", "time", "memory", "disk")
-    for stage in found.stages:
-        cells = (
-            stage.name,
-            stage.what,
-            _time(stage.seconds),
-            _bytes(stage.memory),
-            _bytes(stage.disk),
-        )
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    out = console()
-    if found.stages:
-        out.print(grid)
-    for each in found.missing:
-        out.print(Text(printable(f"missing: {each.what}"), style="bold"))
-        if each.hint:
-            out.print(Text(printable(f"   {each.hint}")))
-    if not found.missing:
-        out.print("nothing is missing")
 
 
 def _packages(look: _Look) -> None:
@@ -309,17 +247,3 @@ def _times(count: int, pace: float | None) -> float | None:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 6 else f"{len(names)} domains"
-
-
-def _time(seconds: float | None) -> str:
-    from bench.progress import duration
-
-    if not seconds:
-        return "not measured yet" if seconds is None else "-"
-    return f"≤ {duration(seconds)}"
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "-"
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -85,7 +85,8 @@ def improve(
 
     try:
         if dry_run:
-            from bench.forecast import forecast, show
+            from bench.forecast import forecast
+            from reports.forecast import show
 
             show(forecast(held, scene), as_json=as_json)
         else:

@@ -8,7 +8,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
-from reports.terminal import printable
+from reports.terminal import duration, printable
 
 _EVERY = 10.0
 
@@ -126,13 +126,3 @@ class Stages:
         """Clear the line."""
         if sys.stderr.isatty():
             print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: 12 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

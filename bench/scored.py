@@ -70,8 +70,9 @@ def _say_notes(notes: Iterable[str]) -> None:
 
 def _execute(job: Job, engine: Engine, run: Run, part: str, known: Known | None) -> None:
     """Ask what is open, showing progress; Ctrl-C ends with the way on."""
-    from bench.progress import Progress, duration
+    from bench.progress import Progress
     from benchmarks.runner import execute
+    from reports.terminal import duration
 
     before = sum(record.status != "error" for record in run.records())
     asked = 0

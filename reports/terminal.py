@@ -33,3 +33,13 @@ def printable(text: str) -> str:
     """Foreign text without control characters and without marks that turn its direction."""
     # Marks that turn the direction are format characters, and none of those is printable.
     return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 12 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

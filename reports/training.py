@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.terminal import console, printable, table
+from reports.terminal import console, duration, printable, table
 
 if TYPE_CHECKING:
     from benchmarks.rehearsal import Rehearsal
@@ -98,7 +98,7 @@ def _plan(found: Rehearsal) -> list[str]:
         f"{found.trained_tokens:,} tokens of an epoch are trained on; {plan.tokens:,} tokens pass "
         f"through in {plan.steps:,} steps, at most {plan.micro_batch:,} at a time{again}",
         f"predicted for {found.device}: peak memory {_gib(plan.peak_bytes)}, "
-        f"{_duration(plan.seconds)} without validation",
+        f"{duration(plan.seconds)} without validation",
         *cut,
     ]
 
@@ -127,7 +127,3 @@ def _lines(text: str) -> str:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
