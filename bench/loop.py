@@ -120,7 +120,7 @@ def _proven(
     cares: Mapping[str, Care],
 ) -> Improved:
     with clock.stage("router"):
-        keywords = fitted(scene.labelled, scene.domains)
+        keywords = fitted(scene.labelled, scene.domains, scene.place.workspace)
     with clock.stage("held-out questions"):
         proving = Proving(cares, keywords, scene.place, scene.wishes.terms, scene.tested)
         final = _asker(scene, held, scene.portions.held_out, HELD_OUT)

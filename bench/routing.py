@@ -84,11 +84,21 @@ def learnable(
     return rows
 
 
-def fitted(rows: Sequence[Labelled], domains: Mapping[str, Domain]) -> Keywords:
-    """Fit a router on labelled questions and the domains' glossaries."""
-    from ensemble.fit import Material, fit
+def fitted(rows: Sequence[Labelled], domains: Mapping[str, Domain], workspace: Path) -> Keywords:
+    """Fit a router on labelled questions and the domains' glossaries, or find the one that was.
 
-    return fit(Material(rows, glossaries(domains)))
+    A fit takes minutes where there are many questions; it is kept by what it was made of.
+    """
+    from domainlift import __version__
+    from ensemble.fit import Material, fit
+    from ensemble.keywords import read_keywords, write_keywords
+    from ensemble.material import digest
+
+    material = Material(rows, glossaries(domains))
+    path = workspace / "routers" / f"{digest(material)}-{__version__}.yaml"
+    if not path.is_file():
+        write_keywords(path, fit(material))
+    return read_keywords(path, domains)
 
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
