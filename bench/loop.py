@@ -161,11 +161,13 @@ def _noise(asker: Asker) -> Noise:
 def _to_treat(scene: Scene, diagnosis: Diagnosis) -> list[str]:
     from benchmarks.improved import FAULTY
 
-    check_only(scene.wishes.only, diagnosis.words)
+    check_only(scene.wishes.only, diagnosis.words.keys() & scene.domains)
     for name in scene.wishes.only:
         if diagnosis.words[name] == FAULTY:
             hint = "`bench runs show` has sample replies; mend how the model is asked first"
             raise Misuse(f"domain `{name}` is at fault, not weak: no treatment mends that", hint)
     if scene.wishes.only:
         return list(scene.wishes.only)
-    return [name for name in diagnosis.named("weak") if not scene.domains[name].protected]
+    # What belongs to no declared domain has nothing that it could be treated with.
+    known = (name for name in diagnosis.named("weak") if name in scene.domains)
+    return [name for name in known if not scene.domains[name].protected]

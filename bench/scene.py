@@ -73,7 +73,8 @@ def open_scene(suite: str, limit: int | None, place: Place, wishes: Wishes) -> S
     tasks, settings = choose_tasks(None, settings, domains, place.data)
     portions = divide(tasks, place.data, domains)
     _check_divided(suite, portions)
-    check_only(wishes.only, {q.domain for task in portions.selection for q in task.questions})
+    asked = {q.domain for task in portions.selection for q in task.questions}
+    check_only(wishes.only, asked & domains.keys())
     return Scene(
         settings,
         portions,
@@ -87,7 +88,7 @@ def open_scene(suite: str, limit: int | None, place: Place, wishes: Wishes) -> S
 
 
 def check_only(only: Sequence[str], known: Collection[str]) -> None:
-    """Refuse domains that no question belongs to."""
+    """Refuse domains that are not declared, or to which no question belongs."""
     for name in only:
         if name not in known:
             raise NoSuch("domain", name, known, "bench domains")
