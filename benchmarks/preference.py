@@ -1,4 +1,4 @@
-"""Which treatment a domain gets: the cheapest that is not shown to be worse than the best."""
+"""Which treatment a domain gets: the cheapest that is not shown to be worse than another."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ def arm(records: Sequence[Record]) -> Arm:
 
 
 def cheapest(arms: Mapping[str, Sequence[Record]]) -> str:
-    """The first treatment, in the given order of cost, that is not worse than the best.
+    """The first treatment, in the given order of cost, that is not worse than any other.
 
-    Worse is one that loses against the best by more than luck: the exact one-sided sign test over
-    the questions on which the two differ has p < 0.05.
+    Worse is one that loses against another by more than luck: the exact one-sided sign test over
+    the questions on which the two differ has p < 0.05. The best is not enough to compare with:
+    of two that are as good, one may turn so many answers both ways that it shows nothing.
     """
-    scores = {name: arm(records).accuracy for name, records in arms.items()}
-    best = max(scores, key=lambda name: scores[name])
-    return next(name for name in arms if name == best or not _worse(arms[name], arms[best]))
+    best = max(arms, key=lambda name: arm(arms[name]).accuracy)
+    good = (n for n in arms if not any(_worse(arms[n], other) for other in arms.values()))
+    return next(good, best)  # none, where treatments were answered on different questions
 
 
-def _worse(records: Sequence[Record], best: Sequence[Record]) -> bool:
-    there = {record.id: record.correct for record in best if record.correct is not None}
+def _worse(records: Sequence[Record], other: Sequence[Record]) -> bool:
+    there = {record.id: record.correct for record in other if record.correct is not None}
     pairs = [(r.correct, there[r.id]) for r in records if r.correct is not None and r.id in there]
     losses = sum(right and not own for own, right in pairs)
     gains = sum(own and not right for own, right in pairs)

@@ -55,6 +55,15 @@ def test_the_cheapest_that_is_not_worse_is_taken(rights: dict[str, int], chosen:
     assert cheapest({name: answers(right) for name, right in rights.items()}) == chosen
 
 
+def test_one_that_turns_many_both_ways_hides_no_better_one() -> None:
+    """Adapter and passages are as good; only the passages show that the base model is worse."""
+    base = [record(f"q{n}", n < 9) for n in range(40)]
+    lora = [record(f"q{n}", 6 <= n < 23) for n in range(40)]
+    rag = [record(f"q{n}", 1 <= n < 18) for n in range(40)]
+    assert cheapest({"base": base, "lora": lora}) == "base"
+    assert cheapest({"base": base, "lora": lora, "rag": rag}) == "lora"
+
+
 def test_a_domain_without_answers_keeps_the_base_model() -> None:
     nothing = [record("q", None)]
     assert cheapest({"base": nothing, "rag": nothing}) == "base"
