@@ -118,11 +118,11 @@ class Order:
     folder: Path
 
 
-def prepared(order: Order, workspace: Path, guards: Guards | None = None) -> Prepared:
+def prepared(order: Order, workspace: Path, guards: Guards) -> Prepared:
     """Make a data set of what a domain declares, with nothing written for it."""
     tasks = _tasks(order)
     more = extras(order.domain, tasks, workspace, None, None)
-    return _prepare(order, tasks, more, guards if guards is not None else Guards())
+    return _prepare(order, tasks, more, guards)
 
 
 def _prepare(order: Order, tasks: Sequence[Task], more: Extras, guards: Guards) -> Prepared:

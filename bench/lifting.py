@@ -70,9 +70,10 @@ class Lifter:
         store = Store(root(self.place.workspace))
         cares = {}
         for name in names:
-            if name not in store.names() and not self._built(name):
-                continue
-            cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
+            if name not in store.names():
+                self._build(name)
+            if name in store.names():
+                cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
         return cares
 
     def train(self, names: Sequence[str], held: Held, left: float) -> dict[str, Care]:
@@ -92,16 +93,13 @@ class Lifter:
                 cares[name] = Care("lora", adapter=adapter.name, adapter_digest=adapter.digest)
         return cares
 
-    def _built(self, name: str) -> bool:
+    def _build(self, name: str) -> None:
         from bench.kb_build import built
-        from bench.knowledge import root
-        from rag.store import Store
 
         with self._noting(f"knowledge base for {name}"):
             report = built(name, self.domains, self.place.data, self.place.workspace)
             told = f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s"
             print(told, file=sys.stderr)
-        return name in Store(root(self.place.workspace)).names()
 
     def _known(
         self, names: Sequence[str], held: Held, left: float

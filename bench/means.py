@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.knowledge import library
 from domainlift.errors import BenchError
+from rag.treatment import PASSAGES, TOKENS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class Limits:
     """At most so many passages before a question, of so many tokens, and how they are found."""
 
-    passages: int = 3
-    tokens: int = 1024
+    passages: int = PASSAGES
+    tokens: int = TOKENS
     query_options: bool = False
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.knowledge import library
 from bench.scored import Place, scored
 from domainlift.errors import BenchError, Misuse
+from rag.treatment import PASSAGES, TOKENS
 
 if TYPE_CHECKING:
     from bench.knowledge import Library
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 AUTO, OFF = "auto", "off"
 #: How many passages calibration tries: one is right for a model that is easily misled.
-NUMBERS = (1, 3)
+NUMBERS = (1, PASSAGES)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Choice:
     gate: str
     retrieval: Retrieval
     k: int | None = None
-    tokens: int = 1024
+    tokens: int = TOKENS
     options: bool = False
 
 

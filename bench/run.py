@@ -29,6 +29,7 @@ from bench.passages import Choice
 from bench.planned import run_plan
 from bench.scored import Place, scored
 from domainlift.errors import BenchError, Misuse, NoSuch
+from rag.treatment import TOKENS
 
 if TYPE_CHECKING:
     from benchmarks.outcome import Outcome
@@ -88,7 +89,7 @@ def run(
     ] = None,
     passage_tokens: Annotated[
         int, typer.Option(min=1, help="At most so many of the answering model's tokens.")
-    ] = 1024,
+    ] = TOKENS,
     query_options: Annotated[
         bool, typer.Option("--query-options", help="Search for the options too.")
     ] = False,

@@ -16,6 +16,7 @@ from domainlift.errors import Malformed, NoSuch
 from domainlift.files import inside, write_text
 from knowledge_bases.strict_yaml import Entry, Key, Value, read
 from rag.gate import NEVER, OPEN, Gate
+from rag.treatment import PASSAGES, TOKENS
 
 SCHEMA = 1
 #: Treatments and what they use: (passages, adapter). The order is that of their cost.
@@ -67,8 +68,8 @@ class Plan:
     domains: Mapping[str, Care]
     router: str = ""
     router_sha256: str = ""
-    passages: int = 3
-    tokens: int = 1024
+    passages: int = PASSAGES
+    tokens: int = TOKENS
     query_options: bool = False
     verdict: str = ""
     created: str = ""
@@ -102,8 +103,8 @@ def read_plan(path: Path) -> Plan:
         domains=dict(_cares(path, entries["domains"])),
         router=_router(path, entries.get("router", empty)),
         router_sha256=text("router_sha256"),
-        passages=_count(path, entries, "passages", 3),
-        tokens=_count(path, entries, "tokens", 1024),
+        passages=_count(path, entries, "passages", PASSAGES),
+        tokens=_count(path, entries, "tokens", TOKENS),
         query_options=entries.get("query_options", empty).flag,
         verdict=text("verdict"),
         created=text("created"),

@@ -134,8 +134,8 @@ def _halves(
 ) -> tuple[Mapping[str, Routes], Sequence[Labelled]]:
     """Routers that learned from half of the rows too, and the other half.
 
-    That is how published figures for MMLU come about. It is no way to make a router that is used:
-    nothing would be left to measure it on.
+    It says what more questions would bring, and is no way to make a router that is used: nothing
+    would be left to measure it on.
     """
     first, second = ([row for row in rows if _even(row) is even] for even in (True, False))
     more = [*learned, *(replace(row, split="train") for row in first)]

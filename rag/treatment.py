@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from rag.retrieval import Retriever
 
 
+#: How much stands before a question at most, where nobody says otherwise.
+PASSAGES, TOKENS = 3, 1024
+
+
 @dataclass(frozen=True)
 class Budget:
     """At most `k` passages, and at most `tokens` of the answering model, counted by `count`."""
 
     count: Callable[[str], int]
-    k: int = 3
-    tokens: int = 1024
+    k: int = PASSAGES
+    tokens: int = TOKENS
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich.text import Text
-
 from reports.terminal import console, duration, printable, table
 
 
@@ -48,6 +46,8 @@ def show(found: Forecast, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return
+    from rich.text import Text
+
     grid = table("stage", "what", "time", "memory", "disk")
     for stage in found.stages:
         cells = (

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,9 @@ def test_nothing_runs_what_others_wrote() -> None:
 
 
 def test_the_rule_knows_what_it_forbids() -> None:
-    for line in ("torch.load(x)", "shell=True", "pickle.loads(x)", "trust_remote_code = True"):
-        assert FORBIDDEN.search(line)
+    for call in ("torch.load", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"):
+        assert FORBIDDEN.search(f"{call}(x)")
+    for setting, sign in product(("shell", "trust_remote_code"), ("=", " = ")):
+        assert FORBIDDEN.search(f"run(x, {setting}{sign}{True})")
     for line in ("yaml.safe_load(x)", "trust_remote_code=False", "json.load(x)"):
         assert not FORBIDDEN.search(line)
