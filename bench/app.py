@@ -28,7 +28,7 @@ from bench.run import run
 from bench.runs import runs
 from bench.train import train
 from domainlift import __version__
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 
 app = typer.Typer(
     name="bench",
@@ -67,6 +67,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -75,6 +76,13 @@ def _options(
     ] = False,
 ) -> None:
     """Options before the command; `--debug` is understood anywhere (see `main`)."""
+    from finetune.parallel import launched
+
+    if launched().size > 1 and context.invoked_subcommand != "train":
+        raise Misuse(
+            f"`bench {context.invoked_subcommand}` runs in one process",
+            "leave out the launcher: `bench train` alone shares its work among several",
+        )
 
 
 def entry() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.data import Guards
     from bench.lifting import Held
     from bench.scene import Scene
-    from bench.train import Loading
+    from bench.weights import Loading
     from benchmarks.rehearsal import Rehearsal
     from benchmarks.tasks.base import Task
     from rag.files import Found

@@ -64,7 +64,7 @@ def improve(
     """
     from bench.lifting import Held
     from bench.scene import Wishes, open_scene
-    from bench.train import Loading
+    from bench.weights import Loading
     from benchmarks.promotion import Terms, parse_gain
     from engines.names import TINY
 

@@ -13,7 +13,7 @@ from domainlift.errors import BenchError
 if TYPE_CHECKING:
     from bench.data import Guards
     from bench.scored import Place
-    from bench.train import Loading
+    from bench.weights import Loading
     from benchmarks.material import Wish
     from benchmarks.training import Made
     from benchmarks.watching import Surroundings

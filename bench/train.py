@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.options import WORKSPACE, Data, Device, Json, Workspace
+from bench.weights import Loading, opened
 from domainlift.errors import BenchError, Misuse
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from benchmarks.together import Published
     from benchmarks.training import Made
     from benchmarks.watching import Surroundings
-    from engines.transformers import TransformersEngine
     from finetune.outcome import Progress as Step
     from finetune.recipe import Recipe
     from finetune.settings import Training
@@ -87,10 +84,11 @@ def train(
     """
     from benchmarks.material import Wish, surroundings
     from engines.names import TINY
+    from finetune.parallel import launched
     from finetune.recipe import one_domain
     from knowledge_bases.domains import load_domains
 
-    if trials is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if trials is not None and launched().size > 1:
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if together and (trials is not None or recipe is not None):
         raise Misuse("`--together` goes with neither `--search` nor `--recipe`", "leave one out")
@@ -110,15 +108,6 @@ def train(
         _train_together(jobs, Loading(model, device, dtype), as_json=as_json)
     else:
         _train(jobs, Loading(model, device, dtype), trials, as_json=as_json)
-
-
-@dataclass(frozen=True)
-class Loading:
-    """Which model is loaded, and how."""
-
-    model: str
-    device: str
-    dtype: str
 
 
 _Job = tuple["Wish", "Surroundings"]
@@ -143,7 +132,10 @@ def settings_of(recipe: Recipe, changes: Sequence[str] | None) -> Training:
 
 def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
     from benchmarks.rehearsal import rehearse
+    from finetune.parallel import leads
 
+    if not leads():
+        return
     for wish, around in jobs:
         found = rehearse(wish, around, loading.model, loading.device, loading.dtype)
         if as_json:
@@ -184,44 +176,11 @@ def _tell(made: Made | Searched, *, as_json: bool) -> None:
         show(made)
 
 
-def _open(loading: Loading, settings: Training) -> TransformersEngine:
-    """Open the model in this process, whatever serves it.
-
-    Each training opens it anew: a full one changes it.
-    """
-    from engines.names import Options, open_engine, weights_name
-    from engines.transformers import TransformersEngine
-    from finetune.parallel import own_device
-
-    name = weights_name(loading.model)
-    if name != loading.model:
-        print(f"note: training takes the weights of `{name}`", file=sys.stderr)
-    device = own_device(loading.device)
-    if settings.method == "qlora":
-        return _four_bit(name, device)
-    engine = open_engine(name, Options(device, loading.dtype))
-    if not isinstance(engine, TransformersEngine):
-        raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
-    return engine
-
-
-def _four_bit(name: str, device: str) -> TransformersEngine:
-    from engines.loading import digest, load_plan
-    from engines.names import source
-    from engines.transformers import TransformersEngine
-    from finetune.methods import four_bit
-
-    found = source(name)
-    _, tokenizer = load_plan(found, device="cpu")
-    model = four_bit(found, device)
-    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
-
-
 def taught(wish: Wish, around: Surroundings, loading: Loading) -> Made:
     """Train an adapter while the user watches."""
     from benchmarks.training import train_adapter
 
-    engine = _open(loading, wish.settings)
+    engine = opened(loading, wish.settings)
     with _watching() as screen:
         return train_adapter(wish, around, engine, screen.notify, screen.look(wish.name))
 
@@ -233,7 +192,7 @@ def taught_together(jobs: Sequence[_Job], loading: Loading) -> Published:
 
     settings = jobs[0][0].settings
     refuse_unfit(settings)  # before a large model is loaded
-    engine = _open(loading, settings)
+    engine = opened(loading, settings)
     with _watching() as screen:
         return train_adapters(jobs, engine, screen.notify, screen.look)
 
@@ -241,7 +200,7 @@ def taught_together(jobs: Sequence[_Job], loading: Loading) -> Published:
 def _searched(wish: Wish, around: Surroundings, loading: Loading, trials: int) -> Searched:
     from benchmarks.search import search
 
-    engine = _open(loading, wish.settings)
+    engine = opened(loading, wish.settings)
     with _watching() as screen:
         look = screen.look(wish.name)
         return search(wish, around, engine, trials, screen.notify, look, screen.begin)

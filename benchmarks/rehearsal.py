@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.material import Wish
     from benchmarks.watching import Surroundings
     from finetune.encoding import Encoded
+    from finetune.parallel import Team
     from finetune.predict import Prediction
 
 _SHOWN = 3
@@ -61,12 +62,15 @@ def rehearse(wish: Wish, around: Surroundings, model: str, device: str, dtype: s
     from engines.loading import load_plan, pick_device
     from engines.names import TINY, source
     from finetune.encoding import decoded, encode
+    from finetune.parallel import launched, own_device
     from finetune.predict import predict
+    from finetune.sharding import wanted
 
-    chosen = pick_device("cpu" if device == "auto" and model == TINY else device)
+    chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
     config, tokenizer = load_plan(source(model), dtype=dtype, device=chosen)
     mixed = gather(wish, around, None)
     settings = wish.settings
+    team, shared = launched(), wanted(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     lengths = [(len(each.ids), each.trained) for each in encoded]
     return Rehearsal(
@@ -79,9 +83,15 @@ def rehearse(wish: Wish, around: Surroundings, model: str, device: str, dtype: s
         examples=tuple(decoded(each, tokenizer) for each in _varied(encoded)),
         trained_tokens=sum(each.trained for each in encoded),
         parameters=_parameters(config),
-        prediction=predict(config, settings, lengths, chosen),
-        notes=mixed.notes,
+        prediction=predict(config, settings, lengths, chosen, team, shared=shared),
+        notes=(*mixed.notes, *_of_several(team, shared)),
     )
+
+
+def _of_several(team: Team, shared: bool) -> Iterator[str]:
+    if team.size > 1:
+        what = "a part of the layers" if shared else "the whole model"
+        yield f"Memory and time are those of one of {team.size} processes; each holds {what}."
 
 
 def _varied(encoded: list[Encoded]) -> list[Encoded]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from finetune.outcome import Notify, Trained
     from finetune.watching import Validate, Validation
 
-_CURVES = "curves.json"
+_CURVES, _ROWS = "curves.json", "rows.jsonl"
 #: Called with what each validation saw, and after how many steps.
 Look = Callable[["Seen", int], None]
 #: Called with each validation's result; raises to end the training.
@@ -97,13 +97,27 @@ def made_before(wish: Wish, model: str, digest: str) -> Adapter | None:
 
 
 def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: str = "") -> Lesson:
-    """Mix the rows, or take those of the interrupted training, and ask the base model."""
+    """Mix the rows, or take those of the interrupted training, and ask the base model.
+
+    Of several processes the first one does, and tells the others, which have no eye.
+    """
     from benchmarks.eye import open_eye
+    from finetune.parallel import team
+    from finetune.rowfile import read_rows, row_lines
+    from finetune.sharding import led
 
     name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
     folder = training_folder(wish.workspace, name)
-    rows = _rows(folder, wish, around, engine)
-    eye = open_eye(wish, around, engine) if wish.settings.eval_every else None
+    eye: Eye | None = None
+
+    def prepare() -> str:
+        nonlocal eye
+        rows = _rows(folder, wish, around, engine)
+        eye = open_eye(wish, around, engine) if wish.settings.eval_every else None
+        return row_lines(rows)
+
+    told = led(team(engine.model.device), engine.model, prepare)
+    rows = read_rows(told, folder / _ROWS)
     return Lesson(wish, around, engine, folder, rows, eye)
 
 
@@ -179,7 +193,7 @@ def _rows(
     from domainlift.files import disk_errors, write_text
     from finetune.rowfile import load_rows, row_lines
 
-    path = folder / "rows.jsonl"
+    path = folder / _ROWS
     if path.is_file():
         return load_rows(path)
     rows = gather(wish, around, engine).rows
@@ -195,7 +209,7 @@ def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str
 
     rows = prepared_rows(wish, around)
     data = {name: _sha256(row_lines(own)) for name, own in rows.items()}
-    parts = [wish.name, asdict(wish.recipe), asdict(wish.settings), data, wish.own]
+    parts = [wish.name, asdict(wish.recipe), wish.settings.deciding(), data, wish.own]
     return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
 

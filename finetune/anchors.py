@@ -34,21 +34,26 @@ class Anchors:
         self._soft: dict[tuple[tuple[int, ...], int], _Soft] = {}
 
     def hold(self, pack: Pack, examples: Sequence[Encoded]) -> Pack:
-        """The pack with targets (positions, kept) and their shares, where it has known rows."""
+        """The pack with targets (positions, kept) and their shares, where it has known rows.
+
+        These must have been seen.
+        """
         import torch
 
-        known = {_key(each): each for each in examples if each.row.kind == REPLAY}
+        known = _known(examples)
         if not known:
             return pack
-        self._look([each for key, each in known.items() if key not in self._soft])
         width = max(soft[0].shape[1] for soft in map(self._soft.__getitem__, known))
         parts = [self._soft.get(_key(each)) or _hard(each, width, pack) for each in examples]
         targets, shares = (torch.cat(both) for both in zip(*parts, strict=True))
         return replace(pack, targets=targets, shares=shares)
 
-    def _look(self, examples: Sequence[Encoded]) -> None:
-        if not examples:
-            return
+    def unseen(self, examples: Sequence[Encoded]) -> list[Encoded]:
+        """Those known rows among these of which the base has not been asked."""
+        return [each for key, each in _known(examples).items() if key not in self._soft]
+
+    def see(self, examples: Sequence[Encoded]) -> None:
+        """Ask the base of known rows, all at once."""
         import torch
 
         logits = self._ask(examples).float()
@@ -57,6 +62,10 @@ class Anchors:
         parts = zip(torch.split(tokens, counts), torch.split(shares, counts), strict=True)
         for each, (own, likely) in zip(examples, parts, strict=True):
             self._soft[_key(each)] = own.clone(), likely.clone()
+
+
+def _known(examples: Sequence[Encoded]) -> dict[tuple[tuple[int, ...], int], Encoded]:
+    return {_key(each): each for each in examples if each.row.kind == REPLAY}
 
 
 def _key(example: Encoded) -> tuple[tuple[int, ...], int]:

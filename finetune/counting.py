@@ -43,7 +43,7 @@ def counted(config: Any, settings: Training, layers: int) -> dict[str, float]:
         copies = 2 * linear * (live.dtype == torch.bfloat16)
     growing = _growing(live, settings)
     growing["always"] += copies
-    return found | growing | {"linear": linear, "trained": trained}
+    return found | growing | {"linear": linear, "trained": trained, "base": weights}
 
 
 def work_dtype(config: Any, settings: Training) -> torch.dtype:

@@ -162,6 +162,7 @@ class Course:
         random = {f"random {k}": v for k, v in random_states(worker.device).items()}
         state = {
             "training": self._name(),
+            "ways": self.settings.ways(),
             "limits": asdict(worker.limits),
             "recomputes": worker.recomputes,
             "state": asdict(self.state),
@@ -234,7 +235,8 @@ class Course:
                 self._optimiser.state[weight][kind] = place.to(worker.device).copy_(value)
         random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
         set_random_states(worker.device, random)
-        worker.change(Limits(**found.state["limits"]), found.state["recomputes"])
+        if found.state.get("ways") == self.settings.ways():
+            worker.change(Limits(**found.state["limits"]), found.state["recomputes"])
         state = dict(found.state["state"])
         watch = dict(state.pop("watch"))
         self.state = State(**state, watch=Watch(**{**watch, "fallen": tuple(watch["fallen"])}))
@@ -259,7 +261,7 @@ class Course:
         for example in self.examples:
             rows.update(f"{example.ids} {example.start}\n".encode())
         # The rate that is used: what stands for None may be another in another version.
-        used = {**asdict(self.settings), "learning_rate": self._start.rate}
+        used = {**self.settings.deciding(), "learning_rate": self._start.rate}
         own = {**used, "rows": rows.hexdigest(), "model": self._start.base}
         return dict(json.loads(json.dumps(own)))
 

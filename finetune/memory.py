@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,7 @@ from finetune.base import Row
 from finetune.encoding import Encoded
 from finetune.packing import Limits, most_trained
 from finetune.settings import Training
+from finetune.sharding import AT_ONCE
 
 _MOST_TOKENS = 65_536
 #: On a processor a product of 512 rows runs at full rate. More tokens at once only spare calls, and
@@ -38,6 +39,7 @@ class Sizes:
 
     weights      bytes of the base with its adapter
     trained      parameters that are trained; linear: weights of the body's linear layers
+    body         bytes of the layers without the adapter
     early, late  bytes of gradients when activations are at their most, and at the end
     kept, layer  bytes per token that autograd keeps: in all layers, in one
     always       bytes that autograd keeps however few the tokens, all layers
@@ -49,6 +51,7 @@ class Sizes:
     weights: int
     trained: int
     linear: int
+    body: int
     early: int
     late: int
     kept: float
@@ -71,6 +74,13 @@ class Sizes:
         logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
         return kept + max(logits, self.working * tokens + self.least)
 
+    def shared(self, processes: int) -> Sizes:
+        """What one of so many holds that share the layers out."""
+        if processes == 1:
+            return self
+        held = self.body / processes + AT_ONCE * self.body / self.layers
+        return replace(self, weights=round(self.weights - self.body + held))
+
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
         held = self.weights + 2 * 4 * self.trained
@@ -90,6 +100,7 @@ def sizes(config: Any, settings: Training) -> Sizes:
         weights=int(whole["weights"]),
         trained=int(whole["trained"]),
         linear=int(whole["linear"]),
+        body=int(layers * (three["base"] - two["base"])),
         early=int(whole["early"]),
         late=int(whole["late"]),
         kept=whole["kept"],
@@ -105,13 +116,15 @@ def sizes(config: Any, settings: Training) -> Sizes:
     )
 
 
-def plan(found: Sizes, settings: Training, longest: int, device: str) -> tuple[Limits, bool]:
+def plan(
+    found: Sizes, settings: Training, longest: int, device: str, in_use: int = 0
+) -> tuple[Limits, bool]:
     """How much goes through the model at once, and whether activations are recomputed for it.
 
     Settings decide where they say something, free memory where they do not: activations are kept
-    while the longest row fits.
+    while the longest row fits. `in_use` bytes are taken by the work itself, whatever its size.
     """
-    room = _SHARE * free_bytes(device) - 4 * 4 * found.trained
+    room = _SHARE * free_bytes(device) - in_use - 4 * 4 * found.trained
     trained = most_trained(found.vocabulary)
     least = longest if settings.micro_batch is None else max(longest, settings.micro_batch)
     recompute = settings.checkpointing

@@ -9,6 +9,7 @@ from typing import Any
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.loading import peft_asks
 from finetune.settings import Training
+from finetune.sharding import whole
 
 #: Names for groups of layers, as the architectures in use call them.
 GROUPS = {
@@ -85,7 +86,7 @@ def fingerprint(model: Any) -> str:
     """A hash of the shapes and of a few numbers of every weight: which base this is."""
     found = hashlib.sha256()
     for name, weight in model.named_parameters():
-        flat = weight.detach().flatten()
+        flat = whole(weight.detach()).flatten()
         few = flat[:: max(1, len(flat) // _FEW)][:_FEW].float().tolist()
         found.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
     return found.hexdigest()

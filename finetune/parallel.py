@@ -1,13 +1,15 @@
 """Several processes train one model together, each on its share of every step's rows.
 
 A launcher (`accelerate launch`, `torchrun`) starts them and tells each through the environment who
-it is. All hold the whole model and take the same steps: gradients are sums over all of them. The
-first alone validates, writes and talks. Rows are shared out rather than packs, so that a process
-whose memory runs out can cut its own share smaller without asking the others.
+it is. All take the same steps: gradients are sums over all of them. The first alone asks, writes
+and talks. Rows are shared out rather than packs, so that a process that holds the whole model can
+cut its own share smaller without asking the others, where its memory runs out (`finetune.sharding`
+tells of those that hold parts).
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 #: The others wait so long while the first one validates.
 _PATIENCE = timedelta(hours=12)
-_WORD = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process validates, writes and talks."""
+        """Whether this process asks, writes and talks."""
         return self.rank == 0
 
     def share(self, examples: Sequence[Encoded]) -> list[Encoded]:
@@ -73,51 +74,66 @@ class Team:
             _sum([total, *(weight.grad for weight in weights if weight.grad is not None)])
         return float(total)
 
-    def agree(self, word: str, device: torch.device) -> str:
-        """What the first process says, in at most 64 bytes; the others wait for it."""
+    def most(self, number: int, device: torch.device) -> int:
+        """The largest of all processes' numbers."""
         if self.size == 1:
-            return word
+            return number
+        import torch
+        from torch.distributed import ReduceOp, all_reduce
+
+        said = torch.tensor(number, device=device)
+        with _others():
+            all_reduce(said, ReduceOp.MAX)
+        return int(said)
+
+    def number(self, number: int, device: torch.device) -> int:
+        """The first process's number; the others, whose own is not read, wait for it."""
+        return int.from_bytes(self.text(number.to_bytes(8, signed=True), device), signed=True)
+
+    def text(self, text: bytes, device: torch.device) -> bytes:
+        """The first process's text; those of the others tell only how long it is."""
+        if self.size == 1 or not text:
+            return text
         import torch
         from torch.distributed import broadcast
 
-        said = torch.zeros(_WORD, dtype=torch.uint8)
-        said[: len(word.encode())] = torch.tensor(list(word.encode()), dtype=torch.uint8)
+        said = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
         with _others():
-            said = said.to(device)
             broadcast(said, src=0)
-        return bytes(said.tolist()).rstrip(b"\0").decode()
+        return bytes(said.tolist())
 
 
-@contextmanager
-def team(device: torch.device) -> Iterator[Team]:
-    """Join the processes of a launcher; a team of one where there is none."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Team()
-        return
+def team(device: torch.device) -> Team:
+    """Join the processes of a launcher, for as long as this one lives; alone there are none."""
+    if launched().size == 1:
+        return Team()
+    import torch
     import torch.distributed as together
 
-    joined = together.is_initialized()
-    if not joined:
+    if not together.is_initialized():  # to join a second time, as torch may, hangs
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         with _others():
             together.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE
             )
-    try:
-        yield Team(together.get_rank(), together.get_world_size())
-    finally:
-        if not joined:
-            together.destroy_process_group()
+        atexit.register(together.destroy_process_group)
+    return Team(together.get_rank(), together.get_world_size())
+
+
+def launched() -> Team:
+    """What a launcher says of this process, which need not have met the others yet."""
+    return Team(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def leads() -> bool:
     """Whether this process is the only one, or the first of a launcher's."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return launched().leads
 
 
 def own_device(wanted: str) -> str:
     """The device of this process: under a launcher each has a CUDA device of its own."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or wanted not in {"auto", "cuda"}:
+    if launched().size == 1 or wanted not in {"auto", "cuda"}:
         return wanted
     import torch
 

@@ -10,6 +10,7 @@ from typing import Any
 from finetune.encoding import Encoded
 from finetune.memory import Sizes, plan, sizes, stand_ins
 from finetune.packing import Limits, bins
+from finetune.parallel import Team
 from finetune.schedule import chosen
 from finetune.settings import Training
 
@@ -61,26 +62,38 @@ class Load:
 
 
 def predict(
-    config: Any, settings: Training, lengths: Sequence[tuple[int, int]], device: str
+    config: Any,
+    settings: Training,
+    lengths: Sequence[tuple[int, int]],
+    device: str,
+    team: Team = Team(),
+    *,
+    shared: bool = False,
 ) -> Prediction:
     """Predict from the model's configuration and the rows' (tokens, trained tokens).
+
+    Memory and time are those of one process of the `team`, which may share the model out.
 
     The largest pack of the first steps decides the memory. The time is that of the first steps,
     carried forward: floating-point operations at the rate of a matrix product of this model's
     width, bytes that activations move at the rate of a copy, and a fixed time per operation, all
     three measured here within a second or two. It assumes that the device stays as busy as it is
-    now, and leaves out loading, validations and checkpoints.
+    now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
-    found = sizes(config, settings)
+    whole = sizes(config, settings)
+    found = whole.shared(team.size if shared else 1)
     rows = stand_ins(lengths)
-    limit, recompute = plan(found, settings, max(n for n, _ in lengths), device)
+    longest = max(n for n, _ in lengths)
+    limit, recompute = plan(found, settings, longest, device, found.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
     pads = settings.prompts or not _packs(config, settings.max_tokens)
-    loads = [each for step in range(tried) for each in _loads(rows, settings, limit, step, pads)]
+    loads = [
+        each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
+    ]
     peak = max(found.peak(load.tokens, load.trained, recompute) for load in loads)
-    at = rates(found, device)
-    spent = sum(seconds(found, settings, load, recompute, at) for load in loads)
+    at = rates(whole, device)
+    spent = sum(seconds(whole, settings, load, recompute, at) for load in loads)
     spent += tried * _ADAM * found.trained / at.traffic
     return Prediction(
         trainable=found.trained,
@@ -174,10 +187,16 @@ def _packs(config: Any, longest: int) -> bool:
 
 
 def _loads(
-    rows: Sequence[Encoded], settings: Training, limit: Limits, step: int, pads: bool
+    rows: Sequence[Encoded],
+    settings: Training,
+    limit: Limits,
+    step: int,
+    pads: bool,
+    team: Team,
 ) -> list[Load]:
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
     places = chosen(step, len(rows), settings.batch, seed)
-    packs = bins([rows[place] for place in places], limit, pads, settings.virtual)
+    own = team.share([rows[place] for place in places])
+    packs = bins(own, limit, pads, settings.virtual)
     return [load(pack, settings, pads) for pack in packs]

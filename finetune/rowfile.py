@@ -37,6 +37,11 @@ def load_rows(path: Path, split: str = "train") -> list[Row]:
         raise Misuse(f"`{path}` is no prepared data set", hint) from error
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed(path, "cannot be read as UTF-8 text") from error
+    return read_rows(text, path)
+
+
+def read_rows(text: str, path: Path) -> list[Row]:
+    """Rows from what `row_lines` made of them; `path` is named where a line is no row."""
     # Not splitlines(): it also cuts at separators that may stand inside a text of JSON.
     lines = enumerate(text.split("\n"), 1)
     return [_row(path, number, line) for number, line in lines if line.strip()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domainlift.files import disk_errors
 from finetune.course import Course, Start
@@ -17,8 +18,12 @@ from finetune.outcome import Notify, Progress, Trained
 from finetune.packing import Limits, most_trained
 from finetune.parallel import Team
 from finetune.settings import Training
+from finetune.sharding import in_use, led, shared
 from finetune.steps import Worker
 from finetune.watching import Validate
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Run:
@@ -35,12 +40,16 @@ class Run:
         self.settings = settings
         self.team = team
         self._start = Start.of(model, settings)
-        limits, recomputes = planned(model, settings, examples)
+        # Who holds a part of the model makes as many passes as the others do.
+        in_step = team if shared(model) is not None else Team()
+        limits, recomputes = _agreed(in_step, model.device, planned(model, settings, examples))
         self.live = attach(model, settings).train()
         try:
             self.course = Course(examples, settings, folder, trainable(self.live), self._start)
             half = works_in_half(settings, self._start)
-            self.worker = Worker(self.live, settings, limits, recomputes=recomputes, half=half)
+            self.worker = Worker(
+                self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
+            )
         except BaseException:
             self._take_off()
             raise
@@ -55,12 +64,13 @@ class Run:
         if self.team.leads:
             course.begin_log()
         begun = time.perf_counter() - course.state.seconds
+        watched = bool(self._led(lambda: "watched" if validate is not None else ""))
         while not course.ended:
             self._step()
             course.log()
             if notify is not None and self.team.leads:
                 notify(self._progress())
-            if validate is not None and course.due(settings.eval_every):
+            if watched and course.due(settings.eval_every):
                 self._validate(validate)
             course.state.seconds = time.perf_counter() - begun
             if self.team.leads and (course.due(settings.save_every) or course.ended):
@@ -68,16 +78,7 @@ class Run:
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the best weights as their library does, and the curves."""
-        if self.team.leads:
-            self.course.to_best()
-            with disk_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                if self.settings.method == "full":
-                    self.live.to(self._start.dtype)
-                    tokenizer.save_pretrained(str(folder))
-                self.live.save_pretrained(str(folder))
-            self.course.write_curves(folder)
-        self.team.agree("saved", self.live.device)
+        self._led(partial(self._save, folder, tokenizer))
 
     def close(self) -> None:
         """Take the adapter off and end the log."""
@@ -102,12 +103,28 @@ class Run:
         course.step(rows, self.team.add_up(course.weights.values(), loss))
         course.state.working += time.perf_counter() - begun
 
-    def _validate(self, validate: Validate) -> None:
-        state = self.course.state
-        if self.team.leads:
-            self.course.look(validate, self.live)
-        stopped = self.team.agree(state.watch.stopped, self.live.device)
-        state.watch = replace(state.watch, stopped=stopped)
+    def _validate(self, validate: Validate | None) -> None:
+        def look() -> str:
+            if validate is not None:
+                self.course.look(validate, self.live)
+            return self.course.state.watch.stopped
+
+        stopped = self._led(look)
+        self.course.state.watch = replace(self.course.state.watch, stopped=stopped)
+
+    def _save(self, folder: Path, tokenizer: Any) -> str:
+        self.course.to_best()
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.settings.method == "full":
+                self.live.to(self._start.dtype)
+                tokenizer.save_pretrained(str(folder))
+            self.live.save_pretrained(str(folder))
+        self.course.write_curves(folder)
+        return "saved"
+
+    def _led(self, work: Callable[[], str]) -> str:
+        return led(self.team, self.live, work)
 
     def _progress(self) -> Progress:
         course, state = self.course, self.course.state
@@ -126,7 +143,14 @@ def planned(
     longest = max(len(example.ids) for example in examples)
     # Adapters side by side are one whose rank is the sum of theirs.
     found = sizes(model.config, replace(settings, rank=settings.rank * adapters))
-    return plan(found, settings, longest, str(model.device))
+    return plan(found, settings, longest, str(model.device), in_use(model))
+
+
+def _agreed(others: Team, device: torch.device, own: tuple[Limits, bool]) -> tuple[Limits, bool]:
+    """What all of these processes have the memory for."""
+    limits, recomputes = own
+    tokens = -others.most(-limits.tokens, device)
+    return replace(limits, tokens=tokens), bool(others.most(recomputes, device))
 
 
 def works_in_half(settings: Training, start: Start) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from domainlift.errors import Misuse, NoSuch
 
@@ -28,6 +29,8 @@ _HIGHEST = 2e-3
 @dataclass(frozen=True)
 class Training:
     """All settings of one training; together with the rows and the model they decide the result.
+
+    But for rounding, `micro_batch` and `checkpointing` do not: they may change on the way.
 
     rank, alpha     of LoRA; for prompt and prefix `rank` is the number of virtual tokens. Rank 16
                     holds far more than some thousands of facts (rank 1 held 3,000 in "knowledge
@@ -115,6 +118,14 @@ class Training:
         """How many virtual tokens stand among the tokens of each row."""
         return self.rank if self.method == "prompt" else 0
 
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide the result."""
+        return {key: value for key, value in asdict(self).items() if key not in _WAYS}
+
+    def ways(self) -> dict[str, Any]:
+        """The others."""
+        return {key: value for key, value in asdict(self).items() if key in _WAYS}
+
     def rate(self, hidden: int) -> float:
         """The peak learning rate, for a model whose hidden states have `hidden` entries.
 
@@ -135,6 +146,7 @@ class Training:
         return max(1, round(self.epochs * -(-rows // self.batch)))
 
 
+_WAYS = {"micro_batch", "checkpointing"}
 _MANY = 10**9
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("rank", 1, 4096),

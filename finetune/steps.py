@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import BenchError
 from finetune.anchors import Anchors
 from finetune.encoding import Encoded
-from finetune.memory import return_freed
+from finetune.memory import return_freed, stand_ins
 from finetune.methods import recompute
 from finetune.packing import Limits, Pack, bins, packed, padded
+from finetune.parallel import Team
 from finetune.settings import Training
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 #: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+#: A row that a process computes for nothing while others have one more pack.
+_NOTHING = stand_ins([(2, 1)])
+_SMALLER = (
+    "repeat the command with `--set micro_batch=N`, N smaller, or `--set checkpointing=true`: it "
+    "goes on from the last checkpoint"
+)
 _ADVICE = "set `max_tokens` or `rank` lower, `dtype: bfloat16`, or take a smaller model"
 
 
@@ -26,14 +33,25 @@ class Worker:
     """Computes gradients; `limits` and `recomputes` change when memory runs out."""
 
     def __init__(
-        self, live: Any, settings: Training, limits: Limits, *, recomputes: bool, half: bool
+        self,
+        live: Any,
+        settings: Training,
+        limits: Limits,
+        *,
+        recomputes: bool,
+        half: bool,
+        in_step: Team = Team(),
     ) -> None:
-        """`live` is a model with its adapter; `half` says whether its base works in bfloat16."""
+        """`live` is a model with its adapter; `half` says whether its base works in bfloat16.
+
+        Those of `in_step` make equally many passes, as processes must that share a model out.
+        """
         from finetune.attention import keeps_apart
 
         return_freed()
         self._live = live
         self._settings = settings
+        self._in_step = in_step
         # Where weights are in float32 only for the optimiser's sake, the work is not.
         self._half = half and (live.device.type == "cuda" or settings.method == "full")
         # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
@@ -70,6 +88,10 @@ class Worker:
             done = self._tried(examples, trained)
             if not isinstance(done, Exception):
                 return done
+            if self._in_step.size > 1:  # the others are in the middle of their passes
+                raise BenchError(
+                    f"memory does not suffice for {self.limits.tokens} tokens at once", _SMALLER
+                ) from done
             set_random_states(self.device, states)
             self._shrink(examples, done)
 
@@ -86,10 +108,34 @@ class Worker:
         for weight in self._live.parameters():
             weight.grad = None
         total: Any = 0.0
+        packs = self._bins(examples)
         with self._attention():
-            for each in self._bins(examples):
+            self._ask_base(packs)
+            spare = self._spare(len(packs))
+            for each in packs:
                 total = total + self._backward(each, trained)
+            for _ in range(spare):
+                self._backward_nothing()
         return total
+
+    def _backward_nothing(self) -> None:
+        loss: Any = self._losses(self._laid_out(_NOTHING, self._settings.virtual)).sum() * 0
+        loss.backward()
+
+    def _ask_base(self, packs: Sequence[Sequence[Encoded]]) -> None:
+        """Let the anchors see the rows of what is known that they have not seen yet."""
+        if self._anchors is None:
+            return
+        new = [found for each in packs if (found := self._anchors.unseen(each))]
+        spare = self._spare(len(new))
+        for each in new:
+            self._anchors.see(each)
+        for _ in range(spare):
+            self._base_logits(_NOTHING)
+
+    def _spare(self, passes: int) -> int:
+        """How many passes more some other process makes; all ask before they make them."""
+        return self._in_step.most(passes, self.device) - passes
 
     def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
         """One pack, forward and backward; what it adds to the loss."""

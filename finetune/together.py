@@ -8,7 +8,6 @@ are those of a training by itself: either way of training goes on from what the 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,7 @@ from finetune.encoding import Encoded, encode
 from finetune.joint_steps import JointWorker
 from finetune.methods import attach, detach, recompute, trainable
 from finetune.outcome import Notify, Progress, Trained
-from finetune.parallel import Team
+from finetune.parallel import Team, launched
 from finetune.running import planned, works_in_half
 from finetune.settings import Training
 from finetune.steps import memory_errors
@@ -88,7 +87,7 @@ def refuse_unfit(settings: Training) -> None:
             f"adapters are trained together with {known}, not with `{settings.method}`",
             "leave out `--together`, or choose another method",
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched().size > 1:
         raise Misuse(
             "adapters are trained together in one process",
             "leave out the launcher, or `--together`",

@@ -16,6 +16,7 @@ from finetune.outcome import Notify, Progress, Trained
 from finetune.parallel import Team, team
 from finetune.running import Run
 from finetune.settings import Training
+from finetune.sharding import led
 from finetune.steps import memory_errors
 from finetune.watching import Validate, Validation
 
@@ -46,8 +47,9 @@ def train(
     if not rows:
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
-    with team(model.device) as others, only_one(checkpoint_folder, others):
-        others.agree("ready", model.device)
+    others = team(model.device)
+    with only_one(checkpoint_folder, others):
+        led(others, model, lambda: "ready")
         with memory_errors("the optimiser or the validation"):
             run = Run(examples, model, settings, checkpoint_folder, others)
             try:

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -212,6 +214,32 @@ def stub() -> Iterator[Stub]:
     server = Stub()
     yield server
     server.end()
+
+
+@pytest.fixture
+def two_processes() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Start a Python program as two processes that know of one another, and wait for them."""
+    if sys.platform == "win32":
+        pytest.skip("launchers there need another store")
+
+    def launch(*argv: object, **more: str) -> subprocess.CompletedProcess[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        # What `accelerate launch` runs for several GPUs; on processors it starts one process only.
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+        where = ["--master-addr", "127.0.0.1", "--master-port", port]
+        path = os.pathsep.join(sys.path)
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", *launcher, *where, *map(str, argv)],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more},
+        )
+
+    return launch
 
 
 @pytest.fixture

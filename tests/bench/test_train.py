@@ -86,6 +86,24 @@ def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any)
     assert one["validation"] == two["validation"]
 
 
+def test_processes_that_share_the_model_out_train_one_domain_after_another(
+    prepared: Any, tmp_path: Path, two_processes: Any
+) -> None:
+    assert prepared("data", "prepare", "history", "--own").code == 0
+    few = (*FEW, "--set", "eval_every=6")
+    argv = ("train", "biology", "history", "--model", "tiny", *few, "--json")
+    alone = [json.loads(line) for line in prepared(*argv).out.splitlines()]
+    # What accelerate sets, the part included that would have transformers load nothing in one.
+    said = {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    done = two_processes("-m", "bench", *argv, "--workspace", tmp_path / "workspace", **said)
+    assert done.returncode == 0, done.stderr[-3000:]
+    both = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [made["version"] for made in both] == ["v0002", "v0002"]
+    for one, other in zip(alone, both, strict=True):
+        assert one["final_loss"] == pytest.approx(other["final_loss"], rel=1e-4)
+        assert one["validation"] == other["validation"]
+
+
 def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(prepared: Any) -> None:
     said = prepared("train", "biology", "--model", "tiny", "--dry-run", "--json")
     assert said.code == 0, said.err

@@ -37,6 +37,7 @@ def made(**settings: Any) -> Sizes:
         "weights": 10**6,
         "trained": 1000,
         "linear": 10**5,
+        "body": 8 * 10**5,
         "early": 4000,
         "late": 4000,
         "kept": 10_000.0,

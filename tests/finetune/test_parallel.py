@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,32 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.tensor import DTensor
 
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 from engines.loading import load
 from finetune.base import Row
-from finetune.encoding import Encoded
+from finetune.encoding import Encoded, encode
+from finetune.methods import attach
+from finetune.mixing import REPLAY
+from finetune.packing import Limits
 from finetune.parallel import Team, own_device, team
 from finetune.settings import Training
+from finetune.sharding import led, share_out, wanted
+from finetune.steps import Worker
 from finetune.training import train
 from finetune.watching import Validation
 
-#: Six rows, then one: processes have different numbers of rows, and one of them has none.
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+#: Six rows, then one: processes have different numbers of rows, and one of them has none. One row
+#: is known already, so that one process alone has something to ask the base.
 ROWS = [
-    Row(f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:", f" at {7 * i % 13}.", "b")
+    Row(
+        f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:",
+        f" at {7 * i % 13}.",
+        "b",
+        kind=REPLAY if i == 3 else "",
+    )
     for i in range(7)
 ]
 PLAIN: dict[str, Any] = {
@@ -41,75 +54,180 @@ PLAIN: dict[str, Any] = {
 }
 #: The best is the second; the fourth ends it.
 SEEN = (0.5, 0.6, 0.6, 0.5)
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "recomputed": {"checkpointing": True},
+    "ia3": {"method": "ia3"},
+    "prompt": {"method": "prompt"},
+    "prefix": {"method": "prefix"},
+}
 
 
-def train_once(base: str, folder: Path) -> dict[str, Any]:
-    """Train as one of the processes, and tell what came out."""
+def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> dict[str, Any]:
+    """Train as one of the processes, and write down what came out.
+
+    Validation asks the model, differently often; the `fails`-th one finds something wrong.
+    """
     model, tokenizer = load(base, device="cpu")
+    shares = wanted(METHODS[name].get("method", "lora"))
+    if shares:
+        share_out(model, model.device, team(model.device))
     left = list(SEEN)
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
 
     def validate(live: Any, step: int) -> Validation:
+        for length in range(1, 1 + len(left)):
+            live(input_ids=torch.ones(1, length, dtype=torch.long))
+        if len(SEEN) - len(left) + 1 == fails:
+            raise BenchError("the scorer is wrong")
         return Validation(left.pop(0))
 
     out = train(
         ROWS,
         model,
         tokenizer,
-        Training(**PLAIN),
-        checkpoint_folder=folder / "checkpoints",
-        adapter_folder=folder / "adapter",
-        validate=validate,
+        Training(**{**PLAIN, **METHODS[name]}),
+        checkpoint_folder=folder / name / "checkpoints",
+        adapter_folder=folder / name / "adapter",
+        validate=validate if rank == "0" or not shares else None,
         notify=lambda progress: told.append(progress.step),
     )
-    (folder / f"out-{rank}.json").write_text(
-        json.dumps([out.losses, out.stopped, out.tokens, told, len(SEEN) - len(left)])
-    )
-    return {"losses": out.losses, "stopped": out.stopped, "tokens": out.tokens}
+    found = {
+        "losses": out.losses,
+        "stopped": out.stopped,
+        "tokens": out.tokens,
+        "told": told,
+        "validations": len(SEEN) - len(left),
+        "held": sum(shard(weight).numel() for weight in model.parameters()),
+    }
+    (folder / name / f"out-{rank}.json").write_text(json.dumps(found))
+    return json.loads(json.dumps(found))
 
 
-def launched(base: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run two processes on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    # What `accelerate launch` runs for several GPUs; on processors it starts one process only.
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    where = ["--master-addr", "127.0.0.1", "--master-port", port]
-    script = [__file__, str(base), str(folder)]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *launcher, *where, *script],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+def shard(weight: torch.Tensor) -> torch.Tensor:
+    """This process's part."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="launchers there need another store")
-def test_two_processes_do_what_one_does(base_folder: Path, tmp_path: Path) -> None:
-    alone, both = tmp_path / "alone", tmp_path / "both"
-    alone.mkdir()
-    both.mkdir()
-    wanted = train_once(str(base_folder), alone)
-    done = launched(base_folder, both)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((both / f"out-{r}.json").read_text()) for r in (0, 1))
-    assert first[0] == pytest.approx(wanted["losses"], rel=1e-5)
-    assert first[:3] == second[:3]
-    assert first[1:3] == [wanted["stopped"], wanted["tokens"]] == ["patience", wanted["tokens"]]
-    # The first one alone validates and tells.
-    assert first[3:] == [list(range(1, 9)), 4]
-    assert second[3:] == [[], 0]
-    weights = [
-        safetensors.torch.load_file(f / "adapter" / "adapter_model.safetensors")
-        for f in (alone, both)
+def results(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads((folder / name / f"out-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    found = [
+        safetensors.torch.load_file(folder / "adapter" / "adapter_model.safetensors")
+        for folder in (one, other)
     ]
-    assert weights[0].keys() == weights[1].keys()
-    for name, weight in weights[0].items():
-        assert torch.allclose(weight, weights[1][name], atol=1e-6), name
+    assert found[0].keys() == found[1].keys()
+    for name, weight in found[0].items():
+        assert torch.allclose(weight, found[1][name], atol=1e-6), name
+
+
+def test_two_processes_do_what_one_does(
+    base_folder: Path, tmp_path: Path, two_processes: Launch
+) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    single = train_once(str(base_folder), alone)
+    done = two_processes(__file__, base_folder, both, "lora", "0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = results(both, "lora")
+    assert first["losses"] == pytest.approx(single["losses"], rel=1e-5)
+    for key in ("losses", "stopped", "tokens", "held"):
+        assert first[key] == second[key], key
+    assert first["stopped"] == single["stopped"] == "patience"
+    assert first["tokens"] == single["tokens"]
+    # The first one alone validates and tells.
+    assert (first["told"], first["validations"]) == (list(range(1, 9)), 4)
+    assert (second["told"], second["validations"]) == ([], 0)
+    assert_same_weights(alone / "lora", both / "lora")
+
+
+def test_processes_that_share_the_model_out_do_what_one_does(
+    base_folder: Path, tmp_path: Path, two_processes: Launch
+) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    done = two_processes(
+        __file__, base_folder, both, ",".join(METHODS), "0", ACCELERATE_USE_FSDP="true"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in METHODS:
+        single = train_once(str(base_folder), alone, name)
+        first, second = results(both, name)
+        assert first["losses"] == second["losses"]
+        assert first["losses"] == pytest.approx(single["losses"], rel=1e-5), name
+        assert first["stopped"] == second["stopped"] == single["stopped"]
+        assert first["validations"] == single["validations"]
+        assert_same_weights(alone / name, both / name)
+        # Each has half of the layers, and all of what stands outside them.
+        assert first["held"] == second["held"]
+        model, _ = load(str(base_folder), device="cpu")
+        layers = sum(weight.numel() for weight in model.model.layers.parameters())
+        assert first["held"] == model.num_parameters() - layers // 2
+
+
+def test_what_processes_began_with_parts_one_goes_on_with(
+    base_folder: Path, tmp_path: Path, two_processes: Launch
+) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    single = train_once(str(base_folder), alone)
+    done = two_processes(__file__, base_folder, both, "lora", "3", ACCELERATE_USE_FSDP="true")
+    assert done.returncode != 0
+    assert "the scorer is wrong" in done.stderr
+    assert "the first process has given up" in done.stderr
+    went_on = train_once(str(base_folder), both)
+    assert went_on["told"][0] == 5
+    assert went_on["losses"] == pytest.approx(single["losses"], rel=1e-5)
+    assert_same_weights(alone / "lora", both / "lora")
+
+
+def test_memory_that_runs_out_where_others_wait_ends_it(
+    base_model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = base_model
+    settings = Training(**PLAIN)
+    live = attach(model, settings)
+    monkeypatch.setattr(Team, "most", lambda self, number, device: number)
+    worker = Worker(
+        live, settings, Limits(60, 99), recomputes=False, half=False, in_step=Team(0, 2)
+    )
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    live.register_forward_hook(full)
+    examples = encode(ROWS, tokenizer, max_tokens=100, end=False)
+    with pytest.raises(BenchError, match="memory does not suffice for 60 tokens at once") as caught:
+        worker.gradients(examples, 10)
+    assert "--set micro_batch=" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "method", "shared"),
+    [
+        ("2", "true", "lora", True),
+        ("2", "True", "prompt", True),
+        ("2", "false", "dora", False),
+        ("2", "", "lora", False),
+        ("1", "true", "full", False),
+    ],
+)
+def test_the_launcher_says_whether_the_model_is_shared_out(
+    monkeypatch: pytest.MonkeyPatch, size: str, asked: str, method: str, shared: bool
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", asked)
+    assert wanted(method) is shared
+
+
+@pytest.mark.parametrize("method", ["dora", "qlora", "full"])
+def test_methods_that_need_the_whole_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(Misuse, match=f"`{method}` does not go with `--use_fsdp`"):
+        wanted(method)
 
 
 LENGTHS = st.lists(st.integers(2, 60), max_size=40)
@@ -128,22 +246,21 @@ def test_shares_hold_every_row_once_and_are_level(lengths: list[int], size: int)
 
 def test_alone_nothing_is_asked_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with team(torch.device("cpu")) as found:
-        assert found == Team(0, 1)
-        assert found.leads
-        assert found.agree("ready", torch.device("cpu")) == "ready"
-        assert found.add_up([torch.ones(1)], 2.5) == 2.5
+    found = team(torch.device("cpu"))
+    assert found == Team(0, 1)
+    assert found.leads
+    assert found.most(3, torch.device("cpu")) == 3
+    assert found.text(b"ready", torch.device("cpu")) == b"ready"
+    assert led(found, None, lambda: "ready") == "ready"
+    assert found.add_up([torch.ones(1)], 2.5) == 2.5
 
 
 def test_others_that_are_not_there_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with (
-        pytest.raises(BenchError, match="another process of this training") as caught,
-        team(torch.device("cpu")),
-    ):
-        pass
+    with pytest.raises(BenchError, match="another process of this training") as caught:
+        team(torch.device("cpu"))
     assert "\n" not in caught.value.what
 
 
@@ -167,4 +284,5 @@ def test_under_a_launcher_each_process_has_a_device_of_its_own(
 
 
 if __name__ == "__main__":
-    train_once(sys.argv[1], Path(sys.argv[2]))
+    for each in sys.argv[3].split(","):
+        train_once(sys.argv[1], Path(sys.argv[2]), each, int(sys.argv[4]))

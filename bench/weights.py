@@ -1,0 +1,79 @@
+"""The weights that are trained: held by this process, or a part of them by each of several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Misuse
+
+if TYPE_CHECKING:
+    from engines.transformers import TransformersEngine
+    from finetune.settings import Training
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Which model is loaded, and how."""
+
+    model: str
+    device: str
+    dtype: str
+
+
+def opened(loading: Loading, settings: Training) -> TransformersEngine:
+    """Open the model in this process, whatever serves it, or a part of it in each of several.
+
+    Each training opens it anew: a full one changes it.
+    """
+    from engines.names import Options, open_engine, weights_name
+    from engines.transformers import TransformersEngine
+    from finetune import sharding
+    from finetune.parallel import own_device
+
+    parts = sharding.wanted(settings.method)
+    name = weights_name(loading.model)
+    if name != loading.model:
+        print(f"note: training takes the weights of `{name}`", file=sys.stderr)
+    device = own_device(loading.device)
+    if parts:
+        return _shared_out(name, device, loading.dtype)
+    if settings.method == "qlora":
+        return _four_bit(name, device)
+    engine = open_engine(name, Options(device, loading.dtype))
+    if not isinstance(engine, TransformersEngine):
+        raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
+    return engine
+
+
+def _shared_out(name: str, device: str, dtype: str) -> TransformersEngine:
+    import torch
+
+    from engines.loading import digest, load, pick_device, pick_dtype
+    from engines.names import source
+    from engines.transformers import TransformersEngine
+    from finetune.parallel import team
+    from finetune.sharding import share_out
+
+    found, chosen = source(name), pick_device(device)
+    kind = str(pick_dtype(dtype, chosen)).removeprefix("torch.")
+    # Where this is on, transformers leaves the weights empty in all processes but the first.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    model, tokenizer = load(found, device="cpu", dtype=kind)
+    place = torch.device(chosen)
+    share_out(model, place, team(place))
+    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
+
+
+def _four_bit(name: str, device: str) -> TransformersEngine:
+    from engines.loading import digest, load_plan
+    from engines.names import source
+    from engines.transformers import TransformersEngine
+    from finetune.methods import four_bit
+
+    found = source(name)
+    _, tokenizer = load_plan(found, device="cpu")
+    model = four_bit(found, device)
+    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))

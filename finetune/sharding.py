@@ -1,0 +1,186 @@
+"""A base model shared out: each process keeps a part of every layer's frozen weights (FSDP).
+
+A layer is put together where it is computed, and let go again. So no process can make a pass alone:
+in a step all make equally many (`Team.most`), and where the first works by itself the others lend
+it their parts (`led`). What stands outside the layers, as embeddings do, each process has whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import BenchError, Misuse
+from finetune.parallel import Team, launched
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+#: Methods that need more of the base than one layer at a time, and why.
+_WHOLE = {
+    "dora": "it measures whole weights before it begins",
+    "qlora": "weights of 4 bits are not cut into parts",
+    "full": "it keeps numbers of its own for every weight",
+}
+#: A layer in use and the next one, which is fetched meanwhile.
+AT_ONCE = 2
+#: Beside the lengths of texts: make one more pass; the first process has given up.
+_PASS, _FAILED = -1, -2
+
+
+def wanted(method: str) -> bool:
+    """Whether the launcher asks for it (`accelerate launch --use_fsdp`).
+
+    Raises Misuse for methods of training that cannot do with parts of the base.
+    """
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}
+    if not asked or launched().size == 1:
+        return False
+    if method in _WHOLE:
+        raise Misuse(
+            f"`{method}` does not go with `--use_fsdp`: {_WHOLE[method]}",
+            "leave out `--use_fsdp`, or set `method: lora`",
+        )
+    return True
+
+
+def share_out(model: PreTrainedModel, device: torch.device, team: Team) -> None:
+    """Keep this process's part of every layer on its device, and all the rest of a loaded model.
+
+    The model is frozen. Its own processor may hold it whole before, as no device could.
+    """
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (team.size,))
+    decoder = model.requires_grad_(False).base_model
+    layers = _layers(model)
+    if not layers:
+        raise Misuse(
+            f"{type(model).__name__} does not say which of its layers can be shared out",
+            "leave out `--use_fsdp`",
+        )
+    for layer in layers:
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+    parts = {weight for layer in layers for weight in layer.parameters()}
+    model.to(device)
+    rest = {weight for weight in decoder.parameters() if weight not in parts}
+    # It has no weights of its own to put together, but knows in which order its layers come.
+    fully_shard(decoder, mesh=mesh, ignored_params=rest)
+    with torch.no_grad():  # buffers made in inference mode could not be trained with
+        _pass(decoder, device)
+
+
+def shared(model: Any) -> Any | None:
+    """The part of a model that all processes must call equally often; None where it is whole."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        return None
+    from torch.distributed.fsdp import FSDPModule
+
+    return next((each for each in model.modules() if isinstance(each, FSDPModule)), None)
+
+
+def in_use(model: Any) -> int:
+    """Bytes of the layers that are put together at once; 0 where the model is whole."""
+    from torch.distributed.fsdp import FSDPModule
+
+    root = shared(model)
+    if root is None:
+        return 0
+    layers: Iterable[Any] = (each for each in root.modules() if isinstance(each, FSDPModule))
+    sizes: list[int] = [sum(weight.nbytes for weight in each.parameters()) for each in layers]
+    return AT_ONCE * max(sizes[1:])  # the first one is the root
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """All of a weight; every process must ask for it."""
+    from torch.distributed.tensor import DTensor
+
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+
+
+def led(team: Team, model: Any, work: Callable[[], str]) -> str:
+    """What the first process says after work that it alone does with the model.
+
+    The others wait, and lend it their parts of the weights. Where it fails with a BenchError, they
+    do too.
+    """
+    if team.size == 1:
+        return work()
+    if not team.leads:
+        return _follow(team, model)
+    with _announced(team, model) as under_way:
+        try:
+            said = work().encode()
+        except BenchError:
+            # In the middle of a pass the others expect a layer, and no word: they notice the end.
+            if not under_way():
+                team.number(_FAILED, model.device)
+            raise
+    team.number(len(said), model.device)
+    team.text(said, model.device)
+    return said.decode()
+
+
+def _follow(team: Team, model: Any) -> str:
+    import torch
+
+    root = shared(model)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        while (said := team.number(0, model.device)) == _PASS:
+            _pass(root, model.device)
+    model.train(training)
+    if said == _FAILED:
+        raise BenchError("the first process has given up", "see what it said")
+    return team.text(bytes(said), model.device).decode()
+
+
+@contextmanager
+def _announced(team: Team, model: Any) -> Iterator[Callable[[], bool]]:
+    """Tell the others of each pass before it begins; yields whether one has begun and not ended."""
+    root = shared(model)
+    if root is None:
+        yield lambda: False
+        return
+    left = False
+
+    def begin(*_: Any) -> None:
+        nonlocal left
+        if left:
+            raise BenchError(
+                "memory does not suffice for asking a model that is shared out",
+                "set `--dtype bfloat16`, or take more devices",
+            )
+        team.number(_PASS, model.device)
+        left = True
+
+    def end(*_: Any) -> None:
+        nonlocal left
+        left = False
+
+    hooks = [root.register_forward_pre_hook(begin, prepend=True), root.register_forward_hook(end)]
+    try:
+        yield lambda: left
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _pass(decoder: Any, device: Any) -> None:
+    """The smallest pass, in which every layer is put together once."""
+    import torch
+
+    decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
+
+
+def _layers(model: Any) -> list[Any]:
+    names = set(model._no_split_modules or ())
+    return [each for each in model.base_model.modules() if type(each).__name__ in names]
