@@ -48,7 +48,6 @@ class Worker:
         """
         from finetune.attention import keeps_apart
 
-        return_freed()
         self._live = live
         self._settings = settings
         self._in_step = in_step
@@ -64,6 +63,7 @@ class Worker:
     def change(self, limits: Limits, recomputes: bool) -> None:
         """Work within other limits, or as an interrupted training did."""
         self.limits, self.recomputes = limits, recomputes
+        return_freed(short=recomputes)
         recompute(self._live, recomputes)
 
     @property
