@@ -39,7 +39,7 @@ def opened(loading: Loading, settings: Training) -> TransformersEngine:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
     device = own_device(loading.device)
     if parts:
-        return _shared_out(name, device, loading.dtype)
+        return _shared_out(name, device, loading.dtype, settings.method == "full")
     if settings.method == "qlora":
         return _four_bit(name, device)
     engine = open_engine(name, Options(device, loading.dtype))
@@ -48,7 +48,7 @@ def opened(loading: Loading, settings: Training) -> TransformersEngine:
     return engine
 
 
-def _shared_out(name: str, device: str, dtype: str) -> TransformersEngine:
+def _shared_out(name: str, device: str, dtype: str, trained: bool) -> TransformersEngine:
     import torch
 
     from engines.loading import digest, load, pick_device, pick_dtype
@@ -63,7 +63,7 @@ def _shared_out(name: str, device: str, dtype: str) -> TransformersEngine:
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     model, tokenizer = load(found, device="cpu", dtype=kind)
     place = torch.device(chosen)
-    share_out(model, place, team(place))
+    share_out(model, place, team(place), trained=trained)
     return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
 
 

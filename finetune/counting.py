@@ -25,14 +25,14 @@ _FOUR_BIT = 0.516
 
 def counted(config: Any, settings: Training, layers: int) -> dict[str, float]:
     """The bytes and counts of `finetune.memory.Sizes`, for a model of so many layers."""
-    base = _hollow(config, settings, layers)
-    linear = _linear(base)
-    weights: float = sum(p.numel() * p.itemsize for p in base.parameters())
+    hollow = _hollow(config, settings, layers)
+    linear = _linear(hollow)
+    weights: float = sum(p.numel() * p.itemsize for p in hollow.parameters())
     method = settings.method
     if method == "qlora":
-        method, weights = "lora", weights - linear * (base.dtype.itemsize - _FOUR_BIT)
+        method, weights = "lora", weights - linear * (hollow.dtype.itemsize - _FOUR_BIT)
     with torch.random.fork_rng(devices=[]):
-        live = attach(base, replace(settings, method=method, dtype="auto")).train()
+        live = attach(hollow, replace(settings, method=method, dtype="auto")).train()
     trained = sum(p.numel() for p in trainable(live).values())
     found = {"weights": weights + 4 * trained, "early": 4.0 * trained, "late": 4.0 * trained}
     copies = 0
@@ -43,7 +43,8 @@ def counted(config: Any, settings: Training, layers: int) -> dict[str, float]:
         copies = 2 * linear * (live.dtype == torch.bfloat16)
     growing = _growing(live, settings)
     growing["always"] += copies
-    return found | growing | {"linear": linear, "trained": trained, "base": weights}
+    base = found["weights"] if method == "full" else weights
+    return found | growing | {"linear": linear, "trained": trained, "base": base}
 
 
 def work_dtype(config: Any, settings: Training) -> torch.dtype:

@@ -21,6 +21,7 @@ from finetune.outcome import Trained
 from finetune.packing import Limits
 from finetune.schedule import chosen, rate_at
 from finetune.settings import Training
+from finetune.sharding import alike, clip, put, shared, whole
 from finetune.steps import Worker, random_states, resting, set_random_states
 from finetune.watching import Validate, Watch
 
@@ -55,7 +56,9 @@ class Start:
     def of(cls, model: Any, settings: Training) -> Start:
         """Look at a model that has no adapter yet."""
         rate = settings.rate(model.config.get_text_config().hidden_size)
-        return cls(fingerprint(model), model.dtype, rate)
+        # What is trained whole and shared out is in float32 already.
+        dtype = model.dtype if shared(model) is None else model.config.dtype
+        return cls(fingerprint(model), dtype, rate)
 
 
 class Course:
@@ -68,7 +71,10 @@ class Course:
         folder: Path,
         weights: Mapping[str, torch.nn.Parameter],
         start: Start,
+        *,
+        writes: bool = True,
     ) -> None:
+        """Of several processes one `writes`; all do the rest, as each may hold a part."""
         import torch
 
         self.examples = examples
@@ -78,9 +84,12 @@ class Course:
         self.steps = settings.total_steps(len(examples))
         self.state = State()
         self._board: Board | None = None
+        self._writes = writes
         self._start = start
         self._optimiser = torch.optim.AdamW(
-            weights.values(), weight_decay=settings.weight_decay, fused=True
+            [{"params": kind} for kind in alike(weights.values())],
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
 
     @property
@@ -113,12 +122,10 @@ class Course:
 
     def step(self, rows: Sequence[Encoded], loss: float) -> None:
         """Follow the gradients that these rows gave; Diverged where they lead nowhere."""
-        import torch
-
         state, settings = self.state, self.settings
         state.losses.append(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), settings.clip)
-        check(state.losses, float(norm), [example.row.id for example in rows])
+        norm = clip(self.weights.values(), settings.clip)
+        check(state.losses, norm, [example.row.id for example in rows])
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(state.step)
         self._optimiser.step()
@@ -126,7 +133,7 @@ class Course:
         state.tokens += sum(len(example.ids) for example in rows)
 
     def look(self, validate: Validate, model: Any) -> None:
-        """Validate the live model, and keep the weights where they are the best so far."""
+        """Validate the live model."""
         state = self.state
         with resting(model) as live:
             found = validate(live, state.step)
@@ -135,13 +142,20 @@ class Course:
         # Facts stick late, and then fast: in its first half no training is given up.
         patience = self.settings.patience if 2 * state.step >= self.steps else 0
         state.watch = state.watch.seen(state.step, found, patience)
-        if state.watch.best_step == state.step:
-            checkpoints.save_best(self.folder, state.step, self._tensors())
         self._log({"validation/accuracy": found.accuracy})
+
+    def keep_best(self) -> None:
+        """Keep the weights where they validated better than all before."""
+        step = self.state.step
+        if self.state.watch.best_step == step:
+            weights = self._tensors()
+            if self._writes:
+                checkpoints.save_best(self.folder, step, weights)
 
     def begin_log(self) -> None:
         """Go on with the curves for TensorBoard."""
-        self._board = Board(self.folder / "tensorboard", self.state.step)
+        if self._writes:
+            self._board = Board(self.folder / "tensorboard", self.state.step)
 
     def log(self) -> None:
         """Put the last step into the curves."""
@@ -155,7 +169,7 @@ class Course:
     def store(self, worker: Worker) -> None:
         """Write a checkpoint."""
         moments = {
-            f"{kind} {name}": value.contiguous()
+            f"{kind} {name}": whole(value).contiguous()
             for name, weight in self.weights.items()
             for kind, value in self._optimiser.state[weight].items()
         }
@@ -170,7 +184,8 @@ class Course:
         saved = checkpoints.Checkpoint(
             self.state.step, self._tensors(), {**moments, **random}, state
         )
-        checkpoints.save(self.folder, saved, self.state.watch.best_step)
+        if self._writes:
+            checkpoints.save(self.folder, saved, self.state.watch.best_step)
 
     def resume(self, worker: Worker) -> None:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
@@ -232,7 +247,8 @@ class Course:
                 weight = self.weights[name]
                 # Fused optimisers walk through memory: moments lie in it as their weight does.
                 place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
-                self._optimiser.state[weight][kind] = place.to(worker.device).copy_(value)
+                self._optimiser.state[weight][kind] = place.to(worker.device)
+                put(self._optimiser.state[weight][kind], value)
         random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
         set_random_states(worker.device, random)
         if found.state.get("ways") == self.settings.ways():
@@ -246,10 +262,10 @@ class Course:
 
         with torch.no_grad():
             for name, weight in self.weights.items():
-                weight.copy_(values[name])
+                put(weight, values[name])
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {name: weight.detach().contiguous() for name, weight in self.weights.items()}
+        return {name: whole(w.detach()).contiguous() for name, w in self.weights.items()}
 
     def _log(self, figures: Mapping[str, float]) -> None:
         if self._board is not None:

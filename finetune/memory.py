@@ -79,8 +79,19 @@ class Sizes:
         """What one of so many holds that share the layers out."""
         if processes == 1:
             return self
-        held = self.body / processes + AT_ONCE * self.body / self.layers
-        return replace(self, weights=round(self.weights - self.body + held))
+        elsewhere = self.body * (1 - 1 / processes)
+        held = self.weights - elsewhere + AT_ONCE * self.body / self.layers
+        if self.trained < self.linear:
+            return replace(self, weights=round(held))
+        # Gradients and moments lie where their weights do, but for those of the layer at work.
+        layer = self.body / self.layers
+        return replace(
+            self,
+            weights=round(held),
+            trained=self.trained - round(elsewhere / 4),
+            early=self.early + round(layer),
+            late=self.late - round(elsewhere - layer),
+        )
 
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""

@@ -60,12 +60,17 @@ class Team:
             torch.manual_seed((seed * 1_000_003 + step) * self.size + self.rank)
 
     def add_up(self, weights: Iterable[torch.Tensor], loss: float) -> float:
-        """Sum gradients, in place, and the loss over all processes; the loss in nats."""
+        """Sum gradients, in place, and the loss over all processes; the loss in nats.
+
+        At least one weight must be whole in each.
+        """
         if self.size == 1:
             return loss
         import torch
+        from torch.distributed.tensor import DTensor
 
-        weights = list(weights)
+        # What is shared out was summed on its way here.
+        weights = [weight for weight in weights if not isinstance(weight, DTensor)]
         total = torch.tensor([loss], dtype=torch.float64, device=weights[0].device)
         for weight in weights:
             if weight.grad is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from finetune.outcome import Notify, Progress, Trained
 from finetune.packing import Limits, most_trained
 from finetune.parallel import Team
 from finetune.settings import Training
-from finetune.sharding import in_use, led, shared
+from finetune.sharding import in_use, led, shared, whole
 from finetune.steps import Worker
 from finetune.watching import Validate
 
@@ -45,7 +45,9 @@ class Run:
         limits, recomputes = _agreed(in_step, model.device, planned(model, settings, examples))
         self.live = attach(model, settings).train()
         try:
-            self.course = Course(examples, settings, folder, trainable(self.live), self._start)
+            self.course = Course(
+                examples, settings, folder, trainable(self.live), self._start, writes=team.leads
+            )
             half = works_in_half(settings, self._start)
             self.worker = Worker(
                 self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
@@ -61,8 +63,7 @@ class Run:
     def go(self, validate: Validate | None, notify: Notify | None) -> None:
         """Take the steps that are left."""
         course, settings = self.course, self.settings
-        if self.team.leads:
-            course.begin_log()
+        course.begin_log()
         begun = time.perf_counter() - course.state.seconds
         watched = bool(self._led(lambda: "watched" if validate is not None else ""))
         while not course.ended:
@@ -73,12 +74,17 @@ class Run:
             if watched and course.due(settings.eval_every):
                 self._validate(validate)
             course.state.seconds = time.perf_counter() - begun
-            if self.team.leads and (course.due(settings.save_every) or course.ended):
+            if course.due(settings.save_every) or course.ended:
                 course.store(self.worker)
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the best weights as their library does, and the curves."""
-        self._led(partial(self._save, folder, tokenizer))
+        self.course.to_best()
+        weights = None
+        if self.settings.method == "full":
+            self.live.to(self._start.dtype)
+            weights = {name: whole(weight) for name, weight in self.live.state_dict().items()}
+        self._led(partial(self._write, folder, tokenizer, weights))
 
     def close(self) -> None:
         """Take the adapter off and end the log."""
@@ -107,19 +113,22 @@ class Run:
         def look() -> str:
             if validate is not None:
                 self.course.look(validate, self.live)
-            return self.course.state.watch.stopped
+            watch = self.course.state.watch
+            return f"{watch.best_step} {watch.stopped}"
 
-        stopped = self._led(look)
-        self.course.state.watch = replace(self.course.state.watch, stopped=stopped)
+        best, _, stopped = self._led(look).partition(" ")
+        state = self.course.state
+        state.watch = replace(state.watch, best_step=int(best), stopped=stopped)
+        self.course.keep_best()
 
-    def _save(self, folder: Path, tokenizer: Any) -> str:
-        self.course.to_best()
+    def _write(self, folder: Path, tokenizer: Any, weights: Mapping[str, Any] | None) -> str:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if self.settings.method == "full":
-                self.live.to(self._start.dtype)
+            if weights is None:
+                self.live.save_pretrained(str(folder))
+            else:
+                self.live.save_pretrained(str(folder), state_dict=weights)
                 tokenizer.save_pretrained(str(folder))
-            self.live.save_pretrained(str(folder))
         self.course.write_curves(folder)
         return "saved"
 

@@ -1,4 +1,4 @@
-"""A base model shared out: each process keeps a part of every layer's frozen weights (FSDP).
+"""A model shared out: each process keeps a part of every layer's weights (FSDP).
 
 A layer is put together where it is computed, and let go again. So no process can make a pass alone:
 in a step all make equally many (`Team.most`), and where the first works by itself the others lend
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _WHOLE = {
     "dora": "it measures whole weights before it begins",
     "qlora": "weights of 4 bits are not cut into parts",
-    "full": "it keeps numbers of its own for every weight",
 }
 #: A layer in use and the next one, which is fetched meanwhile.
 AT_ONCE = 2
@@ -47,17 +46,22 @@ def wanted(method: str) -> bool:
     return True
 
 
-def share_out(model: PreTrainedModel, device: torch.device, team: Team) -> None:
+def share_out(
+    model: PreTrainedModel, device: torch.device, team: Team, *, trained: bool = False
+) -> None:
     """Keep this process's part of every layer on its device, and all the rest of a loaded model.
 
-    The model is frozen. Its own processor may hold it whole before, as no device could.
+    It is frozen, or `trained` itself: then its numbers are in float32. Its own processor may hold
+    it whole before, as no device could.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (team.size,))
-    decoder = model.requires_grad_(False).base_model
+    if trained:
+        model.float()
+    decoder = model.requires_grad_(trained).base_model
     layers = _layers(model)
     if not layers:
         raise Misuse(
@@ -65,7 +69,10 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team) -> None:
             "leave out `--use_fsdp`",
         )
     for layer in layers:
-        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        made: Any = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        # Gradients are sums over all processes, as `Team.add_up` makes them of the rest.
+        made.set_gradient_divide_factor(1.0)
+        made.set_force_sum_reduction_for_comms(True)
     parts = {weight for layer in layers for weight in layer.parameters()}
     model.to(device)
     rest = {weight for weight in decoder.parameters() if weight not in parts}
@@ -99,10 +106,43 @@ def in_use(model: Any) -> int:
 
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
-    """All of a weight; every process must ask for it."""
+    """All of a weight, on the processor where it was shared out; every process must ask for it."""
     from torch.distributed.tensor import DTensor
 
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+    return weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
+
+
+def put(weight: torch.Tensor, numbers: torch.Tensor) -> None:
+    """Write all of a weight's numbers into it, or those of this process's part."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(weight, DTensor):
+        numbers = distribute_tensor(
+            numbers.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
+        )
+    weight.copy_(numbers)
+
+
+def alike(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
+    """Weights that are whole and weights that are parts, which torch does not work on together."""
+    from torch.distributed.tensor import DTensor
+
+    every = list(weights)
+    kinds = ([w for w in every if isinstance(w, DTensor) is part] for part in (False, True))
+    return [kind for kind in kinds if kind]
+
+
+def clip(weights: Iterable[torch.nn.Parameter], most: float) -> float:
+    """Shrink gradients, in place, to this norm at most; the norm that they had together."""
+    import torch
+    from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+    kinds = alike(weights)
+    norms = [whole(get_total_norm([w.grad for w in k if w.grad is not None])) for k in kinds]
+    norm = torch.stack([each.cpu() for each in norms]).norm()
+    for kind in kinds:
+        clip_grads_with_norm_(kind, most, norm.to(kind[0].device))
+    return float(norm)
 
 
 def led(team: Team, model: Any, work: Callable[[], str]) -> str:

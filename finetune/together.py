@@ -191,6 +191,7 @@ class _School:
             return
         with self.joint.using(name):
             course.look(validate, self.joint.model)
+        course.keep_best()
 
     def _progress(self, active: Mapping[str, Course]) -> Progress:
         """How far the longest one is; loss and time are those of all together."""

@@ -71,10 +71,12 @@ def test_counts_are_those_of_the_live_model(method: str) -> None:
     settings = Training(method=method)
     base = transformers.Qwen2ForCausalLM(config())
     weights = sum(p.nbytes for p in base.parameters())
+    body = sum(p.nbytes for p in base.model.layers.parameters())
     trained = sum(p.numel() for p in trainable(attach(base, settings)).values())
     found = sizes(config(), settings)
     assert found.trained == trained
     assert found.weights == weights + (4 * trained if method != "full" else 0)
+    assert found.body == body
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "full"])
@@ -99,6 +101,22 @@ def test_settings_change_what_is_held() -> None:
     assert full.peak(1, 1, False) == 16 * full.trained + 8 * 500 * 64
     four_bit = sizes(config(), Training(method="qlora", dtype="bfloat16"))
     assert four_bit.weights < sizes(config(), Training(dtype="bfloat16")).weights
+
+
+def test_who_shares_the_layers_out_holds_a_part_of_them() -> None:
+    whole = sizes(config(8), Training())
+    assert whole.shared(1) == whole
+    # Of eight layers a quarter, and two that are in use.
+    four = whole.shared(4)
+    assert whole.weights - four.weights == pytest.approx(whole.body * (3 / 4 - 2 / 8))
+    assert (four.trained, four.late) == (whole.trained, whole.late)
+    # Of a full training gradients and moments too: here all that is outside the layers, and half.
+    full = sizes(config(8), Training(method="full"))
+    two = full.shared(2)
+    assert two.trained == full.trained - full.body // 8
+    outside = full.trained - full.body // 4
+    assert two.trained == outside + full.body // 8
+    assert two.peak(1, 1, False) < full.peak(1, 1, False)
 
 
 def test_counting_leaves_random_numbers_alone() -> None:
