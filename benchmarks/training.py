@@ -102,9 +102,9 @@ def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: 
     Of several processes the first one does, and tells the others, which have no eye.
     """
     from benchmarks.eye import open_eye
+    from finetune.leading import led
     from finetune.parallel import team
     from finetune.rowfile import read_rows, row_lines
-    from finetune.sharding import led
 
     name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
     folder = training_folder(wish.workspace, name)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from domainlift.files import disk_errors
 from finetune.course import Course, Start
 from finetune.encoding import Encoded
+from finetune.leading import led
 from finetune.memory import plan, sizes
 from finetune.methods import attach, detach, recompute, trainable
 from finetune.outcome import Notify, Progress, Trained
 from finetune.packing import Limits, most_trained
 from finetune.parallel import Team
 from finetune.settings import Training
-from finetune.sharding import in_use, led, shared, whole
+from finetune.sharding import in_use, shared, whole
 from finetune.steps import Worker
 from finetune.watching import Validate
 

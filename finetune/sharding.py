@@ -2,17 +2,17 @@
 
 A layer is put together where it is computed, and let go again. So no process can make a pass alone:
 in a step all make equally many (`Team.most`), and where the first works by itself the others lend
-it their parts (`led`). What stands outside the layers, as embeddings do, each process has whole.
+it their parts (`finetune.leading`). What stands outside the layers, as embeddings do, each process
+has whole.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import Misuse
 from finetune.parallel import Team, launched
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ _WHOLE = {
 }
 #: A layer in use and the next one, which is fetched meanwhile.
 AT_ONCE = 2
-#: Beside the lengths of texts: make one more pass; the first process has given up.
-_PASS, _FAILED = -1, -2
 
 
 def wanted(method: str) -> bool:
@@ -79,14 +77,12 @@ def share_out(
     # It has no weights of its own to put together, but knows in which order its layers come.
     fully_shard(decoder, mesh=mesh, ignored_params=rest)
     with torch.no_grad():  # buffers made in inference mode could not be trained with
-        _pass(decoder, device)
+        smallest_pass(decoder, device)
 
 
 def shared(model: Any) -> Any | None:
     """The part of a model that all processes must call equally often; None where it is whole."""
-    import torch
-
-    if not torch.distributed.is_initialized():
+    if not _met():
         return None
     from torch.distributed.fsdp import FSDPModule
 
@@ -95,40 +91,46 @@ def shared(model: Any) -> Any | None:
 
 def in_use(model: Any) -> int:
     """Bytes of the layers that are put together at once; 0 where the model is whole."""
-    from torch.distributed.fsdp import FSDPModule
-
     root = shared(model)
     if root is None:
         return 0
+    from torch.distributed.fsdp import FSDPModule
+
     layers: Iterable[Any] = (each for each in root.modules() if isinstance(each, FSDPModule))
     sizes: list[int] = [sum(weight.nbytes for weight in each.parameters()) for each in layers]
     return AT_ONCE * max(sizes[1:])  # the first one is the root
 
 
-def whole(weight: torch.Tensor) -> torch.Tensor:
-    """All of a weight, on the processor where it was shared out; every process must ask for it."""
+def is_part(weight: torch.Tensor) -> bool:
+    """Whether this process holds a part of a weight."""
+    if not _met():
+        return False
     from torch.distributed.tensor import DTensor
 
-    return weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
+    return isinstance(weight, DTensor)
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """All of a weight, on the processor where it was shared out; every process must ask for it."""
+    return weight.full_tensor().cpu() if is_part(weight) else weight  # type: ignore[attr-defined]
 
 
 def put(weight: torch.Tensor, numbers: torch.Tensor) -> None:
     """Write all of a weight's numbers into it, or those of this process's part."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
+    if is_part(weight):
+        from torch.distributed.tensor import distribute_tensor
 
-    if isinstance(weight, DTensor):
+        part: Any = weight
         numbers = distribute_tensor(
-            numbers.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
+            numbers.to(part.device), part.device_mesh, part.placements, src_data_rank=None
         )
     weight.copy_(numbers)
 
 
 def alike(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
     """Weights that are whole and weights that are parts, which torch does not work on together."""
-    from torch.distributed.tensor import DTensor
-
     every = list(weights)
-    kinds = ([w for w in every if isinstance(w, DTensor) is part] for part in (False, True))
+    kinds = ([weight for weight in every if is_part(weight) is part] for part in (False, True))
     return [kind for kind in kinds if kind]
 
 
@@ -145,80 +147,17 @@ def clip(weights: Iterable[torch.nn.Parameter], most: float) -> float:
     return float(norm)
 
 
-def led(team: Team, model: Any, work: Callable[[], str]) -> str:
-    """What the first process says after work that it alone does with the model.
-
-    The others wait, and lend it their parts of the weights. Where it fails with a BenchError, they
-    do too.
-    """
-    if team.size == 1:
-        return work()
-    if not team.leads:
-        return _follow(team, model)
-    with _announced(team, model) as under_way:
-        try:
-            said = work().encode()
-        except BenchError:
-            # In the middle of a pass the others expect a layer, and no word: they notice the end.
-            if not under_way():
-                team.number(_FAILED, model.device)
-            raise
-    team.number(len(said), model.device)
-    team.text(said, model.device)
-    return said.decode()
-
-
-def _follow(team: Team, model: Any) -> str:
-    import torch
-
-    root = shared(model)
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        while (said := team.number(0, model.device)) == _PASS:
-            _pass(root, model.device)
-    model.train(training)
-    if said == _FAILED:
-        raise BenchError("the first process has given up", "see what it said")
-    return team.text(bytes(said), model.device).decode()
-
-
-@contextmanager
-def _announced(team: Team, model: Any) -> Iterator[Callable[[], bool]]:
-    """Tell the others of each pass before it begins; yields whether one has begun and not ended."""
-    root = shared(model)
-    if root is None:
-        yield lambda: False
-        return
-    left = False
-
-    def begin(*_: Any) -> None:
-        nonlocal left
-        if left:
-            raise BenchError(
-                "memory does not suffice for asking a model that is shared out",
-                "set `--dtype bfloat16`, or take more devices",
-            )
-        team.number(_PASS, model.device)
-        left = True
-
-    def end(*_: Any) -> None:
-        nonlocal left
-        left = False
-
-    hooks = [root.register_forward_pre_hook(begin, prepend=True), root.register_forward_hook(end)]
-    try:
-        yield lambda: left
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _pass(decoder: Any, device: Any) -> None:
+def smallest_pass(decoder: Any, device: Any) -> None:
     """The smallest pass, in which every layer is put together once."""
     import torch
 
     decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
+
+
+def _met() -> bool:
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _layers(model: Any) -> list[Any]:

@@ -12,11 +12,11 @@ from domainlift.files import disk_errors, only_writer
 from finetune.base import Row
 from finetune.diverging import Diverged
 from finetune.encoding import encode
+from finetune.leading import led
 from finetune.outcome import Notify, Progress, Trained
 from finetune.parallel import Team, team
 from finetune.running import Run
 from finetune.settings import Training
-from finetune.sharding import led
 from finetune.steps import memory_errors
 from finetune.watching import Validate, Validation
 

@@ -73,9 +73,9 @@ def show_made(made: Made) -> None:
             grid.add_row(*_row(domain, score))
         out.print(grid)
         out.print(Text("On what chose that step. Other questions prove it:"))
-    how = "--adapter" if made.version.startswith("v") else "--model"
-    what = f"{made.name}/{made.version}" if made.version.startswith("v") else str(made.path)
-    out.print(Text(printable(f"  bench run --model {made.base} {how} {what}"), no_wrap=True))
+    adapter = f"{made.base} --adapter {made.name}/{made.version}"
+    what = adapter if made.version.startswith("v") else str(made.path)
+    out.print(Text(printable(f"  bench run --model {what}"), no_wrap=True))
 
 
 def _value(trial: Trial) -> float:

@@ -71,6 +71,16 @@ def test_trained_prompts_are_watched_and_scored(prepared: Any) -> None:
     assert paired["gains"] + paired["losses"] > 0
 
 
+def test_a_model_that_was_trained_whole_is_asked_by_its_folder(prepared: Any) -> None:
+    said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "method=full")
+    assert said.code == 0, said.err
+    command = said.out.splitlines()[-1].split()
+    assert command[:3] == ["bench", "run", "--model"]
+    run = prepared(*command[1:], "--suite", "demo", "--limit", "5", "--json")
+    assert run.code == 0, run.err
+    assert run.json["model"] == command[3]
+
+
 def test_trained_prompts_that_do_harm_are_stopped(prepared: Any) -> None:
     said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "method=prefix")
     assert said.code == 1, said.err

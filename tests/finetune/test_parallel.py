@@ -19,12 +19,13 @@ from domainlift.errors import BenchError, Misuse
 from engines.loading import load
 from finetune.base import Row
 from finetune.encoding import Encoded, encode
+from finetune.leading import led
 from finetune.methods import attach
 from finetune.mixing import REPLAY
 from finetune.packing import Limits
 from finetune.parallel import Team, own_device, team
 from finetune.settings import Training
-from finetune.sharding import led, share_out, wanted
+from finetune.sharding import share_out, wanted
 from finetune.steps import Worker
 from finetune.training import train
 from finetune.watching import Validation
