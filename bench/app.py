@@ -67,7 +67,6 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -76,13 +75,6 @@ def _options(
     ] = False,
 ) -> None:
     """Options before the command; `--debug` is understood anywhere (see `main`)."""
-    from finetune.parallel import launched
-
-    if launched().size > 1 and context.invoked_subcommand != "train":
-        raise Misuse(
-            f"`bench {context.invoked_subcommand}` runs in one process",
-            "leave out the launcher: `bench train` alone shares its work among several",
-        )
 
 
 def entry() -> None:
@@ -98,6 +90,7 @@ def main(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
         words = _with_values([word for word in argv if word != "--debug"])
+        _refuse_launcher(words)
         result = app(words, prog_name="bench", standalone_mode=False)
         # What is still in the buffer may meet a closed pipe, which must happen here.
         sys.stdout.flush()
@@ -124,6 +117,18 @@ def main(argv: Sequence[str]) -> int:
             f"unexpected {type(error).__name__}: {first}",
             "this is a fault of bench; add `--debug` to see where it happened",
             1,
+        )
+
+
+def _refuse_launcher(words: Sequence[str]) -> None:
+    """Several processes with the same command would do the same work, and write over it."""
+    from finetune.parallel import launched
+
+    command = next((word for word in words if not word.startswith("-")), "train")
+    if launched().size > 1 and command != "train" and "--help" not in words:
+        raise Misuse(
+            f"`bench {command}` runs in one process, and a launcher has started several",
+            "leave it out (it sets WORLD_SIZE): `bench train` alone shares its work",
         )
 
 

@@ -147,7 +147,7 @@ def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
 
 
 def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_json: bool) -> None:
-    from finetune.parallel import leads
+    from finetune.parallel import leads, leave
 
     for wish, around in jobs:
         made: Made | Searched = (
@@ -157,6 +157,7 @@ def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_jso
         )
         if leads():
             _tell(made, as_json=as_json)
+    leave()
 
 
 def _train_together(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:

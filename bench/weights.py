@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def opened(loading: Loading, settings: Training) -> TransformersEngine:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
     device = own_device(loading.device)
     if parts:
-        return _shared_out(name, device, loading.dtype, settings.method == "full")
+        return _shared_out(name, device, loading.dtype, settings)
     if settings.method == "qlora":
         return _four_bit(name, device)
     engine = open_engine(name, Options(device, loading.dtype))
@@ -48,7 +49,7 @@ def opened(loading: Loading, settings: Training) -> TransformersEngine:
     return engine
 
 
-def _shared_out(name: str, device: str, dtype: str, trained: bool) -> TransformersEngine:
+def _shared_out(name: str, device: str, dtype: str, settings: Training) -> TransformersEngine:
     import torch
 
     from engines.loading import digest, load, pick_device, pick_dtype
@@ -59,11 +60,14 @@ def _shared_out(name: str, device: str, dtype: str, trained: bool) -> Transforme
 
     found, chosen = source(name), pick_device(device)
     kind = str(pick_dtype(dtype, chosen)).removeprefix("torch.")
-    # Where this is on, transformers leaves the weights empty in all processes but the first.
+    # Parts of the model before hold on to one another: they would stay on the device.
+    gc.collect()
+    # Where this is on, as accelerate has it, transformers leaves the weights empty in all processes
+    # but the first. Nothing here wants that, so it stays off.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     model, tokenizer = load(found, device="cpu", dtype=kind)
     place = torch.device(chosen)
-    share_out(model, place, team(place), trained=trained)
+    share_out(model, place, team(place), settings)
     return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
 
 

@@ -162,7 +162,7 @@ def _lesson(lesson: Lesson, params: Mapping[str, Any]) -> Lesson:
     wish = lesson.wish
     targets = () if params["targets"] == "all" else (params["targets"],)
     settings = replace(wish.settings, **{**params, "targets": targets})
-    told = json.dumps([lesson.folder.name, asdict(settings)], sort_keys=True)
+    told = json.dumps([lesson.folder.name, settings.deciding()], sort_keys=True)
     name = f"{wish.name}-trial-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     folder = training_folder(wish.workspace, name)
     return replace(lesson, wish=replace(wish, settings=settings), folder=folder)

@@ -84,11 +84,10 @@ def made_before(wish: Wish, model: str, digest: str) -> Adapter | None:
 
     known = Adapters(adapters_root(wish.workspace))
     names = [name for name in known.list() if name.split("/")[0] == wish.name]
-    recipe = json.loads(json.dumps({**asdict(wish.recipe), "training": asdict(wish.settings)}))
-    data = _data_cards(wish)
+    recipe, data = _deciding(wish), _data_cards(wish)
     for name in reversed(names):
         card = known.show(name)
-        if (card.recipe, card.data) == (recipe, data):
+        if (_without_ways(card.recipe, wish), card.data) == (recipe, data):
             found = known.open(name)
             with suppress(Misuse):  # it was trained on another model
                 found.check_base(model, digest)
@@ -203,13 +202,25 @@ def _rows(
     return rows
 
 
+def _deciding(wish: Wish) -> dict[str, Any]:
+    """The recipe as JSON, with those settings that decide the result."""
+    made = {**asdict(wish.recipe), "training": wish.settings.deciding()}
+    return dict(json.loads(json.dumps(made)))
+
+
+def _without_ways(recipe: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+    """The same of a recipe that was published."""
+    training = {k: v for k, v in recipe["training"].items() if k not in wish.settings.ways()}
+    return {**recipe, "training": training}
+
+
 def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str:
     """What makes this training the same one when the command is repeated."""
     from finetune.rowfile import row_lines
 
     rows = prepared_rows(wish, around)
     data = {name: _sha256(row_lines(own)) for name, own in rows.items()}
-    parts = [wish.name, asdict(wish.recipe), wish.settings.deciding(), data, wish.own]
+    parts = [wish.name, _deciding(wish), data, wish.own]
     return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
 

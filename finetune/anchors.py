@@ -48,9 +48,15 @@ class Anchors:
         targets, shares = (torch.cat(both) for both in zip(*parts, strict=True))
         return replace(pack, targets=targets, shares=shares)
 
-    def unseen(self, examples: Sequence[Encoded]) -> list[Encoded]:
-        """Those known rows among these of which the base has not been asked."""
-        return [each for key, each in _known(examples).items() if key not in self._soft]
+    def unseen(self, packs: Sequence[Sequence[Encoded]]) -> list[list[Encoded]]:
+        """The known rows of which the base has not been asked, each once, pack by pack."""
+        asked = set(self._soft)
+        found = []
+        for examples in packs:
+            new = {key: each for key, each in _known(examples).items() if key not in asked}
+            asked |= new.keys()
+            found.append(list(new.values()))
+        return [each for each in found if each]
 
     def see(self, examples: Sequence[Encoded]) -> None:
         """Ask the base of known rows, all at once."""

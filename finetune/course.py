@@ -21,7 +21,7 @@ from finetune.outcome import Trained
 from finetune.packing import Limits
 from finetune.schedule import chosen, rate_at
 from finetune.settings import Training
-from finetune.sharding import alike, clip, put, shared, whole
+from finetune.sharding import alike, clip, put, root_of_parts, whole
 from finetune.steps import Worker, random_states, resting, set_random_states
 from finetune.watching import Validate, Watch
 
@@ -56,9 +56,9 @@ class Start:
     def of(cls, model: Any, settings: Training) -> Start:
         """Look at a model that has no adapter yet."""
         rate = settings.rate(model.config.get_text_config().hidden_size)
-        # What is trained whole and shared out is in float32 already.
-        dtype = model.dtype if shared(model) is None else model.config.dtype
-        return cls(fingerprint(model), dtype, rate)
+        # What is shared out to be trained whole is in float32 already.
+        ready = settings.method == "full" and root_of_parts(model) is not None
+        return cls(fingerprint(model), model.config.dtype if ready else model.dtype, rate)
 
 
 class Course:
@@ -252,7 +252,7 @@ class Course:
         random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
         set_random_states(worker.device, random)
         if found.state.get("ways") == self.settings.ways():
-            worker.change(Limits(**found.state["limits"]), found.state["recomputes"])
+            worker.go_on(Limits(**found.state["limits"]), found.state["recomputes"])
         state = dict(found.state["state"])
         watch = dict(state.pop("watch"))
         self.state = State(**state, watch=Watch(**{**watch, "fallen": tuple(watch["fallen"])}))

@@ -6,23 +6,25 @@ them of each pass, and they make the smallest one along with it, for the sake of
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from domainlift.errors import BenchError
 from finetune.parallel import Team
-from finetune.sharding import shared, smallest_pass
+from finetune.sharding import root_of_parts, smallest_pass
 
-#: Beside the lengths of texts: make one more pass; the first process has given up.
+#: What the first process says instead of a text's length: make one more pass; it has failed.
 _PASS, _FAILED = -1, -2
+#: A launcher ends the others at once where one has failed: the first is to say why before.
+_COURTESY = 1.0
 
 
 def led(team: Team, model: Any, work: Callable[[], str]) -> str:
     """What the first process says after work that it alone does with the model.
 
-    The others wait, and lend it their parts of the weights. Where it fails with a BenchError, they
-    do too.
+    The others wait, and lend it their parts of the weights. Where it fails, they raise BenchError.
     """
     if team.size == 1:
         return work()
@@ -31,7 +33,7 @@ def led(team: Team, model: Any, work: Callable[[], str]) -> str:
     with _announced(team, model) as under_way:
         try:
             said = work().encode()
-        except BenchError:
+        except Exception:
             # In the middle of a pass the others expect a layer, and no word: they notice the end.
             if not under_way():
                 team.number(_FAILED, model.device)
@@ -44,7 +46,7 @@ def led(team: Team, model: Any, work: Callable[[], str]) -> str:
 def _follow(team: Team, model: Any) -> str:
     import torch
 
-    root = shared(model)
+    root = root_of_parts(model)
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -52,6 +54,7 @@ def _follow(team: Team, model: Any) -> str:
             smallest_pass(root, model.device)
     model.train(training)
     if said == _FAILED:
+        time.sleep(_COURTESY)
         raise BenchError("the first process has given up", "see what it said")
     return team.text(bytes(said), model.device).decode()
 
@@ -59,7 +62,7 @@ def _follow(team: Team, model: Any) -> str:
 @contextmanager
 def _announced(team: Team, model: Any) -> Iterator[Callable[[], bool]]:
     """Tell the others of each pass before it begins; yields whether one has begun and not ended."""
-    root = shared(model)
+    root = root_of_parts(model)
     if root is None:
         yield lambda: False
         return
@@ -69,8 +72,8 @@ def _announced(team: Team, model: Any) -> Iterator[Callable[[], bool]]:
         nonlocal left
         if left:
             raise BenchError(
-                "memory does not suffice for asking a model that is shared out",
-                "set `--dtype bfloat16`, or take more devices",
+                "a pass through a model that is shared out did not come to its end",
+                "where memory ran out: set `--dtype bfloat16`, or take more devices",
             )
         team.number(_PASS, model.device)
         left = True

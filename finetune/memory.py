@@ -75,13 +75,13 @@ class Sizes:
         logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
         return kept + max(logits, self.working * tokens + self.least)
 
-    def shared(self, processes: int) -> Sizes:
+    def shared(self, processes: int, method: str) -> Sizes:
         """What one of so many holds that share the layers out."""
         if processes == 1:
             return self
         elsewhere = self.body * (1 - 1 / processes)
         held = self.weights - elsewhere + AT_ONCE * self.body / self.layers
-        if self.trained < self.linear:
+        if method != "full":
             return replace(self, weights=round(held))
         # Gradients and moments lie where their weights do, but for those of the layer at work.
         layer = self.body / self.layers
@@ -178,8 +178,8 @@ def return_freed(short: bool = False) -> None:
 
     It would keep those of up to 32 MiB for later, and packs of changing sizes tear holes into what
     it keeps: up to 0.9 GiB was measured with a model of 2 GiB. Fresh pages take about 3 % of the
-    time. Where memory is `short`, smaller blocks are returned too: that takes a tenth of the time,
-    and saved 0.5 GiB of 2.6 where activations are recomputed.
+    time. Where memory is `short`, smaller blocks are returned too: that takes a tenth
+    to a fifth of the time, and saved 0.5 GiB of 2.6 where activations are recomputed.
     """
     import ctypes
 

@@ -9,7 +9,7 @@ from typing import Any
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.loading import peft_asks
 from finetune.settings import Training
-from finetune.sharding import shared, whole
+from finetune.sharding import root_of_parts, whole
 
 #: Names for groups of layers, as the architectures in use call them.
 GROUPS = {
@@ -32,7 +32,7 @@ def attach(model: Any, settings: Training) -> Any:
     torch.manual_seed(settings.seed)
     if settings.method == "full":
         # The optimiser's small steps vanish in 16 bits; the work is still done in 16 (`steps`).
-        return (model.float() if shared(model) is None else model).requires_grad_(True)
+        return (model.float() if root_of_parts(model) is None else model).requires_grad_(True)
     if settings.dtype != "auto":
         model = model.to(getattr(torch, settings.dtype))
     if model.dtype == torch.float16:

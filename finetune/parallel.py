@@ -9,7 +9,6 @@ tells of those that hold parts).
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -96,7 +95,10 @@ class Team:
         return int.from_bytes(self.text(number.to_bytes(8, signed=True), device), signed=True)
 
     def text(self, text: bytes, device: torch.device) -> bytes:
-        """The first process's text; those of the others tell only how long it is."""
+        """The first process's text; the others give one of the same length, which is not read.
+
+        Nothing is sent for an empty one.
+        """
         if self.size == 1 or not text:
             return text
         import torch
@@ -105,11 +107,11 @@ class Team:
         said = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
         with _others():
             broadcast(said, src=0)
-        return bytes(said.tolist())
+        return bytes(said.cpu().numpy())
 
 
 def team(device: torch.device) -> Team:
-    """Join the processes of a launcher, for as long as this one lives; alone there are none."""
+    """Join the processes of a launcher until `leave`; alone there are none."""
     if launched().size == 1:
         return Team()
     import torch
@@ -122,13 +124,21 @@ def team(device: torch.device) -> Team:
             together.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE
             )
-        atexit.register(together.destroy_process_group)
     return Team(together.get_rank(), together.get_world_size())
+
+
+def leave() -> None:
+    """Part from the others after all went well; who failed just ends, as a launcher expects."""
+    if launched().size > 1:
+        import torch.distributed as together
+
+        if together.is_initialized():
+            together.destroy_process_group()
 
 
 def launched() -> Team:
     """What a launcher says of this process, which need not have met the others yet."""
-    return Team(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    return Team(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
 def leads() -> bool:

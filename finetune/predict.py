@@ -30,8 +30,8 @@ _STEPS_TRIED = 64
 class Prediction:
     """What a training will take.
 
-    `tokens` counts all positions that will go through the model. `peak_bytes` is the memory for
-    model and training, without that of Python and its libraries.
+    `tokens` counts all positions that will go through the model in one process. `peak_bytes` is the
+    memory for model and training, without that of Python and its libraries.
     """
 
     trainable: int
@@ -81,7 +81,7 @@ def predict(
     now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
     whole = sizes(config, settings)
-    found = whole.shared(team.size if shared else 1)
+    found = whole.shared(team.size if shared else 1, settings.method)
     rows = stand_ins(lengths)
     longest = max(n for n, _ in lengths)
     limit, recompute = plan(found, settings, longest, device, found.weights)
@@ -96,7 +96,7 @@ def predict(
     spent = sum(seconds(whole, settings, load, recompute, at) for load in loads)
     spent += tried * _ADAM * found.trained / at.traffic
     return Prediction(
-        trainable=found.trained,
+        trainable=whole.trained,
         tokens=round(sum(load.tokens for load in loads) * steps / tried),
         peak_bytes=round(_SLACK * peak),
         seconds=spent * steps / tried,

@@ -19,7 +19,7 @@ from finetune.outcome import Notify, Progress, Trained
 from finetune.packing import Limits, most_trained
 from finetune.parallel import Team
 from finetune.settings import Training
-from finetune.sharding import in_use, shared, whole
+from finetune.sharding import in_use, root_of_parts, whole
 from finetune.steps import Worker
 from finetune.watching import Validate
 
@@ -42,8 +42,10 @@ class Run:
         self.team = team
         self._start = Start.of(model, settings)
         # Who holds a part of the model makes as many passes as the others do.
-        in_step = team if shared(model) is not None else Team()
-        limits, recomputes = _agreed(in_step, model.device, planned(model, settings, examples))
+        in_step = team if root_of_parts(model) is not None else Team()
+        limits, recomputes = _agreed(
+            in_step, model.device, planned(model, settings, examples, processes=in_step.size)
+        )
         self.live = attach(model, settings).train()
         try:
             self.course = Course(
@@ -80,7 +82,8 @@ class Run:
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the best weights as their library does, and the curves."""
-        self.course.to_best()
+        if self.team.leads or root_of_parts(self.live) is not None:
+            self.course.to_best()
         weights = None
         if self.settings.method == "full":
             self.live.to(self._start.dtype)
@@ -142,9 +145,17 @@ class Run:
 
 
 def planned(
-    model: Any, settings: Training, examples: Sequence[Encoded], adapters: int = 1
+    model: Any,
+    settings: Training,
+    examples: Sequence[Encoded],
+    *,
+    adapters: int = 1,
+    processes: int = 1,
 ) -> tuple[Limits, bool]:
-    """What goes through a model at once under so many adapters, and whether it is recomputed."""
+    """What goes through a model at once under so many adapters, and whether it is recomputed.
+
+    So many `processes` share it out.
+    """
     if settings.micro_batch is not None and settings.checkpointing is not None:
         limits = Limits(
             settings.micro_batch, most_trained(model.config.get_text_config().vocab_size)
@@ -153,6 +164,7 @@ def planned(
     longest = max(len(example.ids) for example in examples)
     # Adapters side by side are one whose rank is the sum of theirs.
     found = sizes(model.config, replace(settings, rank=settings.rank * adapters))
+    found = found.shared(processes, settings.method)
     return plan(found, settings, longest, str(model.device), in_use(model))
 
 

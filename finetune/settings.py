@@ -30,7 +30,8 @@ _HIGHEST = 2e-3
 class Training:
     """All settings of one training; together with the rows and the model they decide the result.
 
-    But for rounding, `micro_batch` and `checkpointing` do not: they may change on the way.
+    `micro_batch` and `checkpointing` do not, but for rounding and what dropout draws: they may
+    change on the way.
 
     rank, alpha     of LoRA; for prompt and prefix `rank` is the number of virtual tokens. Rank 16
                     holds far more than some thousands of facts (rank 1 held 3,000 in "knowledge
@@ -123,7 +124,7 @@ class Training:
         return {key: value for key, value in asdict(self).items() if key not in _WAYS}
 
     def ways(self) -> dict[str, Any]:
-        """The others."""
+        """The settings that decide only how it is reached."""
         return {key: value for key, value in asdict(self).items() if key in _WAYS}
 
     def rate(self, hidden: int) -> float:

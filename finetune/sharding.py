@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from finetune.parallel import Team, launched
+from finetune.settings import Training
 
 if TYPE_CHECKING:
     import torch
@@ -44,23 +45,22 @@ def wanted(method: str) -> bool:
     return True
 
 
-def share_out(
-    model: PreTrainedModel, device: torch.device, team: Team, *, trained: bool = False
-) -> None:
+def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings: Training) -> None:
     """Keep this process's part of every layer on its device, and all the rest of a loaded model.
 
-    It is frozen, or `trained` itself: then its numbers are in float32. Its own processor may hold
-    it whole before, as no device could.
+    Its own processor may hold it whole before, as no device could. Afterwards it has the type that
+    `settings` ask for, and stays frozen unless all of it is to be trained.
     """
     import torch
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (team.size,))
-    if trained:
-        model.float()
-    decoder = model.requires_grad_(trained).base_model
-    layers = _layers(model)
+    trained = settings.method == "full"
+    if trained or settings.dtype != "auto":
+        model.to(torch.float32 if trained else getattr(torch, settings.dtype))
+    decoder: Any = model.requires_grad_(trained).base_model
+    layers = layers_of(model)
     if not layers:
         raise Misuse(
             f"{type(model).__name__} does not say which of its layers can be shared out",
@@ -68,9 +68,9 @@ def share_out(
         )
     for layer in layers:
         made: Any = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        # Gradients are sums over all processes, as `Team.add_up` makes them of the rest.
-        made.set_gradient_divide_factor(1.0)
-        made.set_force_sum_reduction_for_comms(True)
+        if trained:  # gradients are sums over all processes, as `Team.add_up` makes of the rest
+            made.set_gradient_divide_factor(1.0)
+            made.set_force_sum_reduction_for_comms(True)
     parts = {weight for layer in layers for weight in layer.parameters()}
     model.to(device)
     rest = {weight for weight in decoder.parameters() if weight not in parts}
@@ -80,7 +80,7 @@ def share_out(
         smallest_pass(decoder, device)
 
 
-def shared(model: Any) -> Any | None:
+def root_of_parts(model: Any) -> Any | None:
     """The part of a model that all processes must call equally often; None where it is whole."""
     if not _met():
         return None
@@ -91,7 +91,7 @@ def shared(model: Any) -> Any | None:
 
 def in_use(model: Any) -> int:
     """Bytes of the layers that are put together at once; 0 where the model is whole."""
-    root = shared(model)
+    root = root_of_parts(model)
     if root is None:
         return 0
     from torch.distributed.fsdp import FSDPModule
@@ -160,6 +160,13 @@ def _met() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _layers(model: Any) -> list[Any]:
+def layers_of(model: Any) -> list[Any]:
+    """What an architecture says must stay together; within such a part others may be named."""
     names = set(model._no_split_modules or ())
-    return [each for each in model.base_model.modules() if type(each).__name__ in names]
+    found: list[Any] = []
+    within: set[Any] = set()
+    for each in model.base_model.modules():  # those outside come first
+        if type(each).__name__ in names and each not in within:
+            found.append(each)
+            within.update(each.modules())
+    return found

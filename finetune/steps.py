@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
@@ -60,8 +61,19 @@ class Worker:
         self._anchors = Anchors(self._base_logits) if anchored else None
         self.change(limits, recomputes and settings.recomputable)
 
+    def go_on(self, limits: Limits, recomputes: bool) -> None:
+        """Work as an interrupted training did.
+
+        Where others wait it cannot be cut smaller, and may have been on larger devices: then within
+        the limits that were found for these, too.
+        """
+        if self._in_step.size > 1:
+            limits = replace(limits, tokens=min(limits.tokens, self.limits.tokens))
+            recomputes = recomputes or self.recomputes
+        self.change(limits, recomputes)
+
     def change(self, limits: Limits, recomputes: bool) -> None:
-        """Work within other limits, or as an interrupted training did."""
+        """Work within other limits."""
         self.limits, self.recomputes = limits, recomputes
         return_freed(short=recomputes)
         recompute(self._live, recomputes)
@@ -126,7 +138,7 @@ class Worker:
         """Let the anchors see the rows of what is known that they have not seen yet."""
         if self._anchors is None:
             return
-        new = [found for each in packs if (found := self._anchors.unseen(each))]
+        new = self._anchors.unseen(packs)
         spare = self._spare(len(new))
         for each in new:
             self._anchors.see(each)
@@ -144,11 +156,10 @@ class Worker:
         return loss.detach()
 
     def _losses(self, pack: Pack) -> torch.Tensor:
-        import torch
 
         from finetune.loss import answer_losses
 
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+        with self._autocast():
             output = self._live(
                 input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
             )
@@ -168,13 +179,23 @@ class Worker:
         import torch
 
         pack = self._laid_out(examples, 0)
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
-        with torch.no_grad(), self._bare(), half:
+        with torch.no_grad(), self._bare(), self._autocast():
             output = self._live(
                 input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
             )
         logits: torch.Tensor = output.logits.flatten(0, -2)
         return logits
+
+    def _autocast(self) -> Any:
+        """The work in 16 bits, where it is done so.
+
+        Who holds parts of the weights keeps no copies of all of them for the length of a pass.
+        """
+        import torch
+
+        keeps = self._in_step.size == 1
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
 
     def _bare(self) -> contextlib.AbstractContextManager[Any]:
         """The model without its adapter."""

@@ -106,7 +106,7 @@ class _School:
         }
         start = Start.of(model, settings)
         every = [example for own in examples.values() for example in own]
-        limits, recomputes = planned(model, settings, every, len(subjects))
+        limits, recomputes = planned(model, settings, every, adapters=len(subjects))
         half = works_in_half(settings, start)
         self._settings = settings
         self._subjects = subjects

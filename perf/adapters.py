@@ -2,8 +2,9 @@
 
 python -m perf.adapters [--workspace FOLDER]
 
-One adapter each for biology, history and security, and one for all three together. Each answers
-*all* questions, so that what it costs elsewhere is seen; a router would keep it from them.
+One adapter each for biology, history and security, and two for all three together, with one and two
+rows of what is known per new row. Each answers *all* questions, so that what it costs elsewhere is
+seen; a router would keep it from them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 _WEAK = ("biology", "history", "security")
-_RECIPE = "proportions: {biology: 0.34, history: 0.33, security: 0.33}\n"
+_RECIPE = "proportions: {{biology: 0.34, history: 0.33, security: 0.33}}\nreplay: {}\n"
+_REPLAY = {"all-three": 1, "all-three-2": 2}
 
 
 def main() -> None:
@@ -34,19 +36,23 @@ def main() -> None:
 
 
 def _measure(workspace: Path) -> None:
-    recipe = workspace / "together.yaml"
     workspace.mkdir(parents=True, exist_ok=True)
-    recipe.write_text(_RECIPE, encoding="utf-8")
     _bench(workspace, "data", "prepare", *_WEAK, "--own")
     print("| adapter | s | domain | n | base | adapter | difference | 95 % interval | p |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name in (*_WEAK, "all-three"):
-        more = () if name in _WEAK else ("--recipe", str(recipe))
+    for name in (*_WEAK, *_REPLAY):
+        more = () if name in _WEAK else ("--recipe", str(_recipe(workspace, name)))
         start = time.perf_counter()
         _bench(workspace, "train", name, "--model", "tiny", *more)
         seconds = time.perf_counter() - start
         argv = ("run", "--model", "tiny", "--suite", "demo", "--adapter", name, "--json")
         _show(name, seconds, json.loads(_bench(workspace, *argv)))
+
+
+def _recipe(workspace: Path, name: str) -> Path:
+    path = workspace / f"{name}.yaml"
+    path.write_text(_RECIPE.format(_REPLAY[name]), encoding="utf-8")
+    return path
 
 
 def _show(name: str, seconds: float, outcome: dict[str, Any]) -> None:

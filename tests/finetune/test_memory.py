@@ -105,14 +105,14 @@ def test_settings_change_what_is_held() -> None:
 
 def test_who_shares_the_layers_out_holds_a_part_of_them() -> None:
     whole = sizes(config(8), Training())
-    assert whole.shared(1) == whole
+    assert whole.shared(1, "lora") == whole
     # Of eight layers a quarter, and two that are in use.
-    four = whole.shared(4)
+    four = whole.shared(4, "lora")
     assert whole.weights - four.weights == pytest.approx(whole.body * (3 / 4 - 2 / 8))
     assert (four.trained, four.late) == (whole.trained, whole.late)
     # Of a full training gradients and moments too: here all that is outside the layers, and half.
     full = sizes(config(8), Training(method="full"))
-    two = full.shared(2)
+    two = full.shared(2, "full")
     assert two.trained == full.trained - full.body // 8
     outside = full.trained - full.body // 4
     assert two.trained == outside + full.body // 8

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed.tensor import DTensor
@@ -25,7 +26,7 @@ from finetune.mixing import REPLAY
 from finetune.packing import Limits
 from finetune.parallel import Team, own_device, team
 from finetune.settings import Training
-from finetune.sharding import share_out, wanted
+from finetune.sharding import layers_of, share_out, wanted
 from finetune.steps import Worker
 from finetune.training import train
 from finetune.watching import Validation
@@ -62,6 +63,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "prompt": {"method": "prompt"},
     "prefix": {"method": "prefix"},
     "full": {"method": "full"},
+    "lora in 16 bits": {"dtype": "bfloat16"},
+    "full in 16 bits": {"method": "full", "dtype": "bfloat16"},
 }
 
 
@@ -71,10 +74,10 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
     Validation asks the model, differently often; that of step `fails` finds something wrong.
     """
     model, tokenizer = load(base, device="cpu")
-    method = METHODS[name].get("method", "lora")
-    shares = wanted(method)
+    settings = Training(**{**PLAIN, **METHODS[name]})
+    shares = wanted(settings.method)
     if shares:
-        share_out(model, model.device, team(model.device), trained=method == "full")
+        share_out(model, model.device, team(model.device), settings)
     asked: list[int] = []
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
@@ -91,7 +94,7 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
         ROWS,
         model,
         tokenizer,
-        Training(**{**PLAIN, **METHODS[name]}),
+        settings,
         checkpoint_folder=folder / name / "checkpoints",
         adapter_folder=folder / name / "adapter",
         validate=validate if rank == "0" or not shares else None,
@@ -162,10 +165,12 @@ def test_processes_that_share_the_model_out_do_what_one_does(
         single = train_once(str(base_folder), alone, name)
         first, second = results(both, name)
         assert first["losses"] == second["losses"]
-        assert first["losses"] == pytest.approx(single["losses"], rel=1e-5), name
+        exact = not name.endswith("16 bits")
+        assert first["losses"] == pytest.approx(single["losses"], rel=1e-5 if exact else 0.02), name
         assert first["stopped"] == second["stopped"] == single["stopped"]
         assert first["asked"][-1] == single["asked"][-1] == 8
-        assert_same_weights(alone / name, both / name)
+        if exact:
+            assert_same_weights(alone / name, both / name)
         # Each has half of the layers, and all of what stands outside them.
         assert first["held"] == second["held"]
         model, _ = load(str(base_folder), device="cpu")
@@ -186,6 +191,17 @@ def test_what_processes_began_with_parts_one_goes_on_with_alone(
     assert went_on["told"][0] == 5
     assert went_on["losses"] == pytest.approx(single["losses"], rel=1e-5)
     assert_same_weights(alone / "full", both / "full")
+
+
+@pytest.mark.parametrize("kind", ["Qwen2", "Mamba"])
+def test_layers_do_not_stand_in_one_another(kind: str) -> None:
+    """Mamba names its blocks, and the mixers in them."""
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=64, hidden_size=32, num_hidden_layers=3, intermediate_size=64
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    found = layers_of(model)
+    assert found == list(model.base_model.layers)
 
 
 def test_memory_that_runs_out_where_others_wait_ends_it(

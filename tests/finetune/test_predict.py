@@ -12,6 +12,7 @@ from finetune.loss import answer_losses
 from finetune.memory import sizes, stand_ins
 from finetune.methods import attach, recompute
 from finetune.packing import packed
+from finetune.parallel import Team
 from finetune.predict import Rates, flops, load, predict, rates, seconds
 from finetune.settings import Training
 
@@ -52,6 +53,18 @@ def test_counts_follow_rows_and_settings() -> None:
 def test_steps_beyond_those_tried_are_carried_forward() -> None:
     found = predict(config(), Training(steps=640, batch=4), [(50, 2)] * 4, "cpu")
     assert (found.steps, found.tokens) == (640, 640 * 4 * 50)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_of_several_processes_each_takes_a_share(method: str) -> None:
+    settings = Training(method=method, epochs=1, checkpointing=False)
+    alone, both, parts = (
+        predict(config(num_hidden_layers=8), settings, ROWS, "cpu", Team(0, size), shared=shared)
+        for size, shared in ((1, False), (2, False), (2, True))
+    )
+    assert alone.trainable == both.trainable == parts.trainable
+    assert both.tokens == parts.tokens == pytest.approx(alone.tokens / 2, rel=0.1)
+    assert parts.peak_bytes < both.peak_bytes <= alone.peak_bytes
 
 
 def test_the_largest_pack_decides_the_memory() -> None:

@@ -248,6 +248,20 @@ def _child(place: Place, ends: str) -> subprocess.Popen[str]:
     )
 
 
+def test_what_decides_only_how_may_change_on_the_way(place: Place) -> None:
+    settings = replace(SETTINGS, dropout=0.0, steps=8)
+    one = place.train(settings)
+    other = Place(place.base, place.folder / "other")
+    with pytest.raises(Killed):
+        other.train(settings, notify=at(5))
+    told: list[Progress] = []
+    changed = replace(settings, micro_batch=20, checkpointing=True)
+    two = other.train(changed, notify=told.append)
+    assert told[0].step == 5
+    assert (two.micro_batch, two.checkpointing) == (20, True)
+    assert two.losses == pytest.approx(one.losses, rel=1e-4)
+
+
 def test_a_finished_training_is_only_saved_again(place: Place) -> None:
     settings = replace(SETTINGS, steps=3)
     first = place.train(settings)
