@@ -96,6 +96,25 @@ def test_without_a_command_the_help_is_shown_as_talk(argv: list[str], bench: Any
     assert said.err.startswith("Usage: ")
 
 
+@pytest.mark.parametrize(
+    ("argv", "size", "code"),
+    [
+        (["domains"], "2", 2),
+        (["run", "--help"], "2", 0),
+        (["--version"], "2", 0),
+        (["domains"], "1", 0),
+        (["domains"], "", 0),
+    ],
+)
+def test_commands_that_share_no_work_are_not_run_several_times(
+    argv: list[str], size: str, code: int, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    said = bench(*argv)
+    assert said.code == code
+    assert ("a launcher has started several" in said.err) is bool(code)
+
+
 def test_the_traceback_is_shown_only_on_demand(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ["runs", "show", "nothing"]
     said = bench(*argv)

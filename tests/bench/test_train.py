@@ -4,10 +4,16 @@ import json
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.material import Wish
+from benchmarks.training import made_before
+from finetune.recipe import one_domain
+from finetune.settings import Training
 
 pytest.importorskip("peft")
 
@@ -69,6 +75,23 @@ def test_trained_prompts_are_watched_and_scored(prepared: Any) -> None:
     paired = run.json["paired"][""]
     assert paired["n"] == 100
     assert paired["gains"] + paired["losses"] > 0
+
+
+def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_path: Path) -> None:
+    few = ("--set", "steps=1", "--set", "eval_every=0")
+    said = prepared("train", "biology", "--model", "tiny", *few, "--json")
+    digest = prepared("adapters", "show", "biology", "--json").json["base_digest"]
+    settings = Training(steps=1, eval_every=0)
+    wish = Wish("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
+    for changes, same in (
+        ({}, True),
+        ({"micro_batch": 64, "checkpointing": True}, True),
+        ({"rank": 2}, False),
+    ):
+        other = replace(wish, settings=replace(settings, **changes))
+        found = made_before(other, "tiny", digest)
+        assert (found is not None) is same, changes
+    assert said.json["version"] == "v0001"
 
 
 def test_a_model_that_was_trained_whole_is_asked_by_its_folder(prepared: Any) -> None:
