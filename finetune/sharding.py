@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import Misuse
+from domainlift.errors import BenchError, Misuse
 from finetune.parallel import Team, launched
 from finetune.settings import Training
 
@@ -52,9 +52,15 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
     `settings` ask for, and stays frozen unless all of it is to be trained.
     """
     import torch
+    from torch.distributed import fsdp
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
+    # The youngest of what is used here.
+    if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
+        raise BenchError(
+            f"torch {torch.__version__} cannot share a model out",
+            "install a newer one (2.13 can), or leave out `--use_fsdp`",
+        )
     mesh = init_device_mesh(device.type, (team.size,))
     trained = settings.method == "full"
     if trained or settings.dtype != "auto":
@@ -67,7 +73,7 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
             "leave out `--use_fsdp`",
         )
     for layer in layers:
-        made: Any = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        made: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
         if trained:  # gradients are sums over all processes, as `Team.add_up` makes of the rest
             made.set_gradient_divide_factor(1.0)
             made.set_force_sum_reduction_for_comms(True)
@@ -75,7 +81,7 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
     model.to(device)
     rest = {weight for weight in decoder.parameters() if weight not in parts}
     # It has no weights of its own to put together, but knows in which order its layers come.
-    fully_shard(decoder, mesh=mesh, ignored_params=rest)
+    fsdp.fully_shard(decoder, mesh=mesh, ignored_params=rest)
     with torch.no_grad():  # buffers made in inference mode could not be trained with
         smallest_pass(decoder, device)
 
