@@ -211,12 +211,15 @@ def _searched(wish: Wish, around: Surroundings, loading: Loading, trials: int) -
 def _watching() -> Iterator[_Screen]:
     """Show progress; Ctrl-C ends with the way on."""
     from bench.progress import Progress
+    from finetune.parallel import leads
 
     with Progress(0) as progress:
         screen = _Screen(progress)
         try:
             yield screen
         except KeyboardInterrupt as error:
+            if not leads():  # the first process says how far they came
+                raise
             stopped = BenchError(
                 f"stopped after step {screen.step}",
                 "repeat the same command: it goes on from the last checkpoint",
