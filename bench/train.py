@@ -132,9 +132,9 @@ def settings_of(recipe: Recipe, changes: Sequence[str] | None) -> Training:
 
 def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
     from benchmarks.rehearsal import rehearse
-    from finetune.parallel import leads
+    from finetune.parallel import launched
 
-    if not leads():
+    if not launched().leads:
         return
     for wish, around in jobs:
         found = rehearse(wish, around, loading.model, loading.device, loading.dtype)
@@ -147,7 +147,7 @@ def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
 
 
 def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_json: bool) -> None:
-    from finetune.parallel import leads, leave
+    from finetune.parallel import launched, leave
 
     for wish, around in jobs:
         made: Made | Searched = (
@@ -155,7 +155,7 @@ def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_jso
             if trials is None
             else _searched(wish, around, loading, trials)
         )
-        if leads():
+        if launched().leads:
             _tell(made, as_json=as_json)
     leave()
 
@@ -211,14 +211,14 @@ def _searched(wish: Wish, around: Surroundings, loading: Loading, trials: int) -
 def _watching() -> Iterator[_Screen]:
     """Show progress; Ctrl-C ends with the way on."""
     from bench.progress import Progress
-    from finetune.parallel import leads
+    from finetune.parallel import launched
 
     with Progress(0) as progress:
         screen = _Screen(progress)
         try:
             yield screen
         except KeyboardInterrupt as error:
-            if not leads():  # the first process says how far they came
+            if not launched().leads:  # the first process says how far they came
                 raise
             stopped = BenchError(
                 f"stopped after step {screen.step}",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.material import Wish, gather, prepared_rows
 from domainlift.errors import BenchError, Misuse
-from finetune.parallel import leads
+from finetune.parallel import launched
 from finetune.places import adapters_root, data_folder, model_folder, training_folder
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def writing(wish: Wish) -> Iterator[Writer | None]:
     """Be the only one who trains this adapter; of a launcher's processes the first is asked."""
     from finetune.adapters import Adapters
 
-    if leads():
+    if launched().leads:
         with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
             yield writer
     else:

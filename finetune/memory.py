@@ -129,14 +129,14 @@ def sizes(config: Any, settings: Training) -> Sizes:
 
 
 def plan(
-    found: Sizes, settings: Training, longest: int, device: str, in_use: int = 0
+    found: Sizes, settings: Training, longest: int, device: str, taken: int = 0
 ) -> tuple[Limits, bool]:
     """How much goes through the model at once, and whether activations are recomputed for it.
 
     Settings decide where they say something, free memory where they do not: activations are kept
-    while the longest row fits. `in_use` bytes are taken by the work itself, whatever its size.
+    while the longest row fits. Of the free memory so many bytes are `taken` whatever is planned.
     """
-    room = _SHARE * free_bytes(device) - in_use - 4 * 4 * found.trained
+    room = _SHARE * free_bytes(device) - taken - 4 * 4 * found.trained
     trained = most_trained(found.vocabulary)
     least = longest if settings.micro_batch is None else max(longest, settings.micro_batch)
     recompute = settings.checkpointing

@@ -66,10 +66,9 @@ class Team:
         if self.size == 1:
             return loss
         import torch
-        from torch.distributed.tensor import DTensor
 
         # What is shared out was summed on its way here.
-        weights = [weight for weight in weights if not isinstance(weight, DTensor)]
+        weights = [weight for weight in weights if not is_part(weight)]
         total = torch.tensor([loss], dtype=torch.float64, device=weights[0].device)
         for weight in weights:
             if weight.grad is None:
@@ -117,7 +116,7 @@ def team(device: torch.device) -> Team:
     import torch
     import torch.distributed as together
 
-    if not together.is_initialized():  # to join a second time, as torch may, hangs
+    if not met():  # to join a second time, as torch may, hangs
         if device.type == "cuda":
             torch.cuda.set_device(device)
         with _others():
@@ -129,21 +128,31 @@ def team(device: torch.device) -> Team:
 
 def leave() -> None:
     """Part from the others after all went well; who failed just ends, as a launcher expects."""
-    if launched().size > 1:
-        import torch.distributed as together
+    if launched().size > 1 and met():
+        from torch.distributed import destroy_process_group
 
-        if together.is_initialized():
-            together.destroy_process_group()
+        destroy_process_group()
+
+
+def met() -> bool:
+    """Whether this process has joined others; never where torch was built without that."""
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def is_part(weight: torch.Tensor) -> bool:
+    """Whether this process holds a part of a weight."""
+    if not met():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(weight, DTensor)
 
 
 def launched() -> Team:
     """What a launcher says of this process, which need not have met the others yet."""
     return Team(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
-
-
-def leads() -> bool:
-    """Whether this process is the only one, or the first of a launcher's."""
-    return launched().leads
 
 
 def own_device(wanted: str) -> str:

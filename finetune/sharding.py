@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from finetune.parallel import Team, launched
+from finetune.parallel import Team, is_part, launched, met
 from finetune.settings import Training
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
 
 def root_of_parts(model: Any) -> Any | None:
     """The part of a model that all processes must call equally often; None where it is whole."""
-    if not _met():
+    if not met():
         return None
     from torch.distributed.fsdp import FSDPModule
 
@@ -105,15 +105,6 @@ def in_use(model: Any) -> int:
     layers: Iterable[Any] = (each for each in root.modules() if isinstance(each, FSDPModule))
     sizes: list[int] = [sum(weight.nbytes for weight in each.parameters()) for each in layers]
     return AT_ONCE * max(sizes[1:])  # the first one is the root
-
-
-def is_part(weight: torch.Tensor) -> bool:
-    """Whether this process holds a part of a weight."""
-    if not _met():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(weight, DTensor)
 
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
@@ -158,12 +149,6 @@ def smallest_pass(decoder: Any, device: Any) -> None:
     import torch
 
     decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
-
-
-def _met() -> bool:
-    import torch
-
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def layers_of(model: Any) -> list[Any]:

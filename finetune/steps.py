@@ -90,7 +90,7 @@ class Worker:
         It is the sum over these rows' trained tokens, divided by `trained`: the number of all the
         step's, also where other processes have some of them. Where memory runs out the work is
         cut smaller and done again, with the same random numbers; BenchError where one row alone
-        is too much.
+        is too much, or others are in the middle of the same step.
         """
         return float(self._persistent(examples, trained))
 

@@ -40,9 +40,10 @@ def train(
     """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
 
     `model` is given back without the adapter, frozen (a full training changes it). Under a
-    launcher every process calls this with the same arguments, and the first one alone validates,
-    notifies and writes. Raises Misuse for rows or settings that do not fit, Diverged where the
-    loss explodes, BenchError where the memory or the disk is too small.
+    launcher every process calls this with the same arguments; the first one alone validates,
+    notifies and writes, and the others may lack `validate`. Raises Misuse for rows or settings that
+    do not fit, Diverged where the loss explodes, BenchError where the memory or the disk is too
+    small.
     """
     if not rows:
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")

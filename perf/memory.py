@@ -6,10 +6,10 @@ python -m perf.memory --only 0.5b dora
 Random weights of Qwen2.5's shapes with the real vocabulary, rows of random tokens. Each training
 runs in a process of its own. A small training runs first and brings in code and buffers. What was
 measured is the kernel's high-water mark of resident memory, set back once the model is made
-(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more are
-mapped by themselves and returned when they are freed, as in every training of ours
-(`finetune.memory.return_freed`), so that resident is what the program holds, not what it once held.
-Linux only.
+(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more, of
+1 MiB where activations are recomputed, are mapped by themselves and returned when they are freed,
+as in every training of ours (`finetune.memory.return_freed`), so that resident is what the program
+holds, not what it once held. Linux only.
 """
 
 from __future__ import annotations
