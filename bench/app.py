@@ -14,19 +14,19 @@ from typing import Annotated
 
 import typer
 
-from bench.adapters import adapters
-from bench.compare import compare
-from bench.data import data
-from bench.doctor import doctor
-from bench.domains import domains
-from bench.export import export
-from bench.improve import demo, improve
-from bench.kb import kb
+from bench.commands.adapters import adapters
+from bench.commands.compare import compare
+from bench.commands.data import data
+from bench.commands.doctor import doctor
+from bench.commands.domains import domains
+from bench.commands.export import export
+from bench.commands.improve import demo, improve
+from bench.commands.kb import kb
+from bench.commands.route import route
+from bench.commands.run import run
+from bench.commands.runs import runs
+from bench.commands.train import train
 from bench.options import ALL
-from bench.route import route
-from bench.run import run
-from bench.runs import runs
-from bench.train import train
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
 
@@ -122,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _refuse_launcher(words: Sequence[str]) -> None:
     """Several processes with the same command would do the same work, and write over it."""
-    from finetune.parallel import launched
+    from finetune.distributed.process_group import launched
 
     command = next((word for word in words if not word.startswith("-")), "train")
     if launched().size > 1 and command != "train" and "--help" not in words:

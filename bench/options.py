@@ -36,7 +36,7 @@ ALL = "all"
 
 def suite_for(suite: str | None, model: str) -> str:
     """The suite that was named, or the one that a model is scored on by default."""
-    from engines.names import TINY
+    from engines.registry import TINY
 
     if suite is not None:
         return suite

@@ -18,7 +18,7 @@ from string import ascii_uppercase
 
 from benchmarks.tasks.base import Example, Task
 from domainlift.errors import Misuse
-from domainlift.questions import Passage, Question, Treatment
+from domainlift.types import Passage, Question, Treatment
 from engines.base import Message, Mode, Prompt, Request
 
 # A change of any prompt's text must change this number: it is part of a run's fingerprint.

@@ -14,8 +14,8 @@ from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import inside, write_text
-from knowledge_bases.strict_yaml import Entry, Key, Value, read
-from rag.gate import NEVER, OPEN, Gate
+from domainlift.yaml_schema import Entry, Key, Value, read
+from rag.retrieval_gate import NEVER, OPEN, Gate
 from rag.treatment import PASSAGES, TOKENS
 
 SCHEMA = 1

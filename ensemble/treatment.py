@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from domainlift.questions import Question, Treatment
+from domainlift.types import Question, Treatment
 from rag.treatment import Known
 from rag.treatment import treat as with_passages
 
 if TYPE_CHECKING:
     from ensemble.plan import Care
-    from rag.retrieval import Retriever
+    from rag.search.retrieval import Retriever
     from rag.treatment import Budget
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
+from domainlift.yaml_schema import Entry, Key, read
 from knowledge_bases.sources import Source, leads_out, place
-from knowledge_bases.strict_yaml import Entry, Key, read
 
 BUILT_IN = Path(__file__).parent
 DOMAIN_FILE = "domain.yaml"

@@ -60,9 +60,9 @@ def main() -> None:
 def pieces(embedder: Any, count: int) -> list[str]:
     """So many pieces of real text, of mixed length, none beyond the model's limit."""
     from knowledge_bases.sources import Source
-    from rag.chunks import split
-    from rag.documents import read_documents
-    from rag.files import find_files
+    from rag.corpus.chunks import split
+    from rag.corpus.documents import read_documents
+    from rag.corpus.source_files import find_files
 
     rng = random.Random(_SEED)
     sources = [Source("mirror:textbooks", "", "")]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from perf import shapes
 
 if TYPE_CHECKING:
-    from finetune.adapters import Adapter
+    from finetune.adapters.registry import Adapter
 
 _RATE = {"tiny": 3e-3, "0.5b": 1e-3}
 _PROMPTS = 64
@@ -85,7 +85,7 @@ def _measure(name: str, folder: Path, settings: Any) -> str:
 def _base(name: str, folder: Path, layers: int) -> Path:
     """The folder of the base model."""
     if name == "tiny":
-        from engines.names import tiny_folder
+        from engines.registry import tiny_folder
 
         return tiny_folder()
     path = folder / "base"
@@ -101,8 +101,8 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
     import peft
     import torch
 
-    from engines.loading import digest, load
-    from finetune.adapters import Adapters, Draft
+    from engines.local.loading import digest, load
+    from finetune.adapters.registry import Adapters, Draft
 
     model, tokenizer = load(str(base), device="cpu", dtype="float32")
     found = digest(str(base), model)
@@ -126,8 +126,8 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
 
 
 def _questions(split: Any) -> list[tuple[str, str]]:
-    from benchmarks.learning import renderer
     from benchmarks.tasks import load_task
+    from finetune.data.question_rows import renderer
     from knowledge_bases.domains import load_domains
 
     task = load_task("own:biology", data=None, domains=load_domains(), split=split)
@@ -136,7 +136,7 @@ def _questions(split: Any) -> list[tuple[str, str]]:
 
 
 def _base_gguf(base: Path, folder: Path, stored: str) -> Path:
-    from engines.loading import load
+    from engines.local.loading import load
     from finetune.export.gguf_base import write_gguf
 
     path = folder / f"base-{stored}.gguf"

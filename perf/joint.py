@@ -82,7 +82,7 @@ def _sides(folder: Path, count: int, settings: Any) -> tuple[_Step, _Step]:
     import peft
     import torch
 
-    from finetune.joint import Joint, split
+    from finetune.multi_adapter.layers import Joint, split
 
     config = {"r": settings.rank, "lora_alpha": 32, "target_modules": "all-linear"}
     names = [str(number) for number in range(count)]
@@ -97,8 +97,8 @@ def _sides(folder: Path, count: int, settings: Any) -> tuple[_Step, _Step]:
 
 def _model(settings: Any) -> Any:
     if settings.model == "tiny":
-        from engines.loading import load
-        from engines.names import tiny_folder
+        from engines.local.loading import load
+        from engines.registry import tiny_folder
 
         return load(str(tiny_folder()), device="cpu")[0]
     return shapes.model(settings.model, layers=settings.layers, device="cpu", dtype="float32")

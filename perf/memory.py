@@ -8,7 +8,7 @@ runs in a process of its own. A small training runs first and brings in code and
 measured is the kernel's high-water mark of resident memory, set back once the model is made
 (`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more, of
 1 MiB where activations are recomputed, are mapped by themselves and returned when they are freed,
-as in every training of ours (`finetune.memory.return_freed`), so that resident is what the program
+as in every training of ours (`finetune.memory.estimate.return_freed`), so that resident is what the program
 holds, not what it once held. Linux only.
 """
 
@@ -127,9 +127,9 @@ def _line(case: Case, found: dict[str, float]) -> str:
 
 
 def _measure(case: Case) -> dict[str, float]:
-    from finetune.memory import return_freed
-    from finetune.predict import predict
-    from finetune.settings import Training
+    from finetune.memory.cost_model import predict
+    from finetune.memory.estimate import return_freed
+    from finetune.training.settings import Training
 
     chosen = {**_SETTINGS, "batch": case.rows, "micro_batch": case.rows * case.length}
     settings = Training(**{**chosen, **case.settings})
@@ -150,10 +150,10 @@ def _train(case: Case, settings: Any) -> Any:
     """Train, and return the model's configuration."""
     import torch
 
-    from finetune.base import Row
-    from finetune.encoding import Encoded
-    from finetune.parallel import Team
-    from finetune.running import Run
+    from finetune.data.rows import Row
+    from finetune.distributed.process_group import Team
+    from finetune.training.tokenize import Encoded
+    from finetune.training.training_loop import Run
 
     torch.set_default_dtype(getattr(torch, case.dtype))
     model = shapes.model(case.shape, layers=case.layers, device="cpu", dtype=case.dtype)

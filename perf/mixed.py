@@ -190,7 +190,7 @@ def _questions(settings: argparse.Namespace) -> list[Any]:
         return shapes.requests(6, -(-settings.questions // 6), settings.shots)[: settings.questions]
     from benchmarks.prompts import Format, Prompter
     from benchmarks.tasks import load_task
-    from domainlift.questions import Treatment
+    from domainlift.types import Treatment
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
 
@@ -205,7 +205,7 @@ def _folders(root: Path, names: Sequence[str], settings: argparse.Namespace) -> 
     import peft
     import torch
 
-    from finetune.joint import Joint, split
+    from finetune.multi_adapter.layers import Joint, split
 
     config = {"r": settings.rank, "lora_alpha": 2 * settings.rank, "target_modules": "all-linear"}
     torch.manual_seed(2)
@@ -219,8 +219,8 @@ def _folders(root: Path, names: Sequence[str], settings: argparse.Namespace) -> 
 
 def _model(settings: argparse.Namespace) -> tuple[Any, Any]:
     if settings.model == "tiny":
-        from engines.loading import load
-        from engines.names import tiny_folder
+        from engines.local.loading import load
+        from engines.registry import tiny_folder
 
         return load(str(tiny_folder()), device="cpu")
     made = shapes.model(settings.model, layers=settings.layers, device="cpu", dtype="float32")
@@ -228,7 +228,7 @@ def _model(settings: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _engine(folders: dict[str, Path], settings: argparse.Namespace) -> Any:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     engine = TransformersEngine(*_model(settings), name=settings.model, digest="random")
     for name, folder in folders.items():

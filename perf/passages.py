@@ -72,13 +72,13 @@ def _change(change: dict[str, Any]) -> str:
 
 def _oracle() -> dict[str, str]:
     """Accuracy with exactly the section that holds the answer before the question."""
-    from benchmarks.asking import ask
     from benchmarks.prompts import Format
+    from benchmarks.runs.evaluate_task import ask
     from benchmarks.tasks import load_task
-    from domainlift.questions import Treatment
     from domainlift.statistics import wilson
+    from domainlift.types import Treatment
     from engines.base import Mode
-    from engines.names import Options, open_engine
+    from engines.registry import Options, open_engine
     from knowledge_bases.domains import load_domains
 
     engine = open_engine("tiny", Options())
@@ -102,8 +102,8 @@ def _sections(domain: str) -> dict[str, Any]:
 
     from knowledge_bases.domains import load_domains
     from rag.base import Chunk, Hit
-    from rag.documents import read_documents
-    from rag.files import domain_sources, find_files
+    from rag.corpus.documents import read_documents
+    from rag.corpus.source_files import domain_sources, find_files
     from rag.treatment import as_passage
 
     own = replace(load_domains()[domain], sources=())
@@ -119,9 +119,9 @@ def _sections(domain: str) -> dict[str, Any]:
 
 def _recall(workspace: Path, domain: str) -> float:
     """The share of test questions whose supporting section is among the first three."""
-    from bench.knowledge import library
     from benchmarks.tasks import load_task
     from knowledge_bases.domains import load_domains
+    from rag.library import library
 
     questions = load_task(f"own:{domain}", data=None, domains=load_domains()).questions
     with library(workspace) as shelves:

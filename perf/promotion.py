@@ -1,4 +1,4 @@
-"""How often the gate errs: simulated candidates, judged by `benchmarks.promotion.judge`.
+"""How often the gate errs: simulated candidates, judged by `benchmarks.held_out.gate.judge`.
 
     python -m perf.promotion --repeats 1000
 
@@ -12,8 +12,8 @@ import argparse
 import random
 from itertools import product
 
-from benchmarks.ledger import spent
-from benchmarks.promotion import Change, Terms, Word, judge
+from benchmarks.held_out.gate import Change, Terms, Word, judge
+from benchmarks.held_out.ledger import spent
 from domainlift.statistics import paired, wilson
 
 SIZES = (100, 400, 1000)

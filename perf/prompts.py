@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.prompts import Format, Prompter
 from benchmarks.tasks import load_task
 from benchmarks.tasks.mmlu import SUBJECTS
-from domainlift.questions import Treatment
+from domainlift.types import Treatment
 from engines.base import Mode
 from knowledge_bases.domains import load_domains
 from perf import shapes

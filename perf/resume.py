@@ -10,10 +10,10 @@ import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.store import Store
+from benchmarks.runs.runner import Settings, execute, open_run, prepare
+from benchmarks.runs.store import Store
 from benchmarks.tasks.base import Task, data_digest, with_ids
-from domainlift.questions import Question
+from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request
 
 _COUNT = 10_000

@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1_000)
     settings = parser.parse_args()
     from rag.embedding.sentence import SentenceEmbedder
-    from rag.index import open_index
-    from rag.retrieval import Retriever
+    from rag.index.index import open_index
+    from rag.search.retrieval import Retriever
 
     with tempfile.TemporaryDirectory() as folder:
         words = WordVectors()
@@ -153,9 +153,9 @@ def _against_langchain(folder: Path, queries: Sequence[str], minilm: Any, retrie
 
 def _build(root: Path, words: WordVectors, count: int) -> None:
     from knowledge_bases.sources import Source
-    from rag.build import build
-    from rag.files import find_files
-    from rag.recipe import Embedding, Recipe
+    from rag.corpus.source_files import find_files
+    from rag.index.build import build
+    from rag.index.build_options import Embedding, Recipe
 
     found = find_files([Source("mirror:textbooks", "", "")], folder=mirror(), data=mirror())
     recipe = Recipe(Embedding(words.name, words.digest, lambda: words), size=_size(count))

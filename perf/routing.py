@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.routing import glossaries, labelled
-from domainlift.questions import same
-from ensemble.fit import Labelled, Material, fit
-from ensemble.keywords import SHIPPED, Keywords, hand_written, read_keywords
-from ensemble.measure import Quality, Routes, measure
-from ensemble.router import Route, Router
+from domainlift.types import same
+from ensemble.fit.evaluate import Quality, Routes, measure
+from ensemble.fit.fit import Labelled, Material, fit
+from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
+from ensemble.router.router import Route, Router
+from improve.route import glossaries, labelled
 from knowledge_bases.domains import Domain, load_domains
 from perf.shapes import mirror
 

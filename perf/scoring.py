@@ -94,9 +94,9 @@ def _theirs(settings: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ours(settings: argparse.Namespace) -> dict[str, Any]:
-    from engines.encoding import Encoder
-    from engines.transformers import TransformersEngine
-    from engines.tree import trie_size
+    from engines.local.engine import TransformersEngine
+    from engines.local.prefix_tree import trie_size
+    from engines.local.tokenization import Encoder
 
     requests = shapes.requests(settings.subjects, settings.per_subject)
     model, _ = _counted(settings)

@@ -77,10 +77,10 @@ def model(shape: str, *, layers: int | None, device: str, dtype: str) -> Any:
 def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any]:
     """Letter requests on real MMLU questions; `subjects` are spread over the alphabet."""
     from benchmarks.prompts import Format, Prompter
-    from benchmarks.sampling import stratified
+    from benchmarks.runs.sampling import stratified
     from benchmarks.tasks import load_task
     from benchmarks.tasks.mmlu import SUBJECTS
-    from domainlift.questions import Treatment
+    from domainlift.types import Treatment
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
 
@@ -98,7 +98,7 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
 
 def question_texts(count: int) -> list[str]:
     """Texts of real MMLU questions, spread over all subjects."""
-    from benchmarks.sampling import stratified
+    from benchmarks.runs.sampling import stratified
     from benchmarks.tasks import load_task
     from benchmarks.tasks.mmlu import SUBJECTS
     from knowledge_bases.domains import load_domains

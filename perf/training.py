@@ -32,9 +32,9 @@ from perf import shapes
 from perf.memory import forget_peak, held, peak
 
 if TYPE_CHECKING:
-    from finetune.base import Row
-    from finetune.predict import Load
-    from finetune.settings import Training
+    from finetune.data.rows import Row
+    from finetune.memory.cost_model import Load
+    from finetune.training.settings import Training
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _training(settings: Any) -> Training:
-    from finetune.settings import Training
+    from finetune.training.settings import Training
 
     return Training(
         rank=settings.rank,
@@ -96,7 +96,7 @@ def _training(settings: Any) -> Training:
 
 def _rows(settings: Any, tokenizer: Any) -> list[Row]:
     """Prompts and answers of words that are one token each."""
-    from finetune.base import Row
+    from finetune.data.rows import Row
 
     words = sorted(w[1:] for w in tokenizer.get_vocab() if w[0] == "Ġ" and w[1:].isalpha())
     draw = random.Random(_SEED)
@@ -110,8 +110,8 @@ def _rows(settings: Any, tokenizer: Any) -> list[Row]:
 
 def _ours(settings: Any) -> dict[str, Any]:
     """Train as `bench train` does."""
-    from finetune.outcome import Progress
-    from finetune.training import train
+    from finetune.training.train import train
+    from finetune.training.train_result import Progress
 
     model, tokenizer, rows = _begin(settings)
     ends: list[float] = []
@@ -139,8 +139,8 @@ def _trl(settings: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from finetune.methods import attach, trainable
-    from finetune.schedule import rate_at
+    from finetune.adapters.methods import attach, trainable
+    from finetune.training.schedule import rate_at
 
     model, tokenizer, rows = _begin(settings)
     ours = _training(settings)
@@ -195,7 +195,7 @@ def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
     """Model, tokenizer and rows; from here on memory counts."""
     from transformers import AutoTokenizer
 
-    from engines.names import tiny_folder
+    from engines.registry import tiny_folder
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     rows = _rows(settings, tokenizer)
@@ -259,10 +259,10 @@ def _work(settings: Any) -> list[tuple[Load, float]]:
     """Tokens, and the fewest floating-point operations, of each step."""
     from transformers import AutoTokenizer
 
-    from engines.names import tiny_folder
-    from finetune.encoding import encode
-    from finetune.memory import sizes
-    from finetune.predict import flops, load
+    from engines.registry import tiny_folder
+    from finetune.memory.cost_model import flops, load
+    from finetune.memory.estimate import sizes
+    from finetune.training.tokenize import encode
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     ours = _training(settings)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from domainlift.questions import Passage, Question, Treatment
-from rag.gate import OPEN, Gate
+from domainlift.types import Passage, Question, Treatment
+from rag.retrieval_gate import OPEN, Gate
 
 if TYPE_CHECKING:
     from rag.base import Hit
-    from rag.retrieval import Retriever
+    from rag.search.retrieval import Retriever
 
 
 #: How much stands before a question at most, where nobody says otherwise.

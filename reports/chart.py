@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.comparing import MARGIN
-from reports import wording
-from reports.foreign import line
+from reports import format as wording
+from reports.sanitize import line
 
 if TYPE_CHECKING:
-    from reports.comparison import Change
+    from benchmarks.results.comparison import Change
 
 WIDTH = 520
 ROW = 34

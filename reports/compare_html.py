@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.results.comparison import Comparison, Word
+from benchmarks.results.flips import Flip, Kind
+from benchmarks.results.route_counts import BASE, Routes
 from domainlift import __version__
 from domainlift.comparing import MARGIN
-from reports import wording
+from reports import format as wording
 from reports.chart import chart
-from reports.comparison import Comparison, Word
-from reports.flips import Flip, Kind
-from reports.foreign import block, line
-from reports.routes import BASE, Routes
+from reports.sanitize import block, line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from benchmarks.store import Manifest
+    from benchmarks.runs.store import Manifest
 
 #: A page stays below a megabyte: questions are left out before it grows beyond this.
 MOST_BYTES = 950_000

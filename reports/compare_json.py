@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from reports.comparison import Change, Comparison
-from reports.flips import Kind
-from reports.wording import verdict
+from benchmarks.results.comparison import Change, Comparison
+from benchmarks.results.flips import Kind
+from reports.format import verdict
 
 #: Grows with any change that a reader of the old object would trip over.
 SCHEMA = 1

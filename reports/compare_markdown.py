@@ -6,11 +6,11 @@ import html
 import re
 from collections.abc import Iterator
 
-from reports import wording
+from benchmarks.results.comparison import Change, Comparison
+from benchmarks.results.flips import Flip, Kind
+from reports import format as wording
 from reports.compare_json import SCHEMA
-from reports.comparison import Change, Comparison
-from reports.flips import Flip, Kind
-from reports.foreign import line
+from reports.sanitize import line
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]!|~$])")
 # GitHub looks for names and numbers once entities are resolved, so that these need a character of

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from reports import wording
-from reports.comparison import Comparison, Word
-from reports.flips import Flip, Kind
-from reports.foreign import line
+from benchmarks.results.comparison import Comparison, Word
+from benchmarks.results.flips import Flip, Kind
+from reports import format as wording
+from reports.sanitize import line
 from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from reports.comparison import Change
+    from benchmarks.results.comparison import Change
 
 _COLUMNS = (
     *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from reports.format import accuracy, p_value
 from reports.terminal import console, printable, table
-from reports.wording import accuracy, p_value
 
 if TYPE_CHECKING:
-    from benchmarks.improved import Improved, Proof
-    from benchmarks.preference import Arm
-    from benchmarks.triage import Triage
     from domainlift.statistics import Paired
+    from improve.result import Improved, Proof
+    from improve.select import Arm
+    from improve.triage import Triage
     from reports.compare_html import Section
 
 _STANDING = ("domain", "n", "accuracy", "95 % interval", "word")

@@ -11,11 +11,11 @@ from reports.terminal import console, printable, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from domainlift.questions import Question
+    from domainlift.types import Question
     from rag.base import Hit
-    from rag.beir import Evaluation
-    from rag.leaks import Leak
-    from rag.manifest import Manifest
+    from rag.contamination import Leak
+    from rag.index.manifest import Manifest
+    from rag.quality.beir import Evaluation
 
 _WORD = re.compile(r"\w+")
 # Words that are in every text say nothing about why one was found.

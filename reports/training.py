@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from reports.terminal import console, duration, printable, table
 
 if TYPE_CHECKING:
-    from benchmarks.rehearsal import Rehearsal
-    from benchmarks.search import Searched, Trial
-    from benchmarks.training import Made
+    from finetune.dry_run import Rehearsal
+    from finetune.hyperparameter_search import Searched, Trial
+    from finetune.train_adapter import Made
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
 _ENDED = {
@@ -37,7 +37,7 @@ def show_rehearsal(found: Rehearsal) -> None:
 
 def show(made: Made | Searched) -> None:
     """Print what came out of a training, or of a search over trainings."""
-    from benchmarks.training import Made
+    from finetune.train_adapter import Made
 
     if isinstance(made, Made):
         show_made(made)

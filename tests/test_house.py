@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     *("bench", "benchmarks", "domainlift", "engines", "ensemble", "finetune"),
-    *("knowledge_bases", "rag", "reports"),
+    *("improve", "knowledge_bases", "rag", "reports"),
 )
 FORBIDDEN = re.compile(
     r"trust_remote_code\s*=\s*True|pickle\.loads?\(|torch\.load\(|yaml\.(?:unsafe_)?load\("

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.tasks.base import GENERAL, Example, NoSplit, Task, Want
+from benchmarks.tasks.hub_or_mirror import inside
 from benchmarks.tasks.mmlu import SUBJECTS
-from benchmarks.tasks.sources import inside
 from domainlift.errors import Misuse, NoSuch
-from domainlift.questions import Split
+from domainlift.types import Split
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
@@ -33,10 +33,10 @@ LOADERS = {
     "mmlu": "benchmarks.tasks.mmlu:load",
     "gsm8k": "benchmarks.tasks.gsm8k:load",
     "arc": "benchmarks.tasks.arc:load",
-    "own": "benchmarks.tasks.local:load",
-    "lm-eval": "benchmarks.tasks.harness:load",
-    ".jsonl": "benchmarks.tasks.local:load",
-    ".csv": "benchmarks.tasks.local:load",
+    "own": "benchmarks.tasks.question_file:load",
+    "lm-eval": "benchmarks.tasks.lm_eval_task:load",
+    ".jsonl": "benchmarks.tasks.question_file:load",
+    ".csv": "benchmarks.tasks.question_file:load",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from domainlift.errors import Misuse
-from domainlift.questions import Question, Split, question_id
+from domainlift.types import Question, Split, question_id
 from engines.base import Mode
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.base import Example, NoSplit, Task, Want, data_digest, with_ids
-from benchmarks.tasks.rows import jsonl_rows
-from benchmarks.tasks.sources import hub, mirror_file
+from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.readers import jsonl_rows
 from domainlift.errors import Malformed
-from domainlift.questions import Question, Split
+from domainlift.types import Question, Split
 from engines.base import Mode
 
 HUB = "openai/gsm8k"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.base import ALL_MODES, Example, Task, Want, data_digest, with_ids
-from benchmarks.tasks.rows import csv_rows
-from benchmarks.tasks.sources import hub, mirror_file
+from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.readers import csv_rows
 from domainlift.errors import Malformed, NoSuch
-from domainlift.questions import Question, Split
+from domainlift.types import Question, Split
 from engines.base import Mode
 
 HUB = "cais/mmlu"

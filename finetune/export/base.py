@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
-from finetune.adapters import Adapter
+from finetune.adapters.registry import Adapter
 from finetune.export.verify import PROMPTS, Asked, Check, ask_model, compare_model
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Job:
         scratch: Path = Path(),
     ) -> None:
         """Load the base; Misuse where it is served elsewhere or has another digest."""
-        from engines import loading, names
+        from engines import registry as names
+        from engines.local import loading
 
         self.adapter = adapter
         self.options = options
@@ -82,7 +83,7 @@ class Job:
 
     def adapt(self) -> list[Asked]:
         """Put the adapter on, and ask the model that was evaluated."""
-        from engines.loading import load_adapter
+        from engines.local.loading import load_adapter
 
         self._adapted = load_adapter(self.model, None, "default", self.adapter.folder)
         asked = ask_model(self._adapted, self.tokenizer, self.options.prompts)
@@ -93,7 +94,7 @@ class Job:
 
     def readapt(self, folder: Path) -> Any:
         """Put a copy of the adapter on instead, and return the model."""
-        from engines.loading import load_adapter
+        from engines.local.loading import load_adapter
 
         self._adapted = load_adapter(self.model, self._adapted, "copy", folder)
         self._adapted.set_adapter("copy")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import new_folder, sha256, write_json
-from finetune.adapters import Adapter
-from finetune.export import kinds
+from finetune.adapters.registry import Adapter
+from finetune.export import targets as kinds
 from finetune.export.base import Job, Options, Written, is_prompts
 from finetune.export.gguf_base import STORED
 from finetune.export.verify import Check, need_ok

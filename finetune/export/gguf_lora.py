@@ -9,7 +9,7 @@ from typing import Any
 from domainlift.errors import Misuse
 from finetune.export.architectures import Names
 from finetune.export.gguf_base import weights_of
-from finetune.export.lora import Delta
+from finetune.export.lora_weights import Delta
 
 
 def write_lora(path: Path, deltas: Sequence[Delta], config: Any) -> None:

@@ -10,7 +10,7 @@ from domainlift.errors import Malformed, Misuse
 from finetune.export.architectures import Names
 from finetune.export.gguf_base import quantised, weights_of
 from finetune.export.gguf_lora import weight_name
-from finetune.export.lora import Delta
+from finetune.export.lora_weights import Delta
 
 if TYPE_CHECKING:
     import numpy as np

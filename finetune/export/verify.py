@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
-    from finetune.export.llama import LlamaCpp
+    from finetune.export.llama_cpp import LlamaCpp
 
 #: Asked where the caller has no questions of the domain at hand.
 PROMPTS = (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, EngineDown
 from engines.base import estimate_tokens
-from engines.http import Server
-from engines.ollama_model import Served, look_up, parse_host
-from engines.replies import Failure, dig
+from engines.servers.http import Server
+from engines.servers.ollama_model import Served, look_up, parse_host
+from engines.servers.responses import Failure, dig
 from rag.embedding.tokens import ending
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.prompts import passage_block, question_block
-from domainlift.questions import Passage
+from domainlift.types import Passage
 from knowledge_bases.authoring import exercises, facts
 
 DOMAINS = ("biology", "history", "security")

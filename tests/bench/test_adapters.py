@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engines.names import tiny_folder
+from engines.registry import tiny_folder
 
 pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra local")
 
@@ -30,8 +30,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def publish(weights: Path, tmp_path: Path, domain: str, digest: str | None = None) -> None:
-    from engines import loading
-    from finetune.adapters import Adapters, Draft
+    from engines.local import loading
+    from finetune.adapters.registry import Adapters, Draft
 
     found = digest if digest is not None else loading.digest(str(tiny_folder()), _Plain())
     draft = Draft(domain=domain, folder=weights, method="lora", base="tiny", base_digest=found)

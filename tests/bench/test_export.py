@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engines.names import tiny_folder
+from engines.registry import tiny_folder
 
 pytest.importorskip("peft")
 pytest.importorskip("gguf")
@@ -54,8 +54,8 @@ def _no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def adapter(lora: Path, tmp_path: Path) -> str:
     """It, as the newest adapter of biology."""
-    from engines import loading
-    from finetune.adapters import Adapters, Draft
+    from engines.local import loading
+    from finetune.adapters.registry import Adapters, Draft
 
     digest = loading.digest(str(tiny_folder()), _Plain())  # type: ignore[arg-type]
     draft = Draft(domain="biology", folder=lora, method="lora", base="tiny", base_digest=digest)
@@ -183,7 +183,7 @@ def ollama(stub: Any, reply: Any, lora: Path, monkeypatch: pytest.MonkeyPatch) -
     """Serves `base` and `lifted`, the embedded model without and with the adapter."""
     import peft
 
-    from engines.loading import load
+    from engines.local.loading import load
 
     model, tokenizer = load(str(tiny_folder()), device="cpu")
     adapted = peft.PeftModel.from_pretrained(model, str(lora))

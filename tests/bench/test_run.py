@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engines.names import tiny_folder
+from engines.registry import tiny_folder
 
 needs_tiny = pytest.mark.skipif(
     not (tiny_folder() / "model.safetensors").is_file(), reason="the embedded model is not here yet"

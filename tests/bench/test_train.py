@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.material import Wish
-from benchmarks.training import made_before
-from finetune.recipe import one_domain
-from finetune.settings import Training
+from finetune.data.recipe import one_domain
+from finetune.jobs import Wish
+from finetune.train_adapter import made_before
+from finetune.training.settings import Training
 
 pytest.importorskip("peft")
 
@@ -189,7 +189,7 @@ def test_a_killed_training_goes_on(prepared: Any, process: Any, tmp_path: Path) 
 
 
 def test_two_trainings_of_one_adapter_do_not_meet(prepared: Any, tmp_path: Path) -> None:
-    from finetune.adapters import Adapters
+    from finetune.adapters.registry import Adapters
 
     with Adapters(tmp_path / "workspace" / "adapters").writing("biology"):
         said = prepared("train", "biology", "--model", "tiny", *FEW)

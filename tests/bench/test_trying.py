@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench.lifting import Lifter
-from bench.proving import router
-from bench.scored import Place
-from bench.trying import sound_answers
-from benchmarks.store import Record
-from ensemble.keywords import SHIPPED, read_keywords
+from benchmarks.runs.store import Record
+from ensemble.router.keywords import SHIPPED, read_keywords
+from improve.diagnose import sound_answers
+from improve.prove import router
+from improve.score import Place
+from improve.train import Lifter
 from knowledge_bases.domains import load_domains
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmarks.tasks.base import ALL_MODES, Example, Task, data_digest
 from domainlift.errors import EngineDown
-from domainlift.questions import Question
+from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request, Status
 
 INFO = EngineInfo(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fake_engine import FakeEngine, task
 
-from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.store import Store
+from benchmarks.runs.runner import Settings, execute, open_run, prepare
+from benchmarks.runs.store import Store
 from domainlift.errors import BenchError
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.asking import answered, ask, fit
 from benchmarks.prompts import Format, Prompter
-from benchmarks.store import Record
-from domainlift.questions import Passage, Treatment
+from benchmarks.runs.evaluate_task import answered, ask, fit
+from benchmarks.runs.store import Record
+from domainlift.types import Passage, Treatment
 from engines.base import Mode
 
 FORM = Format(Mode.LETTER, 0, chat=False)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.forgetting import Watch
-from benchmarks.runner import Settings, prepare
+from benchmarks.runs.runner import Settings, prepare
 from engines.base import Answer, Request
+from finetune.forgetting import Watch
 
 
 @pytest.fixture

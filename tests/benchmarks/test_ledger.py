@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ledger import Asked, Ledger, Look, spent
+from benchmarks.held_out.ledger import Asked, Ledger, Look, spent
 from domainlift.errors import Malformed
 
 ASKED = Asked({"t": "d"}, ["b", "a", "c"])

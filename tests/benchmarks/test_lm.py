@@ -10,15 +10,15 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
-from benchmarks.lm import EngineLM  # noqa: E402
+from benchmarks.lm_eval_model import EngineLM  # noqa: E402
 from benchmarks.prompts import Format, Prompter  # noqa: E402
-from benchmarks.scoring import score  # noqa: E402
+from benchmarks.scoring.score import score  # noqa: E402
 from benchmarks.tasks import load_task  # noqa: E402
 from domainlift.errors import Misuse  # noqa: E402
-from domainlift.questions import Treatment  # noqa: E402
+from domainlift.types import Treatment  # noqa: E402
 from engines.base import Answer, Mode  # noqa: E402
-from engines.names import tiny_folder  # noqa: E402
-from engines.transformers import TransformersEngine  # noqa: E402
+from engines.local.engine import TransformersEngine  # noqa: E402
+from engines.registry import tiny_folder  # noqa: E402
 from knowledge_bases.domains import load_domains  # noqa: E402
 
 DATA = os.environ.get("BENCH_DATA")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import parsing
+from benchmarks.scoring import answer_extraction as parsing
 
 CITIES = ("Paris", "Rome", "Berlin", "Oslo")
 

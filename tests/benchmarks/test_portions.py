@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.portions import SHARE, portion
+from benchmarks.held_out.split import SHARE, portion
 from benchmarks.tasks.base import ALL_MODES, Task
-from domainlift.questions import Question
+from domainlift.types import Question
 from engines.base import Mode
 
 

@@ -6,11 +6,11 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.profile import Profile, profile, summarise
-from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.store import Manifest, Record, Store
-from domainlift.questions import Question
+from benchmarks.results.domain_scores import Profile, profile, summarise
+from benchmarks.runs.runner import Settings, execute, open_run, prepare
+from benchmarks.runs.store import Manifest, Record, Store
 from domainlift.statistics import Verdict, wilson
+from domainlift.types import Question
 
 MANIFEST = Manifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")

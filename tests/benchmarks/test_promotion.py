@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.promotion import Change, MinGain, Terms, Word, judge, parse_gain
+from benchmarks.held_out.gate import Change, MinGain, Terms, Word, judge, parse_gain
 from domainlift.errors import Misuse
 from domainlift.statistics import paired
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.prompts import Format, Prompter, passage_block, question_block
 from benchmarks.tasks.base import Example
 from domainlift.errors import Misuse
-from domainlift.questions import Passage, Question, Treatment
+from domainlift.types import Passage, Question, Treatment
 from engines.base import Mode, Request
 
 HELP = Treatment((Passage("Rome is old.", "docs/rome.md"), Passage("Bern is not.")))

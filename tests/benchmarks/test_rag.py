@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.pairing import pair_records
-from benchmarks.rag import Bases, confidence, treater, trials
-from benchmarks.store import Record
-from benchmarks.validation import validation_job
-from rag.gate import OPEN, SHUT
-from rag.retrieval import Retrieval
+from benchmarks.held_out.validation_questions import validation_job
+from benchmarks.results.pairing import pair_records
+from benchmarks.runs.store import Record
+from benchmarks.treatments.passages import Bases, confidence, treater, trials
+from rag.retrieval_gate import OPEN, SHUT
+from rag.search.retrieval import Retrieval
 from rag.treatment import Budget, Known
 
 
@@ -93,7 +93,7 @@ def test_whatever_may_change_a_prompt_makes_another_run(bases: Any) -> None:
 def test_validation_asks_in_the_same_way_but_never_what_is_reported(
     fake: ModuleType, tmp_path: Any
 ) -> None:
-    from benchmarks.runner import Settings, prepare
+    from benchmarks.runs.runner import Settings, prepare
     from benchmarks.tasks import load_task
     from engines.base import Mode
     from knowledge_bases.domains import load_domains

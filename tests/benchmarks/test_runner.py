@@ -14,12 +14,20 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.profile import profile
-from benchmarks.runner import Job, Settings, execute, fingerprint, open_run, prepare, substitutions
-from benchmarks.store import Record, Run, Store
-from benchmarks.treatments import Treater
+from benchmarks.results.domain_scores import profile
+from benchmarks.runs.runner import (
+    Job,
+    Settings,
+    execute,
+    fingerprint,
+    open_run,
+    prepare,
+    substitutions,
+)
+from benchmarks.runs.store import Record, Run, Store
+from benchmarks.treatments.base import Treater
 from domainlift.errors import BenchError, EngineDown, Misuse
-from domainlift.questions import Passage, Question, Treatment
+from domainlift.types import Passage, Question, Treatment
 from engines.base import Engine, Mode
 
 SCRIPT = Path(__file__).with_name("fake_run.py")

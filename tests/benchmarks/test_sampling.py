@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.sampling import even_quotas, repeated, stratified
-from domainlift.questions import Question
+from benchmarks.runs.sampling import even_quotas, repeated, stratified
+from domainlift.types import Question
 
 SIZES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 30), max_size=8)
 LIMITS = st.integers(0, 120)

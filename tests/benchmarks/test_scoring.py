@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scoring import Score, per_character, probabilities, score
-from domainlift.questions import Question
+from benchmarks.scoring.score import Score, per_character, probabilities, score
+from domainlift.types import Question
 from engines.base import Answer, Mode, Status
 
 CLOSED = Question("q", "history", "exam", "Which?", ("Rome", "Constantinople", "Bern"), 1)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.store import Manifest, Record, Run, Store, differences
+from benchmarks.runs.store import Manifest, Record, Run, Store, differences
 from domainlift.errors import BenchError, Malformed, NoSuch
-from domainlift.questions import Question
+from domainlift.types import Question
 
 MANIFEST = Manifest(
     run="demo-x-1",
@@ -229,7 +229,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from benchmarks.store import Run
+from benchmarks.runs.store import Run
 with Run(Path(sys.argv[1])).writing():
     print("held", flush=True)
     sys.stdin.read()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.suites import Suite, load_suite
+from benchmarks.runs.suites import Suite, load_suite
 from domainlift.errors import Malformed, NoSuch
 from engines.base import Mode
 from knowledge_bases.domains import BUILT_IN, Domain, load_domains

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.tasks.base import Example, data_digest, with_ids
-from domainlift.questions import Question
+from domainlift.types import Question
 
 DRAFT = Question("", "biology", "exam", "Is it alive?", ("yes", "no"), 0)
 TEXTS = st.text(max_size=4)

@@ -11,10 +11,10 @@ pytest.importorskip("lm_eval")
 from benchmarks.prompts import Format, Prompter
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.harness import read_config, yaml_files
+from benchmarks.tasks.lm_eval_task import read_config, yaml_files
 from benchmarks.tasks.mmlu import SUBJECTS, description
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.questions import Split, Treatment
+from domainlift.types import Split, Treatment
 from engines.base import Mode
 
 ROWS = [

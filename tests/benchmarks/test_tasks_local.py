@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.local import answer_index
+from benchmarks.tasks.question_file import answer_index
 from domainlift.errors import Malformed, Misuse
-from domainlift.questions import Split
+from domainlift.types import Split
 from engines.base import Mode
 from knowledge_bases.domains import Domain
 

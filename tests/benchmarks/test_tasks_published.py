@@ -12,10 +12,10 @@ import pytest
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.gsm8k import final_number
+from benchmarks.tasks.hub_or_mirror import hub, mirror_file
 from benchmarks.tasks.mmlu import SUBJECTS, description
-from benchmarks.tasks.sources import hub, mirror_file
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.questions import Split
+from domainlift.types import Split
 from engines.base import Mode
 from knowledge_bases.domains import Domain
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.tasks import rows
+from benchmarks.tasks import readers as rows
 from domainlift.errors import Malformed
 
 ROW = '{"question": "a"}\n'

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks.treatments import BASE, Treater, adapted
-from domainlift.questions import Passage, Question, Treatment
+from benchmarks.treatments.base import BASE, Treater, adapted
+from domainlift.types import Passage, Question, Treatment
 
 
 def passages(questions: Sequence[Question]) -> list[Treatment]:

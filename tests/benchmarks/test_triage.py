@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.preference import arm, cheapest
-from benchmarks.store import Record
-from benchmarks.triage import Evidence, by_id, misses, triage
+from benchmarks.runs.store import Record
+from improve.select import arm, cheapest
+from improve.triage import Evidence, by_id, misses, triage
 
 
 def record(name: str, correct: bool | None, domain: str = "biology", tokens: int = 10) -> Record:

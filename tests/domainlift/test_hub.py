@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError
-from domainlift.hub import hub_rows
+from domainlift.hub_datasets import hub_rows
 
 datasets = pytest.importorskip("datasets")
 

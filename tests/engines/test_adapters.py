@@ -8,7 +8,7 @@ import pytest
 
 from domainlift.errors import Misuse
 from engines.base import Mode, Prompt, Request
-from engines.names import tiny_folder
+from engines.registry import tiny_folder
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -80,7 +80,7 @@ def merged(fresh: Any, folder: Path | None) -> Any:
 def test_each_question_is_answered_with_its_own_adapter(
     fresh: Any, tokenizer: Any, adapters: dict[str, Path]
 ) -> None:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     engine = TransformersEngine(fresh(), tokenizer, name="x", digest="d")
     for name, folder in adapters.items():
@@ -103,7 +103,7 @@ def test_each_question_is_answered_with_its_own_adapter(
 def test_the_base_model_is_what_it_was_before(
     fresh: Any, tokenizer: Any, adapters: dict[str, Path]
 ) -> None:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     engine = TransformersEngine(fresh(), tokenizer, name="x", digest="d")
     before = next(iter(engine.answer([request(1, None)]))).logprobs
@@ -116,7 +116,7 @@ def test_the_base_model_is_what_it_was_before(
 def test_generation_uses_the_adapter_too(
     fresh: Any, tokenizer: Any, adapters: dict[str, Path]
 ) -> None:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     engine = TransformersEngine(fresh(), tokenizer, name="x", digest="d")
     engine.add_adapter("plain", adapters["plain"])
@@ -131,7 +131,7 @@ def test_generation_uses_the_adapter_too(
 def test_what_is_no_adapter_of_this_model_is_refused(
     fresh: Any, tokenizer: Any, adapters: dict[str, Path], tmp_path: Path, fault: str
 ) -> None:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     folder = tmp_path / "adapter"
     if fault == "pickled":

@@ -12,8 +12,8 @@ import pytest
 
 from domainlift.errors import BenchError, EngineDown
 from engines.base import Answer, Mode, Prompt, Request, Status
-from engines.http import Retries, Server, guard, is_loopback, settle, stream
-from engines.replies import Failure, Overflow, cut, dig, error_text, refusal
+from engines.servers.http import Retries, Server, guard, is_loopback, settle, stream
+from engines.servers.responses import Failure, Overflow, cut, dig, error_text, refusal
 
 if TYPE_CHECKING:
     from conftest import Reply, Stub

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
 from engines.base import Answer
-from engines.letters import LOWEST, alternatives_of, read_letters, with_letters
+from engines.servers.letter_logprobs import LOWEST, alternatives_of, read_letters, with_letters
 
 ABCD = (" A", " B", " C", " D")
 

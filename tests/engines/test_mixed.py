@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.base import Mode, Prompt, Request
-from engines.names import tiny_folder
-from engines.transformers import TransformersEngine
-from engines.tree import Item, trie_size
+from engines.local.engine import TransformersEngine
+from engines.local.prefix_tree import Item, trie_size
+from engines.registry import tiny_folder
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")

@@ -11,10 +11,10 @@ import pytest
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Message, Mode, Prompt, Request, Status
-from engines.http import Retries
-from engines.hub_names import hub_name
-from engines.ollama import SAMPLING, OllamaEngine, was_cut
-from engines.ollama_model import is_older, parse_host
+from engines.servers.http import Retries
+from engines.servers.ollama import SAMPLING, OllamaEngine, was_cut
+from engines.servers.ollama_hub_names import hub_name
+from engines.servers.ollama_model import is_older, parse_host
 
 if TYPE_CHECKING:
     from conftest import Reply, Stub

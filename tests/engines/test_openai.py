@@ -9,8 +9,8 @@ import pytest
 
 from domainlift.errors import EngineDown, Misuse
 from engines.base import Message, Mode, Prompt, Request, Status
-from engines.http import Retries
-from engines.openai import OpenAIEngine, parse_openai_name
+from engines.servers.http import Retries
+from engines.servers.openai import OpenAIEngine, parse_openai_name
 
 if TYPE_CHECKING:
     from conftest import Reply, Stub

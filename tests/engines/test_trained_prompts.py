@@ -11,7 +11,7 @@ import pytest
 
 from domainlift.errors import Misuse
 from engines.base import Mode, Prompt, Request, Status
-from engines.names import tiny_folder
+from engines.registry import tiny_folder
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -88,7 +88,7 @@ def saved(model: Any, method: str, folder: Path, **settings: Any) -> Path:
 
 
 def engine_of(model: Any, tokenizer: Any, **options: Any) -> Any:
-    from engines.transformers import TransformersEngine
+    from engines.local.engine import TransformersEngine
 
     return TransformersEngine(model, tokenizer, name="random", digest="none", **options)
 

@@ -9,10 +9,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from domainlift.errors import BenchError, Misuse  # noqa: E402
-from engines import loading  # noqa: E402
 from engines.base import Message, Mode, Prompt, Request, Status  # noqa: E402
-from engines.names import tiny_folder  # noqa: E402
-from engines.transformers import TransformersEngine  # noqa: E402
+from engines.local import loading  # noqa: E402
+from engines.local.engine import TransformersEngine  # noqa: E402
+from engines.registry import tiny_folder  # noqa: E402
 
 WORDS = (
     *("insulin", "pancreas", "the", "hormone", "is", "made", "in", "battle"),

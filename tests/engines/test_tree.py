@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.tree import Batch, Item, common, grow, plan, trie_size
+from engines.local.prefix_tree import Batch, Item, common, grow, plan, trie_size
 
 # Few different tokens, so that prompts share prefixes and options are prefixes of one another.
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple)

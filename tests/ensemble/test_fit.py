@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from domainlift.errors import Misuse
-from domainlift.questions import Split
-from ensemble.classifier import unpacked
-from ensemble.fit import Labelled, Material, Settings, fit
-from ensemble.keywords import as_text
-from ensemble.ladder import choose
-from ensemble.learning import softmax, temperature
-from ensemble.material import digest
-from ensemble.measure import measure
-from ensemble.router import Router
+from domainlift.types import Split
+from ensemble.fit.evaluate import measure
+from ensemble.fit.fit import Labelled, Material, Settings, fit
+from ensemble.fit.linear_model import softmax, temperature
+from ensemble.fit.thresholds import choose
+from ensemble.fit.training_data import digest
+from ensemble.router.classifier import unpacked
+from ensemble.router.keywords import as_text
+from ensemble.router.router import Router
 
 pytest.importorskip("sklearn")
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from ensemble.classifier import packed
-from ensemble.keywords import (
+from ensemble.router.classifier import packed
+from ensemble.router.keywords import (
     Calibration,
     DomainTerms,
     Keywords,
@@ -24,8 +24,8 @@ from ensemble.keywords import (
     read_keywords,
     write_keywords,
 )
-from ensemble.patterns import compiled
-from ensemble.terms import singular, term_of, words
+from ensemble.router.safe_regex import compiled
+from ensemble.router.tokenize import singular, term_of, words
 from knowledge_bases.domains import load_domains
 
 KNOWN = load_domains()
@@ -192,7 +192,7 @@ def test_what_is_written_is_read_again(
 
 
 def test_large_files_are_read_as_small_ones_are(tmp_path: Path) -> None:
-    from knowledge_bases import strict_yaml
+    from domainlift import yaml_schema as strict_yaml
 
     names = ["".join(pair) for pair in product(string.ascii_lowercase, repeat=2)]
     small = as_text(Keywords({"biology": DomainTerms(0, {f"word {n}x": 1.5 for n in names})}))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ensemble.measure import OTHER, coverage, judge
-from ensemble.router import Route
+from ensemble.fit.evaluate import OTHER, coverage, judge
+from ensemble.router.router import Route
 
 
 def routes(*held: tuple[str | None, float]) -> list[Route]:

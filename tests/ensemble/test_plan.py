@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed
 from ensemble.plan import TREATMENTS, Care, Plan, read_plan, write_plan
-from rag.gate import OPEN, SHUT, Gate
+from rag.retrieval_gate import OPEN, SHUT, Gate
 
 CARES = {
     "biology": Care(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import NoSuch
-from ensemble.keywords import SHIPPED, Calibration, DomainTerms, Keywords, read_keywords
-from ensemble.router import Router
-from ensemble.terms import Lexicon, terms
+from ensemble.router.keywords import SHIPPED, Calibration, DomainTerms, Keywords, read_keywords
+from ensemble.router.router import Router
+from ensemble.router.tokenize import Lexicon, terms
 
 TARGETS = ("biology", "history", "mathematics", "philosophy", "security")
 TRAPS = yaml.safe_load(Path(__file__).with_name("traps.yaml").read_text(encoding="utf-8"))["traps"]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ensemble import BY_LABEL, always, at_random, ensemble
-from domainlift.questions import Question
+from benchmarks.treatments.plan import BY_LABEL, always, at_random, ensemble
+from domainlift.types import Question
 from ensemble.plan import Care
 from ensemble.treatment import Means, Routed, treat
 from rag.base import Chunk, Hit
-from rag.gate import OPEN, SHUT
-from rag.retrieval import Retrieval
+from rag.retrieval_gate import OPEN, SHUT
+from rag.search.retrieval import Retrieval
 from rag.treatment import Budget, Known
 
 QUESTIONS = [Question(f"q{n}", "biology", "t", f"question {n}", ("x", "y"), 0) for n in range(4)]

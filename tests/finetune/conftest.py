@@ -22,7 +22,7 @@ def random_base() -> Make:
     import torch
     import transformers
 
-    from engines.names import tiny_folder
+    from engines.registry import tiny_folder
 
     def make(folder: Path, kind: str = "Qwen2", seed: int = 0, **settings: Any) -> Path:
         shape: dict[str, Any] = {
@@ -67,7 +67,7 @@ def random_adapter() -> Make:
     import peft
     import torch
 
-    from engines.loading import load
+    from engines.local.loading import load
 
     def make(folder: Path, base: Path, seed: int = 0, **settings: Any) -> Path:
         model, _ = load(str(base), device="cpu")
@@ -94,7 +94,7 @@ def random_adapter() -> Make:
 @pytest.fixture
 def base_model(base_folder: Path) -> tuple[Any, Any]:
     """A small random model and its tokenizer, for one test."""
-    from engines.loading import load
+    from engines.local.loading import load
 
     return load(str(base_folder), device="cpu")
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from domainlift.questions import Passage
+from domainlift.types import Passage
 from engines.base import Answer, EngineInfo, Mode, Request, Status
-from finetune.textbook import KINDS, Excerpt
-from finetune.writing import Textbook, Work, write
+from finetune.synthetic.generate import Textbook, Work, write
+from finetune.synthetic.prompts import KINDS, Excerpt
 
 ROSES = "Roses are pruned in February, before the buds break. The cut is made above the third bud."
 CACTI = "A cactus is watered every 14 days. In winter it hardly needs any water at all."

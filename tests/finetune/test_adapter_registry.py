@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from finetune.adapter_card import CARD, model_card, read_card
-from finetune.adapters import CONFIG, WEIGHTS, Adapters, Draft
+from finetune.adapters.model_card import CARD, model_card, read_card
+from finetune.adapters.registry import CONFIG, WEIGHTS, Adapters, Draft
 
 BASE = "Qwen/Qwen2.5-3B"
 
@@ -272,7 +272,7 @@ def test_a_second_writer_is_told_who_the_first_is(published: Adapters, tmp_path:
 PUBLISH = """
 import sys
 from pathlib import Path
-from finetune.adapters import Adapters, Draft
+from finetune.adapters.registry import Adapters, Draft
 root, source = map(Path, sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()

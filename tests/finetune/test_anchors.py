@@ -4,14 +4,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from finetune.anchors import KEPT  # noqa: E402
-from finetune.base import Row  # noqa: E402
-from finetune.encoding import Encoded  # noqa: E402
-from finetune.loss import answer_losses  # noqa: E402
-from finetune.methods import attach, detach, trainable  # noqa: E402
-from finetune.packing import Limits  # noqa: E402
-from finetune.settings import Training  # noqa: E402
-from finetune.steps import Worker  # noqa: E402
+from finetune.adapters.methods import attach, detach, trainable  # noqa: E402
+from finetune.data.rows import Row  # noqa: E402
+from finetune.training.base_distillation import KEPT  # noqa: E402
+from finetune.training.gradients import Worker  # noqa: E402
+from finetune.training.loss import answer_losses  # noqa: E402
+from finetune.training.packing import Limits  # noqa: E402
+from finetune.training.settings import Training  # noqa: E402
+from finetune.training.tokenize import Encoded  # noqa: E402
 
 LIMITS = Limits(200, 200)
 

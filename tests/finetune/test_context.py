@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.questions import Passage, Question, Split
-from finetune.context import Contexts, Setting, context_rows, evidence, laid_out
+from domainlift.types import Passage, Question, Split
+from finetune.data.sources.raft import Contexts, Setting, context_rows, evidence, laid_out
 
 
 def passage(number: int, text: str, place: str = "") -> Passage:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from finetune.diverging import Diverged, check
+from finetune.training.divergence import Diverged, check
 
 ROWS = ["one", "two"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Misuse
-from finetune.export.elsewhere import ollama_version, upload
+from finetune.export.hub import ollama_version, upload
 
 
 class Shelf:

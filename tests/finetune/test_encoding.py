@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from domainlift.errors import Misuse
 from engines.base import Message, Mode, Prompt, Request
-from engines.encoding import Encoder
-from engines.names import tiny_folder
-from finetune.base import Row
-from finetune.encoding import Encoded, decoded, encode, truncated
+from engines.local.tokenization import Encoder
+from engines.registry import tiny_folder
+from finetune.data.rows import Row
+from finetune.training.tokenize import Encoded, decoded, encode, truncated
 
 
 @cache

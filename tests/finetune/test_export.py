@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from engines import loading
-from finetune.adapters import Adapter, Adapters, Draft
+from engines.local import loading
+from finetune.adapters.registry import Adapter, Adapters, Draft
 from finetune.export.base import Options
 from finetune.export.exporting import KINDS, Exported, export
 from finetune.export.modelfile import chat_of, write_modelfile
@@ -345,7 +345,9 @@ def test_a_drift_is_found_and_nothing_is_left(
     """The writers get an adapter of half the scale; the evaluated one has it whole."""
     import dataclasses
 
-    from finetune.export import base, kinds, lora
+    from finetune.export import base
+    from finetune.export import lora_weights as lora
+    from finetune.export import targets as kinds
 
     halved = [dataclasses.replace(each, scale=each.scale / 2) for each in lora.read_deltas(adapter)]
     monkeypatch.setattr(kinds, "read_deltas", lambda _: halved)
@@ -522,7 +524,7 @@ def test_positions_that_cannot_be_written_are_refused(
 
 
 def test_the_embedded_model_can_leave(publish: Publish, tmp_path: Path) -> None:
-    from engines.names import tiny_folder
+    from engines.registry import tiny_folder
 
     base = tmp_path / "tiny"
     shutil.copytree(tiny_folder(), base)
@@ -534,7 +536,7 @@ def test_the_embedded_model_can_leave(publish: Publish, tmp_path: Path) -> None:
 @pytest.mark.skipif("BENCH_DATA" not in os.environ, reason="needs Qwen2.5's tokenizer")
 def test_qwens_own_tokenizer_cuts_alike(random_base: Make, tmp_path: Path) -> None:
     from finetune.export.gguf_base import write_gguf
-    from finetune.export.llama import LlamaCpp
+    from finetune.export.llama_cpp import LlamaCpp
     from perf.shapes import mirror, tokenizer
 
     base = random_base(tmp_path / "base", vocab_size=151_936, num_hidden_layers=1)

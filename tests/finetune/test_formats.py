@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from domainlift.questions import Question
+from domainlift.types import Question
 from engines.base import Message
-from finetune.base import Row
-from finetune.formats import FORMATS, Problem, check, read_rows
-from finetune.formats.base import LONGEST_LINE
-from finetune.formats.chat import MOST_TURNS
+from finetune.data.formats import FORMATS, Problem, check, read_rows
+from finetune.data.formats.base import LONGEST_LINE
+from finetune.data.formats.chat import MOST_TURNS
+from finetune.data.rows import Row
 
 
 def write(path: Path, *rows: Any) -> Path:

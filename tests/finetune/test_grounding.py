@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.questions import Passage
-from finetune.grounding import (
+from domainlift.types import Passage
+from finetune.synthetic.grounding import (
     NONE,
     OTHER,
     OWN,
@@ -18,7 +18,7 @@ from finetune.grounding import (
     parts_of,
     ungrounded,
 )
-from finetune.textbook import Excerpt, Piece
+from finetune.synthetic.prompts import Excerpt, Piece
 
 TEXT = (
     "In 1856 Gregor Mendel began to cross pea plants in Brno. He grew about 28,000 plants over "

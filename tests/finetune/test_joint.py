@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.loading import load
-from engines.routes import BASE
-from finetune.joint import Joint, from_peft, split
+from engines.local.loading import load
+from engines.local.lora_mask import BASE
+from finetune.multi_adapter.layers import Joint, from_peft, split
 
 NAMES = ("biology", "history", "security")
 

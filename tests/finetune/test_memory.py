@@ -9,14 +9,14 @@ import pytest
 import torch
 import transformers
 
-from finetune.attention import rows_apart
-from finetune.base import Row
-from finetune.counting import counted
-from finetune.encoding import Encoded
-from finetune.memory import Sizes, free_bytes, peak_bytes, plan, sizes, stand_ins
-from finetune.methods import attach, trainable
-from finetune.packing import packed
-from finetune.settings import METHODS, Training
+from finetune.adapters.methods import attach, trainable
+from finetune.data.rows import Row
+from finetune.memory.activation_memory import counted
+from finetune.memory.estimate import Sizes, free_bytes, peak_bytes, plan, sizes, stand_ins
+from finetune.training.attention import rows_apart
+from finetune.training.packing import packed
+from finetune.training.settings import METHODS, Training
+from finetune.training.tokenize import Encoded
 
 
 def config(layers: int = 3, **settings: Any) -> Any:
@@ -192,7 +192,7 @@ def test_freed_blocks_leave_the_process() -> None:
     """In a process of its own: what other tests freed would serve these blocks."""
     code = """
 import resource
-from finetune.memory import return_freed
+from finetune.memory.estimate import return_freed
 
 def resident():
     with open("/proc/self/statm", encoding="ascii") as file:

@@ -12,18 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.loading import load, load_adapter
-from finetune.base import Row
-from finetune.methods import (
-    attach,
-    detach,
-    fingerprint,
-    four_bit,
-    recompute,
-    trainable,
-)
-from finetune.settings import METHODS, Training
-from finetune.training import train
+from engines.local.loading import load, load_adapter
+from finetune.adapters.methods import attach, detach, fingerprint, four_bit, recompute, trainable
+from finetune.data.rows import Row
+from finetune.training.settings import METHODS, Training
+from finetune.training.train import train
 
 ADAPTERS = [name for name in METHODS if name not in {"qlora", "full"}]
 ROWS = [
@@ -63,7 +56,7 @@ def test_a_method_learns_saves_what_peft_loads_and_leaves_no_trace(
     live: list[torch.Tensor] = []
 
     def look(held: Any, step: int) -> Any:
-        from finetune.watching import Validation
+        from finetune.training.early_stopping import Validation
 
         live.append(logits(held))
         return Validation(0.5)

@@ -11,13 +11,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from finetune.attention import groups, keeps_apart, rows_apart
-from finetune.base import Row
-from finetune.encoding import Encoded
-from finetune.loss import answer_losses
-from finetune.packing import Limits, Pack, bins, most_trained, packed, padded
-from finetune.settings import Training
-from finetune.steps import Worker
+from finetune.data.rows import Row
+from finetune.training.attention import groups, keeps_apart, rows_apart
+from finetune.training.gradients import Worker
+from finetune.training.loss import answer_losses
+from finetune.training.packing import Limits, Pack, bins, most_trained, packed, padded
+from finetune.training.settings import Training
+from finetune.training.tokenize import Encoded
 
 Make = Callable[..., Path]
 SHAPES = {

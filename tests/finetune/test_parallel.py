@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from torch.distributed.tensor import DTensor
 
 from domainlift.errors import BenchError, Misuse
-from engines.loading import load
-from finetune.base import Row
-from finetune.encoding import Encoded, encode
-from finetune.leading import led
-from finetune.methods import attach
-from finetune.mixing import REPLAY
-from finetune.packing import Limits
-from finetune.parallel import Team, own_device, team
-from finetune.settings import Training
-from finetune.sharding import layers_of, share_out, wanted
-from finetune.steps import Worker
-from finetune.training import train
-from finetune.watching import Validation
+from engines.local.loading import load
+from finetune.adapters.methods import attach
+from finetune.data.mixing import REPLAY
+from finetune.data.rows import Row
+from finetune.distributed.fsdp import layers_of, share_out, wanted
+from finetune.distributed.process_group import Team, own_device, team
+from finetune.distributed.rank_zero import led
+from finetune.training.early_stopping import Validation
+from finetune.training.gradients import Worker
+from finetune.training.packing import Limits
+from finetune.training.settings import Training
+from finetune.training.tokenize import Encoded, encode
+from finetune.training.train import train
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 #: Six rows, then one: processes have different numbers of rows, and one of them has none. One row

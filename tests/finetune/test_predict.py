@@ -7,14 +7,14 @@ import pytest
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from finetune.attention import rows_apart
-from finetune.loss import answer_losses
-from finetune.memory import sizes, stand_ins
-from finetune.methods import attach, recompute
-from finetune.packing import packed
-from finetune.parallel import Team
-from finetune.predict import Rates, flops, load, predict, rates, seconds
-from finetune.settings import Training
+from finetune.adapters.methods import attach, recompute
+from finetune.distributed.process_group import Team
+from finetune.memory.cost_model import Rates, flops, load, predict, rates, seconds
+from finetune.memory.estimate import sizes, stand_ins
+from finetune.training.attention import rows_apart
+from finetune.training.loss import answer_losses
+from finetune.training.packing import packed
+from finetune.training.settings import Training
 
 AT = Rates(flops=1e11, traffic=1e10, call=1e-6)
 ROWS = [(100, 4)] * 10 + [(60, 2)] * 22

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from engines.base import Message
-from finetune.base import Row
-from finetune.cleaning import clean, clean_row, joined, plain, refusal, words
-from finetune.duplicates import distinct, grams, jaccard
-from finetune.overlap import exact_finder
-from finetune.prepare import prepare, split_of
-from finetune.rowfile import SPLITS, load_rows, row_lines
-from finetune.shares import choose, quotas
+from finetune.data.cleaning import clean, clean_row, joined, plain, refusal, words
+from finetune.data.contamination import exact_finder
+from finetune.data.duplicates import distinct, grams, jaccard
+from finetune.data.prepare import prepare, split_of
+from finetune.data.row_io import SPLITS, load_rows, row_lines
+from finetune.data.rows import Row
+from finetune.data.sampling import choose, quotas
 
 FILES = ("card.json", "card.md", "held_out.jsonl", "train.jsonl", "validation.jsonl")
 
@@ -100,8 +100,8 @@ def test_the_card_tells_all(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from finetune.base import Row;"
-        "from finetune.prepare import prepare;"
+        "import sys; from pathlib import Path; from finetune.data.rows import Row;"
+        "from finetune.data.prepare import prepare;"
         "rows = [Row(f'{n * n} is the square of which number?', f' {n}', 'd') for n in range(99)];"
         "prepare('d', rows * 2, size=50, seed=1, folder=Path(sys.argv[1]))"
     )
@@ -163,8 +163,8 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("moment", [1, 3, 6])
 def test_a_kill_leaves_nothing_half(moment: int, tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from finetune.base import Row;"
-        "from finetune.prepare import prepare\n"
+        "import os, signal, sys; from pathlib import Path; from finetune.data.rows import Row;"
+        "from finetune.data.prepare import prepare\n"
         "calls = []\n"
         "def fsync(handle):\n"
         "    calls.append(handle)\n"
@@ -424,7 +424,7 @@ def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_plain_questions_read_as_they_are_asked() -> None:
-    from domainlift.questions import Question
+    from domainlift.types import Question
 
     question = Question("", "d", "t", " Sky? ", ("red", "blue"), 1)
     assert plain(question) == ("Question: Sky?\nAnswer:", " blue")

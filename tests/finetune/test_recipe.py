@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed, NoSuch
-from finetune.base import Row
-from finetune.mixing import mix, natural_size
-from finetune.recipe import BUILT_IN, Recipe, one_domain, read_recipe
+from finetune.data.mixing import mix, natural_size
+from finetune.data.recipe import BUILT_IN, Recipe, one_domain, read_recipe
+from finetune.data.rows import Row
 
 
 class Method(StrEnum):

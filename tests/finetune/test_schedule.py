@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
-from finetune.schedule import chosen, permutation, rate_at
-from finetune.settings import METHODS, Training
+from finetune.training.schedule import chosen, permutation, rate_at
+from finetune.training.settings import METHODS, Training
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.questions import Passage
-from finetune.cleaning import refusal
-from finetune.textbook import (
+from domainlift.types import Passage
+from finetune.data.cleaning import refusal
+from finetune.synthetic.prompts import (
     KINDS,
     Excerpt,
     Piece,

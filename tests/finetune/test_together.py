@@ -11,15 +11,15 @@ import safetensors.torch
 import torch
 
 from domainlift.errors import BenchError, Misuse
-from engines.loading import load
-from finetune.base import Row
-from finetune.diverging import Diverged
-from finetune.mixing import REPLAY
-from finetune.outcome import Progress, Trained
-from finetune.settings import Training
-from finetune.together import Subject, train_together
-from finetune.training import train
-from finetune.watching import Validation
+from engines.local.loading import load
+from finetune.data.mixing import REPLAY
+from finetune.data.rows import Row
+from finetune.multi_adapter.loop import Subject, train_together
+from finetune.training.divergence import Diverged
+from finetune.training.early_stopping import Validation
+from finetune.training.settings import Training
+from finetune.training.train import train
+from finetune.training.train_result import Progress, Trained
 
 #: Domains with other numbers of rows, and so of steps: 6, 4 and 8.
 ROWS = {

@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from engines.loading import load
-from finetune import checkpoints
-from finetune.base import Row
-from finetune.outcome import Progress, Trained
-from finetune.settings import Training
-from finetune.training import Diverged, train
-from finetune.watching import Validate, Validation
+from engines.local.loading import load
+from finetune.data.rows import Row
+from finetune.training import checkpoints
+from finetune.training.early_stopping import Validate, Validation
+from finetune.training.settings import Training
+from finetune.training.train import Diverged, train
+from finetune.training.train_result import Progress, Trained
 
 ROWS = [
     Row(f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:", f" at {7 * i % 13}.", "b")
@@ -188,10 +188,10 @@ import os, sys, time
 from pathlib import Path
 import safetensors.torch
 import torch
-from engines.loading import load
-from finetune.base import Row
-from finetune.settings import Training
-from finetune.training import train
+from engines.local.loading import load
+from finetune.data.rows import Row
+from finetune.training.settings import Training
+from finetune.training.train import train
 
 base, folder, settings, rows, ends = sys.argv[1:]
 torch.set_num_threads(1)

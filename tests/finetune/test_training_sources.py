@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from domainlift.questions import Question
+from domainlift.types import Question
 from engines.base import Message
-from finetune.base import Row
-from finetune.cleaning import plain
-from finetune.records import record_questions
-from finetune.replay import Answered, replay
-from finetune.sections import BLANK
-from finetune.sentences import sentences
-from finetune.sources import document_rows, question_rows
+from finetune.data.cleaning import plain
+from finetune.data.replay import Answered, replay
+from finetune.data.rows import Row
+from finetune.data.sources.cloze import BLANK
+from finetune.data.sources.mitre_questions import record_questions
+from finetune.data.sources.questions import document_rows, question_rows
+from finetune.data.sources.sentences import sentences
 
 
 @dataclass

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.watching import Validation, Watch
+from finetune.training.early_stopping import Validation, Watch
 
 FALL = "history"
 

@@ -12,8 +12,8 @@ import pytest
 
 from domainlift.errors import BenchError, EngineDown, Malformed, Misuse
 from engines.base import Mode
-from finetune.textbook import KINDS
-from finetune.writing import Textbook
+from finetune.synthetic.generate import Textbook
+from finetune.synthetic.prompts import KINDS
 
 
 def told(book: Textbook) -> dict[str, list[str]]:

@@ -20,10 +20,10 @@ import numpy as np
 
 from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
-from rag.build import BuildReport, build
-from rag.files import SourceFile
-from rag.index import Progress
-from rag.recipe import Embedding, Recipe
+from rag.corpus.source_files import SourceFile
+from rag.index.build import BuildReport, build
+from rag.index.build_options import Embedding, Recipe
+from rag.index.index import Progress
 
 if TYPE_CHECKING:
     from rag.base import Vectors

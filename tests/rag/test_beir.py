@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from rag.beir import METHODS, Entry, evaluate, read_set
-from rag.lexical import Lexical, write_bm25
-from rag.metrics import measure
+from rag.index.bm25 import Lexical, write_bm25
+from rag.quality.beir import METHODS, Entry, evaluate, read_set
+from rag.quality.metrics import measure
 
 CORPUS = {
     "cell": ("Cells", "A mitochondrion makes the energy of a cell."),

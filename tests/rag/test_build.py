@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Misuse
-from rag.build import MOST_CHURN, BuildReport, build
-from rag.files import SourceFile
-from rag.index import Index, open_index
-from rag.store import Store
+from rag.corpus.source_files import SourceFile
+from rag.index.build import MOST_CHURN, BuildReport, build
+from rag.index.index import Index, open_index
+from rag.index.store import Store
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from domainlift.errors import BenchError, NoSuch
-from rag.index import open_index
-from rag.store import Store
+from rag.index.index import open_index
+from rag.index.store import Store
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 
 from domainlift.errors import Misuse
 from rag.base import Chunk
-from rag.chunks import WIDEST, split
+from rag.corpus.chunks import WIDEST, split
 
 _PIECES = re.compile(r"\w{1,5}|[^\w\s]")
 

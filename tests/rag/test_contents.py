@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from rag.base import Chunk
-from rag.contents import Counts, count, gather
-from rag.documents import Loaded
-from rag.files import SourceFile
-from rag.index import silent
+from rag.corpus.collect import Counts, count, gather
+from rag.corpus.documents import Loaded
+from rag.corpus.source_files import SourceFile
+from rag.index.index import silent
 
 DOCUMENTS = st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")))
 

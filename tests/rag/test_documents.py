@@ -14,9 +14,9 @@ import pytest
 from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from rag.documents import from_langchain, load, read_documents
-from rag.files import SourceFile
-from rag.readers import READERS, ending
+from rag.corpus.documents import from_langchain, load, read_documents
+from rag.corpus.readers import READERS, ending
+from rag.corpus.source_files import SourceFile
 
 
 def file(path: Path, content: str | bytes, **credits: Any) -> SourceFile:
@@ -65,7 +65,7 @@ def test_every_reader_exists(entry: str) -> None:
 
 def test_importing_the_readers_imports_nothing_heavy() -> None:
     code = (
-        "import sys, rag.documents, rag.files, rag.chunks, rag.readers.rows, rag.readers.pdf\n"
+        "import sys, rag.corpus.documents, rag.corpus.source_files, rag.corpus.chunks, rag.corpus.readers.rows, rag.corpus.readers.pdf\n"
         "heavy = {'bs4', 'pypdf', 'markdown_it', 'datasets', 'langchain_core', 'numpy'}\n"
         "sys.exit(bool(heavy & sys.modules.keys()))"
     )

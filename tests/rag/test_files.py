@@ -11,8 +11,8 @@ import pytest
 from domainlift.errors import Misuse
 from knowledge_bases.domains import load_domains
 from knowledge_bases.sources import Source
-from rag import files as rag_files
-from rag.files import Found, domain_sources, find_files
+from rag.corpus import source_files as rag_files
+from rag.corpus.source_files import Found, domain_sources, find_files
 
 
 def make(root: Path, *names: str) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.fusion import fuse
+from rag.search.rrf import fuse
 
 ranking = st.lists(st.integers(0, 12), max_size=10, unique=True)
 rankings = st.lists(ranking, max_size=4)

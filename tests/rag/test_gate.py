@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from rag.gate import OPEN, SHUT, Gate, Trial, calibrate, store_gate, stored_gates
+from rag.retrieval_gate import OPEN, SHUT, Gate, Trial, calibrate, store_gate, stored_gates
 
 shares = st.floats(0, 1, allow_nan=False)
 trials = st.lists(st.builds(Trial, shares, shares, st.booleans(), st.booleans()), max_size=80)

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from rag.index import open_index
-from rag.store import Store
+from rag.index.index import open_index
+from rag.index.store import Store
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -111,7 +111,7 @@ def test_scores_of_bm25_are_those_of_the_library(facts: Shelf) -> None:
 READ = """
 import sys
 from pathlib import Path
-from rag.index import open_index
+from rag.index.index import open_index
 for turn in range(6):
     with open_index(Path(sys.argv[1]), "biology") as index:
         rows = [found[0][0] for found in index.dense(index.vectors[::10], 5)]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.questions import Question
+from domainlift.types import Question
 from rag.base import Chunk
-from rag.grams import words
-from rag.leaks import Leak, find_leaks, finder
+from rag.contamination import Leak, find_leaks, finder
+from rag.ngrams import words
 
 ASKED = "Which organelle of the cell makes most of the ATP that it needs?"
 OPTIONS = ("The ribosome", "The mitochondrion", "The vacuole", "The nucleus")

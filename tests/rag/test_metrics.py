@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import NoSuch
-from rag.metrics import REPORTED, hole, judged, measure, mrr, ndcg, ranked, recall
+from rag.quality.metrics import REPORTED, hole, judged, measure, mrr, ndcg, ranked, recall
 
 GRADES = {"a": 2, "b": 1, "c": 0}
 LOG3, IDEAL = math.log2(3), 2 + 1 / math.log2(3)

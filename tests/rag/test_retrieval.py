@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from domainlift.errors import Misuse
 from rag.base import Chunk
-from rag.langchain import as_langchain
-from rag.retrieval import Retrieval, Retriever, distinct, varied
+from rag.search.langchain import as_langchain
+from rag.search.retrieval import Retrieval, Retriever, distinct, varied
 
 np = pytest.importorskip("numpy")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from rag.index import open_index
-from rag.store import Store
+from rag.index.index import open_index
+from rag.index.store import Store
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -101,7 +101,7 @@ def test_a_reader_keeps_its_generation_while_later_ones_are_published(built: She
 HOLD = """
 import sys
 from pathlib import Path
-from rag.store import Store
+from rag.index.store import Store
 store = Store(Path(sys.argv[1]))
 with getattr(store, sys.argv[2])("biology"):
     print("held", flush=True)

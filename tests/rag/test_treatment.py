@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from domainlift.questions import Question
+from domainlift.types import Question
 from rag.base import Chunk, Hit
-from rag.gate import OPEN, SHUT, Gate
+from rag.retrieval_gate import OPEN, SHUT, Gate
 from rag.treatment import Budget, Known, as_passage, query, treat
 
 NOTHING = Known({}, {})

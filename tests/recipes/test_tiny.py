@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from benchmarks.profile import profile
-from benchmarks.runner import Settings, execute, open_run, prepare
-from benchmarks.store import Store
+from benchmarks.results.domain_scores import profile
+from benchmarks.runs.runner import Settings, execute, open_run, prepare
+from benchmarks.runs.store import Store
 from benchmarks.tasks import load_task
-from benchmarks.treatments import Treater
-from domainlift.questions import Passage, Treatment
+from benchmarks.treatments.base import Treater
 from domainlift.statistics import wilson
-from engines.names import open_engine, tiny_folder
+from domainlift.types import Passage, Treatment
+from engines.registry import open_engine, tiny_folder
 from knowledge_bases.authoring import exercises, facts
 from knowledge_bases.domains import load_domains
 from recipes.tiny.corpus import World, readings, short

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.store import Manifest, Record, Run, Store
-from domainlift.questions import Question
+from benchmarks.runs.store import Manifest, Record, Run, Store
+from domainlift.types import Question
 
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")
 MANIFEST = Manifest(

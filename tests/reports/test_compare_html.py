@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.results.comparison import Comparison, compare
+from benchmarks.results.flips import Kind
 from reports.compare_html import MOST_BYTES, Section, render_html
 from reports.compare_markdown import render_markdown
 from reports.compare_terminal import show
-from reports.comparison import Comparison, compare
-from reports.flips import Kind
 
 HOSTILE = {
     "script": "</script><script>document.title = 'taken'</script>",

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.pairing import pair
+from benchmarks.results.comparison import Comparison, Word, compare
+from benchmarks.results.flips import Kind, every_flip
+from benchmarks.results.paired_runs import join
+from benchmarks.results.pairing import pair
 from domainlift.errors import Malformed, Misuse, NoSuch
 from reports.compare_json import as_json
-from reports.comparison import Comparison, Word, compare
-from reports.flips import Kind, every_flip
-from reports.joined import join
-from reports.wording import verdict
+from reports.format import verdict
 
 
 @pytest.fixture

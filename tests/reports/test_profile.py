@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.profile import DomainScore, Profile
-from benchmarks.store import Manifest
+from benchmarks.results.domain_scores import DomainScore, Profile
+from benchmarks.runs.store import Manifest
 from domainlift.statistics import Interval, Verdict
-from reports.profile import remarks, show, show_manifest
+from reports.domain_scores import remarks, show, show_manifest
 from reports.terminal import printable
 
 SCORE = DomainScore(

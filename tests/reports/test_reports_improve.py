@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.improved import Improved, Noise, Proof, diagnose
-from benchmarks.pairing import pair
-from benchmarks.profile import profile
-from benchmarks.promotion import Promotion, Word
+from benchmarks.held_out.gate import Promotion, Word
+from benchmarks.results.domain_scores import profile
+from benchmarks.results.pairing import pair
 from domainlift.statistics import wilson
+from improve.result import Improved, Noise, Proof, diagnose
 from reports.improve import Board
 
 

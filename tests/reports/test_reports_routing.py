@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ensemble.measure import judge
-from ensemble.router import Route
-from reports.routing import show_quality
+from ensemble.fit.evaluate import judge
+from ensemble.router.router import Route
+from reports.router import show_quality
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""`bench adapters`, and the adapters of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Json, Workspace, listed
+from domainlift.errors import Misuse
+from domainlift.workspace import adapters_root
+from improve.arms import Adapters
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from engines.base import Engine
+
+#: The name that stands for the newest adapter of each question's own domain.
+OWN = "own"
+
+adapters = typer.Typer(
+    help="List, show and remove trained adapters.", no_args_is_help=True, rich_markup_mode=None
+)
+Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
+
+
+def open_adapters(
+    names: str, engine: Engine, workspace: Path, domains: Collection[str]
+) -> Adapters:
+    """Load the adapters that a user names, and say which question gets which.
+
+    One name is for every question; several, or `own`, are each for the questions of their domain.
+    """
+    wanted = listed(names)
+    if engine.info.engine == "openai":
+        # A server knows its adapters by names of its own, and has loaded them already.
+        if len(wanted) != 1:
+            raise Misuse("over a server one adapter is named", "give the name that it serves")
+        return Adapters({"": wanted[0]}, wanted[0])
+    return _loaded(wanted, engine, workspace, domains)
+
+
+def _loaded(
+    wanted: tuple[str, ...], engine: Engine, workspace: Path, domains: Collection[str]
+) -> Adapters:
+    from finetune.adapters import registry as registry
+
+    add = getattr(engine, "add_adapter", None)
+    if add is None:
+        raise Misuse(
+            f"engine `{engine.info.engine}` cannot load an adapter",
+            "score in this process (`--model org/name`), or export the adapter: `bench export`",
+        )
+    known = registry.Adapters(adapters_root(workspace))
+    own = wanted == (OWN,)
+    if own:
+        wanted = tuple(sorted({name.split("/")[0] for name in known.list()} & set(domains)))
+    if not wanted:
+        raise Misuse("no domain that is asked has an adapter", "`bench adapters list` shows all")
+    names, digests = {}, []
+    for name in wanted:
+        found = known.open(name)
+        found.check_base(engine.info.model, engine.info.digest)
+        add(found.name.replace("/", "-"), found.folder)
+        names[found.card.domain if own or len(wanted) > 1 else ""] = found.name.replace("/", "-")
+        digests.append(found.digest)
+    return Adapters(names, hashlib.sha256("".join(digests).encode()).hexdigest())
+
+
+@adapters.command("list")
+def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """List all adapters.
+
+    Example: bench adapters list
+    """
+    from finetune.adapters import registry as registry
+
+    known = registry.Adapters(adapters_root(workspace))
+    cards = {name: known.show(name) for name in known.list()}
+    if as_json:
+        rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    from reports.terminal import console, printable, table
+
+    grid = table("adapter", "method", "base", "created")
+    for name, card in cards.items():
+        cells = (name, card.method, card.base, card.created)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    console().print(grid)
+
+
+@adapters.command()
+def show(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """Show how an adapter was made, and what it scored.
+
+    Example: bench adapters show biology
+    """
+    from finetune.adapters import registry as registry
+
+    found = registry.Adapters(adapters_root(workspace)).open(name)
+    if as_json:
+        print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
+        return
+    from reports.terminal import printable
+
+    for line in (found.folder / registry.README).read_text(encoding="utf-8").splitlines():
+        print(printable(line))
+
+
+@adapters.command()
+def rm(
+    name: Annotated[list[str], typer.Argument(help="DOMAIN/VERSION.")],
+    workspace: Workspace = WORKSPACE,
+) -> None:
+    """Remove versions of adapters for good.
+
+    Example: bench adapters rm biology/v0001
+    """
+    from finetune.adapters import registry as registry
+
+    known = registry.Adapters(adapters_root(workspace))
+    for each in name:
+        known.remove(each)
+        print(f"removed `{each}`")

@@ -1,0 +1,213 @@
+"""`bench compare`: what changed between runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from itertools import chain, starmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.options import WORKSPACE, Json, Workspace, listed
+from domainlift.errors import Misuse, NoSuch
+from domainlift.files import disk_errors, write_text
+
+if TYPE_CHECKING:
+    from benchmarks.results.comparison import Comparison
+    from benchmarks.results.flips import Folders, Kind
+    from benchmarks.results.paired_runs import Pair
+    from benchmarks.runs.store import Run, Store
+
+#: The name that stands for the newest run.
+LATEST = "latest"
+_MANY = 20
+
+
+def compare(
+    run: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="The baseline, then what is compared with it: names, beginnings of names, or "
+            "`latest`.",
+        ),
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the page goes. [default: WORKSPACE/reports/BASELINE-vs-CANDIDATE.html; "
+            "none with --json or --markdown]",
+            show_default=False,
+        ),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown for a pull request.")
+    ] = False,
+    flips: Annotated[
+        Path | None, typer.Option(help="Write every question that turned to this JSONL file.")
+    ] = None,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-regression",
+            help="Exit with 1 if a domain is significantly worse, or has no answers.",
+        ),
+    ] = False,
+    domains: Annotated[
+        str | None, typer.Option(help="Only these domains, separated by commas.")
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(help="List questions: fixed, broken, both or neither.", show_default=False),
+    ] = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Compare runs question by question; the first is the baseline.
+
+    Example: bench compare demo-tiny-1a2b3c4d latest
+    """
+    from benchmarks.runs.store import Store
+
+    if markdown and as_json:
+        raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
+    kind = _kind(show)
+    baseline, *candidates = _runs(Store(workspace), run)
+    done = [_compared(baseline, each, listed(domains), flips is not None) for each in candidates]
+    found = [comparison for comparison, _ in done]
+    _print(found, kind, markdown, as_json)
+    # A script that reads JSON gets a page only where it asks for one.
+    if html is not None or not (as_json or markdown):
+        for each in found:
+            _write_page(each, _page_path(each, html, workspace, len(found)))
+    if flips is not None:
+        _write_flips(flips, [turned for _, turned in done])
+    if fail_on_regression and _regressed(found):
+        raise typer.Exit(1)
+
+
+def _compared(
+    baseline: Run, candidate: Run, domains: Sequence[str], keep: bool
+) -> tuple[Comparison, tuple[Sequence[Pair], Folders]]:
+    """Compare two runs and, to keep, what turned; a pair of runs is large, and let go after it."""
+    from benchmarks.results.comparison import compare as compare_runs
+    from benchmarks.results.paired_runs import join
+
+    joined = join(baseline, candidate, domains)
+    turned = [pair for pair in joined.pairs if pair.change] if keep else []
+    return compare_runs(baseline, candidate, joined), (turned, (baseline.folder, candidate.folder))
+
+
+def _regressed(found: Sequence[Comparison]) -> bool:
+    """Say on stderr what got worse; what has no answers any more has not passed either."""
+    from benchmarks.results.comparison import Word
+    from reports.terminal import printable
+
+    told = []
+    for each in found:
+        worse, silent = each.regressed, each.named(Word.NO_ANSWERS)
+        told += [f"significantly worse in {', '.join(worse)}"] if worse else []
+        told += [f"no answers in {', '.join(silent)}"] if silent else []
+        if each.overall.word is Word.WORSE and not worse:
+            told.append("significantly worse overall")
+    for line in dict.fromkeys(told):
+        print(f"regression: {printable(line)}", file=sys.stderr)
+    return bool(told)
+
+
+def _runs(store: Store, names: Sequence[str]) -> list[Run]:
+    if len(names) < 2:
+        raise Misuse(
+            "a comparison needs two runs", "name the baseline first; `bench runs list` shows all"
+        )
+    return [store.get(_resolved(store, name)) for name in names]
+
+
+def _resolved(store: Store, name: str) -> str:
+    """A run's name from `latest` or from a beginning that only one run has."""
+    known = store.ids()
+    if name == LATEST:
+        if not known:
+            raise Misuse("there is no run yet", "make one: `bench run`")
+        return known[-1]
+    if name in known:
+        return name
+    fitting = [each for each in known if each.startswith(name)]
+    if len(fitting) > 1:
+        few = ", ".join(f"`{each}`" for each in fitting[:5])
+        raise Misuse(f"`{name}` is the beginning of {len(fitting)} runs", f"one of them: {few}")
+    if not fitting:
+        raise NoSuch("run", name, known, "bench runs list")
+    return fitting[0]
+
+
+def _kind(name: str | None) -> Kind | None:
+    from benchmarks.results.flips import Kind
+
+    if name is None:
+        return None
+    if name not in set(Kind):
+        raise NoSuch("kind of question", name, [kind.value for kind in Kind])
+    return Kind(name)
+
+
+def _print(found: Sequence[Comparison], kind: Kind | None, markdown: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_object(found, kind), ensure_ascii=False))
+    elif markdown:
+        from reports.compare_markdown import render_markdown
+
+        given = {} if kind is None else {"kind": kind}
+        print("\n".join(render_markdown(each, **given) for each in found), end="")
+    else:
+        from reports.compare_terminal import show
+
+        for place, each in enumerate(found):
+            if place:
+                print()
+            show(each) if kind is None else show(each, kind, _MANY)
+
+
+def _object(found: Sequence[Comparison], kind: Kind | None) -> dict[str, Any]:
+    """One comparison is the object itself; several stand in a list."""
+    from benchmarks.results.flips import Kind
+    from reports.compare_json import SCHEMA, as_json
+
+    wanted = tuple(Kind) if kind is None else (kind,)
+    made = [as_json(each, wanted) for each in found]
+    if len(made) == 1:
+        return made[0]
+    return {"schema": SCHEMA, "baseline": found[0].baseline.run, "comparisons": made}
+
+
+def _page_path(each: Comparison, html: Path | None, workspace: Path, count: int) -> Path:
+    if html is None:
+        return workspace / "reports" / f"{each.baseline.run}-vs-{each.candidate.run}.html"
+    if count == 1:
+        return html
+    return html.with_name(f"{html.stem}-{each.candidate.run}{html.suffix}")
+
+
+def _write_page(each: Comparison, path: Path) -> None:
+    from reports.compare_html import render_html
+
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_html(each))
+    print(f"report: {path}", file=sys.stderr)
+
+
+def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Folders]]) -> None:
+    from benchmarks.results.flips import every_flip
+
+    count = 0
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
+            for row in chain.from_iterable(starmap(every_flip, turned)):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+    print(f"flips: {path} ({count:,} questions)", file=sys.stderr)

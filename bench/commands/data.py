@@ -1,0 +1,266 @@
+"""`bench data`: what an adapter learns from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import Misuse, NoSuch
+from domainlift.workspace import data_folder
+from improve.synthesize import Author, Extras, Layout, extras
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from domainlift.types import Question
+    from finetune.data.contamination import Leaked
+    from finetune.data.prepare import Prepared
+    from finetune.data.question_rows import Render
+    from finetune.data.rows import Row
+    from knowledge_bases.domains import Domain
+
+data = typer.Typer(
+    help="Prepare and check training data.", no_args_is_help=True, rich_markup_mode=None
+)
+_KINDS = ("record", "cloze", "continue")
+
+
+@data.command()
+def prepare(
+    domain: Annotated[
+        list[str], typer.Argument(metavar="DOMAIN...", help="`bench domains` lists them.")
+    ],
+    size: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option(help="Rows of your own, in any common format.")
+    ] = None,
+    own: Annotated[
+        bool, typer.Option("--own", help="Only the domain's own questions, no other sources.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
+    from_kb: Annotated[
+        bool,
+        typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base."),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What writes.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(min=1, help="Write about at most so many. [default: all]")
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Check what is written by its words alone.")
+    ] = False,
+    with_context: Annotated[
+        bool,
+        typer.Option("--with-context", help="Also each question with passages before it."),
+    ] = False,
+    distractors: Annotated[
+        int, typer.Option(min=1, help="Passages without the answer, per question.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 0,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make the training data of a domain: clean, without copies and leaks, and split.
+
+    Its training questions, its declared sources turned into questions, and files of your own.
+    What is written from a knowledge base is kept: the same command goes on where it stopped.
+
+    Example: bench data prepare biology --file notes.jsonl
+    """
+    from knowledge_bases.domains import bare_domain, load_domains
+
+    if name is not None and len(domain) > 1:
+        raise Misuse("`--name` is for one data set", "prepare one domain after another")
+    domains = load_domains(workspace)
+    files = tuple(file if file is not None else ())
+    author = Author(model, passages, not unchecked, seed) if from_kb else None
+    layout = Layout(distractors, seed) if with_context else None
+    guards = Guards()
+    for each in domain:
+        # With rows of one's own, a domain needs no domain.yaml.
+        if each not in domains and not files:
+            raise NoSuch("domain", each, domains, "bench domains")
+        found = domains.get(each, bare_domain(each))
+        chosen = replace(found, sources=()) if own else found
+        folder = data_folder(workspace, name if name is not None else each)
+        order = Order(chosen, domains, data, files, own, size, seed, folder)
+        tasks = _tasks(order)
+        more = extras(chosen, tasks, workspace, author, layout)
+        if not as_json:
+            more.show()
+        made = _prepare(order, tasks, more, guards)
+        if as_json:
+            print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
+        else:
+            _say(made)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one data set is made of; `own` leaves the tasks out that come from elsewhere."""
+
+    domain: Domain
+    domains: Mapping[str, Domain]
+    mirror: Path | None
+    files: Sequence[Path]
+    own: bool
+    size: int | None
+    seed: int
+    folder: Path
+
+
+def prepared(order: Order, workspace: Path, guards: Guards) -> Prepared:
+    """Make a data set of what a domain declares, with nothing written for it."""
+    tasks = _tasks(order)
+    more = extras(order.domain, tasks, workspace, None, None)
+    return _prepare(order, tasks, more, guards)
+
+
+def _prepare(order: Order, tasks: Sequence[Task], more: Extras, guards: Guards) -> Prepared:
+    from finetune.data.prepare import prepare as write
+
+    rows = [*_rows(order, tasks), *more.rows]
+    name = order.domain.name
+    if not rows:
+        raise Misuse(f"domain `{name}` has nothing to learn from", "give rows: `--file PATH`")
+    guard = guards.of(order)
+    made = write(
+        name,
+        rows,
+        size=order.size,
+        seed=order.seed,
+        benchmark=[question.text for question in guard.questions],
+        folder=order.folder,
+        leaked=guard.leaked,
+    )
+    more.keep(made.path)
+    return made
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The questions that training must not see, and what finds rows that hold most of one."""
+
+    questions: Sequence[Question]
+    leaked: Leaked
+
+
+class Guards:
+    """Makes guards, and keeps the last one: many domains are kept from the same questions."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] | None = None
+        self._guard = Guard((), lambda texts: [False] * len(texts))
+
+    def of(self, order: Order) -> Guard:
+        """All questions that are at hand; which are not is told."""
+        from finetune.data.question_rows import reported_questions
+        from rag.contamination import finder
+
+        names = _reported(order)
+        if names != self._names:
+            questions, missing = reported_questions(names, order.domains, order.mirror)
+            _note(f"not compared with what is missing: {what}" for what in missing)
+            self._names, self._guard = names, Guard(questions, finder(questions))
+        return self._guard
+
+
+def _reported(order: Order) -> tuple[str, ...]:
+    """The tasks of which some claim may be made."""
+    from benchmarks.tasks import task_names
+
+    known = task_names(order.domains)
+    own = [name for name in known if name.startswith("own:")]
+    every = known if order.mirror is not None else order.domain.tasks
+    return tuple(dict.fromkeys([*own, *(() if order.own else every)]))
+
+
+@data.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A file of rows.")], as_json: Json = False
+) -> None:
+    """Say per line what is wrong with a file of training rows.
+
+    Example: bench data check notes.jsonl
+    """
+    from finetune.data.formats import check as look
+    from reports.terminal import printable
+
+    problems = look(file)
+    if as_json:
+        rows = [{"line": each.line, "what": each.what} for each in problems]
+        print(json.dumps({"file": str(file), "problems": rows}, ensure_ascii=False))
+    else:
+        for each in problems:
+            print(printable(f"{file}:{each.line}: {each.what}"))
+        print(f"{len(problems)} problems" if problems else "no problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _tasks(order: Order) -> list[Task]:
+    """The tasks that have questions to learn from; what is not at hand is told."""
+    from finetune.data.question_rows import training_tasks
+
+    names = order.domain.tasks
+    listed = tuple(name for name in names if not order.own or name.startswith("own:"))
+    asked = replace(order.domain, tasks=listed)
+    tasks, missing = training_tasks(asked, order.domains, order.mirror)
+    _note(missing)
+    return tasks
+
+
+def _rows(order: Order, tasks: Sequence[Task]) -> Iterator[Row]:
+    from finetune.data.formats import read_rows
+    from finetune.data.question_rows import renderer
+    from finetune.data.sources.questions import question_rows
+    from rag.corpus.source_files import own_licence
+
+    licence = own_licence(order.domain)
+    render: Render | None = None
+    for task in tasks:
+        render = renderer(task)
+        yield from question_rows(task.questions, render, licence=licence)
+    if not order.own:
+        yield from _document_rows(order.domain, order.mirror)
+    for path in order.files:
+        if render is None:
+            yield from read_rows(path, order.domain.name)
+        else:
+            yield from read_rows(path, order.domain.name, render=render)
+
+
+def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
+    """The declared sources turned into questions; what is not at hand is told."""
+    from finetune.data.sources.questions import document_rows
+    from rag.corpus.documents import load
+    from rag.corpus.source_files import find_files
+
+    found = find_files(domain.sources, folder=domain.folder, data=mirror)
+    loaded = load(found.files)
+    _note([*found.missing, *(f"`{label}` is left out: {why}" for label, why in loaded.refused)])
+    return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
+
+
+def _note(lines: Iterable[str]) -> None:
+    from reports.terminal import printable
+
+    for line in lines:
+        print(f"note: {printable(line)}", file=sys.stderr)
+
+
+def _say(made: Prepared) -> None:
+    print(
+        f"{made.domain}: {made.train:,} rows to train on, {made.validation:,} for validation, "
+        f"{made.held_out:,} held out; {made.duplicates:,} copies and {made.leaked:,} leaks removed"
+    )
+    print(f"{made.path} (sha256 {made.sha256[:16]})")

@@ -1,0 +1,133 @@
+"""`bench improve`: the whole loop, from a score to a plan that was proven."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Device, Json, Suite, Workspace, listed, suite_for
+from domainlift.errors import Misuse
+from improve.score import Place
+
+if TYPE_CHECKING:
+    from improve.context import Scene
+    from improve.result import Improved
+    from improve.train import Held
+
+
+def improve(
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
+    ] = "qwen2.5:3b",
+    suite: Suite = None,
+    only: Annotated[
+        str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="At most so many questions, a third for choosing.")
+    ] = None,
+    min_gain: Annotated[
+        str, typer.Option(help="The least gain: 5pt (points), or 5% of the baseline's accuracy.")
+    ] = "5pt",
+    skip_rag: Annotated[bool, typer.Option("--skip-rag", help="Build no knowledge base.")] = False,
+    skip_train: Annotated[bool, typer.Option("--skip-train", help="Train no adapter.")] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, a setting of the trainings: see `bench train`."),
+    ] = None,
+    budget_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no training that would take longer.")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="A domain below it is weak.")
+    ] = 0.60,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the stages, and what each will take.")
+    ] = False,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find weak domains, treat them, and prove what got better.
+
+    Each stage asks only what is not known yet: an interrupted loop goes on when its command is
+    repeated. What is chosen is chosen on selection questions; the verdict is that of held-out
+    ones, which are looked at once.
+
+    Example: bench improve --model tiny
+    """
+    from benchmarks.held_out.gate import Terms, parse_gain
+    from engines.registry import TINY
+    from improve.context import Wishes, open_scene
+    from improve.load_model import Loading
+    from improve.train import Held
+
+    wishes = Wishes(
+        Terms(parse_gain(min_gain)),
+        listed(only),
+        skip_rag,
+        skip_train,
+        budget_minutes,
+        own=model == TINY or suite == "demo",
+        change=_changes(change),
+    )
+    held = Held(Loading(model, device, dtype))
+    place = Place(workspace, data, target=target)
+
+    def scene() -> Scene:
+        return open_scene(suite_for(suite, model), limit, place, wishes)
+
+    try:
+        if dry_run:
+            from improve.forecast import forecast
+            from reports.forecast import show
+
+            show(forecast(held, scene), as_json=as_json)
+        else:
+            _run(scene(), held, as_json=as_json)
+    finally:
+        held.drop()
+
+
+def demo(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """Improve the embedded model on the built-in questions: the whole loop in a few minutes.
+
+    Example: bench demo
+    """
+    improve(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
+
+
+def _run(scene: Scene, held: Held, *, as_json: bool) -> None:
+    from improve.loop import improve as loop
+    from reports.improve import Board
+
+    board = Board()
+    done = loop(scene, held, _silent if as_json else board.tell)
+    if as_json:
+        print(json.dumps(done.as_json(), ensure_ascii=False))
+        return
+    board.close(done)
+    if done.report is not None:
+        print(f"report: {done.report}", file=sys.stderr)
+
+
+def _silent(done: Improved) -> None:
+    """Say nothing: JSON comes whole, at the end."""
+
+
+def _changes(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The settings that the user changed; a plan is made of adapters, so there must be one."""
+    from finetune.data.recipe import read_setting
+    from finetune.training.settings import Training
+
+    changed = tuple(given if given is not None else ())
+    if ("method", "full") in [read_setting(text, Training) for text in changed]:
+        what = "`--set method=full` makes a model of its own, and a plan is made of adapters"
+        raise Misuse(what, "`bench train --set method=full` trains it by itself")
+    return changed

@@ -1,0 +1,145 @@
+"""`bench kb`: knowledge bases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.commands.kb_build import build
+from bench.commands.kb_quality import check, evaluate, probe
+from bench.options import WORKSPACE, Json, Workspace
+from rag.library import library, root
+
+if TYPE_CHECKING:
+    pass
+
+kb = typer.Typer(
+    help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
+)
+kb.command()(build)
+kb.command()(check)
+kb.command("eval")(evaluate)
+kb.command()(probe)
+
+Name = Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.")]
+
+
+@kb.command("list")
+def list_bases(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """List all knowledge bases.
+
+    Example: bench kb list
+    """
+    from rag.index.store import Store
+
+    store = Store(root(workspace))
+    manifests = [store.manifest(name) for name in store.names()]
+    if as_json:
+        print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    from reports.terminal import console, printable, table
+
+    grid = table(
+        "domain",
+        "generation",
+        "documents",
+        "chunks",
+        "embedder",
+        "created",
+        right=frozenset({"documents", "chunks"}),
+    )
+    for m in manifests:
+        cells = (m.domain, m.generation, f"{m.documents:,}", f"{m.chunks:,}", m.embedder, m.created)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    console().print(grid)
+
+
+@kb.command()
+def show(
+    domain: Name,
+    path: Annotated[bool, typer.Option("--path", help="Print the folder only.")] = False,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show what a knowledge base was made of, and the gates that were calibrated on it.
+
+    Example: bench kb show biology
+    """
+    from rag.index.store import Store
+    from rag.retrieval_gate import stored_gates
+
+    with Store(root(workspace)).open(domain) as generation:
+        gates = stored_gates(generation.folder)
+        if path:
+            print(generation.folder)
+        elif as_json:
+            print(json.dumps({**asdict(generation.manifest), "gates": gates}, ensure_ascii=False))
+        else:
+            from reports.knowledge import show_base
+
+            show_base(generation.manifest, gates)
+
+
+@kb.command()
+def rm(
+    domain: Annotated[list[str], typer.Argument(help="Domains.")], workspace: Workspace = WORKSPACE
+) -> None:
+    """Remove knowledge bases for good; their vectors stay in the cache.
+
+    Example: bench kb rm biology
+    """
+    from rag.index.store import Store
+
+    store = Store(root(workspace))
+    for name in domain:
+        store.remove(name)
+        print(f"removed `{name}`")
+
+
+@kb.command()
+def search(
+    domain: Name,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
+    method: Annotated[str, typer.Option(help="hybrid, dense or bm25.")] = "hybrid",
+    mmr: Annotated[float | None, typer.Option(help="Weigh relevance against variety.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="A cross-encoder.")] = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show the passages that answer a question, with their sources.
+
+    Example: bench kb search biology "Which organelle makes ATP?"
+    """
+    from rag.search.rerank import open_reranker
+    from rag.search.retrieval import Retrieval
+
+    settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
+    with library(workspace) as shelves:
+        reranker = open_reranker(rerank) if rerank is not None else None
+        hits = shelves.open(domain, settings, reranker).search([query], k)[0]
+    if as_json:
+        rows = [
+            {
+                "rank": hit.rank,
+                "text": hit.chunk.text,
+                "source": hit.chunk.source,
+                "section": hit.chunk.heading,
+                "licence": hit.chunk.licence,
+                "offset": hit.chunk.offset,
+                "dense": hit.dense,
+                "bm25": hit.bm25,
+                "score": hit.score,
+            }
+            for hit in hits
+        ]
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    from reports.knowledge import show_hits
+
+    show_hits(query, hits)

@@ -1,0 +1,149 @@
+"""`bench kb check`, `eval` and `probe`: whether a knowledge base is clean, and any good."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace
+from domainlift.errors import BenchError, Misuse
+from rag.library import library, open_cached
+
+if TYPE_CHECKING:
+    from domainlift.types import Question, Split
+
+Task = Annotated[
+    list[str] | None,
+    typer.Option(help="Only these tasks or files. [default: all of the domain]"),
+]
+Name = Annotated[str, typer.Argument(help="A domain that has a knowledge base.")]
+
+
+def check(
+    domain: Name,
+    task: Task = None,
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List the benchmark questions that stand in a knowledge base.
+
+    Example: bench kb check biology
+    """
+    from benchmarks.treatments.passages import Bases, find_leaks
+    from rag.treatment import Budget
+
+    questions = _questions(domain, task, "test", workspace, data)
+    with library(workspace) as shelves:
+        bases = Bases({domain: shelves.open(domain)}, Budget(len))
+        leaks = find_leaks(questions, bases)
+    if as_json:
+        found = [asdict(leak) for leak in leaks]
+        row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    from reports.knowledge import show_leaks
+
+    show_leaks(domain, {q.id: q for q in questions}, leaks)
+
+
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],
+    split: Annotated[str, typer.Option(help="Which file in qrels/.")] = "test",
+    embedder: Annotated[str, typer.Option(help="As for `bench kb build`.")] = "all-MiniLM-L6-v2",
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Measure retrieval by itself: dense, BM25 and both, on a set with known answers.
+
+    Example: bench kb eval scifact/
+    """
+    from rag.quality.beir import evaluate as measure
+    from reports.progress import Stages
+
+    stages = Stages(path.name)
+    try:
+        found = measure(path, open_cached(embedder, workspace), split=split, progress=stages)
+    finally:
+        stages.end()
+    if as_json:
+        counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
+        print(json.dumps({**counts, **found.methods}, ensure_ascii=False))
+        return
+    from reports.knowledge import show_quality
+
+    show_quality(path.name, split, found)
+
+
+def probe(
+    domain: Name,
+    task: Task = None,
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    workspace: Workspace = WORKSPACE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Answer questions by their passages alone: whether a knowledge base knows anything.
+
+    No language model takes part: the option that the retrieved passages support most is chosen.
+
+    Example: bench kb probe biology
+    """
+    from domainlift.statistics import accuracy_interval
+    from rag.quality.option_support import probe as solve
+
+    questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
+    with library(workspace) as shelves:
+        found = solve(questions, shelves.open(domain).search)
+    outcomes = [float(guess.correct) for guess in found.guesses]
+    interval = accuracy_interval(outcomes, [q.cluster for q in questions])
+    row = {
+        "domain": domain,
+        "n": found.n,
+        "accuracy": found.correct / max(1, found.n),
+        "interval": [interval.low, interval.high],
+        "chance": found.chance,
+    }
+    if as_json:
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    above = interval.low > found.chance
+    verdict = "knows something of" if above else "cannot be told from guessing on"
+    print(
+        f"{domain}: {row['accuracy']:.3f} [{interval.low:.3f}, {interval.high:.3f}] "
+        f"at chance {found.chance:.2f}: the knowledge base {verdict} these {found.n} questions"
+    )
+
+
+def _questions(
+    domain: str, tasks: Sequence[str] | None, split: str, workspace: Path, data: Path | None
+) -> list[Question]:
+    """The questions of a domain; tasks whose data is not at hand are told and left out."""
+    from benchmarks.tasks import load_task
+    from benchmarks.tasks.question_file import SPLITS
+    from knowledge_bases.domains import load_domains
+
+    if split not in SPLITS:
+        raise Misuse(f"no split `{split}`", f"known: {', '.join(SPLITS)}")
+    wanted: Split = SPLITS[split]
+    domains = load_domains(workspace)
+    listed = domains[domain].tasks if domain in domains else ()
+    questions: list[Question] = []
+    failed: list[BenchError] = []
+    for name in tasks if tasks else listed:
+        try:
+            found = load_task(name, data=data, domains=domains, split=wanted).questions
+            questions += [q for q in found if tasks or q.domain == domain]
+        except BenchError as error:
+            failed.append(error)
+    if not questions:
+        raise failed[0] if failed else Misuse(f"no questions for `{domain}`", "name some: `--task`")
+    for reason in failed:
+        print(f"note: {reason.what}", file=sys.stderr)
+    return questions

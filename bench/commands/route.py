@@ -1,0 +1,233 @@
+"""`bench route`: fit, explain and test the router."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.options import WORKSPACE, Data, Json, Workspace, listed
+from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.types import same
+
+if TYPE_CHECKING:
+    from ensemble.fit.fit import Labelled, Material
+    from ensemble.router.keywords import Keywords
+    from knowledge_bases.domains import Domain
+
+route = typer.Typer(
+    help="Fit, explain and test the router.", no_args_is_help=True, rich_markup_mode=None
+)
+Targets = Annotated[
+    str | None, typer.Option("--domains", help="Route to these only, as `biology,history`.")
+]
+Suites = Annotated[
+    list[str] | None, typer.Option("--suite", help="Suites whose questions are used.")
+]
+VECTORS = "all-MiniLM-L6-v2"
+
+
+@route.command()
+def fit(
+    suite: Suites = None,
+    domains: Targets = None,
+    passages: Annotated[
+        bool, typer.Option(help="Learn words from the domains' documents, too.")
+    ] = False,
+    vectors: Annotated[
+        str | None, typer.Option(help=f"Give unseen words weights by this model, say {VECTORS}.")
+    ] = None,
+    keywords: Annotated[
+        int, typer.Option(min=1, max=40_000, help="The most weights in the file.")
+    ] = 6_000,
+    weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 90_000,
+    out: Annotated[Path | None, typer.Option(help="Write here, not into the workspace.")] = None,
+    data: Data = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Learn keywords from the training and validation questions of suites.
+
+    Without `--suite` those of all tasks at hand. An existing keyword file is kept under another
+    name.
+
+    Example: bench route fit --suite demo
+    """
+    from ensemble.fit.fit import Settings
+    from ensemble.fit.fit import fit as learn
+    from ensemble.router.keywords import FILE, keep_aside, write_keywords
+    from knowledge_bases.domains import load_domains
+
+    known = load_domains(workspace)
+    targets = _targets(domains, known)
+    material = _material(_suites(suite, data), known, data, passages, vectors)
+    found = learn(material, Settings(keywords, weights, targets), _say)
+    path = out if out is not None else workspace / FILE
+    aside = keep_aside(path)
+    if aside is not None:
+        _say(f"the keywords that stood there are kept as `{aside}`")
+    write_keywords(path, found)
+    told = _told(found, path, aside)
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    from reports.router import show_fit
+
+    show_fit(told)
+
+
+@route.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="A question.")],
+    option: Annotated[list[str] | None, typer.Option(help="One of its options.")] = None,
+    domain: Annotated[str | None, typer.Option(help="The domain that a user named.")] = None,
+    domains: Targets = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show where a question goes, and why.
+
+    Example: bench route explain "Which organelle makes ATP?"
+    """
+    from improve.route import keyword_file, open_router
+    from knowledge_bases.domains import load_domains
+
+    router = open_router(workspace, _targets(domains, load_domains(workspace)))
+    found = router.route(text, tuple(option if option is not None else ()), domain)
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    from reports.router import show_route
+
+    show_route(found, str(keyword_file(workspace)))
+
+
+@route.command("test")
+def measure_it(
+    suite: Suites = None,
+    domains: Targets = None,
+    bare: Annotated[bool, typer.Option("--bare", help="Leave the options out.")] = False,
+    data: Data = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Route the test questions of suites, which no fit has seen, and count.
+
+    Copies of training and validation questions are left out.
+
+    Example: bench route test --suite demo
+    """
+    from ensemble.fit.evaluate import measure
+    from improve.route import open_router
+    from knowledge_bases.domains import load_domains
+
+    known = load_domains(workspace)
+    router = open_router(workspace, _targets(domains, known))
+    rows, copies = _held_out(_suites(suite, data), known, data)
+    quality = measure(router, rows, options=not bare)
+    if as_json:
+        print(json.dumps({**quality.as_json(), "copies": copies}, ensure_ascii=False))
+        return
+    from reports.router import show_quality
+
+    show_quality(quality, copies)
+
+
+def _told(found: Keywords, path: Path, aside: Path | None) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "kept": None if aside is None else str(aside),
+        "bytes": path.stat().st_size + len(found.classifier),
+        "terms": sum(len(domain.terms) for domain in found.domains.values()),
+        **asdict(found.calibration),
+        **found.fitted,
+    }
+
+
+def _targets(names: str | None, known: dict[str, Domain]) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    wanted = listed(names)
+    for name in wanted:
+        if name not in known:
+            raise NoSuch("domain", name, known, "bench domains")
+    if not wanted:
+        raise Misuse("`--domains` names no domain", "`bench domains` lists them")
+    return wanted
+
+
+def _suites(given: list[str] | None, data: Path | None) -> list[str]:
+    """All tasks where a mirror holds their questions, the built-in ones where there is none."""
+    if given is not None:
+        return given
+    return ["full"] if data is not None else ["demo"]
+
+
+def _material(
+    suites: list[str],
+    known: dict[str, Domain],
+    data: Path | None,
+    with_passages: bool,
+    vectors: str | None,
+) -> Material:
+    from ensemble.fit.fit import Material
+    from improve.route import embedding, glossaries, passages
+
+    rows, copies = _learned(suites, known, data)
+    if copies:
+        _say(f"{copies} copies of test questions are left out")
+    return Material(
+        rows,
+        glossaries(known),
+        passages(known, data) if with_passages else (),
+        embedding(vectors) if vectors is not None else None,
+        {"vectors": vectors if vectors is not None else "none"},
+    )
+
+
+def _learned(
+    suites: list[str], known: dict[str, Domain], data: Path | None
+) -> tuple[list[Labelled], int]:
+    """What may be learned from; copies of test questions may not."""
+    from improve.route import labelled
+
+    tasks = _tasks(suites, known)
+    rows, missing = labelled(tasks, known, data)
+    for line in missing:
+        _say(line)
+    tested, _ = labelled(tasks, known, data, ("test",))
+    away = {same(row.text, row.options) for row in tested}
+    kept = [row for row in rows if same(row.text, row.options) not in away]
+    return kept, len(rows) - len(kept)
+
+
+def _held_out(
+    suites: list[str], known: dict[str, Domain], data: Path | None
+) -> tuple[list[Labelled], int]:
+    """Test questions; those that stand in another split too may have been learned."""
+    from improve.route import labelled
+
+    tasks = _tasks(suites, known)
+    rows, missing = labelled(tasks, known, data, ("test",))
+    if not rows:
+        why = missing[0] if missing else "the suite has no tasks"
+        raise BenchError(f"there are no questions: {why}", "give `--data FOLDER` or BENCH_DATA")
+    for line in missing:
+        _say(line)
+    away = {same(row.text, row.options) for row in labelled(tasks, known, data)[0]}
+    kept = [row for row in rows if same(row.text, row.options) not in away]
+    return kept, len(rows) - len(kept)
+
+
+def _tasks(suites: list[str], known: dict[str, Domain]) -> list[str]:
+    from benchmarks.runs.suites import load_suite
+
+    return list(dict.fromkeys(task for name in suites for task in load_suite(name, known).tasks))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

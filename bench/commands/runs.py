@@ -1,0 +1,98 @@
+"""`bench runs`: stored runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Json, Workspace
+from domainlift.errors import Malformed
+
+runs = typer.Typer(
+    help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@runs.command("list")
+def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+    """List all runs, oldest first.
+
+    Example: bench runs list
+    """
+    from benchmarks.runs.store import Store
+
+    store = Store(workspace)
+    manifests = []
+    for name in store.ids():
+        try:
+            manifests.append(store.get(name).manifest)
+        except Malformed as error:
+            print(f"note: {error.what}; {error.hint}", file=sys.stderr)
+    if as_json:
+        print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    from reports.terminal import console, printable, table
+
+    grid = table("run", "model", "suite", "questions", "state", "created")
+    for m in manifests:
+        state = "finished" if m.finished else "unfinished"
+        cells = (m.run, m.model, m.suite, str(m.questions), state, m.created)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    console().print(grid)
+
+
+@runs.command()
+def show(
+    run: Annotated[str, typer.Argument(help="The run's name, from `bench runs list`.")],
+    target: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.60,
+    path: Annotated[bool, typer.Option("--path", help="Print the run's folder only.")] = False,
+    workspace: Workspace = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Show the scores of a stored run, and how it was made.
+
+    Example: bench runs show demo-tiny-1a2b3c4d
+    """
+    from benchmarks.results.domain_scores import profile
+    from benchmarks.runs.store import Store
+
+    stored = Store(workspace).get(run)
+    if path:
+        print(stored.folder.resolve())
+        return
+    scored = profile(stored, target)
+    if as_json:
+        print(
+            json.dumps(
+                {**scored.as_json(), "manifest": asdict(stored.manifest)}, ensure_ascii=False
+            )
+        )
+        return
+    from reports.domain_scores import show as show_profile
+    from reports.domain_scores import show_manifest
+
+    show_profile(scored)
+    show_manifest(stored.manifest)
+
+
+@runs.command()
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Names of runs.")],
+    workspace: Workspace = WORKSPACE,
+) -> None:
+    """Remove runs for good.
+
+    Example: bench runs rm demo-tiny-1a2b3c4d
+    """
+    from benchmarks.runs.store import Store
+
+    store = Store(workspace)
+    for name in run:
+        store.remove(name)
+        print(f"removed `{name}`")

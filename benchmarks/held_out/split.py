@@ -1,0 +1,95 @@
+"""What may be chosen on and what is reported: selection and held-out questions of the same tasks.
+
+Validation questions are for choosing. Where a domain has few of them, test questions join them,
+until a third of both is for choosing; which ones depends on their names alone, so that a later
+run divides them in the same way. A held-out question is never asked before the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.tasks import load_validation
+from domainlift.types import same
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from domainlift.types import Question
+    from knowledge_bases.domains import Domain
+
+#: The share of a domain's questions that is for choosing, at least.
+SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Portions:
+    """The same tasks with other questions."""
+
+    selection: tuple[Task, ...]
+    held_out: tuple[Task, ...]
+
+
+def divide(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> Portions:
+    """Load the tasks' validation questions, and divide."""
+    spare = {}
+    for task in tasks:
+        found = load_validation(task.name, data=data, domains=domains)
+        spare[task.name] = found.questions if found is not None else ()
+    return portion(tasks, spare)
+
+
+def portion(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> Portions:
+    """Divide, given the validation questions by task; copies of held-out ones are left out."""
+    moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
+    held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
+    reported = {same(q.text, q.options) for task in held for q in task.questions}
+    selection = []
+    for task in tasks:
+        own = [*spare.get(task.name, ()), *(q for q in task.questions if q.id in moved)]
+        # Some data sets have one question in both splits, with the same id.
+        once = {q.id: q for q in own if same(q.text, q.options) not in reported}
+        selection.append(_only(task, list(once.values())))
+    return Portions(_asked(selection), _asked(held))
+
+
+def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
+    """The test questions that are for choosing; those on one passage stay together."""
+    by_domain: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for question in questions:
+        cluster = question.cluster if question.cluster else question.id
+        by_domain[question.domain][cluster].append(question.id)
+    moved: set[str] = set()
+    for domain, clusters in by_domain.items():
+        there = spare.get(domain, 0)
+        wanted = SHARE * (there + sum(map(len, clusters.values()))) - there
+        for cluster in sorted(clusters, key=_rank):
+            if wanted <= 0:
+                break
+            moved.update(clusters[cluster])
+            wanted -= len(clusters[cluster])
+    return moved
+
+
+def _sizes(spare: Mapping[str, Sequence[Question]]) -> dict[str, int]:
+    sizes: dict[str, int] = defaultdict(int)
+    for questions in spare.values():
+        for question in questions:
+            sizes[question.domain] += 1
+    return sizes
+
+
+def _only(task: Task, questions: Sequence[Question]) -> Task:
+    return replace(task, questions=tuple(questions))
+
+
+def _asked(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    return tuple(task for task in tasks if task.questions)
+
+
+def _rank(cluster: str) -> str:
+    return hashlib.sha256(f"selection:{cluster}".encode()).hexdigest()

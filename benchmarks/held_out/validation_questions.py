@@ -1,0 +1,48 @@
+"""The validation questions beside a job: what may be tuned on, because it is not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.runs.runner import Job, prepare
+from benchmarks.tasks import load_validation
+from domainlift.types import same
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from domainlift.types import Same
+    from engines.base import EngineInfo
+    from knowledge_bases.domains import Domain
+
+
+def validation_job(
+    job: Job,
+    info: EngineInfo,
+    data: Path | None,
+    domains: dict[str, Domain],
+    wanted: Collection[str],
+) -> Job | None:
+    """Ask in the same way what the tasks of these domains hold for validation.
+
+    None where they hold nothing. Copies of reported questions are left out: some data sets have
+    them in both splits.
+    """
+    names = [task.name for task in job.tasks if task.domain in wanted]
+    tasks = [load_validation(name, data=data, domains=domains) for name in names]
+    reported = {same(q.text, q.options) for q in job.questions}
+    kept = [_without(task, reported) for task in tasks if task is not None]
+    kept = [task for task in kept if task.questions]
+    if not kept:
+        return None
+    settings = replace(
+        job.settings, suite=f"{job.settings.suite}-validation", limit=None, domains=()
+    )
+    return prepare(kept, settings, info)
+
+
+def _without(task: Task, reported: Collection[Same]) -> Task:
+    kept = [q for q in task.questions if same(q.text, q.options) not in reported]
+    return replace(task, questions=tuple(kept))

@@ -1,0 +1,147 @@
+"""What two runs differ in besides what is compared, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.results.paired_runs import Joined
+    from benchmarks.runs.store import Manifest
+
+_Pair = tuple["Manifest", "Manifest"]
+#: Parts of a fingerprint that are compared on purpose, or that a sentence of its own speaks of.
+_COMPARED = {"model", "treatment", "questions"}
+_PARTS = {
+    "data": "the data differ: other examples before the questions, or another version of a task",
+    "prompts": "the prompts differ: another way of scoring, number of examples or template",
+    "engine": "the engine or its options differ",
+}
+#: Settings that say how a run came about, and decide nothing by themselves.
+_SILENT = {"command", "treatment", "tasks", "limit", "domains"}
+_MOST_NAMES = 8
+_FILTERED = "only some domains are compared, and the p values are adjusted for those"
+
+
+def warnings_of(manifests: _Pair, joined: Joined) -> tuple[str, ...]:
+    """Sentences on whatever makes the comparison less than one of equals, the gravest first."""
+    return (
+        *_questions(manifests, joined),
+        *_unanswered(manifests, joined),
+        *_prints(manifests),
+        *_values("setting", manifests[0].settings, manifests[1].settings, _SILENT),
+        *_engine(manifests),
+        *_versions(manifests),
+        *([_FILTERED] if joined.filtered else []),
+    )
+
+
+def notes_of(manifests: _Pair) -> tuple[str, ...]:
+    """What the runs' engines had to say, and what a reader should know of the pair."""
+    before, after = manifests
+    same = all(
+        before.fingerprint.get(part) == after.fingerprint.get(part)
+        for part in ("model", "treatment")
+    )
+    said = [
+        f"run `{manifest.run}`: {note}"
+        for manifest in manifests
+        for note in manifest.engine.get("notes", ())
+    ]
+    alike = "both runs have the same model and treatment: what differs is the noise of asking again"
+    return (*([alike] if same else []), *said)
+
+
+def _questions(manifests: _Pair, joined: Joined) -> Iterator[str]:
+    shared = {pair.asked.domain for pair in joined.pairs}
+    if sum(joined.only[0].values()) or sum(joined.only[1].values()):
+        yield (
+            f"the runs ask DIFFERENT QUESTIONS: {len(joined.pairs):,} are in both and compared, "
+            f"{joined.only[0].total():,} are only in `{manifests[0].run}` and "
+            f"{joined.only[1].total():,} only in `{manifests[1].run}`"
+        )
+    for manifest, only in zip(manifests, joined.only, strict=True):
+        alone = {domain: count for domain, count in only.items() if domain not in shared}
+        if alone:
+            yield f"not compared, as only in `{manifest.run}`: {_counted(alone)}"
+    if joined.altered:
+        yield (
+            f"{joined.altered:,} questions have the same id in both runs, but another text, "
+            "options or answer; they are left out"
+        )
+    for manifest, twice in zip(manifests, joined.repeated, strict=True):
+        if twice:
+            yield f"{twice:,} questions stand more than once in `{manifest.run}`; each counts once"
+
+
+def _unanswered(manifests: _Pair, joined: Joined) -> Iterator[str]:
+    sides = ([pair.before for pair in joined.pairs], [pair.after for pair in joined.pairs])
+    for manifest, answers in zip(manifests, sides, strict=True):
+        status = Counter("missing" if a is None else a.status for a in answers)
+        open_ = {name: status[name] for name in ("error", "truncated", "missing") if status[name]}
+        if open_:
+            yield (
+                f"{sum(open_.values()):,} of {len(answers):,} questions have no answer in "
+                f"`{manifest.run}` ({_counted(open_)}); they are left out of both sides, and may "
+                "be the hardest"
+            )
+        elif not manifest.finished:
+            yield f"run `{manifest.run}` is not finished"
+
+
+def _prints(manifests: _Pair) -> Iterator[str]:
+    before, after = (manifest.fingerprint for manifest in manifests)
+    for part in sorted(before.keys() | after.keys()):
+        if part not in _COMPARED and before.get(part) != after.get(part):
+            yield _PARTS.get(part, f"the fingerprints of `{part}` differ")
+    yield from _ways(*(manifest.settings.get("tasks", {}) for manifest in manifests))
+
+
+def _ways(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Tasks that are asked in another way; those that change alike stand in one sentence."""
+    changed: dict[str, list[str]] = defaultdict(list)
+    for task in sorted(before.keys() & after.keys()):
+        if before[task] != after[task]:
+            changed[f"asked as {_way(before[task])}, then as {_way(after[task])}"].append(task)
+    for told, tasks in changed.items():
+        few = ", ".join(f"`{task}`" for task in tasks[:_MOST_NAMES])
+        more = f" and {len(tasks) - _MOST_NAMES} more" if len(tasks) > _MOST_NAMES else ""
+        yield f"{few}{more}: {told}"
+
+
+def _versions(manifests: _Pair) -> Iterator[str]:
+    before, after = manifests
+    # Another model has another size; that says nothing about how it was asked.
+    silent = {"parameters"} if before.model != after.model else set()
+    yield from _values("versions differ in", before.versions, after.versions, silent)
+
+
+def _engine(manifests: _Pair) -> Iterator[str]:
+    before, after = (dict(manifest.engine) for manifest in manifests)
+    yield from _values("engine's", before, after, {"options", "notes", "digest"})
+    yield from _values("engine option", before.get("options", {}), after.get("options", {}))
+
+
+def _values(
+    kind: str, before: Mapping[str, Any], after: Mapping[str, Any], silent: set[str] | None = None
+) -> Iterator[str]:
+    for key in sorted(before.keys() | after.keys()):
+        if key not in (silent if silent is not None else ()) and before.get(key) != after.get(key):
+            yield f"{kind} `{key}`: {_said(before.get(key))} → {_said(after.get(key))}"
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else f"`{value}`"
+
+
+def _way(way: Any) -> str:
+    if not isinstance(way, Mapping):
+        return _said(way)
+    return f"{way.get('scoring')} with {way.get('shots')} examples"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{name} {count:,}" for name, count in most[:_MOST_NAMES])
+    return told + (f" and {len(most) - _MOST_NAMES} more" if len(most) > _MOST_NAMES else "")

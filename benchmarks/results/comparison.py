@@ -1,0 +1,213 @@
+"""What two runs say about each other: the one object that every rendering shows."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from benchmarks.results.comparability import notes_of, warnings_of
+from benchmarks.results.flips import Flip, Kind, choose
+from benchmarks.results.paired_runs import Joined, Pair, join, uncollected
+from benchmarks.results.route_counts import Routes, routes
+from benchmarks.results.run_side import Side, side
+from domainlift import comparing
+from domainlift.statistics import Interval, Paired, change
+
+if TYPE_CHECKING:
+    from benchmarks.runs.store import Manifest, Run
+
+#: How many changed questions are kept whole; the others are counted.
+TOP = 200
+
+
+class Word(StrEnum):
+    """What a row says in a word; `docs/compare.md` explains them."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NO_CHANGE = "no change"
+    NO_EVIDENCE = "no evidence"
+    NO_ANSWERS = "no answers"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One domain, or all together.
+
+    `n` counts the questions with an answer in both runs, and the accuracies are over those.
+    `delta` and `interval` are shares, `p` is of the exact McNemar test and `p_holm` adjusted for
+    the number of domains. `detectable` is the smallest true difference that so many questions
+    show four times in five, infinite where none is. `clean` leaves out the questions that stand in
+    a knowledge base, None where none does.
+    """
+
+    n: int
+    baseline: float | None
+    candidate: float | None
+    delta: float
+    interval: Interval
+    p: float
+    p_holm: float
+    gained: int
+    lost: int
+    detectable: float
+    word: Word
+    sides: tuple[Side, Side]
+    kinds: Mapping[Kind, int]
+    clean: Paired | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the questions that both ask; the baseline comes first everywhere.
+
+    `domains` stand with the largest loss first. `warnings` name what differs besides the model
+    and the treatment, and what is missing; `notes` are what one should know besides.
+    `flips` are the most telling questions, those that turned wrong first.
+    """
+
+    baseline: Manifest
+    candidate: Manifest
+    domains: Mapping[str, Change]
+    overall: Change
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    flips: tuple[Flip, ...]
+    routes: Routes
+
+    @property
+    def manifests(self) -> tuple[Manifest, Manifest]:
+        """Both runs' manifests."""
+        return self.baseline, self.candidate
+
+    @property
+    def regressed(self) -> list[str]:
+        """The domains that are significantly worse, adjusted for their number."""
+        return [name for name, row in self.domains.items() if row.word is Word.WORSE]
+
+    def named(self, word: Word) -> list[str]:
+        """The domains with this word."""
+        return [name for name, row in self.domains.items() if row.word is word]
+
+
+def compare(
+    baseline: Run,
+    candidate: Run,
+    joined: Joined | None = None,
+    *,
+    domains: Collection[str] = (),
+    top: int = TOP,
+) -> Comparison:
+    """Compare two stored runs question by question; `joined` are the same where they were read.
+
+    Misuse where they are one run, or have no question in common.
+    """
+    # The folder is what a run is called by; what a manifest says could lead elsewhere.
+    manifests = (
+        replace(baseline.manifest, run=baseline.folder.name),
+        replace(candidate.manifest, run=candidate.folder.name),
+    )
+    with uncollected():
+        joined = join(baseline, candidate, domains) if joined is None else joined
+        rows = _rows(joined)
+        warned = warnings_of(manifests, joined)
+        return Comparison(
+            baseline=manifests[0],
+            candidate=manifests[1],
+            domains=rows,
+            overall=_word(_change(joined.pairs)),
+            warnings=(*warned, *_suspicions(rows, manifests)),
+            notes=notes_of(manifests),
+            flips=choose(joined.pairs, (baseline.folder, candidate.folder), top),
+            routes=routes(joined.pairs),
+        )
+
+
+def _rows(joined: Joined) -> dict[str, Change]:
+    """The domains, the largest loss first, each with its p adjusted for their number."""
+    by_domain: dict[str, list[Pair]] = defaultdict(list)
+    for pair in joined.pairs:
+        by_domain[pair.asked.domain].append(pair)
+    rows = {name: _change(by_domain[name]) for name in sorted(by_domain)}
+    # A domain without answers tests nothing, and does not make the others' tests harder.
+    tested = [name for name, row in rows.items() if row.n]
+    adjusted = comparing.holm([rows[name].p for name in tested])
+    for name, p in zip(tested, adjusted, strict=True):
+        rows[name] = _word(replace(rows[name], p_holm=p))
+    return dict(sorted(rows.items(), key=lambda item: (not item[1].n, item[1].delta)))
+
+
+def _change(pairs: Sequence[Pair]) -> Change:
+    both = [(pair, turn) for pair in pairs if (turn := pair.change) is not None]
+    found, n = _paired(both), len(both)
+    before = sum(bool(pair.before and pair.before.correct) for pair, _ in both)
+    size = math.floor(n / found.design)
+    leaked = any(_leaked(pair) for pair, _ in both)
+    return Change(
+        n=n,
+        baseline=before / n if n else None,
+        candidate=(before + found.gains - found.losses) / n if n else None,
+        delta=found.difference,
+        interval=found.interval,
+        p=found.p,
+        p_holm=found.p,
+        gained=found.gains,
+        lost=found.losses,
+        detectable=comparing.detectable(size, (found.gains + found.losses) / n if n else 0.0),
+        word=Word.NO_ANSWERS,
+        sides=(side(pairs, 1), side(pairs, 2)),
+        kinds=_kinds(found, before),
+        clean=_paired([(p, turn) for p, turn in both if not _leaked(p)]) if leaked else None,
+    )
+
+
+def _paired(both: Sequence[tuple[Pair, float]]) -> Paired:
+    return change([turn for _, turn in both], [pair.asked.cluster for pair, _ in both])
+
+
+def _leaked(pair: Pair) -> bool:
+    return any(answer is not None and answer.leak for answer in (pair.before, pair.after))
+
+
+def _kinds(found: Paired, before: int) -> dict[Kind, int]:
+    return {
+        Kind.BROKEN: found.losses,
+        Kind.FIXED: found.gains,
+        Kind.NEITHER: found.n - before - found.gains,
+        Kind.BOTH: before - found.losses,
+    }
+
+
+def _word(row: Change) -> Change:
+    """Judge a row by its adjusted p first, and by its interval where that shows nothing."""
+    if not row.n:
+        return row
+    if row.p_holm < comparing.LEVEL:
+        return replace(row, word=Word.BETTER if row.delta > 0 else Word.WORSE)
+    margin = comparing.MARGIN
+    inside = -margin <= row.interval.low and row.interval.high <= margin
+    return replace(row, word=Word.NO_CHANGE if inside else Word.NO_EVIDENCE)
+
+
+def _suspicions(rows: Mapping[str, Change], manifests: tuple[Manifest, Manifest]) -> list[str]:
+    """Scores below chance, and what the questions that leaked are worth."""
+    found = []
+    for name, row in rows.items():
+        for manifest, part in zip(manifests, row.sides, strict=True):
+            if part.below_chance:
+                found.append(
+                    f"`{name}` is significantly below chance in run `{manifest.run}`: that is a "
+                    "fault of the harness or the prompt, not of the model's knowledge"
+                )
+        if row.clean is not None:
+            low, high = row.clean.interval.low * 100, row.clean.interval.high * 100
+            found.append(
+                f"{row.n - row.clean.n} of {row.n} questions of `{name}` stand in the knowledge "
+                f"base and prove nothing; without them {row.clean.difference * 100:+.1f} points "
+                f"({low:+.1f} to {high:+.1f})"
+            )
+    return found

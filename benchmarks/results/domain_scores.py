@@ -1,0 +1,189 @@
+"""A run's result: what each domain scored, how sure that is, and what went wrong."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.runs.store import Manifest, Record, Run
+from domainlift import statistics
+from domainlift.statistics import Interval, Verdict
+from domainlift.types import Question
+from engines.base import Status
+
+DEFAULT_TARGET = 0.60
+_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class DomainScore:
+    """One domain of a profile.
+
+    `n` counts the questions that were answered: ok and unparsed. Truncated ones and errors are
+    not among them and stand apart. `chance` is the accuracy of guessing, `mass` the mean
+    probability on the letters. `further` is the number of questions that would settle an
+    uncertain verdict, None where none would or the verdict is settled. `at_chance`: the interval
+    does not exclude guessing from above, and the score is not suspiciously low either.
+
+    `retrieved` counts the questions for which passages were found, `let_in` those that got some,
+    `leaked` those that stand in the knowledge base; `clean` is the score without the latter,
+    None where there are none.
+    """
+
+    n: int
+    correct: int
+    accuracy: float | None
+    interval: Interval
+    chance: float
+    unparsed: int
+    truncated: int
+    errors: int
+    verdict: Verdict | None
+    further: int | None = None
+    accuracy_raw: float | None = None
+    mass: float | None = None
+    at_chance: bool = False
+    below_chance: bool = False
+    samples: tuple[str, ...] = ()
+    retrieved: int = 0
+    let_in: int = 0
+    leaked: int = 0
+    clean: Clean | None = None
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A score over the questions that did not leak."""
+
+    n: int
+    correct: int
+    accuracy: float | None
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A run in numbers."""
+
+    run: str
+    model: str
+    suite: str
+    target: float
+    domains: Mapping[str, DomainScore]
+    overall: DomainScore
+    seconds: float
+    forward_tokens: int
+    missing: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `bench run --json` prints."""
+        data = asdict(self)
+        for score in (*data["domains"].values(), data["overall"]):
+            for part in filter(None, (score, score["clean"])):
+                part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
+        return {"schema": 1, **data}
+
+
+def profile(run: Run, target: float = DEFAULT_TARGET) -> Profile:
+    """Read a stored run and score it, domain by domain in alphabetical order."""
+    manifest = run.manifest
+    questions = {question.id: question for question in run.questions()}
+    records = [record for record in run.records() if record.id in questions]
+    return summarise(manifest, questions, records, target)
+
+
+def summarise(
+    manifest: Manifest,
+    questions: Mapping[str, Question],
+    records: Sequence[Record],
+    target: float,
+) -> Profile:
+    """Score records of known questions."""
+    by_domain: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_domain[record.domain].append(record)
+    return Profile(
+        run=manifest.run,
+        model=manifest.model,
+        suite=manifest.suite,
+        target=target,
+        domains={d: _score(by_domain[d], questions, target) for d in sorted(by_domain)},
+        overall=_score(records, questions, target),
+        seconds=manifest.seconds,
+        forward_tokens=manifest.forward_tokens,
+        missing=len(questions) - len(records),
+    )
+
+
+def _score(
+    records: Sequence[Record], questions: Mapping[str, Question], target: float
+) -> DomainScore:
+    answered = [r for r in records if r.correct is not None]
+    outcomes = [float(bool(r.correct)) for r in answered]
+    clusters = [questions[r.id].cluster for r in answered]
+    n, correct = len(answered), int(sum(outcomes))
+    chance = _mean([questions[r.id].chance for r in answered]) or 0.0
+    design = statistics.design_effect(outcomes, clusters)
+    interval = statistics.accuracy_interval(outcomes, clusters)
+    verdict = statistics.verdict(interval, target) if n else None
+    odd = n > 0 and statistics.below_chance(correct, n, chance, design) < statistics.SUSPICIOUS
+    return DomainScore(
+        n=n,
+        correct=correct,
+        accuracy=correct / n if n else None,
+        interval=interval,
+        chance=chance,
+        unparsed=_count(records, Status.UNPARSED),
+        truncated=_count(records, Status.TRUNCATED),
+        errors=_count(records, Status.ERROR),
+        verdict=verdict,
+        further=statistics.questions_to_settle(correct / n, n, target, design)
+        if verdict is Verdict.UNCERTAIN
+        else None,
+        accuracy_raw=_mean([float(r.correct_raw) for r in answered if r.correct_raw is not None]),
+        mass=_mean([r.mass for r in answered if r.mass is not None]),
+        at_chance=n > 0 and interval.low <= chance and not odd,
+        below_chance=odd,
+        samples=_samples(answered, questions) if odd else (),
+        retrieved=sum(bool(r.found) for r in records),
+        let_in=sum(bool(r.passages) for r in records),
+        leaked=sum(bool(r.leak) for r in records),
+        clean=_clean(answered, questions) if any(r.leak for r in records) else None,
+    )
+
+
+def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> Clean:
+    kept = [r for r in answered if not r.leak]
+    outcomes = [float(bool(r.correct)) for r in kept]
+    clusters = [questions[r.id].cluster for r in kept]
+    interval = statistics.accuracy_interval(outcomes, clusters)
+    return Clean(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
+
+
+def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> tuple[str, ...]:
+    """What the model said where it was wrong, for a person to see what is at fault."""
+    wrong = [r for r in answered if not r.correct][:_SAMPLES]
+    return tuple(_said(record, questions[record.id]) for record in wrong)
+
+
+def _said(record: Record, question: Question) -> str:
+    asked = " ".join(question.text.split())[-80:]
+    answer = question.answer
+    right = question.options[answer] if isinstance(answer, int) else answer
+    if record.text is not None:
+        said = repr(record.text[:120])
+    elif isinstance(record.chosen, int):
+        said = repr(question.options[record.chosen])
+    else:
+        said = repr(record.chosen)
+    return f"…{asked} → {said} (right: {right!r})"
+
+
+def _count(records: Sequence[Record], status: Status) -> int:
+    return sum(record.status == status for record in records)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

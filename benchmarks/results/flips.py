@@ -1,0 +1,246 @@
+"""The questions that changed, and those that did not, with all that a person needs to see why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from heapq import nsmallest
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results.paired_runs import Answered, Pair, read_at
+from benchmarks.scoring.score import probabilities
+
+Folders = tuple[Path, Path]
+#: So much of a text is kept; a model may say a megabyte.
+_MOST_TEXT = 4000
+_MOST_OPTIONS = 26
+
+
+class Kind(StrEnum):
+    """What became of a question; in the order in which they are shown."""
+
+    BROKEN = "broken"
+    FIXED = "fixed"
+    NEITHER = "neither"
+    BOTH = "both"
+
+
+#: How many of each kind are kept, as shares of the whole: regressions before all else.
+_SHARES = {Kind.BROKEN: 0.45, Kind.FIXED: 0.35, Kind.NEITHER: 0.1, Kind.BOTH: 0.1}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage that was found; `let_in` says whether it stood before the question."""
+
+    source: str
+    place: str
+    score: float | None
+    let_in: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One run's answer to a question; `probabilities` are by option, empty for generated text."""
+
+    status: str
+    correct: bool
+    chosen: int | str | None
+    text: str | None
+    probabilities: tuple[float, ...]
+    treatment: str
+    route: str
+    rung: str
+    matched: tuple[str, ...]
+    sources: tuple[Source, ...]
+    leak: str
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A question before and after; `gold` is the right option's index, or the right answer."""
+
+    id: str
+    domain: str
+    task: str
+    kind: Kind
+    question: str
+    options: tuple[str, ...]
+    gold: int | str
+    before: Reply
+    after: Reply
+
+    def said(self, chosen: int | str | None) -> str:
+        """What was chosen, in words; it is as foreign as the question."""
+        if isinstance(chosen, int) and 0 <= chosen < len(self.options):
+            return self.options[chosen]
+        return "no answer" if chosen is None else str(chosen)
+
+
+def choose(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
+    """The most telling questions, at most `top`: those that turned wrong first.
+
+    Places that a kind does not need go to the others. Within a kind the domains take turns, the
+    one with most of them first; in each, the first are those where the probability of the right
+    option moved furthest. Long texts are cut.
+    """
+    chosen: list[tuple[Kind, Pair]] = []
+    by_kind = _by_kind(pairs)
+    for kind, places in _places({kind: len(by_kind[kind]) for kind in Kind}, top).items():
+        chosen += [(kind, pair) for pair in _in_turns(by_kind[kind], places)]
+    return tuple(map(_cut, _read(chosen, folders)))
+
+
+def every_flip(pairs: Sequence[Pair], folders: Folders) -> Iterator[dict[str, Any]]:
+    """Every question that turned, uncut, those that turned wrong first, one at a time."""
+    by_kind = _by_kind(pairs)
+    turned = [(kind, pair) for kind in (Kind.BROKEN, Kind.FIXED) for pair in by_kind[kind]]
+    runs = {"baseline": folders[0].name, "candidate": folders[1].name}
+    for flip in _read(turned, folders):
+        yield {**runs, **_plain(flip)}
+
+
+def _plain(flip: Flip) -> dict[str, Any]:
+    """What `asdict` makes, without its copies: there may be 100,000 of them."""
+    sides = {
+        name: {**vars(reply), "sources": [vars(source) for source in reply.sources]}
+        for name, reply in (("before", flip.before), ("after", flip.after))
+    }
+    return {**vars(flip), **sides}
+
+
+def kind_of(pair: Pair) -> Kind | None:
+    """What became of a question; None without an answer on either side."""
+    if pair.change is None or pair.after is None:
+        return None
+    stayed = Kind.BOTH if pair.after.correct else Kind.NEITHER
+    return {1.0: Kind.FIXED, -1.0: Kind.BROKEN}.get(pair.change, stayed)
+
+
+def _by_kind(pairs: Sequence[Pair]) -> dict[Kind, list[Pair]]:
+    found: dict[Kind, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        kind = kind_of(pair)
+        if kind is not None:
+            found[kind].append(pair)
+    return found
+
+
+def _places(there: Mapping[Kind, int], top: int) -> dict[Kind, int]:
+    """How many of each kind are kept: first the shares, then what is left, in the kinds' order."""
+    places: dict[Kind, int] = {}
+    left = top
+    for kind, count in there.items():
+        places[kind] = min(count, max(1, round(top * _SHARES[kind])), left)
+        left -= places[kind]
+    for kind, count in there.items():
+        more = min(count - places[kind], left)
+        places[kind] += more
+        left -= more
+    return places
+
+
+def _in_turns(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    by_domain: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_domain[pair.asked.domain].append(pair)
+    names = sorted(by_domain, key=lambda name: (-len(by_domain[name]), name))
+    ranked = [enumerate(nsmallest(most, by_domain[name], key=_moved)) for name in names]
+    order = sorted((row for rows in ranked for row in rows), key=lambda row: row[0])
+    return [pair for _, pair in islice(order, most)]
+
+
+def _moved(pair: Pair) -> tuple[float, str]:
+    before, after = (answer.gold if answer is not None else None for answer in pair[1:])
+    far = abs(after - before) if before is not None and after is not None else 0.0
+    # Rounded, so that equal moves are told apart by the id and not by their last bit.
+    return -round(far, 6), pair.asked.id
+
+
+def _read(chosen: Sequence[tuple[Kind, Pair]], folders: Folders) -> Iterator[Flip]:
+    """Read the texts of these pairs from the files, one at a time."""
+    pairs = [pair for _, pair in chosen]
+    asked = read_at(folders[0] / "questions.jsonl", [pair.asked.at for pair in pairs])
+    before = read_at(folders[0] / "answers.jsonl", [_at(pair.before) for pair in pairs])
+    after = read_at(folders[1] / "answers.jsonl", [_at(pair.after) for pair in pairs])
+    for (kind, pair), question, old, new in zip(chosen, asked, before, after, strict=True):
+        yield Flip(
+            id=question["id"],
+            domain=pair.asked.domain,
+            task=question["task"],
+            kind=kind,
+            question=question["text"],
+            options=tuple(question["options"]),
+            gold=question["answer"],
+            before=_reply(old),
+            after=_reply(new),
+        )
+
+
+def _at(answer: Answered | None) -> int:
+    return answer.at if answer is not None else 0
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    given = set(row.get("passages", ()))
+    return Reply(
+        status=row["status"],
+        correct=bool(row["correct"]),
+        chosen=row.get("chosen"),
+        text=row.get("text"),
+        probabilities=_shares(row.get("logprobs", ())),
+        treatment=row.get("treatment", "base"),
+        route=row.get("route", ""),
+        rung=row.get("rung", ""),
+        matched=tuple(row.get("matched", ())),
+        sources=tuple(_source(each, given) for each in row.get("found", ())),
+        leak=row.get("leak", ""),
+    )
+
+
+def _shares(logprobs: Sequence[float]) -> tuple[float, ...]:
+    """Probabilities of the options; none where a model said nothing that is a number."""
+    shares = probabilities(logprobs) if logprobs else []
+    return tuple(round(p, 4) for p in shares) if all(map(isfinite, shares)) else ()
+
+
+def _source(found: Mapping[str, Any], given: set[str]) -> Source:
+    score = found.get("dense")
+    return Source(
+        str(found.get("source", "")),
+        str(found.get("place", "")),
+        score if score is not None else found.get("score"),
+        found.get("id") in given,
+    )
+
+
+def _cut(flip: Flip) -> Flip:
+    """Keep so much of each text that any number of flips fits into memory."""
+    return replace(
+        flip,
+        question=_short(flip.question),
+        options=tuple(_short(option, 1000) for option in flip.options[:_MOST_OPTIONS]),
+        gold=flip.gold if isinstance(flip.gold, int) else _short(flip.gold),
+        before=_shortened(flip.before),
+        after=_shortened(flip.after),
+    )
+
+
+def _shortened(reply: Reply) -> Reply:
+    return replace(
+        reply,
+        chosen=_short(reply.chosen) if isinstance(reply.chosen, str) else reply.chosen,
+        text=None if reply.text is None else _short(reply.text),
+        sources=reply.sources[:10],
+        matched=reply.matched[:20],
+    )
+
+
+def _short(text: str, most: int = _MOST_TEXT) -> str:
+    left = len(text) - most
+    return text if left <= 0 else f"{text[:most]} … ({left:,} more characters)"

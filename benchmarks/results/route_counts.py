@@ -1,0 +1,59 @@
+"""Where a router sent the questions, and what was done to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.results.paired_runs import Answered, Pair
+
+#: What a router's abstention is called.
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The candidate's routes: `confusion` counts (domain of the question, route).
+
+    `rungs` counts what decided; `treated` counts (domain, what was done).
+    """
+
+    confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rungs: Counter[str] = field(default_factory=Counter)
+    treated: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def n(self) -> int:
+        """Questions that a router saw; 0 where the run had none."""
+        return self.confusion.total()
+
+    @property
+    def covered(self) -> float | None:
+        """The share that was not left to the base model."""
+        left = sum(count for (_, route), count in self.confusion.items() if route == BASE)
+        return 1 - left / self.n if self.n else None
+
+    @property
+    def right(self) -> float | None:
+        """Of the questions that were routed, the share that went to their own domain."""
+        sent = {key: count for key, count in self.confusion.items() if key[1] != BASE}
+        own = sum(count for (domain, route), count in sent.items() if domain == route)
+        return own / sum(sent.values()) if sent else None
+
+
+def routes(pairs: Sequence[Pair]) -> Routes:
+    """Count the candidate's routes and treatments."""
+    there = [(pair.asked.domain, pair.after) for pair in pairs if pair.after is not None]
+    # A run without a router has neither routes nor rungs on any question.
+    routed = any(answer.route or answer.rung for _, answer in there)
+    return Routes(
+        Counter((domain, answer.route or BASE) for domain, answer in there if routed),
+        Counter(answer.rung or BASE for _, answer in there if routed),
+        Counter((domain, _done(answer)) for domain, answer in there),
+    )
+
+
+def _done(answer: Answered) -> str:
+    parts = [("passages", answer.passages > 0), ("adapter", answer.adapter)]
+    return " + ".join(name for name, given in parts if given) or BASE

@@ -1,0 +1,45 @@
+"""What a command that scores has to say: a profile, and, where something was done, what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.results.domain_scores import Profile
+from domainlift.statistics import Paired
+from rag.contamination import Leak
+from rag.retrieval_gate import Gate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A profile; with a treatment, also the base model's and what changed, question by question.
+
+    `paired` is by domain, and in total under "". `arms` are all profiles by their treatment, in
+    the order in which they were made: the base model, each help alone, and both together.
+    """
+
+    profile: Profile
+    base: Profile | None = None
+    arms: Mapping[str, Profile] = field(default_factory=dict)
+    paired: Mapping[str, Paired] = field(default_factory=dict)
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    leaks: tuple[Leak, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `bench run --json` prints."""
+        if self.base is None:
+            return self.profile.as_json()
+        return {
+            **self.profile.as_json(),
+            "base": self.base.as_json(),
+            "arms": {name: profile.as_json() for name, profile in self.arms.items()},
+            "paired": {domain: _paired(change) for domain, change in self.paired.items()},
+            "gates": {domain: gate.as_json() for domain, gate in self.gates.items()},
+            "leaks": [asdict(leak) for leak in self.leaks],
+        }
+
+
+def _paired(change: Paired) -> dict[str, Any]:
+    return {**asdict(change), "interval": [change.interval.low, change.interval.high]}

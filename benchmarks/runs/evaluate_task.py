@@ -1,0 +1,149 @@
+"""Ask one task's questions under their treatments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.prompts import Format, Prompter
+from benchmarks.runs.store import Record
+from benchmarks.scoring.score import score
+from benchmarks.tasks.base import Task
+from domainlift.errors import BenchError
+from domainlift.types import Passage, Question, Treatment
+from engines.base import Answer, Engine, Mode, Request, Status
+
+#: Answers by question and by the digest of what was asked.
+Known = Mapping[tuple[str, str], Record]
+# What a chat template may add around one message.
+_TURN_TOKENS = 16
+
+
+def ask(
+    task: Task,
+    form: Format,
+    treated: Sequence[tuple[Question, Treatment]],
+    engine: Engine,
+    known: Known | None = None,
+) -> Generator[Record, None, None]:
+    """Yield a record per question, each as soon as it is known.
+
+    A request that `known` has an answer to is not made again, whatever the treatment was called.
+    """
+    prompter = Prompter(task, form)
+    requests: list[Request] = []
+    open_: dict[str, tuple[Question, Treatment, str]] = {}
+    for question, treatment in treated:
+        request, fitted = fit(prompter, question, treatment, engine)
+        asked = _digest(request)
+        before = known.get((question.id, asked)) if known is not None else None
+        if before is not None:
+            yield replace(before, **_treatment(fitted))
+            continue
+        requests.append(request)
+        open_[question.id] = question, fitted, asked
+    requests.sort(key=_prefix_order)
+    # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
+    with closing(engine.answer(requests)) as answers:
+        for answer in answers:
+            question, treatment, asked = open_.pop(answer.id)
+            yield replace(_record(question, treatment, answer, form.mode), asked=asked)
+    if open_:
+        raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
+
+
+def answered(records: Iterable[Record]) -> Known:
+    """The requests that these records answer; those of one model only may be put together."""
+    return {(r.id, r.asked): r for r in records if r.asked and r.status != Status.ERROR}
+
+
+def fit(
+    prompter: Prompter, question: Question, treatment: Treatment, engine: Engine
+) -> tuple[Request, Treatment]:
+    """The request, with as many passages as the context holds; the last ones go first.
+
+    The question itself is never cut: one that is too long without passages is left to the engine,
+    which says so.
+    """
+    request = prompter.request(question, treatment)
+    found = len(treatment.passages)
+    while treatment.passages and not _fits(request, engine):
+        left = treatment.passages[:-1]
+        reason = f"rag: {len(left)} of {found} passages fit the context"
+        reason += f", adapter {treatment.adapter}" if treatment.adapter is not None else ""
+        treatment = replace(treatment, passages=left, reason=reason)
+        request = prompter.request(question, treatment)
+    return request, treatment
+
+
+def _fits(request: Request, engine: Engine) -> bool:
+    context = engine.info.context
+    prompt = request.prompt
+    texts = [message.content for message in prompt.messages] or [prompt.text]
+    more = request.max_tokens + _TURN_TOKENS * len(prompt.messages)
+    options = max(request.options, key=len, default="")
+    # A token has a byte or more, so a short prompt needs no counting.
+    if context is None or sum(map(_bytes, [*texts, options])) + more <= context:
+        return True
+    return sum(map(engine.count, [*texts, options])) + more <= context
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _digest(request: Request) -> str:
+    """12 hexadecimal digits of everything that decides an answer besides the model."""
+    parts = (request.mode.value, request.prompt, request.options, request.stop, request.max_tokens)
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+
+
+def _prefix_order(request: Request) -> tuple[str, list[str], str]:
+    """Neighbours share the most text, so that a server's prefix cache hits."""
+    prompt = request.prompt
+    adapter = prompt.adapter if prompt.adapter is not None else ""
+    return adapter, [message.content for message in prompt.messages], prompt.text
+
+
+def _record(question: Question, treatment: Treatment, answer: Answer, mode: Mode) -> Record:
+    scored = score(question, answer, mode)
+    return Record(
+        id=question.id,
+        domain=question.domain,
+        task=question.task,
+        status=scored.status.value,
+        correct=scored.correct,
+        chosen=scored.chosen,
+        correct_raw=scored.correct_raw,
+        logprobs=tuple(round(value, 6) for value in answer.logprobs),
+        mass=None if answer.mass is None else round(answer.mass, 6),
+        floored=answer.floored,
+        text=answer.text,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        seconds=round(answer.seconds, 6),
+        error=answer.error,
+        **_treatment(treatment),
+    )
+
+
+def _treatment(treatment: Treatment) -> dict[str, Any]:
+    """What a record says of the treatment; the passages' texts stay in the knowledge base."""
+    return {
+        "treatment": treatment.reason,
+        "adapter": treatment.adapter,
+        "passages": tuple(passage.id for passage in treatment.passages),
+        "found": tuple(_found(passage) for passage in treatment.found),
+        "leak": treatment.leak,
+        "route": treatment.route,
+        "rung": treatment.rung,
+        "matched": treatment.matched,
+    }
+
+
+def _found(passage: Passage) -> dict[str, Any]:
+    keys = ("id", "source", "place", "score", "dense", "bm25")
+    return {key: getattr(passage, key) for key in keys}

@@ -1,0 +1,283 @@
+"""Ask the questions that have no answer yet, and store each answer as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from benchmarks.prompts import Format, Prompter
+from benchmarks.runs.evaluate_task import Known, ask
+from benchmarks.runs.sampling import repeated, stratified
+from benchmarks.runs.store import Manifest, Record, Run, Store, differences
+from benchmarks.tasks.base import Task
+from benchmarks.treatments.base import BASE, Treater
+from domainlift import __version__
+from domainlift.errors import Misuse
+from domainlift.types import Question, Treatment
+from engines.base import Engine, EngineInfo, Mode, Status
+
+Notify = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose; None leaves the choice to the suite or the task.
+
+    `command` is how it was said, for the record.
+    """
+
+    suite: str
+    mode: Mode | None = None
+    shots: int | None = None
+    chat: bool = False
+    limit: int | None = None
+    seed: int = 0
+    domains: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Tasks, how each is asked, and the questions chosen from them, in the order of the tasks."""
+
+    settings: Settings
+    tasks: tuple[Task, ...]
+    forms: Mapping[str, Format]
+    questions: tuple[Question, ...]
+    treater: Treater = BASE
+
+
+def prepare(
+    tasks: Sequence[Task], settings: Settings, info: EngineInfo, treater: Treater = BASE
+) -> Job:
+    """Choose questions and formats; Misuse where nothing is left to ask or it cannot be asked."""
+    if settings.chat and not info.has_chat_template:
+        raise Misuse(
+            f"model `{info.model}` has no chat template", "score it as plain text: `--no-chat`"
+        )
+    questions = [q for task in tasks for q in task.questions]
+    twice = repeated(questions)
+    if twice:
+        raise Misuse(
+            f"{len(twice)} questions stand there more than once, `{min(twice)}` for one",
+            "name each task once, and give each question of a file an `id` of its own",
+        )
+    if settings.domains:
+        questions = [q for q in questions if q.domain in settings.domains]
+    if settings.limit is not None:
+        questions = stratified(questions, settings.limit, settings.seed)
+    if not questions:
+        raise Misuse(
+            "no question is left to ask",
+            "widen `--domains`, raise `--limit`, or see what there is: `bench domains`",
+        )
+    asked = {q.task for q in questions}
+    chosen = tuple(task for task in tasks if task.name in asked)
+    forms = {task.name: _form(task, settings, info) for task in chosen}
+    for task in chosen:
+        # What cannot be asked fails here, before a folder is made for it.
+        Prompter(task, forms[task.name])
+    return Job(settings, chosen, forms, tuple(questions), treater)
+
+
+def substitutions(job: Job, info: EngineInfo) -> list[str]:
+    """Sentences on tasks that are scored in another way than their own, for the engine's sake."""
+    changed = Counter(
+        (task.mode, job.forms[task.name].mode)
+        for task in job.tasks
+        if task.mode not in info.modes and job.settings.mode is None
+    )
+    return [
+        f"{count} tasks are scored by `{used}`, because engine `{info.engine}` cannot score "
+        f"by `{own}`"
+        for (own, used), count in changed.items()
+    ]
+
+
+def fingerprint(job: Job, info: EngineInfo) -> dict[str, str]:
+    """What must agree for a stored answer to stand for a new one."""
+    options = sorted((key, repr(value)) for key, value in info.options.items())
+    return {
+        "model": info.digest,
+        "engine": _hash([info.engine, *options]),
+        "treatment": job.treater.digest,
+        "data": _hash([task.digest for task in job.tasks]),
+        "questions": _hash([q.id for q in job.questions]),
+        "prompts": _hash([job.forms[task.name].digest(task) for task in job.tasks]),
+    }
+
+
+def open_run(
+    job: Job, info: EngineInfo, store: Store, *, fresh: bool = False, resume: str | None = None
+) -> Run:
+    """The run that these settings continue, or a new one.
+
+    The name of a run contains a hash of its fingerprint, so the same command finds the same run.
+    With `resume` that run must fit; a mismatch is an error that names what differs.
+    """
+    prints = fingerprint(job, info)
+    if resume is not None:
+        run = store.get(resume)
+        differing = differences(run.manifest.fingerprint, prints)
+        if differing:
+            raise Misuse(
+                f"run `{resume}` was made with other settings: {', '.join(differing)}",
+                "repeat its own command (`bench runs show " + resume + "`), "
+                "or start a new run without `--resume`",
+            )
+        return run
+    name = _run_name(job, info, prints)
+    if fresh:
+        taken = set(store.ids())
+        name = next(n for n in _numbered(name) if n not in taken)
+    if name in store.ids():
+        return store.get(name)
+    return store.create(_manifest(name, job, info, prints), job.questions)
+
+
+def execute(
+    job: Job,
+    engine: Engine,
+    run: Run,
+    notify: Notify,
+    known: Known | None = None,
+) -> None:
+    """Ask what is open, task by task, so that prompts with a common prefix follow one another.
+
+    Questions whose last answer was an error are asked again. The run is marked as finished when
+    every question has an answer that is not an error. What `known` holds of other runs of this
+    model is taken from there and not asked again.
+    """
+    start, computed = time.monotonic(), engine.forward_tokens
+    with run.writing():
+        done = {r.id for r in run.records() if r.status != Status.ERROR}
+        failed = 0
+        try:
+            left = _open(job, done)
+            # All at once: what is done to questions may search for all of them together.
+            treated = _treated(job.treater, [q for _, questions in left for q in questions])
+            for task, pairs in _parts(left, treated, engine.info):
+                asked = ask(task, job.forms[task.name], pairs, engine, known)
+                with closing(asked) as records:
+                    for record in records:
+                        run.append(record)
+                        failed += record.status == Status.ERROR
+                        done.add(record.id)
+                        notify(record)
+        finally:
+            run.finish(
+                seconds=time.monotonic() - start,
+                forward_tokens=engine.forward_tokens - computed,
+                finished=not failed and len(done) >= len(job.questions),
+                notes=engine.info.notes,
+            )
+
+
+def _parts(
+    left: Sequence[tuple[Task, list[Question]]],
+    treated: Mapping[str, Treatment],
+    info: EngineInfo,
+) -> Iterator[tuple[Task, list[tuple[Question, Treatment]]]]:
+    """What is asked together: a task; where adapters must be loaded, a task with one of them."""
+    pairs = [(task, [(q, treated[q.id]) for q in questions]) for task, questions in left]
+    if not info.one_adapter_at_a_time:
+        yield from pairs
+        return
+    names = {treatment.adapter for _, part in pairs for _, treatment in part}
+    for name in sorted(names, key=lambda name: "" if name is None else name):
+        for task, part in pairs:
+            own = [(q, treatment) for q, treatment in part if treatment.adapter == name]
+            if own:
+                yield task, own
+
+
+def _treated(treater: Treater, questions: Sequence[Question]) -> dict[str, Treatment]:
+    treatments = treater.treat(questions)
+    return {q.id: treatment for q, treatment in zip(questions, treatments, strict=True)}
+
+
+def _open(job: Job, done: set[str]) -> list[tuple[Task, list[Question]]]:
+    by_task: dict[str, list[Question]] = defaultdict(list)
+    for question in job.questions:
+        if question.id not in done:
+            by_task[question.task].append(question)
+    return [(task, by_task[task.name]) for task in job.tasks if by_task[task.name]]
+
+
+def _form(task: Task, settings: Settings, info: EngineInfo) -> Format:
+    """The way of scoring: as asked for, or the task's own, or the next one that the engine can."""
+    wanted = settings.mode if settings.mode in task.modes else None
+    if wanted is not None and wanted not in info.modes:
+        raise Misuse(
+            f"engine `{info.engine}` cannot score by `{wanted}`",
+            "it can: " + ", ".join(f"`--scoring {mode}`" for mode in sorted(info.modes)),
+        )
+    order = (wanted, task.mode, Mode.LETTER, Mode.GENERATE)
+    mode = next((m for m in order if m in task.modes and m in info.modes), None)
+    if mode is None:
+        raise Misuse(
+            f"engine `{info.engine}` cannot score task `{task.name}`, which needs "
+            + " or ".join(f"`{m}`" for m in sorted(task.modes)),
+            "score it in this process: give a name of the hub or a folder to `--model`",
+        )
+    shots = settings.shots if settings.shots is not None else task.shots
+    return Format(mode, shots, settings.chat)
+
+
+def _manifest(name: str, job: Job, info: EngineInfo, prints: dict[str, str]) -> Manifest:
+    settings: dict[str, Any] = {
+        "command": job.settings.command,
+        "treatment": job.treater.name,
+        "chat": job.settings.chat,
+        "limit": job.settings.limit,
+        "seed": job.settings.seed,
+        "domains": list(job.settings.domains),
+        "tasks": {
+            task.name: {"scoring": job.forms[task.name].mode, "shots": job.forms[task.name].shots}
+            for task in job.tasks
+        },
+    }
+    return Manifest(
+        run=name,
+        model=info.model,
+        suite=job.settings.suite,
+        fingerprint=prints,
+        settings=settings,
+        engine={
+            "name": info.engine,
+            "digest": info.digest,
+            "context": info.context,
+            "options": dict(info.options),
+            "notes": list(info.notes),
+        },
+        versions={"domainlift": __version__, **info.versions},
+        questions=len(job.questions),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _run_name(job: Job, info: EngineInfo, prints: dict[str, str]) -> str:
+    return f"{_slug(job.settings.suite)}-{_slug(info.model)}-{_hash(sorted(prints.items()))[:8]}"
+
+
+def _slug(text: str) -> str:
+    """What a folder may be called on every system."""
+    tail = text.replace("\\", "/").rstrip("/").split("/")[-1]
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in tail.lower())
+    return "-".join(filter(None, kept.split("-")))[:40] or "model"
+
+
+def _numbered(name: str) -> Iterable[str]:
+    yield name
+    for number in range(2, 10_000):
+        yield f"{name}-{number}"
+
+
+def _hash(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Which tasks a run asks: those of a suite, or those that are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.runs.runner import Settings
+from benchmarks.runs.suites import load_suite
+from benchmarks.tasks import load_task
+from benchmarks.tasks.base import Task
+
+if TYPE_CHECKING:
+    from knowledge_bases.domains import Domain
+
+
+def choose_tasks(
+    names: Sequence[str] | None,
+    settings: Settings,
+    domains: Mapping[str, Domain],
+    data: Path | None,
+) -> tuple[list[Task], Settings]:
+    """Load the tasks, and complete the settings by what the suite says and the user did not.
+
+    Tasks of other domains than the chosen ones are not loaded; those that belong to no domain by
+    name are, because only their questions tell.
+    """
+    if not names:
+        suite = load_suite(settings.suite, domains)
+        names = suite.tasks
+        settings = replace(
+            settings,
+            suite=suite.name,
+            shots=settings.shots if settings.shots is not None else suite.shots,
+            mode=settings.mode if settings.mode is not None else suite.mode,
+        )
+    owners = {task: domain.name for domain in domains.values() for task in domain.tasks}
+    wanted = [
+        name
+        for name in names
+        if not settings.domains or owners.get(name, settings.domains[0]) in settings.domains
+    ]
+    return [load_task(name, data=data, domains=domains) for name in wanted], settings

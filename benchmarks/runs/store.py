@@ -1,0 +1,270 @@
+r"""Where runs are kept: one folder per run, written so that a kill at any moment costs nothing.
+
+manifest.json     everything needed to repeat the run, and whether it is finished
+questions.jsonl   the questions that are asked, written once before the first answer
+answers.jsonl     one line per answered question, appended and flushed as each answer comes
+
+A line counts when its line feed is there; a torn last line is dropped and its question asked
+again. One process writes a run at a time, and holds the run's lock while it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from domainlift.errors import Malformed, NoSuch
+from domainlift.files import disk_errors, inside, only_writer, write_json, write_text
+from domainlift.types import Question
+
+SCHEMA = 1
+_Row = TypeVar("_Row", "Record", Question)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One answered question, as it is stored.
+
+    `correct` is None where the question was not answered. `logprobs` are nats per option.
+    `treatment` says what was done to the question and why, `adapter` which one answered,
+    `passages` names those that stood before it, `found` all that were retrieved, with their scores,
+    and `leak` the chunk in which the question itself stands. `route`, `rung` and `matched` are a
+    router's. `asked` tells the request from any other one of the same question.
+    """
+
+    id: str
+    domain: str
+    task: str
+    status: str
+    correct: bool | None
+    chosen: int | str | None = None
+    correct_raw: bool | None = None
+    logprobs: tuple[float, ...] = ()
+    mass: float | None = None
+    floored: int = 0
+    text: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    treatment: str = "base"
+    adapter: str | None = None
+    passages: tuple[str, ...] = ()
+    found: tuple[Mapping[str, Any], ...] = ()
+    leak: str = ""
+    route: str = ""
+    rung: str = ""
+    matched: tuple[str, ...] = ()
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed."""
+
+    run: str
+    model: str
+    suite: str
+    fingerprint: Mapping[str, str]
+    settings: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    questions: int
+    created: str
+    finished: bool = False
+    seconds: float = 0.0
+    forward_tokens: int = 0
+    schema: int = SCHEMA
+
+
+class Run:
+    """A run's folder; `writing` gives the right to append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[bytes] | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """Read the manifest; Malformed where it is not one."""
+        path = self.folder / "manifest.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            known = {f.name for f in fields(Manifest)}
+            return Manifest(**{key: value for key, value in data.items() if key in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise Malformed(
+                path,
+                "not the manifest of a run",
+                hint=f"remove the run: `bench runs rm {self.folder.name}`",
+            ) from error
+
+    def questions(self) -> list[Question]:
+        """The questions that this run asks."""
+        return list(_rows(self.folder / "questions.jsonl", Question))
+
+    def records(self) -> list[Record]:
+        """Every whole record; should a question stand twice, the later one counts."""
+        records = _rows(self.folder / "answers.jsonl", Record)
+        return list({record.id: record for record in records}.values())
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        """Hold the run's lock; a second writer gets an error that names the first."""
+        lock = self.folder / "writer.lock"
+        hint = "wait for it, or start a run beside it: `--fresh`"
+        with only_writer(lock, f"run `{self.folder.name}`", hint):
+            try:
+                self._mend()
+                yield self
+            finally:
+                self._close()
+
+    def append(self, record: Record) -> None:
+        """Store one answer; it is on its way to the disk when this returns."""
+        path = self.folder / "answers.jsonl"
+        line = json.dumps(_compact(record), ensure_ascii=False) + "\n"
+        with disk_errors(path):
+            if self._file is None:
+                self._file = path.open("ab")
+            self._file.write(line.encode("utf-8", "backslashreplace"))
+            self._file.flush()
+
+    def finish(
+        self, *, seconds: float, forward_tokens: int, finished: bool, notes: Sequence[str] = ()
+    ) -> None:
+        """Add what this session did, and what the engine had to say of it, to the manifest."""
+        manifest = self.manifest
+        said = dict.fromkeys([*manifest.engine.get("notes", ()), *notes])
+        done = replace(
+            manifest,
+            engine={**manifest.engine, "notes": list(said)},
+            finished=finished,
+            seconds=round(manifest.seconds + seconds, 3),
+            forward_tokens=manifest.forward_tokens + forward_tokens,
+        )
+        write_json(self.folder / "manifest.json", asdict(done))
+
+    def _mend(self) -> None:
+        """Cut off a last line without its end."""
+        path = self.folder / "answers.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            whole = end
+            while whole:
+                start = max(0, whole - 65536)
+                file.seek(start)
+                found = file.read(whole - start).rfind(b"\n")
+                if found >= 0:
+                    whole = start + found + 1
+                    break
+                whole = start
+            if whole < end:
+                file.truncate(whole)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            # The last flush of a full disk fails again here; it was reported when it first did.
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
+class Store:
+    """All runs of a workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._root = workspace / "runs"
+
+    def ids(self) -> list[str]:
+        """The names of all runs, oldest first; reading creates no folder."""
+        if not self._root.is_dir():
+            return []
+        found = [p for p in self._root.iterdir() if (p / "manifest.json").is_file()]
+        return [p.name for p in sorted(found, key=lambda p: (_made(p), p.name))]
+
+    def get(self, run: str) -> Run:
+        """An existing run; NoSuch with the nearest name otherwise."""
+        if run not in self.ids():
+            raise NoSuch("run", run, self.ids(), "bench runs list")
+        return Run(inside(self._root, run))
+
+    def create(self, manifest: Manifest, questions: Iterable[Question]) -> Run:
+        """Make the folder of a new run; the manifest is written last and makes it exist."""
+        folder = inside(self._root, manifest.run)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)
+        write_text(folder / "questions.jsonl", "".join(row + "\n" for row in rows))
+        write_json(folder / "manifest.json", asdict(manifest))
+        return Run(folder)
+
+    def remove(self, run: str) -> None:
+        """Delete a run, unless it is being written."""
+        import shutil
+
+        folder = self.get(run).folder
+        with Run(folder).writing():
+            pass
+        with disk_errors(folder):
+            shutil.rmtree(folder)
+
+
+def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
+    """What differs between two fingerprints, one phrase each."""
+    return [
+        f"{key} {_short(a.get(key))} -> {_short(b.get(key))}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
+
+
+def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
+    """Whole lines of a JSONL file; the last one counts only with its line feed."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield kind(**_frozen(json.loads(line)))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise Malformed(
+                    path,
+                    f"not a stored {kind.__name__.lower()}",
+                    line=number,
+                    hint="remove that line",
+                ) from error
+
+
+def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON calls a list is a tuple with us."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
+
+
+def _made(folder: Path) -> int:
+    """When the run began: its questions are written once, while the folder itself changes."""
+    path = folder / "questions.jsonl"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _compact(record: Record) -> dict[str, Any]:
+    """A record without what it leaves at its default, but for what every reader needs."""
+    kept = {"id", "domain", "task", "status", "correct", "logprobs"}
+    return {
+        f.name: value
+        for f in fields(record)
+        if (value := getattr(record, f.name)) != f.default or f.name in kept
+    }
+
+
+def _short(value: str | None) -> str:
+    return "none" if value is None else value.split(":")[-1][:8]

@@ -1,0 +1,191 @@
+"""A domain's own questions, or any JSONL or CSV file in the same form.
+
+JSONL: one object per line with `question`, `options` (a list; absent for an open answer) and
+`answer` (an index from 0, a letter, or the text of an option), and, where wanted, `split`,
+`support`, `cluster`, `domain`, `id`. CSV: a header with the same names, where the options stand
+in columns A, B, C, … or as a JSON list under `options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.tasks import csv_questions as csvform
+from benchmarks.tasks.base import ALL_MODES, Example, NoSplit, Task, Want, data_digest, with_ids
+from benchmarks.tasks.readers import jsonl_rows
+from domainlift.errors import Malformed
+from domainlift.types import Question, Split
+from engines.base import Mode
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
+STOP = ("Question:", "</s>", "<|im_end|>")
+MAX_TOKENS = 256
+
+# Ending of the file -> how its rows are read.
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+    ".jsonl": jsonl_rows,
+    ".csv": csvform.rows,
+}
+
+
+def load(want: Want) -> Task:
+    """Load the questions of one split of a file; those of the train split are the examples."""
+    path = want.file if want.file is not None else Path(want.name)
+    every = _questions(path, want)
+    questions = tuple(question for question in every if question.split == want.split)
+    if not questions:
+        splits = ", ".join(f"`{split}`" for split in sorted({q.split for q in every}))
+        raise NoSplit(f"{path}: no question of the split `{want.split}`", f"it has {splits}")
+    pool = () if want.split == "train" else tuple(q for q in every if q.split == "train")
+    examples = tuple(Example(q, _reply(q)) for q in pool)
+    closed = all(question.options for question in questions)
+    return Task(
+        name=want.name,
+        domain=want.domain if want.domain else questions[0].domain,
+        questions=questions,
+        examples=examples,
+        description="",
+        mode=Mode.CLOZE if closed else Mode.GENERATE,
+        modes=ALL_MODES if closed else frozenset({Mode.GENERATE}),
+        shots=0,
+        digest=data_digest(questions, examples),
+        # Options are answered in a few words, an open question perhaps after some thought.
+        stop=() if closed else STOP,
+        max_tokens=0 if closed else MAX_TOKENS,
+    )
+
+
+def answer_index(answer: object, options: tuple[str, ...], *, digits: bool = False) -> int:
+    """Read an index, a letter or an option's text; ValueError says what is wrong with it.
+
+    With `digits`, a number written as text may be an index: a CSV file knows no other.
+    """
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        if not 0 <= answer < len(options):
+            raise ValueError(f"answer {answer} is out of range (0 to {len(options) - 1})")
+        return answer
+    if not isinstance(answer, str):
+        raise ValueError("answer is neither an index nor a letter nor the text of an option")
+    meant = set(_meant(answer.strip(), options, digits))
+    if len(meant) > 1:
+        raise ValueError(f"answer `{answer}` can be read in two ways")
+    if not meant:
+        raise ValueError(f"answer `{answer}` is none of the {len(options)} options")
+    return meant.pop()
+
+
+def _meant(answer: str, options: tuple[str, ...], digits: bool) -> Iterator[int]:
+    if answer in options:
+        yield options.index(answer)
+    if len(answer) == 1 and answer.upper() in LETTERS[: len(options)]:
+        yield LETTERS.index(answer.upper())
+    # At most two digits: there are no more than 26 options, and int() has a limit of its own.
+    if digits and answer.isdecimal() and len(answer) < 3 and int(answer) < len(options):
+        yield int(answer)
+
+
+def _questions(path: Path, want: Want) -> tuple[Question, ...]:
+    reader = READERS.get(path.suffix.lower(), jsonl_rows)
+    drafts: list[Question] = []
+    lines: dict[str, int] = {}
+    for line, row in reader(path):
+        try:
+            draft = _draft(row, path, want)
+            if draft.id and draft.id in lines:
+                raise ValueError(f"id `{row['id']}` stands already on line {lines[draft.id]}")
+        except ValueError as error:
+            raise Malformed(path, str(error), line=line, hint=_hint(path)) from None
+        lines[draft.id] = line
+        drafts.append(draft)
+    if not drafts:
+        raise Malformed(path, "holds no question", hint=_hint(path))
+    # Scoped by the file's name, not its place: a moved file keeps its ids.
+    return with_ids(_scope(path, want), drafts)
+
+
+def _draft(row: Mapping[str, Any], path: Path, want: Want) -> Question:
+    options = _options(row)
+    own_id = _word(row, "id")
+    return Question(
+        id=f"{_scope(path, want)}/{own_id}" if own_id else "",
+        domain=want.domain or _word(row, "domain") or path.stem,
+        task=want.name,
+        text=_text(row),
+        options=options,
+        answer=_answer(row, options, digits=path.suffix.lower() == ".csv"),
+        cluster=_word(row, "cluster"),
+        split=_split(row),
+        support=_word(row, "support"),
+    )
+
+
+def _scope(path: Path, want: Want) -> str:
+    return want.rest if want.name.startswith("own:") else path.name
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    if "question" not in row:
+        raise ValueError("no `question`")
+    text = row["question"]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("`question` holds no text")
+    return text.strip()
+
+
+def _options(row: Mapping[str, Any]) -> tuple[str, ...]:
+    given = row.get("options", row.get("choices"))
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(_is_plain(option) for option in given):
+        raise ValueError("`options` is not a list of texts")
+    options = tuple(str(option).strip() for option in given)
+    if len(options) < 2 or len(options) > len(LETTERS):
+        raise ValueError(f"{len(options)} options, where 2 to {len(LETTERS)} are needed")
+    if "" in options:
+        raise ValueError("an option is empty")
+    twice = next((o for n, o in enumerate(options) if o in options[:n]), None)
+    if twice is not None:
+        raise ValueError(f"option `{twice}` stands there twice")
+    return options
+
+
+def _answer(row: Mapping[str, Any], options: tuple[str, ...], *, digits: bool) -> int | str:
+    answer = row.get("answer")
+    if answer is None or answer == "":
+        raise ValueError("no `answer`")
+    if options:
+        return answer_index(answer, options, digits=digits)
+    if not _is_plain(answer):
+        raise ValueError("`answer` is neither a text nor a number")
+    return str(answer).strip()
+
+
+def _split(row: Mapping[str, Any]) -> Split:
+    split = _word(row, "split") or "test"
+    if split not in SPLITS:
+        raise ValueError(f"split `{split}` is none of {', '.join(SPLITS)}")
+    return SPLITS[split]
+
+
+def _word(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is not None and not _is_plain(value):
+        raise ValueError(f"`{key}` is neither a text nor a number")
+    return "" if value is None else str(value).strip()
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _reply(question: Question) -> str:
+    return question.answer if isinstance(question.answer, str) else ""
+
+
+def _hint(path: Path) -> str:
+    if path.suffix.lower() == ".csv":
+        return "header: question,A,B,C,D,answer or question,options,answer; answer: a letter"
+    return 'row: {"question": "…", "options": ["…", "…"], "answer": 0}'

@@ -1,0 +1,209 @@
+"""Several LoRA adapters in one pass, for scoring; see `engines.local.lora_mask` for the formula.
+
+PEFT keeps the adapters of a layer apart, and has one of them active or none. Here each layer's
+matrices are put into two, of which PEFT's become views, so no number is held twice. For the length
+of a pass PEFT's layers compute the base, and a hook on each adds every token's own adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import nn
+
+from domainlift.errors import BenchError
+from engines.local.lora_mask import BASE, Layout, Route
+
+#: On a processor, with so many tokens per adapter, small products of its own ranks are faster than
+#: one of all ranks.
+_OWN_TOKENS = 64
+#: What an adapter may have beside its matrices, by the names in its configuration.
+_MORE = (
+    "modules_to_save",
+    "trainable_token_indices",
+    "layer_replication",
+    "target_parameters",
+    "lora_bias",
+    "fan_in_fan_out",
+)
+
+_Hook = Callable[[Any, tuple[Any, ...], torch.Tensor], torch.Tensor]
+
+
+class Misplaced(BenchError):
+    """A layer does not see the tokens as they came in, so none can be told whose it is."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Neighbouring tokens of one adapter."""
+
+    adapter: int
+    tokens: slice
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer of PEFT's with the matrices of all adapters: a (R, in), b (R, out)."""
+
+    module: Any
+    layout: Layout
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+class Mixed:
+    """Adapters by name in the layers of one model, for passes that need several of them."""
+
+    def __init__(self, wrapped: Any, names: Sequence[str]) -> None:
+        """`wrapped` is PEFT's handle, and each of the adapters is `plain` there."""
+        self._names = tuple(names)
+        self._route = Route()
+        self._layers = [
+            _stacked(layer, self._names)
+            for layer in _lora_layers(wrapped)
+            if any(name in layer.r for name in self._names)
+        ]
+
+    @contextmanager
+    def through(self, names: Sequence[str | None]) -> Iterator[None]:
+        """Let each token of the one row go through its adapter, while PEFT has none active.
+
+        Raises Misplaced in the pass where a layer gets its tokens in another shape.
+        """
+        place: dict[str | None, int] = {name: number for number, name in enumerate(self._names)}
+        place[None] = BASE
+        index = [place[name] for name in names]
+        pieces = _pieces(index)
+        first = min((piece.adapter for piece in pieces), default=0)
+        last = max((piece.adapter for piece in pieces), default=0) + 1
+        device = self._layers[0].a.device
+        own = device.type == "cpu" and len(index) >= _OWN_TOKENS * len(pieces)
+        shifted = torch.tensor([[i if i == BASE else i - first for i in index]], device=device)
+        with ExitStack() as stack:
+            stack.enter_context(self._route.set(shifted))
+            for layer in self._layers:
+                hook = (
+                    _by_pieces(layer, pieces)
+                    if own
+                    else _by_mask(layer, self._route, slice(first, last))
+                )
+                handle = layer.module.register_forward_hook(_checked(hook, len(index)))
+                stack.callback(handle.remove)
+            yield
+
+
+def plain(wrapped: Any, name: str) -> bool:
+    """Whether an adapter is LoRA on linear layers and nothing else, and so fit for `Mixed`."""
+    from peft.tuners.lora.layer import LoraLayer
+
+    config = wrapped.peft_config[name]
+    if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
+        return False
+    if config.bias != "none" or any(getattr(config, more, None) for more in _MORE):
+        return False
+    layers = [m for m in wrapped.modules() if isinstance(m, LoraLayer) and name in m.r]
+    # The head sees only those tokens whose logits are read.
+    head = wrapped.get_base_model().get_output_embeddings()
+    return bool(layers) and all(_plain(each, name) and each is not head for each in layers)
+
+
+def _plain(layer: Any, name: str) -> bool:
+    from peft.tuners.lora.layer import Linear
+
+    return (
+        type(layer) is Linear
+        and type(layer.get_base_layer()) is nn.Linear
+        and name not in layer.lora_variant
+        and not layer.merged
+    )
+
+
+def _lora_layers(wrapped: Any) -> list[Any]:
+    from peft.tuners.lora.layer import Linear
+
+    return [module for module in wrapped.modules() if type(module) is Linear]
+
+
+def _stacked(layer: Any, names: Sequence[str]) -> _Layer:
+    """Copy a layer's matrices into two, and let PEFT's be views of them."""
+    here = [name for name in names if name in layer.r]
+    layout = Layout(
+        tuple((layer.r[n], float(layer.scaling[n])) if n in here else (0, 0.0) for n in names)
+    )
+    with torch.inference_mode(False), torch.no_grad():
+        a = torch.cat([layer.lora_A[name].weight.detach() for name in here])
+        b = torch.cat([layer.lora_B[name].weight.detach().T for name in here])
+        for name in here:
+            ranks = layout.ranks(names.index(name))
+            layer.lora_A[name].weight.data = a[ranks]
+            layer.lora_B[name].weight.data = b[ranks].T
+    return _Layer(layer, layout, a, b)
+
+
+def _pieces(index: Sequence[int]) -> list[_Piece]:
+    """The runs of tokens of one adapter, without those of the base model."""
+    found, start = [], 0
+    for adapter, run in groupby(index):
+        stop = start + len(list(run))
+        if adapter != BASE:
+            found.append(_Piece(adapter, slice(start, stop)))
+        start = stop
+    return found
+
+
+def _checked(hook: _Hook, tokens: int) -> _Hook:
+    def checked(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        if args[0].shape[:-1] != (1, tokens):
+            raise Misplaced("a layer with adapters sees other tokens than the model")
+        return hook(module, args, output)
+
+    return checked
+
+
+def _by_mask(layer: _Layer, route: Route, adapters: slice) -> _Hook:
+    """All tokens times the ranks of these adapters; the mask leaves each its own."""
+    part = Layout(layer.layout.parts[adapters])
+    start = layer.layout.ranks(adapters.start).start
+    ranks = slice(start, layer.layout.ranks(adapters.stop - 1).stop)
+    a, b = layer.a[ranks], layer.b[ranks]
+
+    def add(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        if len(a) == 0:
+            return output
+        inner = nn.functional.linear(args[0].to(a.dtype), a)
+        return _plus(output, inner.mul_(route.mask(part, a.dtype)), b)
+
+    return add
+
+
+def _by_pieces(layer: _Layer, pieces: Sequence[_Piece]) -> _Hook:
+    """Each adapter's tokens times its own ranks."""
+    parts = [
+        (piece.tokens, layer.a[ranks], layer.b[ranks], layer.layout.parts[piece.adapter][1])
+        for piece in pieces
+        for ranks in (layer.layout.ranks(piece.adapter),)
+        if ranks.stop > ranks.start
+    ]
+
+    def add(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        for tokens, a, b, scale in parts:
+            inner = nn.functional.linear(args[0][:, tokens].to(a.dtype), a)
+            output[:, tokens] = _plus(output[:, tokens], inner.mul_(scale), b)
+        return output
+
+    return add
+
+
+def _plus(output: torch.Tensor, inner: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Output + inner b, as PEFT adds: in the adapter's type, then in the output's."""
+    if output.dtype != b.dtype:
+        return (output + inner @ b).to(output.dtype)
+    # In one operation; the layer's output is nobody else's yet.
+    output[0].addmm_(inner[0], b)
+    return output

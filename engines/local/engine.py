@@ -1,0 +1,285 @@
+"""Score in this process with transformers, sharing every prefix (see `engines.local.prefix_tree`)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines.base import Answer, EngineInfo, Mode, Request, Status
+from engines.local import loading
+from engines.local.adapter_manager import Adapters
+from engines.local.forward import Forward
+from engines.local.generation import Decoder
+from engines.local.prefix_tree import Batch, Item, plan
+from engines.local.soft_prompts import root_of
+from engines.local.tokenization import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class TransformersEngine:
+    """An engine over a loaded model; `load` makes one from a name."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        digest: str,
+        batch_tokens: int | None = None,
+    ) -> None:
+        self._model = model
+        self._encoder = Encoder(tokenizer)
+        self._forward = Forward(model)
+        self._adapters = Adapters(model, self._forward)
+        self._decoder = Decoder(self._forward, self._encoder)
+        self._batch_tokens = (
+            batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
+        )
+        self._context = _context(model)
+        self._info = self._describe(model, name, digest)
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_tokens: int | None = None,
+        shown: str | None = None,
+    ) -> TransformersEngine:
+        """Load a folder or a model of the hub; `shown` is the name that a run records."""
+        model, tokenizer = loading.load(name, device=device, dtype=dtype)
+        return cls(
+            model,
+            tokenizer,
+            name=shown if shown is not None else name,
+            digest=loading.digest(name, model),
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is."""
+        return self._info
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The loaded model, for training; what it answers changes with it."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self._encoder.tokenizer
+
+    @property
+    def forward_tokens(self) -> int:
+        """Token positions computed so far, prefixes and generated tokens included."""
+        return self._forward.tokens
+
+    @property
+    def batch_tokens(self) -> int:
+        """The present size of a batch: it shrinks when memory runs out."""
+        return self._batch_tokens
+
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """Yield answers batch by batch, in the order of the prompts' tokens.
+
+        Adapters that can share a batch do so where their questions are few, the others take turns.
+        """
+        self._adapters.check(request.prompt.adapter for request in requests)
+        scored = [r for r in requests if r.mode is not Mode.GENERATE]
+        for group in self._adapters.groups(r.prompt.adapter for r in scored):
+            several = len(group) > 1
+            self._adapters.use(None if several else group[0])
+            yield from self._scored([r for r in scored if r.prompt.adapter in group], several)
+        written = [r for r in requests if r.mode is Mode.GENERATE]
+        for adapter in dict.fromkeys(r.prompt.adapter for r in written):
+            self._adapters.use(adapter)
+            yield from self._generated([r for r in written if r.prompt.adapter == adapter])
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter, under the name by which requests ask for it.
+
+        The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
+        prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
+        """
+        self._adapters.add(name, folder)
+
+    @contextmanager
+    def look_through(self, live: Any) -> Iterator[None]:
+        """Answer without an adapter as `live` does now, PEFT's model over this engine's own.
+
+        Trained weights stand in the model itself; trained prompts stand before every text until
+        the block ends, as they were when it began.
+        """
+        self._adapters.use(None)
+        base = self._adapters.put_before(root_of(live))
+        try:
+            yield
+        finally:
+            self._adapters.put_before(base)
+
+    def count(self, text: str) -> int:
+        """Count tokens with the model's own tokenizer."""
+        return self._encoder.count(text)
+
+    def close(self) -> None:
+        """Drop the cached prefix."""
+        self._forward.reset()
+
+    @property
+    def _room(self) -> int:
+        """The tokens that a batch may have after the root."""
+        return max(1, self._batch_tokens - self._forward.root.length)
+
+    def _scored(self, requests: Sequence[Request], several: bool) -> Iterator[Answer]:
+        """Answer requests of the adapter in use, or of several that can share a batch."""
+        fitting = []
+        for item in _by_adapter(self._encoder.items(requests), requests):
+            early = self._refused(requests[item.key], item)
+            if early is None:
+                fitting.append(item)
+            else:
+                yield early
+        # The best batch is planned anew after memory ran out, with half its size.
+        stack = [fitting]
+        while stack:
+            rest = stack.pop()
+            batches = plan(rest, tokens=self._room, reads=self._forward.most_reads)
+            for index, batch in enumerate(batches):
+                try:
+                    yield from self._score(batch, requests, several)
+                except self._forward.out_of_memory as error:
+                    self._shrink(batch, error)
+                    stack.append([i for later in batches[index:] for i in later.items])
+                    break
+
+    def _score(self, batch: Batch, requests: Sequence[Request], several: bool) -> list[Answer]:
+        start = time.perf_counter()
+        names = {item.stem: requests[item.key].prompt.adapter for item in batch.items}
+        if several and not batch.prefix:
+            # Where all are of one adapter too: to switch takes PEFT longer than a small pass.
+            self._adapters.use(None)
+            scores = self._forward.score(
+                batch, lambda stems: self._adapters.through([names[stem] for stem in stems])
+            )
+        else:
+            self._adapters.use(*set(names.values()))
+            scores = self._forward.score(batch)
+        seconds = (time.perf_counter() - start) / len(batch.items)
+        return [
+            self._answered(requests[item.key], item, scores[item.key], seconds)
+            for item in batch.items
+        ]
+
+    def _answered(
+        self, request: Request, item: Item, scores: list[tuple[float, bool]], seconds: float
+    ) -> Answer:
+        import math
+
+        logprobs = tuple(score for score, _ in scores)
+        if not all(math.isfinite(score) for score in logprobs):
+            return Answer(
+                request.id, Status.ERROR, error="the model's log-probabilities are not finite"
+            )
+        letters = request.mode is Mode.LETTER
+        return Answer(
+            request.id,
+            logprobs=logprobs,
+            greedy=tuple(greedy for _, greedy in scores),
+            mass=min(1.0, sum(map(math.exp, logprobs))) if letters else None,
+            prompt_tokens=len(item.prompt),
+            seconds=seconds,
+        )
+
+    def _refused(self, request: Request, item: Item) -> Answer | None:
+        """An answer for what cannot be asked."""
+        if not all(item.options):
+            return Answer(request.id, Status.ERROR, error="an option is empty")
+        options = max((len(option) for option in item.options), default=0)
+        longest = self._forward.root.length + len(item.prompt) + options - 1
+        if self._context is not None and longest > self._context:
+            return self._truncated(request, longest)
+        return None
+
+    def _truncated(self, request: Request, length: int) -> Answer:
+        return Answer(
+            request.id,
+            Status.TRUNCATED,
+            prompt_tokens=length,
+            error=f"{length} tokens exceed the model's context of {self._context}",
+        )
+
+    def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        fitting = []
+        for index, prompt in enumerate(self._encoder.prompts(requests)):
+            length = self._forward.root.length + len(prompt) + requests[index].max_tokens
+            if self._context is not None and length > self._context:
+                yield self._truncated(requests[index], length)
+            else:
+                fitting.append(Item(index, prompt, ()))
+        yield from self._decoder.generate(fitting, requests, self._room)
+
+    def _shrink(self, batch: Batch, error: BaseException) -> None:
+        """Halve the size of batches, or give up where one item alone is too large."""
+        self._forward.reset()
+        if len(batch.items) == 1:
+            from domainlift.errors import BenchError
+
+            length = len(batch.items[0].prompt)
+            raise BenchError(
+                f"memory does not suffice for one prompt of {length} tokens",
+                "use fewer examples (`--shots 0`), a smaller model or `--dtype bfloat16`",
+            ) from error
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+
+    def _describe(self, model: Any, name: str, digest: str) -> EngineInfo:
+        import torch
+        import transformers
+
+        notes = (
+            ()
+            if self._forward.shares
+            else ("this architecture cannot share prefixes: each prompt is computed by itself",)
+        )
+        return EngineInfo(
+            engine="transformers",
+            model=name,
+            digest=digest,
+            context=self._context,
+            modes=frozenset(Mode),
+            has_chat_template=self._encoder.has_chat_template,
+            options={"dtype": str(model.dtype).removeprefix("torch.")},
+            versions={
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "device": str(model.device),
+                "parameters": str(model.num_parameters()),
+            },
+            notes=notes,
+        )
+
+
+def _by_adapter(items: Sequence[Item], requests: Sequence[Request]) -> list[Item]:
+    """Give each adapter's items a stem; those of few tokens stand together, to share batches."""
+    tokens: Counter[str | None] = Counter()
+    for item in items:
+        tokens[requests[item.key].prompt.adapter] += len(item.prompt)
+    order = sorted(tokens, key=lambda name: (tokens[name], name is not None, name))
+    stems = {name: stem for stem, name in enumerate(order)}
+    return [replace(item, stem=stems[requests[item.key].prompt.adapter]) for item in items]
+
+
+def _context(model: Any) -> int | None:
+    length = getattr(model.config, "max_position_embeddings", None)
+    return int(length) if length is not None else None

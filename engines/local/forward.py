@@ -1,0 +1,257 @@
+"""The forward pass over a token tree, and the cache of the prefix before it."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from engines.local.prefix_tree import Batch, Item, Tokens, TokenTree, common, grow
+from engines.local.soft_prompts import Root
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel
+
+Scores = dict[int, list[tuple[float, bool]]]
+Through = Callable[[Sequence[int]], AbstractContextManager[None]]
+
+_CPU_TOKENS = 1024
+_LEAST_TOKENS, _MOST_TOKENS = 256, 8192
+
+
+def _as_it_is(stems: Sequence[int]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+class Forward:
+    """Computes log-probabilities of trees, keeping the last prefix's keys and values.
+
+    `tokens` counts every position that went through the model. `root` stands before every text;
+    prefixes, depths and positions of trees do not count it.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        import torch
+
+        self._model: Any = model
+        self._cached: Tokens = ()
+        self._cache: Any = None
+        self.root = Root()
+        self.tokens = 0
+        self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
+        self.most_reads = _most_reads(model)
+        self.shares = _may_share(model) and self._tree_agrees()
+        self.reset()
+        self.tokens = 0
+
+    def reset(self) -> None:
+        """Forget the prefix; the root stays."""
+        self._cached, self._cache = (), None
+
+    def stand_on(self, root: Root) -> None:
+        """Put another root before every text from now on."""
+        self.root = root
+        self.reset()
+
+    def batch_tokens(self) -> int:
+        """A size for batches that the device's free memory holds with room to spare."""
+        import torch
+
+        if self._model.device.type != "cuda":
+            return _CPU_TOKENS
+        free, _ = torch.cuda.mem_get_info(self._model.device)
+        config = self._model.config
+        # Per token: the widest activation about four times over, its keys and values in every
+        # layer, and a row of the mask.
+        width = 4 * max(config.intermediate_size, config.hidden_size)
+        state = 2 * config.num_hidden_layers * config.hidden_size
+        per_token = (width + state) * self._model.dtype.itemsize + 4 * _MOST_TOKENS
+        return int(max(_LEAST_TOKENS, min(_MOST_TOKENS, free // 4 // per_token)))
+
+    def score(self, batch: Batch, through: Through = _as_it_is) -> Scores:
+        """Per item and option: log P(option | prompt) in nats, and whether it is the greedy one.
+
+        A batch of several stems needs `through`: given the stem of each token, it holds around the
+        pass what each of them is computed with. `shares` must be true for that.
+        """
+        import torch
+
+        with torch.inference_mode():
+            if self.shares:
+                return self._score_tree(batch, through)
+            return self._score_apart(batch)
+
+    def prefix(self, tokens: Tokens) -> Any:
+        """The cache for the root and exactly these tokens, for the caller to read only."""
+        import torch
+
+        kept = common(self._cached, tokens)
+        if self._cache is None or not kept:
+            self._cache, kept = self.root.cache(self._model.config), 0
+        self._cut(kept)
+        rest = tokens[kept:]
+        if rest:
+            with torch.inference_mode():
+                self.run(torch.tensor([rest], device=self._model.device), self._cache, keep=1)
+        self._cached = tokens
+        return self._cache
+
+    def own_cache(self, tokens: Tokens) -> Any:
+        """A cache for the root and exactly these tokens, for the caller to write to."""
+        return copy.deepcopy(self.prefix(tokens)) if tokens else self.root.cache(self._model.config)
+
+    def run(
+        self,
+        ids: torch.Tensor,
+        cache: Any,
+        *,
+        keep: int | torch.Tensor,
+        mask: torch.Tensor | None = None,
+        positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits at the positions to keep, [rows, kept, vocabulary], and the cache extended."""
+        self.tokens += ids.numel()
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=keep,
+        )
+        logits: torch.Tensor = output.logits
+        return logits
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self._model.device
+        return device
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens after which the model has nothing more to say."""
+        ends = self._model.generation_config.eos_token_id
+        if ends is None:
+            return frozenset()
+        return frozenset([ends] if isinstance(ends, int) else ends)
+
+    def _cut(self, length: int) -> None:
+        """Keep so many tokens of the cache beside the root."""
+        surplus = self._cache.get_seq_length() - self.root.length - length
+        if surplus > 0:
+            self._cache.crop(-surplus)
+
+    def _score_tree(self, batch: Batch, through: Through = _as_it_is) -> Scores:
+        import torch
+
+        cache = self.prefix(batch.prefix_tokens)
+        tree = grow(batch)
+        read = sorted({node for r in tree.reads for node in r.nodes})
+        device = self.device
+        before = self.root.length
+        mask = torch.from_numpy(_ancestors(tree, before + batch.prefix)).to(device)
+        with through(tree.stems):
+            logits = self.run(
+                torch.tensor([tree.tokens], device=device),
+                cache,
+                keep=torch.tensor(read, device=device),
+                mask=mask[None, None],
+                positions=torch.tensor([tree.positions], device=device) + before,
+            )[0]
+        self._cut(batch.prefix)
+        row = {node: index for index, node in enumerate(read)}
+        return _gather(
+            logits,
+            [(r.key, [row[node] for node in r.nodes], r.targets) for r in tree.reads],
+        )
+
+    def _score_apart(self, batch: Batch) -> Scores:
+        """Each option by itself: right for every architecture, and slow."""
+        import torch
+
+        scores: Scores = defaultdict(list)
+        for item in batch.items:
+            for option in item.options:
+                ids = torch.tensor([item.prompt + option[:-1]], device=self.device)
+                cache = self.own_cache(()) if self.root.length else None
+                logits = self.run(ids, cache, keep=len(option))[0]
+                part = _gather(logits, [(item.key, list(range(len(option))), option)])
+                scores[item.key] += part[item.key]
+        return scores
+
+    def _tree_agrees(self) -> bool:
+        """Compare a small tree with plain passes: an architecture may ignore a mask of ours."""
+        import torch
+
+        vocabulary = self._model.config.get_text_config().vocab_size
+        ids = torch.arange(24).mul(7919).remainder(vocabulary).tolist()
+        items = tuple(
+            Item(
+                key, (*ids[:8], *ids[8 + 4 * key : 12 + 4 * key]), ((ids[20], ids[21]), (ids[22],))
+            )
+            for key in range(2)
+        )
+        tolerance = 1e-3 if self._model.dtype == torch.float32 else 0.2
+        batch = Batch(6, items)
+        try:
+            with torch.inference_mode():
+                trees, apart = self._score_tree(batch), self._score_apart(batch)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            return False
+        return all(
+            abs(a - b) <= tolerance
+            for key in trees
+            for (a, _), (b, _) in zip(trees[key], apart[key], strict=True)
+        )
+
+
+def _gather(logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]) -> Scores:
+    """Sum the targets' log-probabilities; `logits` is [positions, vocabulary]."""
+    import torch
+
+    # A slice at a time: a copy in float32 of all rows at once would double the peak.
+    sums = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, 64)])
+    best = logits.argmax(-1)
+    rows = torch.tensor([row for _, nodes, _ in reads for row in nodes], device=logits.device)
+    targets = torch.tensor([t for _, _, ts in reads for t in ts], device=logits.device)
+    values = (logits[rows, targets].float() - sums[rows]).double().tolist()
+    greedy = (best[rows] == targets).tolist()
+    scores: Scores = defaultdict(list)
+    start = 0
+    for key, nodes, _ in reads:
+        stop = start + len(nodes)
+        scores[key].append((sum(values[start:stop]), all(greedy[start:stop])))
+        start = stop
+    return scores
+
+
+def _ancestors(tree: TokenTree, prefix: int) -> np.ndarray:
+    """Who sees whom, [nodes, prefix + nodes]: the prefix, oneself and one's ancestors."""
+    import numpy as np
+
+    size = len(tree.tokens)
+    seen = np.zeros((size, prefix + size), dtype=bool)
+    seen[:, :prefix] = True
+    for node, parent in enumerate(tree.parents):
+        if parent >= 0:
+            seen[node] = seen[parent]
+        seen[node, prefix + node] = True
+    return seen
+
+
+def _may_share(model: Any) -> bool:
+    """Whether every layer attends to all that came before, through a mask that we may set."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    stateful = bool(getattr(model, "_is_stateful", False))
+    return kinds == {"full_attention"} and not stateful
+
+
+def _most_reads(model: Any) -> int:
+    """Rows of logits that take about 256 MiB in float32."""
+    return int(max(16, 2**28 // 4 // model.config.get_text_config().vocab_size))

@@ -1,0 +1,253 @@
+"""Load a model and its tokenizer from a folder or the hub: safetensors only, never remote code."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import BenchError, Misuse
+from engines.local.soft_prompts import Root, root_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def load(
+    name: str, *, device: str = "auto", dtype: str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load `name`, a folder or a name on the hub, for inference.
+
+    Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
+    """
+    _need_local()
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    from transformers import AutoTokenizer
+
+    _quiet()
+    chosen = pick_device(device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = _model(name, pick_dtype(dtype, chosen))
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(name, error) from error
+    return model.to(chosen).eval(), tokenizer
+
+
+def load_plan(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
+    """A model's configuration and tokenizer, without its weights; errors are those of `load`."""
+    _need_local()
+    folder = Path(name)
+    if folder.is_dir():
+        _check_folder(folder)
+    from transformers import AutoConfig, AutoTokenizer
+
+    _quiet()
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(name, error) from error
+    config.dtype = pick_dtype(dtype, device)
+    return config, tokenizer
+
+
+def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
+    """Put a PEFT adapter into a loaded model, for inference; return PEFT's handle on all of them.
+
+    `wrapped` is the handle that the first adapter gave, None before. The model's own layers are
+    replaced in place, so whoever holds the model computes with the active adapter.
+    """
+    import peft
+
+    _check_adapter(folder)
+    with _misfits(folder), peft_asks():
+        if wrapped is None:
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+        else:
+            wrapped.load_adapter(str(folder), adapter_name=name)
+        wrapped.eval()
+    return wrapped
+
+
+def is_prompts(folder: Path) -> bool:
+    """Whether a PEFT adapter is trained prompts, for `load_root`, and not weights."""
+    return bool(_adapter_config(folder).is_prompt_learning)
+
+
+def load_root(model: Any, folder: Path) -> Root:
+    """What trained prompts put before every text; the model, without an adapter, stays as it is."""
+    import peft
+    import torch
+
+    config = _adapter_config(folder)
+    with _misfits(folder), peft_asks():
+        layers = model.config.get_text_config().num_hidden_layers
+        # A cache of fewer or more layers than the model's would be taken without a word.
+        if config.num_layers not in {None, layers}:
+            raise ValueError(f"it has {config.num_layers} layers, the model has {layers}")
+        root = root_of(peft.PeftModel.from_pretrained(model, str(folder), config=config).eval())
+        with torch.no_grad():  # keys and values of another shape fail here
+            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            model(input_ids=token, past_key_values=root.cache(model.config), use_cache=True)
+    return root
+
+
+@contextmanager
+def peft_asks() -> Iterator[None]:
+    """Without the warning about the attribute by which PEFT still asks a model one thing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
+def pick_device(wanted: str) -> str:
+    """The device to use: what was asked for, or the fastest that is there."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there.get(wanted.split(":")[0], False):
+        known = ", ".join(f"`{name}`" for name, found in there.items() if found)
+        raise Misuse(f"device `{wanted}` is not there", f"there are: {known}")
+    return wanted
+
+
+def pick_dtype(wanted: str, device: str) -> torch.dtype:
+    """The type of the weights: bfloat16 on CUDA, float16 on MPS, float32 on a processor."""
+    import torch
+
+    if wanted == "auto":
+        kind = device.split(":")[0]
+        wanted = {"cuda": "bfloat16", "mps": "float16"}.get(kind, "float32")
+    dtype = getattr(torch, wanted)
+    if not isinstance(dtype, torch.dtype):
+        raise Misuse(f"no type `{wanted}`", f"known: {', '.join(DTYPES)}")
+    return dtype
+
+
+def digest(name: str, model: PreTrainedModel) -> str:
+    """What tells one set of weights from another: the hub's commit, or a hash of the files."""
+    folder = Path(name)
+    commit = getattr(model.config, "_commit_hash", None)
+    if not folder.is_dir():
+        return f"commit:{commit}" if commit is not None else f"name:{name}"
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".safetensors", ".json"}:
+            with path.open("rb") as file:
+                total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _model(name: str, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, attn_implementation="sdpa", **settings)
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        return AutoModelForCausalLM.from_pretrained(name, attn_implementation="eager", **settings)
+
+
+def _check_folder(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise Misuse(
+            f"`{folder}` is not a model: it has no config.json",
+            "give the folder that `save_pretrained` wrote",
+        )
+    weights = [n for n in names if n.endswith(".safetensors")]
+    pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
+    if not weights and pickled:
+        raise Misuse(
+            f"`{folder}` holds pickled weights (`{pickled[0]}`), which can run code when read",
+            "save them anew with `model.save_pretrained(FOLDER)`, which writes safetensors",
+        )
+    if not weights:
+        raise Misuse(f"`{folder}` holds no weights: there is no *.safetensors file")
+    if not names & {"tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json"}:
+        raise Misuse(
+            f"`{folder}` has no tokenizer",
+            "save it beside the model: `tokenizer.save_pretrained(FOLDER)`",
+        )
+
+
+def _check_adapter(folder: Path) -> None:
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Misuse(
+            f"`{folder}` is not an adapter: it has no adapter_model.safetensors",
+            "give the folder that training wrote; pickled weights are not read",
+        )
+
+
+def _adapter_config(folder: Path) -> Any:
+    import peft
+
+    _check_adapter(folder)
+    with _misfits(folder):
+        return peft.PeftConfig.from_pretrained(str(folder))
+
+
+@contextmanager
+def _misfits(folder: Path) -> Iterator[None]:
+    """Say in one line that an adapter does not fit the model."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise Misuse(
+            f"adapter `{folder}` does not fit the model: {first}",
+            "use it with the model that it was trained on",
+        ) from error
+
+
+def _unloadable(name: str, error: Exception) -> BenchError:
+    first = " ".join(str(error).split())[:200]
+    if Path(name).is_dir():
+        return BenchError(f"`{name}` cannot be loaded: {first}")
+    if "safetensors" in str(error):
+        return Misuse(
+            f"`{name}` has no safetensors weights on the hub, and others are not loaded",
+            "choose a repository with *.safetensors files",
+        )
+    return BenchError(
+        f"`{name}` is neither a folder nor can it be had from the hub: {first}",
+        "check the name and the connection (HF_HUB_OFFLINE?), or use `--model tiny`, "
+        "which needs neither",
+    )
+
+
+def _need_local() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise BenchError(
+            "scoring in this process needs torch and transformers",
+            'install them: `pip install "domainlift[local]"`, or score over Ollama: '
+            "`--model qwen2.5:3b`",
+        )
+
+
+def _quiet() -> None:
+    """Keep the library's bars and warnings off the terminal: the runner speaks for all."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

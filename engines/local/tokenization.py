@@ -1,0 +1,119 @@
+"""Requests to tokens, and back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from engines.base import Prompt, Request
+from engines.local.prefix_tree import Item, Tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Encoder:
+    """Turns prompts and options into tokens as the model is to see them.
+
+    A prompt with its option is always tokenised as one text, since pieces may join across the
+    seam; only where the last line of the prompt is shown to stand for the whole is the rest of
+    the prompt left out of the work.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer: Any = tokenizer
+        self._continuations: dict[tuple[str, str], Tokens] = {}
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer itself."""
+        tokenizer: PreTrainedTokenizerBase = self._tokenizer
+        return tokenizer
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether chat prompts can be rendered."""
+        return self._tokenizer.chat_template is not None
+
+    def items(self, requests: Sequence[Request]) -> list[Item]:
+        """One item per request, with the request's index as its key."""
+        texts = [self._text(request.prompt) for request in requests]
+        prompts = self.prompts(requests, texts)
+        return [
+            Item(key, prompt, tuple(self._option(text, prompt, o, request.prompt) for o in options))
+            for key, (request, text, prompt) in enumerate(
+                zip(requests, texts, prompts, strict=True)
+            )
+            for options in (request.options,)
+        ]
+
+    def prompts(
+        self, requests: Sequence[Request], texts: Sequence[str] | None = None
+    ) -> list[Tokens]:
+        """The prompts' tokens; an empty prompt becomes the token that begins or ends a text."""
+        if texts is None:
+            texts = [self._text(request.prompt) for request in requests]
+        trimmed = [text.rstrip(" ") for text in texts]
+        encoded: list[Tokens] = [()] * len(texts)
+        for chat in (False, True):
+            chosen = [i for i, r in enumerate(requests) if bool(r.prompt.messages) is chat]
+            if chosen:
+                rows = self._tokenizer(
+                    [trimmed[i] for i in chosen], add_special_tokens=not chat, verbose=False
+                )["input_ids"]
+                for i, row in zip(chosen, rows, strict=True):
+                    encoded[i] = tuple(row) or (self._first_token(),)
+        return encoded
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of generated tokens, without special tokens."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has by itself, special ones left out."""
+        return len(self._encode(text))
+
+    def _text(self, prompt: Prompt) -> str:
+        if not prompt.messages:
+            return prompt.text
+        if not self.has_chat_template:
+            raise Misuse(
+                "the model's tokenizer has no chat template",
+                "score it as plain text: `--no-chat`",
+            )
+        return str(
+            self._tokenizer.apply_chat_template(
+                [{"role": m.role, "content": m.content} for m in prompt.messages],
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        )
+
+    def _option(self, text: str, prompt: Tokens, option: str, source: Prompt) -> Tokens:
+        """The tokens that the option adds to the prompt."""
+        trimmed = text.rstrip(" ")
+        # Spaces at the end of a prompt belong to the option's first token in nearly every
+        # vocabulary, so they are moved there.
+        option = text[len(trimmed) :] + option
+        if not trimmed:
+            return self._encode(option)
+        line = trimmed[max(trimmed.rfind("\n"), 0) :]
+        tail = self._encode(line)
+        if tail and prompt[-len(tail) :] == tail:
+            key = (line, option)
+            if key not in self._continuations:
+                self._continuations[key] = self._encode(line + option)[len(tail) :]
+            return self._continuations[key]
+        special = not source.messages
+        whole = self._tokenizer(trimmed + option, add_special_tokens=special)["input_ids"]
+        return tuple(whole[len(prompt) :])
+
+    def _encode(self, text: str) -> Tokens:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _first_token(self) -> int:
+        for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise Misuse("an empty prompt, and a tokenizer without a token to begin with")

@@ -1,0 +1,250 @@
+"""Ask a model's server: one request, many at once, again after a failure, and when to give up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from domainlift.errors import BenchError, EngineDown
+from engines.base import Answer, Request, Status
+from engines.servers.responses import Failure, Json, Overflow, one_line, parse, refusal
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+CONNECT_LIMIT = 10.0
+GET_LIMIT = 15.0
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often a request is tried, and how many seconds pass before the next try."""
+
+    tries: int = 5
+    first_wait: float = 0.5
+    longest_wait: float = 20.0
+
+
+PATIENT = Retries()
+
+
+class Server:
+    """A model's server, asked over HTTP with a time limit and retries."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        retries: Retries = PATIENT,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        # A proxy of the environment must not stand between us and this machine.
+        self._client = httpx.Client(headers=headers, trust_env=not is_loopback(url))
+
+    def get(self, path: str, tries: int | None = None) -> Json:
+        """Fetch what the server says of itself; this has a short time limit."""
+        call = partial(self._once, "GET", path, None, parse, min(self._timeout, GET_LIMIT))
+        return self._retrying(call, tries)
+
+    def post(self, path: str, body: Json, read: Callable[[str], Json] | None = None) -> Json:
+        """Send `body`; `read` makes one object of the reply's text and may fail with Failure."""
+        read = parse if read is None else read
+        return self._retrying(partial(self._once, "POST", path, body, read, self._timeout))
+
+    def interrupt(self) -> None:
+        """Make requests that are under way in other threads fail now; `rearm` ends it."""
+        self._stop.set()
+        with self._lock:
+            sockets = list(self._sockets)
+        for each in sockets:
+            _shut_down(each)
+
+    def rearm(self) -> None:
+        """Allow requests again after `interrupt`."""
+        self._stop.clear()
+
+    def close(self) -> None:
+        """Close all connections, also those on which a thread still waits."""
+        self.interrupt()
+        self._client.close()
+
+    def _retrying(self, call: Callable[[], Json], tries: int | None = None) -> Json:
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_when_event_set
+        from tenacity.nap import sleep_using_event
+
+        tries = self._retries.tries if tries is None else tries
+        retrying = Retrying(
+            stop=stop_after_attempt(tries) | stop_when_event_set(self._stop),
+            wait=self._pause,
+            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.retry),
+            sleep=sleep_using_event(self._stop),
+            reraise=True,
+        )
+        return retrying(call)
+
+    def _pause(self, state: RetryCallState) -> float:
+        from tenacity import wait_exponential, wait_random
+
+        first, longest = self._retries.first_wait, self._retries.longest_wait
+        growing = (wait_exponential(first, max=longest) + wait_random(0, first))(state)
+        error = state.outcome.exception() if state.outcome is not None else None
+        wished = error.after if isinstance(error, Failure) else 0.0
+        return min(longest, max(growing, wished))
+
+    def _once(
+        self, method: str, path: str, body: Json | None, read: Callable[[str], Json], limit: float
+    ) -> Json:
+        import httpx
+
+        if self._stop.is_set():
+            raise Failure("the request was interrupted")
+        try:
+            with self._client.stream(
+                method,
+                self.url + path,
+                json=body,
+                timeout=httpx.Timeout(limit, connect=min(limit, CONNECT_LIMIT)),
+                extensions={"trace": self._trace},
+            ) as response:
+                text = _read(response, limit)
+        except httpx.HTTPError as error:
+            raise _transport_failure(error, self.url, limit) from error
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise Failure(f"the request cannot be sent: {one_line(str(error), 120)}") from error
+        if not response.is_success:
+            after = response.headers.get("retry-after", "")
+            raise refusal(response.status_code, text, int(after) if after.isdecimal() else 0)
+        return read(text)
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            found = info["return_value"].get_extra_info("socket")
+            if found is None:
+                return
+            with self._lock:
+                self._sockets.add(found)
+            # Connected after `interrupt` looked, which has not seen this socket.
+            if self._stop.is_set():
+                _shut_down(found)
+
+
+def stream(
+    requests: Iterable[Request],
+    ask: Callable[[Request], Answer],
+    workers: int,
+    interrupt: Callable[[], None] | None = None,
+) -> Generator[Answer, None, None]:
+    """Yield answers as they finish; requests start in the given order, `workers` at a time.
+
+    When the caller stops early, or `ask` raises, nothing further is asked; `interrupt` then makes
+    what is under way fail, so that no thread is waited for until its time limit.
+    """
+    todo = iter(requests)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ask")
+    running: set[Future[Answer]] = {pool.submit(ask, each) for each in islice(todo, workers)}
+    try:
+        while running:
+            # With a time limit, because without one Windows does not see Ctrl-C in here.
+            done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(ask, each) for each in islice(todo, len(done))}
+            for future in done:
+                yield future.result()
+    finally:
+        if running and interrupt is not None:
+            interrupt()
+        pool.shutdown(cancel_futures=True)
+
+
+def guard(
+    answers: Generator[Answer, None, None], url: str, limit: int = 5
+) -> Generator[Answer, None, None]:
+    """Pass answers on, and raise EngineDown after `limit` errors in a row: a circuit breaker.
+
+    Errors are held back until an answer follows them: what failed only because the server went
+    away is not stored as an answer, so the resumed run asks it again.
+    """
+    held: list[Answer] = []
+    with closing(answers):
+        for answer in answers:
+            if answer.status is Status.ERROR:
+                held.append(answer)
+                if len(held) >= limit:
+                    raise EngineDown(
+                        f"`{url}` failed {limit} times in a row: {answer.error}",
+                        "look after the server, then give the same command again: it resumes the "
+                        "run where it stopped",
+                    )
+                continue
+            yield from held
+            held.clear()
+            yield answer
+    yield from held
+
+
+def settle(request: Request, ask: Callable[[Request], Answer]) -> Answer:
+    """Ask, and turn a failure of this one request into an answer; EngineDown passes."""
+    start = time.perf_counter()
+    try:
+        answer = ask(request)
+    except EngineDown:
+        raise
+    except BenchError as error:
+        status = Status.TRUNCATED if isinstance(error, Overflow) else Status.ERROR
+        answer = Answer(request.id, status, error=error.what)
+    # A server that says how long it worked knows better: it can leave out loading the model.
+    return answer if answer.seconds else replace(answer, seconds=time.perf_counter() - start)
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a URL points at this machine."""
+    host = urlsplit(url).hostname
+    return host is not None and (host in ("localhost", "::1") or host.startswith("127."))
+
+
+def _shut_down(connection: socket.socket) -> None:
+    # Closing would not wake a thread that waits for data; shutting down does.
+    with suppress(OSError, ValueError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _read(response: httpx.Response, limit: float) -> str:
+    """Collect a body; `limit` holds for all of it, so a server that drips cannot hold us up."""
+    deadline = time.monotonic() + limit
+    collected = bytearray()
+    for part in response.iter_bytes():
+        collected += part
+        if time.monotonic() > deadline:
+            raise Failure(f"no complete reply within {limit:g} s")
+    return collected.decode("utf-8", errors="replace")
+
+
+def _transport_failure(error: httpx.HTTPError, url: str, limit: float) -> Failure:
+    import httpx
+
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Failure(f"no connection to `{url}`", retry=True)
+    if isinstance(error, httpx.TimeoutException):
+        # Not tried again: the same request would take as long once more.
+        return Failure(f"no reply within {limit:g} s")
+    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+        return Failure("the server dropped the connection", retry=True)
+    return Failure(f"the request failed: {one_line(str(error), 120)}")

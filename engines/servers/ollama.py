@@ -1,0 +1,269 @@
+"""Score a model that Ollama serves, over its native API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from domainlift.errors import BenchError, EngineDown, Misuse
+from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
+from engines.servers.http import PATIENT, Retries, Server, guard, settle, stream
+from engines.servers.letter_logprobs import with_letters
+from engines.servers.ollama_model import is_older, look_up, parse_host
+from engines.servers.responses import Failure, Json, Overflow, count, cut, dig, parse
+
+DEFAULT_CONTEXT = 4096
+TOP = 20
+TEXT_TOKENS = 8
+LOGPROBS_SINCE = (0, 12, 11)
+
+# Every option that bears on the answer: the server's defaults have changed between versions,
+# and a model file may bring its own.
+SAMPLING: dict[str, int | float] = {
+    "temperature": 0,
+    "top_k": 40,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+
+
+class OllamaEngine:
+    """An engine over one Ollama model; asks one request at a time, in the given order.
+
+    In parallel the server would batch requests together, which changes greedy output, and would
+    spread neighbours over slots, which loses the shared prefix.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        host: str | None = None,
+        num_ctx: int | None = None,
+        seed: int = 0,
+        timeout: float = 600.0,
+        keep_alive: str | int = "10m",
+        retries: Retries = PATIENT,
+    ) -> None:
+        url = parse_host(os.environ.get("OLLAMA_HOST", "") if host is None else host)
+        self._server = Server(url, timeout, retries)
+        try:
+            self._served = look_up(self._server, model)
+        except BaseException:
+            self._server.close()
+            raise
+        # Models with an adapter in them, by the name under which requests ask for it.
+        self._adapted: dict[str, str] = {}
+        self._keep_alive = keep_alive
+        self._notes: list[str] = []
+        self._context = self._choose_context(num_ctx)
+        self._options = SAMPLING | {"seed": seed, "num_ctx": self._context}
+        self._logprobs = not is_older(self._served.version, LOGPROBS_SINCE)
+        if not self._logprobs:
+            self._fall_back(f"Ollama {self._served.version} is older than 0.12.11")
+        self._info = self._describe()
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is; `notes` may grow while it answers."""
+        return replace(self._info, notes=tuple(self._notes))
+
+    @property
+    def forward_tokens(self) -> int:
+        """0: servers count cached tokens in or out, by version, so this cannot be known."""
+        return 0
+
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """Yield one answer per request, in the given order."""
+        self._server.rearm()
+        ask = partial(settle, ask=self._ask)
+        return guard(stream(requests, ask, 1, self._server.interrupt), self._server.url)
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Know a model of this server as the one with this adapter in it; it is called `name`.
+
+        Ollama has one model per adapter. Raises BenchError where it has none of that name, with
+        the commands that make it from the adapter's `folder`.
+        """
+        try:
+            self._adapted[name] = look_up(self._server, name).model
+        except EngineDown:
+            raise
+        except BenchError as error:
+            adapter = f"{folder.parent.name}/{folder.name}"
+            what = f"Ollama at `{self._server.url}` has no model `{name}` for adapter `{adapter}`"
+            hint = f"`bench export {adapter} --to ollama`, then the command that it prints"
+            raise BenchError(what, hint) from error
+
+    def count(self, text: str) -> int:
+        """Estimate: the server keeps its tokenizer to itself."""
+        return estimate_tokens(text)
+
+    def close(self) -> None:
+        """Close the connections; the server keeps the model for `keep_alive`."""
+        self._server.close()
+
+    def _ask(self, request: Request) -> Answer:
+        self._check(request)
+        if request.mode is Mode.GENERATE:
+            return self._generate(request, request.max_tokens)
+        if self._logprobs:
+            answer = self._letters(request)
+            if answer is not None:
+                return answer
+            self._fall_back(f"`{self._served.model}` came without log-probabilities")
+        return self._generate(request, TEXT_TOKENS)
+
+    def _letters(self, request: Request) -> Answer | None:
+        """Read the first token's alternatives; None where the server cannot give any."""
+        path, body = self._body(request, 1)
+        body |= {"stream": False, "logprobs": True, "top_logprobs": TOP}
+        reply = self._post(path, body, parse)
+        answer = self._started(request, reply)
+        if answer.status is not Status.OK:
+            return answer
+        first = dig(reply, "logprobs", 0, "top_logprobs")
+        if not first:
+            # An end token has no text, and servers leave out its log-probabilities: no answer
+            # to this question, but no sign of what the server can do.
+            return None if _text(reply) else replace(answer, text="")
+        return with_letters(answer, first, request.options)
+
+    def _generate(self, request: Request, max_tokens: int) -> Answer:
+        path, body = self._body(request, max_tokens)
+        if request.stop:
+            body["options"]["stop"] = list(request.stop)
+        reply = self._post(path, body | {"stream": True}, join_lines)
+        answer = self._started(request, reply)
+        if answer.status is not Status.OK:
+            return answer
+        return replace(answer, text=cut(_text(reply), request.stop))
+
+    def _post(self, path: str, body: Json, read: Callable[[str], Json]) -> Json:
+        try:
+            return self._server.post(path, body, read)
+        except Failure as failure:
+            if failure.status == 404:
+                raise EngineDown(
+                    f"the model `{self._served.model}` went away: {failure.what}",
+                    f"`ollama pull {self._served.model}`, then give the same command again",
+                ) from failure
+            raise
+
+    def _body(self, request: Request, max_tokens: int) -> tuple[str, Json]:
+        body: Json = {
+            "model": self._model(request),
+            "options": self._options | {"num_predict": max_tokens},
+            "keep_alive": self._keep_alive,
+            # An error instead of an answer to half of the prompt.
+            "truncate": False,
+            "shift": False,
+        }
+        if self._served.thinks:
+            body["think"] = False
+        prompt = request.prompt
+        if prompt.messages:
+            turns = [{"role": each.role, "content": each.content} for each in prompt.messages]
+            return "/api/chat", body | {"messages": turns}
+        return "/api/generate", body | {"prompt": prompt.text, "raw": True}
+
+    def _check(self, request: Request) -> None:
+        if request.mode is Mode.CLOZE:
+            raise Misuse("Ollama gives no log-likelihood of a text", "score by letter or generate")
+        if request.prompt.adapter not in {None, *self._adapted}:
+            raise Misuse(f"the adapter `{request.prompt.adapter}` is not loaded")
+
+    def _model(self, request: Request) -> str:
+        adapter = request.prompt.adapter
+        return self._served.model if adapter is None else self._adapted[adapter]
+
+    def _started(self, request: Request, reply: Json) -> Answer:
+        """Fill in what every reply tells, and whether the prompt was cut."""
+        seen = count(reply, "prompt_eval_count")
+        answer = Answer(
+            request.id,
+            prompt_tokens=seen,
+            output_tokens=count(reply, "eval_count"),
+            seconds=max(0, count(reply, "total_duration") - count(reply, "load_duration")) / 1e9,
+        )
+        if not was_cut(seen, _length(request), self._context):
+            return answer
+        error = f"the server cut the prompt to `{seen}` tokens of a context of `{self._context}`"
+        return replace(answer, status=Status.TRUNCATED, error=error)
+
+    def _fall_back(self, why: str) -> None:
+        self._logprobs = False
+        self._notes.append(f"{why}: letters are read from generated text.")
+
+    def _choose_context(self, wished: int | None) -> int:
+        """Choose the context once: any change of it makes the server load the model again."""
+        context = DEFAULT_CONTEXT if wished is None else wished
+        most = self._served.context
+        if most is None or context <= most:
+            return context
+        if wished is not None:
+            self._notes.append(f"The context is {most} tokens, the most that the model has.")
+        return most
+
+    def _describe(self) -> EngineInfo:
+        served = self._served
+        return EngineInfo(
+            engine="ollama",
+            model=served.model,
+            digest=served.digest,
+            context=self._context,
+            modes=frozenset({Mode.LETTER, Mode.GENERATE}),
+            has_chat_template=served.has_chat_template,
+            options={
+                **self._options,
+                "logprobs": self._logprobs,
+                "think": False if served.thinks else None,
+                "quantization": served.quantization,
+                "template": served.template,
+            },
+            versions={"ollama": served.version},
+            one_adapter_at_a_time=True,
+        )
+
+
+def join_lines(text: str) -> Json:
+    """Make one reply of a stream of JSON lines; a stream without an end is a dropped one."""
+    whole: Json = {}
+    said: list[str] = []
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        try:
+            whole = parse(line)
+        except Failure as failure:
+            # Garbage after a good beginning is a line that was torn off.
+            failure.retry |= bool(said) and not isinstance(failure, Overflow)
+            raise
+        said.append(_text(whole))
+    if whole.get("done") is not True:
+        raise Failure("the server dropped the connection", retry=True)
+    return {**whole, "response": "".join(said), "message": None}
+
+
+def was_cut(seen: int, characters: int, context: int) -> bool:
+    """Tell whether a server that knows no `truncate` has silently cut the prompt.
+
+    It then keeps about half of the context and answers 200. A prompt may be of that length by
+    chance, but not with more than six characters to a token.
+    """
+    at_half = abs(seen - (context // 2 + 2)) <= 8
+    return seen >= context or (at_half and characters > 6 * seen)
+
+
+def _text(reply: Json) -> str:
+    found = dig(reply, "response") or dig(reply, "message", "content")
+    return found if isinstance(found, str) else ""
+
+
+def _length(request: Request) -> int:
+    prompt = request.prompt
+    return sum(len(each.content) for each in prompt.messages) or len(prompt.text)

@@ -1,0 +1,144 @@
+"""Find an Ollama server and what it says of a model, before anything is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from domainlift.errors import BenchError, EngineDown, Misuse
+from engines.servers.http import Server
+from engines.servers.ollama_hub_names import hub_name
+from engines.servers.responses import Failure, Json, dig
+
+DEFAULT_HOST = "http://127.0.0.1:11434"
+_PORTS = {"": 11434, "http": 80, "https": 443}
+# A server that listens everywhere is reached on this machine.
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as a server has it; `context` is what it was trained for, None where not said."""
+
+    model: str
+    version: str
+    digest: str
+    quantization: str
+    template: str
+    has_chat_template: bool
+    thinks: bool
+    context: int | None
+
+
+def look_up(server: Server, model: str) -> Served:
+    """Ask a server for its version and for one model; fail with the way on where it is not so."""
+    version = _version(server, model)
+    shown = _show(server, model)
+    template = str(dig(shown, "template") or "")
+    return Served(
+        model=model,
+        version=version,
+        digest=_digest(server, model, shown),
+        quantization=str(dig(shown, "details", "quantization_level") or ""),
+        template=_hash(template),
+        has_chat_template=re.sub(r"\s", "", template) not in ("", "{{.Prompt}}"),
+        thinks="thinking" in (dig(shown, "capabilities") or ()),
+        context=_trained_context(shown),
+    )
+
+
+def parse_host(text: str) -> str:
+    """Make a URL of what OLLAMA_HOST may hold: nothing, a host, `host:port`, or a URL."""
+    text = text.strip().strip("\"'")
+    if not text:
+        return DEFAULT_HOST
+    scheme, _, rest = text.rpartition("://")
+    try:
+        parts = urlsplit(f"//{_bracketed(rest)}")
+        port, host = parts.port, parts.hostname
+        port = _PORTS[scheme] if port is None else port
+    except (KeyError, ValueError) as error:
+        raise Misuse(f"`{text}` is no host", "write it as `host:port` or a URL") from error
+    host = "" if host is None else host
+    place = _bracketed(_EVERYWHERE.get(host, host))
+    return f"{scheme or 'http'}://{place}:{port}{parts.path.rstrip('/')}"
+
+
+def is_older(version: str, than: tuple[int, int, int]) -> bool:
+    """Compare a version; one that cannot be read, or 0.0.0 (built from source), is not older."""
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    numbers = tuple(map(int, found.groups())) if found is not None else (0, 0, 0)
+    return numbers != (0, 0, 0) and numbers < than
+
+
+def ways_on(model: str) -> str:
+    """Say what to do where no server answers: start one, or do without."""
+    name = hub_name(model)
+    inside = (
+        f"`bench run --model {name}`"
+        if name is not None
+        else "`bench run --model ORG/NAME`, its name on the hub"
+    )
+    return (
+        f"start it with `ollama serve` and `ollama pull {model}`, "
+        f"or score the same model in-process: {inside}"
+    )
+
+
+def _version(server: Server, model: str) -> str:
+    try:
+        return str(server.get("/api/version", tries=1).get("version", ""))
+    except Failure as failure:
+        if failure.status is None or failure.status >= 500:
+            raise EngineDown(
+                f"Ollama does not answer at `{server.url}`", ways_on(model)
+            ) from failure
+        raise BenchError(
+            f"`{server.url}` is not an Ollama server: {failure.what}", "check OLLAMA_HOST"
+        ) from failure
+
+
+def _show(server: Server, model: str) -> Json:
+    try:
+        return server.post("/api/show", {"model": model})
+    except Failure as failure:
+        if failure.status == 404:
+            raise BenchError(
+                f"Ollama at `{server.url}` has no model `{model}`", f"`ollama pull {model}`"
+            ) from failure
+        raise BenchError(
+            f"Ollama at `{server.url}` cannot show `{model}`: {failure.what}",
+            f"`ollama show {model}` tells more",
+        ) from failure
+
+
+def _digest(server: Server, model: str, shown: Json) -> str:
+    """Find the model's digest; where the list does not have it, hash what was shown."""
+    full = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+    listed = dig(server.get("/api/tags"), "models")
+    for entry in listed if isinstance(listed, list) else []:
+        digest = dig(entry, "digest")
+        if full in (dig(entry, "name"), dig(entry, "model")) and digest:
+            return str(digest)
+    parts = [dig(shown, key) for key in ("modelfile", "details", "model_info")]
+    return _hash(json.dumps(parts, sort_keys=True))
+
+
+def _trained_context(shown: Json) -> int | None:
+    info = dig(shown, "model_info")
+    for key, value in info.items() if isinstance(info, dict) else ():
+        if key.endswith(".context_length") and isinstance(value, int):
+            return value
+    return None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _bracketed(host: str) -> str:
+    """Put a bare IPv6 address in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host

@@ -1,0 +1,274 @@
+"""Score a model behind an OpenAI-compatible endpoint: vLLM, llama-server, TGI, LM Studio."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from urllib.parse import urlsplit
+
+from domainlift.errors import BenchError, EngineDown, Misuse
+from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
+from engines.servers.http import PATIENT, Retries, Server, guard, settle, stream
+from engines.servers.letter_logprobs import with_letters
+from engines.servers.responses import Failure, Json, Overflow, count, cut, dig
+
+TOPS = (20, 5)
+STOPS = 4
+TEXT_TOKENS = 8
+
+SAMPLING: dict[str, int | float] = {
+    "temperature": 0,
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+}
+# What these servers would else take from the model's own generation settings. Only where the
+# server says who it is: strict ones refuse names that they do not know.
+OWN_SAMPLING: dict[str, dict[str, int | float]] = {
+    "vllm": {"repetition_penalty": 1.0},
+    "llamacpp": {"repeat_penalty": 1.0},
+}
+# `root` stays: behind an alias it alone tells which model this is.
+_STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+_NO_KEY = "set BENCH_API_KEY to a key that the server accepts"
+
+
+class OpenAIEngine:
+    """An engine over one model of an OpenAI-compatible endpoint; `concurrency` at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        concurrency: int = 8,
+        timeout: float = 300.0,
+        retries: Retries = PATIENT,
+        api_key: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        key = _key() if api_key is None else api_key
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._server = Server(url, timeout, retries, headers)
+        self._concurrency = concurrency
+        try:
+            listed = _listed(self._server)
+            self._model = _only(listed, self._server.url) if model is None else model
+        except BaseException:
+            self._server.close()
+            raise
+        self._known = sorted(listed)
+        self._notes: list[str] = []
+        self._top: int | None = TOPS[0]
+        entry = listed.get(self._model, {"id": self._model})
+        self._options = SAMPLING | {"seed": seed} | OWN_SAMPLING.get(str(entry.get("owned_by")), {})
+        self._info = self._describe(entry)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is; `notes` may grow while it answers."""
+        return replace(self._info, notes=tuple(self._notes))
+
+    @property
+    def forward_tokens(self) -> int:
+        """0: what the server takes from its prefix cache is not ours to know."""
+        return 0
+
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """Yield one answer per request as they finish; they are sent in the given order."""
+        self._server.rearm()
+        ask = partial(settle, ask=self._ask)
+        answers = stream(requests, ask, self._concurrency, self._server.interrupt)
+        return guard(answers, self._server.url)
+
+    def count(self, text: str) -> int:
+        """Estimate: the server keeps its tokenizer to itself."""
+        return estimate_tokens(text)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def _ask(self, request: Request) -> Answer:
+        if request.mode is Mode.CLOZE:
+            raise Misuse(
+                "an OpenAI-compatible server gives no log-likelihood of a text",
+                "score by letter or generate",
+            )
+        if request.mode is Mode.GENERATE:
+            return self._generate(request, request.max_tokens)
+        if self._top is not None:
+            answer = self._letters(request)
+            if answer is not None:
+                return answer
+            self._fall_back()
+        return self._generate(request, TEXT_TOKENS)
+
+    def _letters(self, request: Request) -> Answer | None:
+        """Read the first token's alternatives; None where the server cannot give any."""
+        reply = self._first_token(request)
+        if reply is None:
+            return None
+        first = first_alternatives(reply)
+        if not first:
+            # Without text the first token was an end token: no sign of what the server can do.
+            return None if _text(reply) else replace(_started(request, reply), text="")
+        return with_letters(_started(request, reply), first, request.options)
+
+    def _first_token(self, request: Request) -> Json | None:
+        """Ask for as many alternatives as the server allows, and remember how many these are."""
+        for top in TOPS:
+            if self._top is None or top > self._top:
+                continue
+            try:
+                return self._post(request, 1, _asked_logprobs(request, top))
+            except Failure as failure:
+                if isinstance(failure, Overflow) or not _is_capped(failure):
+                    raise
+            self._top = TOPS[-1]
+        return None
+
+    def _generate(self, request: Request, max_tokens: int) -> Answer:
+        # More than four are refused by some; the rest is cut off here.
+        more: Json = {"stop": list(request.stop[:STOPS])} if request.stop else {}
+        reply = self._post(request, max_tokens, more)
+        return replace(_started(request, reply), text=cut(_text(reply), request.stop))
+
+    def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
+        prompt = request.prompt
+        # vLLM serves an adapter under a model name of its own.
+        model = self._model if prompt.adapter is None else prompt.adapter
+        body = {"model": model, "max_tokens": max_tokens, "stream": False, **self._options, **more}
+        if prompt.messages:
+            turns = [{"role": each.role, "content": each.content} for each in prompt.messages]
+            path, body = "/chat/completions", body | {"messages": turns}
+        else:
+            path, body = "/completions", body | {"prompt": prompt.text}
+        try:
+            reply = self._server.post(path, body)
+        except Failure as failure:
+            raise self._final(failure, model) from failure
+        if dig(reply, "choices", 0) is None:
+            raise Failure("the reply holds no `choices`", 200)
+        return reply
+
+    def _final(self, failure: Failure, model: str) -> BenchError:
+        """Tell what no further request can survive from what concerns one request."""
+        if failure.status in (401, 403):
+            return EngineDown(f"`{self._server.url}` refuses us: {failure.what}", _NO_KEY)
+        if failure.status == 404:
+            names = ", ".join(f"`{name}`" for name in self._known) or "none that it lists"
+            return EngineDown(
+                f"`{self._server.url}` does not serve `{model}`: {failure.what}",
+                f"name a model that it has as `URL#name`: {names}",
+            )
+        return failure
+
+    def _fall_back(self) -> None:
+        self._top = None
+        note = f"`{self._model}` gives no log-probabilities: letters are read from generated text."
+        if note not in self._notes:
+            self._notes.append(note)
+
+    def _describe(self, entry: Json) -> EngineInfo:
+        context = dig(entry, "max_model_len") or dig(entry, "meta", "n_ctx")
+        return EngineInfo(
+            engine="openai",
+            model=self._model,
+            digest=_digest(entry),
+            context=context if isinstance(context, int) else None,
+            modes=frozenset({Mode.LETTER, Mode.GENERATE}),
+            # No server tells; one without a template refuses the first chat in a clear sentence.
+            has_chat_template=True,
+            options=dict(self._options),
+            versions={"server": str(entry.get("owned_by") or "unknown")},
+        )
+
+
+def parse_openai_name(text: str) -> tuple[str, str | None]:
+    """Split `http://host:port/v1#name`; without a path, `/v1` is meant."""
+    url, _, name = text.strip().partition("#")
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise Misuse(f"`{text}` is no URL of a server", "write it as `http://host:port/v1#name`")
+    return url.rstrip("/") + ("" if parts.path.strip("/") else "/v1"), name or None
+
+
+def first_alternatives(reply: Json) -> object:
+    """Find the first token's alternatives in either shape; None where there are none."""
+    logprobs = dig(reply, "choices", 0, "logprobs")
+    legacy = dig(logprobs, "top_logprobs", 0)
+    return dig(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
+
+
+def _asked_logprobs(request: Request, top: int) -> Json:
+    if request.prompt.messages:
+        return {"logprobs": True, "top_logprobs": top}
+    return {"logprobs": top}
+
+
+def _is_capped(failure: Failure) -> bool:
+    speaks = re.search("logprobs|top_n_tokens", failure.what) is not None
+    return failure.status in (400, 422) and speaks
+
+
+def _started(request: Request, reply: Json) -> Answer:
+    return Answer(
+        request.id,
+        prompt_tokens=count(reply, "usage", "prompt_tokens"),
+        output_tokens=count(reply, "usage", "completion_tokens"),
+    )
+
+
+def _text(reply: Json) -> str:
+    choice = dig(reply, "choices", 0)
+    found = dig(choice, "text") or dig(choice, "message", "content")
+    return found if isinstance(found, str) else ""
+
+
+def _listed(server: Server) -> dict[str, Json]:
+    """Fetch the models that a server lists; none where it has no list."""
+    try:
+        found = dig(server.get("/models", tries=1), "data")
+    except Failure as failure:
+        if failure.status in (401, 403):
+            raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_KEY) from failure
+        if failure.status in (404, 405):
+            return {}
+        raise EngineDown(
+            f"no model server answers at `{server.url}`: {failure.what}",
+            "start the server, or correct the URL; it mostly ends in `/v1`",
+        ) from failure
+    entries = found if isinstance(found, list) else []
+    return {str(dig(entry, "id")): entry for entry in entries if dig(entry, "id")}
+
+
+def _only(listed: Mapping[str, Json], url: str) -> str:
+    if len(listed) == 1:
+        return next(iter(listed))
+    names = ", ".join(f"`{name}`" for name in sorted(listed))
+    what = f"has several models: {names}" if listed else "lists no model"
+    raise Misuse(f"`{url}` {what}", f"name one: `{url}#NAME`")
+
+
+def _digest(entry: Json) -> str:
+    """Hash what the server says of the model.
+
+    The API tells no digest of the weights. Left out is what changes with each start or request
+    of the same server (`created`, the ids in `permission`): a run could not be resumed otherwise.
+    """
+    kept = {key: entry[key] for key in _STABLE if entry.get(key) is not None}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _key() -> str | None:
+    named = (os.environ.get(name) for name in ("BENCH_API_KEY", "OPENAI_API_KEY"))
+    return next((key for key in named if key), None)

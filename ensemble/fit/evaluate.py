@@ -1,0 +1,167 @@
+"""How well a router routes: accuracy, precision and recall, risk by coverage, confusion, time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from domainlift.statistics import Interval, wilson
+
+if TYPE_CHECKING:
+    from ensemble.fit.fit import Labelled
+    from ensemble.router.router import Route
+
+#: What stands for every domain that is no target.
+OTHER = "other"
+AIM = 0.95
+_POINTS = 20
+
+
+class Routes(Protocol):
+    """What can be measured."""
+
+    targets: tuple[str, ...]
+
+    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+        """Where a question goes."""
+
+
+@dataclass(frozen=True)
+class DomainQuality:
+    """Of one target, or of all others together: `n` questions belong to it, `routed` were sent.
+
+    Precision is the share of what was sent there that belongs there, recall the share of what
+    belongs there that was sent; None where there is nothing to divide by.
+    """
+
+    n: int
+    routed: int
+    right: int
+
+    @property
+    def precision(self) -> float | None:
+        """None where nothing was sent there."""
+        return self.right / self.routed if self.routed else None
+
+    @property
+    def recall(self) -> float | None:
+        """None where nothing belongs there."""
+        return self.right / self.n if self.n else None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What came out over `n` questions.
+
+    `curve` holds (coverage, accuracy): the accuracy over the share of questions whose routes are
+    most probable. `confusion` is label -> route -> number, `rungs` who decided, `microseconds` the
+    time per question.
+    """
+
+    n: int
+    accuracy: float
+    interval: Interval
+    domains: Mapping[str, DomainQuality]
+    coverage_at_95: float
+    curve: tuple[tuple[float, float], ...]
+    confusion: Mapping[str, Mapping[str, int]]
+    rungs: Mapping[str, int]
+    microseconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "n": self.n,
+            "accuracy": round(self.accuracy, 4),
+            "interval": [round(self.interval.low, 4), round(self.interval.high, 4)],
+            "domains": {
+                name: {"precision": d.precision, "recall": d.recall, "n": d.n, "routed": d.routed}
+                for name, d in self.domains.items()
+            },
+            "coverage_at_95": self.coverage_at_95,
+            "microseconds": round(self.microseconds, 1),
+            "curve": [list(point) for point in self.curve],
+            "confusion": {name: dict(row) for name, row in self.confusion.items()},
+            "rungs": dict(self.rungs),
+        }
+
+
+def measure(router: Routes, rows: Sequence[Labelled], *, options: bool = True) -> Quality:
+    """Route labelled questions, with or without their options, and count.
+
+    What belongs to no target is right where it goes to the base model.
+    """
+    asked = [(row.text, row.options if options else ()) for row in rows]
+    start = time.perf_counter()
+    routes = [router.route(text, choices) for text, choices in asked]
+    seconds = time.perf_counter() - start
+    truth = [row.domain if row.domain in router.targets else OTHER for row in rows]
+    sent = [route.domain if route.domain is not None else OTHER for route in routes]
+    return judge(truth, sent, routes, router.targets, seconds)
+
+
+def judge(
+    truth: Sequence[str],
+    sent: Sequence[str],
+    routes: Sequence[Route],
+    targets: Sequence[str],
+    seconds: float = 0.0,
+) -> Quality:
+    """Compare where questions belong with where they were sent."""
+    right = [a == b for a, b in zip(truth, sent, strict=True)]
+    pairs = Counter(zip(truth, sent, strict=True))
+    names = [*targets, *([OTHER] if OTHER in truth or OTHER in sent else [])]
+    confusion = {a: {b: pairs[a, b] for b in names if pairs[a, b]} for a in names}
+    belong, went = Counter(truth), Counter(sent)
+    curve = _curve(right, [route.probability for route in routes])
+    return Quality(
+        n=len(right),
+        accuracy=sum(right) / len(right) if right else 0.0,
+        interval=wilson(sum(right), len(right)),
+        domains={n: DomainQuality(belong[n], went[n], pairs[n, n]) for n in names},
+        coverage_at_95=coverage(right, [route.probability for route in routes]),
+        curve=curve,
+        confusion={name: row for name, row in confusion.items() if row},
+        rungs=Counter(route.rung for route in routes),
+        microseconds=seconds / len(right) * 1e6 if right else 0.0,
+    )
+
+
+def coverage(right: Sequence[bool], probabilities: Sequence[float], aim: float = AIM) -> float:
+    """The largest share of questions, the most probable routes first, at least `aim` of them right.
+
+    Routes of one probability come in together: nothing could tell them apart.
+    """
+    share = 0.0
+    for size, good in _steps(right, probabilities):
+        if good >= aim * size:
+            share = size / len(right)
+    return round(share, 4)
+
+
+def _curve(
+    right: Sequence[bool], probabilities: Sequence[float]
+) -> tuple[tuple[float, float], ...]:
+    """At most 20 points, each the first at or after an even share of the questions."""
+    points: list[tuple[float, float]] = []
+    due = 1
+    for size, good in _steps(right, probabilities):
+        if size * _POINTS >= due * len(right):
+            points.append((round(size / len(right), 4), round(good / size, 4)))
+            due = size * _POINTS // len(right) + 1
+    return tuple(points)
+
+
+def _steps(right: Sequence[bool], probabilities: Sequence[float]) -> list[tuple[int, int]]:
+    """How many questions, and how many of them right, down to each probability."""
+    ordered = sorted(zip(probabilities, right, strict=True), key=lambda pair: -pair[0])
+    steps: list[tuple[int, int]] = []
+    good = 0
+    for size, (probability, well) in enumerate(ordered, 1):
+        good += well
+        if size == len(ordered) or ordered[size][0] != probability:
+            steps.append((size, good))
+    return steps

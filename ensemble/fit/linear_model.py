@@ -1,0 +1,201 @@
+"""A linear model of domains over terms: fitting it, and cutting it down to few weights.
+
+All arrays are (rows, terms) for texts, (terms, domains) for weights. A text's row holds, for each
+of its terms, how rare the term is, over the root of its number of words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+    Array = NDArray[np.float64]
+
+#: Found by cross-validation on the development and validation questions of MMLU.
+STRENGTH = 7.0
+_SCALE = 0.25
+_ITERATIONS = 80
+_PULL = 0.1
+
+#: A text as `ensemble.router.tokenize.terms` gives it.
+Text = tuple[Mapping[str, None], int]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The terms that are learned: their place, how rare each is, and their vectors, if any.
+
+    `vectors` is (terms, dimensions), a row of zeros where a term has none.
+    """
+
+    index: Mapping[str, int]
+    rarity: Array
+    vectors: Array | None = None
+
+    def matrix(self, texts: Sequence[Text]) -> csr_matrix:
+        """The texts as sparse rows."""
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        columns: list[int] = []
+        values: list[float] = []
+        ends = [0]
+        for found, words in texts:
+            known = [row for term in found if (row := self.index.get(term)) is not None]
+            root = _SCALE / math.sqrt(max(words, 1))
+            columns += known
+            values += [self.rarity[row] * root for row in known]
+            ends.append(len(columns))
+        shape = (len(texts), len(self.index))
+        return csr_matrix((np.array(values), np.array(columns, dtype=int), ends), shape=shape)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Weights (terms, domains) and bias (domains,): softmax(x · weights + bias)."""
+
+    weights: Array
+    bias: Array
+
+    def scores(self, rows: csr_matrix) -> Array:
+        """(rows, domains)."""
+        import numpy as np
+
+        return np.asarray(rows @ self.weights + self.bias)
+
+    def raw(self, space: Space) -> Array:
+        """The weights by which a router counts each term once, whatever its rarity."""
+        import numpy as np
+
+        return np.asarray(self.weights * (space.rarity * _SCALE)[:, None])
+
+
+def rarity(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
+    """log((1 + texts) / (1 + texts with the term)) + 1."""
+    import numpy as np
+
+    return np.array([math.log((1 + texts) / (1 + counts[term])) + 1 for term in terms])
+
+
+def linear(
+    space: Space, rows: csr_matrix, labels: Sequence[int], shares: Array, domains: int
+) -> Linear:
+    """Logistic regression over terms and over the sum of their vectors.
+
+    The second part is linear in the terms too, so it comes out as a weight for each of them: that
+    is how a word gets a weight that no labelled question holds.
+    """
+    import numpy as np
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.linear_model import LogisticRegression
+
+    features = rows
+    if space.vectors is not None:
+        features = hstack([rows, csr_matrix(rows @ space.vectors)]).tocsr()
+    model = LogisticRegression(C=STRENGTH, max_iter=_ITERATIONS, tol=3e-3)
+    _quietly(model.fit, features, np.asarray(labels), sample_weight=shares)
+    coefficients, bias = _all_classes(model, domains)
+    weights = coefficients[: rows.shape[1]]
+    if space.vectors is not None:
+        weights = weights + space.vectors @ coefficients[rows.shape[1] :]
+    return Linear(weights - weights.mean(axis=1, keepdims=True), bias - bias.mean())
+
+
+def cut(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
+    """A mask of the `most` weights that move the scores of these texts furthest."""
+    import numpy as np
+
+    reach = np.sqrt(np.asarray(rows.multiply(rows).T @ shares).ravel() + 1e-4)
+    moved = np.abs(model.weights) * reach[:, None]
+    best = np.argsort(-moved.ravel(), kind="stable")[:most]
+    mask = np.zeros(moved.size, dtype=bool)
+    mask[best] = True
+    return mask.reshape(moved.shape) & (moved > 0)
+
+
+def distilled(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: Array) -> Linear:
+    """The weights under the mask that come nearest to the `wanted` probabilities.
+
+    Cross-entropy, and a pull towards the weights of the whole model; by L-BFGS.
+    """
+    import numpy as np
+    from scipy.optimize import minimize
+
+    at = np.nonzero(mask)
+    start, columns = model.weights[at], rows.T.tocsr()
+
+    def loss(vector: Array) -> tuple[float, Array]:
+        weights = np.zeros_like(model.weights)
+        weights[at] = vector[: len(start)]
+        logs = _log_softmax(rows @ weights + vector[len(start) :])
+        error = (np.exp(logs) - wanted) * shares[:, None]
+        away = vector[: len(start)] - start
+        slope = np.concatenate([(columns @ error)[at] + _PULL * away, error.sum(axis=0)])
+        return float(_PULL / 2 * away @ away - (shares[:, None] * wanted * logs).sum()), slope
+
+    found = minimize(
+        loss, np.concatenate([start, model.bias]), jac=True, method="L-BFGS-B",
+        options={"maxiter": 60},
+    )  # fmt: skip
+    weights = np.zeros_like(model.weights)
+    weights[at] = found.x[: len(start)]
+    return Linear(weights, found.x[len(start) :])
+
+
+def softmax(scores: Array) -> Array:
+    """Probabilities along the last axis."""
+    import numpy as np
+
+    return np.asarray(np.exp(_log_softmax(scores)))
+
+
+def temperature(scores: Array, labels: Sequence[int]) -> float:
+    """By what to divide scores for the best likelihood of the labels (Guo et al. 2017).
+
+    On questions that the scores were not learned from.
+    """
+    import numpy as np
+
+    tried = np.geomspace(0.2, 5.0, 65)
+    rows = np.arange(len(labels)), np.asarray(labels)
+    losses = [-_log_softmax(scores / each)[rows].mean() for each in tried]
+    return float(round(tried[int(np.argmin(losses))], 3))
+
+
+def _log_softmax(scores: Array) -> Array:
+    import numpy as np
+
+    moved = scores - scores.max(axis=-1, keepdims=True)
+    return np.asarray(moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True)))
+
+
+def _all_classes(model: Any, domains: int) -> tuple[Array, Array]:
+    """Coefficients (features, domains); domains without a text get a very low bias."""
+    import numpy as np
+
+    coefficients = np.zeros((model.coef_.shape[1], domains))
+    bias = np.full(domains, -10.0)
+    if len(model.classes_) == 2:  # one row of coefficients stands for both classes
+        coefficients[:, model.classes_] = np.stack([-model.coef_[0], model.coef_[0]], axis=1) / 2
+        bias[model.classes_] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2
+    else:
+        coefficients[:, model.classes_] = model.coef_.T
+        bias[model.classes_] = model.intercept_
+    return coefficients, bias
+
+
+def _quietly(function: Any, *arguments: Any, **named: Any) -> None:
+    """Without the warning that the iterations were as many as we allow."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        function(*arguments, **named)

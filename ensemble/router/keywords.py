@@ -1,0 +1,299 @@
+r"""The keyword file: what speaks for and against each domain, as data that people read and edit.
+
+    calibration: {temperature: 0.9, threshold: 0.5, sure: 0.9}
+    domains:
+    - name: biology
+      bias: -0.4
+      terms: {cell: 1.7, natural selection: 2.1}
+      negatives: {cell phone: -6}
+      patterns: {'\bRNA\b': 1.5}
+
+A question's score for a domain is the bias plus the sum of the weights of what it holds, each
+counted once, divided by the root of its number of distinct words. Temperature and softmax make
+probabilities of the scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import Malformed, NoSuch
+from domainlift.files import disk_errors, write_bytes, write_text
+from domainlift.yaml_schema import Entry, Key, read
+from ensemble.router.classifier import fault
+from ensemble.router.safe_regex import compiled
+from ensemble.router.tokenize import term_of
+from knowledge_bases.domains import Domain
+
+FILE = "routes.yaml"
+SHIPPED = Path(__file__).parents[1] / FILE
+#: The weight of a keyword that somebody wrote and nobody fitted.
+BY_HAND = 6.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How scores become probabilities, and how high one must be.
+
+    Below `threshold` a question goes to the base model; from `sure` on the keywords decide alone.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    sure: float = 0.9
+
+
+@dataclass(frozen=True)
+class DomainTerms:
+    """What speaks for a domain (weight > 0) and against it (weight < 0)."""
+
+    bias: float = 0.0
+    terms: Mapping[str, float] = field(default_factory=dict)
+    patterns: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The keywords of all domains.
+
+    `fitted` tells how they were found: sources, numbers, date, digests; empty where nobody fitted
+    them. `classifier` is the file of the small classifier that was fitted along with them.
+    """
+
+    domains: Mapping[str, DomainTerms]
+    calibration: Calibration = Calibration()
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+    classifier: bytes = b""
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the keyword file's text, which names the classifier."""
+        return hashlib.sha256(as_text(self).encode()).hexdigest()[:16]
+
+
+def hand_written(domains: Mapping[str, Domain]) -> Keywords:
+    """The keywords that the domains declare, all of one weight; nothing is fitted."""
+    return Keywords({name: by_hand(domain) for name, domain in domains.items()})
+
+
+def by_hand(domain: Domain) -> DomainTerms:
+    """The declared keywords of one domain; what cannot be looked up is left out."""
+    terms: dict[str, float] = {}
+    for keyword in domain.keywords:
+        with suppress(ValueError):
+            terms[term_of(keyword)] = BY_HAND
+    return DomainTerms(terms=terms)
+
+
+def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keywords:
+    """Read a keyword file and the classifier beside it; Malformed names file, line and key.
+
+    `known` are the domains that there are; without them any name will do.
+    """
+    entries = read(path, _SCHEMA)
+    domains: dict[str, DomainTerms] = {}
+    for table in entries["domains"].tables:
+        name = table["name"]
+        if known is not None and name.text not in known:
+            error = NoSuch("domain", name.text, known, see="bench domains")
+            raise Malformed(path, error.what, line=name.line, hint=error.hint)
+        if name.text in domains:
+            raise Malformed(path, f"domain `{name.text}` stands twice", line=name.line)
+        domains[name.text] = _domain(path, table)
+    if not domains:
+        what, hint = "`domains` names none", "fit it: `bench route fit`"
+        raise Malformed(path, what, line=entries["domains"].line, hint=hint)
+    return Keywords(
+        domains,
+        _calibration(path, entries.get("calibration", Entry())),
+        {key: entry.value for key, entry in entries.get("fitted", Entry()).values.items()},
+        _classifier(path, entries.get("classifier", Entry())),
+    )
+
+
+def write_keywords(path: Path, keywords: Keywords) -> None:
+    """Write a keyword file, and the classifier beside it; a reader sees the old or the new."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if keywords.classifier:
+        write_bytes(_beside(path, _sha256(keywords.classifier)), keywords.classifier)
+    write_text(path, as_text(keywords))
+
+
+def as_text(keywords: Keywords) -> str:
+    """The keyword file's text."""
+    return "\n".join([*_head(keywords), "domains:", *_tables(keywords), ""])
+
+
+def keep_aside(path: Path) -> Path | None:
+    """Give an existing keyword file another name, `routes.1.yaml` say; None where there is none."""
+    if not path.is_file():
+        return None
+    numbers = count(1)
+    free = next(p for n in numbers if not (p := path.with_suffix(f".{n}.yaml")).exists())
+    with disk_errors(path):
+        path.rename(free)
+    return free
+
+
+# --- reading
+
+_SCHEMA: Mapping[str, Key] = {
+    "domains": Key(
+        "tables",
+        required=True,
+        keys={
+            "name": Key("text", required=True),
+            "bias": Key("number"),
+            "terms": Key("values"),
+            "negatives": Key("values"),
+            "patterns": Key("values"),
+        },
+    ),
+    "calibration": Key("values"),
+    "fitted": Key("values"),
+    "classifier": Key("text"),
+}
+# Key of the calibration -> the lowest and the highest value that makes sense.
+_RANGES = {"temperature": (0.01, 100.0), "threshold": (0.0, 1.0), "sure": (0.0, 1.0)}
+
+
+def _calibration(path: Path, entry: Entry) -> Calibration:
+    values: dict[str, float] = {}
+    for key, each in entry.values.items():
+        if key not in _RANGES:
+            error = NoSuch("key", key, _RANGES)
+            raise Malformed(path, error.what, line=each.line, hint=error.hint)
+        low, high = _RANGES[key]
+        values[key] = _number(path, key, each)
+        if not low <= values[key] <= high:
+            what = f"`{key}` is {values[key]:g}, not between {low:g} and {high:g}"
+            raise Malformed(path, what, line=each.line)
+    return Calibration(**values)
+
+
+def _domain(path: Path, table: Mapping[str, Entry]) -> DomainTerms:
+    absent = Entry()
+    terms: dict[str, float] = {}
+    lines: dict[str, int | None] = {}
+    for key in ("terms", "negatives"):
+        for phrase, entry in table.get(key, absent).values.items():
+            term = _term(path, phrase, entry)
+            if term in terms:
+                what = f"term `{phrase}` stands twice, first in line {lines[term]}"
+                hint = "words are compared without case and plural"
+                raise Malformed(path, what, line=entry.line, hint=hint)
+            terms[term], lines[term] = _weight(path, key, phrase, entry), entry.line
+    patterns = {
+        pattern: _pattern(path, pattern, entry)
+        for pattern, entry in table.get("patterns", absent).values.items()
+    }
+    return DomainTerms(float(table.get("bias", absent).number), terms, patterns)
+
+
+def _term(path: Path, phrase: str, entry: Entry) -> str:
+    try:
+        return term_of(phrase)
+    except ValueError as error:
+        raise Malformed(path, str(error), line=entry.line) from None
+
+
+def _pattern(path: Path, pattern: str, entry: Entry) -> float:
+    try:
+        compiled(pattern)
+    except ValueError as error:
+        raise Malformed(path, f"pattern `{pattern}` {error}", line=entry.line) from None
+    return _number(path, pattern, entry)
+
+
+def _weight(path: Path, key: str, phrase: str, entry: Entry) -> float:
+    weight = _number(path, phrase, entry)
+    if key == "negatives" and weight >= 0:
+        what = f"`{phrase}` under `negatives` has the weight {weight:g}, not one below 0"
+        raise Malformed(path, what, line=entry.line, hint=f"write `{phrase}: {-weight:g}`")
+    return weight
+
+
+def _number(path: Path, key: str, entry: Entry) -> float:
+    value = entry.value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Malformed(path, f"`{key}` must be a finite number", line=entry.line)
+    return float(value)
+
+
+def _classifier(path: Path, entry: Entry) -> bytes:
+    if not entry.text:
+        return b""
+    file = _beside(path, entry.text)
+    try:
+        content = file.read_bytes()
+    except OSError:
+        content = b""
+    what = fault(content) if _sha256(content) == entry.text else "is not there, or another one"
+    if what:
+        hint = "fit it anew: `bench route fit`, or take the line `classifier` out"
+        raise Malformed(path, f"the classifier `{file.name}` {what}", line=entry.line, hint=hint)
+    return content
+
+
+def _beside(path: Path, digest: str) -> Path:
+    """The classifier's file: named by its content, so that no other file's is overwritten."""
+    return path.with_name(f"routes-{digest[:12]}.npz")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# --- writing
+
+_PLAIN = re.compile(r"[a-z][a-z ]+")
+# What YAML takes for something else than a text.
+_TAKEN = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
+_SHOWN = ("temperature", "threshold", "sure")
+
+
+def _head(keywords: Keywords) -> Iterator[str]:
+    yield "# What speaks for each domain. Edit it; `bench route explain` shows what a change does."
+    yield "# docs/routing.md explains the format; `bench route fit` writes such a file anew."
+    fitted = {k: v for k, v in keywords.fitted.items() if v not in (None, "", [], (), {})}
+    if fitted:
+        yield "fitted:"
+        yield from (f"  {key}: {json.dumps(fitted[key], ensure_ascii=False)}" for key in fitted)
+    numbers = (f"{key}: {getattr(keywords.calibration, key):g}" for key in _SHOWN)
+    yield f"calibration: {{{', '.join(numbers)}}}"
+    if keywords.classifier:
+        yield f"classifier: {_sha256(keywords.classifier)}"
+
+
+def _tables(keywords: Keywords) -> Iterator[str]:
+    for name, domain in keywords.domains.items():
+        yield f"- name: {name}"
+        yield f"  bias: {domain.bias:g}"
+        ordered = sorted(domain.terms.items(), key=lambda item: (-abs(item[1]), item[0]))
+        for key, sign in (("terms", 1), ("negatives", -1)):
+            chosen = [(term, weight) for term, weight in ordered if weight * sign > 0]
+            yield from _values(key, chosen)
+        yield from _values("patterns", list(domain.patterns.items()))
+
+
+def _values(key: str, items: list[tuple[str, float]]) -> Iterator[str]:
+    if items:
+        yield f"  {key}:"
+        yield from (f"    {_quoted(term)}: {weight:g}" for term, weight in items)
+
+
+def _quoted(term: str) -> str:
+    if _PLAIN.fullmatch(term) and term not in _TAKEN:
+        return term
+    # Without `*` the file holds no alias for sure, and is read by YAML's quick reader.
+    return json.dumps(term, ensure_ascii=False).replace("*", "\\u002a")

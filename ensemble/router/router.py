@@ -1,0 +1,299 @@
+"""Where a question goes, and why.
+
+Who decides, in this order: the domain that somebody named, the keywords, the small classifier
+where it is surer than they are. What none of them is sure enough of goes to the base model, and so
+does what belongs to a field that is no target, is empty, foreign or code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from domainlift.errors import NoSuch
+from ensemble.router.classifier import unpacked
+from ensemble.router.keywords import Keywords
+from ensemble.router.prefilter import refusal
+from ensemble.router.safe_regex import SEEN, compiled
+from ensemble.router.tokenize import Lexicon
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Rung = Literal["domain", "keywords", "classifier", "base"]
+BASE: Literal["base"] = "base"
+_SHOWN = 8
+# Weights nearer to 0 are named only where a question holds no others.
+_FAINT = 0.5
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a question goes: `domain`, or None for the base model; `rung` says who decided.
+
+    `matched` are the terms that weighed most for the best domain, with their shares of its score.
+    `probability` is that of the decision, calibrated; `margin` what it is ahead of `runner_up`,
+    the next best (a domain, `base`, or None), below 0 where a threshold, or a lack of known words,
+    held that back. Both are 1 where a domain was named, or a simple test refused the text.
+    """
+
+    domain: str | None
+    rung: Rung
+    matched: tuple[tuple[str, float], ...] = ()
+    probability: float = 1.0
+    margin: float = 1.0
+    runner_up: str | None = None
+    reason: str = ""
+
+
+class Router:
+    """Routes questions to the `targets` among the domains of a keyword file (None: all).
+
+    Domains that the file knows and that are no targets speak for the base model.
+    """
+
+    def __init__(self, keywords: Keywords, targets: Collection[str] | None = None) -> None:
+        self.keywords = keywords
+        self.targets = tuple(keywords.domains) if targets is None else tuple(targets)
+        for name in self.targets:
+            if name not in keywords.domains:
+                raise NoSuch("domain in the keyword file", name, keywords.domains)
+        self._few, self._many = _scales(keywords, self.targets)
+        self._patterns = _patterns(keywords)
+        self._lexicon, self._weights = _arranged(self._few, self._many, self._patterns)
+        self._bias = _joined([self._few, self._many])
+        self._columns = self._weights.T.copy()  # contiguous: a column is read per question
+
+    def route(self, text: str, options: Sequence[str] = (), domain: str | None = None) -> Route:
+        """Decide where a question goes; `domain` overrides everything else."""
+        if domain is not None:
+            if domain not in self.keywords.domains:
+                raise NoSuch("domain", domain, self.keywords.domains, "bench domains")
+            return Route(domain, "domain", reason="the domain was named")
+        parts = (text, *options)
+        places, words = self._lexicon.find(parts)
+        why = refusal(text, words)
+        if why:
+            return Route(None, BASE, reason=why)
+        if self._patterns:
+            places += self._matching(parts)
+        if not places:
+            return self._unknown()
+        root = math.sqrt(len(words))
+        totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
+        return self._decided(self._opinion(totals.tolist()), places, root)
+
+    def _unknown(self) -> Route:
+        """Only the bias says how probable it is that no target could help."""
+        found = _weighed("keywords", self._few, self._bias.tolist())
+        if found.name != BASE:
+            found = found._replace(runner_up=found.name, second=found.probability)
+        margin, why = found.base - found.second, "it holds nothing that speaks for a domain"
+        return _route(None, BASE, (), found.base, margin, found.runner_up, why)
+
+    def _matching(self, parts: Sequence[str]) -> list[int]:
+        """The places of the patterns that match; they stand after all terms."""
+        seen, start = " ".join(parts)[:SEEN], len(self._lexicon.terms)
+        return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
+
+    def _opinion(self, scores: list[float]) -> _Opinion:
+        """That of the keywords, or of the classifier where it is surer than they are."""
+        first = _weighed("keywords", self._few, scores)
+        if self._many is None or first.probability >= self.keywords.calibration.sure:
+            return first
+        if first.name not in self._many.knows:
+            return first  # the classifier does not know this domain, and so is sure of others
+        second = _weighed("classifier", self._many, scores)
+        return second if second.probability > first.probability else first
+
+    def _decided(self, found: _Opinion, places: list[int], root: float) -> Route:
+        best = found.name if found.name != BASE else found.other
+        matched = self._matched(found.rung, best, places, root)
+        margin = found.probability - found.second
+        if found.name == BASE:
+            why = f"it looks like {found.other}, which is no target"
+            return _route(None, BASE, matched, found.probability, margin, found.runner_up, why)
+        threshold = self.keywords.calibration.threshold
+        if found.probability < threshold:
+            why = f"{best} has a probability of {found.probability:.2f}, below {threshold:.2f}"
+            margin = found.base - found.probability
+            return _route(None, BASE, matched, found.base, margin, best, why)
+        why = f"{found.rung}: {', '.join([term for term, _ in matched[:3]])}"
+        return _route(best, found.rung, matched, found.probability, margin, found.runner_up, why)
+
+    def _matched(
+        self, rung: Rung, name: str, places: list[int], root: float
+    ) -> tuple[tuple[str, float], ...]:
+        """The terms that weigh most for or against a domain, strongest first."""
+        scale = self._many if rung == "classifier" and self._many is not None else self._few
+        column = scale.start + scale.names.index(name)
+        weights = self._columns[column].take(places).tolist()
+        pairs = list(zip(weights, places, strict=True))
+        loud = [pair for pair in pairs if not -_FAINT < pair[0] < _FAINT]
+        loud = loud if loud else [pair for pair in pairs if pair[0]]
+        loud.sort(key=_loudness)
+        by = scale.temperature / root
+        return tuple([(self._name(place), round(w * by, 3)) for w, place in loud[:_SHOWN]])
+
+    def _name(self, place: int) -> str:
+        terms = self._lexicon.terms
+        return terms[place] if place < len(terms) else self._patterns[place - len(terms)].text
+
+
+# --- the parts
+
+
+class _Opinion(NamedTuple):
+    """What one rung thinks.
+
+    The best of targets and base model with its probability, the second, the best domain that is
+    no target, and the probability of all those together.
+    """
+
+    rung: Rung
+    name: str
+    probability: float
+    runner_up: str | None
+    second: float
+    other: str
+    base: float
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A rung: its names stand for the columns from `start` on, `aims` for those of targets.
+
+    Its weights and biases are divided by its temperature already.
+    """
+
+    names: tuple[str, ...]
+    bias: NDArray[np.float32]
+    temperature: float
+    start: int
+    weights: Mapping[str, NDArray[np.float32]]
+    aims: tuple[tuple[int, str], ...]
+    rest: tuple[tuple[int, str], ...]
+    knows: frozenset[str]
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.names)
+
+
+def _weighed(rung: Rung, scale: _Scale, scores: list[float]) -> _Opinion:
+    held = scores[scale.start : scale.end]
+    top = max(held)
+    shares = [math.exp(score - top) for score in held]
+    whole = sum(shares)
+    ranked = [(shares[number] / whole, name) for number, name in scale.aims]
+    base, other = 0.0, ""
+    if scale.rest:
+        rest = [(shares[number], name) for number, name in scale.rest]
+        base, other = sum([share for share, _ in rest]) / whole, max(rest)[1]
+        ranked.append((base, BASE))
+    first = max(ranked)
+    ranked.remove(first)
+    second, runner_up = max(ranked) if ranked else (0.0, None)
+    return _Opinion(rung, first[1], first[0], runner_up, second, other, base)
+
+
+def _loudness(pair: tuple[float, int]) -> tuple[float, int]:
+    return -abs(pair[0]), pair[1]
+
+
+class _Pattern(NamedTuple):
+    text: str
+    made: re.Pattern[str]
+    domain: str
+    weight: float
+
+
+def _scales(keywords: Keywords, targets: Collection[str]) -> tuple[_Scale, _Scale | None]:
+    """The keywords and the classifier, each as the columns that it will have."""
+    import numpy as np
+
+    names = tuple(keywords.domains)
+    held: dict[str, NDArray[np.float32]] = {}
+    for number, domain in enumerate(keywords.domains.values()):
+        for term, weight in domain.terms.items():
+            held.setdefault(term, np.zeros(len(names), dtype=np.float32))[number] = weight
+    bias = np.array([d.bias for d in keywords.domains.values()], dtype=np.float32)
+    few = _scale(names, held, bias, keywords.calibration.temperature, 0, targets)
+    if not keywords.classifier:
+        return few, None
+    found = unpacked(keywords.classifier)
+    rows = dict(zip(found.terms, found.weights, strict=True))
+    return few, _scale(found.domains, rows, found.bias, found.temperature, len(names), targets)
+
+
+def _scale(
+    names: tuple[str, ...],
+    weights: Mapping[str, NDArray[np.float32]],
+    bias: NDArray[np.float32],
+    temperature: float,
+    start: int,
+    targets: Collection[str],
+) -> _Scale:
+    return _Scale(
+        names,
+        bias / temperature,
+        temperature,
+        start,
+        {term: row / temperature for term, row in weights.items()},
+        tuple((n, name) for n, name in enumerate(names) if name in targets),
+        tuple((n, name) for n, name in enumerate(names) if name not in targets),
+        frozenset((*names, BASE)),
+    )
+
+
+def _patterns(keywords: Keywords) -> list[_Pattern]:
+    return [
+        _Pattern(pattern, compiled(pattern), name, weight)
+        for name, domain in keywords.domains.items()
+        for pattern, weight in domain.patterns.items()
+    ]
+
+
+def _arranged(
+    few: _Scale, many: _Scale | None, patterns: Sequence[_Pattern]
+) -> tuple[Lexicon, NDArray[np.float32]]:
+    """All known terms, and one row of weights for each and for each pattern after them."""
+    import numpy as np
+
+    scales = [few] if many is None else [few, many]
+    lexicon = Lexicon(term for scale in scales for term in scale.weights)
+    weights = np.zeros((len(lexicon.terms) + len(patterns), scales[-1].end), dtype=np.float32)
+    for row, term in enumerate(lexicon.terms):
+        for scale in scales:
+            if term in scale.weights:
+                weights[row, scale.start : scale.end] = scale.weights[term]
+    for row, pattern in enumerate(patterns, len(lexicon.terms)):
+        # A pattern that somebody wrote by hand speaks to both.
+        for scale in scales:
+            if pattern.domain in scale.names:
+                column = scale.start + scale.names.index(pattern.domain)
+                weights[row, column] = pattern.weight / scale.temperature
+    return lexicon, weights
+
+
+def _joined(scales: Sequence[_Scale | None]) -> NDArray[np.float32]:
+    """The biases of all columns."""
+    import numpy as np
+
+    return np.concatenate([scale.bias for scale in scales if scale is not None])
+
+
+def _route(
+    domain: str | None,
+    rung: Rung,
+    matched: tuple[tuple[str, float], ...],
+    probability: float,
+    margin: float,
+    runner_up: str | None,
+    reason: str,
+) -> Route:
+    return Route(domain, rung, matched, round(probability, 6), round(margin, 6), runner_up, reason)

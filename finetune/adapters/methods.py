@@ -1,0 +1,197 @@
+"""Put an adapter on a model, and take it off again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from domainlift.errors import BenchError, Misuse, NoSuch
+from engines.local.loading import peft_asks
+from finetune.distributed.fsdp import root_of_parts, whole
+from finetune.training.settings import Training
+
+#: Names for groups of layers, as the architectures in use call them.
+GROUPS = {
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
+}
+
+#: How many numbers of each weight tell one base from another.
+_FEW = 16
+
+
+def attach(model: Any, settings: Training) -> Any:
+    """A model whose trainable parameters are the method's, and no others.
+
+    The base is changed in place (`detach` undoes it, but for the type of its weights where
+    `dtype` is set). The numbers that the adapter begins with depend on the seed alone.
+    """
+    import torch
+
+    torch.manual_seed(settings.seed)
+    if settings.method == "full":
+        # The optimiser's small steps vanish in 16 bits; the work is still done in 16 (`steps`).
+        return (model.float() if root_of_parts(model) is None else model).requires_grad_(True)
+    if settings.dtype != "auto":
+        model = model.to(getattr(torch, settings.dtype))
+    if model.dtype == torch.float16:
+        raise Misuse(
+            "in float16 small gradients vanish, so there is no training in it",
+            "set `dtype: bfloat16`, or `dtype: float32` where the device has no bfloat16",
+        )
+    if settings.method == "qlora" and not getattr(model, "is_loaded_in_4bit", False):
+        raise Misuse(
+            "qlora needs the base model in 4 bits",
+            "load it with `finetune.adapters.methods.four_bit`",
+        )
+    from peft import get_peft_model
+
+    try:
+        with peft_asks():
+            return get_peft_model(model, _CONFIGS[settings.method](model, settings))
+    except ValueError as error:
+        first = " ".join(str(error).split())[:200]
+        what = f"`{settings.method}` does not fit this model: {first}"
+        raise Misuse(what, "name its layers in `targets`, or choose `method: lora`") from error
+
+
+def detach(live: Any) -> Any:
+    """The base model as it was, still frozen; a fully trained model stays as it is."""
+    if not hasattr(live, "peft_config"):
+        return live
+    return live.get_base_model() if live.active_peft_config.is_prompt_learning else live.unload()
+
+
+def trainable(live: Any) -> dict[str, Any]:
+    """The parameters that are trained, by name."""
+    return {name: weight for name, weight in live.named_parameters() if weight.requires_grad}
+
+
+def recompute(live: Any, on: bool = True) -> None:
+    """Let each layer compute its activations again for the backward pass, or keep them."""
+    base = live.get_base_model() if hasattr(live, "peft_config") else live
+    if not on:
+        if _has(base, "is_{}_checkpointing"):
+            _has(base, "{}_checkpointing_disable")()
+        return
+    if not _has(base, "supports_{}_checkpointing"):
+        raise Misuse(
+            f"{type(base).__name__} cannot compute activations again",
+            "leave `checkpointing` off, and set `max_tokens` lower where memory does not suffice",
+        )
+    _has(base, "{}_checkpointing_enable")({"use_reentrant": False})
+
+
+def fingerprint(model: Any) -> str:
+    """A hash of the shapes and of a few numbers of every weight: which base this is."""
+    found = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        flat = whole(weight.detach()).flatten()
+        few = flat[:: max(1, len(flat) // _FEW)][:_FEW].float().tolist()
+        found.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
+    return found.hexdigest()
+
+
+def four_bit(name: str, device: str = "auto") -> Any:
+    """Load a base model in 4 bits (NF4, computing in bfloat16) for `qlora`."""
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise BenchError(
+            "training over 4-bit weights needs bitsandbytes",
+            "`pip install bitsandbytes` (CUDA), or use `method: lora`",
+        )
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        name,
+        quantization_config=bits,
+        device_map=device,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+
+
+def _lora(model: Any, settings: Training) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.scale,
+        lora_dropout=settings.dropout,
+        target_modules=_targets(model, settings),
+        use_rslora=settings.method == "rslora",
+        use_dora=settings.method == "dora",
+    )
+
+
+def _ia3(model: Any, settings: Training) -> Any:
+    from peft import IA3Config
+
+    if not settings.targets:
+        return IA3Config(task_type="CAUSAL_LM")
+    chosen = _targets(model, settings)
+    down = [name for name in chosen if name in {"down_proj", "fc2", "dense_4h_to_h"}]
+    return IA3Config(task_type="CAUSAL_LM", target_modules=chosen, feedforward_modules=down)
+
+
+def _prompt(model: Any, settings: Training) -> Any:
+    from peft import PromptTuningConfig
+
+    # Embeddings of sampled tokens: random vectors lie where no token does.
+    kind = "SAMPLE_VOCAB"
+    return PromptTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=settings.rank, prompt_tuning_init=kind
+    )
+
+
+def _prefix(model: Any, settings: Training) -> Any:
+    from peft import PrefixTuningConfig
+
+    return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.rank)
+
+
+_CONFIGS: Mapping[str, Callable[[Any, Training], Any]] = {
+    "lora": _lora,
+    "rslora": _lora,
+    "dora": _lora,
+    "qlora": _lora,
+    "ia3": _ia3,
+    "prompt": _prompt,
+    "prefix": _prefix,
+}
+
+
+def _targets(model: Any, settings: Training) -> Any:
+    """The layers' names, groups resolved; all linear layers but the output by default."""
+    if not settings.targets:
+        return "all-linear"
+    import torch
+
+    known = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    chosen = []
+    for target in settings.targets:
+        for name in GROUPS.get(target, (target,)):
+            if name not in known:
+                raise NoSuch("linear layer", name, {*known, *GROUPS})
+            chosen.append(name)
+    return sorted(set(chosen))
+
+
+def _has(base: Any, name: str) -> Any:
+    """What older versions call `gradient_…` and newer ones `activation_…`; None without either."""
+    found = getattr(base, name.format("activation"), None)
+    return getattr(base, name.format("gradient"), None) if found is None else found

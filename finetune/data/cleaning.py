@@ -1,0 +1,90 @@
+"""Texts and rows in one form, and what is no row to learn from."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+
+from domainlift.types import Question
+from engines.base import Message
+from finetune.data.rows import Row
+
+#: A row of fewer or more characters than these, question and answer together, is left out.
+SHORTEST = 8
+LONGEST = 40_000
+_BREAKS = re.compile(r"\r\n?|[\u0085\u2028\u2029]")
+# Control characters but line feeds and tabs, and halves of surrogate pairs, which are no UTF-8.
+_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
+_WORD = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
+
+
+def clean(text: str) -> str:
+    """The text in NFC with line feeds only and without control characters."""
+    text = _DROPPED.sub("", _BREAKS.sub("\n", text))
+    return unicodedata.normalize("NFC", text)
+
+
+def clean_row(row: Row) -> Row:
+    """The row with all its texts clean, trimmed where that does not part prompt and answer."""
+    chat = bool(row.messages)
+    completion = clean(row.completion).rstrip()
+    return replace(
+        row,
+        prompt=clean(row.prompt).lstrip(),
+        completion=completion.lstrip() if chat else completion,
+        messages=tuple(Message(clean(m.role), clean(m.content).strip()) for m in row.messages),
+        tools=clean(row.tools).strip(),
+        source=one_line(row.source),
+        licence=one_line(row.licence),
+    )
+
+
+def refusal(row: Row) -> str:
+    """Why a clean row cannot be learned from, "" where it can."""
+    length = len(asked(row)) + len(row.completion)
+    if not row.completion.strip():
+        return "empty answer"
+    if length < SHORTEST:
+        return "too short"
+    return "too long" if length > LONGEST else ""
+
+
+def asked(row: Row) -> str:
+    """All that stands before the answer, as text: the turns of a chat, else the prompt."""
+    if not row.messages:
+        return row.prompt
+    return "\n".join(message.content for message in row.messages)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text for comparing: case folded letters and digits, and signs of sums."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def one_line(text: str) -> str:
+    """The clean text with its white space evened out."""
+    return " ".join(clean(text).split())
+
+
+# --- how prompt and answer meet
+
+
+def plain(question: Question) -> tuple[str, str]:
+    """Render a question as it is asked in the open layout of plain text, without its options."""
+    answer = question.answer
+    told = answer if isinstance(answer, str) else question.options[answer]
+    return f"Question: {question.text.strip()}\nAnswer:", f" {told.strip()}"
+
+
+def joined(prompt: str, completion: str) -> str:
+    """The completion, after a space where a word would stick to the prompt without one."""
+    ends_a_word = prompt[-1:].isalnum() or prompt[-1:] in tuple(".?!:;")
+    glued = ends_a_word and completion[:1].isalnum()
+    return f" {completion}" if glued and _parts_words(prompt[-1] + completion[0]) else completion
+
+
+def _parts_words(letters: Iterable[str]) -> bool:
+    """Whether these letters are of scripts that put spaces between words."""
+    return not any(unicodedata.east_asian_width(c) in "WF" for c in letters)

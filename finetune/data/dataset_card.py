@@ -1,0 +1,155 @@
+"""The data card: what a data set is made of, for people and for programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from finetune.data.cleaning import asked
+from finetune.data.rows import Row
+
+#: So many sources or licences are named to people; programs get them all.
+_MOST = 40
+Splits = Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """What was taken out, and why: by reason, as copies, as questions of a benchmark.
+
+    `beyond_size` were good, but more than were asked for.
+    """
+
+    benchmark: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    exact: int = 0
+    near: int = 0
+    leaked: int = 0
+    beyond_size: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows were taken out, by reason; those of the sieve always stand there."""
+        return {
+            **dict(sorted(self.dropped.items())),
+            "exact copies": self.exact,
+            "near copies": self.near,
+            "questions of a benchmark": self.leaked,
+            "beyond the size": self.beyond_size,
+        }
+
+    @property
+    def told(self) -> str:
+        """The same in one line, without what did not happen."""
+        told = (f"{reason} {count}" for reason, count in self.counts.items() if count)
+        return ", ".join(told) or "nothing"
+
+
+def card_files(
+    domain: str, seed: int, splits: Splits, files: Mapping[str, str], digest: str, sieve: Sieve
+) -> dict[str, str]:
+    """The texts of `card.json` and `card.md`."""
+    card = {
+        "domain": domain,
+        "seed": seed,
+        "sha256": digest,
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "kinds": _by_kind(splits),
+        "domains": _counted(row.domain for row in _every(splits)),
+        "characters": {
+            "asked": _lengths(len(asked(row)) for row in _every(splits)),
+            "answer": _lengths(len(row.completion) for row in _every(splits)),
+        },
+        "licences": _counted(row.licence if row.licence else "unknown" for row in _every(splits)),
+        "sources": _counted(_collection(row.source) for row in _every(splits)),
+        "taken out": sieve.counts,
+        "benchmark questions compared": sieve.benchmark,
+        "files": {name: _sha256(text) for name, text in files.items()},
+    }
+    text = json.dumps(card, ensure_ascii=False, indent=1) + "\n"
+    return {"card.json": text, "card.md": _markdown(card)}
+
+
+def _every(splits: Splits) -> list[Row]:
+    return [row for rows in splits.values() for row in rows]
+
+
+def _by_kind(splits: Splits) -> dict[str, dict[str, int]]:
+    kinds = sorted({row.kind for row in _every(splits)})
+    return {
+        kind: {split: sum(row.kind == kind for row in rows) for split, rows in splits.items()}
+        for kind in kinds
+    }
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    """The names with their counts, the most frequent first."""
+    return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _collection(source: str) -> str:
+    """The file or task of a source, without the place in it."""
+    return source.partition("#")[0] if source else "unknown"
+
+
+def _lengths(lengths: Iterable[int]) -> dict[str, float]:
+    found = sorted(lengths)
+    return {
+        "shortest": found[0],
+        "median": median(found),
+        "longest": found[-1],
+        "all": sum(found),
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+# --- for people
+
+
+def _markdown(card: Mapping[str, Any]) -> str:
+    rows = card["rows"]
+    parts = [
+        f"# Training data: {card['domain']}\n",
+        f"{sum(rows.values())} rows, seed {card['seed']}, SHA-256 `{card['sha256']}`.\n",
+        _table(("kind", *rows), _kind_rows(card)),
+        _table(("characters", "shortest", "median", "longest", "all"), _length_rows(card)),
+        _count_table("licence", card["licences"]),
+        _count_table("source", card["sources"]),
+        _count_table("domain", card["domains"]),
+        _count_table("taken out", card["taken out"]),
+        f"Compared with {card['benchmark questions compared']} questions of benchmarks.\n",
+        _table(("file", "SHA-256"), [(name, f"`{sha}`") for name, sha in card["files"].items()]),
+    ]
+    return "\n".join(parts)
+
+
+def _kind_rows(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    kinds = [(kind, *counts.values()) for kind, counts in card["kinds"].items()]
+    return [*kinds, ("all", *card["rows"].values())]
+
+
+def _length_rows(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [(what, *lengths.values()) for what, lengths in card["characters"].items()]
+
+
+def _count_table(title: str, counts: Mapping[str, int]) -> str:
+    told, rest = list(counts.items())[:_MOST], list(counts.values())[_MOST:]
+    more = [(f"{len(rest)} others", sum(rest))] if rest else []
+    return _table((title, "rows"), [*told, *more])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("|", "\\|")

@@ -1,0 +1,90 @@
+"""Read examples from a user's file, in whichever form they stand, and say what is wrong with it.
+
+Each row is known by its keys (`finetune.data.formats.table`), so that one file may hold several forms.
+A conversation becomes one row per turn of the assistant, with all earlier turns as its context:
+every answer is learned, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from domainlift.errors import Malformed
+from finetune.data.cleaning import clean_row, one_line, plain
+from finetune.data.formats.base import Fields, Problem, Render, Wrong, optional
+from finetune.data.formats.files import Item, items
+from finetune.data.formats.table import FORMATS, find_format, unknown_keys
+from finetune.data.rows import Row
+
+__all__ = ["FORMATS", "Problem", "Render", "check", "read_rows"]
+
+
+def read_rows(
+    path: Path,
+    domain: str,
+    *,
+    licence: str = "",
+    render: Render = plain,
+    skipped: Callable[[Problem], None] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of a JSONL file, a JSON list or a CSV table, cleaned.
+
+    `licence` is that of rows which name none, `render` gives questions the form in which they
+    will be asked. A line with a problem is an error, or goes to `skipped` where that is given.
+    """
+    for item in items(path):
+        rows, problems = _read(item, render)
+        if not problems:
+            for row in rows:
+                yield _placed(row, item, path, domain, licence)
+        elif skipped is None:
+            hint = f"`bench data check {path}` shows every line that is wrong"
+            raise Malformed(path, problems[0].what, line=item.line, hint=hint)
+        else:
+            for problem in problems:
+                skipped(problem)
+
+
+def check(path: Path) -> list[Problem]:
+    """Everything that is wrong with a file, by line."""
+    problems: list[Problem] = []
+    last = None
+    for last in items(path):
+        problems += _read(last, plain)[1]
+    return problems if last is not None else [Problem(1, "is empty")]
+
+
+def _read(item: Item, render: Render) -> tuple[list[Row], list[Problem]]:
+    if item.problem:
+        return [], [Problem(item.line, item.problem)]
+    problems: list[str] = []
+    rows: list[Row] = []
+    try:
+        name = find_format(item.fields)
+        problems += unknown_keys(item.fields, name)
+        rows += [clean_row(row) for row in FORMATS[name].read(item.fields, render)]
+        _told(item.fields)
+    except Wrong as error:
+        problems.append(str(error))
+    if not all(row.completion.strip() for row in rows):
+        problems.append("the answer holds nothing but control characters")
+    return rows, [Problem(item.line, one_line(what)) for what in problems]
+
+
+def _placed(row: Row, item: Item, path: Path, domain: str, licence: str) -> Row:
+    """The row with where it comes from; the turns of a conversation come from one place.
+
+    A `source` of its own without a `#` names a collection, and not one place in it.
+    """
+    source, own = _told(item.fields)
+    if "#" not in source:
+        source = f"{source if source else path.name}#{item.line}"
+    licence = own if own else licence
+    return replace(row, domain=domain, kind="file", source=source, licence=licence)
+
+
+def _told(fields: Fields) -> tuple[str, str]:
+    licence = optional(fields, "licence") or optional(fields, "license")
+    return one_line(optional(fields, "source")), one_line(licence)

@@ -1,0 +1,186 @@
+"""Conversations: turns in order, calls of tools as text, and one row per answer.
+
+A turn of the assistant that calls tools is written as Qwen2.5's chat template writes it, in the
+form that Hermes made common: each call as JSON between `<tool_call>` and `</tool_call>`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engines.base import Message
+from finetune.data.formats.base import Wrong, from_json, kind_name
+from finetune.data.rows import Row
+
+#: More turns than these are not read: each answer holds all the turns before it.
+MOST_TURNS = 256
+OPENS, CLOSES = "<tool_call>", "</tool_call>"
+
+# What files call the speakers -> what they are called here.
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "function_call": "assistant",
+    "tool_call": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+}
+_CALLS = frozenset(["function_call", "tool_call"])
+# Who may speak after whom; "" stands before the first turn.
+_NEXT = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user",),
+    "calls": ("tool",),
+    "tool": ("tool", "assistant"),
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn; `calls` says whether it calls tools, `learned` whether it may be trained on."""
+
+    role: str
+    content: str
+    calls: bool = False
+    learned: bool = True
+
+
+def rows(turns: Sequence[Turn], tools: str = "") -> Iterator[Row]:
+    """One row per turn of the assistant, with all the turns before it as its context."""
+    _check_order(turns)
+    before: list[Message] = []
+    for turn in turns:
+        if turn.role == "assistant" and turn.learned:
+            yield Row("", turn.content, "", messages=tuple(before), tools=tools)
+        before.append(Message(turn.role, turn.content))
+
+
+def read_turns(value: Any, key: str, *, role: str = "role", content: str = "content") -> list[Turn]:
+    """Read the turns under a key, of which each has its speaker and its text under these keys."""
+    value = from_json(value, f"`{key}`")
+    if not isinstance(value, list):
+        raise Wrong(f"`{key}` must be a list of turns, not {kind_name(value)}")
+    if not value:
+        raise Wrong(f"`{key}` is empty")
+    if len(value) > MOST_TURNS:
+        raise Wrong(f"`{key}` has {len(value)} turns, and at most {MOST_TURNS} are read")
+    return [_turn(turn, f"turn {number}", role, content) for number, turn in enumerate(value, 1)]
+
+
+def read_tools(value: Any) -> str:
+    """The tools as JSON text, "" where there are none."""
+    value = from_json(value, "`tools`")
+    if value is None or value in ("", []):
+        return ""
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise Wrong("`tools` must be a list of tools, each with keys and values")
+    return json.dumps(value, ensure_ascii=False)
+
+
+# --- one turn
+
+
+def _turn(turn: Any, place: str, role_key: str, content_key: str) -> Turn:
+    if not isinstance(turn, Mapping):
+        raise Wrong(f"{place} must be keys with values, not {kind_name(turn)}")
+    missing = next((key for key in (role_key, content_key) if key not in turn), None)
+    calls = turn.get("tool_calls")
+    if missing == role_key or (missing is not None and not calls):
+        raise Wrong(f"{place} has no `{missing}`")
+    name = turn[role_key]
+    role = ROLES.get(name) if isinstance(name, str) else None
+    if role is None:
+        raise Wrong(f"{place} has the unknown role `{str(name)[:30]}`")
+    content = _content(turn.get(content_key), place)
+    if name in _CALLS:
+        content = _call(from_json(content, f"the tool call of {place}"), place)
+    if calls:
+        content = "\n".join([*filter(None, [content.strip()]), *_calls(calls, place)])
+    if not content.strip():
+        raise Wrong(f"{place} (`{role}`) is empty")
+    learned = turn.get("weight") != 0
+    return Turn(role, content.strip(), _calls_tools(role, content, place), learned)
+
+
+def _content(value: Any, place: str) -> str:
+    """The text of a turn, which may stand in parts."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise Wrong(f"{place} must hold a text, not {kind_name(value)}")
+    texts = []
+    for part in value:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise Wrong(f"{place} holds a part of type `{kind}`, and only `text` can be learned")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def _calls(value: Any, place: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        raise Wrong(f"`tool_calls` of {place} must be a list, not {kind_name(value)}")
+    for call in value:
+        yield _call(call.get("function", call) if isinstance(call, Mapping) else call, place)
+
+
+def _call(call: Any, place: str) -> str:
+    if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
+        raise Wrong(f"a tool call of {place} has no `name`")
+    arguments = from_json(call.get("arguments"), f"`arguments` of {place}")
+    if arguments in (None, ""):
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        raise Wrong(f"the arguments of `{call['name']}` in {place} must be keys with values")
+    told = json.dumps({"name": call["name"], "arguments": arguments}, ensure_ascii=False)
+    return f"{OPENS}\n{told}\n{CLOSES}"
+
+
+def _calls_tools(role: str, content: str, place: str) -> bool:
+    if role != "assistant":
+        return False
+    opened = content.count(OPENS)
+    if opened != content.count(CLOSES):
+        raise Wrong(f"unclosed tool call in {place}")
+    return opened > 0
+
+
+# --- the order
+
+
+def _check_order(turns: Sequence[Turn]) -> None:
+    before = ""
+    for number, turn in enumerate(turns, 1):
+        allowed = _NEXT[before]
+        if turn.role not in allowed:
+            raise Wrong(_out_of_order(number, turn.role, before))
+        before = "calls" if turn.calls else turn.role
+    if before in ("user", "tool", "system", ""):
+        raise Wrong(f"roles out of order: the last turn is `{before}`, which nothing answers")
+
+
+def _out_of_order(number: int, role: str, before: str) -> str:
+    wanted = " or ".join(f"`{name}`" for name in _NEXT[before])
+    if before == "calls":
+        return f"unclosed tool call: turn {number} is `{role}`, where {wanted} must give its result"
+    if role == "tool":
+        return f"roles out of order: turn {number} is `tool`, but no tool was called before it"
+    after = f"after `{before}`" if before else "at the beginning"
+    return f"roles out of order: turn {number} is `{role}`, where {wanted} must stand {after}"

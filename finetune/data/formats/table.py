@@ -1,0 +1,261 @@
+"""The formats that people have, in one table: a row is known by its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from string import ascii_uppercase
+from typing import Any
+
+from domainlift.types import Question
+from finetune.data.cleaning import joined
+from finetune.data.formats import chat
+from finetune.data.formats.base import Fields, Render, Wrong, from_json, kind_name, optional, text
+from finetune.data.rows import Row
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form of rows: the keys that make it out, those that it may have, and its reader."""
+
+    needs: tuple[str, ...]
+    may: tuple[str, ...]
+    read: Callable[[Fields, Render], Iterator[Row]]
+
+
+#: Keys that any row may have; `source` and `licence` go into the data card.
+COMMON = (
+    *("id", "source", "licence", "license", "domain", "kind", "category", "dataset", "metadata"),
+    *("language", "lang", "difficulty"),
+)
+
+
+def find_format(fields: Fields) -> str:
+    """The name of the first format whose keys are there."""
+    for name, form in FORMATS.items():
+        if all(key in fields for key in form.needs):
+            return name
+    raise Wrong(_no_format(fields))
+
+
+def unknown_keys(fields: Fields, name: str) -> list[str]:
+    """What is wrong with the keys that a format does not have: misspelt, they would be lost."""
+    form = FORMATS[name]
+    known = (*form.needs, *form.may, *COMMON)
+    return [_unknown(key, known) for key in fields if key not in known]
+
+
+def _unknown(key: str, known: tuple[str, ...]) -> str:
+    near = get_close_matches(key, known, n=1)
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in key[:60])
+    return f"unknown key `{shown}`" + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+def _no_format(fields: Fields) -> str:
+    """Name the format of which most keys are there, or near, and what it lacks."""
+    keys = list(fields)
+    for name, form in FORMATS.items():
+        for missing in (key for key in form.needs if key not in fields):
+            near = get_close_matches(missing, keys, n=1, cutoff=0.8)
+            if near and near[0] not in (*form.needs, *form.may):
+                return f"unknown key `{near[0]}`; did you mean `{missing}` ({name})?"
+    for name, form in FORMATS.items():
+        lacking = [key for key in form.needs if key not in fields]
+        if len(lacking) < len(form.needs):
+            return f"no `{lacking[0]}` ({name})"
+    known = "; ".join(", ".join(f"`{key}`" for key in form.needs) for form in FORMATS.values())
+    return f"no known format: rows have {known}"
+
+
+# --- the readers
+
+
+def _messages(fields: Fields, _: Render) -> Iterator[Row]:
+    turns = chat.read_turns(fields["messages"], "messages")
+    yield from chat.rows(turns, chat.read_tools(fields.get("tools")))
+
+
+def _sharegpt(fields: Fields, _: Render) -> Iterator[Row]:
+    value = from_json(fields["conversations"], "`conversations`")
+    first = value[0] if isinstance(value, list) and value else None
+    named = isinstance(first, dict) and "role" in first
+    keys = ("role", "content") if named else ("from", "value")
+    turns = chat.read_turns(value, "conversations", role=keys[0], content=keys[1])
+    turns = _after_system(optional(fields, "system"), turns)
+    yield from chat.rows(turns, chat.read_tools(fields.get("tools")))
+
+
+def _preference(fields: Fields, _: Render) -> Iterator[Row]:
+    """The preferred answer is learned; the other must be there, but serves nothing here."""
+    chosen = _turns_or_text(fields["chosen"])
+    if isinstance(chosen, list):
+        asked = _turns_or_text(fields.get("prompt"))
+        answer = chat.read_turns(chosen, "chosen")
+        # The chosen turns may be the whole conversation, or only what follows the prompt.
+        if answer[0].role == "assistant":
+            answer = [*_asked(asked), *answer]
+        answer = _after_system(optional(fields, "system"), answer)
+        yield _last(answer, chat.read_tools(fields.get("tools")))
+    elif "prompt" not in fields:
+        raise Wrong("no `prompt` (preference)")
+    else:
+        yield _continued(fields, "chosen")
+
+
+def _completion(fields: Fields, _: Render) -> Iterator[Row]:
+    prompt = _turns_or_text(fields["prompt"])
+    completion = _turns_or_text(fields["completion"])
+    if isinstance(prompt, list) or isinstance(completion, list):
+        turns = [*_asked(prompt), *_answered(completion)]
+        yield _last(turns, chat.read_tools(fields.get("tools")))
+    else:
+        yield _continued(fields, "completion")
+
+
+def _alpaca(fields: Fields, _: Render) -> Iterator[Row]:
+    """The text of Alpaca's own template, and the same as a chat for models that have one."""
+    instruction, output = text(fields, "instruction").strip(), text(fields, "output").strip()
+    given, system = optional(fields, "input").strip(), optional(fields, "system").strip()
+    parts = [
+        *([system] if system else []),
+        f"### Instruction:\n{instruction}",
+        *([f"### Input:\n{given}"] if given else []),
+        "### Response:\n",
+    ]
+    asked = chat.Turn("user", "\n\n".join(filter(None, [instruction, given])))
+    turns = [*_history(fields), asked, chat.Turn("assistant", output)]
+    last = _last(_after_system(system, turns))
+    # Earlier turns have no place in Alpaca's template: such a row is a chat only.
+    yield last if len(turns) > 2 else replace(last, prompt="\n\n".join(parts))
+
+
+def _question(fields: Fields, render: Render) -> Iterator[Row]:
+    options = _options(fields)
+    asked, context = text(fields, "question").strip(), optional(fields, "context").strip()
+    answer: int | str
+    answer = _answer_index(fields["answer"], options) if options else text(fields, "answer").strip()
+    told = "\n".join(filter(None, [context, asked]))
+    # What is kept for measuring must not be learned.
+    if optional(fields, "split").strip() in ("", "train"):
+        prompt, completion = render(Question("", "", "file", told, options, answer, split="train"))
+        yield Row(prompt, completion, "")
+
+
+#: Format -> its keys and its reader; of several that fit the first counts.
+FORMATS: dict[str, Format] = {
+    "messages": Format(("messages",), ("tools", "parallel_tool_calls"), _messages),
+    "ShareGPT": Format(("conversations",), ("system", "tools"), _sharegpt),
+    "preference": Format(
+        ("chosen", "rejected"),
+        ("prompt", "system", "tools", "score_chosen", "score_rejected"),
+        _preference,
+    ),
+    "Alpaca": Format(("instruction", "output"), ("input", "system", "history", "text"), _alpaca),
+    "prompt/completion": Format(("prompt", "completion"), ("tools",), _completion),
+    "question/answer": Format(
+        ("question", "answer"),
+        ("context", "options", "choices", "split", "support", "cluster"),
+        _question,
+    ),
+}
+
+
+# --- their helpers
+
+
+def _turns_or_text(value: Any) -> Any:
+    """The value, or the turns that a table holds as JSON; other texts may have brackets, too."""
+    if isinstance(value, str) and value.startswith("[{"):
+        try:
+            return from_json(value, "it")
+        except Wrong:
+            return value
+    return value
+
+
+def _last(turns: list[chat.Turn], tools: str = "") -> Row:
+    """The row of the last answer only: what stands before it was given, not said."""
+    found = list(chat.rows(turns, tools))
+    if not found or not turns[-1].learned:
+        raise Wrong("the last turn has the weight 0: nothing is learned")
+    return found[-1]
+
+
+def _continued(fields: Fields, key: str) -> Row:
+    prompt, completion = text(fields, "prompt"), text(fields, key)
+    return Row(prompt, joined(prompt, completion), "")
+
+
+def _asked(prompt: Any) -> list[chat.Turn]:
+    if isinstance(prompt, list):
+        return chat.read_turns(prompt, "prompt")
+    return [chat.Turn("user", text({"prompt": prompt}, "prompt").strip())]
+
+
+def _answered(completion: Any) -> list[chat.Turn]:
+    if isinstance(completion, list):
+        return chat.read_turns(completion, "completion")
+    return [chat.Turn("assistant", text({"completion": completion}, "completion").strip())]
+
+
+def _after_system(system: str, turns: list[chat.Turn]) -> list[chat.Turn]:
+    return [chat.Turn("system", system.strip()), *turns] if system.strip() else turns
+
+
+def _history(fields: Fields) -> list[chat.Turn]:
+    """Earlier turns of an Alpaca row: pairs of what was asked and what was answered."""
+    history = from_json(fields.get("history"), "`history`")
+    if history is None or history == "":
+        return []
+    if not isinstance(history, list):
+        raise Wrong(f"`history` must be a list of pairs, not {kind_name(history)}")
+    turns = []
+    for pair in history:
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair)
+        ):
+            raise Wrong("`history` must be a list of pairs of texts")
+        turns += [chat.Turn("user", pair[0].strip()), chat.Turn("assistant", pair[1].strip())]
+    return turns
+
+
+def _options(fields: Fields) -> tuple[str, ...]:
+    key = "options" if "options" in fields else "choices"
+    given = from_json(fields.get(key), f"`{key}`")
+    if given is None or given in ("", []):
+        return ()
+    if not isinstance(given, list) or not all(_is_plain(option) for option in given):
+        raise Wrong(f"`{key}` must be a list of texts")
+    options = tuple(str(option).strip() for option in given)
+    if not 2 <= len(options) <= len(ascii_uppercase):
+        raise Wrong(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
+    if "" in options or len(set(options)) < len(options):
+        raise Wrong("an option is empty or stands there twice")
+    return options
+
+
+def _answer_index(answer: Any, options: tuple[str, ...]) -> int:
+    """Read an index from 0, a letter, or the text of an option."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        if not 0 <= answer < len(options):
+            raise Wrong(f"answer {answer} is out of range (0 to {len(options) - 1})")
+        return answer
+    told = answer.strip() if isinstance(answer, str) else ""
+    if not told:
+        raise Wrong("`answer` is empty" if answer in ("", None) else "`answer` must be a text")
+    letters = ascii_uppercase[: len(options)]
+    meant = {options.index(told)} if told in options else set()
+    if len(told) == 1 and told.upper() in letters:
+        meant.add(letters.index(told.upper()))
+    # A table knows no numbers; at most two digits, for int() has a limit of its own.
+    if told.isdecimal() and len(told) < 3 and int(told) < len(options):
+        meant.add(int(told))
+    if len(meant) != 1:
+        fault = "can be read in two ways" if meant else f"is none of the {len(options)} options"
+        raise Wrong(f"answer `{told[:60]}` {fault}")
+    return meant.pop()
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)

@@ -1,0 +1,123 @@
+"""Realise a recipe: which rows, how many of each domain, in which order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from domainlift.errors import BenchError, NoSuch
+from finetune.data.recipe import Recipe
+from finetune.data.rows import Row
+from finetune.data.sampling import rank
+
+REPLAY = "replay"
+#: How hard each row is for the base model, its loss, say.
+Difficulty = Callable[[Sequence[Row]], Sequence[float]]
+Rows = Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The rows in the order of training, and what came out: new and known rows per domain.
+
+    `repeated` says how often each row of a domain stands in it on average, where that is over
+    once; the replay rows of a domain are named `DOMAIN (replay)`.
+    """
+
+    rows: tuple[Row, ...]
+    new: Mapping[str, int]
+    replay: Mapping[str, int]
+    repeated: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def mix(
+    rows_by_domain: Rows, recipe: Recipe, size: int, difficulty: Difficulty | None = None
+) -> Mix:
+    """Take `size` rows as the recipe says; the same rows and seed give the same mix.
+
+    Rows of the kind `replay`, whatever their domain, are the known material, shared out evenly
+    among their domains; all others are new. Rows are repeated only where a domain has too few. A
+    domain of the recipe without any row is an error.
+    """
+    fresh, known = _parted(rows_by_domain, recipe)
+    old_size = round(size * recipe.replay / (1 + recipe.replay)) if known else 0
+    new = _apportioned(recipe.proportions, size - old_size)
+    old = _apportioned({domain: 1 / len(known) for domain in known}, old_size)
+    taken = [*_taken(fresh, new, recipe.seed), *_taken(known, old, recipe.seed)]
+    repeated = {**_repeated(fresh, new, ""), **_repeated(known, old, " (replay)")}
+    notes = [f"{name}: each row stands {n:.3g} times in the mix" for name, n in repeated.items()]
+    if recipe.replay and not known:
+        notes.append("no replay rows: nothing keeps what the model knows already")
+    return Mix(tuple(_ordered(taken, recipe, difficulty)), new, old, repeated, tuple(notes))
+
+
+def natural_size(rows_by_domain: Rows, recipe: Recipe) -> int:
+    """The largest mix in which no row stands twice, but for what rounding asks."""
+    fresh, known = _parted(rows_by_domain, recipe)
+    new = min(len(fresh[domain]) / share for domain, share in recipe.proportions.items())
+    if known and recipe.replay:
+        old = min(map(len, known.values())) * len(known)
+        new = min(new, old / recipe.replay) * (1 + recipe.replay)
+    return int(new + 1e-9)
+
+
+def _parted(rows_by_domain: Rows, recipe: Recipe) -> tuple[Rows, Rows]:
+    """The new rows of the recipe's domains, and the replay rows of all domains.
+
+    A domain of the recipe that has replay rows only, as a strength has, gives those.
+    """
+    fresh: dict[str, list[Row]] = {}
+    for domain in recipe.proportions:
+        if domain not in rows_by_domain:
+            raise NoSuch("domain with rows", domain, rows_by_domain)
+        own = rows_by_domain[domain]
+        fresh[domain] = [row for row in own if row.kind != REPLAY] or list(own)
+        if not own:
+            raise BenchError(f"`{domain}` has no rows", f"bench data prepare {domain}")
+    known = {
+        domain: [row for row in rows if row.kind == REPLAY]
+        for domain, rows in rows_by_domain.items()
+        if any(row.kind != REPLAY for row in rows) or domain not in fresh
+    }
+    return fresh, {domain: rows for domain, rows in known.items() if rows}
+
+
+def _apportioned(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole numbers that sum to the total (largest remainders)."""
+    counts = {name: math.floor(share * total + 1e-9) for name, share in sorted(shares.items())}
+    by_rest = sorted(counts, key=lambda name: (counts[name] - shares[name] * total, name))
+    for name in by_rest[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def _taken(rows: Rows, wanted: Mapping[str, int], seed: int) -> list[Row]:
+    taken: list[Row] = []
+    for domain, count in wanted.items():
+        ranked = sorted(rows[domain], key=lambda row: rank(row.id, seed))
+        whole, rest = divmod(count, len(ranked))
+        taken += ranked * whole + ranked[:rest]
+    return taken
+
+
+def _repeated(rows: Rows, wanted: Mapping[str, int], label: str) -> dict[str, float]:
+    times = {f"{domain}{label}": count / len(rows[domain]) for domain, count in wanted.items()}
+    return {name: n for name, n in times.items() if n > 1}
+
+
+def _ordered(rows: list[Row], recipe: Recipe, difficulty: Difficulty | None) -> list[Row]:
+    if recipe.order == "shuffled":
+        Random(recipe.seed).shuffle(rows)
+        return rows
+    if difficulty is None:
+        raise BenchError(
+            "the order `easy-to-hard` needs the base model's loss on each row",
+            "write `order: shuffled` into the recipe",
+        )
+    distinct = list({row.id: row for row in rows}.values())
+    found = [math.inf if math.isnan(value) else value for value in difficulty(distinct)]
+    hardness = dict(zip((row.id for row in distinct), found, strict=True))
+    return sorted(rows, key=lambda row: (hardness[row.id], rank(row.id, recipe.seed)))

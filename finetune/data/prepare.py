@@ -1,0 +1,150 @@
+"""From rows of any origin to a data set: clean, without copies and leaks, split, and described.
+
+<folder>/train.jsonl, validation.jsonl, held_out.jsonl    the rows
+<folder>/card.json, card.md                               the data card
+
+The folder appears in one step when all of it is written, and is never written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import BenchError, Misuse
+from domainlift.files import disk_errors, new_folder
+from finetune.data.cleaning import asked, clean_row, refusal
+from finetune.data.contamination import Leaked, exact_finder
+from finetune.data.dataset_card import Sieve, card_files
+from finetune.data.duplicates import distinct
+from finetune.data.row_io import SPLITS, row_lines
+from finetune.data.rows import Row
+from finetune.data.sampling import choose
+
+#: What of 100 groups of rows stays for validation, and what nobody looks at before the end.
+VALIDATION = 5
+HELD_OUT = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that was written: its rows per split, and what was taken out before.
+
+    `sha256` is that of the three files of rows together.
+    """
+
+    domain: str
+    path: Path
+    train: int
+    validation: int
+    held_out: int
+    duplicates: int
+    leaked: int
+    sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def prepare(
+    domain: str,
+    rows: Iterable[Row],
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    benchmark: Iterable[str] = (),
+    folder: Path,
+    leaked: Leaked | None = None,
+) -> Prepared:
+    """Write the data set of a domain to `folder`, at most `size` rows with an even share per kind.
+
+    Rows in which one of the `benchmark` questions stands word for word are left out, and those
+    that `leaked` finds. The same input gives the same bytes. A folder that holds another data set
+    is an error, and so is an input of which nothing is left.
+    """
+    questions = list(benchmark)
+    cleaned, dropped = _cleaned(rows)
+    unique, exact, near = distinct(cleaned)
+    kept = _without(unique, [exact_finder(questions), *([leaked] if leaked is not None else [])])
+    sieve = Sieve(len(questions), dropped, exact, near, len(unique) - len(kept))
+    if not kept:
+        raise BenchError(f"no row is left to learn from in `{domain}`", f"taken out: {sieve.told}")
+    chosen = choose(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    sieve = replace(sieve, beyond_size=len(kept) - len(chosen))
+    splits = {name: [row for row in chosen if split_of(row) == name] for name in SPLITS}
+    files = {f"{name}.jsonl": row_lines(found) for name, found in splits.items()}
+    digest = _digest(files)
+    _publish(folder, {**files, **card_files(domain, seed, splits, files, digest, sieve)})
+    counts = {name: len(found) for name, found in splits.items()}
+    return Prepared(
+        domain, folder, **counts, duplicates=exact + near, leaked=sieve.leaked, sha256=digest
+    )
+
+
+def split_of(row: Row) -> str:
+    """The split of a row: a matter of its content alone, and of its source where it has one.
+
+    So no row ever changes sides when others come, and what comes from one place stays together.
+    """
+    told = row.source if row.source else row.id
+    number = int(hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:12], 16) % 100
+    if number < HELD_OUT:
+        return "held_out"
+    return "validation" if number < HELD_OUT + VALIDATION else "train"
+
+
+def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
+    kept: list[Row] = []
+    dropped: Counter[str] = Counter()
+    for row in map(clean_row, rows):
+        reason = refusal(row)
+        if reason:
+            dropped[reason] += 1
+        else:
+            kept.append(row)
+    return kept, dropped
+
+
+def _without(rows: Sequence[Row], finders: Sequence[Leaked]) -> list[Row]:
+    texts = [f"{asked(row)}\n{row.completion}" for row in rows]
+    for finder in finders:
+        found = finder(texts)
+        if len(found) != len(texts):
+            raise ValueError(f"{len(found)} findings for {len(texts)} texts")
+        kept = [place for place, leaked in enumerate(found) if not leaked]
+        rows, texts = [rows[place] for place in kept], [texts[place] for place in kept]
+    return list(rows)
+
+
+def _digest(files: dict[str, str]) -> str:
+    every = "".join(files[f"{name}.jsonl"] for name in SPLITS)
+    return hashlib.sha256(every.encode("utf-8")).hexdigest()
+
+
+# --- the disk
+
+
+def _publish(folder: Path, files: dict[str, str]) -> None:
+    """Have the folder hold these files, all of them or none."""
+    if folder.is_dir() and any(folder.iterdir()):
+        _check_same(folder, files)
+        return
+    if folder.is_dir():
+        with disk_errors(folder):
+            folder.rmdir()
+    with new_folder(folder) as build:
+        for name, text in files.items():
+            (build / name).write_bytes(text.encode("utf-8"))
+
+
+def _check_same(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
+            what = f"`{folder}` holds another data set (`{name}` differs)"
+            raise Misuse(what, "name another folder, or delete this one first")

@@ -1,0 +1,128 @@
+"""Questions with passages before them, of which at most one holds the answer.
+
+A model that learned its answers without passages may stop reading them. So it also learns to
+find an answer among passages that do not hold it, and to know it where no passage does (RAFT:
+Zhang et al., "Adapting language model to domain specific RAG", 2024, where 20 % of the rows are
+without the right passage).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from domainlift.types import Passage, Question
+from finetune.data.cleaning import words
+from finetune.data.rows import Row
+from finetune.data.sampling import rank
+
+#: A question's prompt with these passages before it, and the completion that is right.
+RenderWith = Callable[[Question, Sequence[Passage]], tuple[str, str]]
+
+#: The kind of these rows.
+KIND = "question-context"
+#: The share of rows from which the passage with the answer is left out.
+WITHOUT = 0.2
+# Of a shorter answer ("no", "B", "12") it is chance that a passage holds it.
+_SHORTEST = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How many passages without the answer stand there, and how often they stand there alone."""
+
+    distractors: int = 2
+    without: float = WITHOUT
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Rows with passages; of how many questions nothing that was found held the answer.
+
+    `alone` counts the rows from which the passage with the answer was left out.
+    """
+
+    rows: tuple[Row, ...] = ()
+    alone: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Contexts) -> Contexts:
+        """Both together."""
+        rows = (*self.rows, *other.rows)
+        return Contexts(rows, self.alone + other.alone, self.skipped + other.skipped)
+
+
+def context_rows(
+    found: Iterable[tuple[Question, Sequence[Passage]]],
+    render: RenderWith,
+    setting: Setting,
+    *,
+    licence: str = "",
+    licences: Mapping[str, str] | None = None,
+) -> Contexts:
+    """Rows of training questions with what was found for each, best first.
+
+    A row has the source of the question's plain row, so that both fall into the same split. It is
+    under the licence of the questions and under those of its passages, by their ids.
+    """
+    of = licences if licences is not None else {}
+    rows: list[Row] = []
+    alone = skipped = 0
+    for question, passages in found:
+        if question.split != "train":
+            continue
+        gold = evidence(question, passages)
+        shown = laid_out(question, passages, gold, setting) if gold is not None else ()
+        if gold is None or not shown:
+            skipped += 1
+            continue
+        alone += all(each.id != gold.id for each in shown)
+        prompt, completion = render(question, shown)
+        source = f"{question.task}#{question.id}"
+        under = sorted({licence, *(of.get(each.id, "") for each in shown)} - {""})
+        row = Row(prompt, completion, question.domain, KIND, source, " and ".join(under))
+        rows.append(row)
+    return Contexts(tuple(rows), alone, skipped)
+
+
+def evidence(question: Question, passages: Sequence[Passage]) -> Passage | None:
+    """The best passage that holds the answer word for word; None where there is none.
+
+    Where the question names its support, it must stand there.
+    """
+    return next((each for each in passages if _is_evidence(question, each)), None)
+
+
+def laid_out(
+    question: Question, passages: Sequence[Passage], gold: Passage, setting: Setting
+) -> tuple[Passage, ...]:
+    """The passages that stand before a question, in an order that a seed makes.
+
+    Where the right one is left out, another stands in its place, so that their number tells
+    nothing. There may be fewer where little was found.
+    """
+    draw = Random(rank(f"context:{question.id}", setting.seed))
+    alone = draw.random() < setting.without
+    others = [each for each in passages if each.id != gold.id and not _holds(question, each)]
+    shown = others[: setting.distractors + 1] if alone else [gold, *others[: setting.distractors]]
+    draw.shuffle(shown)
+    return tuple(replace(each, score=None, dense=None, bm25=None) for each in shown)
+
+
+def _is_evidence(question: Question, passage: Passage) -> bool:
+    if question.support:
+        return passage.place == question.support and _holds(question, passage)
+    return len("".join(words(_answer(question)))) >= _SHORTEST and _holds(question, passage)
+
+
+def _holds(question: Question, passage: Passage) -> bool:
+    """Whether the answer stands in a passage, word for word."""
+    sought = " ".join(words(_answer(question)))
+    return bool(sought) and f" {sought} " in f" {' '.join(words(passage.text))} "
+
+
+def _answer(question: Question) -> str:
+    answer = question.answer
+    return answer if isinstance(answer, str) else question.options[answer]

@@ -1,0 +1,154 @@
+"""The kinds of export, one function each: write into a folder, and check what was written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from domainlift.files import write_text
+from engines.servers.ollama_model import is_older
+from finetune.adapters.model_card import CARD, is_hub_name, model_card
+from finetune.adapters.registry import CONFIG, README
+from finetune.export.architectures import Names, need_gguf
+from finetune.export.base import Job, Written, is_prompts
+from finetune.export.gguf_base import write_gguf
+from finetune.export.gguf_lora import write_lora
+from finetune.export.gguf_merged import coarsest, merge_gguf
+from finetune.export.llama_cpp import LlamaCpp, is_there
+from finetune.export.lora_weights import read_deltas, refuse_more_than_lora
+from finetune.export.modelfile import NO_ADAPTER_SINCE, chat_of, write_modelfile
+from finetune.export.verify import (
+    FLOOR,
+    LARGEST,
+    Asked,
+    Check,
+    compare_llama,
+    compare_model,
+    tolerance_of,
+)
+
+GGUF, LORA = "model.gguf", "adapter.gguf"
+#: The types of transformers as GGUF calls them.
+_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_UNCHECKED = 'not checked: that needs xllamacpp (`pip install "domainlift[gguf]"`)'
+
+
+def merged(job: Job, build: Path) -> Written:
+    """Safetensors of base and adapter in one, in the base's type, with tokenizer and template."""
+    from engines.local.loading import load
+
+    asked = job.adapt()
+    job.merge().to(job.dtype).save_pretrained(build)
+    job.tokenizer.save_pretrained(build)
+    model, tokenizer = load(str(build), device=job.options.device, dtype="float32")
+    # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
+    largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
+    check = compare_model(asked, model, tokenizer, largest)
+    return Written(check, (f'bench run --model "{job.folder}"',))
+
+
+def gguf_lora(job: Job, build: Path) -> Written:
+    """The adapter alone, to be put over any GGUF of its base."""
+    need_gguf()
+    refuse_more_than_lora(job.adapter)
+    Names(job.config)
+    write_lora(build / LORA, read_deltas(job.adapter), job.config)
+    base = _base_gguf(job) if is_there() else None
+    before = job.ask_base()
+    commands = (f'llama-server -m BASE.gguf --lora "{job.folder / LORA}"',)
+    return _checked(before, base, job.adapt(), base, build / LORA, commands)
+
+
+def gguf(job: Job, build: Path) -> Written:
+    """Base and adapter in one GGUF: made of the user's own base GGUF, or written from scratch."""
+    need_gguf()
+    if job.options.base_gguf is not None:
+        refuse_more_than_lora(job.adapter)
+        merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter), job.config)
+    base = _base_gguf(job) if is_there() else None
+    before = job.ask_base()
+    asked = job.adapt()
+    if job.options.base_gguf is None:
+        write_gguf(build / GGUF, job.merge(), job.tokenizer, job.options.stored)
+    commands = (f'llama-server -m "{job.folder / GGUF}"',)
+    return _checked(before, base, asked, build / GGUF, None, commands)
+
+
+def ollama(job: Job, build: Path) -> Written:
+    """A folder for `ollama create`: weights and a Modelfile with template and stops."""
+    options = job.options
+    chat = chat_of(job.tokenizer)
+    end = job.tokenizer.eos_token
+    takes_adapters = is_older(options.ollama_version, NO_ADAPTER_SINCE)
+    notes: tuple[str, ...] = ()
+    if options.ollama_from is not None and takes_adapters:
+        written = gguf_lora(job, build)
+        notes = (f"not checked: Ollama's own file of `{options.ollama_from}`",)
+        text = write_modelfile(chat, options.ollama_from, f"./{LORA}", end)
+    else:
+        written = gguf(job, build)
+        text = write_modelfile(chat, f"./{GGUF}", None, end)
+        if options.ollama_from is not None:
+            since = ".".join(map(str, NO_ADAPTER_SINCE))
+            notes = (f"merged, because Ollama takes no adapters since {since}, or did not answer",)
+    write_text(build / "Modelfile", text)
+    name = options.name or f"{job.adapter.card.domain}-{job.adapter.card.version}"
+    create = f'ollama create {name} -f "{job.folder / "Modelfile"}"'
+    return Written(written.check, (create, f"ollama run {name}"), written.notes + notes)
+
+
+def hub(job: Job, build: Path) -> Written:
+    """The adapter's own files with its model card, ready to be uploaded."""
+    for name in (*job.adapter.card.files, CARD):
+        shutil.copyfile(job.adapter.folder / name, build / name)
+    readme = job.adapter.folder / README
+    text = readme.read_text("utf-8") if readme.is_file() else model_card(job.adapter.card)
+    write_text(build / README, text)
+    notes: tuple[str, ...] = ()
+    named = job.adapter.config.get("base_model_name_or_path")
+    if not is_hub_name(str(named)):
+        notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
+    if is_prompts(job.adapter):
+        return Written(None, _upload(job), (*notes, "not checked: trained prompts"))
+    asked = job.adapt()
+    return Written(
+        compare_model(asked, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes
+    )
+
+
+def _upload(job: Job) -> tuple[str, ...]:
+    return (f'hf upload ORG/NAME "{job.folder}"',)
+
+
+def _base_gguf(job: Job) -> Path:
+    """The user's GGUF of the base, or one that is written for the check."""
+    if job.options.base_gguf is not None:
+        return job.options.base_gguf
+    path = job.scratch / "base.gguf"
+    write_gguf(path, job.model, job.tokenizer, job.options.stored)
+    return path
+
+
+def _checked(
+    before: list[Asked],
+    base: Path | None,
+    asked: list[Asked],
+    model: Path | None,
+    lora: Path | None,
+    commands: tuple[str, ...],
+) -> Written:
+    """Compare over llama.cpp, allowing what the base model's own GGUF drifts by."""
+    if base is None or model is None:
+        return Written(None, commands, (_UNCHECKED,))
+    drift = _ask_llama(before, base, None, 0.0)
+    check = _ask_llama(asked, model, lora, tolerance_of(drift, base.name, coarsest(base)))
+    notes = [f"the base model's own GGUF drifts by {drift.max_abs_delta_logprob:.4f} nats"]
+    if check.tokenised < 1:
+        notes.append(f"llama.cpp cuts only {check.tokenised:.0%} of the prompts as the base does")
+    return Written(check, commands, tuple(notes))
+
+
+def _ask_llama(asked: list[Asked], model: Path, lora: Path | None, tolerance: float) -> Check:
+    longest = max(len(each.tokens) for each in asked)
+    with LlamaCpp(model, lora, context=max(512, longest + 8)) as served:
+        return compare_llama(asked, served, tolerance)

@@ -1,0 +1,202 @@
+"""Peak memory and time of a training, before it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.distributed.process_group import Team
+from finetune.memory.estimate import Sizes, plan, sizes, stand_ins
+from finetune.training.packing import Limits, bins
+from finetune.training.schedule import chosen
+from finetune.training.settings import Training
+from finetune.training.tokenize import Encoded
+
+#: What allocators hold beyond what is asked of them: measured by `perf.memory`.
+_SLACK = 1.02
+#: Operations of one layer with an adapter, forward and backward, that cost time however small.
+_CALLS = 400
+#: How often each byte that is kept passes between memory and processor: written and read, and the
+#: same for its gradient, in the forward pass and the backward one.
+_PASSES = 6
+#: The optimiser's share: weight, gradient and two moments read, three of them written.
+_ADAM = 7 * 4
+_STEPS_TRIED = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a training will take.
+
+    `tokens` counts all positions that will go through the model in one process. `peak_bytes` is the
+    memory for model and training, without that of Python and its libraries.
+    """
+
+    trainable: int
+    tokens: int
+    peak_bytes: int
+    seconds: float
+    steps: int
+    micro_batch: int
+    checkpointing: bool
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of a device: floating-point operations and bytes per second, seconds per small operation."""
+
+    flops: float
+    traffic: float
+    call: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """One pack: positions, positions with logits, and the sum of the rows' squared lengths."""
+
+    tokens: int
+    trained: int
+    squares: int
+
+
+def predict(
+    config: Any,
+    settings: Training,
+    lengths: Sequence[tuple[int, int]],
+    device: str,
+    team: Team = Team(),
+    *,
+    shared: bool = False,
+) -> Prediction:
+    """Predict from the model's configuration and the rows' (tokens, trained tokens).
+
+    Memory and time are those of one process of the `team`, which may share the model out.
+
+    The largest pack of the first steps decides the memory. The time is that of the first steps,
+    carried forward: floating-point operations at the rate of a matrix product of this model's
+    width, bytes that activations move at the rate of a copy, and a fixed time per operation, all
+    three measured here within a second or two. It assumes that the device stays as busy as it is
+    now, and leaves out loading, validations, checkpoints and what processes send one another.
+    """
+    whole = sizes(config, settings)
+    found = whole.shared(team.size if shared else 1, settings.method)
+    rows = stand_ins(lengths)
+    longest = max(n for n, _ in lengths)
+    limit, recompute = plan(found, settings, longest, device, found.weights)
+    steps = settings.total_steps(len(rows))
+    tried = min(steps, _STEPS_TRIED)
+    pads = settings.prompts or not _packs(config, settings.max_tokens)
+    loads = [
+        each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
+    ]
+    peak = max(found.peak(load.tokens, load.trained, recompute) for load in loads)
+    at = rates(whole, device)
+    spent = sum(seconds(whole, settings, load, recompute, at) for load in loads)
+    spent += tried * _ADAM * found.trained / at.traffic
+    return Prediction(
+        trainable=whole.trained,
+        tokens=round(sum(load.tokens for load in loads) * steps / tried),
+        peak_bytes=round(_SLACK * peak),
+        seconds=spent * steps / tried,
+        steps=steps,
+        micro_batch=limit.tokens,
+        checkpointing=recompute,
+    )
+
+
+def load(pack: Sequence[Encoded], settings: Training, pads: bool = False) -> Load:
+    """What a pack of these rows is, padded too where virtual tokens stand before each of them."""
+    lengths = [len(row.ids) + settings.virtual for row in pack]
+    if pads or settings.prompts:
+        lengths = [max(lengths)] * len(pack)
+    trained = sum(row.trained for row in pack)
+    return Load(sum(lengths), trained, sum(n * n for n in lengths))
+
+
+def flops(found: Sizes, settings: Training, pack: Load, recompute: bool) -> float:
+    """Operations of one pack, forward and backward.
+
+    Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
+    its own where it is trained, 2 where the forward pass is repeated. The same for the output
+    layer at positions with logits, which is not repeated. (Neither is the very last product of a
+    layer, which is counted nevertheless.) Attention: causal, half of each square.
+    """
+    full = settings.method == "full"
+    body = found.linear * (6 if full else 4) + (0 if full else 6 * found.trained)
+    body += 2 * (found.linear + (0 if full else found.trained)) * recompute
+    head = found.hidden * found.vocabulary * (6 if full else 4)
+    attention = 2 * found.hidden * found.layers * (3.5 + recompute)
+    return body * pack.tokens + head * pack.trained + attention * pack.squares
+
+
+def seconds(found: Sizes, settings: Training, pack: Load, recompute: bool, at: Rates) -> float:
+    """Time of one pack, forward and backward."""
+    again = 1 + recompute / 3
+    kept = found.kept * pack.tokens + found.vocabulary * found.itemsize * pack.trained
+    moved = _PASSES * kept + 2 * found.weights
+    calls = _CALLS * found.layers * again
+    work = flops(found, settings, pack, recompute)
+    return work / at.flops + again * moved / at.traffic + calls * at.call
+
+
+def rates(found: Sizes, device: str) -> Rates:
+    """Measure a device with arrays of this model's width."""
+    import torch
+
+    kind = torch.bfloat16 if found.itemsize == 2 else torch.float32
+    rows = 512 if device.split(":")[0] == "cpu" else 4096
+    left = torch.ones(rows, found.hidden, dtype=kind, device=device)
+    right = torch.ones(found.hidden, found.widest, dtype=kind, device=device)
+    # Pages of zeros would all be one and the same page.
+    large = torch.ones(2**24, device=device)
+    small = torch.ones(8, device=device)
+    product = 2 * rows * found.hidden * found.widest
+    return Rates(
+        product / _fastest(lambda: left @ right, device),
+        2 * large.nbytes / _fastest(lambda: large.clone(), device),
+        _fastest(lambda: small + small, device),
+    )
+
+
+def _fastest(work: Callable[[], Any], device: str) -> float:
+    """Seconds of one call, the best of some groups of calls."""
+    from finetune.memory.estimate import wait
+
+    work()
+    best, calls = float("inf"), 1
+    until = time.perf_counter() + 0.1
+    while time.perf_counter() < until:
+        wait(device)
+        begun = time.perf_counter()
+        for _ in range(calls):
+            work()
+        wait(device)
+        spent = time.perf_counter() - begun
+        best = min(best, spent / calls)
+        calls = calls if spent > 0.01 else 2 * calls
+    return best
+
+
+def _packs(config: Any, longest: int) -> bool:
+    """Whether rows will stand one behind the other, as far as a configuration tells."""
+    from finetune.training.attention import sees_all
+
+    return sees_all(config.get_text_config(), longest)
+
+
+def _loads(
+    rows: Sequence[Encoded],
+    settings: Training,
+    limit: Limits,
+    step: int,
+    pads: bool,
+    team: Team,
+) -> list[Load]:
+    """The packs of one step, as the training will make them."""
+    seed = settings.seed if settings.shuffle else None
+    places = chosen(step, len(rows), settings.batch, seed)
+    own = team.share([rows[place] for place in places])
+    packs = bins(own, limit, pads, settings.virtual)
+    return [load(pack, settings, pads) for pack in packs]

@@ -1,0 +1,292 @@
+"""One adapter's way through its steps: what it has seen, and what is kept to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from domainlift.files import write_json
+from finetune.adapters.methods import fingerprint
+from finetune.distributed.fsdp import alike, clip, put, root_of_parts, whole
+from finetune.memory.estimate import peak_bytes
+from finetune.training import checkpoints
+from finetune.training.divergence import check
+from finetune.training.early_stopping import Validate, Watch
+from finetune.training.gradients import Worker, random_states, resting, set_random_states
+from finetune.training.packing import Limits
+from finetune.training.schedule import chosen, rate_at
+from finetune.training.settings import Training
+from finetune.training.tensorboard import Board
+from finetune.training.tokenize import Encoded, truncated
+from finetune.training.train_result import Trained
+
+if TYPE_CHECKING:
+    import torch
+
+_CURVES = "curves.json"
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside tensors; JSON."""
+
+    step: int = 0
+    tokens: int = 0
+    working: float = 0.0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an adapter starts from: which base, its type, and the highest rate to learn at."""
+
+    base: str
+    dtype: torch.dtype
+    rate: float
+
+    @classmethod
+    def of(cls, model: Any, settings: Training) -> Start:
+        """Look at a model that has no adapter yet."""
+        rate = settings.rate(model.config.get_text_config().hidden_size)
+        # What is shared out to be trained whole is in float32 already.
+        ready = settings.method == "full" and root_of_parts(model) is not None
+        return cls(fingerprint(model), model.config.dtype if ready else model.dtype, rate)
+
+
+class Course:
+    """One adapter's training under way; others compute its gradients."""
+
+    def __init__(
+        self,
+        examples: Sequence[Encoded],
+        settings: Training,
+        folder: Path,
+        weights: Mapping[str, torch.nn.Parameter],
+        start: Start,
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Of several processes one `writes`; all do the rest, as each may hold a part."""
+        import torch
+
+        self.examples = examples
+        self.settings = settings
+        self.folder = folder
+        self.weights = weights
+        self.steps = settings.total_steps(len(examples))
+        self.state = State()
+        self._board: Board | None = None
+        self._writes = writes
+        self._start = start
+        self._optimiser = torch.optim.AdamW(
+            [{"params": kind} for kind in alike(weights.values())],
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are taken, or validation has ended it."""
+        return self.state.step >= self.steps or bool(self.state.watch.stopped)
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second so far, without validation."""
+        return self.state.tokens / max(self.state.working, 1e-9)
+
+    @property
+    def left(self) -> float:
+        """Seconds that the steps to come will take."""
+        if self.ended:
+            return 0.0
+        return (self.steps - self.state.step) * self.state.working / self.state.step
+
+    def due(self, every: int) -> bool:
+        """Whether something is done every so many steps, and at the end, unless `every` is 0."""
+        return every > 0 and (self.state.step % every == 0 or self.state.step == self.steps)
+
+    def rows(self) -> list[Encoded]:
+        """The rows of the coming step."""
+        settings = self.settings
+        seed = settings.seed if settings.shuffle else None
+        places = chosen(self.state.step, len(self.examples), settings.batch, seed)
+        return [self.examples[place] for place in places]
+
+    def step(self, rows: Sequence[Encoded], loss: float) -> None:
+        """Follow the gradients that these rows gave; Diverged where they lead nowhere."""
+        state, settings = self.state, self.settings
+        state.losses.append(loss)
+        norm = clip(self.weights.values(), settings.clip)
+        check(state.losses, norm, [example.row.id for example in rows])
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate(state.step)
+        self._optimiser.step()
+        state.step += 1
+        state.tokens += sum(len(example.ids) for example in rows)
+
+    def look(self, validate: Validate, model: Any) -> None:
+        """Validate the live model."""
+        state = self.state
+        with resting(model) as live:
+            found = validate(live, state.step)
+        seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
+        state.validations.append(seen)
+        # Facts stick late, and then fast: in its first half no training is given up.
+        patience = self.settings.patience if 2 * state.step >= self.steps else 0
+        state.watch = state.watch.seen(state.step, found, patience)
+        self._log({"validation/accuracy": found.accuracy})
+
+    def keep_best(self) -> None:
+        """Keep the weights where they validated better than all before."""
+        step = self.state.step
+        if self.state.watch.best_step == step:
+            weights = self._tensors()
+            if self._writes:
+                checkpoints.save_best(self.folder, step, weights)
+
+    def begin_log(self) -> None:
+        """Go on with the curves for TensorBoard."""
+        if self._writes:
+            self._board = Board(self.folder / "tensorboard", self.state.step)
+
+    def log(self) -> None:
+        """Put the last step into the curves."""
+        self._log({"train/loss": self.state.losses[-1], "train/tokens_per_second": self.speed})
+
+    def close(self) -> None:
+        """End the curves."""
+        if self._board is not None:
+            self._board.close()
+
+    def store(self, worker: Worker) -> None:
+        """Write a checkpoint."""
+        moments = {
+            f"{kind} {name}": whole(value).contiguous()
+            for name, weight in self.weights.items()
+            for kind, value in self._optimiser.state[weight].items()
+        }
+        random = {f"random {k}": v for k, v in random_states(worker.device).items()}
+        state = {
+            "training": self._name(),
+            "ways": self.settings.ways(),
+            "limits": asdict(worker.limits),
+            "recomputes": worker.recomputes,
+            "state": asdict(self.state),
+        }
+        saved = checkpoints.Checkpoint(
+            self.state.step, self._tensors(), {**moments, **random}, state
+        )
+        if self._writes:
+            checkpoints.save(self.folder, saved, self.state.watch.best_step)
+
+    def resume(self, worker: Worker) -> None:
+        """Go to the last checkpoint, where one is; Misuse where it is of another training."""
+        found = checkpoints.last(self.folder)
+        if found is None:
+            return
+        self._check(found.state.get("training", {}))
+        try:
+            self._take(found, worker)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise checkpoints.damaged(self.folder, error) from error
+
+    def to_best(self) -> None:
+        """Take the weights that validated best."""
+        best = self.state.watch.best_step
+        if best and best != self.state.step:
+            self._set(checkpoints.load_best(self.folder, best))
+
+    def write_curves(self, folder: Path) -> None:
+        """Write losses, rates and validations."""
+        state = self.state
+        curves = {
+            "loss": state.losses,
+            "learning_rate": [self._rate(step) for step in range(state.step)],
+            "validation": state.validations,
+            "best_step": state.watch.best_step or state.step,
+        }
+        write_json(folder / _CURVES, curves)
+
+    def trained(self, worker: Worker) -> Trained:
+        """The outcome."""
+        state = self.state
+        return Trained(
+            steps=state.step,
+            tokens=state.tokens,
+            tokens_per_second=self.speed,
+            peak_bytes=peak_bytes(worker.device),
+            seconds=state.seconds,
+            losses=tuple(state.losses),
+            best_step=state.watch.best_step or state.step,
+            stopped=state.watch.stopped or "done",
+            fallen=state.watch.fallen,
+            validations=tuple(state.validations),
+            truncated=tuple(truncated(self.examples)),
+            micro_batch=worker.limits.tokens,
+            checkpointing=worker.recomputes,
+        )
+
+    def _rate(self, step: int) -> float:
+        return rate_at(step, self.steps, self.settings.warm_up, self._start.rate)
+
+    def _take(self, found: checkpoints.Checkpoint, worker: Worker) -> None:
+        import torch
+
+        self._set(found.weights)
+        for key, value in found.optimiser.items():
+            kind, _, name = key.partition(" ")
+            if name in self.weights:  # one that has had no gradient yet has no moments
+                weight = self.weights[name]
+                # Fused optimisers walk through memory: moments lie in it as their weight does.
+                place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
+                self._optimiser.state[weight][kind] = place.to(worker.device)
+                put(self._optimiser.state[weight][kind], value)
+        random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
+        set_random_states(worker.device, random)
+        if found.state.get("ways") == self.settings.ways():
+            worker.go_on(Limits(**found.state["limits"]), found.state["recomputes"])
+        state = dict(found.state["state"])
+        watch = dict(state.pop("watch"))
+        self.state = State(**state, watch=Watch(**{**watch, "fallen": tuple(watch["fallen"])}))
+
+    def _set(self, values: checkpoints.Tensors) -> None:
+        import torch
+
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                put(weight, values[name])
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {name: whole(w.detach()).contiguous() for name, w in self.weights.items()}
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        if self._board is not None:
+            self._board.add(self.state.step, figures)
+
+    def _name(self) -> dict[str, Any]:
+        """What makes a training this one and no other."""
+        rows = hashlib.sha256()
+        for example in self.examples:
+            rows.update(f"{example.ids} {example.start}\n".encode())
+        # The rate that is used: what stands for None may be another in another version.
+        used = {**self.settings.deciding(), "learning_rate": self._start.rate}
+        own = {**used, "rows": rows.hexdigest(), "model": self._start.base}
+        return dict(json.loads(json.dumps(own)))
+
+    def _check(self, stored: Mapping[str, Any]) -> None:
+        own = self._name()
+        other = sorted(key for key in {*own, *stored} if own.get(key) != stored.get(key))
+        if other:
+            names = ", ".join(f"`{key}`" for key in other)
+            raise Misuse(
+                f"the checkpoint in `{self.folder}` is of another training: {names} differ",
+                "take the settings of before, or delete the folder to begin anew",
+            )

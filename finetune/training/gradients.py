@@ -1,0 +1,292 @@
+"""The gradient of one optimiser step, in as many pieces as memory asks for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import BenchError
+from finetune.adapters.methods import recompute
+from finetune.distributed.process_group import Team
+from finetune.memory.estimate import return_freed, stand_ins
+from finetune.training.base_distillation import Anchors
+from finetune.training.packing import Limits, Pack, bins, packed, padded
+from finetune.training.settings import Training
+from finetune.training.tokenize import Encoded
+
+if TYPE_CHECKING:
+    import torch
+
+#: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+#: A row that a process computes for nothing while others have one more pack.
+_NOTHING = stand_ins([(2, 1)])
+_SMALLER = (
+    "repeat the command with `--set micro_batch=N`, N smaller, or `--set checkpointing=true`: it "
+    "goes on from the last checkpoint"
+)
+_ADVICE = "set `max_tokens` or `rank` lower, `dtype: bfloat16`, or take a smaller model"
+
+
+class Worker:
+    """Computes gradients; `limits` and `recomputes` change when memory runs out."""
+
+    def __init__(
+        self,
+        live: Any,
+        settings: Training,
+        limits: Limits,
+        *,
+        recomputes: bool,
+        half: bool,
+        in_step: Team = Team(),
+    ) -> None:
+        """`live` is a model with its adapter; `half` says whether its base works in bfloat16.
+
+        Those of `in_step` make equally many passes, as processes must that share a model out.
+        """
+        from finetune.training.attention import keeps_apart
+
+        self._live = live
+        self._settings = settings
+        self._in_step = in_step
+        # Where weights are in float32 only for the optimiser's sake, the work is not.
+        self._half = half and (live.device.type == "cuda" or settings.method == "full")
+        # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
+        self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
+        # A model that is trained whole is no base any more.
+        anchored = settings.anchor and settings.method != "full"
+        self._anchors = Anchors(self._base_logits) if anchored else None
+        self.change(limits, recomputes and settings.recomputable)
+
+    def go_on(self, limits: Limits, recomputes: bool) -> None:
+        """Work as an interrupted training did.
+
+        Where others wait it cannot be cut smaller, and may have been on larger devices: then within
+        the limits that were found for these, too.
+        """
+        if self._in_step.size > 1:
+            limits = replace(limits, tokens=min(limits.tokens, self.limits.tokens))
+            recomputes = recomputes or self.recomputes
+        self.change(limits, recomputes)
+
+    def change(self, limits: Limits, recomputes: bool) -> None:
+        """Work within other limits."""
+        self.limits, self.recomputes = limits, recomputes
+        return_freed(short=recomputes)
+        recompute(self._live, recomputes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work is done."""
+        device: torch.device = self._live.device
+        return device
+
+    def gradients(self, examples: Sequence[Encoded], trained: int) -> float:
+        """Make the gradient of the loss in nats, and return that loss.
+
+        It is the sum over these rows' trained tokens, divided by `trained`: the number of all the
+        step's, also where other processes have some of them. Where memory runs out the work is
+        cut smaller and done again, with the same random numbers; BenchError where one row alone
+        is too much, or others are in the middle of the same step.
+        """
+        return float(self._persistent(examples, trained))
+
+    def _persistent(self, examples: Sequence[Encoded], trained: Any) -> Any:
+        while True:
+            states = random_states(self.device)
+            done = self._tried(examples, trained)
+            if not isinstance(done, Exception):
+                return done
+            if self._in_step.size > 1:  # the others are in the middle of their passes
+                raise BenchError(
+                    f"memory does not suffice for {self.limits.tokens} tokens at once", _SMALLER
+                ) from done
+            set_random_states(self.device, states)
+            self._shrink(examples, done)
+
+    def _tried(self, examples: Sequence[Encoded], trained: Any) -> Any:
+        try:
+            return self._accumulated(examples, trained)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            # Its frames hold on to the very tensors that were too many.
+            return error.with_traceback(None)
+
+    def _accumulated(self, examples: Sequence[Encoded], trained: Any) -> Any:
+        for weight in self._live.parameters():
+            weight.grad = None
+        total: Any = 0.0
+        packs = self._bins(examples)
+        with self._attention():
+            self._ask_base(packs)
+            spare = self._spare(len(packs))
+            for each in packs:
+                total = total + self._backward(each, trained)
+            for _ in range(spare):
+                self._backward_nothing()
+        return total
+
+    def _backward_nothing(self) -> None:
+        loss: Any = self._losses(self._laid_out(_NOTHING, self._settings.virtual)).sum() * 0
+        loss.backward()
+
+    def _ask_base(self, packs: Sequence[Sequence[Encoded]]) -> None:
+        """Let the anchors see the rows of what is known that they have not seen yet."""
+        if self._anchors is None:
+            return
+        new = self._anchors.unseen(packs)
+        spare = self._spare(len(new))
+        for each in new:
+            self._anchors.see(each)
+        for _ in range(spare):
+            self._base_logits(_NOTHING)
+
+    def _spare(self, passes: int) -> int:
+        """How many passes more some other process makes; all ask before they make them."""
+        return self._in_step.most(passes, self.device) - passes
+
+    def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
+        """One pack, forward and backward; what it adds to the loss."""
+        loss = self._losses(self._pack(examples)).sum() / trained
+        loss.backward()
+        return loss.detach()
+
+    def _losses(self, pack: Pack) -> torch.Tensor:
+
+        from finetune.training.loss import answer_losses
+
+        with self._autocast():
+            output = self._live(
+                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+            )
+        return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.shares)
+
+    def _pack(self, examples: Sequence[Encoded]) -> Pack:
+        pack = self._laid_out(examples, self._settings.virtual)
+        return pack if self._anchors is None else self._anchors.hold(pack, examples)
+
+    def _laid_out(self, examples: Sequence[Encoded], virtual: int) -> Pack:
+        if self._apart:
+            return packed(examples, self.device)
+        return padded(examples, self.device, virtual)
+
+    def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
+        """What the base model says where these rows are trained."""
+        import torch
+
+        pack = self._laid_out(examples, 0)
+        with torch.no_grad(), self._bare(), self._autocast():
+            output = self._live(
+                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+            )
+        logits: torch.Tensor = output.logits.flatten(0, -2)
+        return logits
+
+    def _autocast(self) -> Any:
+        """The work in 16 bits, where it is done so.
+
+        Who holds parts of the weights keeps no copies of all of them for the length of a pass.
+        """
+        import torch
+
+        keeps = self._in_step.size == 1
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
+
+    def _bare(self) -> contextlib.AbstractContextManager[Any]:
+        """The model without its adapter."""
+        bare: contextlib.AbstractContextManager[Any] = self._live.disable_adapter()
+        return bare
+
+    def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
+        return bins(examples, self.limits, not self._apart, self._settings.virtual)
+
+    def _attention(self) -> Any:
+        from finetune.training.attention import rows_apart
+
+        return rows_apart(self._live) if self._apart else contextlib.nullcontext()
+
+    def _shrink(self, examples: Sequence[Encoded], error: Exception) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        packs = self._bins(examples)
+        if len(packs) < len(examples):
+            largest = max(len(each) * self._width(each) for each in packs)
+            fewer = Limits(min(self.limits.tokens, largest), self.limits.trained)
+            self.limits = fewer.halved()
+        elif self._may_recompute():
+            self.change(self.limits, True)
+        else:
+            longest = max(examples, key=lambda example: len(example.ids))
+            raise BenchError(
+                f"memory does not suffice for one row of {len(longest.ids)} tokens "
+                f"(`{longest.row.id}`)",
+                _ADVICE,
+            ) from error
+
+    def _width(self, examples: Sequence[Encoded]) -> int:
+        return len(examples[0].ids) + self._settings.virtual
+
+    def _may_recompute(self) -> bool:
+        wanted = self._settings.checkpointing is None and self._settings.recomputable
+        return wanted and not self.recomputes
+
+
+@contextlib.contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Say in one line that memory ran out where no work can be cut smaller."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise BenchError(f"memory does not suffice for {what}", _ADVICE) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
+
+
+def random_states(device: Any) -> dict[str, torch.Tensor]:
+    """Where torch's generators stand, for `set_random_states`."""
+    import torch
+
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
+    """Let torch's generators go on from where they stood."""
+    import torch
+
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextlib.contextmanager
+def resting(live: Any) -> Iterator[Any]:
+    """The live model as validation wants it; training goes on with the same random numbers."""
+    import torch
+
+    states = random_states(live.device)
+    live.eval()
+    try:
+        with torch.no_grad():
+            yield live
+    finally:
+        live.train()
+        set_random_states(live.device, states)

@@ -1,0 +1,214 @@
+"""Rows to tokens, and where what is trained on begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from finetune.data.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Stands in for the answer where it is looked up how a chat template ends a turn.
+_MARK = "[[answer]]"
+#: Rows that a tokenizer is given at once: one by one they take five times as long.
+_GROUP = 1024
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A row in tokens: those from `start` on are trained, those before are only read.
+
+    `cut` is how many tokens of the prompt's beginning were left out to fit.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+    row: Row
+    cut: int = 0
+
+    @property
+    def trained(self) -> int:
+        """How many tokens are trained."""
+        return len(self.ids) - self.start
+
+
+def encode(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_tokens: int = 1024,
+    end: bool = False,
+) -> list[Encoded]:
+    """Encode rows as the evaluation would, so that what is trained is what is asked.
+
+    The answer's tokens are those by which prompt and answer together go on from the prompt
+    alone; spaces at the prompt's end belong to the answer's first token. Where pieces would join
+    across the seam, the answer has tokens of its own. A chat row goes through the tokenizer's
+    template and ends as the template ends a turn; a plain row ends with its completion, and with
+    the token that ends a text where `end` is set. Rows that are too long lose the beginning of
+    their prompt, but not the token that begins a text. Raises Misuse, naming the row, where
+    nothing is left to train on or the answer alone is too long.
+    """
+    encoder = _Encoder(tokenizer, end)
+    begins = tokenizer.bos_token_id
+    groups = (rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP))
+    encoded = (each for group in groups for each in encoder.rows(group))
+    return [_fit(each, max_tokens, begins) for each in encoded]
+
+
+def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """What is read and what is trained on, as text with special tokens shown."""
+    tokens: Any = tokenizer
+    parts = (example.ids[: example.start], example.ids[example.start :])
+    read, trained = (tokens.decode(list(part), skip_special_tokens=False) for part in parts)
+    return str(read), str(trained)
+
+
+def truncated(examples: Sequence[Encoded]) -> list[str]:
+    """The ids of the rows that lost part of their prompt."""
+    return [example.row.id for example in examples if example.cut]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A row as text: what is read, without spaces at its end, and what goes on from there.
+
+    `special` says whether the tokenizer puts its special tokens around.
+    """
+
+    prompt: str
+    completion: str
+    special: bool
+
+
+class _Encoder:
+    """Holds what is looked up once: special tokens and the ends of turns."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, end: bool) -> None:
+        self._tokenizer: Any = tokenizer
+        self._end = end
+        self._turn_end: str | None = None
+        ending = tokenizer.eos_token_id
+        if end and ending is None:
+            raise Misuse("the tokenizer has no token that ends a text", "leave `end` off")
+        self._eos = () if ending is None else (int(ending),)
+
+    def rows(self, rows: Sequence[Row]) -> Iterator[Encoded]:
+        parts = [self._parts(row) for row in rows]
+        prompts = self._many([(part.prompt, part.special) for part in parts])
+        wholes = self._many([(part.prompt + part.completion, part.special) for part in parts])
+        for row, part, prompt, whole in zip(rows, parts, prompts, wholes, strict=True):
+            before = prompt if prompt else self._first(row)
+            after = self._continuation(part, before, whole)
+            if self._end and not row.messages:
+                after += self._eos
+            if not after:
+                raise _nothing(row, "its completion adds no token to its prompt")
+            yield Encoded(before + after, len(before), row)
+
+    def _parts(self, row: Row) -> _Parts:
+        if not row.completion.strip():
+            raise _nothing(row, "its completion is empty")
+        prompt, completion, special = row.prompt, row.completion, True
+        if row.messages:
+            prompt, special = self._chat(row), False
+            completion += self._end_of_turn(row)
+        # As the evaluation does: trailing spaces of the prompt join the answer's first token.
+        trimmed = prompt.rstrip(" ")
+        return _Parts(trimmed, prompt[len(trimmed) :] + completion, special)
+
+    def _continuation(
+        self, part: _Parts, before: tuple[int, ...], whole: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        if part.prompt and whole[: len(before)] == before:
+            return whole[len(before) :]
+        # Pieces joined across the seam. Who is asked the prompt goes on from the prompt's tokens.
+        return self._tokens(part.completion, False)
+
+    def _many(self, texts: Sequence[tuple[str, bool]]) -> list[tuple[int, ...]]:
+        """The tokens of texts, each with or without special tokens around it."""
+        found: dict[tuple[str, bool], tuple[int, ...]] = {}
+        for special in (False, True):
+            own = list(dict.fromkeys(text for text, wanted in texts if wanted is special))
+            if own:
+                ids = self._tokenizer(own, add_special_tokens=special, verbose=False)["input_ids"]
+                found.update(
+                    ((text, special), tuple(each)) for text, each in zip(own, ids, strict=True)
+                )
+        return [found[each] for each in texts]
+
+    def _chat(self, row: Row) -> str:
+        if self._tokenizer.chat_template is None:
+            raise Misuse(
+                f"example `{row.id}` is a chat, and the model's tokenizer has no chat template",
+                "give rows with `prompt` and `completion`, or choose an instruction-tuned model",
+            )
+        return self._rendered(row, answered=False)
+
+    def _rendered(self, row: Row, *, answered: bool) -> str:
+        turns = [{"role": m.role, "content": m.content} for m in row.messages]
+        if answered:
+            turns.append({"role": "assistant", "content": _MARK})
+        try:
+            tools = json.loads(row.tools) if row.tools else None
+            return str(
+                self._tokenizer.apply_chat_template(
+                    turns, tools=tools, tokenize=False, add_generation_prompt=not answered
+                )
+            )
+        # Templates raise whatever they like for turns that they do not take.
+        except Exception as error:
+            first = " ".join(str(error).split())[:200]
+            raise Misuse(f"example `{row.id}` does not fit the chat template: {first}") from error
+
+    def _end_of_turn(self, row: Row) -> str:
+        """What the template puts after an answer, up to its special token."""
+        if self._turn_end is None:
+            _, found, after = self._rendered(row, answered=True).rpartition(_MARK)
+            ids = self._tokens(after, False) if found else ()
+            added = self._tokenizer.get_added_vocab().values()
+            special = {*self._tokenizer.all_special_ids, *added}
+            last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)
+            self._turn_end = str(self._tokenizer.decode(list(ids[: last + 1])))
+        return self._turn_end
+
+    def _tokens(self, text: str, special: bool) -> tuple[int, ...]:
+        encoded = self._tokenizer(text, add_special_tokens=special, verbose=False)
+        return tuple(encoded["input_ids"])
+
+    def _first(self, row: Row) -> tuple[int, ...]:
+        bos = self._tokenizer.bos_token_id
+        first = (int(bos),) if bos is not None else self._eos
+        if not first:
+            raise _nothing(row, "its prompt is empty, and the tokenizer has no token to begin with")
+        return first
+
+
+def _fit(example: Encoded, max_tokens: int, begins: int | None) -> Encoded:
+    surplus = len(example.ids) - max_tokens
+    if surplus <= 0:
+        return example
+    # Many models read nothing well without the token that begins a text.
+    kept = example.ids[:1] if example.ids[0] == begins and example.start > surplus + 1 else ()
+    # One token of the prompt must stay: the first trained token is predicted from it.
+    if surplus >= example.start:
+        raise Misuse(
+            f"the answer of example `{example.row.id}` has {example.trained} tokens, and "
+            f"{max_tokens - 1} fit beside its prompt",
+            "shorten it, or raise `max_tokens`",
+        )
+    ids = kept + example.ids[surplus + len(kept) :]
+    return Encoded(ids, example.start - surplus, example.row, surplus)
+
+
+def _nothing(row: Row, why: str) -> Misuse:
+    shown = " ".join((row.prompt or "chat").split())[-60:]
+    return Misuse(
+        f"example `{row.id}` has nothing to train on: {why} (prompt ends `{shown}`)",
+        "mend or remove it: `bench data check FILE` lists all such lines",
+    )

@@ -1,0 +1,76 @@
+"""Train an adapter on rows, so that a killed training goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Misuse
+from domainlift.files import disk_errors, only_writer
+from finetune.data.rows import Row
+from finetune.distributed.process_group import Team, team
+from finetune.distributed.rank_zero import led
+from finetune.training.divergence import Diverged
+from finetune.training.early_stopping import Validate, Validation
+from finetune.training.gradients import memory_errors
+from finetune.training.settings import Training
+from finetune.training.tokenize import encode
+from finetune.training.train_result import Notify, Progress, Trained
+from finetune.training.training_loop import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Diverged", "Progress", "Trained", "Training", "Validation", "only_one", "train"]
+
+
+def train(
+    rows: Sequence[Row],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Training,
+    *,
+    checkpoint_folder: Path,
+    adapter_folder: Path,
+    validate: Validate | None = None,
+    notify: Notify | None = None,
+) -> Trained:
+    """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
+
+    `model` is given back without the adapter, frozen (a full training changes it). Under a
+    launcher every process calls this with the same arguments; the first one alone validates,
+    notifies and writes, and the others may lack `validate`. Raises Misuse for rows or settings that
+    do not fit, Diverged where the loss explodes, BenchError where the memory or the disk is too
+    small.
+    """
+    if not rows:
+        raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
+    examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
+    others = team(model.device)
+    with only_one(checkpoint_folder, others):
+        led(others, model, lambda: "ready")
+        with memory_errors("the optimiser or the validation"):
+            run = Run(examples, model, settings, checkpoint_folder, others)
+            try:
+                run.resume()
+                run.go(validate, notify)
+                run.save(adapter_folder, tokenizer)
+            finally:
+                run.close()
+        return run.trained()
+
+
+@contextmanager
+def only_one(folder: Path, others: Team) -> Iterator[None]:
+    """Keep other trainings out of a folder of checkpoints."""
+    if not others.leads:
+        yield
+        return
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "training.lock"
+    hint = "wait for it, or give this training another folder"
+    with only_writer(lock, f"the training in `{folder}`", hint):
+        yield

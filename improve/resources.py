@@ -1,0 +1,94 @@
+"""Open what treatments are made of: knowledge bases and adapters, as a plan names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError
+from rag.library import library
+from rag.treatment import PASSAGES, TOKENS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engines.base import Engine
+    from ensemble.plan import Care
+    from ensemble.treatment import Means
+    from rag.library import Library
+    from rag.search.retrieval import Retriever
+
+
+@dataclass(frozen=True)
+class Limits:
+    """At most so many passages before a question, of so many tokens, and how they are found."""
+
+    passages: int = PASSAGES
+    tokens: int = TOKENS
+    query_options: bool = False
+
+
+@contextmanager
+def open_means(
+    cares: Mapping[str, Care], engine: Engine, workspace: Path, limits: Limits | None = None
+) -> Iterator[Means]:
+    """Open everything that these domains get, and find that it is what it was."""
+    from ensemble.treatment import Means
+    from rag.treatment import Budget
+
+    limits = limits if limits is not None else Limits()
+    with library(workspace) as shelves:
+        yield Means(
+            retrievers={
+                domain: _retriever(domain, care, shelves)
+                for domain, care in cares.items()
+                if care.uses_passages
+            },
+            adapters=open_adapters(cares, engine, workspace),
+            budget=Budget(engine.count, limits.passages, limits.tokens),
+            options=limits.query_options,
+        )
+
+
+def open_adapters(cares: Mapping[str, Care], engine: Engine, workspace: Path) -> dict[str, str]:
+    """Load the adapters of a plan; the names under which the engine knows them, by domain."""
+    names = {}
+    for domain, care in cares.items():
+        if care.uses_adapter:
+            names[domain] = _adapter(domain, care, engine, workspace)
+    return names
+
+
+def _retriever(domain: str, care: Care, shelves: Library) -> Retriever:
+    if domain not in shelves.names():
+        hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
+        raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
+    found = shelves.open(domain)
+    there = found.index.manifest.generation
+    if care.knowledge_base and there != care.knowledge_base:
+        what = f"knowledge base `{domain}` is `{there}`, the plan is for `{care.knowledge_base}`"
+        raise BenchError(what, "make the plan anew: `bench improve`")
+    return found
+
+
+def _adapter(domain: str, care: Care, engine: Engine, workspace: Path) -> str:
+    from domainlift.workspace import adapters_root
+    from finetune.adapters.registry import Adapters
+
+    add = getattr(engine, "add_adapter", None)
+    if add is None:  # a server knows its adapters by the names that the plan gives
+        return care.adapter
+    known = Adapters(adapters_root(workspace))
+    if care.adapter not in known.list():
+        hint = f"`bench train {domain}`, then make the plan anew: `bench improve`"
+        raise BenchError(f"adapter `{care.adapter}` of the plan is gone", hint)
+    found = known.open(care.adapter)
+    if care.adapter_digest and found.digest != care.adapter_digest:
+        what = f"adapter `{care.adapter}` is not the one that the plan was made with"
+        raise BenchError(what, "make the plan anew: `bench improve`")
+    found.check_base(engine.info.model, engine.info.digest)
+    name = found.name.replace("/", "-")
+    add(name, found.folder)
+    return name

@@ -1,0 +1,170 @@
+"""What `bench improve` found and decided, domain by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.held_out.gate import Judgement, Promotion
+from benchmarks.results.domain_scores import Profile
+from domainlift.statistics import Interval, Paired, Verdict
+from improve.select import Arm
+from improve.triage import Triage
+
+FAULTY = "faulty"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How often the base model answers otherwise when it is asked the same again."""
+
+    n: int
+    flips: int
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A word per domain: strong, weak, uncertain or faulty; and the noise of asking again.
+
+    `base` is the base model's profile on selection questions.
+    """
+
+    words: Mapping[str, str]
+    noise: Noise
+    base: Profile
+
+    def named(self, word: str) -> list[str]:
+        """The domains of which this is said."""
+        return [domain for domain, said in self.words.items() if said == word]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The plan on held-out questions: how it did, and what else could have been done.
+
+    `change` is by domain and in total under "". `controls` are accuracy and cost of other ways to
+    send questions: to the label's domain, at random, and all to one treatment. `look` is the
+    number of the look at these questions. `leaked` questions stood in a knowledge base and do not
+    count.
+    """
+
+    change: Mapping[str, Paired]
+    promotion: Promotion
+    controls: Mapping[str, Arm]
+    routed: float
+    look: int
+    level: float
+    due: bool
+    leaked: int = 0
+
+
+@dataclass(frozen=True)
+class Improved:
+    """The whole loop. `arms` are by domain and treatment, on selection questions."""
+
+    model: str
+    suite: str
+    diagnosis: Diagnosis
+    triage: Mapping[str, Triage] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, Arm]] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    proof: Proof | None = None
+    plan: Path | None = None
+    report: Path | None = None
+    runs: Mapping[str, str] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, this time."""
+        return sum(self.stages.values())
+
+    @property
+    def verdict(self) -> str:
+        """The gate's word; where there was nothing to judge, why."""
+        return self.proof.promotion.word.value if self.proof is not None else "nothing to treat"
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `bench improve --json` prints."""
+        noise = self.diagnosis.noise
+        return {
+            "schema": 1,
+            "model": self.model,
+            "suite": self.suite,
+            "plan": str(self.plan) if self.plan is not None else None,
+            "report": str(self.report) if self.report is not None else None,
+            "verdict": self.verdict,
+            "why": self.proof.promotion.why if self.proof is not None else "",
+            "noise": {
+                "n": noise.n,
+                "flips": noise.flips,
+                "interval": [noise.interval.low, noise.interval.high],
+            },
+            "domains": {domain: self._domain(domain) for domain in self.diagnosis.words},
+            "controls": self._controls(),
+            "look": self._look(),
+            "runs": dict(self.runs),
+            "notes": list(self.notes),
+            "stages": {name: round(value, 1) for name, value in self.stages.items()},
+            "seconds": round(self.seconds, 1),
+        }
+
+    def _domain(self, domain: str) -> dict[str, Any]:
+        arms = self.arms.get(domain, {})
+        triage = self.triage.get(domain)
+        told: dict[str, Any] = {
+            "diagnosis": self.diagnosis.words[domain],
+            "triage": triage.as_json() if triage is not None else None,
+        }
+        for name in ("base", "rag", "lora", "rag+lora"):
+            found = arms.get(name)
+            told[name.replace("+", "_")] = asdict(found) if found is not None else None
+        told["chosen"] = self.chosen.get(domain, "base")
+        told["held_out"] = self._held_out(domain)
+        return told
+
+    def _held_out(self, domain: str) -> dict[str, Any] | None:
+        if self.proof is None or domain not in self.proof.change:
+            return None
+        change = self.proof.change[domain]
+        judged: Judgement | None = self.proof.promotion.domains.get(domain)
+        return {
+            "n": change.n,
+            "baseline": change.baseline,
+            "candidate": change.candidate,
+            "delta": change.difference,
+            "interval": [change.interval.low, change.interval.high],
+            "gained": change.gains,
+            "lost": change.losses,
+            "p": change.p,
+            "p_holm": judged.p if judged is not None else None,
+            "word": judged.word.value if judged is not None else None,
+            "why": judged.why if judged is not None else None,
+            "further": judged.further if judged is not None else None,
+        }
+
+    def _controls(self) -> dict[str, Any]:
+        if self.proof is None:
+            return {}
+        return {name: asdict(found) for name, found in self.proof.controls.items()}
+
+    def _look(self) -> dict[str, Any] | None:
+        if self.proof is None:
+            return None
+        return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
+
+
+def diagnose(profile: Profile, noise: Noise) -> Diagnosis:
+    """Say of each domain what its score says; a fault of the harness is no weakness."""
+    words = {}
+    for domain, score in profile.domains.items():
+        unread = score.unparsed + score.truncated + score.errors
+        if score.below_chance or not score.n or unread > score.n // 10:
+            words[domain] = FAULTY
+        else:
+            words[domain] = (score.verdict if score.verdict else Verdict.UNCERTAIN).value
+    return Diagnosis(words, noise, profile)

@@ -1,0 +1,155 @@
+"""What the router is made of here: labelled questions, glossaries, passages, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError, Misuse
+from domainlift.types import Split, same
+
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from ensemble.fit.fit import Embed, Labelled
+    from ensemble.router.keywords import Keywords
+    from ensemble.router.router import Router
+    from knowledge_bases.domains import Domain
+
+GLOSSARY = "glossary.yaml"
+_LEARNED: tuple[Split, ...] = ("train", "validation")
+_SHORTEST = 150
+
+
+def open_router(workspace: Path, domains: Collection[str] | None = None) -> Router:
+    """The router of a workspace: its own file, or the one that comes with the project.
+
+    `domains` are the targets (None: all that there are). Domains that the file does not know are
+    routed to by the keywords that they declare, until `bench route fit` has seen them.
+    """
+    from ensemble.router.keywords import by_hand, read_keywords
+    from ensemble.router.router import Router
+    from knowledge_bases.domains import load_domains
+
+    known = load_domains(workspace)
+    keywords = read_keywords(keyword_file(workspace), known)
+    new = {name: by_hand(known[name]) for name in known if name not in keywords.domains}
+    return Router(replace(keywords, domains={**keywords.domains, **new}), domains)
+
+
+def keyword_file(workspace: Path) -> Path:
+    """The file in which a workspace's keywords stand."""
+    from ensemble.router.keywords import FILE, SHIPPED
+
+    own = workspace / FILE
+    return own if own.is_file() else SHIPPED
+
+
+def labelled(
+    tasks: Iterable[str],
+    domains: Mapping[str, Domain],
+    data: Path | None,
+    splits: Sequence[Split] = _LEARNED,
+) -> tuple[list[Labelled], list[str]]:
+    """The questions of some splits of tasks with their domains, and what could not be had."""
+    rows: list[Labelled] = []
+    missing: list[str] = []
+    for task in tasks:
+        for split in splits:
+            found = _questions(task, split, domains, data)
+            if isinstance(found, str):
+                missing.append(f"`{task}` ({split}) is left out: {found}")
+            else:
+                rows.extend(found)
+    return rows, missing
+
+
+def learnable(
+    tasks: Sequence[Task], domains: Mapping[str, Domain], data: Path | None
+) -> list[Labelled]:
+    """What a router for the questions of these tasks may learn from: their other splits.
+
+    Copies of the questions are left out. Misuse where fewer than two domains are left.
+    """
+    rows, missing = labelled([task.name for task in tasks], domains, data)
+    away = {same(q.text, q.options) for task in tasks for q in task.questions}
+    rows = [row for row in rows if same(row.text, row.options) not in away]
+    if len({row.domain for row in rows}) < 2:
+        why = f": {missing[0]}" if missing else ""
+        raise Misuse(
+            f"a router learns from train and validation questions of two domains or more{why}",
+            "take a suite with more domains: `bench domains` shows what each one has",
+        )
+    return rows
+
+
+def fitted(rows: Sequence[Labelled], domains: Mapping[str, Domain], workspace: Path) -> Keywords:
+    """Fit a router on labelled questions and the domains' glossaries, or find the one that was.
+
+    A fit takes minutes where there are many questions; it is kept by what it was made of.
+    """
+    from domainlift import __version__
+    from ensemble.fit.fit import Material, fit
+    from ensemble.fit.training_data import digest
+    from ensemble.router.keywords import read_keywords, write_keywords
+
+    material = Material(rows, glossaries(domains))
+    path = workspace / "routers" / f"{digest(material)}-{__version__}.yaml"
+    if not path.is_file():
+        write_keywords(path, fit(material))
+    return read_keywords(path, domains)
+
+
+def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
+    """Words by domain: the glossary that comes with the router, and each domain's keywords."""
+    import ensemble
+    from domainlift.yaml_schema import Key, read, top_keys
+
+    path = Path(ensemble.__path__[0]) / GLOSSARY
+    names = sorted(domains)
+    held = read(path, {name: Key("texts") for name in sorted({*names, *top_keys(path)})})
+    return {
+        name: list(dict.fromkeys([*domains[name].keywords, *held[name].texts]))
+        if name in held
+        else list(domains[name].keywords)
+        for name in names
+    }
+
+
+def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str, str]]:
+    """Paragraphs of the domains' declared sources that are at hand, each with its domain."""
+    from rag.corpus.documents import load
+    from rag.corpus.source_files import domain_sources, find_files
+
+    found: list[tuple[str, str]] = []
+    for domain in domains.values():
+        sources = [s for s in domain_sources(domain) if not s.where.startswith("hf:")]
+        files = find_files(sources, folder=domain.folder, data=data).files
+        for document in load(files).documents:
+            lines = document.page_content.split("\n")
+            found += [(line, domain.name) for line in lines if len(line) >= _SHORTEST]
+    return found
+
+
+def embedding(name: str) -> Embed:
+    """The vectors of words by an embedding model that needs no network."""
+    from rag.embedding import open_embedder
+
+    return open_embedder(name).encode_queries
+
+
+def _questions(
+    task: str, split: Split, domains: Mapping[str, Domain], data: Path | None
+) -> list[Labelled] | str:
+    from benchmarks.tasks import NoSplit, load_task
+    from ensemble.fit.fit import Labelled
+
+    try:
+        found = load_task(task, data=data, domains=domains, split=split)
+    except BenchError as error:
+        # That a task has no such split is no fault; that there is no such task is one.
+        if isinstance(error, Misuse) and not isinstance(error, NoSplit):
+            raise
+        return error.what
+    return [Labelled(q.text, q.options, q.domain, split, task) for q in found.questions]

@@ -1,0 +1,247 @@
+"""What lifts a domain: its knowledge base and its adapter, made where they are missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from domainlift.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.commands.data import Guards
+    from engines.base import Engine
+    from ensemble.plan import Care
+    from finetune.adapters.registry import Adapter
+    from finetune.data.prepare import Prepared
+    from finetune.jobs import Wish
+    from finetune.replay_questions import Surroundings
+    from finetune.train_adapter import Made
+    from improve.load_model import Loading
+    from improve.score import Place
+    from knowledge_bases.domains import Domain
+
+
+_Job = tuple["Wish", "Surroundings"]
+
+
+class Held:
+    """The engine that answers: opened when it is needed, and dropped while others need the room."""
+
+    def __init__(self, loading: Loading) -> None:
+        self.loading = loading
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The open engine."""
+        from engines.registry import Options, open_engine
+
+        if self._engine is None:
+            how = self.loading
+            self._engine = open_engine(how.model, Options(how.device, how.dtype))
+        return self._engine
+
+    def drop(self) -> None:
+        """Let go of it, and of the memory of a model in this process."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+
+@dataclass(frozen=True)
+class Lifter:
+    """Makes knowledge bases and adapters of domains; what cannot be made is noted."""
+
+    domains: dict[str, Domain]
+    place: Place
+    own: bool
+    notes: list[str]
+    change: Sequence[str] = ()
+
+    def build(self, names: Sequence[str]) -> dict[str, Care]:
+        """The knowledge base of each domain as it is, or built from what the domain declares."""
+        from ensemble.plan import Care
+        from rag.index.store import Store
+        from rag.library import root
+
+        store = Store(root(self.place.workspace))
+        cares = {}
+        for name in names:
+            if name not in store.names():
+                self._build(name)
+            if name in store.names():
+                cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
+        return cares
+
+    def train(self, names: Sequence[str], held: Held, left: float) -> dict[str, Care]:
+        """An adapter for each domain: the one that was trained in this way, or a new one.
+
+        No training is begun that would end later than in `left` seconds.
+        """
+        from ensemble.plan import Care
+
+        found, jobs = self._known(names, held, left)
+        found |= self._trained(jobs, held)
+        cares = {}
+        for name in (name for name in names if name in found):
+            with self._noting(f"adapter for {name}"):
+                _check_served(found[name], held)
+                adapter = found[name]
+                cares[name] = Care("lora", adapter=adapter.name, adapter_digest=adapter.digest)
+        return cares
+
+    def _build(self, name: str) -> None:
+        from bench.commands.kb_build import built
+
+        with self._noting(f"knowledge base for {name}"):
+            report = built(name, self.domains, self.place.data, self.place.workspace)
+            told = f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s"
+            print(told, file=sys.stderr)
+
+    def _known(
+        self, names: Sequence[str], held: Held, left: float
+    ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
+        """The adapters that are there, and the trainings that are left to do in the time."""
+        from bench.commands.data import Guards
+        from finetune.train_adapter import made_before
+
+        guards = Guards()
+        found: dict[str, Adapter] = {}
+        jobs: dict[str, _Job] = {}
+        for name in names:
+            with self._noting(f"adapter for {name}"):
+                self._prepare(name, guards)
+                job = training_of(name, self.domains, self.place, self.own, self.change)
+                info = held.engine.info
+                before = made_before(job[0], info.model, info.digest)
+                if before is not None:
+                    print(f"    {name}: {before.name} was trained so before", file=sys.stderr)
+                    found[name] = before
+                    continue
+                takes = 0.0 if left == float("inf") else _seconds(job, held.loading)
+                if takes > left:
+                    self._note(_too_late(name, takes, left))
+                    continue
+                left -= takes
+                jobs[name] = job
+        return found, jobs
+
+    @contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """Note what goes wrong with one thing, and go on without it; Ctrl-C ends everything."""
+        try:
+            yield
+        except BenchError as error:
+            if error.exit_code == 130:
+                raise
+            self._note(f"no {what}: {_said(error)}")
+
+    def _prepare(self, name: str, guards: Guards) -> None:
+        """Make training rows, unless there are some already."""
+        from domainlift.workspace import data_folder
+
+        if not data_folder(self.place.workspace, name).is_dir():
+            made = make_rows(name, self.domains, self.place, self.own, guards)
+            print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
+
+    def _trained(self, jobs: Mapping[str, _Job], held: Held) -> dict[str, Adapter]:
+        """Train what is left: in one pass where there are several and the method allows it."""
+        from bench.commands.train import taught
+        from domainlift.workspace import adapters_root
+        from finetune.adapters.registry import Adapters
+
+        made: list[Made] = []
+        if jobs:
+            held.drop()
+        if len(jobs) > 1 and _fit_together(jobs):
+            with self._noting(f"adapter for {', '.join(jobs)}"):
+                made += self._together(jobs, held)
+        else:
+            for name, (wish, around) in jobs.items():
+                with self._noting(f"adapter for {name}"):
+                    made.append(taught(wish, around, held.loading))
+        known = Adapters(adapters_root(self.place.workspace))
+        return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
+
+    def _together(self, jobs: Mapping[str, _Job], held: Held) -> Sequence[Made]:
+        from bench.commands.train import taught_together
+
+        done = taught_together(list(jobs.values()), held.loading)
+        for name, error in done.errors.items():
+            self._note(f"no adapter for {name}: {_said(error)}")
+        return done.made
+
+    def _note(self, text: str) -> None:
+        from reports.terminal import printable
+
+        self.notes.append(text)
+        print(f"note: {printable(text)}", file=sys.stderr)
+
+
+def training_of(
+    name: str, domains: Mapping[str, Domain], place: Place, own: bool, change: Sequence[str] = ()
+) -> tuple[Wish, Surroundings]:
+    """The training of one domain with the settings of the house, but for what the user changed."""
+    from bench.commands.train import settings_of
+    from finetune.data.recipe import one_domain
+    from finetune.jobs import Wish, surroundings
+
+    recipe = one_domain(name)
+    settings = settings_of(recipe, change)
+    wish = Wish(name, recipe, settings, place.workspace, {}, place.data, own)
+    return wish, surroundings(wish, domains)
+
+
+def make_rows(
+    name: str, domains: Mapping[str, Domain], place: Place, own: bool, guards: Guards
+) -> Prepared:
+    """Make the training rows of a domain from what it declares; BenchError where that is nothing.
+
+    With `own`, only its own questions are turned into rows.
+    """
+    from bench.commands.data import Order, prepared
+    from domainlift.workspace import data_folder
+
+    folder = data_folder(place.workspace, name)
+    order = Order(domains[name], domains, place.data, (), own, None, 0, folder)
+    return prepared(order, place.workspace, guards)
+
+
+def _fit_together(jobs: Mapping[str, _Job]) -> bool:
+    from finetune.multi_adapter.loop import refuse_unfit
+
+    try:
+        refuse_unfit(next(iter(jobs.values()))[0].settings)
+    except BenchError:
+        return False
+    return True
+
+
+def _seconds(job: _Job, loading: Loading) -> float:
+    """How long a training will take."""
+    from finetune.dry_run import rehearse
+
+    return rehearse(*job, loading.model, loading.device, loading.dtype).prediction.seconds
+
+
+def _said(error: BenchError) -> str:
+    return f"{error.what}; {error.hint}" if error.hint is not None else error.what
+
+
+def _too_late(name: str, takes: float, left: float) -> str:
+    return (
+        f"no adapter for {name}: its training would take {takes / 60:.0f} minutes, "
+        f"and {left / 60:.0f} are left"
+    )
+
+
+def _check_served(adapter: Adapter, held: Held) -> None:
+    """Over a server, an adapter answers only once the server has it."""
+    from engines.registry import is_served
+
+    add = getattr(held.engine, "add_adapter", None) if is_served(held.loading.model) else None
+    if add is not None:
+        add(adapter.name.replace("/", "-"), adapter.folder)

@@ -1,0 +1,113 @@
+"""Triage: what each treatment could mend at most, found by asking alone, before any training.
+
+Each miss is asked once more as it was (one that turns is noise), then with the passages that are
+found, then with the best passage for its right answer. Each hit is asked with passages too: one
+that breaks is what the gate must keep them from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.runs.store import Record
+
+
+@dataclass(frozen=True)
+class Triage:
+    """The questions of one domain, counted by what became of them.
+
+    Misses are `noise` (right when asked again), else mended by the `passages` that were found,
+    else only by the one for the right answer (`retrieval` is to be mended), else by nothing
+    (`beyond` what the model can read). Hits are `broken` by passages or not.
+    """
+
+    n: int
+    hits: int
+    noise: int
+    passages: int
+    retrieval: int
+    beyond: int
+    broken: int
+
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """The most that each treatment can gain, as a difference of accuracies.
+
+        Passages: with a gate that is never wrong. An adapter: every miss that is not noise.
+        """
+        real = self.passages + self.retrieval + self.beyond
+        return {
+            "rag": self._share(self.passages),
+            "rag, retrieval mended": self._share(self.passages + self.retrieval),
+            "lora": self._share(real),
+            "rag+lora": self._share(real),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts and the ceilings."""
+        return {**asdict(self), "ceilings": self.ceilings}
+
+    def _share(self, count: int) -> float:
+        return count / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Records by question: as it is asked, asked again, with passages, and with the gold one."""
+
+    base: Mapping[str, Record]
+    again: Mapping[str, Record]
+    passages: Mapping[str, Record]
+    gold: Mapping[str, Record]
+
+
+def by_id(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by question."""
+    return {record.id: record for record in records}
+
+
+def by_domain(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by domain, in their order."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.domain, []).append(record)
+    return found
+
+
+def misses(records: Sequence[Record]) -> list[str]:
+    """The questions that were answered wrong; those without an answer are nobody's miss."""
+    return [record.id for record in records if record.correct is False]
+
+
+def triage(evidence: Evidence) -> dict[str, Triage]:
+    """Count the questions of each domain that were answered."""
+    fates: dict[str, list[str]] = {}
+    for record in evidence.base.values():
+        if record.correct is not None:
+            fates.setdefault(record.domain, []).append(_fate(record, evidence))
+    return {domain: _counted(found) for domain, found in sorted(fates.items())}
+
+
+def _fate(record: Record, evidence: Evidence) -> str:
+    if record.correct:
+        helped = evidence.passages.get(record.id)
+        return "broken" if helped is not None and helped.correct is False else "hit"
+    for name in ("again", "passages", "gold"):
+        asked = getattr(evidence, name).get(record.id)
+        if asked is not None and asked.correct:
+            return str(name)
+    return "beyond"
+
+
+def _counted(fates: Sequence[str]) -> Triage:
+    return Triage(
+        n=len(fates),
+        hits=fates.count("hit") + fates.count("broken"),
+        noise=fates.count("again"),
+        passages=fates.count("passages"),
+        retrieval=fates.count("gold"),
+        beyond=fates.count("beyond"),
+        broken=fates.count("broken"),
+    )

@@ -1,0 +1,146 @@
+"""What goes into a knowledge base: the chunks of its files, those of unchanged files taken over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Protocol
+
+from rag.base import Chunk
+from rag.index.manifest import Source
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from rag.corpus.source_files import SourceFile
+    from rag.index.build_options import Load
+    from rag.index.index import Progress
+
+    #: Cuts a document into chunks.
+    Cut = Callable[[Document], Sequence[Chunk]]
+
+#: What must be equal for the chunks of a file to be taken over.
+Key = tuple[str, str, str, str]
+
+
+@dataclass
+class Contents:
+    """Chunks without repetition, in the order of their sources; `refused` says file and reason."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def documents(self) -> int:
+        """How many documents have text."""
+        return len(documents(self.chunks))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the documents."""
+
+    added: int = 0
+    updated: int = 0
+    skipped: int = 0
+    deleted: int = 0
+
+
+class _Origin(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+
+
+def gather(
+    files: Sequence[SourceFile],
+    kept: Mapping[Key, Sequence[Chunk]],
+    load: Load,
+    cut: Cut,
+    say: Progress,
+) -> Contents:
+    """Read and cut the files, but for those whose chunks are `kept`."""
+    contents = Contents()
+    seen: set[str] = set()
+    for number, file in enumerate(files):
+        say("read", number, len(files))
+        found = _find(file, kept, load, cut)
+        if found.refused is not None:
+            contents.refused.append(f"{file.label}: {found.refused}")
+        if found.chunks is not None:
+            new = _unseen(found.chunks, seen)
+            contents.chunks += new
+            contents.sources.append(Source(*found.key, len(documents(new)), len(new)))
+    say("read", len(files), len(files))
+    return contents
+
+
+def key(origin: _Origin) -> Key:
+    """What must be equal for a file to count as unchanged."""
+    return (origin.label, origin.sha256, origin.licence, origin.title)
+
+
+def documents(chunks: Iterable[Chunk]) -> set[tuple[str, str]]:
+    """The documents to which chunks belong: where they stand, and the hash of their content."""
+    return {(chunk.source, chunk.document) for chunk in chunks}
+
+
+def count(old: set[tuple[str, str]], new: set[tuple[str, str]]) -> Counts:
+    """Tell apart what was added, updated, skipped and deleted."""
+    gone, come = old - new, new - old
+    updated = len({source for source, _ in gone} & {source for source, _ in come})
+    return Counts(len(come) - updated, updated, len(old & new), len(gone) - updated)
+
+
+@dataclass(frozen=True)
+class _Found:
+    key: Key
+    chunks: Sequence[Chunk] | None = None
+    refused: str | None = None
+
+
+def _find(file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], load: Load, cut: Cut) -> _Found:
+    if key(file) in kept:
+        return _Found(key(file), kept[key(file)])
+    loaded = load(file)
+    if loaded.refused:
+        return _failed(file, kept, loaded.refused[0][1])
+    own = key(file) if file.sha256 else key(replace(file, sha256=_hash(loaded.documents)))
+    if own in kept:
+        return _Found(own, kept[own])
+    return _Found(own, [chunk for document in loaded.documents for chunk in cut(document)])
+
+
+def _failed(file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], reason: str) -> _Found:
+    """A file that cannot be read is left out; a data set that cannot be reached stays as it was."""
+    before = [own for own in kept if own[0] == file.label and not file.sha256]
+    if before:
+        return _Found(before[0], kept[before[0]], f"{reason}; it stays as it was")
+    return _Found(key(file), refused=reason)
+
+
+def _hash(found: Iterable[Document]) -> str:
+    """The hash of a data set, whose files are not known to us."""
+    digest = sha256()
+    for document in found:
+        line = json.dumps([document.page_content, document.metadata], sort_keys=True, default=str)
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _unseen(chunks: Iterable[Chunk], seen: set[str]) -> list[Chunk]:
+    """Leave out chunks with an id that was there: Chroma could not tell them apart."""
+    new = []
+    for chunk in chunks:
+        if chunk.id not in seen:
+            seen.add(chunk.id)
+            new.append(chunk)
+    return new

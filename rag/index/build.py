@@ -1,0 +1,261 @@
+"""Build a knowledge base, or bring it up to date with its files.
+
+What did not change is not done again: a file with the same hash is neither read nor split, a chunk
+that was there keeps its vector, and where nothing at all changed there is no new generation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift import __version__
+from domainlift.errors import BenchError, Malformed, Misuse
+from rag.corpus.collect import Contents, Counts, count, documents, gather, key
+from rag.index.build_options import Embedding, Recipe
+from rag.index.chroma_store import new_place
+from rag.index.index import Changes, Progress, silent, write_index
+from rag.index.manifest import Manifest, check_sums, list_files
+from rag.index.published import Last
+from rag.index.store import Store, Writer
+from rag.optional import need
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from rag.base import Chunk, Embedder, Vectors
+    from rag.corpus.source_files import SourceFile
+
+#: Above this share of changed rows a Chroma index is made afresh: changes wear its graph out.
+MOST_CHURN = 0.2
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did. `added`, `updated`, `skipped` and `deleted` count documents.
+
+    `refused` are files that could not be read, with the reason; `missing` are sources that were
+    not there.
+    """
+
+    domain: str
+    generation: str
+    documents: int
+    chunks: int
+    added: int
+    updated: int
+    skipped: int
+    deleted: int
+    seconds: float
+    refused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def build(
+    root: Path,
+    domain: str,
+    files: Sequence[SourceFile],
+    recipe: Recipe,
+    *,
+    missing: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Make the domain's knowledge base hold what is in `files`, and nothing else."""
+    start = time.monotonic()
+    with Store(root).writing(domain) as writer:
+        last = _last(writer, recipe)
+        refused: tuple[str, ...] = ()
+        if last is not None and _unchanged(files, last.manifest, recipe):
+            manifest, counts = last.manifest, Counts(skipped=last.manifest.documents)
+        else:
+            job = _Job(writer, recipe, last, progress if progress is not None else silent)
+            manifest, counts, refused = job.run(files)
+    return BuildReport(
+        domain,
+        manifest.generation,
+        manifest.documents,
+        manifest.chunks,
+        **asdict(counts),
+        seconds=round(time.monotonic() - start, 3),
+        refused=refused,
+        missing=tuple(missing),
+    )
+
+
+class _Job:
+    """One build that has something to do."""
+
+    def __init__(self, writer: Writer, recipe: Recipe, last: Last | None, say: Progress) -> None:
+        self.writer = writer
+        self.recipe = recipe
+        self.last = last
+        self.base = None if recipe.rebuild else last
+        self.say = say
+
+    def run(self, files: Sequence[SourceFile]) -> tuple[Manifest, Counts, tuple[str, ...]]:
+        if self.base is not None:  # damage is not to be taken over
+            check_sums(self.base.folder, self.base.manifest)
+        contents = self._gather(files)
+        refused = tuple(contents.refused)
+        if not contents.chunks:
+            hint = "; ".join(refused[:3]) if refused else "give files: `--source PATH`"
+            raise Misuse(f"no text for knowledge base `{self.writer.domain}`", hint)
+        counts = count(
+            self.last.documents() if self.last is not None else set(),
+            documents(contents.chunks),
+        )
+        base = self.base.manifest if self.base is not None else None
+        if base and _alike(base, self.recipe) and list(base.sources) == contents.sources:
+            return base, counts, refused  # all that changed are files that are refused
+        return self._make(contents), counts, refused
+
+    @cached_property
+    def model(self) -> Embedder:
+        wanted = self.recipe.embedding
+        model = wanted.load()
+        if model.digest != wanted.digest:
+            raise BenchError(
+                f"embedding model `{wanted.name}` changed while it was loaded",
+                "repeat the command",
+            )
+        return model
+
+    def _gather(self, files: Sequence[SourceFile]) -> Contents:
+        size, split = self.recipe.size, self.recipe.splitter()
+
+        def cut(document: Document) -> Sequence[Chunk]:
+            return split(document, self.model.count, size, self.model.max_tokens)
+
+        usable = self.base is not None and self.base.manifest.size == size
+        kept = self.base.by_file() if self.base is not None and usable else {}
+        return gather(files, kept, self.recipe.loader(), cut, self.say)
+
+    def _make(self, contents: Contents) -> Manifest:
+        ids = [chunk.id for chunk in contents.chunks]
+        vectors, new = self._vectors(contents.chunks, ids)
+        changes = self._changes(ids, new)
+        draft = self._draft(contents, ids, vectors.shape[1], changes)
+        folder = self.writer.fresh()
+        place = new_place(folder, draft.domain, draft.generation, draft.chroma)
+        write_index(
+            place, contents.chunks, vectors, draft.marks, changes=changes, progress=self.say
+        )
+        manifest = replace(draft, files=list_files(folder))
+        self.writer.publish(folder, manifest)
+        return manifest
+
+    def _vectors(self, chunks: Sequence[Chunk], ids: Sequence[str]) -> tuple[Vectors, list[int]]:
+        """The vectors of all chunks, and the rows of those that had to be embedded."""
+        np = need("numpy")
+        rows = self.base.rows if self.base is not None else {}
+        new = [row for row, id_ in enumerate(ids) if id_ not in rows]
+
+        def notify(done: int, total: int) -> None:
+            self.say("embed", done, total)
+
+        def embed() -> Vectors:
+            return self.model.encode([chunks[row].indexed for row in new], notify)
+
+        if self.base is None:
+            return embed(), new
+        old = self.base.vectors
+        vectors = np.empty((len(ids), old.shape[1]), np.float32)
+        known = [row for row, id_ in enumerate(ids) if id_ in rows]
+        vectors[known] = old[[rows[ids[row]] for row in known]]
+        if new:
+            vectors[new] = embed()
+        return vectors, new
+
+    def _changes(self, ids: Sequence[str], new: Sequence[int]) -> Changes | None:
+        """What differs from the last index; None where a fresh one is better or the only way."""
+        base = self.base
+        if base is None or base.manifest.size != self.recipe.size:
+            return None
+        if base.manifest.chroma is not None or self.recipe.chroma is not None:
+            return None
+        changes = Changes(base.folder, sorted(base.rows.keys() - set(ids)), new)
+        return changes if self._churn(changes) <= MOST_CHURN * len(ids) else None
+
+    def _churn(self, changes: Changes | None) -> int:
+        if changes is None or self.base is None:
+            return 0
+        return self.base.manifest.churn + len(changes.removed) + len(changes.added)
+
+    def _draft(
+        self, contents: Contents, ids: Sequence[str], dimensions: int, changes: Changes | None
+    ) -> Manifest:
+        """The manifest, but for the files, which are not written yet."""
+        recipe = self.recipe
+        # One digest, one model: its limit is known without loading it again.
+        limit = self.base.manifest.limit if self.base is not None else self.model.max_tokens
+        content = [recipe.embedding.digest, dimensions, recipe.size, limit, ids]
+        return Manifest(
+            domain=self.writer.domain,
+            generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            sources=tuple(contents.sources),
+            documents=contents.documents,
+            chunks=len(ids),
+            embedder=recipe.embedding.name,
+            digest=recipe.embedding.digest,
+            dimensions=dimensions,
+            size=recipe.size,
+            limit=limit,
+            versions={"domainlift": __version__, **_versions("chromadb", "bm25s")},
+            chroma=recipe.chroma,
+            churn=self._churn(changes),
+            files={},
+        )
+
+
+def _last(writer: Writer, recipe: Recipe) -> Last | None:
+    try:
+        current = writer.current()
+    except Malformed:
+        if recipe.rebuild:
+            return None
+        raise
+    if current is None:
+        return None
+    last = Last(*current)
+    if not recipe.rebuild and last.manifest.digest != recipe.embedding.digest:
+        raise _other_model(last.manifest, recipe.embedding)
+    return last
+
+
+def _other_model(manifest: Manifest, wanted: Embedding) -> Misuse:
+    built = f"`{manifest.embedder}` ({manifest.digest.split(':')[-1][:8]})"
+    asked = f"`{wanted.name}` ({wanted.digest.split(':')[-1][:8]})"
+    return Misuse(
+        f"knowledge base `{manifest.domain}` was built with {built}, not with {asked}, "
+        "and vectors of two models are not comparable",
+        f"embed everything anew: `bench kb build {manifest.domain} --rebuild`, or keep the model",
+    )
+
+
+def _unchanged(files: Sequence[SourceFile], manifest: Manifest, recipe: Recipe) -> bool:
+    """Whether a look at the manifest tells that nothing has to be done."""
+    keys = [key(source) for source in manifest.sources]
+    return keys == [key(file) for file in files] and _alike(manifest, recipe)
+
+
+def _alike(manifest: Manifest, recipe: Recipe) -> bool:
+    wanted = (False, recipe.size, recipe.chroma)
+    return (recipe.rebuild, manifest.size, manifest.chroma) == wanted
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,0 +1,65 @@
+"""How files become a knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from rag.base import Chunk, Embedder
+    from rag.corpus.documents import Loaded
+    from rag.corpus.source_files import SourceFile
+
+    Load = Callable[[SourceFile], Loaded]
+    Read = Callable[[SourceFile], Iterable[Document]]
+    #: Takes a document, the model's way to count tokens, the wished size and the greatest.
+    Split = Callable[[Document, Callable[[str], int], int, int], Sequence[Chunk]]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An embedding model that is loaded only when there is something to split or to embed.
+
+    `digest` is that of the embedder which `load` gives.
+    """
+
+    name: str
+    digest: str
+    load: Callable[[], Embedder]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a build is to do.
+
+    `size` is the wished length of a chunk in the model's tokens. `chroma` is the URL of a server,
+    None for the embedded store. `rebuild` takes over nothing of what was built before. `read` and
+    `split` are the project's own where they are None.
+    """
+
+    embedding: Embedding
+    size: int = 200
+    chroma: str | None = None
+    rebuild: bool = False
+    read: Read | None = None
+    split: Split | None = None
+
+    def loader(self) -> Load:
+        """What turns a file into documents; an error of a `read` given ends the build."""
+        from rag.corpus.documents import Loaded, load
+
+        read = self.read
+        if read is None:
+            return lambda file: load([file])
+        return lambda file: Loaded(tuple(read(file)))
+
+    def splitter(self) -> Split:
+        """What cuts a document into chunks."""
+        if self.split is not None:
+            return self.split
+        from rag.corpus.chunks import split
+
+        return split

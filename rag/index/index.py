@@ -1,0 +1,234 @@
+"""The files of a generation, and searching in them.
+
+chunks.jsonl      one chunk per line; the line's number is the chunk's row
+ids.npy           their ids, by which Chroma knows them
+embeddings.npy    their vectors, [chunks, dimensions], so that a Chroma index can always be remade
+chroma/, bm25/    the two indexes; chroma.json says where the vectors are
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from domainlift.errors import BenchError, Malformed
+from domainlift.files import disk_errors
+from rag.base import Chunk
+from rag.index import chroma_store as dense
+from rag.index.bm25 import Lexical, Ranked, write_bm25
+from rag.index.manifest import check_sums, damaged
+from rag.index.store import Generation, Store
+from rag.optional import need
+
+if TYPE_CHECKING:
+    from rag.base import Vectors
+    from rag.index.manifest import Manifest
+
+CHUNKS = "chunks.jsonl"
+IDS = "ids.npy"
+VECTORS = "embeddings.npy"
+
+#: Called with a stage's name and how many of how many pieces of its work are done.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs from the generation in `folder`, whose embedded Chroma index is taken over."""
+
+    folder: Path
+    removed: Sequence[str]
+    added: Sequence[int]
+
+
+def write_index(
+    place: dense.Place,
+    chunks: Sequence[Chunk],
+    vectors: Vectors,
+    marks: dense.Marks,
+    *,
+    changes: Changes | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write everything that `Index` reads; the ids of the chunks must be unique."""
+    say = progress if progress is not None else silent
+    ids = [chunk.id for chunk in chunks]
+    _write_rows(place.folder, chunks, ids, vectors)
+    say("words", 0, len(chunks))
+    write_bm25(place.folder, [chunk.indexed for chunk in chunks])
+    say("words", len(chunks), len(chunks))
+
+    def notify(done: int, total: int) -> None:
+        say("vectors", done, total)
+
+    if changes is None:
+        dense.create(place, marks, ids, vectors, notify)
+    else:
+        new = [ids[row] for row in changes.added]
+        rows = vectors[list(changes.added)]
+        dense.update(place, changes.folder, changes.removed, new, rows, notify)
+
+
+def open_index(root: Path, domain: str) -> Index:
+    """Open the published knowledge base of a domain for searching."""
+    return Index(Store(root).open(domain))
+
+
+class Index:
+    """An opened generation; it stays as it is while later ones are published."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self.manifest: Manifest = generation.manifest
+        folder, domain = generation.folder, self.manifest.domain
+        try:
+            check_sums(folder, self.manifest)
+            self.chunks: Sequence[Chunk] = Chunks(folder, domain, self.manifest.chunks)
+            self.vectors = read_vectors(folder, self.manifest)
+            self._rows = {id_: row for row, id_ in enumerate(read_ids(folder, self.manifest))}
+            self._lexical = _open_lexical(folder, domain)
+            place = dense.place_of(folder, domain)
+            self._dense = dense.Dense(place, self.manifest.marks, self.manifest.chunks)
+        except BaseException:
+            generation.close()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Where the generation is; `gates/` in it may be written by others."""
+        return self._generation.folder
+
+    def dense(self, vectors: Vectors, k: int) -> list[Ranked]:
+        """The k nearest rows per vector of length 1, with the cosine, best first."""
+        k = min(k, len(self.chunks))
+        if k < 1 or not len(vectors):
+            return [[] for _ in vectors]
+        found = self._dense.query(vectors, k)
+        return [
+            # An approximate index may miss some where all are asked for; then all are compared.
+            self._ranked(near) if len(near) == k else self._exact(vector, k)
+            for near, vector in zip(found, vectors, strict=True)
+        ]
+
+    def bm25(self, queries: Sequence[str], k: int) -> list[Ranked]:
+        """The k best rows per query by BM25, best first; a row that shares no word is left out."""
+        return self._lexical.query(queries, k) if k > 0 else [[] for _ in queries]
+
+    def close(self) -> None:
+        """Let go of the generation."""
+        self._dense.close()
+        self._generation.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ranked(self, near: list[tuple[str, float]]) -> Ranked:
+        try:
+            rows = [(self._rows[id_], cosine) for id_, cosine in near]
+        except KeyError as error:
+            what = f"Chroma knows a chunk {error} that the knowledge base has not"
+            raise damaged(self._generation.folder, self.manifest.domain, what) from error
+        return sorted(rows, key=lambda pair: (-pair[1], pair[0]))
+
+    def _exact(self, vector: Vectors, k: int) -> Ranked:
+        import numpy as np
+
+        cosines = self.vectors @ vector
+        rows = np.argsort(-cosines, kind="stable")[:k]
+        return [(int(row), float(cosines[row])) for row in rows]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Hear of progress, and keep it to oneself."""
+    del stage, done, total
+
+
+class Chunks(Sequence[Chunk]):
+    """The chunks of a file, parsed when they are asked for."""
+
+    def __init__(self, folder: Path, domain: str, count: int) -> None:
+        import numpy as np
+
+        self._path, self._domain = folder / CHUNKS, domain
+        try:
+            self._bytes = self._path.read_bytes()
+        except OSError as error:
+            raise damaged(self._path, domain, "cannot be read") from error
+        self._ends = np.flatnonzero(np.frombuffer(self._bytes, np.uint8) == ord("\n"))
+        if len(self._ends) != count:
+            raise damaged(self._path, domain, f"{len(self._ends)} lines instead of {count}")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Chunk]: ...
+    def __getitem__(self, row: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        start = int(self._ends[row - 1]) + 1 if row else 0
+        try:
+            return Chunk(**json.loads(self._bytes[start : int(self._ends[row])]))
+        except (ValueError, TypeError, RecursionError) as error:
+            wrong = damaged(self._path, self._domain, "not a chunk")
+            raise Malformed(self._path, "not a chunk", line=row + 1, hint=wrong.hint) from error
+
+
+def read_vectors(folder: Path, manifest: Manifest) -> Vectors:
+    """The vectors of a generation, read from the disk as they are needed."""
+    np = need("numpy")
+    path = folder / VECTORS
+    try:
+        vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, manifest.domain, "not an array of vectors") from error
+    shape = (manifest.chunks, manifest.dimensions)
+    if vectors.shape != shape or vectors.dtype != np.float32:
+        what = f"{vectors.dtype} {list(vectors.shape)} instead of float32 {list(shape)}"
+        raise damaged(path, manifest.domain, what)
+    return vectors
+
+
+def read_ids(folder: Path, manifest: Manifest) -> list[str]:
+    """The ids of a generation's chunks, in the order of their rows."""
+    np = need("numpy")
+    path = folder / IDS
+    try:
+        ids = np.load(path, allow_pickle=False).astype(str).tolist()
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, manifest.domain, "not an array of ids") from error
+    if len(ids) != manifest.chunks:
+        raise damaged(path, manifest.domain, f"{len(ids)} ids instead of {manifest.chunks}")
+    return list(ids)
+
+
+def _open_lexical(folder: Path, domain: str) -> Lexical:
+    try:
+        return Lexical(folder)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise damaged(folder / "bm25", domain, "the BM25 index cannot be read") from error
+
+
+def _write_rows(
+    folder: Path, chunks: Sequence[Chunk], ids: Sequence[str], vectors: Vectors
+) -> None:
+    np = need("numpy")
+    if len(vectors) != len(chunks) or not np.isfinite(vectors).all():
+        raise BenchError("the embedding model did not give one finite vector per chunk")
+    with disk_errors(folder):
+        with (folder / CHUNKS).open("wb") as file:
+            for chunk in chunks:
+                line = json.dumps(vars(chunk), ensure_ascii=False) + "\n"
+                # Half a surrogate pair is written as JSON writes it.
+                file.write(line.encode("utf-8", "backslashreplace"))
+        np.save(folder / IDS, np.array(ids, dtype="S16"), allow_pickle=False)
+        np.save(folder / VECTORS, np.asarray(vectors, dtype=np.float32), allow_pickle=False)

@@ -1,0 +1,78 @@
+"""Where the knowledge bases of a workspace are, and the models that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Misuse
+
+if TYPE_CHECKING:
+    from rag.base import Embedder
+    from rag.index.manifest import Manifest
+    from rag.search.retrieval import Rerank, Retrieval, Retriever
+
+
+def root(workspace: Path) -> Path:
+    """The folder of all knowledge bases."""
+    return workspace / "knowledge_bases"
+
+
+def open_cached(name: str, workspace: Path) -> Embedder:
+    """An embedding model that remembers its vectors in the workspace."""
+    from rag.embedding import open_embedder
+    from rag.embedding.cache import CachedEmbedder
+
+    return CachedEmbedder(open_embedder(name), root(workspace) / ".vectors.sqlite")
+
+
+@contextmanager
+def library(workspace: Path) -> Iterator[Library]:
+    """The knowledge bases of a workspace; those that were opened are closed together."""
+    with ExitStack() as stack:
+        yield Library(workspace, stack)
+
+
+class Library:
+    """Opens knowledge bases, and loads each embedding model once for all of them."""
+
+    def __init__(self, workspace: Path, stack: ExitStack) -> None:
+        self._workspace = workspace
+        self._stack = stack
+        self._embedders: dict[str, Embedder] = {}
+
+    def names(self) -> Sequence[str]:
+        """The domains that have a knowledge base."""
+        from rag.index.store import Store
+
+        return Store(root(self._workspace)).names()
+
+    def open(
+        self, domain: str, settings: Retrieval | None = None, rerank: Rerank | None = None
+    ) -> Retriever:
+        """Search in the knowledge base of a domain, with the model that it was made with.
+
+        Raises Misuse where the model of that name is another one by now.
+        """
+        from rag.index.index import open_index
+        from rag.search.retrieval import Retriever
+
+        index = self._stack.enter_context(open_index(root(self._workspace), domain))
+        encode = self._embedder(index.manifest).encode_queries
+        return Retriever(index, encode, settings, rerank)
+
+    def _embedder(self, manifest: Manifest) -> Embedder:
+        name = manifest.embedder
+        if name not in self._embedders:
+            self._embedders[name] = open_cached(name, self._workspace)
+        found = self._embedders[name]
+        if found.digest != manifest.digest:
+            raise Misuse(
+                f"knowledge base `{manifest.domain}` was embedded by `{name}` "
+                f"({manifest.digest}), and the model of that name here is another one "
+                f"({found.digest})",
+                f"embed it anew: `bench kb build {manifest.domain} --rebuild`",
+            )
+        return found

@@ -1,0 +1,243 @@
+"""Retrieval measured by itself, on judged sets in the layout of BEIR.
+
+corpus.jsonl      {"_id": …, "title": …, "text": …} per line; or corpus.jsonl.gz
+queries.jsonl     {"_id": …, "text": …} per line; or queries.jsonl.gz
+qrels/test.tsv    query-id, corpus-id and score in columns, under a header; one file per split
+
+The corpus becomes a knowledge base as any other does: cut by the same splitter, embedded, indexed
+and searched by the same code. So the figures are those of the product, not of a laboratory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Malformed, Misuse, NoSuch
+from rag.corpus.readers.text import lines
+from rag.corpus.source_files import SourceFile
+from rag.index.build import build
+from rag.index.build_options import Embedding, Recipe
+from rag.index.index import open_index
+from rag.quality.metrics import Qrels, judged, measure
+from rag.search.rrf import fuse
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from rag.base import Embedder
+    from rag.index.index import Index, Progress
+
+METHODS = ("dense", "bm25", "hybrid")
+#: How many chunks of each method are fused; that of the product's retrieval.
+DEPTH = 100
+# Several chunks of one document may come first: for 100 documents, more chunks are asked for.
+_WIDER = 3
+_DOMAIN = "beir"
+_COLUMNS = ["query-id", "corpus-id", "score"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document of the corpus."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class JudgedSet:
+    """A corpus, queries, and how well documents answer them.
+
+    `queries` are those of the split; a judged document may be missing from the corpus.
+    """
+
+    corpus: Path
+    documents: Sequence[Entry]
+    queries: Mapping[str, str]
+    qrels: Qrels
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: for each method, each metric's mean over the queries."""
+
+    queries: int
+    documents: int
+    chunks: int
+    methods: Mapping[str, Mapping[str, float]]
+
+
+def evaluate(
+    folder: Path,
+    embedder: Embedder,
+    *,
+    split: str = "test",
+    root: Path | None = None,
+    size: int = 200,
+    depth: int = DEPTH,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Build a knowledge base of the corpus and measure how well it is searched.
+
+    It is kept in `root`, where another evaluation finds it again, or thrown away. A document
+    ranks where its best chunk does.
+    """
+    judgements = read_set(folder, split)
+    recipe = _recipe(judgements, embedder, size)
+    with _root(root) as place:
+        build(place, _DOMAIN, [_source(judgements.corpus)], recipe, progress=progress)
+        with open_index(place, _DOMAIN) as index:
+            found = search(index, embedder, judgements.queries, depth)
+            chunks = len(index.chunks)
+    methods = {method: measure(judgements.qrels, found[method]) for method in METHODS}
+    return Evaluation(len(judgements.queries), len(judgements.documents), chunks, methods)
+
+
+def search(
+    index: Index, embedder: Embedder, queries: Mapping[str, str], depth: int = DEPTH
+) -> dict[str, dict[str, list[str]]]:
+    """For each method and query the documents that are found, best first.
+
+    A document that bears the query's own id is left out, as BEIR does: there, the query was
+    taken from it.
+    """
+    texts, sources = list(queries.values()), [chunk.source for chunk in index.chunks]
+    dense = index.dense(embedder.encode_queries(texts), _WIDER * depth)
+    lexical = index.bm25(texts, _WIDER * depth)
+    found: dict[str, dict[str, list[str]]] = {method: {} for method in METHODS}
+    for query, near, words in zip(queries, dense, lexical, strict=True):
+        rows = [row for row, _ in near], [row for row, _ in words]
+        fused = [row for row, _ in fuse([ranking[:depth] for ranking in rows])]
+        for method, ranking in zip(METHODS, (*rows, fused), strict=True):
+            documents = dict.fromkeys(sources[row] for row in ranking)
+            found[method][query] = [document for document in documents if document != query]
+    return found
+
+
+def read_set(folder: Path, split: str = "test") -> JudgedSet:
+    """Read a folder; what is wrong in it is an error with file and line."""
+    corpus, queries = _file(folder, "corpus"), _file(folder, "queries")
+    qrels = _read_qrels(folder, split)
+    documents = [Entry(id_, *texts) for id_, *texts in _rows(corpus, "title", "text")]
+    texts = {id_: text for id_, text in _rows(queries, "text")}  # noqa: C416 - two of several
+    asked = {}
+    for query in judged(qrels):
+        if query not in texts:
+            raise Malformed(queries, f"no query `{query}`, which `qrels/{split}.tsv` judges")
+        asked[query] = texts[query]
+    if not documents:
+        raise Malformed(corpus, "no documents")
+    return JudgedSet(corpus, documents, asked, qrels)
+
+
+# --- as a knowledge base
+
+
+@contextmanager
+def _root(root: Path | None) -> Iterator[Path]:
+    if root is not None:
+        yield root
+        return
+    # On Windows a file that is still mapped cannot be deleted.
+    with TemporaryDirectory(prefix="bench-beir-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _recipe(judgements: JudgedSet, embedder: Embedder, size: int) -> Recipe:
+    def read(file: SourceFile) -> Iterator[Document]:
+        from langchain_core.documents import Document
+
+        del file  # it has been read and checked already
+        for entry in judgements.documents:
+            # A document that is nothing but its title is searched for by that.
+            text, heading = (entry.text, entry.title) if entry.text.strip() else (entry.title, "")
+            yield Document(text, metadata={"source": entry.id, "heading": heading})
+
+    embedding = Embedding(embedder.name, embedder.digest, lambda: embedder)
+    return Recipe(embedding, size, read=read)
+
+
+def _source(path: Path) -> SourceFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(path.name, path, digest)
+
+
+# --- files
+
+
+def _file(folder: Path, name: str) -> Path:
+    for ending in (".jsonl", ".jsonl.gz"):
+        path = folder / f"{name}{ending}"
+        if path.is_file():
+            return path
+    raise Misuse(
+        f"no `{name}.jsonl` or `{name}.jsonl.gz` in `{folder}`",
+        "give a folder in the layout of BEIR: corpus.jsonl, queries.jsonl, qrels/test.tsv",
+    )
+
+
+def _rows(path: Path, *keys: str) -> Iterator[tuple[str, ...]]:
+    """Yield the id and the texts under `keys` of each line; a title may be missing."""
+    seen: set[str] = set()
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise Malformed(path, "not a JSON object", line=number)
+        id_ = _text(path, number, row, "_id")
+        if not id_ or id_ in seen:
+            what = f"`_id` is `{id_}` for a second time" if id_ else "`_id` is empty"
+            raise Malformed(path, what, line=number)
+        seen.add(id_)
+        yield id_, *(_text(path, number, row, key) for key in keys)
+
+
+def _text(path: Path, number: int, row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key, "" if key == "title" else None)
+    if not isinstance(value, str):
+        what = f"`{key}` is missing" if key not in row else f"`{key}` is not a text"
+        raise Malformed(path, what, line=number)
+    return value
+
+
+def _read_qrels(folder: Path, split: str) -> dict[str, dict[str, int]]:
+    path = folder / "qrels" / f"{split}.tsv"
+    splits = [found.stem for found in (folder / "qrels").glob("*.tsv")]
+    if split not in splits:
+        raise NoSuch("split", split, splits)
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in lines(path):
+        cells = line.rstrip("\r").split("\t")
+        if number == 1:
+            if cells != _COLUMNS:
+                what = f"header is not `{' '.join(_COLUMNS)}`, separated by tabs"
+                raise Malformed(path, what, line=number)
+        elif line.strip():
+            query, document, grade = _judgement(path, number, cells)
+            qrels.setdefault(query, {})[document] = grade
+    if not judged(qrels):
+        raise Malformed(path, "judges no document as relevant")
+    return qrels
+
+
+def _judgement(path: Path, number: int, cells: Sequence[str]) -> tuple[str, str, int]:
+    if len(cells) != len(_COLUMNS):
+        raise Malformed(path, f"{len(cells)} cells instead of {len(_COLUMNS)}", line=number)
+    try:
+        return cells[0], cells[1], int(cells[2])
+    except ValueError:
+        what = f"`score` is `{cells[2]}`, not a whole number"
+        raise Malformed(path, what, line=number) from None

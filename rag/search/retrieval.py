@@ -1,0 +1,160 @@
+"""From questions to passages: dense and lexical search, fused, without near-duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Misuse
+from rag.base import Hit
+from rag.search.rrf import fuse
+
+if TYPE_CHECKING:
+    from rag.base import Vectors
+    from rag.index.index import Index
+
+#: Embeds questions, [questions, dimensions].
+Encode = Callable[[Sequence[str]], "Vectors"]
+#: Scores pairs of question and text; higher fits better.
+Rerank = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+METHODS = ("hybrid", "dense", "bm25")
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How passages are found.
+
+    Both methods give their best `depth` chunks, which are fused by reciprocal rank. Of chunks
+    whose vectors have a cosine of at least `duplicate` only the best stays. `mmr`, between 0 and
+    1, weighs relevance against variety (1: relevance alone); `reranked` chunks are given to the
+    reranker, if there is one.
+    """
+
+    method: str = "hybrid"
+    depth: int = 100
+    duplicate: float = 0.98
+    mmr: float | None = None
+    reranker: str | None = None
+    reranked: int = 30
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise Misuse(f"no way of searching `{self.method}`", f"known: {', '.join(METHODS)}")
+        if self.mmr is not None and not 0 <= self.mmr <= 1:
+            raise Misuse(f"`mmr` is {self.mmr}, but lies between 0 and 1")
+
+    @property
+    def digest(self) -> str:
+        """Changes with anything that changes what is found."""
+        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:16]
+
+
+class Retriever:
+    """Searches one knowledge base for many questions at once."""
+
+    def __init__(
+        self,
+        index: Index,
+        encode: Encode,
+        settings: Retrieval | None = None,
+        rerank: Rerank | None = None,
+    ) -> None:
+        self.index = index
+        self.settings = settings if settings is not None else Retrieval()
+        self.encode = encode
+        self._rerank = rerank
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best `k` chunks for each question, best first."""
+        if not queries:
+            return []
+        return self.search_vectors(queries, self.encode(queries), k)
+
+    def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The same for questions that are embedded already, [questions, dimensions]."""
+        depth = max(k, self.settings.depth)
+        method = self.settings.method
+        nothing: list[list[tuple[int, float]]] = [[] for _ in queries]
+        dense = self.index.dense(vectors, depth) if method != "bm25" else nothing
+        lexical = self.index.bm25(queries, depth) if method != "dense" else nothing
+        return [
+            self._chosen(query, vector, near, words, k)
+            for query, vector, near, words in zip(queries, vectors, dense, lexical, strict=True)
+        ]
+
+    def _chosen(
+        self,
+        query: str,
+        vector: Vectors,
+        near: Sequence[tuple[int, float]],
+        words: Sequence[tuple[int, float]],
+        k: int,
+    ) -> list[Hit]:
+        rankings = [[row for row, _ in found] for found in (near, words) if found]
+        fused = fuse(rankings)
+        if self._rerank is not None:
+            fused = self._reranked(query, fused)
+        rows = [row for row, _ in fused]
+        if not rows:
+            return []
+        own = self.index.vectors[rows]
+        kept = distinct(own, self.settings.duplicate, len(rows) if self._varied else k)
+        if self.settings.mmr is not None:
+            kept = varied(vector, own, kept, self.settings.mmr, k)
+        lexical = dict(words)
+        cosines = own @ vector
+        return [
+            Hit(
+                chunk=self.index.chunks[rows[place]],
+                rank=rank,
+                score=fused[place][1],
+                dense=float(cosines[place]),
+                bm25=lexical.get(rows[place]),
+            )
+            for rank, place in enumerate(kept[:k], 1)
+        ]
+
+    @property
+    def _varied(self) -> bool:
+        return self.settings.mmr is not None
+
+    def _reranked(self, query: str, fused: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        best = list(fused[: self.settings.reranked])
+        if self._rerank is None or not best:
+            return best
+        scores = self._rerank([(query, self.index.chunks[row].indexed) for row, _ in best])
+        scored = [(row, float(score)) for (row, _), score in zip(best, scores, strict=True)]
+        return sorted(scored, key=lambda pair: -pair[1])
+
+
+def distinct(vectors: Vectors, limit: float, most: int) -> list[int]:
+    """Places of rows, in order, that are no near-duplicates of an earlier one; at most `most`."""
+    kept: list[int] = []
+    for place in range(len(vectors)):
+        if len(kept) == most:
+            break
+        if not kept or float((vectors[kept] @ vectors[place]).max()) < limit:
+            kept.append(place)
+    return kept
+
+
+def varied(
+    query: Vectors, vectors: Vectors, places: Sequence[int], weight: float, k: int
+) -> list[int]:
+    """Choose by maximal marginal relevance (Carbonell and Goldstein 1998, SIGIR).
+
+    Each step takes the place with the largest
+    weight * cosine(question, it) - (1 - weight) * largest cosine(it, one taken before).
+    """
+    relevance = {place: float(vectors[place] @ query) for place in places}
+    likeness = dict.fromkeys(places, 0.0)
+    taken: list[int] = []
+    while likeness and len(taken) < k:
+        best = max(likeness, key=lambda p: weight * relevance[p] - (1 - weight) * likeness[p])
+        del likeness[best]
+        taken.append(best)
+        for place in likeness:
+            likeness[place] = max(likeness[place], float(vectors[place] @ vectors[best]))
+    return taken

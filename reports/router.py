@@ -1,0 +1,99 @@
+"""Routes and the quality of a router, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.format import accuracy
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from ensemble.fit.evaluate import Quality
+    from ensemble.router.router import Route
+
+_NUMBERS = frozenset({"weight", "n", "routed", "precision", "recall", "coverage", "accuracy"})
+
+
+def show_fit(told: Mapping[str, Any]) -> None:
+    """Say what was learned, and how well it did on questions that it was not learned from."""
+    print(f"{printable(str(told['file']))}: {told['terms']:,} weighted keywords, ", end="")
+    print(f"{told['bytes'] / 1000:.0f} kB with the classifier")
+    if "accuracy" in told:
+        print(
+            f"{told['accuracy']:.3f} of {told['validation']:,} validation questions are well "
+            f"routed by a fit without them; threshold {told['threshold']:.2f}"
+        )
+
+
+def show_route(route: Route, file: str) -> None:
+    """Show one decision: where, by whom, how surely, and by which terms."""
+    from rich.text import Text
+
+    out = console()
+    where = route.domain if route.domain is not None else "base model"
+    lines = [f"{where}: {route.reason}", f"rung {route.rung}, probability {route.probability:.3f}"]
+    if route.runner_up is not None:
+        lines[1] += f", margin {route.margin:+.3f} over {route.runner_up}"
+    for line in [*lines, f"keywords of {file}"]:
+        out.print(Text(printable(line)))
+    if route.matched:
+        grid = table("term", "weight", right=_NUMBERS)
+        for term, weight in route.matched:
+            grid.add_row(Text(printable(term)), f"{weight:+.3f}")
+        out.print(grid)
+
+
+def show_quality(quality: Quality, copies: int) -> None:
+    """Show accuracy, each domain, the risk by coverage and the confusion."""
+    from rich.text import Text
+
+    out = console()
+    interval = quality.interval
+    out.print(
+        f"accuracy {quality.accuracy:.3f} ({interval.low:.3f} to {interval.high:.3f}) over "
+        f"{quality.n:,} questions, {quality.microseconds:.0f} µs each; "
+        f"{quality.coverage_at_95:.1%} of them at an accuracy of 95 %"
+    )
+    if copies:
+        out.print(f"{copies} copies of training and validation questions are left out")
+    grid = table("domain", "n", "routed", "precision", "recall", right=_NUMBERS)
+    for name, domain in quality.domains.items():
+        cells = (accuracy(domain.precision), accuracy(domain.recall))
+        grid.add_row(Text(printable(name)), str(domain.n), str(domain.routed), *cells)
+    out.print(grid)
+    _show_curve(quality)
+    _show_confusion(quality)
+
+
+def _show_curve(quality: Quality) -> None:
+    grid = table("coverage", "accuracy", right=_NUMBERS)
+    for coverage, right in _fifths(quality.curve):
+        grid.add_row(f"{coverage:.2f}", accuracy(right))
+    console().print(grid)
+
+
+def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The first points at or after each fifth of the coverage, and so always the last one."""
+    due = 1
+    for coverage, right in curve:
+        if coverage * 5 >= due:
+            yield coverage, right
+            due = int(coverage * 5) + 1
+
+
+def _show_confusion(quality: Quality) -> None:
+    """Where what belongs to a domain was sent, the most frequent mistakes first."""
+    from rich.text import Text
+
+    wrong = [
+        (number, name, sent)
+        for name, row in quality.confusion.items()
+        for sent, number in row.items()
+        if sent != name
+    ]
+    grid = table("belongs to", "sent to", "n", right=_NUMBERS)
+    for number, name, sent in sorted(wrong, reverse=True)[:12]:
+        grid.add_row(Text(printable(name)), Text(printable(sent)), str(number))
+    if wrong:
+        console().print(grid)

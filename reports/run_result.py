@@ -1,0 +1,116 @@
+"""A run with a treatment beside the base run, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from reports.domain_scores import remarks, show
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from benchmarks.results.domain_scores import DomainScore
+    from benchmarks.results.run_result import Outcome
+    from domainlift.statistics import Paired
+    from rag.contamination import Leak
+    from rag.retrieval_gate import Gate
+
+_CHANGE = ("difference", "95 % interval", "p", "gained", "lost")
+_PASSAGES = ("retrieved", "let in", "leaked")
+_LEAKS = 5
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print a profile, or, where something was done to the questions, what it changed."""
+    if outcome.base is None:
+        show(outcome.profile)
+        return
+    from rich.text import Text
+
+    out = console()
+    profile = outcome.profile
+    runs = f"runs {outcome.base.run} and {profile.run}"
+    out.print(Text(printable(f"{profile.model} on {profile.suite} ({runs})")))
+    columns = ["domain", "n", *outcome.arms, *_CHANGE, *(_PASSAGES if _retrieved(outcome) else ())]
+    grid = table(*columns, right=frozenset(columns) - {"domain"})
+    for domain, change in outcome.paired.items():
+        if domain:
+            scores = [arm.domains[domain] for arm in outcome.arms.values()]
+            grid.add_row(*_row(domain, scores, change)[: len(columns)])
+    if "" in outcome.paired and len(outcome.paired) > 2:
+        scores = [arm.overall for arm in outcome.arms.values()]
+        grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
+    out.print(grid)
+    for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
+        out.print(Text(printable(line)))
+    for line in remarks(profile):
+        out.print(Text(printable(line)))
+
+
+def _retrieved(outcome: Outcome) -> bool:
+    return any(score.retrieved for score in outcome.profile.domains.values())
+
+
+def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[str]:
+    interval = change.interval
+    return [
+        printable(domain),
+        str(change.n),
+        *(_accuracy(score.accuracy) for score in scores),
+        f"{change.difference:+.3f}",
+        rf"\[{interval.low:+.3f}, {interval.high:+.3f}]",
+        "<0.001" if change.p < 0.001 else f"{change.p:.3f}",
+        str(change.gains),
+        str(change.losses),
+        str(scores[-1].retrieved),
+        str(scores[-1].let_in),
+        str(scores[-1].leaked),
+    ]
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _gates(gates: Mapping[str, Gate]) -> list[str]:
+    """What each gate does, and on what evidence."""
+    return [f"gate of {domain}: {_gate(gate)}" for domain, gate in gates.items()]
+
+
+def _gate(gate: Gate) -> str:
+    if gate.closed and not gate.n:
+        return "shut: there are no validation questions to calibrate it on (`--rag-gate off`)"
+    if gate.closed:
+        return f"shut: passages are not shown to help on {gate.n} validation questions"
+    least = "any score" if gate.score == float("-inf") else f"a cosine of {gate.score:.3f}"
+    sure = "" if gate.confidence >= 1 else f" and a confidence of at most {gate.confidence:.3f}"
+    if not gate.n:
+        return f"open from {least}"
+    number = f", {gate.k} passage{'s' * (gate.k > 1)} at most" if gate.k is not None else ""
+    return (
+        f"open from {least}{sure}{number}; on {gate.n} validation questions it let in "
+        f"{gate.let_in}, {gate.gains} turned right and {gate.losses} wrong"
+    )
+
+
+def _clean(outcome: Outcome) -> list[str]:
+    """The second figure of each domain in which questions leaked."""
+    return [
+        f"{domain} without the {score.leaked} leaked questions: {_accuracy(score.clean.accuracy)} "
+        f"[{score.clean.interval.low:.3f}, {score.clean.interval.high:.3f}] (n {score.clean.n})"
+        for domain, score in outcome.profile.domains.items()
+        if score.clean is not None
+    ]
+
+
+def _leaked(leaks: tuple[Leak, ...]) -> list[str]:
+    if not leaks:
+        return []
+    lines = [f"warning: {len(leaks)} questions stand in the knowledge base; they prove nothing"]
+    lines += [
+        f"  {leak.question} {leak.kind} in {leak.source} (chunk {leak.chunk})"
+        for leak in leaks[:_LEAKS]
+    ]
+    if len(leaks) > _LEAKS:
+        lines.append("  `bench kb check DOMAIN` lists all")
+    return lines
