@@ -15,17 +15,17 @@ from typing import Annotated
 import typer
 
 from bench.commands.adapters import adapters
-from bench.commands.compare import compare
+from bench.commands.compare import compare_command
 from bench.commands.data import data
 from bench.commands.doctor import doctor
 from bench.commands.domains import domains
-from bench.commands.export import export
-from bench.commands.improve import demo, improve
+from bench.commands.export import export_command
+from bench.commands.improve import demo, improve_command
 from bench.commands.kb import kb
 from bench.commands.route import route
 from bench.commands.run import run
 from bench.commands.runs import runs
-from bench.commands.train import train
+from bench.commands.train import train_command
 from bench.options import ALL
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
@@ -42,14 +42,14 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
-app.command()(improve)
-app.command()(compare)
+app.command("improve")(improve_command)
+app.command("compare")(compare_command)
 app.command()(domains)
 app.add_typer(kb, name="kb")
 app.add_typer(data, name="data")
-app.command()(train)
+app.command("train")(train_command)
 app.add_typer(adapters, name="adapters")
-app.command()(export)
+app.command("export")(export_command)
 app.add_typer(runs, name="runs")
 app.add_typer(route, name="route")
 app.command()(doctor)
@@ -122,10 +122,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _refuse_launcher(words: Sequence[str]) -> None:
     """Several processes with the same command would do the same work, and write over it."""
-    from finetune.distributed.process_group import launched
+    from finetune.distributed.process_group import from_environment
 
     command = next((word for word in words if not word.startswith("-")), "train")
-    if launched().size > 1 and command != "train" and "--help" not in words:
+    if from_environment().size > 1 and command != "train" and "--help" not in words:
         raise Misuse(
             f"`bench {command}` runs in one process, and a launcher has started several",
             "leave it out (it sets WORLD_SIZE): `bench train` alone shares its work",

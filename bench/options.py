@@ -43,6 +43,6 @@ def suite_for(suite: str | None, model: str) -> str:
     return "demo" if model == TINY else "mmlu"
 
 
-def listed(text: str | None) -> tuple[str, ...]:
+def comma_separated(text: str | None) -> tuple[str, ...]:
     """The names of an option that takes several, separated by commas."""
     return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))

@@ -30,7 +30,7 @@ _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Format:
+class PromptFormat:
     """How a task's questions are put: the way of scoring, the examples, and chat or plain text."""
 
     mode: Mode
@@ -39,24 +39,24 @@ class Format:
 
     def digest(self, task: Task) -> str:
         """What decides the prompts of a task, besides its data."""
-        task_parts = [task.description, task.verbatim, task.stop, task.max_tokens]
+        task_parts = [task.description, task.prerendered, task.stop, task.max_tokens]
         parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-class Prompter:
+class PromptBuilder:
     """Builds the requests of one task; what its prompts share is built once."""
 
-    def __init__(self, task: Task, form: Format) -> None:
-        if form.shots > len(task.examples) and not task.verbatim:
+    def __init__(self, task: Task, form: PromptFormat) -> None:
+        if form.shots > len(task.examples) and not task.prerendered:
             raise Misuse(
                 f"task `{task.name}` has {len(task.examples)} examples, not {form.shots}",
                 f"ask for fewer: `--shots {len(task.examples)}`",
             )
         self._task = task
         self._form = form
-        self._examples = () if task.verbatim else task.examples[: form.shots]
-        self._lettered = form.mode is not Mode.CLOZE and not task.verbatim
+        self._examples = () if task.prerendered else task.examples[: form.shots]
+        self._lettered = form.mode is not Mode.CLOZE and not task.prerendered
         self._shared = self._shared_text()
         self._turns = self._shared_turns() if form.chat else ()
 
@@ -95,7 +95,7 @@ class Prompter:
         return tuple(turns)
 
     def _block(self, question: Question) -> str:
-        if self._task.verbatim:
+        if self._task.prerendered:
             return question.text
         if not (self._lettered and question.options):
             return question_block(question.text)
@@ -115,7 +115,7 @@ class Prompter:
         """The continuations to score: after plain text they begin with a space."""
         if self._form.mode is Mode.GENERATE:
             return ()
-        if self._task.verbatim:
+        if self._task.prerendered:
             return question.options
         seam = "" if self._form.chat else " "
         if self._lettered:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from domainlift.statistics import mass, upper_tail
+from domainlift.statistics import binomial_mass, upper_tail
 
 #: A difference whose whole interval lies within so much of zero counts as no change.
 MARGIN = 0.03
@@ -50,7 +50,9 @@ def power(n: int, discordance: float, difference: float, level: float = LEVEL) -
     return min(1.0, math.fsum(w * hit for w, hit in _by_turned(n, share, right, level)))
 
 
-def detectable(n: int, discordance: float, level: float = LEVEL, power: float = 0.8) -> float:
+def minimum_detectable_effect(
+    n: int, discordance: float, level: float = LEVEL, power: float = 0.8
+) -> float:
     """Return the smallest true difference that n paired questions could show.
 
     That is the one which the exact McNemar test finds with probability `power` where the share
@@ -75,7 +77,7 @@ def detectable(n: int, discordance: float, level: float = LEVEL, power: float = 
 _power = power  # `detectable` has an argument of that name, by which people know it
 
 
-def questions_to_show(
+def required_sample_size(
     difference: float,
     discordance: float,
     level: float = LEVEL,
@@ -113,10 +115,10 @@ def _turning(n: int, share: float, level: float) -> tuple[tuple[float, int], ...
     tail = upper_tail(critical, first, 0.5)
     found = []
     for turned in range(first, last + 1):
-        found.append((mass(turned, n, share), critical))
-        tail += 0.5 * mass(critical - 1, turned, 0.5)
+        found.append((binomial_mass(turned, n, share), critical))
+        tail += 0.5 * binomial_mass(critical - 1, turned, 0.5)
         if 2 * tail > level:
-            tail -= mass(critical, turned + 1, 0.5)
+            tail -= binomial_mass(critical, turned + 1, 0.5)
             critical += 1
     return tuple(found)
 
@@ -137,10 +139,10 @@ def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tup
     hit = upper_tail(at, first, right)
     for turned, (weight, critical) in enumerate(rows, first):
         if critical > at:
-            hit -= mass(at, turned, right)
+            hit -= binomial_mass(at, turned, right)
             at = critical
         yield weight, hit
-        hit += right * mass(at - 1, turned, right)
+        hit += right * binomial_mass(at - 1, turned, right)
 
 
 def _critical(turned: int, level: float) -> int:

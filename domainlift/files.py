@@ -70,7 +70,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def only_writer(lock: Path, what: str, hint: str) -> Iterator[None]:
+def exclusive_lock(lock: Path, what: str, hint: str) -> Iterator[None]:
     """Hold a lock file; a second writer gets an error that names the process of the first.
 
     The lock goes with its process, however that ends.
@@ -93,7 +93,7 @@ def only_writer(lock: Path, what: str, hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Fill a folder aside; it appears as `path`, whole and synced, once the block ends well.
 
     What a killed process left aside is removed by the next one that writes into the same parent.
@@ -138,7 +138,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inside(root: Path, name: str) -> Path:
+def safe_join(root: Path, name: str) -> Path:
     """The path of `name` in `root`; a name that leads out of it is refused."""
     path = (root / name).resolve()
     if not path.is_relative_to(root.resolve()) or path == root.resolve():

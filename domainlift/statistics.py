@@ -144,11 +144,11 @@ def paired(
 ) -> Paired:
     """Compare outcomes question by question; all three sequences have one length. See `change`."""
     changes = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-    found = change(changes, clusters, level)
+    found = paired_change(changes, clusters, level)
     return replace(found, baseline=sum(before) / found.n if found.n else None)
 
 
-def change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:
+def paired_change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:
     """Sum up what became of each question: +1 turned right, -1 turned wrong, 0 stayed.
 
     The interval is the adjusted one of Bonett and Price (2012, Journal of Educational and
@@ -193,7 +193,7 @@ def upper_tail(k: int, n: int, p: float) -> float:
         return float(k <= n)
     if k <= n * p:
         return 1.0 - upper_tail(n - k + 1, n, 1 - p)
-    term, total, at, odds = mass(k, n, p), 0.0, k, p / (1 - p)
+    term, total, at, odds = binomial_mass(k, n, p), 0.0, k, p / (1 - p)
     while at <= n and term > total * 1e-17:
         total += term
         term *= (n - at) / (at + 1) * odds
@@ -201,7 +201,7 @@ def upper_tail(k: int, n: int, p: float) -> float:
     return min(1.0, total)
 
 
-def mass(k: int, n: int, p: float) -> float:
+def binomial_mass(k: int, n: int, p: float) -> float:
     """Return P(X = k) for X binomial(n, p)."""
     if k < 0 or k > n:
         return 0.0

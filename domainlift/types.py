@@ -46,10 +46,10 @@ def question_id(task: str, text: str, options: tuple[str, ...], occurrence: int 
 
 
 #: What copies of a question have in common.
-Same = tuple[str, tuple[str, ...]]
+DedupKey = tuple[str, tuple[str, ...]]
 
 
-def same(text: str, options: Sequence[str]) -> Same:
+def dedup_key(text: str, options: Sequence[str]) -> DedupKey:
     """A question without case, white space and the order of its options: copies are equal."""
     return _even(text), tuple(sorted(map(_even, options)))
 

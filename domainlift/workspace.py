@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domainlift.files import inside
+from domainlift.files import safe_join
 
 
 def data_folder(workspace: Path, name: str) -> Path:
     """Where a prepared data set is; Misuse for a name that leads elsewhere."""
-    return inside(workspace / "data", name)
+    return safe_join(workspace / "data", name)
 
 
 def adapters_root(workspace: Path) -> Path:
@@ -19,9 +19,9 @@ def adapters_root(workspace: Path) -> Path:
 
 def training_folder(workspace: Path, name: str) -> Path:
     """Where a training under way keeps its rows, checkpoints and logs."""
-    return inside(workspace / "training", name)
+    return safe_join(workspace / "training", name)
 
 
 def model_folder(workspace: Path, name: str) -> Path:
     """Where a model lies that was trained whole."""
-    return inside(workspace / "models", name)
+    return safe_join(workspace / "models", name)

@@ -31,16 +31,16 @@ Value = str | int | float | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Key:
+class Field:
     """What a key holds, and whether a file must have it; `keys` are those of each table."""
 
     kind: Kind
     required: bool = False
-    keys: Mapping[str, Key] | None = None
+    keys: Mapping[str, Field] | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
+class Node:
     """The value of one key, in the field of its kind; lines count from 1.
 
     Each of `values` is an entry with its line and its `value`.
@@ -51,13 +51,13 @@ class Entry:
     texts: tuple[str, ...] = ()
     flag: bool = False
     lines: tuple[int, ...] = ()
-    tables: tuple[Mapping[str, Entry], ...] = ()
+    tables: tuple[Mapping[str, Node], ...] = ()
     number: int | float = 0
-    values: Mapping[str, Entry] = field(default_factory=dict)
+    values: Mapping[str, Node] = field(default_factory=dict)
     value: Value = ""
 
 
-def read(path: Path, schema: Mapping[str, Key]) -> dict[str, Entry]:
+def read_yaml(path: Path, schema: Mapping[str, Field]) -> dict[str, Node]:
     """Return the entries of a file, all of them keys of `schema` and of the right kind."""
     root = _compose(path, _text(path))
     if root is None:
@@ -138,9 +138,9 @@ def _harmless(text: str) -> bool:
 
 
 def _mapping(
-    path: Path, node: yaml.Node, schema: Mapping[str, Key], within: str
-) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+    path: Path, node: yaml.Node, schema: Mapping[str, Field], within: str
+) -> dict[str, Node]:
+    entries: dict[str, Node] = {}
     for key, value in node.value:
         name = _key_name(path, key, schema, entries)
         entries[name] = _entry(_Place(path, name), schema[name], value, line_of(key))
@@ -164,7 +164,7 @@ class _Place:
 
 
 def _key_name(
-    path: Path, node: yaml.Node, schema: Mapping[str, Key] | None, seen: Mapping[str, Entry]
+    path: Path, node: yaml.Node, schema: Mapping[str, Field] | None, seen: Mapping[str, Node]
 ) -> str:
     if shape_of(node) != "scalar":
         raise Malformed(path, f"a key must be a text, not {kind_name(node)}", line=line_of(node))
@@ -179,19 +179,19 @@ def _key_name(
     return name
 
 
-def _entry(place: _Place, key: Key, node: yaml.Node, line: int) -> Entry:
+def _entry(place: _Place, key: Field, node: yaml.Node, line: int) -> Node:
     if key.kind == "flag":
-        return Entry(line, flag=_read_flag(place, node))
+        return Node(line, flag=_read_flag(place, node))
     if key.kind == "number":
-        return Entry(line, number=_read_number(place, node))
+        return Node(line, number=_read_number(place, node))
     if key.kind == "values":
-        return Entry(line, values=_read_values(place, node))
+        return Node(line, values=_read_values(place, node))
     if key.keys is not None:
-        return Entry(line, tables=_read_tables(place, node, key.keys))
+        return Node(line, tables=_read_tables(place, node, key.keys))
     if key.kind == "text":
-        return Entry(line, text=_read_text(place, node, "must be a text, not", "is empty"))
+        return Node(line, text=_read_text(place, node, "must be a text, not", "is empty"))
     texts = _read_texts(place, node)
-    return Entry(line, texts=texts, lines=tuple(line_of(item) for item in node.value))
+    return Node(line, texts=texts, lines=tuple(line_of(item) for item in node.value))
 
 
 def _read_flag(place: _Place, node: yaml.Node) -> bool:
@@ -214,14 +214,14 @@ def _read_number(place: _Place, node: yaml.Node) -> int | float:
     return number
 
 
-def _read_values(place: _Place, node: yaml.Node) -> dict[str, Entry]:
+def _read_values(place: _Place, node: yaml.Node) -> dict[str, Node]:
     if shape_of(node) != "mapping":
         hint = f"write `{place.key}: {_EXAMPLES['values']}`"
         raise place.error(f"must be keys with values, not {kind_name(node)}", line_of(node), hint)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Node] = {}
     for key, value in node.value:
         name = _key_name(place.path, key, None, entries)
-        entries[name] = Entry(line_of(key), value=_read_value(_Place(place.path, name), value))
+        entries[name] = Node(line_of(key), value=_read_value(_Place(place.path, name), value))
     return entries
 
 
@@ -250,8 +250,8 @@ def _read_texts(place: _Place, node: yaml.Node) -> tuple[str, ...]:
 
 
 def _read_tables(
-    place: _Place, node: yaml.Node, keys: Mapping[str, Key]
-) -> tuple[Mapping[str, Entry], ...]:
+    place: _Place, node: yaml.Node, keys: Mapping[str, Field]
+) -> tuple[Mapping[str, Node], ...]:
     hint = f"write `{place.key}: {_EXAMPLES['tables']}` with the keys of each; " + _wanted(keys)
     if shape_of(node) != "sequence":
         what = f"must be a list of keys with values, not {kind_name(node)}"
@@ -291,7 +291,7 @@ _EXAMPLES: Mapping[Kind, str] = {
 }
 
 
-def _wanted(schema: Mapping[str, Key]) -> str:
+def _wanted(schema: Mapping[str, Field]) -> str:
     required = ", ".join(f"`{name}`" for name, key in schema.items() if key.required)
     others = ", ".join(f"`{name}`" for name, key in schema.items() if not key.required)
     return f"it must have {required}" + (f" and may have {others}" if others else "")

@@ -76,7 +76,7 @@ class Answer:
     logprobs: tuple[float, ...] = ()
     greedy: tuple[bool, ...] = ()
     mass: float | None = None
-    floored: int = 0
+    n_bounded: int = 0
     text: str | None = None
     prompt_tokens: int = 0
     output_tokens: int = 0

@@ -19,7 +19,7 @@ TINY = "tiny"
 
 
 @dataclass(frozen=True)
-class Options:
+class EngineOptions:
     """Settings of engines; each engine reads those that concern it."""
 
     device: str = "auto"
@@ -31,7 +31,7 @@ class Options:
     concurrency: int = 8
 
 
-def kind(name: str) -> str:
+def engine_of(name: str) -> str:
     """Which engine a model's name means: tiny, openai, transformers or ollama."""
     if name == TINY:
         return TINY
@@ -49,7 +49,7 @@ def kind(name: str) -> str:
 
 def is_served(name: str) -> bool:
     """Whether another process holds the model, so that opening the engine costs nothing."""
-    return kind(name) in {"ollama", "openai"}
+    return engine_of(name) in {"ollama", "openai"}
 
 
 def weights_name(name: str) -> str:
@@ -57,11 +57,11 @@ def weights_name(name: str) -> str:
 
     For an Ollama tag that is the same model on the hub, where it is known.
     """
-    if kind(name) in {TINY, "transformers"}:
+    if engine_of(name) in {TINY, "transformers"}:
         return name
     from engines.servers.ollama_hub_names import hub_name
 
-    found = hub_name(name) if kind(name) == "ollama" else None
+    found = hub_name(name) if engine_of(name) == "ollama" else None
     if found is None:
         raise Misuse(
             f"another process holds the weights of `{name}`",
@@ -76,9 +76,9 @@ def source(name: str) -> str:
     return str(tiny_folder()) if found == TINY else found
 
 
-def open_engine(name: str, options: Options = Options()) -> Engine:
+def open_engine(name: str, options: EngineOptions = EngineOptions()) -> Engine:
     """Make the engine for a model's name."""
-    return _OPENERS[kind(name)](name, options)
+    return _OPENERS[engine_of(name)](name, options)
 
 
 def tiny_folder() -> Path:
@@ -89,7 +89,7 @@ def tiny_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "checkpoint"
 
 
-def _tiny(name: str, options: Options) -> Engine:
+def _tiny(name: str, options: EngineOptions) -> Engine:
     from engines.local.engine import TransformersEngine
 
     return TransformersEngine.load(
@@ -101,7 +101,7 @@ def _tiny(name: str, options: Options) -> Engine:
     )
 
 
-def _transformers(name: str, options: Options) -> Engine:
+def _transformers(name: str, options: EngineOptions) -> Engine:
     from engines.local.engine import TransformersEngine
 
     return TransformersEngine.load(
@@ -109,13 +109,13 @@ def _transformers(name: str, options: Options) -> Engine:
     )
 
 
-def _ollama(name: str, options: Options) -> Engine:
+def _ollama(name: str, options: EngineOptions) -> Engine:
     from engines.servers.ollama import OllamaEngine
 
     return OllamaEngine(name, num_ctx=options.context, seed=options.seed, timeout=options.timeout)
 
 
-def _openai(name: str, options: Options) -> Engine:
+def _openai(name: str, options: EngineOptions) -> Engine:
     from engines.servers.openai import OpenAIEngine, parse_openai_name
 
     url, model = parse_openai_name(name)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
-from domainlift.files import inside, write_text
-from domainlift.yaml_schema import Entry, Key, Value, read
+from domainlift.files import safe_join, write_text
+from domainlift.yaml_schema import Field, Node, Value, read_yaml
 from rag.retrieval_gate import NEVER, OPEN, Gate
 from rag.treatment import PASSAGES, TOKENS
 
@@ -29,7 +29,7 @@ TREATMENTS: Mapping[str, tuple[bool, bool]] = {
 
 
 @dataclass(frozen=True)
-class Care:
+class DomainTreatment:
     """What the questions of one domain get.
 
     `knowledge_base` is a generation, `adapter` a version with its `adapter_digest`; "" where the
@@ -65,7 +65,7 @@ class Plan:
 
     model: str
     digest: str
-    domains: Mapping[str, Care]
+    domains: Mapping[str, DomainTreatment]
     router: str = ""
     router_sha256: str = ""
     passages: int = PASSAGES
@@ -90,9 +90,9 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan; Malformed with the line where it is not one."""
-    entries = read(path, _SCHEMA)
+    entries = read_yaml(path, _SCHEMA)
     _check_schema(path, entries["schema"])
-    empty = Entry()
+    empty = Node()
 
     def text(key: str) -> str:
         return entries.get(key, empty).text
@@ -111,30 +111,30 @@ def read_plan(path: Path) -> Plan:
     )
 
 
-_SCHEMA: Mapping[str, Key] = {
-    "schema": Key("number", required=True),
-    "model": Key("text", required=True),
-    "digest": Key("text", required=True),
-    "domains": Key(
+_SCHEMA: Mapping[str, Field] = {
+    "schema": Field("number", required=True),
+    "model": Field("text", required=True),
+    "digest": Field("text", required=True),
+    "domains": Field(
         "tables",
         required=True,
         keys={
-            "name": Key("text", required=True),
-            "treatment": Key("text", required=True),
-            "knowledge_base": Key("text"),
-            "gate": Key("values"),
-            "adapter": Key("text"),
-            "adapter_digest": Key("text"),
-            "evidence": Key("values"),
+            "name": Field("text", required=True),
+            "treatment": Field("text", required=True),
+            "knowledge_base": Field("text"),
+            "gate": Field("values"),
+            "adapter": Field("text"),
+            "adapter_digest": Field("text"),
+            "evidence": Field("values"),
         },
     ),
-    "router": Key("text"),
-    "router_sha256": Key("text"),
-    "passages": Key("number"),
-    "tokens": Key("number"),
-    "query_options": Key("flag"),
-    "verdict": Key("text"),
-    "created": Key("text"),
+    "router": Field("text"),
+    "router_sha256": Field("text"),
+    "passages": Field("number"),
+    "tokens": Field("number"),
+    "query_options": Field("flag"),
+    "verdict": Field("text"),
+    "created": Field("text"),
 }
 # Key of a gate -> what it holds.
 _GATE = {
@@ -145,13 +145,13 @@ _GATE = {
 }
 
 
-def _check_schema(path: Path, entry: Entry) -> None:
+def _check_schema(path: Path, entry: Node) -> None:
     if entry.number != SCHEMA:
         what = f"schema {entry.number} is not the {SCHEMA} that is understood here"
         raise Malformed(path, what, line=entry.line, hint="make it anew: `bench improve`")
 
 
-def _count(path: Path, entries: Mapping[str, Entry], key: str, default: int) -> int:
+def _count(path: Path, entries: Mapping[str, Node], key: str, default: int) -> int:
     if key not in entries:
         return default
     return _whole(path, key, entries[key].number, entries[key].line)
@@ -163,14 +163,14 @@ def _whole(path: Path, key: str, number: float, line: int | None) -> int:
     return int(number)
 
 
-def _router(path: Path, entry: Entry) -> str:
+def _router(path: Path, entry: Node) -> str:
     """The keyword file's name; it stands beside the plan and nowhere else."""
-    if entry.text and inside(path.parent, entry.text).parent != path.parent.resolve():
+    if entry.text and safe_join(path.parent, entry.text).parent != path.parent.resolve():
         raise Malformed(path, "`router` must name a file beside the plan", line=entry.line)
     return entry.text
 
 
-def _cares(path: Path, entry: Entry) -> Iterator[tuple[str, Care]]:
+def _cares(path: Path, entry: Node) -> Iterator[tuple[str, DomainTreatment]]:
     seen: set[str] = set()
     for table in entry.tables:
         name = table["name"].text
@@ -180,8 +180,8 @@ def _cares(path: Path, entry: Entry) -> Iterator[tuple[str, Care]]:
         yield name, _care(path, table)
 
 
-def _care(path: Path, table: Mapping[str, Entry]) -> Care:
-    treatment, empty = table["treatment"], Entry()
+def _care(path: Path, table: Mapping[str, Node]) -> DomainTreatment:
+    treatment, empty = table["treatment"], Node()
     if treatment.text not in TREATMENTS:
         error = NoSuch("treatment", treatment.text, TREATMENTS)
         raise Malformed(path, error.what, line=treatment.line, hint=error.hint)
@@ -190,7 +190,7 @@ def _care(path: Path, table: Mapping[str, Entry]) -> Care:
         if wanted and key not in table:
             what = f"`{treatment.text}` needs `{key}`"
             raise Malformed(path, what, line=treatment.line)
-    return Care(
+    return DomainTreatment(
         treatment.text,
         knowledge_base=table.get("knowledge_base", empty).text,
         gate=_gate(path, table["gate"]) if "gate" in table else OPEN,
@@ -200,7 +200,7 @@ def _care(path: Path, table: Mapping[str, Entry]) -> Care:
     )
 
 
-def _gate(path: Path, entry: Entry) -> Gate:
+def _gate(path: Path, entry: Node) -> Gate:
     found = {key: _gate_value(path, key, each) for key, each in entry.values.items()}
     k = found.get("passages")
     return Gate(
@@ -210,7 +210,7 @@ def _gate(path: Path, entry: Entry) -> Gate:
     )
 
 
-def _gate_value(path: Path, key: str, each: Entry) -> float:
+def _gate_value(path: Path, key: str, each: Node) -> float:
     if key not in _GATE:
         error = NoSuch("key of a gate", key, _GATE)
         raise Malformed(path, error.what, line=each.line, hint=error.hint)
@@ -234,7 +234,7 @@ def _as_data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _care_data(care: Care) -> dict[str, Any]:
+def _care_data(care: DomainTreatment) -> dict[str, Any]:
     data: dict[str, Any] = {"treatment": care.treatment}
     if care.uses_passages:
         data["knowledge_base"] = care.knowledge_base

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domainlift.types import Question, Treatment
-from rag.treatment import Known
-from rag.treatment import treat as with_passages
+from rag.treatment import QuestionSignals
+from rag.treatment import treat_with_passages as with_passages
 
 if TYPE_CHECKING:
-    from ensemble.plan import Care
+    from ensemble.plan import DomainTreatment
     from rag.search.retrieval import Retriever
     from rag.treatment import Budget
 
@@ -26,7 +26,7 @@ class Routed:
 
 
 @dataclass(frozen=True)
-class Means:
+class PlanResources:
     """What treatments are made of: opened knowledge bases, and adapters under the engine's names.
 
     Both are by domain. With `options`, the options of a question are searched for too.
@@ -38,12 +38,12 @@ class Means:
     options: bool = False
 
 
-def treat(
+def treat_by_plan(
     questions: Sequence[Question],
     routes: Sequence[Routed],
-    cares: Mapping[str, Care],
-    means: Means,
-    known: Known,
+    cares: Mapping[str, DomainTreatment],
+    means: PlanResources,
+    known: QuestionSignals,
 ) -> list[Treatment]:
     """Treatments in the order of the questions; where the plan has nothing, the base model's.
 
@@ -54,12 +54,14 @@ def treat(
     moved = [replace(q, domain=r.domain) for q, r in zip(questions, routes, strict=True)]
     passages = with_passages(moved, shelves, gates, means.budget, known)
     return [
-        _dressed(route, cares.get(route.domain), means, found)
+        _apply(route, cares.get(route.domain), means, found)
         for route, found in zip(routes, passages, strict=True)
     ]
 
 
-def _dressed(route: Routed, care: Care | None, means: Means, found: Treatment) -> Treatment:
+def _apply(
+    route: Routed, care: DomainTreatment | None, means: PlanResources, found: Treatment
+) -> Treatment:
     adapter = means.adapters[route.domain] if care is not None and care.uses_adapter else None
     if not route.domain:
         reason = "base: no route"

@@ -7,20 +7,20 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from finetune.jobs import gather
+from finetune.jobs import build_mix
 
 if TYPE_CHECKING:
-    from finetune.distributed.process_group import Team
-    from finetune.jobs import Wish
+    from finetune.distributed.process_group import ProcessGroup
+    from finetune.jobs import TrainingJob
     from finetune.memory.cost_model import Prediction
-    from finetune.replay_questions import Surroundings
+    from finetune.replay_questions import TrainingDomains
     from finetune.training.tokenize import Encoded
 
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """A training that did not take place.
 
     `examples` are rows as (what is read, what is trained on); `parameters` are those of the whole
@@ -57,29 +57,31 @@ class Rehearsal:
         }
 
 
-def rehearse(wish: Wish, around: Surroundings, model: str, device: str, dtype: str) -> Rehearsal:
+def dry_run(
+    wish: TrainingJob, around: TrainingDomains, model: str, device: str, dtype: str
+) -> DryRun:
     """Read the rows and the model's configuration, but not its weights."""
-    from engines.local.loading import load_plan, pick_device
+    from engines.local.loading import load_config_and_tokenizer, pick_device
     from engines.registry import TINY, source
-    from finetune.distributed.fsdp import wanted
-    from finetune.distributed.process_group import launched, own_device
+    from finetune.distributed.fsdp import fsdp_requested
+    from finetune.distributed.process_group import from_environment, own_device
     from finetune.memory.cost_model import predict
     from finetune.training.tokenize import decoded, encode
 
     chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
-    config, tokenizer = load_plan(source(model), dtype=dtype, device=chosen)
-    mixed = gather(wish, around, None)
+    config, tokenizer = load_config_and_tokenizer(source(model), dtype=dtype, device=chosen)
+    mixed = build_mix(wish, around, None)
     settings = wish.settings
-    team, shared = launched(), wanted(settings.method)
+    team, shared = from_environment(), fsdp_requested(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     lengths = [(len(each.ids), each.trained) for each in encoded]
-    return Rehearsal(
+    return DryRun(
         name=wish.name,
         device=chosen,
         rows=len(encoded),
         new=mixed.new,
         replay=mixed.replay,
-        truncated=sum(each.cut > 0 for each in encoded),
+        truncated=sum(each.n_truncated > 0 for each in encoded),
         examples=tuple(decoded(each, tokenizer) for each in _varied(encoded)),
         trained_tokens=sum(each.trained for each in encoded),
         parameters=_parameters(config),
@@ -88,7 +90,7 @@ def rehearse(wish: Wish, around: Surroundings, model: str, device: str, dtype: s
     )
 
 
-def _of_several(team: Team, shared: bool) -> Iterator[str]:
+def _of_several(team: ProcessGroup, shared: bool) -> Iterator[str]:
     if team.size > 1:
         what = "a part of the layers" if shared else "the whole model"
         yield f"Memory and time are those of one of {team.size} processes; each holds {what}."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.results.pairing import pair_records
-from benchmarks.runs.evaluate_task import ask
-from benchmarks.runs.runner import Job
+from benchmarks.results.pairing import paired_record_changes
+from benchmarks.runs.evaluate_task import evaluate_task
+from benchmarks.runs.runner import EvalJob
 from benchmarks.runs.store import Record
 from domainlift.statistics import Paired, sign_test
 from domainlift.types import Question, Treatment
@@ -15,22 +15,22 @@ from engines.base import Engine
 
 #: A protected domain has fallen where so many losses against so few gains have a probability
 #: below this. It is asked again and again during a training, so 0.05 would stop every second one.
-FALLEN = 0.01
+FORGETTING_ALPHA = 0.01
 
 
 @dataclass(frozen=True)
-class Standing:
+class DomainStanding:
     """How a model stands against its own beginning, by domain."""
 
     changes: Mapping[str, Paired]
     accuracy: Mapping[str, float]
-    fallen: tuple[str, ...]
+    regressed: tuple[str, ...]
 
 
-class Watch:
+class ForgettingMonitor:
     """Remembers what the base model answered, and compares later answers with that."""
 
-    def __init__(self, job: Job, engine: Engine, protected: Collection[str]) -> None:
+    def __init__(self, job: EvalJob, engine: Engine, protected: Collection[str]) -> None:
         self._job = job
         self._engine = engine
         self._protected = frozenset(protected)
@@ -42,16 +42,17 @@ class Watch:
         """The base model's accuracy by domain."""
         return _accuracies(self._base)
 
-    def look(self) -> Standing:
+    def evaluate(self) -> DomainStanding:
         """Ask everything again; the model may have changed since, and so may its cached prefix."""
         now = self._ask()
-        changes = pair_records(self._base, now, self._questions)
+        changes = paired_record_changes(self._base, now, self._questions)
         fallen = tuple(
             domain
             for domain, change in changes.items()
-            if domain in self._protected and sign_test(change.losses, change.gains) < FALLEN
+            if domain in self._protected
+            and sign_test(change.losses, change.gains) < FORGETTING_ALPHA
         )
-        return Standing(changes, _accuracies(now), fallen)
+        return DomainStanding(changes, _accuracies(now), fallen)
 
     def _ask(self) -> list[Record]:
         self._engine.close()
@@ -59,7 +60,7 @@ class Watch:
         for task in self._job.tasks:
             own = [q for q in self._job.questions if q.task == task.name]
             treated = [(question, Treatment()) for question in own]
-            records += ask(task, self._job.forms[task.name], treated, self._engine)
+            records += evaluate_task(task, self._job.formats[task.name], treated, self._engine)
         return records
 
 

@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from domainlift.workspace import adapters_root, training_folder
-from finetune.train_adapter import Look, Made, lay_out, publish, run_lesson, tidy
+from finetune.train_adapter import (
+    OnValidation,
+    TrainingResult,
+    clean_up,
+    prepare_training,
+    publish,
+    run_training,
+)
 from finetune.training.divergence import Diverged
 
 if TYPE_CHECKING:
     import optuna
 
     from engines.local.engine import TransformersEngine
-    from finetune.jobs import Wish
-    from finetune.replay_questions import Surroundings
-    from finetune.train_adapter import Lesson
+    from finetune.jobs import TrainingJob
+    from finetune.replay_questions import TrainingDomains
+    from finetune.train_adapter import PreparedTraining
     from finetune.training.early_stopping import Validation
-    from finetune.training.train_result import Notify
+    from finetune.training.train_result import OnProgress
 
 RANKS, EPOCHS, TARGETS = (4, 8, 16, 32), (5, 10, 20), ("all", "attention", "mlp")
 #: Times the rate that would be taken without a search.
@@ -37,7 +44,7 @@ Begin = Callable[[int, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One setting that was tried; `value` is what validation said of its best step.
 
     `state` is `complete`, `pruned` (worse than the median at the same step) or `diverged`.
@@ -50,12 +57,12 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """All trials, and the adapter of the best one."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[SearchTrial, ...]
     best: int
-    made: Made
+    made: TrainingResult
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -63,15 +70,15 @@ class Searched:
         return {**self.made.as_json(), "trials": trials, "best_trial": self.best}
 
 
-def search(
-    wish: Wish,
-    around: Surroundings,
+def search_hyperparameters(
+    wish: TrainingJob,
+    around: TrainingDomains,
     engine: TransformersEngine,
     trials: int,
-    notify: Notify,
-    look: Look,
+    notify: OnProgress,
+    look: OnValidation,
     begin: Begin,
-) -> Searched:
+) -> SearchResult:
     """Try settings until so many trials are done, and publish the adapter of the best.
 
     An interrupted search goes on: what was tried is not tried again, and the trial that was cut
@@ -79,10 +86,10 @@ def search(
     """
     import optuna
 
-    from finetune.adapters.registry import Adapters
+    from finetune.adapters.registry import AdapterRegistry
 
-    with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
-        lesson = lay_out(wish, around, engine, "search-")
+    with AdapterRegistry(adapters_root(wish.workspace)).writing(wish.name) as writer:
+        lesson = prepare_training(wish, around, engine, "search-")
         if lesson.eye is None:
             raise BenchError(
                 f"`{wish.name}` has no validation questions or rows to judge settings by",
@@ -94,13 +101,13 @@ def search(
             study.sampler = optuna.samplers.TPESampler(seed=wish.recipe.seed + done)
             _try(study, lesson, notify, look, begin)
         best = _lesson(lesson, _best(study).params)
-        made = publish(best, writer, run_lesson(best, notify, look))
+        made = publish(best, writer, run_training(best, notify, look))
     for trial in study.trials:
-        tidy(_lesson(lesson, trial.params).folder)
-    return Searched(tuple(map(_told, _done(study))), study.best_trial.number, made)
+        clean_up(_lesson(lesson, trial.params).folder)
+    return SearchResult(tuple(map(_told, _done(study))), study.best_trial.number, made)
 
 
-def _study(lesson: Lesson) -> optuna.Study:
+def _study(lesson: PreparedTraining) -> optuna.Study:
     """The study, where a trial that was cut off is the next one to be tried."""
     import optuna
 
@@ -120,7 +127,13 @@ def _study(lesson: Lesson) -> optuna.Study:
     return study
 
 
-def _try(study: optuna.Study, lesson: Lesson, notify: Notify, look: Look, begin: Begin) -> None:
+def _try(
+    study: optuna.Study,
+    lesson: PreparedTraining,
+    notify: OnProgress,
+    look: OnValidation,
+    begin: Begin,
+) -> None:
     """One trial, from its checkpoint where one is."""
     import optuna
 
@@ -137,7 +150,7 @@ def _try(study: optuna.Study, lesson: Lesson, notify: Notify, look: Look, begin:
             raise optuna.TrialPruned
 
     try:
-        done = run_lesson(own, notify, look, judge)
+        done = run_training(own, notify, look, judge)
     except (optuna.TrialPruned, Diverged) as error:
         trial.set_user_attr("ended", "diverged" if isinstance(error, Diverged) else "pruned")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -147,7 +160,7 @@ def _try(study: optuna.Study, lesson: Lesson, notify: Notify, look: Look, begin:
     study.tell(trial, max(good, default=0.0))
 
 
-def _suggest(trial: optuna.Trial, lesson: Lesson) -> Mapping[str, Any]:
+def _suggest(trial: optuna.Trial, lesson: PreparedTraining) -> Mapping[str, Any]:
     usual = lesson.wish.settings.rate(lesson.engine.model.config.get_text_config().hidden_size)
     trial.suggest_categorical("rank", RANKS)
     trial.suggest_categorical("targets", TARGETS)
@@ -157,12 +170,12 @@ def _suggest(trial: optuna.Trial, lesson: Lesson) -> Mapping[str, Any]:
     return trial.params
 
 
-def _lesson(lesson: Lesson, params: Mapping[str, Any]) -> Lesson:
+def _lesson(lesson: PreparedTraining, params: Mapping[str, Any]) -> PreparedTraining:
     """The lesson with a trial's settings, in a folder that belongs to these settings."""
     wish = lesson.wish
     targets = () if params["targets"] == "all" else (params["targets"],)
     settings = replace(wish.settings, **{**params, "targets": targets})
-    told = json.dumps([lesson.folder.name, settings.deciding()], sort_keys=True)
+    told = json.dumps([lesson.folder.name, settings.result_settings()], sort_keys=True)
     name = f"{wish.name}-trial-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
     folder = training_folder(wish.workspace, name)
     return replace(lesson, wish=replace(wish, settings=settings), folder=folder)
@@ -185,8 +198,8 @@ def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
     return study.best_trial
 
 
-def _told(trial: optuna.trial.FrozenTrial) -> Trial:
+def _told(trial: optuna.trial.FrozenTrial) -> SearchTrial:
     values = trial.intermediate_values.values()
     value = trial.value if trial.value is not None else max(values, default=None)
     state = trial.user_attrs.get("ended", "complete")
-    return Trial(trial.number, dict(trial.params), value, state)
+    return SearchTrial(trial.number, dict(trial.params), value, state)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from finetune.data.mixing import Mix
     from finetune.data.recipe import Recipe
     from finetune.data.rows import Row
-    from finetune.replay_questions import Surroundings
-    from finetune.training.settings import Training
+    from finetune.replay_questions import TrainingDomains
+    from finetune.training.settings import TrainingArguments
     from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingJob:
     """What is to be trained.
 
     `data` names the data set of a domain where it is not called like the domain; with `own` only
@@ -29,7 +29,7 @@ class Wish:
 
     name: str
     recipe: Recipe
-    settings: Training
+    settings: TrainingArguments
     workspace: Path
     data: Mapping[str, str] = field(default_factory=dict)
     mirror: Path | None = None
@@ -41,26 +41,26 @@ class Wish:
         return tuple(self.recipe.proportions)
 
 
-def surroundings(wish: Wish, domains: Mapping[str, Domain]) -> Surroundings:
+def training_domains(wish: TrainingJob, domains: Mapping[str, Domain]) -> TrainingDomains:
     """The domains around a training."""
-    from finetune.replay_questions import Surroundings
+    from finetune.replay_questions import TrainingDomains
 
     learned = tuple(name for name in wish.learned if not _strength(domains, name))
-    return Surroundings(domains, learned, wish.mirror, wish.own)
+    return TrainingDomains(domains, learned, wish.mirror, wish.own)
 
 
-def gather(wish: Wish, around: Surroundings, engine: TransformersEngine | None) -> Mix:
+def build_mix(wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine | None) -> Mix:
     """Mix prepared rows with known ones; without an engine, with as many as there would be."""
     from finetune.data.mixing import mix, natural_size
-    from finetune.data.question_rows import hardness
-    from finetune.replay_questions import known_rows
+    from finetune.data.question_rows import row_losses
+    from finetune.replay_questions import replay_rows_of
 
     recipe = wish.recipe
     rows = prepared_rows(wish, around)
     known: list[Row] = []
     wanted = sum(map(len, rows.values())) * recipe.replay
     if wanted or any(name in around.domains and not rows.get(name) for name in recipe.proportions):
-        known = known_rows(around, max(round(wanted), 1), recipe.seed, engine)
+        known = replay_rows_of(around, max(round(wanted), 1), recipe.seed, engine)
     every = {name: [*own] for name, own in rows.items()}
     for row in known:
         every.setdefault(row.domain, []).append(row)
@@ -68,10 +68,12 @@ def gather(wish: Wish, around: Surroundings, engine: TransformersEngine | None) 
     size = round(new * (1 + recipe.replay)) if known else new
     if engine is None:
         return mix(every, replace(recipe, order="shuffled"), size)
-    return mix(every, recipe, size, lambda rows: hardness(rows, engine))
+    return mix(every, recipe, size, lambda rows: row_losses(rows, engine))
 
 
-def prepared_rows(wish: Wish, around: Surroundings, split: str = "train") -> dict[str, list[Row]]:
+def prepared_rows(
+    wish: TrainingJob, around: TrainingDomains, split: str = "train"
+) -> dict[str, list[Row]]:
     """The rows of each domain of the recipe; a strength may have none but known ones."""
     from finetune.data.row_io import load_rows
 
@@ -84,13 +86,13 @@ def prepared_rows(wish: Wish, around: Surroundings, split: str = "train") -> dic
     return rows
 
 
-def validation_rows(wish: Wish, around: Surroundings) -> dict[str, list[Row]]:
+def validation_rows(wish: TrainingJob, around: TrainingDomains) -> dict[str, list[Row]]:
     """Rows to judge by where a learned domain has no validation questions, at most 200 each."""
-    from finetune.replay_questions import MOST
+    from finetune.replay_questions import MAX_QUESTIONS
 
     bare = [name for name in around.learned if not around.tasks(name, "validation")]
     every = prepared_rows(wish, around, "validation") if bare else {}
-    return {name: every[name][:MOST] for name in bare if every.get(name)}
+    return {name: every[name][:MAX_QUESTIONS] for name in bare if every.get(name)}
 
 
 def _strength(domains: Mapping[str, Domain], name: str) -> bool:

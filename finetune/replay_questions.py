@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.runs.runner import Settings, prepare
+from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.sampling import stratified
 from benchmarks.tasks import load_task
 from domainlift.errors import BenchError
 from domainlift.types import Split
-from finetune.data.question_rows import answered, expected, hardness
-from finetune.data.replay import replay
-from finetune.forgetting import Watch
+from finetune.data.question_rows import assumed_answers, row_losses, self_answers
+from finetune.data.replay import replay_rows
+from finetune.forgetting import ForgettingMonitor
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
 
 #: Validation questions per domain at most: they are to take a small part of a training.
-MOST = 200
+MAX_QUESTIONS = 200
 #: Known questions that are asked for each one needed: not all are answered right.
 _SPARE = 2
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TrainingDomains:
     """The domains that a training learns, those that it must not lower, and their questions.
 
     With `own`, only those questions that come with the project or stand in the workspace.
@@ -61,7 +61,9 @@ class Surroundings:
         return found
 
 
-def known_rows(around: Surroundings, size: int, seed: int, engine: Engine | None) -> list[Row]:
+def replay_rows_of(
+    around: TrainingDomains, size: int, seed: int, engine: Engine | None
+) -> list[Row]:
     """About `size` rows of what the model answers right in the protected domains.
 
     They are made of training questions, in the model's own words. Without an engine it is taken
@@ -72,31 +74,40 @@ def known_rows(around: Surroundings, size: int, seed: int, engine: Engine | None
     said = []
     for tasks in there.values():
         for task, questions in _sampled(tasks, _SPARE * -(-size // len(there)), seed):
-            said += answered(task, questions, engine) if engine else expected(task, questions)
-    return replay(said, size=size, seed=seed)
+            said += (
+                self_answers(task, questions, engine)
+                if engine
+                else assumed_answers(task, questions)
+            )
+    return replay_rows(said, size=size, seed=seed)
 
 
-def watch_over(around: Surroundings, engine: Engine, seed: int = 0) -> Watch | None:
+def forgetting_monitor(
+    around: TrainingDomains, engine: Engine, seed: int = 0
+) -> ForgettingMonitor | None:
     """Watch validation questions, at most 200 of each domain; None where there are none."""
     names = (*around.learned, *around.protected)
     tasks = [task for name in names for task in _cut(around.tasks(name, "validation"), seed)]
     if not tasks:
         return None
-    return Watch(
-        prepare(tasks, Settings("validation", seed=seed), engine.info), engine, around.protected
+    return ForgettingMonitor(
+        prepare_job(tasks, EvalSettings("validation", seed=seed), engine.info),
+        engine,
+        around.protected,
     )
 
 
-def likelihood(rows: Sequence[Row], engine: Engine) -> float:
+def mean_token_probability(rows: Sequence[Row], engine: Engine) -> float:
     """How likely a model finds what rows say: the geometric mean per token, averaged over rows."""
     engine.close()
-    found = [math.exp(-loss) for loss in hardness(rows, engine)]
+    found = [math.exp(-loss) for loss in row_losses(rows, engine)]
     return sum(found) / len(found)
 
 
 def _cut(tasks: Sequence[Task], seed: int) -> list[Task]:
     return [
-        replace(task, questions=tuple(questions)) for task, questions in _sampled(tasks, MOST, seed)
+        replace(task, questions=tuple(questions))
+        for task, questions in _sampled(tasks, MAX_QUESTIONS, seed)
     ]
 
 

@@ -17,34 +17,34 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import adapters_root, data_folder, model_folder, training_folder
-from finetune.distributed.process_group import launched
-from finetune.jobs import Wish, gather, prepared_rows
+from finetune.distributed.process_group import from_environment
+from finetune.jobs import TrainingJob, build_mix, prepared_rows
 
 if TYPE_CHECKING:
     from engines.local.engine import TransformersEngine
-    from finetune.adapters.registry import Adapter, Draft, Writer
+    from finetune.adapters.registry import Adapter, AdapterDraft, AdapterWriter
     from finetune.data.rows import Row
-    from finetune.replay_questions import Surroundings
+    from finetune.replay_questions import TrainingDomains
     from finetune.training.early_stopping import Validate, Validation
-    from finetune.training.train_result import Notify, Trained
-    from finetune.validation import Eye, Seen
+    from finetune.training.train_result import OnProgress, TrainResult
+    from finetune.validation import ValidationScores, Validator
 
 _CURVES, _ROWS = "curves.json", "rows.jsonl"
 #: Called with what each validation saw, and after how many steps.
-Look = Callable[["Seen", int], None]
+OnValidation = Callable[["ValidationScores", int], None]
 #: Called with each validation's result; raises to end the training.
 Judge = Callable[["Validation"], None]
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainingResult:
     """A finished training: its adapter's name and version, or the model of a full training."""
 
     name: str
     version: str
     path: Path
     base: str
-    trained: Trained
+    trained: TrainResult
     scores: Mapping[str, Mapping[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
@@ -67,22 +67,22 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class PreparedTraining:
     """A training laid out: the rows in their order, and the questions that watch it."""
 
-    wish: Wish
-    around: Surroundings
+    wish: TrainingJob
+    around: TrainingDomains
     engine: TransformersEngine
     folder: Path
     rows: Sequence[Row]
-    eye: Eye | None
+    eye: Validator | None
 
 
-def made_before(wish: Wish, model: str, digest: str) -> Adapter | None:
+def find_existing(wish: TrainingJob, model: str, digest: str) -> Adapter | None:
     """The newest published adapter of the same rows, settings and base model; None without one."""
-    from finetune.adapters.registry import Adapters
+    from finetune.adapters.registry import AdapterRegistry
 
-    known = Adapters(adapters_root(wish.workspace))
+    known = AdapterRegistry(adapters_root(wish.workspace))
     names = [name for name in known.list() if name.split("/")[0] == wish.name]
     recipe, data = _deciding(wish), _data_cards(wish)
     for name in reversed(names):
@@ -95,36 +95,40 @@ def made_before(wish: Wish, model: str, digest: str) -> Adapter | None:
     return None
 
 
-def lay_out(wish: Wish, around: Surroundings, engine: TransformersEngine, part: str = "") -> Lesson:
+def prepare_training(
+    wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine, part: str = ""
+) -> PreparedTraining:
     """Mix the rows, or take those of the interrupted training, and ask the base model.
 
     Of several processes the first one does, and tells the others, which have no eye.
     """
     from finetune.data.row_io import read_rows, row_lines
-    from finetune.distributed.process_group import team
-    from finetune.distributed.rank_zero import led
-    from finetune.validation import open_eye
+    from finetune.distributed.process_group import join_group
+    from finetune.distributed.rank_zero import run_on_rank_zero
+    from finetune.validation import open_validator
 
     name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
     folder = training_folder(wish.workspace, name)
-    eye: Eye | None = None
+    eye: Validator | None = None
 
     def prepare() -> str:
         nonlocal eye
         rows = _rows(folder, wish, around, engine)
-        eye = open_eye(wish, around, engine) if wish.settings.eval_every else None
+        eye = open_validator(wish, around, engine) if wish.settings.eval_every else None
         return row_lines(rows)
 
-    told = led(team(engine.model.device), engine.model, prepare)
+    told = run_on_rank_zero(join_group(engine.model.device), engine.model, prepare)
     rows = read_rows(told, folder / _ROWS)
-    return Lesson(wish, around, engine, folder, rows, eye)
+    return PreparedTraining(wish, around, engine, folder, rows, eye)
 
 
-def run_lesson(lesson: Lesson, notify: Notify, look: Look, judge: Judge | None = None) -> Trained:
+def run_training(
+    lesson: PreparedTraining, notify: OnProgress, look: OnValidation, judge: Judge | None = None
+) -> TrainResult:
     """Train from the last checkpoint, where one is; `judge` may end it by raising."""
-    from finetune.training.train import train
+    from finetune.training.train import train_rows
 
-    return train(
+    return train_rows(
         lesson.rows,
         lesson.engine.model,
         lesson.engine.tokenizer,
@@ -137,48 +141,56 @@ def run_lesson(lesson: Lesson, notify: Notify, look: Look, judge: Judge | None =
 
 
 def train_adapter(
-    wish: Wish, around: Surroundings, engine: TransformersEngine, notify: Notify, look: Look
-) -> Made:
+    wish: TrainingJob,
+    around: TrainingDomains,
+    engine: TransformersEngine,
+    notify: OnProgress,
+    look: OnValidation,
+) -> TrainingResult:
     """Train, or go on with the training that was interrupted, and publish what came out.
 
     Of several processes under a launcher the first one publishes, and the others' version is "".
     Raises BenchError where protected knowledge falls at once, so that nothing can be published.
     """
-    with writing(wish) as writer:
-        lesson = lay_out(wish, around, engine)
-        trained = run_lesson(lesson, notify, look)
+    with adapter_writer(wish) as writer:
+        lesson = prepare_training(wish, around, engine)
+        trained = run_training(lesson, notify, look)
         if writer is None:
-            return Made(wish.name, "", lesson.folder, engine.info.model, trained, {})
+            return TrainingResult(wish.name, "", lesson.folder, engine.info.model, trained, {})
         made = publish(lesson, writer, trained)
-    tidy(lesson.folder)
+    clean_up(lesson.folder)
     return made
 
 
 @contextmanager
-def writing(wish: Wish) -> Iterator[Writer | None]:
+def adapter_writer(wish: TrainingJob) -> Iterator[AdapterWriter | None]:
     """Be the only one who trains this adapter; of a launcher's processes the first is asked."""
-    from finetune.adapters.registry import Adapters
+    from finetune.adapters.registry import AdapterRegistry
 
-    if launched().leads:
-        with Adapters(adapters_root(wish.workspace)).writing(wish.name) as writer:
+    if from_environment().is_main:
+        with AdapterRegistry(adapters_root(wish.workspace)).writing(wish.name) as writer:
             yield writer
     else:
         yield None
 
 
-def publish(lesson: Lesson, writer: Writer, trained: Trained) -> Made:
+def publish(
+    lesson: PreparedTraining, writer: AdapterWriter, trained: TrainResult
+) -> TrainingResult:
     """Make a finished training the newest version; BenchError where it did harm."""
     scores = _scores(trained, lesson.folder)
     model = lesson.engine.info.model
     if lesson.wish.settings.method == "full":
         path = _model(lesson)
         version = path.name.rpartition("-")[2]
-        return Made(lesson.wish.name, version, path, model, trained, scores)
+        return TrainingResult(lesson.wish.name, version, path, model, trained, scores)
     adapter = writer.publish(_draft(lesson, scores))
-    return Made(lesson.wish.name, adapter.card.version, adapter.folder, model, trained, scores)
+    return TrainingResult(
+        lesson.wish.name, adapter.card.version, adapter.folder, model, trained, scores
+    )
 
 
-def tidy(folder: Path) -> None:
+def clean_up(folder: Path) -> None:
     """Keep the log and the rows of a finished training; the rest is published."""
     for path in folder.iterdir():
         if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
@@ -186,7 +198,7 @@ def tidy(folder: Path) -> None:
 
 
 def _rows(
-    folder: Path, wish: Wish, around: Surroundings, engine: TransformersEngine
+    folder: Path, wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine
 ) -> Sequence[Row]:
     """The rows of the interrupted training, or those that are mixed now."""
     from domainlift.files import disk_errors, write_text
@@ -195,26 +207,28 @@ def _rows(
     path = folder / _ROWS
     if path.is_file():
         return load_rows(path)
-    rows = gather(wish, around, engine).rows
+    rows = build_mix(wish, around, engine).rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(path, row_lines(rows))
     return rows
 
 
-def _deciding(wish: Wish) -> dict[str, Any]:
+def _deciding(wish: TrainingJob) -> dict[str, Any]:
     """The recipe as JSON, with those settings that decide the result."""
-    made = {**asdict(wish.recipe), "training": wish.settings.deciding()}
+    made = {**asdict(wish.recipe), "training": wish.settings.result_settings()}
     return dict(json.loads(json.dumps(made)))
 
 
-def _without_ways(recipe: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+def _without_ways(recipe: Mapping[str, Any], wish: TrainingJob) -> dict[str, Any]:
     """The same of a recipe that was published."""
-    training = {k: v for k, v in recipe["training"].items() if k not in wish.settings.ways()}
+    training = {
+        k: v for k, v in recipe["training"].items() if k not in wish.settings.execution_settings()
+    }
     return {**recipe, "training": training}
 
 
-def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str:
+def _digest(wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine) -> str:
     """What makes this training the same one when the command is repeated."""
     from finetune.data.row_io import row_lines
 
@@ -224,7 +238,9 @@ def _digest(wish: Wish, around: Surroundings, engine: TransformersEngine) -> str
     return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
 
-def validation(lesson: Lesson, look: Look, judge: Judge | None = None) -> Validate | None:
+def validation(
+    lesson: PreparedTraining, look: OnValidation, judge: Judge | None = None
+) -> Validate | None:
     """Look at the live model, which answers through the engine that holds it."""
     from finetune.training.early_stopping import Validation
 
@@ -233,10 +249,10 @@ def validation(lesson: Lesson, look: Look, judge: Judge | None = None) -> Valida
         return None
 
     def validate(live: Any, step: int) -> Validation:
-        with lesson.engine.look_through(live):
-            seen = eye.look()
+        with lesson.engine.answering_with(live):
+            seen = eye.evaluate()
         look(seen, step)
-        found = Validation(seen.worth, seen.fallen, seen.told)
+        found = Validation(seen.objective, seen.regressed, seen.details)
         if judge is not None:
             judge(found)
         return found
@@ -244,7 +260,7 @@ def validation(lesson: Lesson, look: Look, judge: Judge | None = None) -> Valida
     return validate
 
 
-def _scores(trained: Trained, folder: Path) -> Mapping[str, Any]:
+def _scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
     """What validation said of the weights that were kept; BenchError where all were harmful."""
     good = [each for each in trained.validations if not each["fallen"]]
     if trained.validations and not good:
@@ -258,12 +274,12 @@ def _scores(trained: Trained, folder: Path) -> Mapping[str, Any]:
     return dict(best["detail"]) if best is not None else {}
 
 
-def _draft(lesson: Lesson, scores: Mapping[str, Any]) -> Draft:
-    from finetune.adapters.registry import Draft
+def _draft(lesson: PreparedTraining, scores: Mapping[str, Any]) -> AdapterDraft:
+    from finetune.adapters.registry import AdapterDraft
 
     wish, info = lesson.wish, lesson.engine.info
     _name_base(lesson.folder / "adapter" / "adapter_config.json", info.model)
-    return Draft(
+    return AdapterDraft(
         wish.name,
         lesson.folder / "adapter",
         wish.settings.method,
@@ -276,12 +292,12 @@ def _draft(lesson: Lesson, scores: Mapping[str, Any]) -> Draft:
     )
 
 
-def _model(lesson: Lesson) -> Path:
+def _model(lesson: PreparedTraining) -> Path:
     """Move a fully trained model to its place."""
-    from domainlift.files import new_folder
+    from domainlift.files import atomic_folder
 
     path = model_folder(lesson.wish.workspace, lesson.folder.name)
-    with new_folder(path) as build:
+    with atomic_folder(path) as build:
         shutil.copytree(lesson.folder / "adapter", build, dirs_exist_ok=True)
     return path
 
@@ -294,7 +310,7 @@ def _name_base(path: Path, model: str) -> None:
     write_json(path, {**config, "base_model_name_or_path": model})
 
 
-def _data_cards(wish: Wish) -> dict[str, Any]:
+def _data_cards(wish: TrainingJob) -> dict[str, Any]:
     """What is known of the rows, by domain: counts, licences, sources, digest."""
     cards = {}
     for name in wish.learned:

@@ -8,45 +8,54 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from finetune.train_adapter import Lesson, Look, Made, lay_out, publish, tidy, validation, writing
+from finetune.train_adapter import (
+    OnValidation,
+    PreparedTraining,
+    TrainingResult,
+    adapter_writer,
+    clean_up,
+    prepare_training,
+    publish,
+    validation,
+)
 
 if TYPE_CHECKING:
     from engines.local.engine import TransformersEngine
-    from finetune.adapters.registry import Writer
-    from finetune.jobs import Wish
-    from finetune.replay_questions import Surroundings
-    from finetune.training.train_result import Notify, Trained
+    from finetune.adapters.registry import AdapterWriter
+    from finetune.jobs import TrainingJob
+    from finetune.replay_questions import TrainingDomains
+    from finetune.training.train_result import OnProgress, TrainResult
 
 
 @dataclass(frozen=True)
-class Published:
+class JointResult:
     """What became of each: an adapter, or why there is none."""
 
-    made: tuple[Made, ...]
+    made: tuple[TrainingResult, ...]
     errors: Mapping[str, BenchError]
 
 
 def train_adapters(
-    jobs: Sequence[tuple[Wish, Surroundings]],
+    jobs: Sequence[tuple[TrainingJob, TrainingDomains]],
     engine: TransformersEngine,
-    notify: Notify,
-    look: Callable[[str], Look],
-) -> Published:
+    notify: OnProgress,
+    look: Callable[[str], OnValidation],
+) -> JointResult:
     """Train all adapters by the settings of the first, from their last checkpoints.
 
     `look` gives what is called with each validation of an adapter. One whose training did harm is
     not published; the others are.
     """
-    from finetune.multi_adapter.loop import Subject, refuse_unfit, train_together
+    from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 
     settings = jobs[0][0].settings
     refuse_unfit(settings)
     _refuse_twice([wish.name for wish, _ in jobs])
     with ExitStack() as held:
-        writers = {wish.name: held.enter_context(writing(wish)) for wish, _ in jobs}
-        lessons = {wish.name: lay_out(wish, around, engine) for wish, around in jobs}
+        writers = {wish.name: held.enter_context(adapter_writer(wish)) for wish, _ in jobs}
+        lessons = {wish.name: prepare_training(wish, around, engine) for wish, around in jobs}
         subjects = {
-            name: Subject(
+            name: JointTask(
                 lesson.rows,
                 lesson.folder,
                 lesson.folder / "adapter",
@@ -59,11 +68,11 @@ def train_adapters(
 
 
 def _published(
-    lessons: Mapping[str, Lesson],
-    writers: Mapping[str, Writer | None],
-    trained: Mapping[str, Trained],
-) -> Published:
-    made: list[Made] = []
+    lessons: Mapping[str, PreparedTraining],
+    writers: Mapping[str, AdapterWriter | None],
+    trained: Mapping[str, TrainResult],
+) -> JointResult:
+    made: list[TrainingResult] = []
     errors: dict[str, BenchError] = {}
     for name, lesson in lessons.items():
         writer = writers[name]
@@ -74,8 +83,8 @@ def _published(
         except BenchError as error:
             errors[name] = error
         else:
-            tidy(lesson.folder)
-    return Published(tuple(made), errors)
+            clean_up(lesson.folder)
+    return JointResult(tuple(made), errors)
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

@@ -6,39 +6,39 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.replay_questions import likelihood, watch_over
+from finetune.replay_questions import forgetting_monitor, mean_token_probability
 
 if TYPE_CHECKING:
     from engines.base import Engine
     from finetune.data.rows import Row
-    from finetune.forgetting import Standing, Watch
-    from finetune.jobs import Wish
-    from finetune.replay_questions import Surroundings
+    from finetune.forgetting import DomainStanding, ForgettingMonitor
+    from finetune.jobs import TrainingJob
+    from finetune.replay_questions import TrainingDomains
 
 
 @dataclass(frozen=True)
-class Seen:
+class ValidationScores:
     """A look at the model.
 
     `scores` are accuracies by domain, or how likely rows are where a domain has no validation
-    questions. `worth` is the learned domains' mean, plus what each strength gained or lost. `told`
-    says the same beside the base model, for the record.
+    questions. `objective` is the learned domains' mean, plus what each strength gained or lost.
+    `told` says the same beside the base model, for the record.
     """
 
     scores: Mapping[str, float]
-    worth: float
-    fallen: tuple[str, ...]
-    told: Mapping[str, Any]
+    objective: float
+    regressed: tuple[str, ...]
+    details: Mapping[str, Any]
 
 
-class Eye:
+class Validator:
     """Looks at a model again and again, and remembers how it began."""
 
     def __init__(
         self,
         engine: Engine,
         learned: Sequence[str],
-        watch: Watch | None,
+        watch: ForgettingMonitor | None,
         rows: Mapping[str, Sequence[Row]],
     ) -> None:
         self._engine = engine
@@ -47,22 +47,24 @@ class Eye:
         self._rows = rows
         self._began = self._likely()
 
-    def look(self) -> Seen:
+    def evaluate(self) -> ValidationScores:
         """Ask the model as it is now."""
         likely = self._likely()
         if self._watch is None:
-            return Seen(likely, _mean(likely.values()), (), self._rows_told(likely))
-        standing = self._watch.look()
+            return ValidationScores(likely, _mean(likely.values()), (), self._rows_told(likely))
+        standing = self._watch.evaluate()
         scores = {**standing.accuracy, **likely}
         learned = [scores[name] for name in self._learned if name in scores]
         kept = [c.difference for n, c in standing.changes.items() if n and n not in self._learned]
         told = {**self._questions_told(standing), **self._rows_told(likely)}
-        return Seen(scores, _mean(learned) + sum(kept), standing.fallen, told)
+        return ValidationScores(scores, _mean(learned) + sum(kept), standing.regressed, told)
 
     def _likely(self) -> dict[str, float]:
-        return {name: likelihood(rows, self._engine) for name, rows in self._rows.items()}
+        return {
+            name: mean_token_probability(rows, self._engine) for name, rows in self._rows.items()
+        }
 
-    def _questions_told(self, standing: Standing) -> dict[str, Any]:
+    def _questions_told(self, standing: DomainStanding) -> dict[str, Any]:
         base = self._watch.base if self._watch is not None else {}
         return {
             name: {
@@ -91,16 +93,16 @@ class Eye:
         }
 
 
-def open_eye(wish: Wish, around: Surroundings, engine: Engine) -> Eye | None:
+def open_validator(wish: TrainingJob, around: TrainingDomains, engine: Engine) -> Validator | None:
     """Look at the base model; None where there is nothing to judge what it learns by."""
     from finetune.jobs import validation_rows
 
     rows = validation_rows(wish, around)
-    watch = watch_over(around, engine, wish.recipe.seed)
+    watch = forgetting_monitor(around, engine, wish.recipe.seed)
     asked = watch.base if watch is not None else {}
     if not rows and not any(name in asked for name in around.learned):
         return None
-    return Eye(engine, around.learned, watch, rows)
+    return Validator(engine, around.learned, watch, rows)
 
 
 def _mean(values: Collection[float]) -> float:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse, NoSuch
-from improve.score import Place
+from improve.score import RunOptions
 
 if TYPE_CHECKING:
-    from benchmarks.held_out.gate import Terms
-    from benchmarks.held_out.split import Portions
-    from benchmarks.runs.runner import Settings
+    from benchmarks.held_out.gate import GateCriteria
+    from benchmarks.held_out.split import EvalSplit
+    from benchmarks.runs.runner import EvalSettings
     from ensemble.fit.training_data import Labelled
     from knowledge_bases.domains import Domain
 
@@ -21,10 +21,10 @@ SELECTION, HELD_OUT = "selection", "held out"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ImproveOptions:
     """What the user said. `only` are the domains to treat, () for all that are weak."""
 
-    terms: Terms
+    terms: GateCriteria
     only: tuple[str, ...] = ()
     skip_rag: bool = False
     skip_train: bool = False
@@ -34,17 +34,17 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImproveContext:
     """What the loop works on; a router is learned from the `labelled` questions.
 
     `tested` has a digest of each task's data, by which looks at its questions are counted.
     """
 
-    settings: Settings
-    portions: Portions
+    settings: EvalSettings
+    split: EvalSplit
     domains: dict[str, Domain]
-    place: Place
-    wishes: Wishes
+    place: RunOptions
+    options: ImproveOptions
     labelled: Sequence[Labelled]
     tested: Mapping[str, str]
     limit: int | None = None
@@ -57,11 +57,13 @@ class Scene:
         return selection if part == SELECTION else self.limit - selection
 
 
-def open_scene(suite: str, limit: int | None, place: Place, wishes: Wishes) -> Scene:
+def prepare_context(
+    suite: str, limit: int | None, place: RunOptions, wishes: ImproveOptions
+) -> ImproveContext:
     """Load and divide the tasks; Misuse where the loop could not come to an end with them."""
-    from bench.commands.run import command
-    from benchmarks.held_out.split import divide
-    from benchmarks.runs.runner import Settings
+    from bench.commands.run import command_line
+    from benchmarks.held_out.split import split_tasks
+    from benchmarks.runs.runner import EvalSettings
     from benchmarks.runs.select_tasks import choose_tasks
     from improve.route import learnable
     from knowledge_bases.domains import load_domains
@@ -69,13 +71,13 @@ def open_scene(suite: str, limit: int | None, place: Place, wishes: Wishes) -> S
     domains = load_domains(place.workspace)
     if wishes.own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
-    settings = Settings(suite=suite, command=command(sys.argv[1:]))
+    settings = EvalSettings(suite=suite, command=command_line(sys.argv[1:]))
     tasks, settings = choose_tasks(None, settings, domains, place.data)
-    portions = divide(tasks, place.data, domains)
+    portions = split_tasks(tasks, place.data, domains)
     _check_divided(suite, portions)
     asked = {q.domain for task in portions.selection for q in task.questions}
     check_only(wishes.only, asked & domains.keys())
-    return Scene(
+    return ImproveContext(
         settings,
         portions,
         domains,
@@ -94,7 +96,7 @@ def check_only(only: Sequence[str], known: Collection[str]) -> None:
             raise NoSuch("domain", name, known, "bench domains")
 
 
-def _check_divided(suite: str, portions: Portions) -> None:
+def _check_divided(suite: str, portions: EvalSplit) -> None:
     for part, tasks in ((SELECTION, portions.selection), (HELD_OUT, portions.held_out)):
         if not tasks:
             what = f"suite `{suite}` has too few questions: none is left for the part {part}"

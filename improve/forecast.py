@@ -14,12 +14,12 @@ from domainlift.errors import BenchError, Misuse
 from reports.forecast import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
-    from bench.commands.data import Guards
+    from bench.commands.data import ContaminationCheckers
     from benchmarks.tasks.base import Task
-    from finetune.dry_run import Rehearsal
-    from improve.context import Scene
-    from improve.load_model import Loading
-    from improve.train import Held
+    from finetune.dry_run import DryRun
+    from improve.context import ImproveContext
+    from improve.load_model import ModelSpec
+    from improve.train import LazyEngine
     from rag.corpus.source_files import Found
 
 _Made = TypeVar("_Made")
@@ -36,7 +36,7 @@ _INDEX = 8
 
 
 @dataclass
-class _Look:
+class _MissingItems:
     """Collects what is missing instead of ending at the first thing."""
 
     missing: list[Missing] = field(default_factory=list)
@@ -54,9 +54,9 @@ class _Look:
             self.missing.append(found)
 
 
-def forecast(held: Held, open_scene: Callable[[], Scene]) -> Forecast:
+def forecast(held: LazyEngine, open_scene: Callable[[], ImproveContext]) -> Forecast:
     """Look at everything that the loop will need, and change nothing."""
-    look = _Look()
+    look = _MissingItems()
     _packages(look)
     model = held.loading.model
     known = _model(look, held)
@@ -80,29 +80,29 @@ def forecast(held: Held, open_scene: Callable[[], Scene]) -> Forecast:
     return Forecast(model, stages, look.missing)
 
 
-def _packages(look: _Look) -> None:
+def _packages(look: _MissingItems) -> None:
     for name, extra in _PACKAGES.items():
         if find_spec(name) is None:
             hint = f'`pip install "domainlift[{extra}]"`'
             look.missing.append(Missing(f"package `{name}`", hint))
 
 
-def _model(look: _Look, held: Held) -> bool:
+def _model(look: _MissingItems, held: LazyEngine) -> bool:
     """Ask a server; of the weights only the configuration is read. Say whether that is there."""
-    from engines.local.loading import load_plan
+    from engines.local.loading import load_config_and_tokenizer
     from engines.registry import is_served, source
 
     model = held.loading.model
     if is_served(model):
         look.at(lambda: held.engine.info)
-    return look.at(lambda: load_plan(source(model), device="cpu")) is not None
+    return look.at(lambda: load_config_and_tokenizer(source(model), device="cpu")) is not None
 
 
-def _names(scene: Scene) -> list[str]:
+def _names(scene: ImproveContext) -> list[str]:
     """The domains that may turn out to be weak: no one knows before the model was asked."""
-    if scene.wishes.only:
-        return list(scene.wishes.only)
-    asked = {q.domain for task in scene.portions.selection for q in task.questions}
+    if scene.options.only:
+        return list(scene.options.only)
+    asked = {q.domain for task in scene.split.selection for q in task.questions}
     known = (name for name in sorted(asked) if name in scene.domains)
     return [name for name in known if not scene.domains[name].protected]
 
@@ -116,29 +116,29 @@ class _Sizes:
     held_out: int
 
     @classmethod
-    def of(cls, scene: Scene, names: Sequence[str]) -> _Sizes:
+    def of(cls, scene: ImproveContext, names: Sequence[str]) -> _Sizes:
         from improve.context import HELD_OUT, SELECTION
 
-        every = _count(scene.portions.selection)
+        every = _count(scene.split.selection)
         selection = _at_most(every, scene.limit_of(SELECTION))
         # A limit is spread over the domains by their sizes.
-        some = math.ceil(_count(scene.portions.selection, names) * selection / every)
-        held = _at_most(_count(scene.portions.held_out), scene.limit_of(HELD_OUT))
+        some = math.ceil(_count(scene.split.selection, names) * selection / every)
+        held = _at_most(_count(scene.split.held_out), scene.limit_of(HELD_OUT))
         return cls(selection, some, held)
 
 
-def _pace(scene: Scene, model: str) -> float | None:
+def _pace(scene: ImproveContext, model: str) -> float | None:
     """Seconds per question in the newest finished run of the bare model, if there is one.
 
     Other runs of a loop take over most of their answers.
     """
-    from benchmarks.runs.store import Store
-    from benchmarks.treatments.base import BASE
+    from benchmarks.runs.store import RunStore
+    from benchmarks.treatments.base import BASE_POLICY
 
-    store = Store(scene.place.workspace)
+    store = RunStore(scene.place.workspace)
     for name in reversed(store.ids()):
         made = store.get(name).manifest
-        bare = made.model == model and made.settings.get("treatment") == BASE.name
+        bare = made.model == model and made.settings.get("treatment") == BASE_POLICY.name
         if bare and made.finished and made.questions and made.seconds:
             return made.seconds / made.questions
     return None
@@ -155,17 +155,17 @@ def _asking(sizes: _Sizes, names: list[str], pace: float | None) -> Iterator[Sta
     yield Stage("triage", f"at most {more:,} questions: {_listed(names)}", _times(more, pace))
 
 
-def _bases(scene: Scene, names: list[str], look: _Look) -> Iterator[Stage]:
+def _bases(scene: ImproveContext, names: list[str], look: _MissingItems) -> Iterator[Stage]:
     from rag.corpus.source_files import domain_sources
-    from rag.index.store import Store
-    from rag.library import root
+    from rag.index.store import KnowledgeBaseStore
+    from rag.library import kb_root
 
-    there = Store(root(scene.place.workspace)).names()
+    there = KnowledgeBaseStore(kb_root(scene.place.workspace)).names()
     without = [n for n in names if n not in there and not domain_sources(scene.domains[n])]
     if without:
         what = f"none for {', '.join(without)}: no sources are declared"
         yield Stage("knowledge base", what, 0.0)
-    for name in () if scene.wishes.skip_rag else names:
+    for name in () if scene.options.skip_rag else names:
         if name in without:
             continue
         if name in there:
@@ -181,18 +181,20 @@ def _bases(scene: Scene, names: list[str], look: _Look) -> Iterator[Stage]:
         yield Stage("knowledge base", what, disk=_INDEX * size)
 
 
-def _files(scene: Scene, name: str) -> Found:
+def _files(scene: ImproveContext, name: str) -> Found:
     from rag.corpus.source_files import domain_sources, find_files
 
     domain = scene.domains[name]
     return find_files(domain_sources(domain), folder=domain.folder, data=scene.place.data)
 
 
-def _trainings(scene: Scene, names: list[str], held: Held, look: _Look) -> Iterator[Stage]:
-    from bench.commands.data import Guards
+def _trainings(
+    scene: ImproveContext, names: list[str], held: LazyEngine, look: _MissingItems
+) -> Iterator[Stage]:
+    from bench.commands.data import ContaminationCheckers
 
-    guards = Guards()
-    for name in () if scene.wishes.skip_train else names:
+    guards = ContaminationCheckers()
+    for name in () if scene.options.skip_train else names:
         found = look.at(lambda name=name: _rehearsed(scene, name, held.loading, guards))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
@@ -202,19 +204,21 @@ def _trainings(scene: Scene, names: list[str], held: Held, look: _Look) -> Itera
             yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)
 
 
-def _rehearsed(scene: Scene, name: str, loading: Loading, guards: Guards) -> Rehearsal:
+def _rehearsed(
+    scene: ImproveContext, name: str, loading: ModelSpec, guards: ContaminationCheckers
+) -> DryRun:
     """Make the rows aside, and see what training on them takes."""
     from domainlift.workspace import data_folder
-    from finetune.dry_run import rehearse
-    from improve.train import make_rows, training_of
+    from finetune.dry_run import dry_run
+    from improve.train import make_rows, training_job
 
-    wishes, place = scene.wishes, scene.place
+    wishes, place = scene.options, scene.place
     with TemporaryDirectory() as aside:
         if not data_folder(place.workspace, name).is_dir():
             place = replace(place, workspace=Path(aside))
             make_rows(name, scene.domains, place, wishes.own, guards)
-        job = training_of(name, scene.domains, place, wishes.own, wishes.change)
-        return rehearse(*job, loading.model, loading.device, loading.dtype)
+        job = training_job(name, scene.domains, place, wishes.own, wishes.change)
+        return dry_run(*job, loading.model, loading.device, loading.dtype)
 
 
 def _proving(sizes: _Sizes, domains: int, pace: float | None) -> Iterator[Stage]:

@@ -12,11 +12,11 @@ from domainlift.errors import Misuse
 
 if TYPE_CHECKING:
     from engines.local.engine import TransformersEngine
-    from finetune.training.settings import Training
+    from finetune.training.settings import TrainingArguments
 
 
 @dataclass(frozen=True)
-class Loading:
+class ModelSpec:
     """Which model is loaded, and how."""
 
     model: str
@@ -24,17 +24,17 @@ class Loading:
     dtype: str
 
 
-def opened(loading: Loading, settings: Training) -> TransformersEngine:
+def load_trainable(loading: ModelSpec, settings: TrainingArguments) -> TransformersEngine:
     """Open the model in this process, whatever serves it, or a part of it in each of several.
 
     Each training opens it anew: a full one changes it.
     """
     from engines.local.engine import TransformersEngine
-    from engines.registry import Options, open_engine, weights_name
+    from engines.registry import EngineOptions, open_engine, weights_name
     from finetune.distributed import fsdp as sharding
     from finetune.distributed.process_group import own_device
 
-    parts = sharding.wanted(settings.method)
+    parts = sharding.fsdp_requested(settings.method)
     name = weights_name(loading.model)
     if name != loading.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
@@ -43,20 +43,22 @@ def opened(loading: Loading, settings: Training) -> TransformersEngine:
         return _shared_out(name, device, loading.dtype, settings)
     if settings.method == "qlora":
         return _four_bit(name, device)
-    engine = open_engine(name, Options(device, loading.dtype))
+    engine = open_engine(name, EngineOptions(device, loading.dtype))
     if not isinstance(engine, TransformersEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
 
 
-def _shared_out(name: str, device: str, dtype: str, settings: Training) -> TransformersEngine:
+def _shared_out(
+    name: str, device: str, dtype: str, settings: TrainingArguments
+) -> TransformersEngine:
     import torch
 
     from engines.local.engine import TransformersEngine
-    from engines.local.loading import digest, load, pick_device, pick_dtype
+    from engines.local.loading import load_model, model_digest, pick_device, pick_dtype
     from engines.registry import source
-    from finetune.distributed.fsdp import share_out
-    from finetune.distributed.process_group import team
+    from finetune.distributed.fsdp import shard_model
+    from finetune.distributed.process_group import join_group
 
     found, chosen = source(name), pick_device(device)
     kind = str(pick_dtype(dtype, chosen)).removeprefix("torch.")
@@ -65,19 +67,19 @@ def _shared_out(name: str, device: str, dtype: str, settings: Training) -> Trans
     # Where this is on, as accelerate has it, transformers leaves the weights empty in all processes
     # but the first. Nothing here wants that, so it stays off.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    model, tokenizer = load(found, device="cpu", dtype=kind)
+    model, tokenizer = load_model(found, device="cpu", dtype=kind)
     place = torch.device(chosen)
-    share_out(model, place, team(place), settings)
-    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
+    shard_model(model, place, join_group(place), settings)
+    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(found, model))
 
 
 def _four_bit(name: str, device: str) -> TransformersEngine:
     from engines.local.engine import TransformersEngine
-    from engines.local.loading import digest, load_plan
+    from engines.local.loading import load_config_and_tokenizer, model_digest
     from engines.registry import source
     from finetune.adapters.methods import four_bit
 
     found = source(name)
-    _, tokenizer = load_plan(found, device="cpu")
+    _, tokenizer = load_config_and_tokenizer(found, device="cpu")
     model = four_bit(found, device)
-    return TransformersEngine(model, tokenizer, name=name, digest=digest(found, model))
+    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(found, model))

@@ -16,26 +16,26 @@ from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from improve.context import HELD_OUT, SELECTION, check_only
-from improve.diagnose import asked_again, treated, triaged
-from improve.plan_runner import Asker
-from improve.prove import Proving, prove
-from improve.route import fitted
-from improve.score import scored
-from improve.train import Held, Lifter
+from improve.diagnose import retest, run_treatments, run_triage
+from improve.plan_runner import PlanRunner
+from improve.prove import Candidate, evaluate_on_held_out
+from improve.route import fit_or_find_router
+from improve.score import score_job
+from improve.train import LazyEngine, TreatmentBuilder
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
-    from ensemble.plan import Care
-    from improve.context import Scene
-    from improve.diagnose import Arms
-    from improve.result import Diagnosis, Improved, Noise
+    from ensemble.plan import DomainTreatment
+    from improve.context import ImproveContext
+    from improve.diagnose import TreatmentRuns
+    from improve.result import Diagnosis, ImproveResult, RetestNoise
 
 #: Questions that are asked twice, to know how often the same model answers otherwise.
 SAMPLE = 100
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """How long each stage took, and how long there is."""
 
     minutes: float | None
@@ -61,113 +61,114 @@ class Clock:
 
 
 #: Called with what is known so far, after each stage that found something.
-Tell = Callable[["Improved"], None]
+OnResult = Callable[["ImproveResult"], None]
 
 
-def improve(scene: Scene, held: Held, tell: Tell) -> Improved:
+def improve(scene: ImproveContext, held: LazyEngine, tell: OnResult) -> ImproveResult:
     """Find weak domains, treat them, and judge the outcome on questions never asked before."""
-    from improve.result import Improved
+    from improve.result import ImproveResult
 
-    clock = Clock(scene.wishes.minutes)
+    clock = StageTimer(scene.options.minutes)
     notes: list[str] = []
     with clock.stage("baseline"):
-        asker = _asker(scene, held, scene.portions.selection, SELECTION)
+        asker = _asker(scene, held, scene.split.selection, SELECTION)
         diagnosis = _diagnosis(scene, asker)
         names = _to_treat(scene, diagnosis)
     model, suite = held.engine.info.model, scene.settings.suite
-    done = Improved(model, suite, diagnosis, notes=notes, stages=clock.stages)
+    done = ImproveResult(model, suite, diagnosis, notes=notes, stages=clock.stages)
     tell(done)
-    wishes = scene.wishes
-    lifter = Lifter(scene.domains, scene.place, wishes.own, notes, wishes.change)
+    wishes = scene.options
+    lifter = TreatmentBuilder(scene.domains, scene.place, wishes.own, notes, wishes.change)
     with clock.stage("knowledge bases"):
         shelves = {} if wishes.skip_rag else lifter.build(names)
     with clock.stage("triage"):
-        tried = triaged(scene, asker, names, shelves, notes)
+        tried = run_triage(scene, asker, names, shelves, notes)
     tell(done := replace(done, triage=tried.triage))
     with clock.stage("training"):
         adapters = lifter.train(tried.lora, held, clock.left)
     with clock.stage("selection"):
-        arms = treated(scene, asker, tried, shelves, adapters)
+        arms = run_treatments(scene, asker, tried, shelves, adapters)
         done = _chosen(done, names, arms)
     tell(done)
     cares = {name: arms.cares[arm][name] for name, arm in done.chosen.items() if arm != "base"}
     return _proven(scene, held, clock, done, asker, cares) if cares else done
 
 
-def _chosen(done: Improved, names: Sequence[str], arms: Arms) -> Improved:
+def _chosen(done: ImproveResult, names: Sequence[str], arms: TreatmentRuns) -> ImproveResult:
     """Choose each domain's treatment."""
-    from improve.select import arm, cheapest
+    from improve.select import cheapest_not_worse, score_treatment
 
     return replace(
         done,
         arms={
-            name: {treatment: arm(records) for treatment, records in own.items()}
+            name: {treatment: score_treatment(records) for treatment, records in own.items()}
             for name, own in arms.answers.items()
         },
         chosen={
-            name: cheapest(arms.answers[name]) if name in arms.answers else "base" for name in names
+            name: cheapest_not_worse(arms.answers[name]) if name in arms.answers else "base"
+            for name in names
         },
         runs=arms.runs,
     )
 
 
 def _proven(
-    scene: Scene,
-    held: Held,
-    clock: Clock,
-    done: Improved,
-    asker: Asker,
-    cares: Mapping[str, Care],
-) -> Improved:
+    scene: ImproveContext,
+    held: LazyEngine,
+    clock: StageTimer,
+    done: ImproveResult,
+    asker: PlanRunner,
+    cares: Mapping[str, DomainTreatment],
+) -> ImproveResult:
     with clock.stage("router"):
-        keywords = fitted(scene.labelled, scene.domains, scene.place.workspace)
+        keywords = fit_or_find_router(scene.labelled, scene.domains, scene.place.workspace)
     with clock.stage("held-out questions"):
-        proving = Proving(cares, keywords, scene.place, scene.wishes.terms, scene.tested)
-        final = _asker(scene, held, scene.portions.held_out, HELD_OUT)
-        return prove(proving, done, asker, final)
+        proving = Candidate(cares, keywords, scene.place, scene.options.terms, scene.tested)
+        final = _asker(scene, held, scene.split.held_out, HELD_OUT)
+        return evaluate_on_held_out(proving, done, asker, final)
 
 
-def _asker(scene: Scene, held: Held, tasks: Sequence[Task], part: str) -> Asker:
-    from benchmarks.runs.runner import prepare
+def _asker(scene: ImproveContext, held: LazyEngine, tasks: Sequence[Task], part: str) -> PlanRunner:
+    from benchmarks.runs.runner import prepare_job
 
     name = f"{scene.settings.suite}-{part.replace(' ', '-')}"
     settings = replace(scene.settings, suite=name, limit=scene.limit_of(part))
-    job = prepare(tasks, settings, held.engine.info)
-    base = scored(job, held.engine, scene.place, part=f"{part}, base")
-    return Asker.of(job, lambda: held.engine, scene.place, base)
+    job = prepare_job(tasks, settings, held.engine.info)
+    base = score_job(job, held.engine, scene.place, part=f"{part}, base")
+    return PlanRunner.from_base_run(job, lambda: held.engine, scene.place, base)
 
 
-def _diagnosis(scene: Scene, asker: Asker) -> Diagnosis:
-    from benchmarks.results.domain_scores import profile
+def _diagnosis(scene: ImproveContext, asker: PlanRunner) -> Diagnosis:
+    from benchmarks.results.domain_scores import evaluate_run
     from improve.result import diagnose
 
-    return diagnose(profile(asker.base, scene.place.target), _noise(asker))
+    return diagnose(evaluate_run(asker.base, scene.place.target), _noise(asker))
 
 
-def _noise(asker: Asker) -> Noise:
+def _noise(asker: PlanRunner) -> RetestNoise:
     """Ask a sample once more, with nothing changed."""
     from benchmarks.runs.sampling import stratified
     from domainlift.statistics import wilson
-    from improve.result import Noise
+    from improve.result import RetestNoise
 
     sample = tuple(stratified(asker.job.questions, SAMPLE, seed=1))
-    again = {record.id: record.correct for record in asked_again(asker, sample, "noise").records()}
+    again = {record.id: record.correct for record in retest(asker, sample, "noise").records()}
     pairs = [(r.correct, again[r.id]) for r in asker.base.records() if r.id in again]
     answered = [(one, two) for one, two in pairs if one is not None and two is not None]
     flips = sum(one != two for one, two in answered)
-    return Noise(len(answered), flips, wilson(flips, len(answered)))
+    return RetestNoise(len(answered), flips, wilson(flips, len(answered)))
 
 
-def _to_treat(scene: Scene, diagnosis: Diagnosis) -> list[str]:
+def _to_treat(scene: ImproveContext, diagnosis: Diagnosis) -> list[str]:
     from improve.result import FAULTY
 
-    check_only(scene.wishes.only, diagnosis.words.keys() & scene.domains)
-    for name in scene.wishes.only:
+    check_only(scene.options.only, diagnosis.words.keys() & scene.domains)
+    for name in scene.options.only:
         if diagnosis.words[name] == FAULTY:
             hint = "`bench runs show` has sample replies; mend how the model is asked first"
             raise Misuse(f"domain `{name}` is at fault, not weak: no treatment mends that", hint)
-    if scene.wishes.only:
-        return list(scene.wishes.only)
+    if scene.options.only:
+        return list(scene.options.only)
     # What belongs to no declared domain has nothing that it could be treated with.
     known = (name for name in diagnosis.named("weak") if name in scene.domains)
     return [name for name in known if not scene.domains[name].protected]

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from improve.score import Place, scored
+from improve.score import RunOptions, score_job
 
 if TYPE_CHECKING:
-    from benchmarks.runs.runner import Job
+    from benchmarks.runs.runner import EvalJob
     from benchmarks.runs.store import Record, Run
-    from benchmarks.treatments.plan import Route
+    from benchmarks.treatments.plan import RoutingPolicy
     from domainlift.types import Question
     from engines.base import Engine
-    from ensemble.plan import Care
-    from ensemble.treatment import Means
+    from ensemble.plan import DomainTreatment
+    from ensemble.treatment import PlanResources
 
 
 @dataclass(frozen=True)
-class Asker:
+class PlanRunner:
     """Asks one job's questions; what any of its runs has answered is not asked again.
 
     `base` is the run without a treatment, which is made first. `engine` gives the engine, which
@@ -27,21 +27,23 @@ class Asker:
     domain and question.
     """
 
-    job: Job
+    job: EvalJob
     engine: Callable[[], Engine]
-    place: Place
+    place: RunOptions
     base: Run
     answers: dict[tuple[str, str], Record]
     leaks: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, job: Job, engine: Callable[[], Engine], place: Place, base: Run) -> Asker:
+    def from_base_run(
+        cls, job: EvalJob, engine: Callable[[], Engine], place: RunOptions, base: Run
+    ) -> PlanRunner:
         """Ask a job's questions of which the base run is there."""
-        from benchmarks.runs.evaluate_task import answered
+        from benchmarks.runs.evaluate_task import answer_cache
 
-        return cls(job, engine, place, base, dict(answered(base.records())))
+        return cls(job, engine, place, base, dict(answer_cache(base.records())))
 
-    def sample(self, most: int) -> Asker:
+    def sample(self, most: int) -> PlanRunner:
         """The same on at most so many of the questions, spread over the domains."""
         from benchmarks.runs.sampling import stratified
 
@@ -52,42 +54,58 @@ class Asker:
             self, job=replace(self.job, questions=tuple(stratified(questions, most, seed=2)))
         )
 
-    def ask(self, name: str, route: Route, cares: Mapping[str, Care], means: Means) -> Run:
+    def run(
+        self,
+        name: str,
+        route: RoutingPolicy,
+        cares: Mapping[str, DomainTreatment],
+        means: PlanResources,
+    ) -> Run:
         """Score all questions, each as the plan says for the domain it is sent to.
 
         A gate may look at how sure the model is without passages, so that is asked first.
         """
         from benchmarks.treatments import passages as rag
-        from benchmarks.treatments.plan import ensemble
-        from rag.treatment import Known
+        from benchmarks.treatments.plan import plan_policy
+        from rag.treatment import QuestionSignals
 
         plain = self._plain(name, route, cares, means)
         leaks = self._leaks(route, cares, means)
-        known = Known(rag.confidence(plain.records()), leaks, means.options)
-        job = replace(self.job, treater=ensemble(name, route, cares, means, known))
+        known = QuestionSignals(rag.confidence(plain.records()), leaks, means.options)
+        job = replace(self.job, policy=plan_policy(name, route, cares, means, known))
         return self._scored(job, name)
 
-    def _plain(self, name: str, route: Route, cares: Mapping[str, Care], means: Means) -> Run:
+    def _plain(
+        self,
+        name: str,
+        route: RoutingPolicy,
+        cares: Mapping[str, DomainTreatment],
+        means: PlanResources,
+    ) -> Run:
         """The same without passages, where any gate wants to know; else the base run."""
-        from benchmarks.treatments.plan import ensemble
-        from rag.treatment import Known
+        from benchmarks.treatments.plan import plan_policy
+        from rag.treatment import QuestionSignals
 
         bare = {domain: without_passages(care) for domain, care in cares.items()}
         sure = any(care.uses_passages and care.gate.confidence < 1 for care in cares.values())
         if not sure or not any(care.uses_adapter for care in bare.values()):
             return self.base
         title = f"{name}, no passages"
-        job = replace(self.job, treater=ensemble(title, route, bare, means, Known({}, {})))
+        job = replace(
+            self.job, policy=plan_policy(title, route, bare, means, QuestionSignals({}, {}))
+        )
         return self._scored(job, title)
 
-    def _scored(self, job: Job, title: str) -> Run:
-        from benchmarks.runs.evaluate_task import answered
+    def _scored(self, job: EvalJob, title: str) -> Run:
+        from benchmarks.runs.evaluate_task import answer_cache
 
-        run = scored(job, self.engine(), self.place, part=title, known=self.answers)
-        self.answers.update(answered(run.records()))
+        run = score_job(job, self.engine(), self.place, part=title, known=self.answers)
+        self.answers.update(answer_cache(run.records()))
         return run
 
-    def _leaks(self, route: Route, cares: Mapping[str, Care], means: Means) -> dict[str, str]:
+    def _leaks(
+        self, route: RoutingPolicy, cares: Mapping[str, DomainTreatment], means: PlanResources
+    ) -> dict[str, str]:
         """The chunk in which a question stands, of those that may get passages from there."""
         open_ = {name for name, care in cares.items() if care.uses_passages}
         sent = [replace(q, domain=route.send(q).domain) for q in self.job.questions]
@@ -96,15 +114,15 @@ class Asker:
         found = {q.id: self.leaks[q.domain, q.id] for q in asked}
         return {question: chunk for question, chunk in found.items() if chunk}
 
-    def _look_up(self, questions: Sequence[Question], means: Means) -> None:
+    def _look_up(self, questions: Sequence[Question], means: PlanResources) -> None:
         from benchmarks.treatments import passages as rag
 
-        bases = rag.Bases(means.retrievers, means.budget, means.options)
-        found = {leak.question: leak.chunk for leak in rag.find_leaks(questions, bases)}
+        bases = rag.OpenKnowledgeBases(means.retrievers, means.budget, means.options)
+        found = {leak.question: leak.chunk for leak in rag.contaminated_questions(questions, bases)}
         self.leaks.update({(q.domain, q.id): found.get(q.id, "") for q in questions})
 
 
-def without_passages(care: Care) -> Care:
+def without_passages(care: DomainTreatment) -> DomainTreatment:
     """The same care with its adapter alone."""
     treatment = "lora" if care.uses_adapter else "base"
     return replace(care, treatment=treatment, knowledge_base="")

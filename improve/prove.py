@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from improve.plan_runner import Asker
-from improve.resources import open_means
-from improve.score import Place
+from improve.plan_runner import PlanRunner
+from improve.resources import open_resources
+from improve.score import RunOptions
 
 if TYPE_CHECKING:
-    from benchmarks.held_out.gate import Promotion, Terms
-    from benchmarks.held_out.ledger import Look
+    from benchmarks.held_out.gate import GateCriteria, Promotion
+    from benchmarks.held_out.ledger import HeldOutUse
     from benchmarks.runs.store import Record, Run
-    from benchmarks.treatments.plan import Route
+    from benchmarks.treatments.plan import RoutingPolicy
     from domainlift.statistics import Paired
     from domainlift.types import Question
-    from ensemble.plan import Care
+    from ensemble.plan import DomainTreatment
     from ensemble.router.keywords import Keywords
-    from ensemble.treatment import Means, Routed
-    from improve.result import Improved, Proof
-    from improve.select import Arm
+    from ensemble.treatment import PlanResources, Routed
+    from improve.result import HeldOutResult, ImproveResult
+    from improve.select import TreatmentScore
 
 #: Held-out questions on which other ways of sending them are tried, and selection questions on
 #: which the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -32,16 +32,16 @@ CONTROLS, SINGLES = 1_000, 300
 
 
 @dataclass(frozen=True)
-class Proving:
+class Candidate:
     """What is proven: the treatments of each domain, and the router that chooses among them.
 
     `tested` has a digest of each task's data, by which looks at its questions are counted.
     """
 
-    cares: Mapping[str, Care]
+    cares: Mapping[str, DomainTreatment]
     keywords: Keywords
-    place: Place
-    terms: Terms
+    place: RunOptions
+    terms: GateCriteria
     tested: Mapping[str, str]
 
     @property
@@ -51,17 +51,19 @@ class Proving:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> Improved:
+def evaluate_on_held_out(
+    proving: Candidate, done: ImproveResult, selection: PlanRunner, final: PlanRunner
+) -> ImproveResult:
     """Judge the ensemble on questions that were never asked before; write plan and report.
 
     The look is written down before it is made. The best single treatment is chosen on selection
     questions, as the others were.
     """
     route = router(proving.keywords, tuple(proving.cares))
-    with open_means(proving.cares, final.engine(), proving.place.workspace) as means:
+    with open_resources(proving.cares, final.engine(), proving.place.workspace) as means:
         single = _best_single(proving, selection, means)
         look = _look(proving, final)
-        ours = final.ask("ensemble", route, proving.cares, means)
+        ours = final.run("ensemble", route, proving.cares, means)
         others = _others(proving, final, means, single, ours)
     proof = _proof(proving, final, ours, others, look)
     plan = _plan(proving, proof, final, ours)
@@ -70,9 +72,9 @@ def prove(proving: Proving, done: Improved, selection: Asker, final: Asker) -> I
     return replace(done, report=_report(proving, done, final.base, ours))
 
 
-def router(keywords: Keywords, targets: Sequence[str]) -> Route:
+def router(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
     """Send each question to one of the domains, or to none, as its words say."""
-    from benchmarks.treatments.plan import Route
+    from benchmarks.treatments.plan import RoutingPolicy
     from ensemble.router.router import Router
     from ensemble.treatment import Routed
 
@@ -87,7 +89,7 @@ def router(keywords: Keywords, targets: Sequence[str]) -> Route:
             known[question.id] = Routed(domain, decided.rung, matched)
         return known[question.id]
 
-    return Route(f"keywords {_content(keywords)}: {', '.join(targets)}", send)
+    return RoutingPolicy(f"keywords {_content(keywords)}: {', '.join(targets)}", send)
 
 
 def _content(keywords: Keywords) -> str:
@@ -95,11 +97,11 @@ def _content(keywords: Keywords) -> str:
     return replace(keywords, fitted={}).digest
 
 
-def _look(proving: Proving, final: Asker) -> Look:
-    from benchmarks.held_out.ledger import Asked, Ledger
+def _look(proving: Candidate, final: PlanRunner) -> HeldOutUse:
+    from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
 
-    asked = Asked(proving.tested, [question.id for question in final.job.questions])
-    return Ledger(proving.place.workspace).look(
+    asked = HeldOutSet(proving.tested, [question.id for question in final.job.questions])
+    return HeldOutLedger(proving.place.workspace).record_use(
         asked,
         proving.digest,
         proving.terms.level,
@@ -108,75 +110,79 @@ def _look(proving: Proving, final: Asker) -> Look:
     )
 
 
-def _best_single(proving: Proving, selection: Asker, means: Means) -> str:
+def _best_single(proving: Candidate, selection: PlanRunner, means: PlanResources) -> str:
     """The domain whose treatment, given to every question, serves all of them best."""
-    from benchmarks.treatments.plan import always
-    from improve.select import arm
+    from benchmarks.treatments.plan import constant_policy
+    from improve.select import score_treatment
 
     found = {}
     sample = selection.sample(SINGLES)
     for domain in sorted(proving.cares):
         title = f"all as {domain}"
-        run = sample.ask(title, always(domain), proving.cares, means)
-        found[domain] = arm(run.records()).accuracy
+        run = sample.run(title, constant_policy(domain), proving.cares, means)
+        found[domain] = score_treatment(run.records()).accuracy
     return max(found, key=lambda domain: found[domain])
 
 
-def _others(proving: Proving, final: Asker, means: Means, single: str, ours: Run) -> dict[str, Run]:
+def _others(
+    proving: Candidate, final: PlanRunner, means: PlanResources, single: str, ours: Run
+) -> dict[str, Run]:
     """What else could have been done with the same treatments, on a sample where there are many."""
-    from benchmarks.treatments.plan import BY_LABEL, always, at_random
+    from benchmarks.treatments.plan import ORACLE, constant_policy, random_policy
 
     cares = proving.cares
-    ways: dict[str, Route] = {
-        "route by label": BY_LABEL,
-        "route at random": at_random(list(cares)),
-        f"all as {single}": always(single),
+    ways: dict[str, RoutingPolicy] = {
+        "route by label": ORACLE,
+        "route at random": random_policy(list(cares)),
+        f"all as {single}": constant_policy(single),
     }
     sample = final.sample(CONTROLS)
-    runs = {name: sample.ask(name, way, cares, means) for name, way in ways.items()}
+    runs = {name: sample.run(name, way, cares, means) for name, way in ways.items()}
     return {"base": final.base, "ensemble": ours, **runs}
 
 
-def _proof(proving: Proving, final: Asker, ours: Run, runs: Mapping[str, Run], look: Look) -> Proof:
+def _proof(
+    proving: Candidate, final: PlanRunner, ours: Run, runs: Mapping[str, Run], look: HeldOutUse
+) -> HeldOutResult:
     """Compare with the base model; questions that stand in a knowledge base prove nothing."""
-    from benchmarks.results.pairing import pair_records
-    from benchmarks.treatments.passages import leaked
-    from improve.result import Proof
+    from benchmarks.results.pairing import paired_record_changes
+    from benchmarks.treatments.passages import contaminated_ids
+    from improve.result import HeldOutResult
 
     every = ours.records()
-    leaks = leaked(every)
+    leaks = contaminated_ids(every)
     after = [record for record in every if record.id not in leaks]
     before = [record for record in final.base.records() if record.id not in leaks]
-    change = pair_records(before, after, {q.id: q for q in final.job.questions})
-    return Proof(
+    change = paired_record_changes(before, after, {q.id: q for q in final.job.questions})
+    return HeldOutResult(
         change=change,
         promotion=_judged(proving, change, before, after, look.level),
         controls=_controls(runs, leaks),
         routed=_rightly_routed(every, proving.cares),
         look=look.number,
         level=look.level,
-        due=look.due,
+        due=look.exhausted,
         leaked=len(leaks),
     )
 
 
 def _judged(
-    proving: Proving,
+    proving: Candidate,
     changes: Mapping[str, Paired],
     before: list[Record],
     after: list[Record],
     level: float,
 ) -> Promotion:
-    from benchmarks.held_out.gate import Change, judge
+    from benchmarks.held_out.gate import DomainEvidence, apply_gate
     from improve.triage import by_domain
 
     first, then = by_domain(before), by_domain(after)
     judged = {
-        domain: Change(change, *_readable(first[domain], then[domain]))
+        domain: DomainEvidence(change, *_readable(first[domain], then[domain]))
         for domain, change in changes.items()
         if domain
     }
-    return judge(judged, list(proving.cares), replace(proving.terms, level=level))
+    return apply_gate(judged, list(proving.cares), replace(proving.terms, level=level))
 
 
 def _readable(before: list[Record], after: list[Record]) -> tuple[int, int]:
@@ -186,7 +192,7 @@ def _readable(before: list[Record], after: list[Record]) -> tuple[int, int]:
     return sum(was and not now for was, now in pairs), sum(now and not was for was, now in pairs)
 
 
-def _rightly_routed(records: list[Record], cares: Mapping[str, Care]) -> float:
+def _rightly_routed(records: list[Record], cares: Mapping[str, DomainTreatment]) -> float:
     """The share of questions that were sent to where the label would have sent them."""
     right = [
         (r.route if r.route in cares else "") == (r.domain if r.domain in cares else "")
@@ -195,26 +201,26 @@ def _rightly_routed(records: list[Record], cares: Mapping[str, Care]) -> float:
     return sum(right) / len(right) if right else 0.0
 
 
-def _controls(runs: Mapping[str, Run], leaks: set[str]) -> dict[str, Arm]:
+def _controls(runs: Mapping[str, Run], leaks: set[str]) -> dict[str, TreatmentScore]:
     """Each way on the questions that all of them were asked."""
-    from improve.select import arm
+    from improve.select import score_treatment
 
     records = {name: run.records() for name, run in runs.items()}
     asked = ({record.id for record in found} for found in records.values())
     common = set.intersection(*asked) - leaks
     return {
-        name: arm([record for record in found if record.id in common])
+        name: score_treatment([record for record in found if record.id in common])
         for name, found in records.items()
     }
 
 
-def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
+def _plan(proving: Candidate, proof: HeldOutResult, final: PlanRunner, ours: Run) -> Path:
     """Write the plan of what passed; of what did not pass, the plan as it was judged."""
-    from benchmarks.held_out.gate import Word
+    from benchmarks.held_out.gate import GateVerdict
     from ensemble.plan import Plan, write_plan
     from ensemble.router.keywords import write_keywords
 
-    passed = proof.promotion.word is Word.PROMOTED
+    passed = proof.promotion.word is GateVerdict.PROMOTED
     kept = proof.promotion.kept if passed else tuple(proving.cares)
     info = final.engine().info
     name = f"{final.base.folder.name}-{proving.digest[:8]}"
@@ -239,7 +245,9 @@ def _plan(proving: Proving, proof: Proof, final: Asker, ours: Run) -> Path:
     return folder / f"{name}.yaml"
 
 
-def _evidence(proof: Proof, domain: str, final: Asker, ours: Run) -> dict[str, str | float]:
+def _evidence(
+    proof: HeldOutResult, domain: str, final: PlanRunner, ours: Run
+) -> dict[str, str | float]:
     runs: dict[str, str | float] = {
         "baseline": final.base.folder.name,
         "candidate": ours.folder.name,
@@ -257,7 +265,7 @@ def _evidence(proof: Proof, domain: str, final: Asker, ours: Run) -> dict[str, s
     }
 
 
-def _folder(proving: Proving, name: str) -> Path:
+def _folder(proving: Candidate, name: str) -> Path:
     from domainlift.files import disk_errors
 
     folder = proving.place.workspace / name
@@ -266,12 +274,12 @@ def _folder(proving: Proving, name: str) -> Path:
     return folder
 
 
-def _report(proving: Proving, done: Improved, base: Run, ours: Run) -> Path:
-    from benchmarks.results.comparison import compare
+def _report(proving: Candidate, done: ImproveResult, base: Run, ours: Run) -> Path:
+    from benchmarks.results.comparison import compare_runs
     from domainlift.files import write_text
     from reports.compare_html import render_html
     from reports.improve import sections
 
     path = _folder(proving, "reports") / f"{ours.folder.name}.html"
-    write_text(path, render_html(compare(base, ours), sections(done)))
+    write_text(path, render_html(compare_runs(base, ours), sections(done)))
     return path

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.base import Engine
-    from ensemble.plan import Care
-    from ensemble.treatment import Means
-    from rag.library import Library
+    from ensemble.plan import DomainTreatment
+    from ensemble.treatment import PlanResources
+    from rag.library import KnowledgeBases
     from rag.search.retrieval import Retriever
 
 
 @dataclass(frozen=True)
-class Limits:
+class PassageBudget:
     """At most so many passages before a question, of so many tokens, and how they are found."""
 
     passages: int = PASSAGES
@@ -31,16 +31,19 @@ class Limits:
 
 
 @contextmanager
-def open_means(
-    cares: Mapping[str, Care], engine: Engine, workspace: Path, limits: Limits | None = None
-) -> Iterator[Means]:
+def open_resources(
+    cares: Mapping[str, DomainTreatment],
+    engine: Engine,
+    workspace: Path,
+    limits: PassageBudget | None = None,
+) -> Iterator[PlanResources]:
     """Open everything that these domains get, and find that it is what it was."""
-    from ensemble.treatment import Means
+    from ensemble.treatment import PlanResources
     from rag.treatment import Budget
 
-    limits = limits if limits is not None else Limits()
+    limits = limits if limits is not None else PassageBudget()
     with library(workspace) as shelves:
-        yield Means(
+        yield PlanResources(
             retrievers={
                 domain: _retriever(domain, care, shelves)
                 for domain, care in cares.items()
@@ -52,7 +55,9 @@ def open_means(
         )
 
 
-def open_adapters(cares: Mapping[str, Care], engine: Engine, workspace: Path) -> dict[str, str]:
+def open_adapters(
+    cares: Mapping[str, DomainTreatment], engine: Engine, workspace: Path
+) -> dict[str, str]:
     """Load the adapters of a plan; the names under which the engine knows them, by domain."""
     names = {}
     for domain, care in cares.items():
@@ -61,7 +66,7 @@ def open_adapters(cares: Mapping[str, Care], engine: Engine, workspace: Path) ->
     return names
 
 
-def _retriever(domain: str, care: Care, shelves: Library) -> Retriever:
+def _retriever(domain: str, care: DomainTreatment, shelves: KnowledgeBases) -> Retriever:
     if domain not in shelves.names():
         hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
         raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
@@ -73,14 +78,14 @@ def _retriever(domain: str, care: Care, shelves: Library) -> Retriever:
     return found
 
 
-def _adapter(domain: str, care: Care, engine: Engine, workspace: Path) -> str:
+def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path) -> str:
     from domainlift.workspace import adapters_root
-    from finetune.adapters.registry import Adapters
+    from finetune.adapters.registry import AdapterRegistry
 
     add = getattr(engine, "add_adapter", None)
     if add is None:  # a server knows its adapters by the names that the plan gives
         return care.adapter
-    known = Adapters(adapters_root(workspace))
+    known = AdapterRegistry(adapters_root(workspace))
     if care.adapter not in known.list():
         hint = f"`bench train {domain}`, then make the plan anew: `bench improve`"
         raise BenchError(f"adapter `{care.adapter}` of the plan is gone", hint)

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.held_out.gate import Judgement, Promotion
-from benchmarks.results.domain_scores import Profile
+from benchmarks.held_out.gate import DomainVerdict, Promotion
+from benchmarks.results.domain_scores import EvalResult
 from domainlift.statistics import Interval, Paired, Verdict
-from improve.select import Arm
-from improve.triage import Triage
+from improve.select import TreatmentScore
+from improve.triage import TriageResult
 
 FAULTY = "faulty"
 
 
 @dataclass(frozen=True)
-class Noise:
+class RetestNoise:
     """How often the base model answers otherwise when it is asked the same again."""
 
     n: int
@@ -33,8 +33,8 @@ class Diagnosis:
     """
 
     words: Mapping[str, str]
-    noise: Noise
-    base: Profile
+    noise: RetestNoise
+    base: EvalResult
 
     def named(self, word: str) -> list[str]:
         """The domains of which this is said."""
@@ -42,7 +42,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Proof:
+class HeldOutResult:
     """The plan on held-out questions: how it did, and what else could have been done.
 
     `change` is by domain and in total under "". `controls` are accuracy and cost of other ways to
@@ -53,7 +53,7 @@ class Proof:
 
     change: Mapping[str, Paired]
     promotion: Promotion
-    controls: Mapping[str, Arm]
+    controls: Mapping[str, TreatmentScore]
     routed: float
     look: int
     level: float
@@ -62,17 +62,17 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Improved:
+class ImproveResult:
     """The whole loop. `arms` are by domain and treatment, on selection questions."""
 
     model: str
     suite: str
     diagnosis: Diagnosis
-    triage: Mapping[str, Triage] = field(default_factory=dict)
-    arms: Mapping[str, Mapping[str, Arm]] = field(default_factory=dict)
+    triage: Mapping[str, TriageResult] = field(default_factory=dict)
+    arms: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    proof: Proof | None = None
+    proof: HeldOutResult | None = None
     plan: Path | None = None
     report: Path | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Improved:
         if self.proof is None or domain not in self.proof.change:
             return None
         change = self.proof.change[domain]
-        judged: Judgement | None = self.proof.promotion.domains.get(domain)
+        judged: DomainVerdict | None = self.proof.promotion.domains.get(domain)
         return {
             "n": change.n,
             "baseline": change.baseline,
@@ -144,7 +144,7 @@ class Improved:
             "p_holm": judged.p if judged is not None else None,
             "word": judged.word.value if judged is not None else None,
             "why": judged.why if judged is not None else None,
-            "further": judged.further if judged is not None else None,
+            "further": judged.questions_needed if judged is not None else None,
         }
 
     def _controls(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Improved:
         return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
 
 
-def diagnose(profile: Profile, noise: Noise) -> Diagnosis:
+def diagnose(profile: EvalResult, noise: RetestNoise) -> Diagnosis:
     """Say of each domain what its score says; a fault of the harness is no weakness."""
     words = {}
     for domain, score in profile.domains.items():

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from improve.score import Place, scored
+from improve.score import RunOptions, score_job
 from rag.library import library
 from rag.treatment import PASSAGES, TOKENS
 
 if TYPE_CHECKING:
-    from benchmarks.runs.runner import Job
+    from benchmarks.runs.runner import EvalJob
     from benchmarks.runs.store import Run
-    from benchmarks.treatments.base import Treater
-    from benchmarks.treatments.passages import Bases
+    from benchmarks.treatments.base import TreatmentPolicy
+    from benchmarks.treatments.passages import OpenKnowledgeBases
     from engines.base import Engine
     from rag.contamination import Leak
-    from rag.library import Library
-    from rag.retrieval_gate import Gate, Trial
+    from rag.library import KnowledgeBases
+    from rag.retrieval_gate import CalibrationSample, Gate
     from rag.search.retrieval import Retrieval
 
 AUTO, OFF = "auto", "off"
@@ -29,7 +29,7 @@ NUMBERS = (1, PASSAGES)
 
 
 @dataclass(frozen=True)
-class Choice:
+class RetrievalOptions:
     """What a user says about retrieval.
 
     No domains means all that have a knowledge base, no `k` that calibration chooses it.
@@ -44,11 +44,11 @@ class Choice:
 
 
 #: Puts an adapter under a treatment, or leaves it as it is.
-Dress = Callable[["Treater"], "Treater"]
+Dress = Callable[["TreatmentPolicy"], "TreatmentPolicy"]
 
 
 @dataclass(frozen=True)
-class Helped:
+class PassageRun:
     """A run with passages, the gates that it had, and the questions that stand in the sources."""
 
     run: Run
@@ -57,28 +57,37 @@ class Helped:
 
 
 def with_passages(
-    job: Job, plain: Run, engine: Engine, place: Place, choice: Choice, dress: Dress
-) -> Helped:
+    job: EvalJob,
+    plain: Run,
+    engine: Engine,
+    place: RunOptions,
+    choice: RetrievalOptions,
+    dress: Dress,
+) -> PassageRun:
     """Score the questions of `plain`, a run of the same job, with passages before them."""
-    from benchmarks.runs.evaluate_task import answered
+    from benchmarks.runs.evaluate_task import answer_cache
     from benchmarks.treatments import passages as rag
-    from rag.treatment import Known
+    from rag.treatment import QuestionSignals
 
     with library(place.workspace) as shelves:
         bases = _open(job, engine, choice, shelves)
         records = plain.records()
-        leaks = rag.find_leaks(job.questions, bases)
+        leaks = rag.contaminated_questions(job.questions, bases)
         gates = _gates(job, engine, place, choice, bases, dress)
-        told = Known(rag.confidence(records), {leak.question: leak.chunk for leak in leaks})
-        helped = replace(job, treater=dress(rag.treater(bases, gates, told)))
-        known = answered(records)
-        run = scored(helped, engine, place, part=helped.treater.name, known=known)
-    return Helped(run, gates, tuple(leaks))
+        told = QuestionSignals(
+            rag.confidence(records), {leak.question: leak.chunk for leak in leaks}
+        )
+        helped = replace(job, policy=dress(rag.passage_policy(bases, gates, told)))
+        known = answer_cache(records)
+        run = score_job(helped, engine, place, part=helped.policy.name, known=known)
+    return PassageRun(run, gates, tuple(leaks))
 
 
-def _open(job: Job, engine: Engine, choice: Choice, shelves: Library) -> Bases:
+def _open(
+    job: EvalJob, engine: Engine, choice: RetrievalOptions, shelves: KnowledgeBases
+) -> OpenKnowledgeBases:
     """Open the knowledge base of every domain that is asked and has one."""
-    from benchmarks.treatments.passages import Bases
+    from benchmarks.treatments.passages import OpenKnowledgeBases
     from rag.search.rerank import open_reranker
     from rag.treatment import Budget
 
@@ -94,11 +103,16 @@ def _open(job: Job, engine: Engine, choice: Choice, shelves: Library) -> Bases:
     rerank = open_reranker(name) if name is not None else None
     retrievers = {name: shelves.open(name, choice.retrieval, rerank) for name in wanted}
     k = choice.k if choice.k is not None else max(NUMBERS)
-    return Bases(retrievers, Budget(engine.count, k, choice.tokens), choice.options)
+    return OpenKnowledgeBases(retrievers, Budget(engine.count, k, choice.tokens), choice.options)
 
 
 def _gates(
-    job: Job, engine: Engine, place: Place, choice: Choice, bases: Bases, dress: Dress
+    job: EvalJob,
+    engine: Engine,
+    place: RunOptions,
+    choice: RetrievalOptions,
+    bases: OpenKnowledgeBases,
+    dress: Dress,
 ) -> Mapping[str, Gate]:
     """One gate per knowledge base: open, with a fixed threshold, or calibrated."""
     from benchmarks.held_out.validation_questions import validation_job
@@ -126,47 +140,57 @@ def _gates(
 
 def _model(engine: Engine, dress: Dress) -> str:
     """What a gate is good for: the model, and the adapter that answers with it, if any."""
-    from benchmarks.treatments.base import BASE
+    from benchmarks.treatments.base import BASE_POLICY
 
-    dressed = dress(BASE)
-    return engine.info.digest if dressed is BASE else f"{engine.info.digest}+{dressed.digest[:16]}"
+    dressed = dress(BASE_POLICY)
+    return (
+        engine.info.digest
+        if dressed is BASE_POLICY
+        else f"{engine.info.digest}+{dressed.digest[:16]}"
+    )
 
 
 def _calibrated(
-    model: str, bases: Bases, trials: Mapping[int, Mapping[str, Sequence[Trial]]]
+    model: str,
+    bases: OpenKnowledgeBases,
+    trials: Mapping[int, Mapping[str, Sequence[CalibrationSample]]],
 ) -> Mapping[str, Gate]:
     """Let the gates follow from how the validation questions fared, and keep them."""
     from benchmarks.treatments import passages as rag
     from rag.retrieval_gate import store_gate
 
     gates = {}
-    for domain, (gate, tried) in rag.calibrated(trials, bases.retrievers).items():
+    for domain, (gate, tried) in rag.calibrate_gates(trials, bases.retrievers).items():
         gates[domain] = gate
         store_gate(bases.retrievers[domain].index.folder, model, gate, tried)
     return gates
 
 
 def _trials(
-    asked: Job,
+    asked: EvalJob,
     engine: Engine,
-    place: Place,
-    bases: Bases,
+    place: RunOptions,
+    bases: OpenKnowledgeBases,
     numbers: Sequence[int],
     dress: Dress,
-) -> dict[int, dict[str, list[Trial]]]:
+) -> dict[int, dict[str, list[CalibrationSample]]]:
     """By number of passages and by domain, how the validation questions fared."""
     from benchmarks.treatments import passages as rag
     from rag.retrieval_gate import Gate
-    from rag.treatment import Known
+    from rag.treatment import QuestionSignals
 
-    plain = replace(asked, treater=dress(asked.treater))
-    base = scored(plain, engine, place, part=f"validation, {plain.treater.name}").records()
-    leaks = {leak.question: leak.chunk for leak in rag.find_leaks(asked.questions, bases)}
+    plain = replace(asked, policy=dress(asked.policy))
+    base = score_job(plain, engine, place, part=f"validation, {plain.policy.name}").records()
+    leaks = {
+        leak.question: leak.chunk for leak in rag.contaminated_questions(asked.questions, bases)
+    }
     found = {}
     for k in numbers:
         every = dict.fromkeys(bases.retrievers, Gate(-math.inf, k=k))
-        treater = dress(rag.treater(bases, every, Known({}, leaks), f"passages: {k}"))
-        job = replace(asked, treater=treater)
-        run = scored(job, engine, place, part=f"validation, {treater.name}")
-        found[k] = rag.trials(base, run.records())
+        treater = dress(
+            rag.passage_policy(bases, every, QuestionSignals({}, leaks), f"passages: {k}")
+        )
+        job = replace(asked, policy=treater)
+        run = score_job(job, engine, place, part=f"validation, {treater.name}")
+        found[k] = rag.calibration_samples(base, run.records())
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.types import Split, same
+from domainlift.types import Split, dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -73,8 +73,8 @@ def learnable(
     Copies of the questions are left out. Misuse where fewer than two domains are left.
     """
     rows, missing = labelled([task.name for task in tasks], domains, data)
-    away = {same(q.text, q.options) for task in tasks for q in task.questions}
-    rows = [row for row in rows if same(row.text, row.options) not in away]
+    away = {dedup_key(q.text, q.options) for task in tasks for q in task.questions}
+    rows = [row for row in rows if dedup_key(row.text, row.options) not in away]
     if len({row.domain for row in rows}) < 2:
         why = f": {missing[0]}" if missing else ""
         raise Misuse(
@@ -84,31 +84,33 @@ def learnable(
     return rows
 
 
-def fitted(rows: Sequence[Labelled], domains: Mapping[str, Domain], workspace: Path) -> Keywords:
+def fit_or_find_router(
+    rows: Sequence[Labelled], domains: Mapping[str, Domain], workspace: Path
+) -> Keywords:
     """Fit a router on labelled questions and the domains' glossaries, or find the one that was.
 
     A fit takes minutes where there are many questions; it is kept by what it was made of.
     """
     from domainlift import __version__
-    from ensemble.fit.fit import Material, fit
-    from ensemble.fit.training_data import digest
+    from ensemble.fit.fit import RouterData, fit_router
+    from ensemble.fit.training_data import router_data_digest
     from ensemble.router.keywords import read_keywords, write_keywords
 
-    material = Material(rows, glossaries(domains))
-    path = workspace / "routers" / f"{digest(material)}-{__version__}.yaml"
+    material = RouterData(rows, glossaries(domains))
+    path = workspace / "routers" / f"{router_data_digest(material)}-{__version__}.yaml"
     if not path.is_file():
-        write_keywords(path, fit(material))
+        write_keywords(path, fit_router(material))
     return read_keywords(path, domains)
 
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
     """Words by domain: the glossary that comes with the router, and each domain's keywords."""
     import ensemble
-    from domainlift.yaml_schema import Key, read, top_keys
+    from domainlift.yaml_schema import Field, read_yaml, top_keys
 
     path = Path(ensemble.__path__[0]) / GLOSSARY
     names = sorted(domains)
-    held = read(path, {name: Key("texts") for name in sorted({*names, *top_keys(path)})})
+    held = read_yaml(path, {name: Field("texts") for name in sorted({*names, *top_keys(path)})})
     return {
         name: list(dict.fromkeys([*domains[name].keywords, *held[name].texts]))
         if name in held
@@ -119,14 +121,14 @@ def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
 
 def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str, str]]:
     """Paragraphs of the domains' declared sources that are at hand, each with its domain."""
-    from rag.corpus.documents import load
+    from rag.corpus.documents import load_documents
     from rag.corpus.source_files import domain_sources, find_files
 
     found: list[tuple[str, str]] = []
     for domain in domains.values():
         sources = [s for s in domain_sources(domain) if not s.where.startswith("hf:")]
         files = find_files(sources, folder=domain.folder, data=data).files
-        for document in load(files).documents:
+        for document in load_documents(files).documents:
             lines = document.page_content.split("\n")
             found += [(line, domain.name) for line in lines if len(line) >= _SHORTEST]
     return found

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
-    from benchmarks.runs.evaluate_task import Known
-    from benchmarks.runs.runner import Job
+    from benchmarks.runs.evaluate_task import AnswerCache
+    from benchmarks.runs.runner import EvalJob
     from benchmarks.runs.store import Record, Run
     from engines.base import Engine
 
 
 @dataclass(frozen=True)
-class Place:
+class RunOptions:
     """Where a run is kept and which one it is."""
 
     workspace: Path
@@ -28,26 +28,26 @@ class Place:
     target: float = 0.60
 
 
-def scored(
-    job: Job,
+def score_job(
+    job: EvalJob,
     engine: Engine,
-    place: Place,
+    place: RunOptions,
     *,
     part: str = "",
-    known: Known | None = None,
+    known: AnswerCache | None = None,
 ) -> Run:
     """Find or make the run of a job, and ask what is open in it.
 
     `part` says which of several runs this is; those are resumed by repeating the whole command.
     """
-    from benchmarks.runs.runner import open_run, substitutions
-    from benchmarks.runs.store import Store
+    from benchmarks.runs.runner import open_run, scoring_fallbacks
+    from benchmarks.runs.store import RunStore
 
-    store = Store(place.workspace)
+    store = RunStore(place.workspace)
     run = open_run(job, engine.info, store, fresh=place.fresh, resume=place.resume)
     said = engine.info.notes
     if not part:
-        _say_notes([*said, *substitutions(job, engine.info)])
+        _say_notes([*said, *scoring_fallbacks(job, engine.info)])
     if not run.manifest.finished:
         _execute(job, engine, run, part, known)
         # A server may show only when asked what it cannot do.
@@ -68,23 +68,23 @@ def _say_notes(notes: Iterable[str]) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _execute(job: Job, engine: Engine, run: Run, part: str, known: Known | None) -> None:
+def _execute(job: EvalJob, engine: Engine, run: Run, part: str, known: AnswerCache | None) -> None:
     """Ask what is open, showing progress; Ctrl-C ends with the way on."""
-    from benchmarks.runs.runner import execute
-    from reports.progress import Progress
+    from benchmarks.runs.runner import execute_run
+    from reports.progress import ProgressBar
     from reports.terminal import duration
 
     before = sum(record.status != "error" for record in run.records())
     asked = 0
     try:
-        with Progress(len(job.questions), before) as progress:
+        with ProgressBar(len(job.questions), before) as progress:
 
             def notify(record: Record) -> None:
                 nonlocal asked
                 asked += 1
                 progress.step(record.domain)
 
-            execute(job, engine, run, notify, known)
+            execute_run(job, engine, run, notify, known)
     except KeyboardInterrupt as error:
         raise _stopped(before + asked, len(job.questions), run, part) from error
     seconds = run.manifest.seconds

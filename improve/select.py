@@ -13,7 +13,7 @@ WORSE = 0.05
 
 
 @dataclass(frozen=True)
-class Arm:
+class TreatmentScore:
     """A treatment on the selection questions of one domain; `tokens` are per question."""
 
     n: int
@@ -22,13 +22,13 @@ class Arm:
     seconds: float
 
 
-def arm(records: Sequence[Record]) -> Arm:
+def score_treatment(records: Sequence[Record]) -> TreatmentScore:
     """Sum up the answers to a domain's questions; those without an answer are left out."""
     found = [record for record in records if record.correct is not None]
     n = len(found)
     if not n:
-        return Arm(0, 0.0, 0.0, 0.0)
-    return Arm(
+        return TreatmentScore(0, 0.0, 0.0, 0.0)
+    return TreatmentScore(
         n,
         sum(bool(record.correct) for record in found) / n,
         sum(record.prompt_tokens + record.output_tokens for record in found) / n,
@@ -36,14 +36,14 @@ def arm(records: Sequence[Record]) -> Arm:
     )
 
 
-def cheapest(arms: Mapping[str, Sequence[Record]]) -> str:
+def cheapest_not_worse(arms: Mapping[str, Sequence[Record]]) -> str:
     """The first treatment, in the given order of cost, that is not worse than any other.
 
     Worse is one that loses against another by more than luck: the exact one-sided sign test over
     the questions on which the two differ has p < 0.05. The best is not enough to compare with:
     of two that are as good, one may turn so many answers both ways that it shows nothing.
     """
-    best = max(arms, key=lambda name: arm(arms[name]).accuracy)
+    best = max(arms, key=lambda name: score_treatment(arms[name]).accuracy)
     good = (n for n in arms if not any(_worse(arms[n], other) for other in arms.values()))
     return next(good, best)  # none, where treatments were answered on different questions
 

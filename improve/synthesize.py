@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from rag.library import library, root
+from rag.library import kb_root, library
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from engines.base import Engine
     from finetune.data.rows import Row
     from finetune.data.sources.raft import Contexts, RenderWith
-    from finetune.synthetic.generate import Textbook, Work
+    from finetune.synthetic.generate import SynthesisJob, SyntheticTextbook
     from finetune.synthetic.prompts import Excerpt
     from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)
-class Author:
+class SynthesisOptions:
     """The model that writes, about how many passages (None: all), and whether it is checked."""
 
     model: str | None
@@ -32,7 +32,7 @@ class Author:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ContextOptions:
     """How many passages without the answer stand before a question, and the seed of their order."""
 
     distractors: int
@@ -40,10 +40,10 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Extras:
+class SyntheticRows:
     """What came of the knowledge base, where that was asked for."""
 
-    book: Textbook | None = None
+    book: SyntheticTextbook | None = None
     contexts: Contexts | None = None
 
     @property
@@ -78,43 +78,43 @@ def extras(
     domain: Domain,
     tasks: Sequence[Task],
     workspace: Path,
-    author: Author | None,
-    layout: Layout | None,
-) -> Extras:
+    author: SynthesisOptions | None,
+    layout: ContextOptions | None,
+) -> SyntheticRows:
     """Make what is asked for of a domain's knowledge base; None asks for nothing."""
     contexts = None if layout is None else _find_contexts(domain, tasks, workspace, layout)
     book = None if author is None else _write_textbook(domain.name, workspace, author)
-    return Extras(book, contexts)
+    return SyntheticRows(book, contexts)
 
 
-def _write_textbook(domain: str, workspace: Path, author: Author) -> Textbook:
+def _write_textbook(domain: str, workspace: Path, author: SynthesisOptions) -> SyntheticTextbook:
     """Have a model write about the knowledge base of a domain, or go on with that."""
     from benchmarks.prompts import passage_block
-    from engines.registry import Options, open_engine
-    from finetune.synthetic.generate import Work
+    from engines.registry import EngineOptions, open_engine
+    from finetune.synthetic.generate import SynthesisJob
 
     if author.model is None:
         raise Misuse("`--from-kb` needs a model that writes", "name it: `--model org/name`")
     excerpts = _excerpts(domain, workspace, author)
-    engine = open_engine(author.model, Options(seed=author.seed))
+    engine = open_engine(author.model, EngineOptions(seed=author.seed))
     try:
-        work = Work(domain, excerpts, passage_block, author.checked)
+        work = SynthesisJob(domain, excerpts, passage_block, author.checked)
         return _written(work, engine, workspace / "textbooks" / domain)
     finally:
         engine.close()
 
 
 def _find_contexts(
-    domain: Domain, tasks: Sequence[Task], workspace: Path, layout: Layout
+    domain: Domain, tasks: Sequence[Task], workspace: Path, layout: ContextOptions
 ) -> Contexts:
     """Put passages of a domain's knowledge base before its training questions, as a run does."""
-    from finetune.data.sources.raft import Contexts, Setting, context_rows
+    from finetune.data.sources.raft import Contexts, ContextSettings, context_rows
     from rag.corpus.source_files import own_licence
     from rag.treatment import as_passage, query
 
     _need_base(domain.name, workspace)
     licence = own_licence(domain)
-    setting = Setting(layout.distractors, seed=layout.seed)
+    setting = ContextSettings(layout.distractors, seed=layout.seed)
     made = Contexts()
     with library(workspace) as shelves:
         retriever = shelves.open(domain.name)
@@ -130,7 +130,7 @@ def _find_contexts(
     return made
 
 
-def _book_json(book: Textbook) -> dict[str, Any]:
+def _book_json(book: SyntheticTextbook) -> dict[str, Any]:
     """What is told of a textbook: who wrote it, and the yield of each kind."""
     return {
         "passages": book.passages,
@@ -147,7 +147,7 @@ def _contexts_json(made: Contexts) -> dict[str, int]:
     return {"rows": len(made.rows), "alone": made.alone, "skipped": made.skipped}
 
 
-def _show_book(book: Textbook) -> None:
+def _show_book(book: SyntheticTextbook) -> None:
     """Print the yield of each kind."""
     from rich.text import Text
 
@@ -174,38 +174,38 @@ def _show_contexts(made: Contexts) -> None:
     )
 
 
-def _excerpts(domain: str, workspace: Path, author: Author) -> list[Excerpt]:
+def _excerpts(domain: str, workspace: Path, author: SynthesisOptions) -> list[Excerpt]:
     """The passages to write about, in their order; more of them include those of fewer."""
-    from finetune.data.sampling import rank
+    from finetune.data.sampling import seeded_order
     from finetune.synthetic.prompts import Excerpt
     from rag.base import Hit
     from rag.index.index import Chunks
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
     from rag.treatment import as_passage
 
     _need_base(domain, workspace)
-    with Store(root(workspace)).open(domain) as generation:
+    with KnowledgeBaseStore(kb_root(workspace)).open(domain) as generation:
         chunks = Chunks(generation.folder, domain, generation.manifest.chunks)[:]
-    rows = sorted(range(len(chunks)), key=lambda row: rank(chunks[row].id, author.seed))
+    rows = sorted(range(len(chunks)), key=lambda row: seeded_order(chunks[row].id, author.seed))
     chosen = [chunks[row] for row in sorted(rows[: author.passages])]
     return [Excerpt(as_passage(Hit(each, 1, 0.0)), each.licence) for each in chosen]
 
 
 def _need_base(domain: str, workspace: Path) -> None:
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
 
-    if domain not in Store(root(workspace)).names():
+    if domain not in KnowledgeBaseStore(kb_root(workspace)).names():
         raise BenchError(f"no knowledge base for `{domain}`", f"`bench kb build {domain}`")
 
 
-def _written(work: Work, engine: Engine, folder: Path) -> Textbook:
+def _written(work: SynthesisJob, engine: Engine, folder: Path) -> SyntheticTextbook:
     """Write, showing progress; Ctrl-C ends with the way on."""
-    from finetune.synthetic.generate import write
+    from finetune.synthetic.generate import synthesize
     from reports.progress import Stages
 
     stages = Stages(work.domain)
     try:
-        return write(work, engine, folder, stages)
+        return synthesize(work, engine, folder, stages)
     except KeyboardInterrupt as error:
         stopped = BenchError(
             f"stopped; what was written about `{work.domain}` is stored",
@@ -219,12 +219,12 @@ def _written(work: Work, engine: Engine, folder: Path) -> Textbook:
 
 def _renderer(task: Task) -> RenderWith:
     """Render a question with passages as an evaluation with retrieval does."""
-    from benchmarks.prompts import Format, Prompter
+    from benchmarks.prompts import PromptBuilder, PromptFormat
     from domainlift.types import Treatment
     from finetune.data.question_rows import renderer
 
     plain = renderer(task)
-    prompter = Prompter(task, Format(task.mode, 0, chat=False))
+    prompter = PromptBuilder(task, PromptFormat(task.mode, 0, chat=False))
 
     def render(question: Question, passages: Sequence[Passage]) -> tuple[str, str]:
         request = prompter.request(question, Treatment(tuple(passages)))

@@ -11,37 +11,37 @@ from typing import TYPE_CHECKING
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.commands.data import Guards
+    from bench.commands.data import ContaminationCheckers
     from engines.base import Engine
-    from ensemble.plan import Care
+    from ensemble.plan import DomainTreatment
     from finetune.adapters.registry import Adapter
-    from finetune.data.prepare import Prepared
-    from finetune.jobs import Wish
-    from finetune.replay_questions import Surroundings
-    from finetune.train_adapter import Made
-    from improve.load_model import Loading
-    from improve.score import Place
+    from finetune.data.prepare import PreparedDataset
+    from finetune.jobs import TrainingJob
+    from finetune.replay_questions import TrainingDomains
+    from finetune.train_adapter import TrainingResult
+    from improve.load_model import ModelSpec
+    from improve.score import RunOptions
     from knowledge_bases.domains import Domain
 
 
-_Job = tuple["Wish", "Surroundings"]
+_Job = tuple["TrainingJob", "TrainingDomains"]
 
 
-class Held:
+class LazyEngine:
     """The engine that answers: opened when it is needed, and dropped while others need the room."""
 
-    def __init__(self, loading: Loading) -> None:
+    def __init__(self, loading: ModelSpec) -> None:
         self.loading = loading
         self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
         """The open engine."""
-        from engines.registry import Options, open_engine
+        from engines.registry import EngineOptions, open_engine
 
         if self._engine is None:
             how = self.loading
-            self._engine = open_engine(how.model, Options(how.device, how.dtype))
+            self._engine = open_engine(how.model, EngineOptions(how.device, how.dtype))
         return self._engine
 
     def drop(self) -> None:
@@ -52,36 +52,38 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Lifter:
+class TreatmentBuilder:
     """Makes knowledge bases and adapters of domains; what cannot be made is noted."""
 
     domains: dict[str, Domain]
-    place: Place
+    place: RunOptions
     own: bool
     notes: list[str]
     change: Sequence[str] = ()
 
-    def build(self, names: Sequence[str]) -> dict[str, Care]:
+    def build(self, names: Sequence[str]) -> dict[str, DomainTreatment]:
         """The knowledge base of each domain as it is, or built from what the domain declares."""
-        from ensemble.plan import Care
-        from rag.index.store import Store
-        from rag.library import root
+        from ensemble.plan import DomainTreatment
+        from rag.index.store import KnowledgeBaseStore
+        from rag.library import kb_root
 
-        store = Store(root(self.place.workspace))
+        store = KnowledgeBaseStore(kb_root(self.place.workspace))
         cares = {}
         for name in names:
             if name not in store.names():
                 self._build(name)
             if name in store.names():
-                cares[name] = Care("rag", knowledge_base=store.manifest(name).generation)
+                cares[name] = DomainTreatment("rag", knowledge_base=store.manifest(name).generation)
         return cares
 
-    def train(self, names: Sequence[str], held: Held, left: float) -> dict[str, Care]:
+    def train(
+        self, names: Sequence[str], held: LazyEngine, left: float
+    ) -> dict[str, DomainTreatment]:
         """An adapter for each domain: the one that was trained in this way, or a new one.
 
         No training is begun that would end later than in `left` seconds.
         """
-        from ensemble.plan import Care
+        from ensemble.plan import DomainTreatment
 
         found, jobs = self._known(names, held, left)
         found |= self._trained(jobs, held)
@@ -90,33 +92,35 @@ class Lifter:
             with self._noting(f"adapter for {name}"):
                 _check_served(found[name], held)
                 adapter = found[name]
-                cares[name] = Care("lora", adapter=adapter.name, adapter_digest=adapter.digest)
+                cares[name] = DomainTreatment(
+                    "lora", adapter=adapter.name, adapter_digest=adapter.digest
+                )
         return cares
 
     def _build(self, name: str) -> None:
-        from bench.commands.kb_build import built
+        from bench.commands.kb_build import build_knowledge_base
 
         with self._noting(f"knowledge base for {name}"):
-            report = built(name, self.domains, self.place.data, self.place.workspace)
+            report = build_knowledge_base(name, self.domains, self.place.data, self.place.workspace)
             told = f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s"
             print(told, file=sys.stderr)
 
     def _known(
-        self, names: Sequence[str], held: Held, left: float
+        self, names: Sequence[str], held: LazyEngine, left: float
     ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
         """The adapters that are there, and the trainings that are left to do in the time."""
-        from bench.commands.data import Guards
-        from finetune.train_adapter import made_before
+        from bench.commands.data import ContaminationCheckers
+        from finetune.train_adapter import find_existing
 
-        guards = Guards()
+        guards = ContaminationCheckers()
         found: dict[str, Adapter] = {}
         jobs: dict[str, _Job] = {}
         for name in names:
             with self._noting(f"adapter for {name}"):
                 self._prepare(name, guards)
-                job = training_of(name, self.domains, self.place, self.own, self.change)
+                job = training_job(name, self.domains, self.place, self.own, self.change)
                 info = held.engine.info
-                before = made_before(job[0], info.model, info.digest)
+                before = find_existing(job[0], info.model, info.digest)
                 if before is not None:
                     print(f"    {name}: {before.name} was trained so before", file=sys.stderr)
                     found[name] = before
@@ -139,7 +143,7 @@ class Lifter:
                 raise
             self._note(f"no {what}: {_said(error)}")
 
-    def _prepare(self, name: str, guards: Guards) -> None:
+    def _prepare(self, name: str, guards: ContaminationCheckers) -> None:
         """Make training rows, unless there are some already."""
         from domainlift.workspace import data_folder
 
@@ -147,13 +151,13 @@ class Lifter:
             made = make_rows(name, self.domains, self.place, self.own, guards)
             print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
-    def _trained(self, jobs: Mapping[str, _Job], held: Held) -> dict[str, Adapter]:
+    def _trained(self, jobs: Mapping[str, _Job], held: LazyEngine) -> dict[str, Adapter]:
         """Train what is left: in one pass where there are several and the method allows it."""
-        from bench.commands.train import taught
+        from bench.commands.train import train_with_progress
         from domainlift.workspace import adapters_root
-        from finetune.adapters.registry import Adapters
+        from finetune.adapters.registry import AdapterRegistry
 
-        made: list[Made] = []
+        made: list[TrainingResult] = []
         if jobs:
             held.drop()
         if len(jobs) > 1 and _fit_together(jobs):
@@ -162,14 +166,14 @@ class Lifter:
         else:
             for name, (wish, around) in jobs.items():
                 with self._noting(f"adapter for {name}"):
-                    made.append(taught(wish, around, held.loading))
-        known = Adapters(adapters_root(self.place.workspace))
+                    made.append(train_with_progress(wish, around, held.loading))
+        known = AdapterRegistry(adapters_root(self.place.workspace))
         return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
 
-    def _together(self, jobs: Mapping[str, _Job], held: Held) -> Sequence[Made]:
-        from bench.commands.train import taught_together
+    def _together(self, jobs: Mapping[str, _Job], held: LazyEngine) -> Sequence[TrainingResult]:
+        from bench.commands.train import train_jointly_with_progress
 
-        done = taught_together(list(jobs.values()), held.loading)
+        done = train_jointly_with_progress(list(jobs.values()), held.loading)
         for name, error in done.errors.items():
             self._note(f"no adapter for {name}: {_said(error)}")
         return done.made
@@ -181,33 +185,41 @@ class Lifter:
         print(f"note: {printable(text)}", file=sys.stderr)
 
 
-def training_of(
-    name: str, domains: Mapping[str, Domain], place: Place, own: bool, change: Sequence[str] = ()
-) -> tuple[Wish, Surroundings]:
+def training_job(
+    name: str,
+    domains: Mapping[str, Domain],
+    place: RunOptions,
+    own: bool,
+    change: Sequence[str] = (),
+) -> tuple[TrainingJob, TrainingDomains]:
     """The training of one domain with the settings of the house, but for what the user changed."""
     from bench.commands.train import settings_of
     from finetune.data.recipe import one_domain
-    from finetune.jobs import Wish, surroundings
+    from finetune.jobs import TrainingJob, training_domains
 
     recipe = one_domain(name)
     settings = settings_of(recipe, change)
-    wish = Wish(name, recipe, settings, place.workspace, {}, place.data, own)
-    return wish, surroundings(wish, domains)
+    wish = TrainingJob(name, recipe, settings, place.workspace, {}, place.data, own)
+    return wish, training_domains(wish, domains)
 
 
 def make_rows(
-    name: str, domains: Mapping[str, Domain], place: Place, own: bool, guards: Guards
-) -> Prepared:
+    name: str,
+    domains: Mapping[str, Domain],
+    place: RunOptions,
+    own: bool,
+    guards: ContaminationCheckers,
+) -> PreparedDataset:
     """Make the training rows of a domain from what it declares; BenchError where that is nothing.
 
     With `own`, only its own questions are turned into rows.
     """
-    from bench.commands.data import Order, prepared
+    from bench.commands.data import DatasetSpec, prepare_dataset
     from domainlift.workspace import data_folder
 
     folder = data_folder(place.workspace, name)
-    order = Order(domains[name], domains, place.data, (), own, None, 0, folder)
-    return prepared(order, place.workspace, guards)
+    order = DatasetSpec(domains[name], domains, place.data, (), own, None, 0, folder)
+    return prepare_dataset(order, place.workspace, guards)
 
 
 def _fit_together(jobs: Mapping[str, _Job]) -> bool:
@@ -220,11 +232,11 @@ def _fit_together(jobs: Mapping[str, _Job]) -> bool:
     return True
 
 
-def _seconds(job: _Job, loading: Loading) -> float:
+def _seconds(job: _Job, loading: ModelSpec) -> float:
     """How long a training will take."""
-    from finetune.dry_run import rehearse
+    from finetune.dry_run import dry_run
 
-    return rehearse(*job, loading.model, loading.device, loading.dtype).prediction.seconds
+    return dry_run(*job, loading.model, loading.device, loading.dtype).prediction.seconds
 
 
 def _said(error: BenchError) -> str:
@@ -238,7 +250,7 @@ def _too_late(name: str, takes: float, left: float) -> str:
     )
 
 
-def _check_served(adapter: Adapter, held: Held) -> None:
+def _check_served(adapter: Adapter, held: LazyEngine) -> None:
     """Over a server, an adapter answers only once the server has it."""
     from engines.registry import is_served
 

@@ -15,7 +15,7 @@ from benchmarks.runs.store import Record
 
 
 @dataclass(frozen=True)
-class Triage:
+class TriageResult:
     """The questions of one domain, counted by what became of them.
 
     Misses are `noise` (right when asked again), else mended by the `passages` that were found,
@@ -28,7 +28,7 @@ class Triage:
     noise: int
     passages: int
     retrieval: int
-    beyond: int
+    unrecoverable: int
     broken: int
 
     @property
@@ -37,7 +37,7 @@ class Triage:
 
         Passages: with a gate that is never wrong. An adapter: every miss that is not noise.
         """
-        real = self.passages + self.retrieval + self.beyond
+        real = self.passages + self.retrieval + self.unrecoverable
         return {
             "rag": self._share(self.passages),
             "rag, retrieval mended": self._share(self.passages + self.retrieval),
@@ -54,7 +54,7 @@ class Triage:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TriageAnswers:
     """Records by question: as it is asked, asked again, with passages, and with the gold one."""
 
     base: Mapping[str, Record]
@@ -81,16 +81,16 @@ def misses(records: Sequence[Record]) -> list[str]:
     return [record.id for record in records if record.correct is False]
 
 
-def triage(evidence: Evidence) -> dict[str, Triage]:
+def triage(evidence: TriageAnswers) -> dict[str, TriageResult]:
     """Count the questions of each domain that were answered."""
     fates: dict[str, list[str]] = {}
     for record in evidence.base.values():
         if record.correct is not None:
-            fates.setdefault(record.domain, []).append(_fate(record, evidence))
+            fates.setdefault(record.domain, []).append(_outcome(record, evidence))
     return {domain: _counted(found) for domain, found in sorted(fates.items())}
 
 
-def _fate(record: Record, evidence: Evidence) -> str:
+def _outcome(record: Record, evidence: TriageAnswers) -> str:
     if record.correct:
         helped = evidence.passages.get(record.id)
         return "broken" if helped is not None and helped.correct is False else "hit"
@@ -101,13 +101,13 @@ def _fate(record: Record, evidence: Evidence) -> str:
     return "beyond"
 
 
-def _counted(fates: Sequence[str]) -> Triage:
-    return Triage(
+def _counted(fates: Sequence[str]) -> TriageResult:
+    return TriageResult(
         n=len(fates),
         hits=fates.count("hit") + fates.count("broken"),
         noise=fates.count("again"),
         passages=fates.count("passages"),
         retrieval=fates.count("gold"),
-        beyond=fates.count("beyond"),
+        unrecoverable=fates.count("beyond"),
         broken=fates.count("broken"),
     )

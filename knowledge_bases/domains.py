@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
-from domainlift.yaml_schema import Entry, Key, read
-from knowledge_bases.sources import Source, leads_out, place
+from domainlift.yaml_schema import Field, Node, read_yaml
+from knowledge_bases.sources import Source, leads_out, parse_location
 
 BUILT_IN = Path(__file__).parent
 DOMAIN_FILE = "domain.yaml"
@@ -51,7 +51,7 @@ def load_domains(workspace: Path | None = None) -> dict[str, Domain]:
     for path in [*_built_in_files(), *_workspace_files(workspace)]:
         domain, entries = _load(path)
         if domain.name in domains:
-            line = entries.get("name", Entry()).line
+            line = entries.get("name", Node()).line
             what = f"name `{domain.name}` is that of a built-in domain"
             raise Malformed(path, what, line=line, hint="rename the folder")
         _claim(path, domain.name, entries["tasks"], owners)
@@ -79,41 +79,41 @@ def stays_inside(path: Path, root: Path) -> bool:
 
 # --- one file
 
-_SCHEMA: Mapping[str, Key] = {
-    "title": Key("text", required=True),
-    "description": Key("text", required=True),
-    "keywords": Key("texts", required=True),
-    "tasks": Key("texts", required=True),
-    "sources": Key(
+_SCHEMA: Mapping[str, Field] = {
+    "title": Field("text", required=True),
+    "description": Field("text", required=True),
+    "keywords": Field("texts", required=True),
+    "tasks": Field("texts", required=True),
+    "sources": Field(
         "tables",
         keys={
-            "from": Key("text", required=True),
-            "licence": Key("text", required=True),
-            "title": Key("text"),
-            "url": Key("text"),
+            "from": Field("text", required=True),
+            "licence": Field("text", required=True),
+            "title": Field("text"),
+            "url": Field("text"),
         },
     ),
-    "protected": Key("flag"),
-    "name": Key("text"),
+    "protected": Field("flag"),
+    "name": Field("text"),
 }
 _NAME = re.compile(r"[a-z0-9_-]+")
 
 
-def _load(path: Path) -> tuple[Domain, Mapping[str, Entry]]:
+def _load(path: Path) -> tuple[Domain, Mapping[str, Node]]:
     name = path.absolute().parent.name
     if not _NAME.fullmatch(name):
         what = f"folder name `{name}` may hold only a-z, 0-9, `_` and `-`"
         raise Malformed(path.parent, what, hint="rename the folder")
-    entries = read(path, _SCHEMA)
-    given = entries.get("name", Entry())
+    entries = read_yaml(path, _SCHEMA)
+    given = entries.get("name", Node())
     if given.text not in ("", name):
         what = f"`name` is `{given.text}`, but the folder is `{name}`"
         raise Malformed(path, what, line=given.line, hint="leave `name` out, or rename the folder")
     return _domain(name, path, entries), entries
 
 
-def _domain(name: str, path: Path, entries: Mapping[str, Entry]) -> Domain:
-    absent = Entry()
+def _domain(name: str, path: Path, entries: Mapping[str, Node]) -> Domain:
+    absent = Node()
     return Domain(
         name=name,
         title=entries["title"].text,
@@ -126,8 +126,8 @@ def _domain(name: str, path: Path, entries: Mapping[str, Entry]) -> Domain:
     )
 
 
-def _sources(path: Path, entry: Entry) -> tuple[Source, ...]:
-    absent = Entry()
+def _sources(path: Path, entry: Node) -> tuple[Source, ...]:
+    absent = Node()
     sources: dict[str, Source] = {}
     for table in entry.tables:
         where, line = table["from"].text, table["from"].line
@@ -142,7 +142,7 @@ def _sources(path: Path, entry: Entry) -> tuple[Source, ...]:
 
 def _check_place(path: Path, where: str, line: int | None) -> None:
     try:
-        kind, rest = place(where)
+        kind, rest = parse_location(where)
     except ValueError as error:
         raise Malformed(path, f"`from`: {error}", line=line) from None
     if kind == "file" and leads_out(rest):
@@ -151,7 +151,7 @@ def _check_place(path: Path, where: str, line: int | None) -> None:
         raise Malformed(path, what, line=line, hint=hint)
 
 
-def _claim(path: Path, name: str, tasks: Entry, owners: dict[str, str]) -> None:
+def _claim(path: Path, name: str, tasks: Node, owners: dict[str, str]) -> None:
     for task, line in zip(tasks.texts, tasks.lines, strict=True):
         owner = owners.setdefault(task, name)
         if owner != name:

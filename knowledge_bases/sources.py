@@ -27,7 +27,7 @@ class Source:
     url: str = ""
 
 
-def place(where: str) -> tuple[Kind, str]:
+def parse_location(where: str) -> tuple[Kind, str]:
     """Divide `where` into its kind and the rest; ValueError says what is wrong with it."""
     match = _PREFIXED.fullmatch(where)
     if match is None:

@@ -60,7 +60,7 @@ def main() -> None:
 def pieces(embedder: Any, count: int) -> list[str]:
     """So many pieces of real text, of mixed length, none beyond the model's limit."""
     from knowledge_bases.sources import Source
-    from rag.corpus.chunks import split
+    from rag.corpus.chunks import split_text
     from rag.corpus.documents import read_documents
     from rag.corpus.source_files import find_files
 
@@ -71,7 +71,9 @@ def pieces(embedder: Any, count: int) -> list[str]:
     for file in found.files:
         for document in read_documents(file):
             size = rng.choice(_SIZES)
-            texts += [c.indexed for c in split(document, embedder.count, size, embedder.max_tokens)]
+            texts += [
+                c.indexed for c in split_text(document, embedder.count, size, embedder.max_tokens)
+            ]
         if len(texts) > 4 * count:
             break
     rng.shuffle(texts)

@@ -57,19 +57,19 @@ def main() -> None:
 
 def _measure(name: str, folder: Path, settings: Any) -> str:
     """Print one line per export; say how far the adapter moves the answers."""
-    from finetune.export.base import Job, Options
-    from finetune.export.exporting import export
+    from finetune.export.base import ExportJob, ExportOptions
+    from finetune.export.exporting import export_adapter
 
     base = _base(name, folder, settings.layers)
     adapter = _trained(base, folder, _RATE[name], settings)
     prompts = [prompt for prompt, _ in _questions("validation")[:_PROMPTS]]
-    job = Job(adapter, str(base), Options(prompts=prompts))
+    job = ExportJob(adapter, str(base), ExportOptions(prompts=prompts))
     job.adapt()
     for number, (shown, kind, stored, source) in enumerate(_CASES):
         file = _base_gguf(base, folder, stored) if source else None
-        options = Options(stored=stored, base_gguf=file, prompts=prompts)
+        options = ExportOptions(stored=stored, base_gguf=file, prompts=prompts)
         start = time.perf_counter()
-        made = export(adapter, str(base), kind, folder / f"out{number}", options)
+        made = export_adapter(adapter, str(base), kind, folder / f"out{number}", options)
         seconds = time.perf_counter() - start
         check, size = made.check, _size(made.path)
         if check is not None:
@@ -101,11 +101,11 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
     import peft
     import torch
 
-    from engines.local.loading import digest, load
-    from finetune.adapters.registry import Adapters, Draft
+    from engines.local.loading import load_model, model_digest
+    from finetune.adapters.registry import AdapterDraft, AdapterRegistry
 
-    model, tokenizer = load(str(base), device="cpu", dtype="float32")
-    found = digest(str(base), model)
+    model, tokenizer = load_model(str(base), device="cpu", dtype="float32")
+    found = model_digest(str(base), model)
     torch.manual_seed(0)
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
@@ -121,8 +121,8 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
         optimiser.step()
         optimiser.zero_grad()
     wrapped.save_pretrained(folder / "draft")
-    draft = Draft("biology", folder / "draft", "lora", str(base), found)
-    return Adapters(folder / "adapters").publish(draft)
+    draft = AdapterDraft("biology", folder / "draft", "lora", str(base), found)
+    return AdapterRegistry(folder / "adapters").publish(draft)
 
 
 def _questions(split: Any) -> list[tuple[str, str]]:
@@ -136,11 +136,11 @@ def _questions(split: Any) -> list[tuple[str, str]]:
 
 
 def _base_gguf(base: Path, folder: Path, stored: str) -> Path:
-    from engines.local.loading import load
+    from engines.local.loading import load_model
     from finetune.export.gguf_base import write_gguf
 
     path = folder / f"base-{stored}.gguf"
-    write_gguf(path, *load(str(base), device="cpu", dtype="float32"), stored)
+    write_gguf(path, *load_model(str(base), device="cpu", dtype="float32"), stored)
     return path
 
 

@@ -82,13 +82,13 @@ def _sides(folder: Path, count: int, settings: Any) -> tuple[_Step, _Step]:
     import peft
     import torch
 
-    from finetune.multi_adapter.layers import Joint, split
+    from finetune.multi_adapter.layers import Joint, split_adapters
 
     config = {"r": settings.rank, "lora_alpha": 32, "target_modules": "all-linear"}
     names = [str(number) for number in range(count)]
     torch.manual_seed(2)
     joint = Joint(_model(settings), {name: peft.LoraConfig(**config) for name in names})
-    split(joint, {name: folder / name for name in names})
+    split_adapters(joint, {name: folder / name for name in names})
     single = peft.PeftModel.from_pretrained(_model(settings), str(folder / "0"), adapter_name="0")
     for name in names[1:]:
         single.load_adapter(str(folder / name), adapter_name=name)
@@ -97,10 +97,10 @@ def _sides(folder: Path, count: int, settings: Any) -> tuple[_Step, _Step]:
 
 def _model(settings: Any) -> Any:
     if settings.model == "tiny":
-        from engines.local.loading import load
+        from engines.local.loading import load_model
         from engines.registry import tiny_folder
 
-        return load(str(tiny_folder()), device="cpu")[0]
+        return load_model(str(tiny_folder()), device="cpu")[0]
     return shapes.model(settings.model, layers=settings.layers, device="cpu", dtype="float32")
 
 

@@ -6,10 +6,10 @@ python -m perf.memory --only 0.5b dora
 Random weights of Qwen2.5's shapes with the real vocabulary, rows of random tokens. Each training
 runs in a process of its own. A small training runs first and brings in code and buffers. What was
 measured is the kernel's high-water mark of resident memory, set back once the model is made
-(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more, of
-1 MiB where activations are recomputed, are mapped by themselves and returned when they are freed,
-as in every training of ours (`finetune.memory.estimate.return_freed`), so that resident is what the program
-holds, not what it once held. Linux only.
+(`/proc/self/clear_refs`), less what was resident before it was made. Blocks of 4 MiB or more, of 1
+MiB where activations are recomputed, are mapped by themselves and returned when they are freed, as
+in every training of ours (`finetune.memory.estimate.return_freed`), so that resident is what the
+program holds, not what it once held. Linux only.
 """
 
 from __future__ import annotations
@@ -129,12 +129,12 @@ def _line(case: Case, found: dict[str, float]) -> str:
 def _measure(case: Case) -> dict[str, float]:
     from finetune.memory.cost_model import predict
     from finetune.memory.estimate import return_freed
-    from finetune.training.settings import Training
+    from finetune.training.settings import TrainingArguments
 
     chosen = {**_SETTINGS, "batch": case.rows, "micro_batch": case.rows * case.length}
-    settings = Training(**{**chosen, **case.settings})
+    settings = TrainingArguments(**{**chosen, **case.settings})
     return_freed()
-    _train(Case("0.5b", 1, 2, 16, 2), Training(steps=2, checkpointing=False))
+    _train(Case("0.5b", 1, 2, 16, 2), TrainingArguments(steps=2, checkpointing=False))
     gc.collect()
     before = held("cpu")
     config = _train(case, settings)
@@ -151,9 +151,9 @@ def _train(case: Case, settings: Any) -> Any:
     import torch
 
     from finetune.data.rows import Row
-    from finetune.distributed.process_group import Team
+    from finetune.distributed.process_group import ProcessGroup
     from finetune.training.tokenize import Encoded
-    from finetune.training.training_loop import Run
+    from finetune.training.training_loop import TrainingLoop
 
     torch.set_default_dtype(getattr(torch, case.dtype))
     model = shapes.model(case.shape, layers=case.layers, device="cpu", dtype=case.dtype)
@@ -164,8 +164,8 @@ def _train(case: Case, settings: Any) -> Any:
     forget_peak("cpu")
     examples = [Encoded(tuple(each), case.length - case.trained, row) for each in ids.tolist()]
     with TemporaryDirectory() as folder:
-        run = Run(examples, model, settings, Path(folder), Team())
-        run.go(None, None)
+        run = TrainingLoop(examples, model, settings, Path(folder), ProcessGroup())
+        run.run(None, None)
         run.close()
     return model.config
 

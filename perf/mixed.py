@@ -188,14 +188,14 @@ def _left_padded(items: Sequence[Any], device: Any) -> tuple[Any, Any]:
 def _questions(settings: argparse.Namespace) -> list[Any]:
     if settings.model != "tiny":
         return shapes.requests(6, -(-settings.questions // 6), settings.shots)[: settings.questions]
-    from benchmarks.prompts import Format, Prompter
+    from benchmarks.prompts import PromptBuilder, PromptFormat
     from benchmarks.tasks import load_task
     from domainlift.types import Treatment
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
 
     task = load_task("own:biology", data=None, domains=load_domains())
-    prompter = Prompter(task, Format(Mode.LETTER, settings.shots, chat=False))
+    prompter = PromptBuilder(task, PromptFormat(Mode.LETTER, settings.shots, chat=False))
     chosen = task.questions[: settings.questions]
     return [prompter.request(question, Treatment()) for question in chosen]
 
@@ -205,7 +205,7 @@ def _folders(root: Path, names: Sequence[str], settings: argparse.Namespace) -> 
     import peft
     import torch
 
-    from finetune.multi_adapter.layers import Joint, split
+    from finetune.multi_adapter.layers import Joint, split_adapters
 
     config = {"r": settings.rank, "lora_alpha": 2 * settings.rank, "target_modules": "all-linear"}
     torch.manual_seed(2)
@@ -213,16 +213,16 @@ def _folders(root: Path, names: Sequence[str], settings: argparse.Namespace) -> 
     for layer in joint.layers.values():
         torch.nn.init.normal_(layer.b, std=0.02)
     folders = {name: root / name for name in names}
-    split(joint, folders)
+    split_adapters(joint, folders)
     return folders
 
 
 def _model(settings: argparse.Namespace) -> tuple[Any, Any]:
     if settings.model == "tiny":
-        from engines.local.loading import load
+        from engines.local.loading import load_model
         from engines.registry import tiny_folder
 
-        return load(str(tiny_folder()), device="cpu")
+        return load_model(str(tiny_folder()), device="cpu")
     made = shapes.model(settings.model, layers=settings.layers, device="cpu", dtype="float32")
     return made, shapes.tokenizer()
 

@@ -72,23 +72,25 @@ def _change(change: dict[str, Any]) -> str:
 
 def _oracle() -> dict[str, str]:
     """Accuracy with exactly the section that holds the answer before the question."""
-    from benchmarks.prompts import Format
-    from benchmarks.runs.evaluate_task import ask
+    from benchmarks.prompts import PromptFormat
+    from benchmarks.runs.evaluate_task import evaluate_task
     from benchmarks.tasks import load_task
     from domainlift.statistics import wilson
     from domainlift.types import Treatment
     from engines.base import Mode
-    from engines.registry import Options, open_engine
+    from engines.registry import EngineOptions, open_engine
     from knowledge_bases.domains import load_domains
 
-    engine = open_engine("tiny", Options())
+    engine = open_engine("tiny", EngineOptions())
     domains = load_domains()
     found = {}
     for domain in _WEAK:
         task = load_task(f"own:{domain}", data=None, domains=domains)
         sections = _sections(domain)
         treated = [(q, Treatment(passages=(sections[q.support],))) for q in task.questions]
-        records = list(ask(task, Format(Mode.CLOZE, 0, chat=False), treated, engine))
+        records = list(
+            evaluate_task(task, PromptFormat(Mode.CLOZE, 0, chat=False), treated, engine)
+        )
         right, n = sum(bool(r.correct) for r in records), len(records)
         interval = wilson(right, n)
         found[domain] = f"{right / n:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -12,7 +12,7 @@ import logging
 import time
 from typing import Any
 
-from benchmarks.prompts import Format, Prompter
+from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.tasks import load_task
 from benchmarks.tasks.mmlu import SUBJECTS
 from domainlift.types import Treatment
@@ -31,7 +31,7 @@ def main() -> None:
     start = time.perf_counter()
     ours = {}
     for task in tasks:
-        prompter = Prompter(task, Format(Mode.LETTER, 5, chat=False))
+        prompter = PromptBuilder(task, PromptFormat(Mode.LETTER, 5, chat=False))
         for question in task.questions:
             ours[question.id] = prompter.request(question, Treatment()).prompt.text
     seconds = time.perf_counter() - start

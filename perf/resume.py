@@ -10,8 +10,8 @@ import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from benchmarks.runs.runner import Settings, execute, open_run, prepare
-from benchmarks.runs.store import Store
+from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
+from benchmarks.runs.store import RunStore
 from benchmarks.tasks.base import Task, data_digest, with_ids
 from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request
@@ -47,17 +47,17 @@ def main() -> None:
     modes = frozenset({Mode.LETTER})
     task = Task("made", "general", questions, (), "", Mode.LETTER, modes, 0, data_digest(questions))
     with tempfile.TemporaryDirectory() as folder:
-        job = prepare([task], Settings("made"), engine.info)
-        run = open_run(job, engine.info, Store(Path(folder)))
+        job = prepare_job([task], EvalSettings("made"), engine.info)
+        run = open_run(job, engine.info, RunStore(Path(folder)))
         start = time.perf_counter()
-        execute(job, engine, run, lambda _: None)
+        execute_run(job, engine, run, lambda _: None)
         written = time.perf_counter() - start
         path = run.folder / "answers.jsonl"
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]))
         start = time.perf_counter()
-        again = open_run(job, engine.info, Store(Path(folder)))
-        execute(job, engine, again, lambda _: None)
+        again = open_run(job, engine.info, RunStore(Path(folder)))
+        execute_run(job, engine, again, lambda _: None)
         skipped = time.perf_counter() - start
     print("|  | seconds |\n|---|---|")
     print(f"| {_COUNT:,} answers stored | {written:.2f} |")

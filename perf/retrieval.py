@@ -154,12 +154,12 @@ def _against_langchain(folder: Path, queries: Sequence[str], minilm: Any, retrie
 def _build(root: Path, words: WordVectors, count: int) -> None:
     from knowledge_bases.sources import Source
     from rag.corpus.source_files import find_files
-    from rag.index.build import build
-    from rag.index.build_options import Embedding, Recipe
+    from rag.index.build import build_index
+    from rag.index.build_options import BuildOptions, Embedding
 
     found = find_files([Source("mirror:textbooks", "", "")], folder=mirror(), data=mirror())
-    recipe = Recipe(Embedding(words.name, words.digest, lambda: words), size=_size(count))
-    build(root, "perf", found.files, recipe)
+    recipe = BuildOptions(Embedding(words.name, words.digest, lambda: words), size=_size(count))
+    build_index(root, "perf", found.files, recipe)
 
 
 def _size(count: int) -> int:

@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from domainlift.types import same
-from ensemble.fit.evaluate import Quality, Routes, measure
-from ensemble.fit.fit import Labelled, Material, fit
+from domainlift.types import dedup_key
+from ensemble.fit.evaluate import CountedRoutes, RouterMetrics, route_all
+from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
-from ensemble.router.router import Route, Router
+from ensemble.router.router import RouteDecision, Router
 from improve.route import glossaries, labelled
 from knowledge_bases.domains import Domain, load_domains
 from perf.shapes import mirror
@@ -66,12 +66,12 @@ class TfIdf:
         )
         self._model.fit(texts, labels)
 
-    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+    def route(self, text: str, options: Sequence[str] = ()) -> RouteDecision:
         """The most probable class."""
         chances = self._model.predict_proba([_whole(text, options)])[0]
         best = chances.argmax()
         name = str(self._model.classes_[best])
-        return Route(name or None, "classifier", probability=float(chances[best]))
+        return RouteDecision(name or None, "classifier", probability=float(chances[best]))
 
 
 class AnyHit:
@@ -85,12 +85,14 @@ class AnyHit:
             if name in targets
         }
 
-    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+    def route(self, text: str, options: Sequence[str] = ()) -> RouteDecision:
         """The domain with the most hits, two at least, and more than any other."""
         whole = _whole(text, options).lower()
         hits = sorted((len(p.findall(whole)), name) for name, p in self._patterns.items())
         clear = hits[-1][0] >= 2 and hits[-1][0] > hits[-2][0]
-        return Route(hits[-1][1] if clear else None, "keywords", probability=hits[-1][0] / 100)
+        return RouteDecision(
+            hits[-1][1] if clear else None, "keywords", probability=hits[-1][0] / 100
+        )
 
 
 def main() -> None:
@@ -103,11 +105,11 @@ def main() -> None:
     tasks = [task for domain in known.values() for task in domain.tasks if task[:5] == "mmlu:"]
     learned, _ = labelled(tasks, known, mirror())
     asked, _ = labelled(tasks, known, mirror(), ("test",))
-    copies = {same(row.text, row.options) for row in learned}
-    rows = [row for row in asked if same(row.text, row.options) not in copies]
+    copies = {dedup_key(row.text, row.options) for row in learned}
+    rows = [row for row in asked if dedup_key(row.text, row.options) not in copies]
     print(f"{len(rows):,} test questions; {len(asked) - len(rows)} copies are left out\n")
-    tested = {same(row.text, row.options) for row in rows}
-    learned = [row for row in learned if same(row.text, row.options) not in tested]
+    tested = {dedup_key(row.text, row.options) for row in rows}
+    learned = [row for row in learned if dedup_key(row.text, row.options) not in tested]
     if asked_half:
         _table(*_halves(learned, rows, known), TARGETS)
         return
@@ -120,7 +122,7 @@ def main() -> None:
 
 def _routers(
     shipped: Keywords, hand: Keywords, learned: Sequence[Labelled], targets: Sequence[str]
-) -> Mapping[str, Routes]:
+) -> Mapping[str, CountedRoutes]:
     return {
         "hand keywords, 2 hits": AnyHit(hand, targets),
         "shipped, keywords alone": Router(replace(shipped, classifier=b""), targets),
@@ -131,7 +133,7 @@ def _routers(
 
 def _halves(
     learned: Sequence[Labelled], rows: Sequence[Labelled], known: Mapping[str, Domain]
-) -> tuple[Mapping[str, Routes], Sequence[Labelled]]:
+) -> tuple[Mapping[str, CountedRoutes], Sequence[Labelled]]:
     """Routers that learned from half of the rows too, and the other half.
 
     It says what more questions would bring, and is no way to make a router that is used: nothing
@@ -139,7 +141,7 @@ def _halves(
     """
     first, second = ([row for row in rows if _even(row) is even] for even in (True, False))
     more = [*learned, *(replace(row, split="train") for row in first)]
-    fitted = fit(Material(more, glossaries(known)))
+    fitted = fit_router(RouterData(more, glossaries(known)))
     return {"fitted": Router(fitted, TARGETS), "TF-IDF + LR": TfIdf(more, TARGETS)}, second
 
 
@@ -147,14 +149,16 @@ def _even(row: Labelled) -> bool:
     return hashlib.sha256(_whole(row.text, row.options).encode()).digest()[0] % 2 == 0
 
 
-def _table(routers: Mapping[str, Routes], rows: Sequence[Labelled], targets: Sequence[str]) -> None:
+def _table(
+    routers: Mapping[str, CountedRoutes], rows: Sequence[Labelled], targets: Sequence[str]
+) -> None:
     sizes = {"hand keywords, 2 hits": 0, "shipped, keywords alone": SHIPPED.stat().st_size}
     sizes["shipped"] = SHIPPED.stat().st_size + len(read_keywords(SHIPPED).classifier)
     other = " + other" if len(targets) == len(TARGETS) else ""
     print(f"{len(targets)} domains{other}:\n")
     print("| router | options | accuracy | 95 % interval | coverage at 95 % | µs | kB |")
     print("|---|---|---|---|---|---|---|")
-    found: dict[str, Quality] = {}
+    found: dict[str, RouterMetrics] = {}
     for name, router in routers.items():
         for options in (True, False):
             quality = _timed(router, rows, options)
@@ -185,17 +189,17 @@ def _families(router: Router, rows: Sequence[Labelled]) -> None:
         left = [row for row in left if not any(part in row.task for part in parts)]
         cells = []
         for options in (True, False):
-            quality = measure(router, mine, options=options)
+            quality = route_all(router, mine, options=options)
             low, high = quality.interval.low, quality.interval.high
             cells += [f"{quality.accuracy:.3f}", f"[{low:.3f}, {high:.3f}]"]
         print(f"| {name} | {len(mine)} | {' | '.join(cells)} |")
 
 
-def _timed(router: Routes, rows: Sequence[Labelled], options: bool) -> Quality:
+def _timed(router: CountedRoutes, rows: Sequence[Labelled], options: bool) -> RouterMetrics:
     """The quality over all rows; the time is that of the quickest pass over some of them."""
     some = rows[:: max(1, len(rows) // _TIMED)]
-    passes = [measure(router, some, options=options).microseconds for _ in range(_PASSES)]
-    return replace(measure(router, rows, options=options), microseconds=min(passes))
+    passes = [route_all(router, some, options=options).microseconds for _ in range(_PASSES)]
+    return replace(route_all(router, rows, options=options), microseconds=min(passes))
 
 
 def _shares(domain: Any) -> str:

@@ -76,7 +76,7 @@ def model(shape: str, *, layers: int | None, device: str, dtype: str) -> Any:
 
 def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any]:
     """Letter requests on real MMLU questions; `subjects` are spread over the alphabet."""
-    from benchmarks.prompts import Format, Prompter
+    from benchmarks.prompts import PromptBuilder, PromptFormat
     from benchmarks.runs.sampling import stratified
     from benchmarks.tasks import load_task
     from benchmarks.tasks.mmlu import SUBJECTS
@@ -89,7 +89,7 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
     made = []
     for name in names:
         task = load_task(f"mmlu:{name}", data=mirror(), domains=domains)
-        prompter = Prompter(task, Format(Mode.LETTER, shots, chat=False))
+        prompter = PromptBuilder(task, PromptFormat(Mode.LETTER, shots, chat=False))
         limit = per_subject if per_subject is not None else len(task.questions)
         chosen = stratified(task.questions, limit, seed=0)
         made += [prompter.request(question, Treatment()) for question in chosen]

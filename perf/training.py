@@ -33,8 +33,8 @@ from perf.memory import forget_peak, held, peak
 
 if TYPE_CHECKING:
     from finetune.data.rows import Row
-    from finetune.memory.cost_model import Load
-    from finetune.training.settings import Training
+    from finetune.memory.cost_model import PassLoad
+    from finetune.training.settings import TrainingArguments
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},
@@ -78,10 +78,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _training(settings: Any) -> Training:
-    from finetune.training.settings import Training
+def _training(settings: Any) -> TrainingArguments:
+    from finetune.training.settings import TrainingArguments
 
-    return Training(
+    return TrainingArguments(
         rank=settings.rank,
         steps=settings.steps,
         batch=settings.rows,
@@ -110,17 +110,17 @@ def _rows(settings: Any, tokenizer: Any) -> list[Row]:
 
 def _ours(settings: Any) -> dict[str, Any]:
     """Train as `bench train` does."""
-    from finetune.training.train import train
-    from finetune.training.train_result import Progress
+    from finetune.training.train import train_rows
+    from finetune.training.train_result import TrainingProgress
 
     model, tokenizer, rows = _begin(settings)
     ends: list[float] = []
 
-    def notify(_: Progress) -> None:
+    def notify(_: TrainingProgress) -> None:
         ends.append(time.perf_counter())
 
     with TemporaryDirectory() as folder:
-        done = train(
+        done = train_rows(
             rows,
             model,
             tokenizer,
@@ -255,12 +255,12 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     return float(max(abs(a - b) for a, b in pairs))
 
 
-def _work(settings: Any) -> list[tuple[Load, float]]:
+def _work(settings: Any) -> list[tuple[PassLoad, float]]:
     """Tokens, and the fewest floating-point operations, of each step."""
     from transformers import AutoTokenizer
 
     from engines.registry import tiny_folder
-    from finetune.memory.cost_model import flops, load
+    from finetune.memory.cost_model import flops, pass_load
     from finetune.memory.estimate import sizes
     from finetune.training.tokenize import encode
 
@@ -273,7 +273,7 @@ def _work(settings: Any) -> list[tuple[Load, float]]:
     )
     found = sizes(hollow.config, ours)
     count = settings.rows
-    loads = [load(examples[n : n + count], ours) for n in range(0, len(examples), count)]
+    loads = [pass_load(examples[n : n + count], ours) for n in range(0, len(examples), count)]
     return [(each, flops(found, ours, each, False)) for each in loads]
 
 

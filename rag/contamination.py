@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Literal
 
-from rag.ngrams import Grams, normal, normal_words, word_starts, words
+from rag.ngrams import Grams, normal, normal_words, text_words, word_starts
 
 if TYPE_CHECKING:
     from domainlift.types import Question
@@ -95,7 +95,7 @@ def find_leaks(
     return [found[place] for place in sorted(found)]
 
 
-def finder(
+def passage_checker(
     questions: Sequence[Question], size: int = SIZE, share: float = SHARE
 ) -> Callable[[Sequence[str]], list[bool]]:
     """Return what tells of each text whether a question stands in it, by the same grams.
@@ -106,7 +106,7 @@ def finder(
 
     def found(texts: Sequence[str]) -> list[bool]:
         told = [False] * len(texts)
-        segments = ((place, words(text)) for place, text in enumerate(texts))
+        segments = ((place, text_words(text)) for place, text in enumerate(texts))
         for place, _, hits in grams.scan(segments):
             told[place] = any(_overlap(grams, form, hits[form]) >= share for form in hits)
         return told
@@ -127,7 +127,7 @@ class _Form:
 
 # Words that many questions share and that do not say what one is about.
 _EMPTY = frozenset(
-    words("""
+    text_words("""
     a above according all an and answer are as at be best below by can choice choose consider
     correct correctly describe described describes do does each either equal equals etc example
     examples except false figure following for from given has have how if in incorrect is it its
@@ -147,8 +147,8 @@ def _all_forms(questions: Sequence[Question]) -> list[_Form]:
 
 
 def _forms(place: int, question: Question) -> Iterator[_Form]:
-    text = words(question.text)
-    options = [words(option) for option in question.options]
+    text = text_words(question.text)
+    options = [text_words(option) for option in question.options]
     together = [*text, *(word for option in options for word in option)]
     if _tells(text, _FEWEST if _asks(question.text, text) else _FEWEST_OF_A_STEM):
         yield _Form(place, tuple(text))
@@ -189,7 +189,7 @@ def _by_words(
             row = segment.owner(places if start is None else [start])
             rows.setdefault(form.question, set()).add(row)
             kind: Kind = "n-gram" if start is None else "exact"
-            jaccard = _jaccard(form.words, words(chunks[row].indexed), size)
+            jaccard = _jaccard(form.words, text_words(chunks[row].indexed), size)
             leak = _leak(questions[form.question].id, chunks[row], kind, overlap, jaccard)
             _keep_stronger(best, form.question, leak)
     return {place: replace(leak, places=len(rows[place])) for place, leak in best.items()}

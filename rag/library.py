@@ -11,11 +11,11 @@ from domainlift.errors import Misuse
 
 if TYPE_CHECKING:
     from rag.base import Embedder
-    from rag.index.manifest import Manifest
+    from rag.index.manifest import IndexManifest
     from rag.search.retrieval import Rerank, Retrieval, Retriever
 
 
-def root(workspace: Path) -> Path:
+def kb_root(workspace: Path) -> Path:
     """The folder of all knowledge bases."""
     return workspace / "knowledge_bases"
 
@@ -25,17 +25,17 @@ def open_cached(name: str, workspace: Path) -> Embedder:
     from rag.embedding import open_embedder
     from rag.embedding.cache import CachedEmbedder
 
-    return CachedEmbedder(open_embedder(name), root(workspace) / ".vectors.sqlite")
+    return CachedEmbedder(open_embedder(name), kb_root(workspace) / ".vectors.sqlite")
 
 
 @contextmanager
-def library(workspace: Path) -> Iterator[Library]:
+def library(workspace: Path) -> Iterator[KnowledgeBases]:
     """The knowledge bases of a workspace; those that were opened are closed together."""
     with ExitStack() as stack:
-        yield Library(workspace, stack)
+        yield KnowledgeBases(workspace, stack)
 
 
-class Library:
+class KnowledgeBases:
     """Opens knowledge bases, and loads each embedding model once for all of them."""
 
     def __init__(self, workspace: Path, stack: ExitStack) -> None:
@@ -45,9 +45,9 @@ class Library:
 
     def names(self) -> Sequence[str]:
         """The domains that have a knowledge base."""
-        from rag.index.store import Store
+        from rag.index.store import KnowledgeBaseStore
 
-        return Store(root(self._workspace)).names()
+        return KnowledgeBaseStore(kb_root(self._workspace)).names()
 
     def open(
         self, domain: str, settings: Retrieval | None = None, rerank: Rerank | None = None
@@ -59,11 +59,11 @@ class Library:
         from rag.index.index import open_index
         from rag.search.retrieval import Retriever
 
-        index = self._stack.enter_context(open_index(root(self._workspace), domain))
+        index = self._stack.enter_context(open_index(kb_root(self._workspace), domain))
         encode = self._embedder(index.manifest).encode_queries
         return Retriever(index, encode, settings, rerank)
 
-    def _embedder(self, manifest: Manifest) -> Embedder:
+    def _embedder(self, manifest: IndexManifest) -> Embedder:
         name = manifest.embedder
         if name not in self._embedders:
             self._embedders[name] = open_cached(name, self._workspace)

@@ -42,7 +42,7 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def words(text: str) -> list[str]:
+def text_words(text: str) -> list[str]:
     """The words of a text in one form: letters and digits, whatever stands between them."""
     return normal_words(normal(text))
 

@@ -28,7 +28,7 @@ NEVER = math.inf
 
 
 @dataclass(frozen=True)
-class Trial:
+class CalibrationSample:
     """One validation question, asked without and with passages.
 
     `score` is the cosine of the best passage, `confidence` the base model's probability of the
@@ -79,7 +79,7 @@ OPEN = Gate(-math.inf)
 SHUT = Gate(NEVER)
 
 
-def calibrate(trials: Mapping[int, Sequence[Trial]]) -> tuple[Gate, list[Gate]]:
+def calibrate(trials: Mapping[int, Sequence[CalibrationSample]]) -> tuple[Gate, list[Gate]]:
     """The gate with the largest net gain, and every gate that was tried.
 
     `trials` holds the same questions by the number of passages that they were asked with. A gate
@@ -119,13 +119,13 @@ def stored_gates(folder: Path) -> dict[str, dict[str, Any]]:
     return gates
 
 
-def _all_tried(trials: Sequence[Trial], k: int) -> list[Gate]:
+def _all_tried(trials: Sequence[CalibrationSample], k: int) -> list[Gate]:
     scores = _steps([trial.score for trial in trials], -math.inf)
     sureness = _steps([trial.confidence for trial in trials], 1.0)
     return [_tried(trials, Gate(s, c, k)) for s, c in product(scores, sureness)]
 
 
-def _tried(trials: Sequence[Trial], gate: Gate) -> Gate:
+def _tried(trials: Sequence[CalibrationSample], gate: Gate) -> Gate:
     inside = [t for t in trials if gate.opens(t.score, t.confidence)]
     gains = sum(t.helped and not t.base for t in inside)
     losses = sum(t.base and not t.helped for t in inside)

@@ -30,7 +30,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Known:
+class QuestionSignals:
     """What is known of the questions beforehand.
 
     `confidence` is the base model's, by question; `leaks` names the chunk in which a question
@@ -42,12 +42,12 @@ class Known:
     options: bool = False
 
 
-def treat(
+def treat_with_passages(
     questions: Sequence[Question],
     retrievers: Mapping[str, Retriever],
     gates: Mapping[str, Gate],
     budget: Budget,
-    known: Known,
+    known: QuestionSignals,
 ) -> list[Treatment]:
     """Treatments in the order of the questions; domains without a knowledge base get none."""
     by_domain: dict[str, list[int]] = defaultdict(list)
@@ -91,7 +91,7 @@ def best_cosine(passages: Sequence[Passage]) -> float | None:
 
 
 def _treatment(
-    question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, known: Known
+    question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, known: QuestionSignals
 ) -> Treatment:
     found = tuple(as_passage(hit) for hit in hits)
     leak = known.leaks.get(question.id, "")

@@ -15,7 +15,7 @@ from reports import format as wording
 from reports.sanitize import line
 
 if TYPE_CHECKING:
-    from benchmarks.results.comparison import Change
+    from benchmarks.results.comparison import DomainChange
 
 WIDTH = 520
 ROW = 34
@@ -57,7 +57,7 @@ class Chart:
     band: tuple[float, float]
 
 
-def chart(rows: Sequence[tuple[str, Change]]) -> Chart:
+def chart(rows: Sequence[tuple[str, DomainChange]]) -> Chart:
     """Lay out the rows that have answers."""
     there = [(name, row) for name, row in rows if row.n]
     ends = [abs(end) for _, row in there for end in (row.interval.low, row.interval.high)]
@@ -74,7 +74,7 @@ def chart(rows: Sequence[tuple[str, Change]]) -> Chart:
     )
 
 
-def _mark(place: int, name: str, row: Change, reach: float) -> Mark:
+def _mark(place: int, name: str, row: DomainChange, reach: float) -> Mark:
     before, after = row.baseline or 0.0, row.candidate or 0.0
     full = line(name, 80)
     figures = f"{wording.percent(before)} → {wording.percent(after)}"

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.results.comparison import Comparison, Word
-from benchmarks.results.flips import Flip, Kind
-from benchmarks.results.route_counts import BASE, Routes
+from benchmarks.results.comparison import ChangeLabel, Comparison
+from benchmarks.results.flips import Flip, FlipKind
+from benchmarks.results.route_counts import BASE, RouteCounts
 from domainlift import __version__
 from domainlift.comparing import MARGIN
 from reports import format as wording
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from benchmarks.runs.store import Manifest
+    from benchmarks.runs.store import RunManifest
 
 #: A page stays below a megabyte: questions are left out before it grows beyond this.
 MOST_BYTES = 950_000
@@ -42,11 +42,11 @@ _MOST_WARNINGS = 60
 _OTHERS = "other routes"
 _FLIPS = "<!--flips-->"
 _TEMPLATES = Path(__file__).parent / "templates"
-_KIND_SIGNS = {Kind.BROKEN: "▼", Kind.FIXED: "▲", Kind.NEITHER: "✕", Kind.BOTH: "✓"}
+_KIND_SIGNS = {FlipKind.BROKEN: "▼", FlipKind.FIXED: "▲", FlipKind.NEITHER: "✕", FlipKind.BOTH: "✓"}
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """Something more for the page: a heading, a paragraph, a table, or any of them."""
 
     title: str
@@ -55,7 +55,7 @@ class Section:
     text: str = ""
 
 
-def render_html(comparison: Comparison, sections: Sequence[Section] = ()) -> str:
+def render_html(comparison: Comparison, sections: Sequence[ReportSection] = ()) -> str:
     """The page; `sections` stand before the one on how the runs were made."""
     environment = _environment()
     page = environment.get_template("compare.html.j2").render(_page(comparison, sections))
@@ -68,7 +68,7 @@ def render_html(comparison: Comparison, sections: Sequence[Section] = ()) -> str
         if room < 0:
             break
         items.append(item)
-    shown = {kind: sum(f.kind is kind for f in comparison.flips[: len(items)]) for kind in Kind}
+    shown = {kind: sum(f.kind is kind for f in comparison.flips[: len(items)]) for kind in FlipKind}
     note = environment.get_template("shown.html.j2").render(
         kinds=_kinds(comparison, shown), cloze=_has_cloze(comparison)
     )
@@ -92,7 +92,7 @@ def _environment() -> Environment:
         interval=wording.interval,
         percent=wording.percent,
         p=wording.p_value,
-        detectable=wording.detectable,
+        detectable=wording.detectable_text,
         ticked=_ticked,
         slug=lambda word: str(word).replace(" ", "-"),
     )
@@ -107,7 +107,7 @@ def _ticked(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(line(text, 400)))))  # noqa: S704
 
 
-def _page(comparison: Comparison, sections: Sequence[Section]) -> dict[str, Any]:
+def _page(comparison: Comparison, sections: Sequence[ReportSection]) -> dict[str, Any]:
     from markupsafe import Markup
 
     style, script = (_own(name) for name in ("compare.css", "compare.js"))
@@ -118,7 +118,7 @@ def _page(comparison: Comparison, sections: Sequence[Section]) -> dict[str, Any]
         "script": Markup(script),  # noqa: S704
         "policy": _policy(style, script),
         "c": comparison,
-        "verdict": wording.verdict(comparison),
+        "verdict": wording.verdict_text(comparison),
         "names": wording.names(comparison),
         "rows": rows[:_MOST_DOMAINS],
         "more": max(0, len(rows) - _MOST_DOMAINS),
@@ -136,9 +136,9 @@ def _page(comparison: Comparison, sections: Sequence[Section]) -> dict[str, Any]
             ["bench", "compare", comparison.baseline.run, comparison.candidate.run]
         ),
         "version": __version__,
-        "words": Word,
+        "words": ChangeLabel,
         "flip_domains": sorted({flip.domain for flip in comparison.flips}),
-        "kinds": [(kind, _KIND_SIGNS[kind]) for kind in Kind],
+        "kinds": [(kind, _KIND_SIGNS[kind]) for kind in FlipKind],
     }
 
 
@@ -158,9 +158,9 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _kinds(comparison: Comparison, shown: Mapping[Kind, int]) -> list[dict[str, Any]]:
+def _kinds(comparison: Comparison, shown: Mapping[FlipKind, int]) -> list[dict[str, Any]]:
     whole = comparison.overall.kinds
-    return [{"name": kind, "shown": shown[kind], "whole": whole[kind]} for kind in Kind]
+    return [{"name": kind, "shown": shown[kind], "whole": whole[kind]} for kind in FlipKind]
 
 
 def _has_cloze(comparison: Comparison) -> bool:
@@ -217,7 +217,7 @@ def _routes(comparison: Comparison) -> dict[str, Any] | None:
 
 
 def _routed(
-    found: Routes, domain: str, columns: Sequence[str], whole: int
+    found: RouteCounts, domain: str, columns: Sequence[str], whole: int
 ) -> list[tuple[int, int, bool]]:
     """The cells of a row: how many, in which of five shades, and whether it is the own domain."""
     counts = {route: found.confusion[domain, route] for route in columns}
@@ -244,7 +244,7 @@ def _treated(comparison: Comparison) -> dict[str, Any]:
     return {"columns": columns, "rows": rows, "more": len(asked) - len(domains)}
 
 
-def _provenance(manifest: Manifest) -> dict[str, Any]:
+def _provenance(manifest: RunManifest) -> dict[str, Any]:
     engine = dict(manifest.engine)
     options = engine.pop("options", {})
     engine.pop("notes", None)

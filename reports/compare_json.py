@@ -7,22 +7,22 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.results.comparison import Change, Comparison
-from benchmarks.results.flips import Kind
-from reports.format import verdict
+from benchmarks.results.comparison import Comparison, DomainChange
+from benchmarks.results.flips import FlipKind
+from reports.format import verdict_text
 
 #: Grows with any change that a reader of the old object would trip over.
 SCHEMA = 1
 
 
-def as_json(comparison: Comparison, show: Collection[Kind] = tuple(Kind)) -> dict[str, Any]:
+def as_json(comparison: Comparison, show: Collection[FlipKind] = tuple(FlipKind)) -> dict[str, Any]:
     """The object that `bench compare --json` prints; `show` chooses among the kept questions."""
     routes = comparison.routes
     return {
         "schema": SCHEMA,
         "baseline": comparison.baseline.run,
         "candidate": comparison.candidate.run,
-        "verdict": str(verdict(comparison)),
+        "verdict": str(verdict_text(comparison)),
         "overall": _row(comparison.overall),
         "domains": {name: _row(row) for name, row in comparison.domains.items()},
         "regressed": comparison.regressed,
@@ -50,7 +50,7 @@ def as_json(comparison: Comparison, show: Collection[Kind] = tuple(Kind)) -> dic
     }
 
 
-def _row(row: Change) -> dict[str, Any]:
+def _row(row: DomainChange) -> dict[str, Any]:
     before, after = map(asdict, row.sides)
     clean = row.clean
     return {
@@ -65,7 +65,7 @@ def _row(row: Change) -> dict[str, Any]:
         "lost": row.lost,
         "detectable": None if math.isinf(row.detectable) else row.detectable,
         "word": row.word.value,
-        "kinds": {kind.value: row.kinds[kind] for kind in Kind},
+        "kinds": {kind.value: row.kinds[kind] for kind in FlipKind},
         "sides": {"baseline": before, "candidate": after},
         "without_leaked": None
         if clean is None

@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterator
 
-from benchmarks.results.comparison import Change, Comparison
-from benchmarks.results.flips import Flip, Kind
+from benchmarks.results.comparison import Comparison, DomainChange
+from benchmarks.results.flips import Flip, FlipKind
 from reports import format as wording
 from reports.compare_json import SCHEMA
 from reports.sanitize import line
@@ -31,10 +31,10 @@ _HEADER = (
 )
 
 
-def render_markdown(comparison: Comparison, kind: Kind = Kind.BROKEN) -> str:
+def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) -> str:
     """The verdict, the table, what differs, what was not answered, and some questions."""
     parts = [
-        f"### {_text(wording.verdict(comparison), 600)}",
+        f"### {_text(wording.verdict_text(comparison), 600)}",
         "\n".join([_HEADER, *_table(comparison)]),
         "\n".join(f"- ⚠ {_text(warning, 400)}" for warning in comparison.warnings[:30]),
         "\n".join(f"- note: {_text(note, 400)}" for note in comparison.notes[:10]),
@@ -57,7 +57,7 @@ def _table(comparison: Comparison) -> Iterator[str]:
         yield _row("**overall**", comparison.overall)
 
 
-def _row(name: str, row: Change) -> str:
+def _row(name: str, row: DomainChange) -> str:
     there = row.n > 0
     cells = (
         name,
@@ -68,7 +68,7 @@ def _row(name: str, row: Change) -> str:
         wording.interval(row.interval) if there else "–",
         _text(wording.p_value(row.p_holm)) if there else "–",
         f"{row.gained:,} / {row.lost:,}",
-        wording.detectable(row),
+        wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
     )
     return f"| {' | '.join(cells)} |"
@@ -88,7 +88,7 @@ def _unanswered(comparison: Comparison) -> Iterator[str]:
         yield from rows
 
 
-def _flips(comparison: Comparison, kind: Kind) -> Iterator[str]:
+def _flips(comparison: Comparison, kind: FlipKind) -> Iterator[str]:
     chosen = [flip for flip in comparison.flips if flip.kind is kind][:_MOST_FLIPS]
     if chosen:
         whole = comparison.overall.kinds[kind]

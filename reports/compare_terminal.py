@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from benchmarks.results.comparison import Comparison, Word
-from benchmarks.results.flips import Flip, Kind
+from benchmarks.results.comparison import ChangeLabel, Comparison
+from benchmarks.results.flips import Flip, FlipKind
 from reports import format as wording
 from reports.sanitize import line
 from reports.terminal import console, printable, table
@@ -15,23 +15,29 @@ from reports.terminal import console, printable, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from benchmarks.results.comparison import Change
+    from benchmarks.results.comparison import DomainChange
 
 _COLUMNS = (
     *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),
     *("p (Holm)", "gained", "lost", "could show", ""),
 )
-_STYLES = {Word.BETTER: "bold blue", Word.WORSE: "bold red", Word.NO_CHANGE: "dim"}
+_STYLES = {
+    ChangeLabel.BETTER: "bold blue",
+    ChangeLabel.WORSE: "bold red",
+    ChangeLabel.NO_CHANGE: "dim",
+}
 _LOST = ("domain", "run", "errors", "truncated", "missing", "unparsed")
 _MOST_FLIPS = 5
 
 
-def show(comparison: Comparison, kind: Kind | None = None, most: int = _MOST_FLIPS) -> None:
+def show_comparison(
+    comparison: Comparison, kind: FlipKind | None = None, most: int = _MOST_FLIPS
+) -> None:
     """Print the verdict, the table, what differs, and the first questions of one kind."""
     from rich.text import Text
 
     out = console()
-    out.print(Text(printable(str(wording.verdict(comparison))), style="bold"))
+    out.print(Text(printable(str(wording.verdict_text(comparison))), style="bold"))
     out.print(Text(printable(f"baseline   {comparison.baseline.run}")))
     out.print(Text(printable(f"candidate  {comparison.candidate.run}")))
     out.print(_table(comparison))
@@ -45,7 +51,7 @@ def show(comparison: Comparison, kind: Kind | None = None, most: int = _MOST_FLI
         for cells in lost:
             grid.add_row(*cells)
         out.print(grid)
-    wanted = kind if kind is not None else Kind.BROKEN
+    wanted = kind if kind is not None else FlipKind.BROKEN
     chosen = [flip for flip in comparison.flips if flip.kind is wanted]
     if chosen:
         whole = comparison.overall.kinds[wanted]
@@ -63,7 +69,7 @@ def _table(comparison: Comparison) -> object:
     return grid
 
 
-def _row(name: str, row: Change) -> list[Text]:
+def _row(name: str, row: DomainChange) -> list[Text]:
     from rich.text import Text
 
     style = _STYLES.get(row.word, "")
@@ -77,7 +83,7 @@ def _row(name: str, row: Change) -> list[Text]:
         wording.p_value(row.p_holm) if row.n else "–",
         f"{row.gained:,}",
         f"{row.lost:,}",
-        wording.detectable(row),
+        wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
     )
     return [Text(cell, style=style if place in {4, 10} else "") for place, cell in enumerate(cells)]

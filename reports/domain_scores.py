@@ -11,8 +11,8 @@ from reports.terminal import console, printable, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from benchmarks.results.domain_scores import DomainScore, Profile
-    from benchmarks.runs.store import Manifest
+    from benchmarks.results.domain_scores import DomainScore, EvalResult
+    from benchmarks.runs.store import RunManifest
 
 _COLUMNS = (
     *("domain", "n", "accuracy", "95 % interval", "chance"),
@@ -21,7 +21,7 @@ _COLUMNS = (
 _STYLES = {"strong": "green", "weak": "red", "uncertain": "yellow"}
 
 
-def show(profile: Profile) -> None:
+def show_scores(profile: EvalResult) -> None:
     """Print the table, then what a reader should know about it."""
     from rich.text import Text
 
@@ -37,7 +37,7 @@ def show(profile: Profile) -> None:
         out.print(Text(printable(line)))
 
 
-def remarks(profile: Profile) -> list[str]:
+def remarks(profile: EvalResult) -> list[str]:
     """Sentences on what the table alone does not say."""
     lines = []
     guessed = [name for name, score in profile.domains.items() if score.at_chance]
@@ -65,7 +65,7 @@ def remarks(profile: Profile) -> list[str]:
     return lines
 
 
-def show_manifest(manifest: Manifest) -> None:
+def show_manifest(manifest: RunManifest) -> None:
     """Print how a run was made."""
     from rich.text import Text
 
@@ -74,7 +74,7 @@ def show_manifest(manifest: Manifest) -> None:
         out.print(Text(printable(f"{key:<12} {value}")), soft_wrap=True)
 
 
-def _provenance(manifest: Manifest) -> dict[str, str]:
+def _provenance(manifest: RunManifest) -> dict[str, str]:
     settings = dict(manifest.settings)
     rows = {
         "command": settings.pop("command", ""),

@@ -41,7 +41,7 @@ class Forecast:
     missing: Sequence[Missing]
 
 
-def show(found: Forecast, *, as_json: bool) -> None:
+def show_forecast(found: Forecast, *, as_json: bool) -> None:
     """Print a forecast."""
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))

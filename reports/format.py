@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.results.comparison import Comparison, Word
+from benchmarks.results.comparison import ChangeLabel, Comparison
 
 if TYPE_CHECKING:
-    from benchmarks.results.comparison import Change
-    from benchmarks.runs.store import Manifest
+    from benchmarks.results.comparison import DomainChange
+    from benchmarks.runs.store import RunManifest
     from domainlift.statistics import Interval
 
 #: A shape for each word, so that no colour needs to be told apart.
 SIGNS = {
-    Word.BETTER: "▲",
-    Word.WORSE: "▼",
-    Word.NO_CHANGE: "=",
-    Word.NO_EVIDENCE: "○",
-    Word.NO_ANSWERS: "∅",
+    ChangeLabel.BETTER: "▲",
+    ChangeLabel.WORSE: "▼",
+    ChangeLabel.NO_CHANGE: "=",
+    ChangeLabel.NO_EVIDENCE: "○",
+    ChangeLabel.NO_ANSWERS: "∅",
 }
 _MOST_NAMES = 6
 
@@ -53,7 +53,7 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def detectable(row: Change) -> str:
+def detectable_text(row: DomainChange) -> str:
     """The smallest effect that the row's questions could show, in points."""
     return "–" if math.isinf(row.detectable) else points(row.detectable, sign=False)
 
@@ -71,7 +71,7 @@ def names(comparison: Comparison) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictText:
     """A sentence in its parts: what happened, the figures behind it, and in which domains."""
 
     headline: str
@@ -84,41 +84,41 @@ class Verdict:
         return f"{self.headline}{figures}{domains}."
 
 
-def verdict(comparison: Comparison) -> Verdict:
+def verdict_text(comparison: Comparison) -> VerdictText:
     """The whole in one sentence."""
     row = comparison.overall
-    if row.word is Word.NO_ANSWERS:
-        return Verdict("Nothing can be said: no question has an answer in both runs")
+    if row.word is ChangeLabel.NO_ANSWERS:
+        return VerdictText("Nothing can be said: no question has an answer in both runs")
     before, after = names(comparison)
     runs, size = f"{after} against {before}", points(abs(row.delta), sign=False)
     headline = {
-        Word.BETTER: f"Better by {size} points: {runs}",
-        Word.WORSE: f"Worse by {size} points: {runs}",
-        Word.NO_CHANGE: f"No change: {runs}, {points(row.delta)} points",
-        Word.NO_EVIDENCE: f"No evidence of a difference: {runs}, {points(row.delta)} points",
+        ChangeLabel.BETTER: f"Better by {size} points: {runs}",
+        ChangeLabel.WORSE: f"Worse by {size} points: {runs}",
+        ChangeLabel.NO_CHANGE: f"No change: {runs}, {points(row.delta)} points",
+        ChangeLabel.NO_EVIDENCE: f"No evidence of a difference: {runs}, {points(row.delta)} points",
     }[row.word]
     p = p_value(row.p)
     told = p if p.startswith("<") else f"= {p}"
     figures = f"95 % interval {interval(row.interval)}, n = {row.n:,}, p {told}"
-    could = _could(row) if row.word is Word.NO_EVIDENCE else ""
-    return Verdict(headline, figures + could, _domains(comparison))
+    could = _could(row) if row.word is ChangeLabel.NO_EVIDENCE else ""
+    return VerdictText(headline, figures + could, _domains(comparison))
 
 
-def listed(words: Sequence[str]) -> str:
+def join_names(words: Sequence[str]) -> str:
     """Names with commas and an "and"; the number where they are many."""
     if len(words) > _MOST_NAMES:
         return f"{', '.join(words[:_MOST_NAMES])} and {len(words) - _MOST_NAMES} more"
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _model(manifest: Manifest, treatment: str, same: bool) -> str:
+def _model(manifest: RunManifest, treatment: str, same: bool) -> str:
     return manifest.model if same else f"{manifest.model} ({treatment})"
 
 
-def _could(row: Change) -> str:
+def _could(row: DomainChange) -> str:
     if math.isinf(row.detectable):
         return "; so few questions can show nothing"
-    return f"; so many would show {detectable(row)}"
+    return f"; so many would show {detectable_text(row)}"
 
 
 def _domains(comparison: Comparison) -> str:
@@ -126,11 +126,11 @@ def _domains(comparison: Comparison) -> str:
     total = len(comparison.domains)
     if total < 2:
         return ""
-    better, worse = comparison.named(Word.BETTER)[::-1], comparison.named(Word.WORSE)
+    better, worse = comparison.named(ChangeLabel.BETTER)[::-1], comparison.named(ChangeLabel.WORSE)
     if not better and not worse:
         return f"significantly different in none of {total} domains"
     rest = total - len(better) - len(worse)
-    parts = [f"better in {listed(better)}"] if better else []
-    parts.append(f"worse in {listed(worse)}" if worse else "worse in none")
+    parts = [f"better in {join_names(better)}"] if better else []
+    parts.append(f"worse in {join_names(worse)}" if worse else "worse in none")
     parts += [f"not significantly different in {rest} of {total} domains"] if rest else []
     return ", ".join(parts)

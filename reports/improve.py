@@ -10,10 +10,10 @@ from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
     from domainlift.statistics import Paired
-    from improve.result import Improved, Proof
-    from improve.select import Arm
-    from improve.triage import Triage
-    from reports.compare_html import Section
+    from improve.result import HeldOutResult, ImproveResult
+    from improve.select import TreatmentScore
+    from improve.triage import TriageResult
+    from reports.compare_html import ReportSection
 
 _STANDING = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen"})
@@ -25,13 +25,13 @@ _NO_WEAK = "no domain is weak"
 _WAYS = ("way", "n", "accuracy", "tokens a question")
 
 
-class Board:
+class ImproveView:
     """Prints each table as soon as it is known, and the verdict last."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
 
-    def tell(self, done: Improved) -> None:
+    def tell(self, done: ImproveResult) -> None:
         """Print the tables that are new."""
         from rich.text import Text
 
@@ -47,7 +47,7 @@ class Board:
             out.print(grid)
             out.print()
 
-    def close(self, done: Improved) -> None:
+    def close(self, done: ImproveResult) -> None:
         """Print what is left, and the verdict."""
         from rich.text import Text
 
@@ -56,19 +56,19 @@ class Board:
             console().print(Text(printable(line)))
 
 
-def sections(done: Improved) -> list[Section]:
+def sections(done: ImproveResult) -> list[ReportSection]:
     """The same tables for the page of a comparison, and what was said of them."""
-    from reports.compare_html import Section
+    from reports.compare_html import ReportSection
 
-    made = [Section(title, columns, rows) for title, columns, rows in _tables(done)]
-    return [*made, Section("Verdict", text="\n".join(_closing(done)))]
+    made = [ReportSection(title, columns, rows) for title, columns, rows in _tables(done)]
+    return [*made, ReportSection("Verdict", text="\n".join(_closing(done)))]
 
 
 Row = tuple[str, ...]
 Table = tuple[str, tuple[str, ...], list[Row]]
 
 
-def _tables(done: Improved) -> Iterator[Table]:
+def _tables(done: ImproveResult) -> Iterator[Table]:
     yield "Where the model stands (selection questions)", _STANDING, [*_standing(done)]
     if done.triage:
         rows = [_triage(name, found) for name, found in done.triage.items()]
@@ -87,15 +87,22 @@ def _tables(done: Improved) -> Iterator[Table]:
         yield "Other ways to send the same questions (held-out questions)", _WAYS, ways
 
 
-def _standing(done: Improved) -> Iterator[Row]:
+def _standing(done: ImproveResult) -> Iterator[Row]:
     for domain, score in done.diagnosis.base.domains.items():
         interval = f"[{score.interval.low:.3f}, {score.interval.high:.3f}]"
         word = done.diagnosis.words[domain]
         yield domain, str(score.n), accuracy(score.accuracy), interval, word
 
 
-def _triage(name: str, found: Triage) -> Row:
-    counts = (found.n, found.hits, found.noise, found.passages, found.retrieval, found.beyond)
+def _triage(name: str, found: TriageResult) -> Row:
+    counts = (
+        found.n,
+        found.hits,
+        found.noise,
+        found.passages,
+        found.retrieval,
+        found.unrecoverable,
+    )
     most = found.ceilings
     return (
         name,
@@ -106,11 +113,11 @@ def _triage(name: str, found: Triage) -> Row:
     )
 
 
-def _arms(name: str, arms: Mapping[str, Arm], chosen: str) -> Row:
+def _arms(name: str, arms: Mapping[str, TreatmentScore], chosen: str) -> Row:
     return (name, *(_cost(arms.get(each)) for each in _ARMS), chosen)
 
 
-def _held_out(proof: Proof) -> Iterator[Row]:
+def _held_out(proof: HeldOutResult) -> Iterator[Row]:
     for domain, change in proof.change.items():
         judged = proof.promotion.domains.get(domain)
         if domain:
@@ -131,11 +138,11 @@ def _changed(change: Paired) -> Row:
     )
 
 
-def _way(name: str, found: Arm) -> Row:
+def _way(name: str, found: TreatmentScore) -> Row:
     return name, str(found.n), f"{found.accuracy:.3f}", f"{found.tokens:.0f}"
 
 
-def _closing(done: Improved) -> Iterator[str]:
+def _closing(done: ImproveResult) -> Iterator[str]:
     noise = done.diagnosis.noise
     yield f"asked the same again, {noise.flips} of {noise.n} answers turned"
     for note in done.notes:
@@ -156,5 +163,5 @@ def _closing(done: Improved) -> Iterator[str]:
         yield f"plan: {done.plan}"
 
 
-def _cost(found: Arm | None) -> str:
+def _cost(found: TreatmentScore | None) -> str:
     return "-" if found is None else f"{found.accuracy:.3f} ({found.tokens:.0f})"

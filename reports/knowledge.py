@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from domainlift.types import Question
     from rag.base import Hit
     from rag.contamination import Leak
-    from rag.index.manifest import Manifest
+    from rag.index.manifest import IndexManifest
     from rag.quality.beir import Evaluation
 
 _WORD = re.compile(r"\w+")
@@ -52,7 +52,7 @@ def highlighted(text: str, query: str) -> Text:
     return marked
 
 
-def show_base(manifest: Manifest, gates: Mapping[str, Mapping[str, Any]]) -> None:
+def show_base(manifest: IndexManifest, gates: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what a knowledge base is made of."""
     from rich.text import Text
 
@@ -101,7 +101,7 @@ def show_leaks(domain: str, questions: Mapping[str, Question], leaks: Sequence[L
         out.print(Text(printable(f"        {leak.source}  {leak.heading}"), style="dim"))
 
 
-def show_quality(name: str, split: str, found: Evaluation) -> None:
+def show_retrieval_quality(name: str, split: str, found: Evaluation) -> None:
     """Print how well each way of searching does."""
     out = console()
     out.print(f"{printable(name)}, {printable(split)}: {found.queries} queries")

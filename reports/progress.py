@@ -13,7 +13,7 @@ from reports.terminal import duration, printable
 _EVERY = 10.0
 
 
-class Progress:
+class ProgressBar:
     """Counts questions; the rate is that of the last minute, for questions differ in length."""
 
     def __init__(self, total: int, done: int = 0) -> None:

@@ -9,8 +9,8 @@ from reports.format import accuracy
 from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
-    from ensemble.fit.evaluate import Quality
-    from ensemble.router.router import Route
+    from ensemble.fit.evaluate import RouterMetrics
+    from ensemble.router.router import RouteDecision
 
 _NUMBERS = frozenset({"weight", "n", "routed", "precision", "recall", "coverage", "accuracy"})
 
@@ -26,7 +26,7 @@ def show_fit(told: Mapping[str, Any]) -> None:
         )
 
 
-def show_route(route: Route, file: str) -> None:
+def show_route(route: RouteDecision, file: str) -> None:
     """Show one decision: where, by whom, how surely, and by which terms."""
     from rich.text import Text
 
@@ -44,7 +44,7 @@ def show_route(route: Route, file: str) -> None:
         out.print(grid)
 
 
-def show_quality(quality: Quality, copies: int) -> None:
+def show_router_metrics(quality: RouterMetrics, copies: int) -> None:
     """Show accuracy, each domain, the risk by coverage and the confusion."""
     from rich.text import Text
 
@@ -66,7 +66,7 @@ def show_quality(quality: Quality, copies: int) -> None:
     _show_confusion(quality)
 
 
-def _show_curve(quality: Quality) -> None:
+def _show_curve(quality: RouterMetrics) -> None:
     grid = table("coverage", "accuracy", right=_NUMBERS)
     for coverage, right in _fifths(quality.curve):
         grid.add_row(f"{coverage:.2f}", accuracy(right))
@@ -82,7 +82,7 @@ def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float
             due = int(coverage * 5) + 1
 
 
-def _show_confusion(quality: Quality) -> None:
+def _show_confusion(quality: RouterMetrics) -> None:
     """Where what belongs to a domain was sent, the most frequent mistakes first."""
     from rich.text import Text
 

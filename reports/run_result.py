@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reports.domain_scores import remarks, show
+from reports.domain_scores import remarks, show_scores
 from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import DomainScore
-    from benchmarks.results.run_result import Outcome
+    from benchmarks.results.run_result import RunResult
     from domainlift.statistics import Paired
     from rag.contamination import Leak
     from rag.retrieval_gate import Gate
@@ -20,10 +20,10 @@ _PASSAGES = ("retrieved", "let in", "leaked")
 _LEAKS = 5
 
 
-def show_outcome(outcome: Outcome) -> None:
+def show_outcome(outcome: RunResult) -> None:
     """Print a profile, or, where something was done to the questions, what it changed."""
     if outcome.base is None:
-        show(outcome.profile)
+        show_scores(outcome.profile)
         return
     from rich.text import Text
 
@@ -31,14 +31,20 @@ def show_outcome(outcome: Outcome) -> None:
     profile = outcome.profile
     runs = f"runs {outcome.base.run} and {profile.run}"
     out.print(Text(printable(f"{profile.model} on {profile.suite} ({runs})")))
-    columns = ["domain", "n", *outcome.arms, *_CHANGE, *(_PASSAGES if _retrieved(outcome) else ())]
+    columns = [
+        "domain",
+        "n",
+        *outcome.treatments,
+        *_CHANGE,
+        *(_PASSAGES if _retrieved(outcome) else ()),
+    ]
     grid = table(*columns, right=frozenset(columns) - {"domain"})
     for domain, change in outcome.paired.items():
         if domain:
-            scores = [arm.domains[domain] for arm in outcome.arms.values()]
+            scores = [arm.domains[domain] for arm in outcome.treatments.values()]
             grid.add_row(*_row(domain, scores, change)[: len(columns)])
     if "" in outcome.paired and len(outcome.paired) > 2:
-        scores = [arm.overall for arm in outcome.arms.values()]
+        scores = [arm.overall for arm in outcome.treatments.values()]
         grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
     out.print(grid)
     for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
@@ -47,7 +53,7 @@ def show_outcome(outcome: Outcome) -> None:
         out.print(Text(printable(line)))
 
 
-def _retrieved(outcome: Outcome) -> bool:
+def _retrieved(outcome: RunResult) -> bool:
     return any(score.retrieved for score in outcome.profile.domains.values())
 
 
@@ -93,7 +99,7 @@ def _gate(gate: Gate) -> str:
     )
 
 
-def _clean(outcome: Outcome) -> list[str]:
+def _clean(outcome: RunResult) -> list[str]:
     """The second figure of each domain in which questions leaked."""
     return [
         f"{domain} without the {score.leaked} leaked questions: {_accuracy(score.clean.accuracy)} "

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from reports.terminal import console, duration, printable, table
 
 if TYPE_CHECKING:
-    from finetune.dry_run import Rehearsal
-    from finetune.hyperparameter_search import Searched, Trial
-    from finetune.train_adapter import Made
+    from finetune.dry_run import DryRun
+    from finetune.hyperparameter_search import SearchResult, SearchTrial
+    from finetune.train_adapter import TrainingResult
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
 _ENDED = {
@@ -20,7 +20,7 @@ _ENDED = {
 }
 
 
-def show_rehearsal(found: Rehearsal) -> None:
+def show_dry_run(found: DryRun) -> None:
     """Print rows as they would be trained on, and what the training would take."""
     from rich.text import Text
 
@@ -35,11 +35,11 @@ def show_rehearsal(found: Rehearsal) -> None:
         out.print(Text(printable(line)))
 
 
-def show(made: Made | Searched) -> None:
+def show_training(made: TrainingResult | SearchResult) -> None:
     """Print what came out of a training, or of a search over trainings."""
-    from finetune.train_adapter import Made
+    from finetune.train_adapter import TrainingResult
 
-    if isinstance(made, Made):
+    if isinstance(made, TrainingResult):
         show_made(made)
         return
     columns = ("trial", *made.trials[0].settings, "validation", "")
@@ -52,7 +52,7 @@ def show(made: Made | Searched) -> None:
     show_made(made.made)
 
 
-def show_made(made: Made) -> None:
+def show_made(made: TrainingResult) -> None:
     """Print what a training changed on validation questions, and the way on."""
     from rich.text import Text
 
@@ -78,17 +78,17 @@ def show_made(made: Made) -> None:
     out.print(Text(printable(f"  bench run --model {what}"), no_wrap=True))
 
 
-def _value(trial: Trial) -> float:
+def _value(trial: SearchTrial) -> float:
     return trial.value if trial.value is not None else float("-inf")
 
 
-def _mixture(found: Rehearsal) -> str:
+def _mixture(found: DryRun) -> str:
     new = [f"{name} {count:,}" for name, count in found.new.items()]
     old = [f"{name} {count:,} known" for name, count in found.replay.items() if count]
     return ", ".join([*new, *old])
 
 
-def _plan(found: Rehearsal) -> list[str]:
+def _plan(found: DryRun) -> list[str]:
     plan = found.prediction
     share = plan.trainable / found.parameters
     cut = [f"{found.truncated} rows lose the beginning of their prompt"] if found.truncated else []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace, listed
+from bench.options import WORKSPACE, Json, Workspace, comma_separated
 from domainlift.errors import Misuse
 from domainlift.workspace import adapters_root
-from improve.arms import Adapters
+from improve.arms import AdaptersByDomain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,25 +29,25 @@ adapters = typer.Typer(
 Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
 
 
-def open_adapters(
+def adapters_by_domain(
     names: str, engine: Engine, workspace: Path, domains: Collection[str]
-) -> Adapters:
+) -> AdaptersByDomain:
     """Load the adapters that a user names, and say which question gets which.
 
     One name is for every question; several, or `own`, are each for the questions of their domain.
     """
-    wanted = listed(names)
+    wanted = comma_separated(names)
     if engine.info.engine == "openai":
         # A server knows its adapters by names of its own, and has loaded them already.
         if len(wanted) != 1:
             raise Misuse("over a server one adapter is named", "give the name that it serves")
-        return Adapters({"": wanted[0]}, wanted[0])
+        return AdaptersByDomain({"": wanted[0]}, wanted[0])
     return _loaded(wanted, engine, workspace, domains)
 
 
 def _loaded(
     wanted: tuple[str, ...], engine: Engine, workspace: Path, domains: Collection[str]
-) -> Adapters:
+) -> AdaptersByDomain:
     from finetune.adapters import registry as registry
 
     add = getattr(engine, "add_adapter", None)
@@ -56,7 +56,7 @@ def _loaded(
             f"engine `{engine.info.engine}` cannot load an adapter",
             "score in this process (`--model org/name`), or export the adapter: `bench export`",
         )
-    known = registry.Adapters(adapters_root(workspace))
+    known = registry.AdapterRegistry(adapters_root(workspace))
     own = wanted == (OWN,)
     if own:
         wanted = tuple(sorted({name.split("/")[0] for name in known.list()} & set(domains)))
@@ -69,7 +69,7 @@ def _loaded(
         add(found.name.replace("/", "-"), found.folder)
         names[found.card.domain if own or len(wanted) > 1 else ""] = found.name.replace("/", "-")
         digests.append(found.digest)
-    return Adapters(names, hashlib.sha256("".join(digests).encode()).hexdigest())
+    return AdaptersByDomain(names, hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
 @adapters.command("list")
@@ -80,7 +80,7 @@ def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> No
     """
     from finetune.adapters import registry as registry
 
-    known = registry.Adapters(adapters_root(workspace))
+    known = registry.AdapterRegistry(adapters_root(workspace))
     cards = {name: known.show(name) for name in known.list()}
     if as_json:
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
@@ -97,15 +97,15 @@ def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> No
     console().print(grid)
 
 
-@adapters.command()
-def show(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+@adapters.command("show")
+def show_adapter(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
     """Show how an adapter was made, and what it scored.
 
     Example: bench adapters show biology
     """
     from finetune.adapters import registry as registry
 
-    found = registry.Adapters(adapters_root(workspace)).open(name)
+    found = registry.AdapterRegistry(adapters_root(workspace)).open(name)
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
@@ -115,8 +115,8 @@ def show(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) ->
         print(printable(line))
 
 
-@adapters.command()
-def rm(
+@adapters.command("rm")
+def remove_adapters(
     name: Annotated[list[str], typer.Argument(help="DOMAIN/VERSION.")],
     workspace: Workspace = WORKSPACE,
 ) -> None:
@@ -126,7 +126,7 @@ def rm(
     """
     from finetune.adapters import registry as registry
 
-    known = registry.Adapters(adapters_root(workspace))
+    known = registry.AdapterRegistry(adapters_root(workspace))
     for each in name:
         known.remove(each)
         print(f"removed `{each}`")

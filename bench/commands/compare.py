@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace, listed
+from bench.options import WORKSPACE, Json, Workspace, comma_separated
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import Comparison
-    from benchmarks.results.flips import Folders, Kind
+    from benchmarks.results.flips import FlipKind, Folders
     from benchmarks.results.paired_runs import Pair
-    from benchmarks.runs.store import Run, Store
+    from benchmarks.runs.store import Run, RunStore
 
 #: The name that stands for the newest run.
 LATEST = "latest"
 _MANY = 20
 
 
-def compare(
+def compare_command(
     run: Annotated[
         list[str],
         typer.Argument(
@@ -70,13 +70,16 @@ def compare(
 
     Example: bench compare demo-tiny-1a2b3c4d latest
     """
-    from benchmarks.runs.store import Store
+    from benchmarks.runs.store import RunStore
 
     if markdown and as_json:
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
     kind = _kind(show)
-    baseline, *candidates = _runs(Store(workspace), run)
-    done = [_compared(baseline, each, listed(domains), flips is not None) for each in candidates]
+    baseline, *candidates = _runs(RunStore(workspace), run)
+    done = [
+        _compared(baseline, each, comma_separated(domains), flips is not None)
+        for each in candidates
+    ]
     found = [comparison for comparison, _ in done]
     _print(found, kind, markdown, as_json)
     # A script that reads JSON gets a page only where it asks for one.
@@ -93,32 +96,32 @@ def _compared(
     baseline: Run, candidate: Run, domains: Sequence[str], keep: bool
 ) -> tuple[Comparison, tuple[Sequence[Pair], Folders]]:
     """Compare two runs and, to keep, what turned; a pair of runs is large, and let go after it."""
-    from benchmarks.results.comparison import compare as compare_runs
-    from benchmarks.results.paired_runs import join
+    from benchmarks.results.comparison import compare_runs as compare_runs
+    from benchmarks.results.paired_runs import pair_runs
 
-    joined = join(baseline, candidate, domains)
+    joined = pair_runs(baseline, candidate, domains)
     turned = [pair for pair in joined.pairs if pair.change] if keep else []
     return compare_runs(baseline, candidate, joined), (turned, (baseline.folder, candidate.folder))
 
 
 def _regressed(found: Sequence[Comparison]) -> bool:
     """Say on stderr what got worse; what has no answers any more has not passed either."""
-    from benchmarks.results.comparison import Word
+    from benchmarks.results.comparison import ChangeLabel
     from reports.terminal import printable
 
     told = []
     for each in found:
-        worse, silent = each.regressed, each.named(Word.NO_ANSWERS)
+        worse, silent = each.regressed, each.named(ChangeLabel.NO_ANSWERS)
         told += [f"significantly worse in {', '.join(worse)}"] if worse else []
         told += [f"no answers in {', '.join(silent)}"] if silent else []
-        if each.overall.word is Word.WORSE and not worse:
+        if each.overall.word is ChangeLabel.WORSE and not worse:
             told.append("significantly worse overall")
     for line in dict.fromkeys(told):
         print(f"regression: {printable(line)}", file=sys.stderr)
     return bool(told)
 
 
-def _runs(store: Store, names: Sequence[str]) -> list[Run]:
+def _runs(store: RunStore, names: Sequence[str]) -> list[Run]:
     if len(names) < 2:
         raise Misuse(
             "a comparison needs two runs", "name the baseline first; `bench runs list` shows all"
@@ -126,7 +129,7 @@ def _runs(store: Store, names: Sequence[str]) -> list[Run]:
     return [store.get(_resolved(store, name)) for name in names]
 
 
-def _resolved(store: Store, name: str) -> str:
+def _resolved(store: RunStore, name: str) -> str:
     """A run's name from `latest` or from a beginning that only one run has."""
     known = store.ids()
     if name == LATEST:
@@ -144,17 +147,19 @@ def _resolved(store: Store, name: str) -> str:
     return fitting[0]
 
 
-def _kind(name: str | None) -> Kind | None:
-    from benchmarks.results.flips import Kind
+def _kind(name: str | None) -> FlipKind | None:
+    from benchmarks.results.flips import FlipKind
 
     if name is None:
         return None
-    if name not in set(Kind):
-        raise NoSuch("kind of question", name, [kind.value for kind in Kind])
-    return Kind(name)
+    if name not in set(FlipKind):
+        raise NoSuch("kind of question", name, [kind.value for kind in FlipKind])
+    return FlipKind(name)
 
 
-def _print(found: Sequence[Comparison], kind: Kind | None, markdown: bool, as_json: bool) -> None:
+def _print(
+    found: Sequence[Comparison], kind: FlipKind | None, markdown: bool, as_json: bool
+) -> None:
     if as_json:
         print(json.dumps(_object(found, kind), ensure_ascii=False))
     elif markdown:
@@ -163,20 +168,20 @@ def _print(found: Sequence[Comparison], kind: Kind | None, markdown: bool, as_js
         given = {} if kind is None else {"kind": kind}
         print("\n".join(render_markdown(each, **given) for each in found), end="")
     else:
-        from reports.compare_terminal import show
+        from reports.compare_terminal import show_comparison
 
         for place, each in enumerate(found):
             if place:
                 print()
-            show(each) if kind is None else show(each, kind, _MANY)
+            show_comparison(each) if kind is None else show_comparison(each, kind, _MANY)
 
 
-def _object(found: Sequence[Comparison], kind: Kind | None) -> dict[str, Any]:
+def _object(found: Sequence[Comparison], kind: FlipKind | None) -> dict[str, Any]:
     """One comparison is the object itself; several stand in a list."""
-    from benchmarks.results.flips import Kind
+    from benchmarks.results.flips import FlipKind
     from reports.compare_json import SCHEMA, as_json
 
-    wanted = tuple(Kind) if kind is None else (kind,)
+    wanted = tuple(FlipKind) if kind is None else (kind,)
     made = [as_json(each, wanted) for each in found]
     if len(made) == 1:
         return made[0]
@@ -201,13 +206,13 @@ def _write_page(each: Comparison, path: Path) -> None:
 
 
 def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Folders]]) -> None:
-    from benchmarks.results.flips import every_flip
+    from benchmarks.results.flips import all_flips
 
     count = 0
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
-            for row in chain.from_iterable(starmap(every_flip, turned)):
+            for row in chain.from_iterable(starmap(all_flips, turned)):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
     print(f"flips: {path} ({count:,} questions)", file=sys.stderr)

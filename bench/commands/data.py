@@ -14,13 +14,13 @@ import typer
 from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import Misuse, NoSuch
 from domainlift.workspace import data_folder
-from improve.synthesize import Author, Extras, Layout, extras
+from improve.synthesize import ContextOptions, SynthesisOptions, SyntheticRows, extras
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
     from domainlift.types import Question
     from finetune.data.contamination import Leaked
-    from finetune.data.prepare import Prepared
+    from finetune.data.prepare import PreparedDataset
     from finetune.data.question_rows import Render
     from finetune.data.rows import Row
     from knowledge_bases.domains import Domain
@@ -31,8 +31,8 @@ data = typer.Typer(
 _KINDS = ("record", "cloze", "continue")
 
 
-@data.command()
-def prepare(
+@data.command("prepare")
+def prepare_command(
     domain: Annotated[
         list[str], typer.Argument(metavar="DOMAIN...", help="`bench domains` lists them.")
     ],
@@ -82,9 +82,9 @@ def prepare(
         raise Misuse("`--name` is for one data set", "prepare one domain after another")
     domains = load_domains(workspace)
     files = tuple(file if file is not None else ())
-    author = Author(model, passages, not unchecked, seed) if from_kb else None
-    layout = Layout(distractors, seed) if with_context else None
-    guards = Guards()
+    author = SynthesisOptions(model, passages, not unchecked, seed) if from_kb else None
+    layout = ContextOptions(distractors, seed) if with_context else None
+    guards = ContaminationCheckers()
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
         if each not in domains and not files:
@@ -92,7 +92,7 @@ def prepare(
         found = domains.get(each, bare_domain(each))
         chosen = replace(found, sources=()) if own else found
         folder = data_folder(workspace, name if name is not None else each)
-        order = Order(chosen, domains, data, files, own, size, seed, folder)
+        order = DatasetSpec(chosen, domains, data, files, own, size, seed, folder)
         tasks = _tasks(order)
         more = extras(chosen, tasks, workspace, author, layout)
         if not as_json:
@@ -105,7 +105,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class Order:
+class DatasetSpec:
     """What one data set is made of; `own` leaves the tasks out that come from elsewhere."""
 
     domain: Domain
@@ -118,15 +118,19 @@ class Order:
     folder: Path
 
 
-def prepared(order: Order, workspace: Path, guards: Guards) -> Prepared:
+def prepare_dataset(
+    order: DatasetSpec, workspace: Path, guards: ContaminationCheckers
+) -> PreparedDataset:
     """Make a data set of what a domain declares, with nothing written for it."""
     tasks = _tasks(order)
     more = extras(order.domain, tasks, workspace, None, None)
     return _prepare(order, tasks, more, guards)
 
 
-def _prepare(order: Order, tasks: Sequence[Task], more: Extras, guards: Guards) -> Prepared:
-    from finetune.data.prepare import prepare as write
+def _prepare(
+    order: DatasetSpec, tasks: Sequence[Task], more: SyntheticRows, guards: ContaminationCheckers
+) -> PreparedDataset:
+    from finetune.data.prepare import prepare_rows as write
 
     rows = [*_rows(order, tasks), *more.rows]
     name = order.domain.name
@@ -147,34 +151,37 @@ def _prepare(order: Order, tasks: Sequence[Task], more: Extras, guards: Guards) 
 
 
 @dataclass(frozen=True)
-class Guard:
+class ContaminationChecker:
     """The questions that training must not see, and what finds rows that hold most of one."""
 
     questions: Sequence[Question]
     leaked: Leaked
 
 
-class Guards:
+class ContaminationCheckers:
     """Makes guards, and keeps the last one: many domains are kept from the same questions."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] | None = None
-        self._guard = Guard((), lambda texts: [False] * len(texts))
+        self._guard = ContaminationChecker((), lambda texts: [False] * len(texts))
 
-    def of(self, order: Order) -> Guard:
+    def of(self, order: DatasetSpec) -> ContaminationChecker:
         """All questions that are at hand; which are not is told."""
         from finetune.data.question_rows import reported_questions
-        from rag.contamination import finder
+        from rag.contamination import passage_checker
 
         names = _reported(order)
         if names != self._names:
             questions, missing = reported_questions(names, order.domains, order.mirror)
             _note(f"not compared with what is missing: {what}" for what in missing)
-            self._names, self._guard = names, Guard(questions, finder(questions))
+            self._names, self._guard = (
+                names,
+                ContaminationChecker(questions, passage_checker(questions)),
+            )
         return self._guard
 
 
-def _reported(order: Order) -> tuple[str, ...]:
+def _reported(order: DatasetSpec) -> tuple[str, ...]:
     """The tasks of which some claim may be made."""
     from benchmarks.tasks import task_names
 
@@ -184,15 +191,15 @@ def _reported(order: Order) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*own, *(() if order.own else every)]))
 
 
-@data.command()
-def check(
+@data.command("check")
+def check_command(
     file: Annotated[Path, typer.Argument(help="A file of rows.")], as_json: Json = False
 ) -> None:
     """Say per line what is wrong with a file of training rows.
 
     Example: bench data check notes.jsonl
     """
-    from finetune.data.formats import check as look
+    from finetune.data.formats import check_rows as look
     from reports.terminal import printable
 
     problems = look(file)
@@ -207,7 +214,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _tasks(order: Order) -> list[Task]:
+def _tasks(order: DatasetSpec) -> list[Task]:
     """The tasks that have questions to learn from; what is not at hand is told."""
     from finetune.data.question_rows import training_tasks
 
@@ -219,8 +226,8 @@ def _tasks(order: Order) -> list[Task]:
     return tasks
 
 
-def _rows(order: Order, tasks: Sequence[Task]) -> Iterator[Row]:
-    from finetune.data.formats import read_rows
+def _rows(order: DatasetSpec, tasks: Sequence[Task]) -> Iterator[Row]:
+    from finetune.data.formats import read_training_rows
     from finetune.data.question_rows import renderer
     from finetune.data.sources.questions import question_rows
     from rag.corpus.source_files import own_licence
@@ -234,19 +241,19 @@ def _rows(order: Order, tasks: Sequence[Task]) -> Iterator[Row]:
         yield from _document_rows(order.domain, order.mirror)
     for path in order.files:
         if render is None:
-            yield from read_rows(path, order.domain.name)
+            yield from read_training_rows(path, order.domain.name)
         else:
-            yield from read_rows(path, order.domain.name, render=render)
+            yield from read_training_rows(path, order.domain.name, render=render)
 
 
 def _document_rows(domain: Domain, mirror: Path | None) -> Iterable[Row]:
     """The declared sources turned into questions; what is not at hand is told."""
     from finetune.data.sources.questions import document_rows
-    from rag.corpus.documents import load
+    from rag.corpus.documents import load_documents
     from rag.corpus.source_files import find_files
 
     found = find_files(domain.sources, folder=domain.folder, data=mirror)
-    loaded = load(found.files)
+    loaded = load_documents(found.files)
     _note([*found.missing, *(f"`{label}` is left out: {why}" for label, why in loaded.refused)])
     return document_rows(loaded.documents, domain.name, kinds=_KINDS) if loaded.documents else ()
 
@@ -258,7 +265,7 @@ def _note(lines: Iterable[str]) -> None:
         print(f"note: {printable(line)}", file=sys.stderr)
 
 
-def _say(made: Prepared) -> None:
+def _say(made: PreparedDataset) -> None:
     print(
         f"{made.domain}: {made.train:,} rows to train on, {made.validation:,} for validation, "
         f"{made.held_out:,} held out; {made.duplicates:,} copies and {made.leaked:,} leaks removed"

@@ -144,10 +144,10 @@ def _data(data: Path | None) -> list[Finding]:
 
 
 def _workspace(workspace: Path) -> Finding:
-    from benchmarks.runs.store import Store
+    from benchmarks.runs.store import RunStore
 
     source = "BENCH_WORKSPACE" if "BENCH_WORKSPACE" in os.environ else "default or option"
-    return Finding("workspace", f"{workspace} ({source}), {len(Store(workspace).ids())} runs")
+    return Finding("workspace", f"{workspace} ({source}), {len(RunStore(workspace).ids())} runs")
 
 
 def _guarded(subject: str, look: Callable[[], list[Finding]]) -> list[Finding]:

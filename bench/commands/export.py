@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
     from domainlift.types import Split
     from finetune.adapters.registry import Adapter
-    from finetune.export.base import Options
+    from finetune.export.base import ExportOptions
     from finetune.export.exporting import Exported
     from finetune.export.verify import Check
     from knowledge_bases.domains import Domain
@@ -39,7 +39,7 @@ _CONCERNS = {
 }
 
 
-def export(
+def export_command(
     adapter: Name,
     to: Annotated[str | None, typer.Option(help="merged, gguf-lora, gguf, ollama or hub.")] = None,
     base: Annotated[
@@ -79,8 +79,8 @@ def export(
 
     Example: bench export biology --to gguf-lora
     """
-    from finetune.adapters.registry import Adapters
-    from finetune.export.base import Options
+    from finetune.adapters.registry import AdapterRegistry
+    from finetune.export.base import ExportOptions
 
     given = {
         "--base-gguf": base_gguf,
@@ -90,8 +90,8 @@ def export(
         "--upload": upload,
     }
     _check_options(to, check_served, given)
-    found = Adapters(adapters_root(workspace)).open(adapter)
-    options = Options(
+    found = AdapterRegistry(adapters_root(workspace)).open(adapter)
+    options = ExportOptions(
         stored=stored if stored is not None else "f16",
         base_gguf=base_gguf,
         prompts=_prompts(found.card.domain, workspace, data),
@@ -140,12 +140,12 @@ def _check_names(name: object, repo: object) -> None:
 
 
 def _exported(
-    adapter: Adapter, base: str, to: str, folder: Path, options: Options, upload: str | None
+    adapter: Adapter, base: str, to: str, folder: Path, options: ExportOptions, upload: str | None
 ) -> dict[str, Any]:
     from dataclasses import replace
 
     from finetune.export import hub as elsewhere
-    from finetune.export.exporting import export as write
+    from finetune.export.exporting import export_adapter as write
 
     if options.ollama_from is not None:
         options = replace(options, ollama_version=elsewhere.ollama_version())
@@ -156,7 +156,7 @@ def _exported(
     return _result(made)
 
 
-def _served(adapter: Adapter, base: str, tag: str, options: Options) -> dict[str, Any]:
+def _served(adapter: Adapter, base: str, tag: str, options: ExportOptions) -> dict[str, Any]:
     from finetune.export.exporting import Exported
     from finetune.export.verify_served import check_served
 

@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Device, Json, Suite, Workspace, listed, suite_for
+from bench.options import (
+    WORKSPACE,
+    Data,
+    Device,
+    Json,
+    Suite,
+    Workspace,
+    comma_separated,
+    suite_for,
+)
 from domainlift.errors import Misuse
-from improve.score import Place
+from improve.score import RunOptions
 
 if TYPE_CHECKING:
-    from improve.context import Scene
-    from improve.result import Improved
-    from improve.train import Held
+    from improve.context import ImproveContext
+    from improve.result import ImproveResult
+    from improve.train import LazyEngine
 
 
-def improve(
+def improve_command(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
     ] = "qwen2.5:3b",
@@ -62,33 +71,33 @@ def improve(
 
     Example: bench improve --model tiny
     """
-    from benchmarks.held_out.gate import Terms, parse_gain
+    from benchmarks.held_out.gate import GateCriteria, parse_min_gain
     from engines.registry import TINY
-    from improve.context import Wishes, open_scene
-    from improve.load_model import Loading
-    from improve.train import Held
+    from improve.context import ImproveOptions, prepare_context
+    from improve.load_model import ModelSpec
+    from improve.train import LazyEngine
 
-    wishes = Wishes(
-        Terms(parse_gain(min_gain)),
-        listed(only),
+    wishes = ImproveOptions(
+        GateCriteria(parse_min_gain(min_gain)),
+        comma_separated(only),
         skip_rag,
         skip_train,
         budget_minutes,
         own=model == TINY or suite == "demo",
         change=_changes(change),
     )
-    held = Held(Loading(model, device, dtype))
-    place = Place(workspace, data, target=target)
+    held = LazyEngine(ModelSpec(model, device, dtype))
+    place = RunOptions(workspace, data, target=target)
 
-    def scene() -> Scene:
-        return open_scene(suite_for(suite, model), limit, place, wishes)
+    def scene() -> ImproveContext:
+        return prepare_context(suite_for(suite, model), limit, place, wishes)
 
     try:
         if dry_run:
             from improve.forecast import forecast
-            from reports.forecast import show
+            from reports.forecast import show_forecast
 
-            show(forecast(held, scene), as_json=as_json)
+            show_forecast(forecast(held, scene), as_json=as_json)
         else:
             _run(scene(), held, as_json=as_json)
     finally:
@@ -100,14 +109,14 @@ def demo(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
 
     Example: bench demo
     """
-    improve(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
+    improve_command(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
 
 
-def _run(scene: Scene, held: Held, *, as_json: bool) -> None:
+def _run(scene: ImproveContext, held: LazyEngine, *, as_json: bool) -> None:
     from improve.loop import improve as loop
-    from reports.improve import Board
+    from reports.improve import ImproveView
 
-    board = Board()
+    board = ImproveView()
     done = loop(scene, held, _silent if as_json else board.tell)
     if as_json:
         print(json.dumps(done.as_json(), ensure_ascii=False))
@@ -117,17 +126,17 @@ def _run(scene: Scene, held: Held, *, as_json: bool) -> None:
         print(f"report: {done.report}", file=sys.stderr)
 
 
-def _silent(done: Improved) -> None:
+def _silent(done: ImproveResult) -> None:
     """Say nothing: JSON comes whole, at the end."""
 
 
 def _changes(given: Sequence[str] | None) -> tuple[str, ...]:
     """The settings that the user changed; a plan is made of adapters, so there must be one."""
     from finetune.data.recipe import read_setting
-    from finetune.training.settings import Training
+    from finetune.training.settings import TrainingArguments
 
     changed = tuple(given if given is not None else ())
-    if ("method", "full") in [read_setting(text, Training) for text in changed]:
+    if ("method", "full") in [read_setting(text, TrainingArguments) for text in changed]:
         what = "`--set method=full` makes a model of its own, and a plan is made of adapters"
         raise Misuse(what, "`bench train --set method=full` trains it by itself")
     return changed

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.kb_build import build
-from bench.commands.kb_quality import check, evaluate, probe
+from bench.commands.kb_build import build_command
+from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
 from bench.options import WORKSPACE, Json, Workspace
-from rag.library import library, root
+from rag.library import kb_root, library
 
 if TYPE_CHECKING:
     pass
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 kb = typer.Typer(
     help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
 )
-kb.command()(build)
-kb.command()(check)
-kb.command("eval")(evaluate)
-kb.command()(probe)
+kb.command("build")(build_command)
+kb.command("check")(kb_check_command)
+kb.command("eval")(kb_eval_command)
+kb.command("probe")(kb_probe_command)
 
 Name = Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.")]
 
 
 @kb.command("list")
-def list_bases(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def list_knowledge_bases(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
     """List all knowledge bases.
 
     Example: bench kb list
     """
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
 
-    store = Store(root(workspace))
+    store = KnowledgeBaseStore(kb_root(workspace))
     manifests = [store.manifest(name) for name in store.names()]
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
@@ -59,8 +59,8 @@ def list_bases(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
     console().print(grid)
 
 
-@kb.command()
-def show(
+@kb.command("show")
+def show_knowledge_base(
     domain: Name,
     path: Annotated[bool, typer.Option("--path", help="Print the folder only.")] = False,
     workspace: Workspace = WORKSPACE,
@@ -70,10 +70,10 @@ def show(
 
     Example: bench kb show biology
     """
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
     from rag.retrieval_gate import stored_gates
 
-    with Store(root(workspace)).open(domain) as generation:
+    with KnowledgeBaseStore(kb_root(workspace)).open(domain) as generation:
         gates = stored_gates(generation.folder)
         if path:
             print(generation.folder)
@@ -85,24 +85,24 @@ def show(
             show_base(generation.manifest, gates)
 
 
-@kb.command()
-def rm(
+@kb.command("rm")
+def remove_knowledge_bases(
     domain: Annotated[list[str], typer.Argument(help="Domains.")], workspace: Workspace = WORKSPACE
 ) -> None:
     """Remove knowledge bases for good; their vectors stay in the cache.
 
     Example: bench kb rm biology
     """
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
 
-    store = Store(root(workspace))
+    store = KnowledgeBaseStore(kb_root(workspace))
     for name in domain:
         store.remove(name)
         print(f"removed `{name}`")
 
 
-@kb.command()
-def search(
+@kb.command("search")
+def search_command(
     domain: Name,
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,

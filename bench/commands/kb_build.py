@@ -13,19 +13,19 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, Workspace
 from domainlift.errors import BenchError, Misuse, NoSuch
-from rag.library import open_cached, root
+from rag.library import kb_root, open_cached
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
     from rag.corpus.source_files import Found
     from rag.index.build import BuildReport
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
 
 #: Tokens of a chunk.
 _SIZE = 200
 
 
-def build(
+def build_command(
     domain: Annotated[list[str] | None, typer.Argument(help="Domains.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All domains that have sources.")] = False,
     own: Annotated[
@@ -58,18 +58,18 @@ def build(
     Example: bench kb build biology --source notes/
     """
     from knowledge_bases.domains import load_domains
-    from rag.index.store import Store
+    from rag.index.store import KnowledgeBaseStore
 
     domains = load_domains(workspace)
     if own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
     names = _chosen(domain, every, domains, given=bool(source))
-    store = Store(root(workspace))
+    store = KnowledgeBaseStore(kb_root(workspace))
     reports = []
     for name in names:
         model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
         found = _files(name, domains, data, source if source is not None else (), licence)
-        settings = _Settings(model, chunk_tokens, chroma, rebuild)
+        settings = _BuildSettings(model, chunk_tokens, chroma, rebuild)
         reports.append(_build(name, found, settings, workspace))
         if not as_json:
             _say(reports[-1], found)
@@ -79,7 +79,7 @@ def build(
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _BuildSettings:
     """What decides a build besides its files."""
 
     embedder: str
@@ -88,12 +88,17 @@ class _Settings:
     rebuild: bool
 
 
-def built(name: str, domains: dict[str, Domain], data: Path | None, workspace: Path) -> BuildReport:
+def build_knowledge_base(
+    name: str, domains: dict[str, Domain], data: Path | None, workspace: Path
+) -> BuildReport:
     """Build the knowledge base of a domain from what it declares, with the usual settings."""
     from rag.embedding import DEFAULT
 
     return _build(
-        name, _files(name, domains, data, (), ""), _Settings(DEFAULT, _SIZE, None, False), workspace
+        name,
+        _files(name, domains, data, (), ""),
+        _BuildSettings(DEFAULT, _SIZE, None, False),
+        workspace,
     )
 
 
@@ -113,7 +118,7 @@ def _chosen(
     return list(names)
 
 
-def _embedder_before(store: Store, name: str, rebuild: bool) -> str:
+def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str:
     """The model that made the knowledge base so far, so that nobody has to name it again."""
     from rag.embedding import DEFAULT
 
@@ -144,13 +149,13 @@ def _files(
     return find_files(sources, folder=folder, data=data, given=given, licence=licence)
 
 
-def _build(name: str, found: Found, settings: _Settings, workspace: Path) -> BuildReport:
-    from rag.index.build import build
-    from rag.index.build_options import Embedding, Recipe
+def _build(name: str, found: Found, settings: _BuildSettings, workspace: Path) -> BuildReport:
+    from rag.index.build import build_index
+    from rag.index.build_options import BuildOptions, Embedding
     from reports.progress import Stages
 
     model = open_cached(settings.embedder, workspace)
-    recipe = Recipe(
+    recipe = BuildOptions(
         Embedding(model.name, model.digest, lambda: model),
         size=settings.size,
         chroma=settings.chroma,
@@ -158,8 +163,8 @@ def _build(name: str, found: Found, settings: _Settings, workspace: Path) -> Bui
     )
     stages = Stages(name)
     try:
-        return build(
-            root(workspace), name, found.files, recipe, missing=found.missing, progress=stages
+        return build_index(
+            kb_root(workspace), name, found.files, recipe, missing=found.missing, progress=stages
         )
     except KeyboardInterrupt as error:
         stopped = BenchError(

@@ -25,7 +25,7 @@ Task = Annotated[
 Name = Annotated[str, typer.Argument(help="A domain that has a knowledge base.")]
 
 
-def check(
+def kb_check_command(
     domain: Name,
     task: Task = None,
     workspace: Workspace = WORKSPACE,
@@ -36,13 +36,13 @@ def check(
 
     Example: bench kb check biology
     """
-    from benchmarks.treatments.passages import Bases, find_leaks
+    from benchmarks.treatments.passages import OpenKnowledgeBases, contaminated_questions
     from rag.treatment import Budget
 
     questions = _questions(domain, task, "test", workspace, data)
     with library(workspace) as shelves:
-        bases = Bases({domain: shelves.open(domain)}, Budget(len))
-        leaks = find_leaks(questions, bases)
+        bases = OpenKnowledgeBases({domain: shelves.open(domain)}, Budget(len))
+        leaks = contaminated_questions(questions, bases)
     if as_json:
         found = [asdict(leak) for leak in leaks]
         row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
@@ -53,7 +53,7 @@ def check(
     show_leaks(domain, {q.id: q for q in questions}, leaks)
 
 
-def evaluate(
+def kb_eval_command(
     path: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],
     split: Annotated[str, typer.Option(help="Which file in qrels/.")] = "test",
     embedder: Annotated[str, typer.Option(help="As for `bench kb build`.")] = "all-MiniLM-L6-v2",
@@ -64,7 +64,7 @@ def evaluate(
 
     Example: bench kb eval scifact/
     """
-    from rag.quality.beir import evaluate as measure
+    from rag.quality.beir import evaluate_retrieval as measure
     from reports.progress import Stages
 
     stages = Stages(path.name)
@@ -76,12 +76,12 @@ def evaluate(
         counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
         print(json.dumps({**counts, **found.methods}, ensure_ascii=False))
         return
-    from reports.knowledge import show_quality
+    from reports.knowledge import show_retrieval_quality
 
-    show_quality(path.name, split, found)
+    show_retrieval_quality(path.name, split, found)
 
 
-def probe(
+def kb_probe_command(
     domain: Name,
     task: Task = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
@@ -96,7 +96,7 @@ def probe(
     Example: bench kb probe biology
     """
     from domainlift.statistics import accuracy_interval
-    from rag.quality.option_support import probe as solve
+    from rag.quality.option_support import option_support as solve
 
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
     with library(workspace) as shelves:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace, listed
+from bench.options import WORKSPACE, Data, Json, Workspace, comma_separated
 from domainlift.errors import BenchError, Misuse, NoSuch
-from domainlift.types import same
+from domainlift.types import dedup_key
 
 if TYPE_CHECKING:
-    from ensemble.fit.fit import Labelled, Material
+    from ensemble.fit.fit import Labelled, RouterData
     from ensemble.router.keywords import Keywords
     from knowledge_bases.domains import Domain
 
@@ -31,8 +31,8 @@ Suites = Annotated[
 VECTORS = "all-MiniLM-L6-v2"
 
 
-@route.command()
-def fit(
+@route.command("fit")
+def route_fit_command(
     suite: Suites = None,
     domains: Targets = None,
     passages: Annotated[
@@ -57,17 +57,17 @@ def fit(
 
     Example: bench route fit --suite demo
     """
-    from ensemble.fit.fit import Settings
-    from ensemble.fit.fit import fit as learn
-    from ensemble.router.keywords import FILE, keep_aside, write_keywords
+    from ensemble.fit.fit import FitSettings
+    from ensemble.fit.fit import fit_router as learn
+    from ensemble.router.keywords import FILE, backup, write_keywords
     from knowledge_bases.domains import load_domains
 
     known = load_domains(workspace)
     targets = _targets(domains, known)
     material = _material(_suites(suite, data), known, data, passages, vectors)
-    found = learn(material, Settings(keywords, weights, targets), _say)
+    found = learn(material, FitSettings(keywords, weights, targets), _say)
     path = out if out is not None else workspace / FILE
-    aside = keep_aside(path)
+    aside = backup(path)
     if aside is not None:
         _say(f"the keywords that stood there are kept as `{aside}`")
     write_keywords(path, found)
@@ -80,8 +80,8 @@ def fit(
     show_fit(told)
 
 
-@route.command()
-def explain(
+@route.command("explain")
+def route_explain_command(
     text: Annotated[str, typer.Argument(help="A question.")],
     option: Annotated[list[str] | None, typer.Option(help="One of its options.")] = None,
     domain: Annotated[str | None, typer.Option(help="The domain that a user named.")] = None,
@@ -107,7 +107,7 @@ def explain(
 
 
 @route.command("test")
-def measure_it(
+def route_test_command(
     suite: Suites = None,
     domains: Targets = None,
     bare: Annotated[bool, typer.Option("--bare", help="Leave the options out.")] = False,
@@ -121,20 +121,20 @@ def measure_it(
 
     Example: bench route test --suite demo
     """
-    from ensemble.fit.evaluate import measure
+    from ensemble.fit.evaluate import route_all
     from improve.route import open_router
     from knowledge_bases.domains import load_domains
 
     known = load_domains(workspace)
     router = open_router(workspace, _targets(domains, known))
     rows, copies = _held_out(_suites(suite, data), known, data)
-    quality = measure(router, rows, options=not bare)
+    quality = route_all(router, rows, options=not bare)
     if as_json:
         print(json.dumps({**quality.as_json(), "copies": copies}, ensure_ascii=False))
         return
-    from reports.router import show_quality
+    from reports.router import show_router_metrics
 
-    show_quality(quality, copies)
+    show_router_metrics(quality, copies)
 
 
 def _told(found: Keywords, path: Path, aside: Path | None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _told(found: Keywords, path: Path, aside: Path | None) -> dict[str, Any]:
 def _targets(names: str | None, known: dict[str, Domain]) -> tuple[str, ...] | None:
     if names is None:
         return None
-    wanted = listed(names)
+    wanted = comma_separated(names)
     for name in wanted:
         if name not in known:
             raise NoSuch("domain", name, known, "bench domains")
@@ -173,14 +173,14 @@ def _material(
     data: Path | None,
     with_passages: bool,
     vectors: str | None,
-) -> Material:
-    from ensemble.fit.fit import Material
+) -> RouterData:
+    from ensemble.fit.fit import RouterData
     from improve.route import embedding, glossaries, passages
 
     rows, copies = _learned(suites, known, data)
     if copies:
         _say(f"{copies} copies of test questions are left out")
-    return Material(
+    return RouterData(
         rows,
         glossaries(known),
         passages(known, data) if with_passages else (),
@@ -200,8 +200,8 @@ def _learned(
     for line in missing:
         _say(line)
     tested, _ = labelled(tasks, known, data, ("test",))
-    away = {same(row.text, row.options) for row in tested}
-    kept = [row for row in rows if same(row.text, row.options) not in away]
+    away = {dedup_key(row.text, row.options) for row in tested}
+    kept = [row for row in rows if dedup_key(row.text, row.options) not in away]
     return kept, len(rows) - len(kept)
 
 
@@ -218,8 +218,8 @@ def _held_out(
         raise BenchError(f"there are no questions: {why}", "give `--data FOLDER` or BENCH_DATA")
     for line in missing:
         _say(line)
-    away = {same(row.text, row.options) for row in labelled(tasks, known, data)[0]}
-    kept = [row for row in rows if same(row.text, row.options) not in away]
+    away = {dedup_key(row.text, row.options) for row in labelled(tasks, known, data)[0]}
+    kept = [row for row in rows if dedup_key(row.text, row.options) not in away]
     return kept, len(rows) - len(kept)
 
 

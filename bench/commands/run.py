@@ -21,23 +21,23 @@ from bench.options import (
     Json,
     Suite,
     Workspace,
-    listed,
+    comma_separated,
     suite_for,
 )
 from domainlift.errors import BenchError, Misuse, NoSuch
-from improve.arms import Adapters, compare_arms
-from improve.retrieve import Choice
+from improve.arms import AdaptersByDomain, compare_arms
+from improve.retrieve import RetrievalOptions
 from improve.run_plan import run_plan
-from improve.score import Place, scored
+from improve.score import RunOptions, score_job
 from rag.treatment import TOKENS
 
 if TYPE_CHECKING:
-    from benchmarks.results.domain_scores import Profile
-    from benchmarks.results.run_result import Outcome
-    from benchmarks.runs.runner import Settings
+    from benchmarks.results.domain_scores import EvalResult
+    from benchmarks.results.run_result import RunResult
+    from benchmarks.runs.runner import EvalSettings
     from benchmarks.tasks.base import Task
     from engines.base import Engine, Mode
-    from engines.registry import Options
+    from engines.registry import EngineOptions
 
 
 def run(
@@ -134,29 +134,31 @@ def run(
 
     Example: bench run --model tiny --suite demo
     """
-    from benchmarks.runs.runner import Settings
-    from engines.registry import Options
+    from benchmarks.runs.runner import EvalSettings
+    from engines.registry import EngineOptions
 
-    settings = Settings(
+    settings = EvalSettings(
         suite="tasks" if task else suite_for(suite, model),
         mode=_mode(scoring),
         shots=shots,
         chat=chat,
         limit=limit,
         seed=seed,
-        command=command(sys.argv[1:]),
-        domains=listed(domains),
+        command=command_line(sys.argv[1:]),
+        domains=comma_separated(domains),
     )
-    options = Options(device, dtype, batch_tokens, context, seed, timeout, concurrency)
-    place = Place(workspace, data, resume, fresh, target)
+    options = EngineOptions(device, dtype, batch_tokens, context, seed, timeout, concurrency)
+    place = RunOptions(workspace, data, resume, fresh, target)
     choice = None
     if rag is not None:
         from rag.search.retrieval import Retrieval
 
-        chosen = () if rag == ALL else listed(rag)
+        chosen = () if rag == ALL else comma_separated(rag)
         found = Retrieval(mmr=mmr, reranker=rerank)
-        choice = Choice(chosen, rag_gate, found, passages, passage_tokens, query_options)
-    outcome = _score(model, options, settings, task, place, _Help(choice, adapter, plan))
+        choice = RetrievalOptions(chosen, rag_gate, found, passages, passage_tokens, query_options)
+    outcome = _score(
+        model, options, settings, task, place, _TreatmentOptions(choice, adapter, plan)
+    )
     if as_json:
         print(json.dumps(outcome.as_json(), ensure_ascii=False))
     else:
@@ -167,10 +169,10 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Help:
+class _TreatmentOptions:
     """What the model gets besides its questions."""
 
-    choice: Choice | None
+    choice: RetrievalOptions | None
     adapter: str | None
     plan: Path | None = None
 
@@ -182,27 +184,27 @@ class _Help:
 
 
 def _adapters(
-    names: str | None, engine: Engine, place: Place, tasks: Sequence[Task]
-) -> Adapters | None:
+    names: str | None, engine: Engine, place: RunOptions, tasks: Sequence[Task]
+) -> AdaptersByDomain | None:
     if names is None:
         return None
-    from bench.commands.adapters import open_adapters
+    from bench.commands.adapters import adapters_by_domain
 
     domains = {question.domain for task in tasks for question in task.questions}
-    return open_adapters(names, engine, place.workspace, domains)
+    return adapters_by_domain(names, engine, place.workspace, domains)
 
 
 def _score(
     model: str,
-    options: Options,
-    settings: Settings,
+    options: EngineOptions,
+    settings: EvalSettings,
     names: Sequence[str] | None,
-    place: Place,
-    help_: _Help,
-) -> Outcome:
+    place: RunOptions,
+    help_: _TreatmentOptions,
+) -> RunResult:
     from benchmarks.results import run_result as outcome
-    from benchmarks.results.domain_scores import profile
-    from benchmarks.runs.runner import prepare
+    from benchmarks.results.domain_scores import evaluate_run
+    from benchmarks.runs.runner import prepare_job
     from benchmarks.runs.select_tasks import choose_tasks
     from engines.registry import is_served, open_engine
     from knowledge_bases.domains import load_domains
@@ -223,14 +225,14 @@ def _score(
         if help_.choice is not None or help_.adapter is not None:
             adapters = _adapters(help_.adapter, engine, place, tasks)
             return compare_arms(tasks, settings, engine, place, help_.choice, adapters)
-        run = scored(prepare(tasks, settings, engine.info), engine, place)
-        return outcome.Outcome(profile(run, place.target))
+        run = score_job(prepare_job(tasks, settings, engine.info), engine, place)
+        return outcome.RunResult(evaluate_run(run, place.target))
     finally:
         if engine is not None:
             engine.close()
 
 
-def command(argv: Sequence[str]) -> str:
+def command_line(argv: Sequence[str]) -> str:
     """The command for the record; a name and password in a URL are nobody's business."""
     return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))
 
@@ -245,7 +247,7 @@ def _mode(name: str | None) -> Mode | None:
     return Mode(name)
 
 
-def _fail_on_errors(profile: Profile) -> None:
+def _fail_on_errors(profile: EvalResult) -> None:
     """Errors are a failure of the command, however good the rest is."""
     errors, n = profile.overall.errors, profile.overall.n
     if errors or profile.missing:

@@ -23,9 +23,9 @@ def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
 
     Example: bench runs list
     """
-    from benchmarks.runs.store import Store
+    from benchmarks.runs.store import RunStore
 
-    store = Store(workspace)
+    store = RunStore(workspace)
     manifests = []
     for name in store.ids():
         try:
@@ -47,8 +47,8 @@ def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
     console().print(grid)
 
 
-@runs.command()
-def show(
+@runs.command("show")
+def show_run(
     run: Annotated[str, typer.Argument(help="The run's name, from `bench runs list`.")],
     target: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.60,
     path: Annotated[bool, typer.Option("--path", help="Print the run's folder only.")] = False,
@@ -59,14 +59,14 @@ def show(
 
     Example: bench runs show demo-tiny-1a2b3c4d
     """
-    from benchmarks.results.domain_scores import profile
-    from benchmarks.runs.store import Store
+    from benchmarks.results.domain_scores import evaluate_run
+    from benchmarks.runs.store import RunStore
 
-    stored = Store(workspace).get(run)
+    stored = RunStore(workspace).get(run)
     if path:
         print(stored.folder.resolve())
         return
-    scored = profile(stored, target)
+    scored = evaluate_run(stored, target)
     if as_json:
         print(
             json.dumps(
@@ -74,15 +74,15 @@ def show(
             )
         )
         return
-    from reports.domain_scores import show as show_profile
     from reports.domain_scores import show_manifest
+    from reports.domain_scores import show_scores as show_profile
 
     show_profile(scored)
     show_manifest(stored.manifest)
 
 
-@runs.command()
-def rm(
+@runs.command("rm")
+def remove_runs(
     run: Annotated[list[str], typer.Argument(help="Names of runs.")],
     workspace: Workspace = WORKSPACE,
 ) -> None:
@@ -90,9 +90,9 @@ def rm(
 
     Example: bench runs rm demo-tiny-1a2b3c4d
     """
-    from benchmarks.runs.store import Store
+    from benchmarks.runs.store import RunStore
 
-    store = Store(workspace)
+    store = RunStore(workspace)
     for name in run:
         store.remove(name)
         print(f"removed `{name}`")

@@ -11,24 +11,24 @@ import typer
 
 from bench.options import WORKSPACE, Data, Device, Json, Workspace
 from domainlift.errors import BenchError, Misuse
-from improve.load_model import Loading, opened
+from improve.load_model import ModelSpec, load_trainable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from finetune.data.recipe import Recipe
-    from finetune.hyperparameter_search import Searched
-    from finetune.jobs import Wish
-    from finetune.replay_questions import Surroundings
-    from finetune.train_adapter import Made
-    from finetune.train_jointly import Published
-    from finetune.training.settings import Training
-    from finetune.training.train_result import Progress as Step
-    from finetune.validation import Seen
-    from reports.progress import Progress
+    from finetune.hyperparameter_search import SearchResult
+    from finetune.jobs import TrainingJob
+    from finetune.replay_questions import TrainingDomains
+    from finetune.train_adapter import TrainingResult
+    from finetune.train_jointly import JointResult
+    from finetune.training.settings import TrainingArguments
+    from finetune.training.train_result import TrainingProgress as Step
+    from finetune.validation import ValidationScores
+    from reports.progress import ProgressBar
 
 
-def train(
+def train_command(
     name: Annotated[
         list[str],
         typer.Argument(
@@ -84,11 +84,11 @@ def train(
     """
     from engines.registry import TINY
     from finetune.data.recipe import one_domain
-    from finetune.distributed.process_group import launched
-    from finetune.jobs import Wish, surroundings
+    from finetune.distributed.process_group import from_environment
+    from finetune.jobs import TrainingJob, training_domains
     from knowledge_bases.domains import load_domains
 
-    if trials is not None and launched().size > 1:
+    if trials is not None and from_environment().size > 1:
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if together and (trials is not None or recipe is not None):
         raise Misuse("`--together` goes with neither `--search` nor `--recipe`", "leave one out")
@@ -100,125 +100,131 @@ def train(
     for each in name:
         mixed = _recipe(recipe) if recipe is not None else one_domain(each)
         sets = {each: rows} if rows is not None else {}
-        wish = Wish(each, mixed, settings_of(mixed, change), workspace, sets, data, only)
-        jobs.append((wish, surroundings(wish, domains)))
+        wish = TrainingJob(each, mixed, settings_of(mixed, change), workspace, sets, data, only)
+        jobs.append((wish, training_domains(wish, domains)))
     if dry_run:
-        _rehearse(jobs, Loading(model, device, dtype), as_json=as_json)
+        _dry_run(jobs, ModelSpec(model, device, dtype), as_json=as_json)
     elif together:
-        _train_together(jobs, Loading(model, device, dtype), as_json=as_json)
+        _train_together(jobs, ModelSpec(model, device, dtype), as_json=as_json)
     else:
-        _train(jobs, Loading(model, device, dtype), trials, as_json=as_json)
+        _train(jobs, ModelSpec(model, device, dtype), trials, as_json=as_json)
 
 
-_Job = tuple["Wish", "Surroundings"]
+_Job = tuple["TrainingJob", "TrainingDomains"]
 
 
 def _recipe(path: Path) -> Recipe:
     from finetune.data.recipe import read_recipe
-    from finetune.training.settings import Training
+    from finetune.training.settings import TrainingArguments
 
-    return read_recipe(path, Training)
+    return read_recipe(path, TrainingArguments)
 
 
-def settings_of(recipe: Recipe, changes: Sequence[str] | None) -> Training:
+def settings_of(recipe: Recipe, changes: Sequence[str] | None) -> TrainingArguments:
     """The settings of a recipe, with those that the user changed."""
     from finetune.data.recipe import read_setting
-    from finetune.training.settings import Training
+    from finetune.training.settings import TrainingArguments
 
-    changed = dict(read_setting(text, Training) for text in (changes if changes else ()))
+    changed = dict(read_setting(text, TrainingArguments) for text in (changes if changes else ()))
     found: dict[str, Any] = {**recipe.training, **changed}
-    return Training(**found)
+    return TrainingArguments(**found)
 
 
-def _rehearse(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
-    from finetune.distributed.process_group import launched
-    from finetune.dry_run import rehearse
+def _dry_run(jobs: Sequence[_Job], loading: ModelSpec, *, as_json: bool) -> None:
+    from finetune.distributed.process_group import from_environment
+    from finetune.dry_run import dry_run
 
-    if not launched().leads:
+    if not from_environment().is_main:
         return
     for wish, around in jobs:
-        found = rehearse(wish, around, loading.model, loading.device, loading.dtype)
+        found = dry_run(wish, around, loading.model, loading.device, loading.dtype)
         if as_json:
             print(json.dumps(found.as_json(), ensure_ascii=False))
         else:
-            from reports.training import show_rehearsal
+            from reports.training import show_dry_run
 
-            show_rehearsal(found)
+            show_dry_run(found)
 
 
-def _train(jobs: Sequence[_Job], loading: Loading, trials: int | None, *, as_json: bool) -> None:
-    from finetune.distributed.process_group import launched, leave
+def _train(jobs: Sequence[_Job], loading: ModelSpec, trials: int | None, *, as_json: bool) -> None:
+    from finetune.distributed.process_group import destroy, from_environment
 
     for wish, around in jobs:
-        made: Made | Searched = (
-            taught(wish, around, loading)
+        made: TrainingResult | SearchResult = (
+            train_with_progress(wish, around, loading)
             if trials is None
-            else _searched(wish, around, loading, trials)
+            else _search_with_progress(wish, around, loading, trials)
         )
-        if launched().leads:
+        if from_environment().is_main:
             _tell(made, as_json=as_json)
-    leave()
+    destroy()
 
 
-def _train_together(jobs: Sequence[_Job], loading: Loading, *, as_json: bool) -> None:
-    done = taught_together(jobs, loading)
+def _train_together(jobs: Sequence[_Job], loading: ModelSpec, *, as_json: bool) -> None:
+    done = train_jointly_with_progress(jobs, loading)
     for made in done.made:
         _tell(made, as_json=as_json)
     for error in done.errors.values():
         raise error
 
 
-def _tell(made: Made | Searched, *, as_json: bool) -> None:
+def _tell(made: TrainingResult | SearchResult, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
     else:
-        from reports.training import show
+        from reports.training import show_training
 
-        show(made)
+        show_training(made)
 
 
-def taught(wish: Wish, around: Surroundings, loading: Loading) -> Made:
+def train_with_progress(
+    wish: TrainingJob, around: TrainingDomains, loading: ModelSpec
+) -> TrainingResult:
     """Train an adapter while the user watches."""
     from finetune.train_adapter import train_adapter
 
-    engine = opened(loading, wish.settings)
-    with _watching() as screen:
+    engine = load_trainable(loading, wish.settings)
+    with _progress() as screen:
         return train_adapter(wish, around, engine, screen.notify, screen.look(wish.name))
 
 
-def taught_together(jobs: Sequence[_Job], loading: Loading) -> Published:
+def train_jointly_with_progress(jobs: Sequence[_Job], loading: ModelSpec) -> JointResult:
     """Train the adapters of several domains in one pass while the user watches."""
     from finetune.multi_adapter.loop import refuse_unfit
     from finetune.train_jointly import train_adapters
 
     settings = jobs[0][0].settings
     refuse_unfit(settings)  # before a large model is loaded
-    engine = opened(loading, settings)
-    with _watching() as screen:
+    engine = load_trainable(loading, settings)
+    with _progress() as screen:
         return train_adapters(jobs, engine, screen.notify, screen.look)
 
 
-def _searched(wish: Wish, around: Surroundings, loading: Loading, trials: int) -> Searched:
-    from finetune.hyperparameter_search import search
+def _search_with_progress(
+    wish: TrainingJob, around: TrainingDomains, loading: ModelSpec, trials: int
+) -> SearchResult:
+    from finetune.hyperparameter_search import search_hyperparameters
 
-    engine = opened(loading, wish.settings)
-    with _watching() as screen:
+    engine = load_trainable(loading, wish.settings)
+    with _progress() as screen:
         look = screen.look(wish.name)
-        return search(wish, around, engine, trials, screen.notify, look, screen.begin)
+        return search_hyperparameters(
+            wish, around, engine, trials, screen.notify, look, screen.begin
+        )
 
 
 @contextmanager
-def _watching() -> Iterator[_Screen]:
+def _progress() -> Iterator[_ProgressView]:
     """Show progress; Ctrl-C ends with the way on."""
-    from finetune.distributed.process_group import launched
-    from reports.progress import Progress
+    from finetune.distributed.process_group import from_environment
+    from reports.progress import ProgressBar
 
-    with Progress(0) as progress:
-        screen = _Screen(progress)
+    with ProgressBar(0) as progress:
+        screen = _ProgressView(progress)
         try:
             yield screen
         except KeyboardInterrupt as error:
-            if not launched().leads:  # the first process says how far they came
+            if not from_environment().is_main:  # the first process says how far they came
                 raise
             stopped = BenchError(
                 f"stopped after step {screen.step}",
@@ -228,10 +234,10 @@ def _watching() -> Iterator[_Screen]:
             raise stopped from error
 
 
-class _Screen:
+class _ProgressView:
     """What the user sees of trainings under way; `step` is the last one."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressBar) -> None:
         self.step = 0
         self._progress = progress
 
@@ -240,10 +246,10 @@ class _Screen:
         told = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
         self._progress.reach(now.step, now.steps, told)
 
-    def look(self, name: str) -> Callable[[Seen, int], None]:
-        def look(seen: Seen, step: int) -> None:
+    def look(self, name: str) -> Callable[[ValidationScores, int], None]:
+        def look(seen: ValidationScores, step: int) -> None:
             told = "  ".join(f"{name} {value:.3f}" for name, value in seen.scores.items())
-            fallen = f"  fallen: {', '.join(seen.fallen)}" if seen.fallen else ""
+            fallen = f"  fallen: {', '.join(seen.regressed)}" if seen.regressed else ""
             self._progress.say(f"{name}, step {step}, validation: {told}{fallen}")
 
         return look

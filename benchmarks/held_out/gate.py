@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domainlift.comparing import holm, questions_to_show
+from domainlift.comparing import holm, required_sample_size
 from domainlift.errors import Misuse
 from domainlift.statistics import Paired, sign_test
 
@@ -22,7 +22,7 @@ from domainlift.statistics import Paired, sign_test
 HARM = 0.01
 
 
-class Word(StrEnum):
+class GateVerdict(StrEnum):
     """What the gate says."""
 
     PROMOTED = "promoted"
@@ -47,7 +47,7 @@ class MinGain:
 
 
 @dataclass(frozen=True)
-class Terms:
+class GateCriteria:
     """What a candidate must show; `level` is the error rate, `margin` the loss to be excluded."""
 
     min_gain: MinGain = MinGain(0.05)
@@ -56,38 +56,39 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Change:
+class DomainEvidence:
     """What became of one domain.
 
-    `newly` questions have no readable answer any more, `mended` ones had none before.
+    `newly_unparsed` questions have no readable answer any more, `newly_parsed` ones had none
+    before.
     """
 
     paired: Paired
-    newly: int = 0
-    mended: int = 0
+    newly_unparsed: int = 0
+    newly_parsed: int = 0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class DomainVerdict:
     """What the gate says of one domain, and why; `further` questions would settle it."""
 
-    word: Word
+    word: GateVerdict
     why: str
     p: float
-    further: int | None = None
+    questions_needed: int | None = None
 
 
 @dataclass(frozen=True)
 class Promotion:
     """The verdict; `kept` are the treated domains that passed."""
 
-    word: Word
+    word: GateVerdict
     why: str
-    domains: Mapping[str, Judgement]
+    domains: Mapping[str, DomainVerdict]
     kept: tuple[str, ...]
 
 
-def parse_gain(text: str) -> MinGain:
+def parse_min_gain(text: str) -> MinGain:
     """Read `5pt` (points of accuracy) or `5%` (of the baseline's accuracy); Misuse otherwise."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(pt|%)\s*", text)
     if found is None:
@@ -96,7 +97,9 @@ def parse_gain(text: str) -> MinGain:
     return MinGain(float(found[1]) / 100, found[2] == "%")
 
 
-def judge(changes: Mapping[str, Change], treated: Collection[str], terms: Terms) -> Promotion:
+def apply_gate(
+    changes: Mapping[str, DomainEvidence], treated: Collection[str], terms: GateCriteria
+) -> Promotion:
     """Judge each domain; those that are not treated are protected.
 
     p-values are adjusted by Holm's method, within the treated domains and within the others.
@@ -111,81 +114,87 @@ def judge(changes: Mapping[str, Change], treated: Collection[str], terms: Terms)
         **{name: _protected(others[name], p, terms) for name, p in _adjusted(others)},
     }
     domains = {name: judged[name] for name in sorted(judged)}
-    harmed = [name for name in others if domains[name].word is Word.REJECTED]
-    kept = tuple(name for name in sorted(helped) if domains[name].word is Word.PROMOTED)
+    harmed = [name for name in others if domains[name].word is GateVerdict.REJECTED]
+    kept = tuple(name for name in sorted(helped) if domains[name].word is GateVerdict.PROMOTED)
     if harmed:
-        return Promotion(Word.REJECTED, f"harmed: {', '.join(harmed)}", domains, ())
+        return Promotion(GateVerdict.REJECTED, f"harmed: {', '.join(harmed)}", domains, ())
     return _verdict(domains, sorted(helped), kept)
 
 
 def _verdict(
-    domains: Mapping[str, Judgement], treated: Collection[str], kept: tuple[str, ...]
+    domains: Mapping[str, DomainVerdict], treated: Collection[str], kept: tuple[str, ...]
 ) -> Promotion:
     left = [f"{name} {domains[name].word}" for name in treated if name not in kept]
     if kept:
         why = f"better: {', '.join(kept)}" + (f"; {', '.join(left)}" if left else "")
-        return Promotion(Word.PROMOTED, why, domains, kept)
-    further = [domains[name].further for name in treated if domains[name].further is not None]
-    if any(domains[name].word is Word.INCONCLUSIVE for name in treated):
+        return Promotion(GateVerdict.PROMOTED, why, domains, kept)
+    further = [
+        domains[name].questions_needed
+        for name in treated
+        if domains[name].questions_needed is not None
+    ]
+    if any(domains[name].word is GateVerdict.INCONCLUSIVE for name in treated):
         more = max((n for n in further if n is not None), default=None)
         none = "no number of questions is sure to settle it"
         why = f"{more} more questions needed" if more is not None else none
-        return Promotion(Word.INCONCLUSIVE, why, domains, ())
+        return Promotion(GateVerdict.INCONCLUSIVE, why, domains, ())
     why = "no domain was treated" if not treated else "no treated domain gained enough"
-    return Promotion(Word.REJECTED, why, domains, ())
+    return Promotion(GateVerdict.REJECTED, why, domains, ())
 
 
-def _adjusted(changes: Mapping[str, Change]) -> list[tuple[str, float]]:
+def _adjusted(changes: Mapping[str, DomainEvidence]) -> list[tuple[str, float]]:
     p_values = holm([change.paired.p for change in changes.values()])
     return list(zip(changes, p_values, strict=True))
 
 
-def _treated(change: Change, p: float, terms: Terms, level: float) -> Judgement:
+def _treated(change: DomainEvidence, p: float, terms: GateCriteria, level: float) -> DomainVerdict:
     found, interval = change.paired, change.paired.interval
     least = terms.min_gain.over(found.baseline if found.baseline is not None else 0.0)
     if _unreadable(change, terms):
-        return Judgement(Word.REJECTED, _faults(change), p)
+        return DomainVerdict(GateVerdict.REJECTED, _faults(change), p)
     if p < terms.level and found.difference < 0:
-        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
+        return DomainVerdict(GateVerdict.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
     if found.difference >= least and p < terms.level and interval.low > 0:
-        return Judgement(Word.PROMOTED, f"{_points(found.difference)}, p {_p(p)}", p)
+        return DomainVerdict(GateVerdict.PROMOTED, f"{_points(found.difference)}, p {_p(p)}", p)
     if interval.high < least:
         why = f"at most {_points(interval.high)}, and {terms.min_gain} are wanted"
-        return Judgement(Word.REJECTED, why, p)
+        return DomainVerdict(GateVerdict.REJECTED, why, p)
     if p < terms.level:
         why = f"{_points(found.difference)}, p {_p(p)}: a gain, but {terms.min_gain} are wanted"
-        return Judgement(Word.INCONCLUSIVE, why, p)
+        return DomainVerdict(GateVerdict.INCONCLUSIVE, why, p)
     further = _further(found, max(found.difference, least), level)
     lacks = f"{further} more questions needed" if further else "no number is sure to settle it"
-    return Judgement(
-        Word.INCONCLUSIVE, f"{_points(found.difference)}, p {_p(p)}: {lacks}", p, further
+    return DomainVerdict(
+        GateVerdict.INCONCLUSIVE, f"{_points(found.difference)}, p {_p(p)}: {lacks}", p, further
     )
 
 
-def _protected(change: Change, p: float, terms: Terms) -> Judgement:
+def _protected(change: DomainEvidence, p: float, terms: GateCriteria) -> DomainVerdict:
     found = change.paired
     if _unreadable(change, terms):
-        return Judgement(Word.REJECTED, _faults(change), p)
+        return DomainVerdict(GateVerdict.REJECTED, _faults(change), p)
     if found.difference < 0 and (p < terms.level or found.p < HARM):
-        return Judgement(Word.REJECTED, f"{_points(found.difference)}, p {_p(found.p)}", p)
+        return DomainVerdict(
+            GateVerdict.REJECTED, f"{_points(found.difference)}, p {_p(found.p)}", p
+        )
     # Where the interval is wider than the margin on each side, n does not allow to exclude it.
     narrow = found.interval.high - found.interval.low < 2 * terms.margin
     if found.interval.low >= -terms.margin:
-        return Judgement(Word.UNHARMED, f"at worst {_points(found.interval.low)}", p)
+        return DomainVerdict(GateVerdict.UNHARMED, f"at worst {_points(found.interval.low)}", p)
     if narrow:
-        return Judgement(Word.REJECTED, f"perhaps {_points(found.interval.low)}", p)
+        return DomainVerdict(GateVerdict.REJECTED, f"perhaps {_points(found.interval.low)}", p)
     why = f"a loss down to {_points(found.interval.low)} is not excluded by {found.n} questions"
-    return Judgement(Word.UNHARMED, why, p)
+    return DomainVerdict(GateVerdict.UNHARMED, why, p)
 
 
-def _unreadable(change: Change, terms: Terms) -> bool:
+def _unreadable(change: DomainEvidence, terms: GateCriteria) -> bool:
     """Whether more answers cannot be read than luck explains."""
-    worse = change.newly > change.mended
-    return worse and sign_test(change.newly, change.mended) < terms.level
+    worse = change.newly_unparsed > change.newly_parsed
+    return worse and sign_test(change.newly_unparsed, change.newly_parsed) < terms.level
 
 
-def _faults(change: Change) -> str:
-    return f"{change.newly} answers more cannot be read, {change.mended} fewer"
+def _faults(change: DomainEvidence) -> str:
+    return f"{change.newly_unparsed} answers more cannot be read, {change.newly_parsed} fewer"
 
 
 def _further(found: Paired, difference: float, level: float) -> int | None:
@@ -196,7 +205,7 @@ def _further(found: Paired, difference: float, level: float) -> int | None:
     if not found.n or difference <= 0:
         return None
     discordance = max((found.gains + found.losses) / found.n, difference)
-    needed = questions_to_show(difference, discordance, level)
+    needed = required_sample_size(difference, discordance, level)
     if needed is None:
         return None
     further = math.ceil(needed * found.design) - found.n

@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from domainlift.errors import Malformed
-from domainlift.files import disk_errors, only_writer
+from domainlift.files import disk_errors, exclusive_lock
 
 #: Below this level a look can hardly show anything: fresh questions are due.
 DUE = 0.001
 
 
 @dataclass(frozen=True)
-class Look:
+class HeldOutUse:
     """One look at a held-out split.
 
     `tasks` has a digest of the data of each task, `questions` of those that were asked, and
@@ -42,12 +42,12 @@ class Look:
     n: int
 
     @property
-    def due(self) -> bool:
+    def exhausted(self) -> bool:
         """Whether the next look would have next to nothing left to spend."""
-        return spent(1.0, self.number + 1) * self.level / spent(1.0, self.number) < DUE
+        return alpha_spent(1.0, self.number + 1) * self.level / alpha_spent(1.0, self.number) < DUE
 
 
-def spent(level: float, number: int) -> float:
+def alpha_spent(level: float, number: int) -> float:
     """Return the part of `level` that the look of this number may spend: 6 level / (π number)².
 
     The parts of all looks add up to the level, however many there will be.
@@ -56,25 +56,25 @@ def spent(level: float, number: int) -> float:
 
 
 @dataclass(frozen=True)
-class Asked:
+class HeldOutSet:
     """What is looked at: questions, of tasks whose data have these digests."""
 
     tasks: Mapping[str, str]
     ids: Sequence[str]
 
 
-def fingerprint(ids: Iterable[str]) -> str:
+def held_out_fingerprint(ids: Iterable[str]) -> str:
     """A digest of a set of questions."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
-class Ledger:
+class HeldOutLedger:
     """The looks of a workspace: a file with one line for each, which only grows."""
 
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "held_out.jsonl"
 
-    def looks(self) -> list[Look]:
+    def uses(self) -> list[HeldOutUse]:
         """All looks, oldest first; Malformed where a line is none."""
         if not self.path.is_file():
             return []
@@ -82,24 +82,26 @@ class Ledger:
         # A line that was not finished was not followed by a look.
         return [self._look(n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
 
-    def look(self, asked: Asked, candidate: str, level: float, *, run: str, decision: str) -> Look:
+    def record_use(
+        self, asked: HeldOutSet, candidate: str, level: float, *, run: str, decision: str
+    ) -> HeldOutUse:
         """Write down a look before it is made, or find the one that was made of this candidate.
 
         A look at other questions of the same tasks counts too: most of them may be the same.
         """
-        questions = fingerprint(asked.ids)
+        questions = held_out_fingerprint(asked.ids)
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
-        with only_writer(lock, "the ledger of held-out questions", "wait for it"):
-            before = [look for look in self.looks() if look.tasks.items() & asked.tasks.items()]
+        with exclusive_lock(lock, "the ledger of held-out questions", "wait for it"):
+            before = [look for look in self.uses() if look.tasks.items() & asked.tasks.items()]
             for look in before:
                 if (look.candidate, look.questions) == (candidate, questions):
                     return look
             number = len(before) + 1
             when = datetime.now(UTC).isoformat(timespec="seconds")
-            part = spent(level, number)
-            new = Look(
+            part = alpha_spent(level, number)
+            new = HeldOutUse(
                 dict(asked.tasks),
                 questions,
                 candidate,
@@ -113,7 +115,7 @@ class Ledger:
             self._append(new)
             return new
 
-    def _append(self, look: Look) -> None:
+    def _append(self, look: HeldOutUse) -> None:
         with disk_errors(self.path):
             whole = self.path.read_bytes() if self.path.is_file() else b""
             with self.path.open("ab") as file:
@@ -121,10 +123,10 @@ class Ledger:
                     file.truncate(whole.rfind(b"\n") + 1)
                 file.write((json.dumps(asdict(look)) + "\n").encode())
 
-    def _look(self, number: int, line: str) -> Look:
+    def _look(self, number: int, line: str) -> HeldOutUse:
         try:
             data = json.loads(line)
-            return Look(**{f.name: data[f.name] for f in fields(Look)})
+            return HeldOutUse(**{f.name: data[f.name] for f in fields(HeldOutUse)})
         except (ValueError, TypeError, KeyError) as error:
             hint = "restore the line: a look that is forgotten makes later claims too bold"
             raise Malformed(self.path, "not a look", line=number, hint=hint) from error

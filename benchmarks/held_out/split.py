@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.tasks import load_validation
-from domainlift.types import same
+from domainlift.types import dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -27,34 +27,34 @@ SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
-class Portions:
+class EvalSplit:
     """The same tasks with other questions."""
 
     selection: tuple[Task, ...]
     held_out: tuple[Task, ...]
 
 
-def divide(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> Portions:
+def split_tasks(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> EvalSplit:
     """Load the tasks' validation questions, and divide."""
     spare = {}
     for task in tasks:
         found = load_validation(task.name, data=data, domains=domains)
         spare[task.name] = found.questions if found is not None else ()
-    return portion(tasks, spare)
+    return split_task(tasks, spare)
 
 
-def portion(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> Portions:
+def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> EvalSplit:
     """Divide, given the validation questions by task; copies of held-out ones are left out."""
     moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
-    reported = {same(q.text, q.options) for task in held for q in task.questions}
+    reported = {dedup_key(q.text, q.options) for task in held for q in task.questions}
     selection = []
     for task in tasks:
         own = [*spare.get(task.name, ()), *(q for q in task.questions if q.id in moved)]
         # Some data sets have one question in both splits, with the same id.
-        once = {q.id: q for q in own if same(q.text, q.options) not in reported}
+        once = {q.id: q for q in own if dedup_key(q.text, q.options) not in reported}
         selection.append(_only(task, list(once.values())))
-    return Portions(_asked(selection), _asked(held))
+    return EvalSplit(_asked(selection), _asked(held))
 
 
 def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
@@ -67,7 +67,7 @@ def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
     for domain, clusters in by_domain.items():
         there = spare.get(domain, 0)
         wanted = SHARE * (there + sum(map(len, clusters.values()))) - there
-        for cluster in sorted(clusters, key=_rank):
+        for cluster in sorted(clusters, key=_hash_order):
             if wanted <= 0:
                 break
             moved.update(clusters[cluster])
@@ -91,5 +91,5 @@ def _asked(tasks: Sequence[Task]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.questions)
 
 
-def _rank(cluster: str) -> str:
+def _hash_order(cluster: str) -> str:
     return hashlib.sha256(f"selection:{cluster}".encode()).hexdigest()

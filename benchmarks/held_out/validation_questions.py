@@ -7,24 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.runs.runner import Job, prepare
+from benchmarks.runs.runner import EvalJob, prepare_job
 from benchmarks.tasks import load_validation
-from domainlift.types import same
+from domainlift.types import dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
-    from domainlift.types import Same
+    from domainlift.types import DedupKey
     from engines.base import EngineInfo
     from knowledge_bases.domains import Domain
 
 
 def validation_job(
-    job: Job,
+    job: EvalJob,
     info: EngineInfo,
     data: Path | None,
     domains: dict[str, Domain],
     wanted: Collection[str],
-) -> Job | None:
+) -> EvalJob | None:
     """Ask in the same way what the tasks of these domains hold for validation.
 
     None where they hold nothing. Copies of reported questions are left out: some data sets have
@@ -32,7 +32,7 @@ def validation_job(
     """
     names = [task.name for task in job.tasks if task.domain in wanted]
     tasks = [load_validation(name, data=data, domains=domains) for name in names]
-    reported = {same(q.text, q.options) for q in job.questions}
+    reported = {dedup_key(q.text, q.options) for q in job.questions}
     kept = [_without(task, reported) for task in tasks if task is not None]
     kept = [task for task in kept if task.questions]
     if not kept:
@@ -40,9 +40,9 @@ def validation_job(
     settings = replace(
         job.settings, suite=f"{job.settings.suite}-validation", limit=None, domains=()
     )
-    return prepare(kept, settings, info)
+    return prepare_job(kept, settings, info)
 
 
-def _without(task: Task, reported: Collection[Same]) -> Task:
-    kept = [q for q in task.questions if same(q.text, q.options) not in reported]
+def _without(task: Task, reported: Collection[DedupKey]) -> Task:
+    kept = [q for q in task.questions if dedup_key(q.text, q.options) not in reported]
     return replace(task, questions=tuple(kept))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.results.paired_runs import Joined
-    from benchmarks.runs.store import Manifest
+    from benchmarks.results.paired_runs import PairedRuns
+    from benchmarks.runs.store import RunManifest
 
-_Pair = tuple["Manifest", "Manifest"]
+_Pair = tuple["RunManifest", "RunManifest"]
 #: Parts of a fingerprint that are compared on purpose, or that a sentence of its own speaks of.
 _COMPARED = {"model", "treatment", "questions"}
 _PARTS = {
@@ -24,7 +24,7 @@ _MOST_NAMES = 8
 _FILTERED = "only some domains are compared, and the p values are adjusted for those"
 
 
-def warnings_of(manifests: _Pair, joined: Joined) -> tuple[str, ...]:
+def warnings_of(manifests: _Pair, joined: PairedRuns) -> tuple[str, ...]:
     """Sentences on whatever makes the comparison less than one of equals, the gravest first."""
     return (
         *_questions(manifests, joined),
@@ -53,8 +53,8 @@ def notes_of(manifests: _Pair) -> tuple[str, ...]:
     return (*([alike] if same else []), *said)
 
 
-def _questions(manifests: _Pair, joined: Joined) -> Iterator[str]:
-    shared = {pair.asked.domain for pair in joined.pairs}
+def _questions(manifests: _Pair, joined: PairedRuns) -> Iterator[str]:
+    shared = {pair.question.domain for pair in joined.pairs}
     if sum(joined.only[0].values()) or sum(joined.only[1].values()):
         yield (
             f"the runs ask DIFFERENT QUESTIONS: {len(joined.pairs):,} are in both and compared, "
@@ -75,7 +75,7 @@ def _questions(manifests: _Pair, joined: Joined) -> Iterator[str]:
             yield f"{twice:,} questions stand more than once in `{manifest.run}`; each counts once"
 
 
-def _unanswered(manifests: _Pair, joined: Joined) -> Iterator[str]:
+def _unanswered(manifests: _Pair, joined: PairedRuns) -> Iterator[str]:
     sides = ([pair.before for pair in joined.pairs], [pair.after for pair in joined.pairs])
     for manifest, answers in zip(manifests, sides, strict=True):
         status = Counter("missing" if a is None else a.status for a in answers)

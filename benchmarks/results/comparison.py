@@ -10,21 +10,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from benchmarks.results.comparability import notes_of, warnings_of
-from benchmarks.results.flips import Flip, Kind, choose
-from benchmarks.results.paired_runs import Joined, Pair, join, uncollected
-from benchmarks.results.route_counts import Routes, routes
-from benchmarks.results.run_side import Side, side
+from benchmarks.results.flips import Flip, FlipKind, choose_flips
+from benchmarks.results.paired_runs import Pair, PairedRuns, pair_runs, without_garbage_collection
+from benchmarks.results.route_counts import RouteCounts, count_routes
+from benchmarks.results.run_side import RunSide, summarize_side
 from domainlift import comparing
-from domainlift.statistics import Interval, Paired, change
+from domainlift.statistics import Interval, Paired, paired_change
 
 if TYPE_CHECKING:
-    from benchmarks.runs.store import Manifest, Run
+    from benchmarks.runs.store import Run, RunManifest
 
 #: How many changed questions are kept whole; the others are counted.
 TOP = 200
 
 
-class Word(StrEnum):
+class ChangeLabel(StrEnum):
     """What a row says in a word; `docs/compare.md` explains them."""
 
     BETTER = "better"
@@ -35,7 +35,7 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class DomainChange:
     """One domain, or all together.
 
     `n` counts the questions with an answer in both runs, and the accuracies are over those.
@@ -55,9 +55,9 @@ class Change:
     gained: int
     lost: int
     detectable: float
-    word: Word
-    sides: tuple[Side, Side]
-    kinds: Mapping[Kind, int]
+    word: ChangeLabel
+    sides: tuple[RunSide, RunSide]
+    kinds: Mapping[FlipKind, int]
     clean: Paired | None = None
 
 
@@ -70,34 +70,34 @@ class Comparison:
     `flips` are the most telling questions, those that turned wrong first.
     """
 
-    baseline: Manifest
-    candidate: Manifest
-    domains: Mapping[str, Change]
-    overall: Change
+    baseline: RunManifest
+    candidate: RunManifest
+    domains: Mapping[str, DomainChange]
+    overall: DomainChange
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     flips: tuple[Flip, ...]
-    routes: Routes
+    routes: RouteCounts
 
     @property
-    def manifests(self) -> tuple[Manifest, Manifest]:
+    def manifests(self) -> tuple[RunManifest, RunManifest]:
         """Both runs' manifests."""
         return self.baseline, self.candidate
 
     @property
     def regressed(self) -> list[str]:
         """The domains that are significantly worse, adjusted for their number."""
-        return [name for name, row in self.domains.items() if row.word is Word.WORSE]
+        return [name for name, row in self.domains.items() if row.word is ChangeLabel.WORSE]
 
-    def named(self, word: Word) -> list[str]:
+    def named(self, word: ChangeLabel) -> list[str]:
         """The domains with this word."""
         return [name for name, row in self.domains.items() if row.word is word]
 
 
-def compare(
+def compare_runs(
     baseline: Run,
     candidate: Run,
-    joined: Joined | None = None,
+    joined: PairedRuns | None = None,
     *,
     domains: Collection[str] = (),
     top: int = TOP,
@@ -111,8 +111,8 @@ def compare(
         replace(baseline.manifest, run=baseline.folder.name),
         replace(candidate.manifest, run=candidate.folder.name),
     )
-    with uncollected():
-        joined = join(baseline, candidate, domains) if joined is None else joined
+    with without_garbage_collection():
+        joined = pair_runs(baseline, candidate, domains) if joined is None else joined
         rows = _rows(joined)
         warned = warnings_of(manifests, joined)
         return Comparison(
@@ -122,16 +122,16 @@ def compare(
             overall=_word(_change(joined.pairs)),
             warnings=(*warned, *_suspicions(rows, manifests)),
             notes=notes_of(manifests),
-            flips=choose(joined.pairs, (baseline.folder, candidate.folder), top),
-            routes=routes(joined.pairs),
+            flips=choose_flips(joined.pairs, (baseline.folder, candidate.folder), top),
+            routes=count_routes(joined.pairs),
         )
 
 
-def _rows(joined: Joined) -> dict[str, Change]:
+def _rows(joined: PairedRuns) -> dict[str, DomainChange]:
     """The domains, the largest loss first, each with its p adjusted for their number."""
     by_domain: dict[str, list[Pair]] = defaultdict(list)
     for pair in joined.pairs:
-        by_domain[pair.asked.domain].append(pair)
+        by_domain[pair.question.domain].append(pair)
     rows = {name: _change(by_domain[name]) for name in sorted(by_domain)}
     # A domain without answers tests nothing, and does not make the others' tests harder.
     tested = [name for name, row in rows.items() if row.n]
@@ -141,13 +141,13 @@ def _rows(joined: Joined) -> dict[str, Change]:
     return dict(sorted(rows.items(), key=lambda item: (not item[1].n, item[1].delta)))
 
 
-def _change(pairs: Sequence[Pair]) -> Change:
+def _change(pairs: Sequence[Pair]) -> DomainChange:
     both = [(pair, turn) for pair in pairs if (turn := pair.change) is not None]
     found, n = _paired(both), len(both)
     before = sum(bool(pair.before and pair.before.correct) for pair, _ in both)
     size = math.floor(n / found.design)
     leaked = any(_leaked(pair) for pair, _ in both)
-    return Change(
+    return DomainChange(
         n=n,
         baseline=before / n if n else None,
         candidate=(before + found.gains - found.losses) / n if n else None,
@@ -157,43 +157,47 @@ def _change(pairs: Sequence[Pair]) -> Change:
         p_holm=found.p,
         gained=found.gains,
         lost=found.losses,
-        detectable=comparing.detectable(size, (found.gains + found.losses) / n if n else 0.0),
-        word=Word.NO_ANSWERS,
-        sides=(side(pairs, 1), side(pairs, 2)),
+        detectable=comparing.minimum_detectable_effect(
+            size, (found.gains + found.losses) / n if n else 0.0
+        ),
+        word=ChangeLabel.NO_ANSWERS,
+        sides=(summarize_side(pairs, 1), summarize_side(pairs, 2)),
         kinds=_kinds(found, before),
         clean=_paired([(p, turn) for p, turn in both if not _leaked(p)]) if leaked else None,
     )
 
 
 def _paired(both: Sequence[tuple[Pair, float]]) -> Paired:
-    return change([turn for _, turn in both], [pair.asked.cluster for pair, _ in both])
+    return paired_change([turn for _, turn in both], [pair.question.cluster for pair, _ in both])
 
 
 def _leaked(pair: Pair) -> bool:
     return any(answer is not None and answer.leak for answer in (pair.before, pair.after))
 
 
-def _kinds(found: Paired, before: int) -> dict[Kind, int]:
+def _kinds(found: Paired, before: int) -> dict[FlipKind, int]:
     return {
-        Kind.BROKEN: found.losses,
-        Kind.FIXED: found.gains,
-        Kind.NEITHER: found.n - before - found.gains,
-        Kind.BOTH: before - found.losses,
+        FlipKind.BROKEN: found.losses,
+        FlipKind.FIXED: found.gains,
+        FlipKind.NEITHER: found.n - before - found.gains,
+        FlipKind.BOTH: before - found.losses,
     }
 
 
-def _word(row: Change) -> Change:
+def _word(row: DomainChange) -> DomainChange:
     """Judge a row by its adjusted p first, and by its interval where that shows nothing."""
     if not row.n:
         return row
     if row.p_holm < comparing.LEVEL:
-        return replace(row, word=Word.BETTER if row.delta > 0 else Word.WORSE)
+        return replace(row, word=ChangeLabel.BETTER if row.delta > 0 else ChangeLabel.WORSE)
     margin = comparing.MARGIN
     inside = -margin <= row.interval.low and row.interval.high <= margin
-    return replace(row, word=Word.NO_CHANGE if inside else Word.NO_EVIDENCE)
+    return replace(row, word=ChangeLabel.NO_CHANGE if inside else ChangeLabel.NO_EVIDENCE)
 
 
-def _suspicions(rows: Mapping[str, Change], manifests: tuple[Manifest, Manifest]) -> list[str]:
+def _suspicions(
+    rows: Mapping[str, DomainChange], manifests: tuple[RunManifest, RunManifest]
+) -> list[str]:
     """Scores below chance, and what the questions that leaked are worth."""
     found = []
     for name, row in rows.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.runs.store import Manifest, Record, Run
+from benchmarks.runs.store import Record, Run, RunManifest
 from domainlift import statistics
 from domainlift.statistics import Interval, Verdict
 from domainlift.types import Question
@@ -50,11 +50,11 @@ class DomainScore:
     retrieved: int = 0
     let_in: int = 0
     leaked: int = 0
-    clean: Clean | None = None
+    clean: UncontaminatedScore | None = None
 
 
 @dataclass(frozen=True)
-class Clean:
+class UncontaminatedScore:
     """A score over the questions that did not leak."""
 
     n: int
@@ -64,7 +64,7 @@ class Clean:
 
 
 @dataclass(frozen=True)
-class Profile:
+class EvalResult:
     """A run in numbers."""
 
     run: str
@@ -86,25 +86,25 @@ class Profile:
         return {"schema": 1, **data}
 
 
-def profile(run: Run, target: float = DEFAULT_TARGET) -> Profile:
+def evaluate_run(run: Run, target: float = DEFAULT_TARGET) -> EvalResult:
     """Read a stored run and score it, domain by domain in alphabetical order."""
     manifest = run.manifest
     questions = {question.id: question for question in run.questions()}
     records = [record for record in run.records() if record.id in questions]
-    return summarise(manifest, questions, records, target)
+    return evaluate_records(manifest, questions, records, target)
 
 
-def summarise(
-    manifest: Manifest,
+def evaluate_records(
+    manifest: RunManifest,
     questions: Mapping[str, Question],
     records: Sequence[Record],
     target: float,
-) -> Profile:
+) -> EvalResult:
     """Score records of known questions."""
     by_domain: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_domain[record.domain].append(record)
-    return Profile(
+    return EvalResult(
         run=manifest.run,
         model=manifest.model,
         suite=manifest.suite,
@@ -154,12 +154,12 @@ def _score(
     )
 
 
-def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> Clean:
+def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> UncontaminatedScore:
     kept = [r for r in answered if not r.leak]
     outcomes = [float(bool(r.correct)) for r in kept]
     clusters = [questions[r.id].cluster for r in kept]
     interval = statistics.accuracy_interval(outcomes, clusters)
-    return Clean(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
+    return UncontaminatedScore(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
 
 
 def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> tuple[str, ...]:

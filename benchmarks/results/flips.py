@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.paired_runs import Answered, Pair, read_at
+from benchmarks.results.paired_runs import Pair, PairedAnswer, read_line_at
 from benchmarks.scoring.score import probabilities
 
 Folders = tuple[Path, Path]
@@ -21,7 +21,7 @@ _MOST_TEXT = 4000
 _MOST_OPTIONS = 26
 
 
-class Kind(StrEnum):
+class FlipKind(StrEnum):
     """What became of a question; in the order in which they are shown."""
 
     BROKEN = "broken"
@@ -31,11 +31,11 @@ class Kind(StrEnum):
 
 
 #: How many of each kind are kept, as shares of the whole: regressions before all else.
-_SHARES = {Kind.BROKEN: 0.45, Kind.FIXED: 0.35, Kind.NEITHER: 0.1, Kind.BOTH: 0.1}
+_SHARES = {FlipKind.BROKEN: 0.45, FlipKind.FIXED: 0.35, FlipKind.NEITHER: 0.1, FlipKind.BOTH: 0.1}
 
 
 @dataclass(frozen=True)
-class Source:
+class FlipPassage:
     """A passage that was found; `let_in` says whether it stood before the question."""
 
     source: str
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Reply:
+class FlipReply:
     """One run's answer to a question; `probabilities` are by option, empty for generated text."""
 
     status: str
@@ -57,7 +57,7 @@ class Reply:
     route: str
     rung: str
     matched: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[FlipPassage, ...]
     leak: str
 
 
@@ -68,12 +68,12 @@ class Flip:
     id: str
     domain: str
     task: str
-    kind: Kind
+    kind: FlipKind
     question: str
     options: tuple[str, ...]
     gold: int | str
-    before: Reply
-    after: Reply
+    before: FlipReply
+    after: FlipReply
 
     def said(self, chosen: int | str | None) -> str:
         """What was chosen, in words; it is as foreign as the question."""
@@ -82,24 +82,24 @@ class Flip:
         return "no answer" if chosen is None else str(chosen)
 
 
-def choose(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
+def choose_flips(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
     """The most telling questions, at most `top`: those that turned wrong first.
 
     Places that a kind does not need go to the others. Within a kind the domains take turns, the
     one with most of them first; in each, the first are those where the probability of the right
     option moved furthest. Long texts are cut.
     """
-    chosen: list[tuple[Kind, Pair]] = []
+    chosen: list[tuple[FlipKind, Pair]] = []
     by_kind = _by_kind(pairs)
-    for kind, places in _places({kind: len(by_kind[kind]) for kind in Kind}, top).items():
+    for kind, places in _places({kind: len(by_kind[kind]) for kind in FlipKind}, top).items():
         chosen += [(kind, pair) for pair in _in_turns(by_kind[kind], places)]
     return tuple(map(_cut, _read(chosen, folders)))
 
 
-def every_flip(pairs: Sequence[Pair], folders: Folders) -> Iterator[dict[str, Any]]:
+def all_flips(pairs: Sequence[Pair], folders: Folders) -> Iterator[dict[str, Any]]:
     """Every question that turned, uncut, those that turned wrong first, one at a time."""
     by_kind = _by_kind(pairs)
-    turned = [(kind, pair) for kind in (Kind.BROKEN, Kind.FIXED) for pair in by_kind[kind]]
+    turned = [(kind, pair) for kind in (FlipKind.BROKEN, FlipKind.FIXED) for pair in by_kind[kind]]
     runs = {"baseline": folders[0].name, "candidate": folders[1].name}
     for flip in _read(turned, folders):
         yield {**runs, **_plain(flip)}
@@ -114,26 +114,26 @@ def _plain(flip: Flip) -> dict[str, Any]:
     return {**vars(flip), **sides}
 
 
-def kind_of(pair: Pair) -> Kind | None:
+def flip_kind(pair: Pair) -> FlipKind | None:
     """What became of a question; None without an answer on either side."""
     if pair.change is None or pair.after is None:
         return None
-    stayed = Kind.BOTH if pair.after.correct else Kind.NEITHER
-    return {1.0: Kind.FIXED, -1.0: Kind.BROKEN}.get(pair.change, stayed)
+    stayed = FlipKind.BOTH if pair.after.correct else FlipKind.NEITHER
+    return {1.0: FlipKind.FIXED, -1.0: FlipKind.BROKEN}.get(pair.change, stayed)
 
 
-def _by_kind(pairs: Sequence[Pair]) -> dict[Kind, list[Pair]]:
-    found: dict[Kind, list[Pair]] = defaultdict(list)
+def _by_kind(pairs: Sequence[Pair]) -> dict[FlipKind, list[Pair]]:
+    found: dict[FlipKind, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        kind = kind_of(pair)
+        kind = flip_kind(pair)
         if kind is not None:
             found[kind].append(pair)
     return found
 
 
-def _places(there: Mapping[Kind, int], top: int) -> dict[Kind, int]:
+def _places(there: Mapping[FlipKind, int], top: int) -> dict[FlipKind, int]:
     """How many of each kind are kept: first the shares, then what is left, in the kinds' order."""
-    places: dict[Kind, int] = {}
+    places: dict[FlipKind, int] = {}
     left = top
     for kind, count in there.items():
         places[kind] = min(count, max(1, round(top * _SHARES[kind])), left)
@@ -148,7 +148,7 @@ def _places(there: Mapping[Kind, int], top: int) -> dict[Kind, int]:
 def _in_turns(pairs: Sequence[Pair], most: int) -> list[Pair]:
     by_domain: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        by_domain[pair.asked.domain].append(pair)
+        by_domain[pair.question.domain].append(pair)
     names = sorted(by_domain, key=lambda name: (-len(by_domain[name]), name))
     ranked = [enumerate(nsmallest(most, by_domain[name], key=_moved)) for name in names]
     order = sorted((row for rows in ranked for row in rows), key=lambda row: row[0])
@@ -159,19 +159,19 @@ def _moved(pair: Pair) -> tuple[float, str]:
     before, after = (answer.gold if answer is not None else None for answer in pair[1:])
     far = abs(after - before) if before is not None and after is not None else 0.0
     # Rounded, so that equal moves are told apart by the id and not by their last bit.
-    return -round(far, 6), pair.asked.id
+    return -round(far, 6), pair.question.id
 
 
-def _read(chosen: Sequence[tuple[Kind, Pair]], folders: Folders) -> Iterator[Flip]:
+def _read(chosen: Sequence[tuple[FlipKind, Pair]], folders: Folders) -> Iterator[Flip]:
     """Read the texts of these pairs from the files, one at a time."""
     pairs = [pair for _, pair in chosen]
-    asked = read_at(folders[0] / "questions.jsonl", [pair.asked.at for pair in pairs])
-    before = read_at(folders[0] / "answers.jsonl", [_at(pair.before) for pair in pairs])
-    after = read_at(folders[1] / "answers.jsonl", [_at(pair.after) for pair in pairs])
+    asked = read_line_at(folders[0] / "questions.jsonl", [pair.question.at for pair in pairs])
+    before = read_line_at(folders[0] / "answers.jsonl", [_at(pair.before) for pair in pairs])
+    after = read_line_at(folders[1] / "answers.jsonl", [_at(pair.after) for pair in pairs])
     for (kind, pair), question, old, new in zip(chosen, asked, before, after, strict=True):
         yield Flip(
             id=question["id"],
-            domain=pair.asked.domain,
+            domain=pair.question.domain,
             task=question["task"],
             kind=kind,
             question=question["text"],
@@ -182,13 +182,13 @@ def _read(chosen: Sequence[tuple[Kind, Pair]], folders: Folders) -> Iterator[Fli
         )
 
 
-def _at(answer: Answered | None) -> int:
+def _at(answer: PairedAnswer | None) -> int:
     return answer.at if answer is not None else 0
 
 
-def _reply(row: Mapping[str, Any]) -> Reply:
+def _reply(row: Mapping[str, Any]) -> FlipReply:
     given = set(row.get("passages", ()))
-    return Reply(
+    return FlipReply(
         status=row["status"],
         correct=bool(row["correct"]),
         chosen=row.get("chosen"),
@@ -209,9 +209,9 @@ def _shares(logprobs: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(p, 4) for p in shares) if all(map(isfinite, shares)) else ()
 
 
-def _source(found: Mapping[str, Any], given: set[str]) -> Source:
+def _source(found: Mapping[str, Any], given: set[str]) -> FlipPassage:
     score = found.get("dense")
-    return Source(
+    return FlipPassage(
         str(found.get("source", "")),
         str(found.get("place", "")),
         score if score is not None else found.get("score"),
@@ -231,7 +231,7 @@ def _cut(flip: Flip) -> Flip:
     )
 
 
-def _shortened(reply: Reply) -> Reply:
+def _shortened(reply: FlipReply) -> FlipReply:
     return replace(
         reply,
         chosen=_short(reply.chosen) if isinstance(reply.chosen, str) else reply.chosen,

@@ -32,7 +32,7 @@ _SEARCHED = ("nothing found", "the gate is shut")
 _TOLD_ADAPTER = re.compile(r"(?:^|, )adapter \S")
 
 
-class Asked(NamedTuple):
+class PairedQuestion(NamedTuple):
     """A question; `content` is a hash of what is asked, `at` the place of its line in bytes.
 
     `gold` is the index of the right option, None where the answer is open; `chance` is the
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
     at: int
 
 
-class Answered(NamedTuple):
+class PairedAnswer(NamedTuple):
     """What is counted of an answer.
 
     `gold` is the probability of the right option among the options. `passages` and `found` are
@@ -76,9 +76,9 @@ class Answered(NamedTuple):
 class Pair(NamedTuple):
     """A question that both runs ask; an answer is None where it is not there yet."""
 
-    asked: Asked
-    before: Answered | None
-    after: Answered | None
+    question: PairedQuestion
+    before: PairedAnswer | None
+    after: PairedAnswer | None
 
     @property
     def change(self) -> float | None:
@@ -89,7 +89,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Joined:
+class PairedRuns:
     """The questions of two runs; where `filtered`, those of some domains only.
 
     `only` counts by domain what one run asks alone, the baseline first; `altered` are ids under
@@ -104,7 +104,7 @@ class Joined:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Pause the collector of cycles: among a million small tuples it finds none, again and again.
 
     It takes as long as everything else in a comparison of 100,000 questions.
@@ -118,8 +118,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@uncollected()
-def join(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> Joined:
+@without_garbage_collection()
+def pair_runs(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> PairedRuns:
     """Pair two runs on the ids of their questions.
 
     A question's domain is the baseline's. With `domains` only theirs are paired and counted.
@@ -139,7 +139,7 @@ def join(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> Joined
         raise _disjoint(baseline, candidate, altered.total())
     common = _chosen(common, domains)
     old, new = (_answers(r.folder, {q.id: q for q in common}) for r in (baseline, candidate))
-    return Joined(
+    return PairedRuns(
         tuple(Pair(question, old.get(question.id), new.get(question.id)) for question in common),
         (_within(_alone(before, after), domains), _within(_alone(after, before), domains)),
         _within(altered, domains).total(),
@@ -148,7 +148,7 @@ def join(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> Joined
     )
 
 
-def read_at(path: Path, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+def read_line_at(path: Path, places: Sequence[int]) -> Iterator[dict[str, Any]]:
     """The rows whose lines begin at these bytes."""
     with path.open("rb") as file:
         for place in places:
@@ -169,11 +169,13 @@ def _disjoint(baseline: Run, candidate: Run, altered: int) -> Misuse:
     )
 
 
-def _alone(these: Mapping[str, Asked], those: Mapping[str, Asked]) -> Counter[str]:
+def _alone(
+    these: Mapping[str, PairedQuestion], those: Mapping[str, PairedQuestion]
+) -> Counter[str]:
     return Counter(question.domain for id_, question in these.items() if id_ not in those)
 
 
-def _chosen(common: list[Asked], domains: Collection[str]) -> list[Asked]:
+def _chosen(common: list[PairedQuestion], domains: Collection[str]) -> list[PairedQuestion]:
     known = {question.domain for question in common}
     for name in domains:
         if name not in known:
@@ -188,9 +190,9 @@ def _within(counts: Counter[str], domains: Collection[str]) -> Counter[str]:
     return Counter({domain: n for domain, n in counts.items() if domain in domains})
 
 
-def _questions(folder: Path) -> tuple[dict[str, Asked], Counter[str]]:
+def _questions(folder: Path) -> tuple[dict[str, PairedQuestion], Counter[str]]:
     """The questions by id, the first counts, and how many of each domain stand there again."""
-    found: dict[str, Asked] = {}
+    found: dict[str, PairedQuestion] = {}
     again: Counter[str] = Counter()
     for row in _rows(folder / "questions.jsonl", _asked):
         if found.setdefault(row.id, row) is not row:
@@ -198,10 +200,10 @@ def _questions(folder: Path) -> tuple[dict[str, Asked], Counter[str]]:
     return found, again
 
 
-def _answers(folder: Path, asked: Mapping[str, Asked]) -> dict[str, Answered]:
+def _answers(folder: Path, asked: Mapping[str, PairedQuestion]) -> dict[str, PairedAnswer]:
     """The answers to these questions; should one stand twice, the later one counts."""
 
-    def read(row: dict[str, Any], at: int) -> tuple[str, Answered] | None:
+    def read(row: dict[str, Any], at: int) -> tuple[str, PairedAnswer] | None:
         question = asked.get(row["id"])
         return None if question is None else (question.id, _answered(row, question, at))
 
@@ -226,9 +228,9 @@ def _rows(path: Path, read: Callable[[dict[str, Any], int], _Row]) -> Iterator[_
             at += len(text)
 
 
-def _asked(row: dict[str, Any], at: int) -> Asked:
+def _asked(row: dict[str, Any], at: int) -> PairedQuestion:
     options, answer = tuple(row.get("options", ())), row["answer"]
-    return Asked(
+    return PairedQuestion(
         row["id"],
         intern(row["domain"]),
         intern(row.get("cluster", "")),
@@ -240,10 +242,10 @@ def _asked(row: dict[str, Any], at: int) -> Asked:
     )
 
 
-def _answered(row: dict[str, Any], question: Asked, at: int) -> Answered:
+def _answered(row: dict[str, Any], question: PairedQuestion, at: int) -> PairedAnswer:
     get = row.get
     found, treatment = get("found", ()), get("treatment", "")
-    return Answered(
+    return PairedAnswer(
         intern(row["status"]),
         row["correct"],
         _gold(get("logprobs", ()), question.gold),

@@ -10,13 +10,13 @@ from domainlift.statistics import Paired, paired
 from domainlift.types import Question
 
 
-def pair(before: Run, after: Run) -> dict[str, Paired]:
+def paired_changes(before: Run, after: Run) -> dict[str, Paired]:
     """Compare two runs per domain, and in total under "" as name."""
     questions = {question.id: question for question in after.questions()}
-    return pair_records(before.records(), after.records(), questions)
+    return paired_record_changes(before.records(), after.records(), questions)
 
 
-def pair_records(
+def paired_record_changes(
     before: Sequence[Record], after: Sequence[Record], questions: Mapping[str, Question]
 ) -> dict[str, Paired]:
     """Compare records of the same questions; one that has no answer on either side is left out."""

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.results.paired_runs import Answered, Pair
+from benchmarks.results.paired_runs import Pair, PairedAnswer
 
 #: What a router's abstention is called.
 BASE = "base"
 
 
 @dataclass(frozen=True)
-class Routes:
+class RouteCounts:
     """The candidate's routes: `confusion` counts (domain of the question, route).
 
     `rungs` counts what decided; `treated` counts (domain, what was done).
@@ -42,18 +42,18 @@ class Routes:
         return own / sum(sent.values()) if sent else None
 
 
-def routes(pairs: Sequence[Pair]) -> Routes:
+def count_routes(pairs: Sequence[Pair]) -> RouteCounts:
     """Count the candidate's routes and treatments."""
-    there = [(pair.asked.domain, pair.after) for pair in pairs if pair.after is not None]
+    there = [(pair.question.domain, pair.after) for pair in pairs if pair.after is not None]
     # A run without a router has neither routes nor rungs on any question.
     routed = any(answer.route or answer.rung for _, answer in there)
-    return Routes(
+    return RouteCounts(
         Counter((domain, answer.route or BASE) for domain, answer in there if routed),
         Counter(answer.rung or BASE for _, answer in there if routed),
         Counter((domain, _done(answer)) for domain, answer in there),
     )
 
 
-def _done(answer: Answered) -> str:
+def _done(answer: PairedAnswer) -> str:
     parts = [("passages", answer.passages > 0), ("adapter", answer.adapter)]
     return " + ".join(name for name, given in parts if given) or BASE

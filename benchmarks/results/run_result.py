@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.results.domain_scores import Profile
+from benchmarks.results.domain_scores import EvalResult
 from domainlift.statistics import Paired
 from rag.contamination import Leak
 from rag.retrieval_gate import Gate
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """A profile; with a treatment, also the base model's and what changed, question by question.
 
     `paired` is by domain, and in total under "". `arms` are all profiles by their treatment, in
     the order in which they were made: the base model, each help alone, and both together.
     """
 
-    profile: Profile
-    base: Profile | None = None
-    arms: Mapping[str, Profile] = field(default_factory=dict)
+    profile: EvalResult
+    base: EvalResult | None = None
+    treatments: Mapping[str, EvalResult] = field(default_factory=dict)
     paired: Mapping[str, Paired] = field(default_factory=dict)
     gates: Mapping[str, Gate] = field(default_factory=dict)
     leaks: tuple[Leak, ...] = ()
@@ -34,7 +34,7 @@ class Outcome:
         return {
             **self.profile.as_json(),
             "base": self.base.as_json(),
-            "arms": {name: profile.as_json() for name, profile in self.arms.items()},
+            "arms": {name: profile.as_json() for name, profile in self.treatments.items()},
             "paired": {domain: _paired(change) for domain, change in self.paired.items()},
             "gates": {domain: gate.as_json() for domain, gate in self.gates.items()},
             "leaks": [asdict(leak) for leak in self.leaks],

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.results.paired_runs import Answered, Pair
+from benchmarks.results.paired_runs import Pair, PairedAnswer
 from domainlift import statistics
 from engines.base import Status
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSide:
     """One run, in one domain or in all.
 
     `missing` questions have no answer yet; errors and truncated ones were not answered either;
@@ -43,16 +43,16 @@ class Side:
         return self.errors + self.truncated + self.missing + self.unparsed
 
 
-def side(pairs: Sequence[Pair], place: Literal[1, 2]) -> Side:
+def summarize_side(pairs: Sequence[Pair], place: Literal[1, 2]) -> RunSide:
     """Sum up one run over these pairs: 1 the baseline, 2 the candidate."""
-    there: list[Answered] = [a for pair in pairs if (a := pair[place]) is not None]
+    there: list[PairedAnswer] = [a for pair in pairs if (a := pair[place]) is not None]
     if not there:
-        return Side(missing=len(pairs))
+        return RunSide(missing=len(pairs))
     # By columns: a large run is summed up several times.
-    columns = dict(zip(Answered._fields, zip(*there, strict=True), strict=True))
+    columns = dict(zip(PairedAnswer._fields, zip(*there, strict=True), strict=True))
     timed = list(filter(None, columns["seconds"]))
     status, hit, count = columns["status"], columns["hit"], len(there)
-    return Side(
+    return RunSide(
         errors=status.count(Status.ERROR),
         unparsed=status.count(Status.UNPARSED),
         truncated=status.count(Status.TRUNCATED),
@@ -75,7 +75,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _below_chance(pairs: Sequence[Pair], place: Literal[1, 2]) -> bool:
-    rows = [(pair.asked, a) for pair in pairs if (a := pair[place]) and a.correct is not None]
+    rows = [(pair.question, a) for pair in pairs if (a := pair[place]) and a.correct is not None]
     if not rows:
         return False
     outcomes = [float(bool(answer.correct)) for _, answer in rows]

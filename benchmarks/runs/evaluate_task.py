@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.prompts import Format, Prompter
+from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.store import Record
 from benchmarks.scoring.score import score
 from benchmarks.tasks.base import Task
@@ -17,27 +17,27 @@ from domainlift.types import Passage, Question, Treatment
 from engines.base import Answer, Engine, Mode, Request, Status
 
 #: Answers by question and by the digest of what was asked.
-Known = Mapping[tuple[str, str], Record]
+AnswerCache = Mapping[tuple[str, str], Record]
 # What a chat template may add around one message.
 _TURN_TOKENS = 16
 
 
-def ask(
+def evaluate_task(
     task: Task,
-    form: Format,
+    form: PromptFormat,
     treated: Sequence[tuple[Question, Treatment]],
     engine: Engine,
-    known: Known | None = None,
+    known: AnswerCache | None = None,
 ) -> Generator[Record, None, None]:
     """Yield a record per question, each as soon as it is known.
 
     A request that `known` has an answer to is not made again, whatever the treatment was called.
     """
-    prompter = Prompter(task, form)
+    prompter = PromptBuilder(task, form)
     requests: list[Request] = []
     open_: dict[str, tuple[Question, Treatment, str]] = {}
     for question, treatment in treated:
-        request, fitted = fit(prompter, question, treatment, engine)
+        request, fitted = fit_to_context(prompter, question, treatment, engine)
         asked = _digest(request)
         before = known.get((question.id, asked)) if known is not None else None
         if before is not None:
@@ -55,13 +55,13 @@ def ask(
         raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
 
 
-def answered(records: Iterable[Record]) -> Known:
+def answer_cache(records: Iterable[Record]) -> AnswerCache:
     """The requests that these records answer; those of one model only may be put together."""
     return {(r.id, r.asked): r for r in records if r.asked and r.status != Status.ERROR}
 
 
-def fit(
-    prompter: Prompter, question: Question, treatment: Treatment, engine: Engine
+def fit_to_context(
+    prompter: PromptBuilder, question: Question, treatment: Treatment, engine: Engine
 ) -> tuple[Request, Treatment]:
     """The request, with as many passages as the context holds; the last ones go first.
 
@@ -120,7 +120,7 @@ def _record(question: Question, treatment: Treatment, answer: Answer, mode: Mode
         correct_raw=scored.correct_raw,
         logprobs=tuple(round(value, 6) for value in answer.logprobs),
         mass=None if answer.mass is None else round(answer.mass, 6),
-        floored=answer.floored,
+        floored=answer.n_bounded,
         text=answer.text,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,

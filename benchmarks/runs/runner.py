@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.prompts import Format, Prompter
-from benchmarks.runs.evaluate_task import Known, ask
-from benchmarks.runs.sampling import repeated, stratified
-from benchmarks.runs.store import Manifest, Record, Run, Store, differences
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.runs.evaluate_task import AnswerCache, evaluate_task
+from benchmarks.runs.sampling import duplicate_ids, stratified
+from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
 from benchmarks.tasks.base import Task
-from benchmarks.treatments.base import BASE, Treater
+from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift import __version__
 from domainlift.errors import Misuse
 from domainlift.types import Question, Treatment
 from engines.base import Engine, EngineInfo, Mode, Status
 
-Notify = Callable[[Record], None]
+OnRecord = Callable[[Record], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvalSettings:
     """What a user may choose; None leaves the choice to the suite or the task.
 
     `command` is how it was said, for the record.
@@ -43,26 +43,29 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class EvalJob:
     """Tasks, how each is asked, and the questions chosen from them, in the order of the tasks."""
 
-    settings: Settings
+    settings: EvalSettings
     tasks: tuple[Task, ...]
-    forms: Mapping[str, Format]
+    formats: Mapping[str, PromptFormat]
     questions: tuple[Question, ...]
-    treater: Treater = BASE
+    policy: TreatmentPolicy = BASE_POLICY
 
 
-def prepare(
-    tasks: Sequence[Task], settings: Settings, info: EngineInfo, treater: Treater = BASE
-) -> Job:
+def prepare_job(
+    tasks: Sequence[Task],
+    settings: EvalSettings,
+    info: EngineInfo,
+    treater: TreatmentPolicy = BASE_POLICY,
+) -> EvalJob:
     """Choose questions and formats; Misuse where nothing is left to ask or it cannot be asked."""
     if settings.chat and not info.has_chat_template:
         raise Misuse(
             f"model `{info.model}` has no chat template", "score it as plain text: `--no-chat`"
         )
     questions = [q for task in tasks for q in task.questions]
-    twice = repeated(questions)
+    twice = duplicate_ids(questions)
     if twice:
         raise Misuse(
             f"{len(twice)} questions stand there more than once, `{min(twice)}` for one",
@@ -82,14 +85,14 @@ def prepare(
     forms = {task.name: _form(task, settings, info) for task in chosen}
     for task in chosen:
         # What cannot be asked fails here, before a folder is made for it.
-        Prompter(task, forms[task.name])
-    return Job(settings, chosen, forms, tuple(questions), treater)
+        PromptBuilder(task, forms[task.name])
+    return EvalJob(settings, chosen, forms, tuple(questions), treater)
 
 
-def substitutions(job: Job, info: EngineInfo) -> list[str]:
+def scoring_fallbacks(job: EvalJob, info: EngineInfo) -> list[str]:
     """Sentences on tasks that are scored in another way than their own, for the engine's sake."""
     changed = Counter(
-        (task.mode, job.forms[task.name].mode)
+        (task.mode, job.formats[task.name].mode)
         for task in job.tasks
         if task.mode not in info.modes and job.settings.mode is None
     )
@@ -100,31 +103,36 @@ def substitutions(job: Job, info: EngineInfo) -> list[str]:
     ]
 
 
-def fingerprint(job: Job, info: EngineInfo) -> dict[str, str]:
+def run_fingerprint(job: EvalJob, info: EngineInfo) -> dict[str, str]:
     """What must agree for a stored answer to stand for a new one."""
     options = sorted((key, repr(value)) for key, value in info.options.items())
     return {
         "model": info.digest,
         "engine": _hash([info.engine, *options]),
-        "treatment": job.treater.digest,
+        "treatment": job.policy.digest,
         "data": _hash([task.digest for task in job.tasks]),
         "questions": _hash([q.id for q in job.questions]),
-        "prompts": _hash([job.forms[task.name].digest(task) for task in job.tasks]),
+        "prompts": _hash([job.formats[task.name].digest(task) for task in job.tasks]),
     }
 
 
 def open_run(
-    job: Job, info: EngineInfo, store: Store, *, fresh: bool = False, resume: str | None = None
+    job: EvalJob,
+    info: EngineInfo,
+    store: RunStore,
+    *,
+    fresh: bool = False,
+    resume: str | None = None,
 ) -> Run:
     """The run that these settings continue, or a new one.
 
     The name of a run contains a hash of its fingerprint, so the same command finds the same run.
     With `resume` that run must fit; a mismatch is an error that names what differs.
     """
-    prints = fingerprint(job, info)
+    prints = run_fingerprint(job, info)
     if resume is not None:
         run = store.get(resume)
-        differing = differences(run.manifest.fingerprint, prints)
+        differing = fingerprint_differences(run.manifest.fingerprint, prints)
         if differing:
             raise Misuse(
                 f"run `{resume}` was made with other settings: {', '.join(differing)}",
@@ -141,12 +149,12 @@ def open_run(
     return store.create(_manifest(name, job, info, prints), job.questions)
 
 
-def execute(
-    job: Job,
+def execute_run(
+    job: EvalJob,
     engine: Engine,
     run: Run,
-    notify: Notify,
-    known: Known | None = None,
+    notify: OnRecord,
+    known: AnswerCache | None = None,
 ) -> None:
     """Ask what is open, task by task, so that prompts with a common prefix follow one another.
 
@@ -161,9 +169,9 @@ def execute(
         try:
             left = _open(job, done)
             # All at once: what is done to questions may search for all of them together.
-            treated = _treated(job.treater, [q for _, questions in left for q in questions])
+            treated = _treated(job.policy, [q for _, questions in left for q in questions])
             for task, pairs in _parts(left, treated, engine.info):
-                asked = ask(task, job.forms[task.name], pairs, engine, known)
+                asked = evaluate_task(task, job.formats[task.name], pairs, engine, known)
                 with closing(asked) as records:
                     for record in records:
                         run.append(record)
@@ -197,12 +205,12 @@ def _parts(
                 yield task, own
 
 
-def _treated(treater: Treater, questions: Sequence[Question]) -> dict[str, Treatment]:
+def _treated(treater: TreatmentPolicy, questions: Sequence[Question]) -> dict[str, Treatment]:
     treatments = treater.treat(questions)
     return {q.id: treatment for q, treatment in zip(questions, treatments, strict=True)}
 
 
-def _open(job: Job, done: set[str]) -> list[tuple[Task, list[Question]]]:
+def _open(job: EvalJob, done: set[str]) -> list[tuple[Task, list[Question]]]:
     by_task: dict[str, list[Question]] = defaultdict(list)
     for question in job.questions:
         if question.id not in done:
@@ -210,7 +218,7 @@ def _open(job: Job, done: set[str]) -> list[tuple[Task, list[Question]]]:
     return [(task, by_task[task.name]) for task in job.tasks if by_task[task.name]]
 
 
-def _form(task: Task, settings: Settings, info: EngineInfo) -> Format:
+def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
     """The way of scoring: as asked for, or the task's own, or the next one that the engine can."""
     wanted = settings.mode if settings.mode in task.modes else None
     if wanted is not None and wanted not in info.modes:
@@ -227,23 +235,26 @@ def _form(task: Task, settings: Settings, info: EngineInfo) -> Format:
             "score it in this process: give a name of the hub or a folder to `--model`",
         )
     shots = settings.shots if settings.shots is not None else task.shots
-    return Format(mode, shots, settings.chat)
+    return PromptFormat(mode, shots, settings.chat)
 
 
-def _manifest(name: str, job: Job, info: EngineInfo, prints: dict[str, str]) -> Manifest:
+def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> RunManifest:
     settings: dict[str, Any] = {
         "command": job.settings.command,
-        "treatment": job.treater.name,
+        "treatment": job.policy.name,
         "chat": job.settings.chat,
         "limit": job.settings.limit,
         "seed": job.settings.seed,
         "domains": list(job.settings.domains),
         "tasks": {
-            task.name: {"scoring": job.forms[task.name].mode, "shots": job.forms[task.name].shots}
+            task.name: {
+                "scoring": job.formats[task.name].mode,
+                "shots": job.formats[task.name].shots,
+            }
             for task in job.tasks
         },
     }
-    return Manifest(
+    return RunManifest(
         run=name,
         model=info.model,
         suite=job.settings.suite,
@@ -262,7 +273,7 @@ def _manifest(name: str, job: Job, info: EngineInfo, prints: dict[str, str]) -> 
     )
 
 
-def _run_name(job: Job, info: EngineInfo, prints: dict[str, str]) -> str:
+def _run_name(job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> str:
     return f"{_slug(job.settings.suite)}-{_slug(info.model)}-{_hash(sorted(prints.items()))[:8]}"
 
 

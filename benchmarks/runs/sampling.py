@@ -45,7 +45,7 @@ def even_quotas(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
     return {name: min(size, level + (name in more)) for name, size in sizes.items()}
 
 
-def repeated(questions: Iterable[Question]) -> set[str]:
+def duplicate_ids(questions: Iterable[Question]) -> set[str]:
     """Ids that occur more than once."""
     seen: set[str] = set()
     return {q.id for q in questions if q.id in seen or seen.add(q.id)}  # type: ignore[func-returns-value]

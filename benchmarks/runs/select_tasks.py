@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.runs.runner import Settings
+from benchmarks.runs.runner import EvalSettings
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def choose_tasks(
     names: Sequence[str] | None,
-    settings: Settings,
+    settings: EvalSettings,
     domains: Mapping[str, Domain],
     data: Path | None,
-) -> tuple[list[Task], Settings]:
+) -> tuple[list[Task], EvalSettings]:
     """Load the tasks, and complete the settings by what the suite says and the user did not.
 
     Tasks of other domains than the chosen ones are not loaded; those that belong to no domain by

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from domainlift.errors import Malformed, NoSuch
-from domainlift.files import disk_errors, inside, only_writer, write_json, write_text
+from domainlift.files import disk_errors, exclusive_lock, safe_join, write_json, write_text
 from domainlift.types import Question
 
 SCHEMA = 1
@@ -64,7 +64,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class RunManifest:
     """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed."""
 
     run: str
@@ -90,13 +90,13 @@ class Run:
         self._file: IO[bytes] | None = None
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> RunManifest:
         """Read the manifest; Malformed where it is not one."""
         path = self.folder / "manifest.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            known = {f.name for f in fields(Manifest)}
-            return Manifest(**{key: value for key, value in data.items() if key in known})
+            known = {f.name for f in fields(RunManifest)}
+            return RunManifest(**{key: value for key, value in data.items() if key in known})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise Malformed(
                 path,
@@ -118,9 +118,9 @@ class Run:
         """Hold the run's lock; a second writer gets an error that names the first."""
         lock = self.folder / "writer.lock"
         hint = "wait for it, or start a run beside it: `--fresh`"
-        with only_writer(lock, f"run `{self.folder.name}`", hint):
+        with exclusive_lock(lock, f"run `{self.folder.name}`", hint):
             try:
-                self._mend()
+                self._drop_torn_line()
                 yield self
             finally:
                 self._close()
@@ -150,7 +150,7 @@ class Run:
         )
         write_json(self.folder / "manifest.json", asdict(done))
 
-    def _mend(self) -> None:
+    def _drop_torn_line(self) -> None:
         """Cut off a last line without its end."""
         path = self.folder / "answers.jsonl"
         if not path.exists():
@@ -177,7 +177,7 @@ class Run:
             self._file = None
 
 
-class Store:
+class RunStore:
     """All runs of a workspace."""
 
     def __init__(self, workspace: Path) -> None:
@@ -194,11 +194,11 @@ class Store:
         """An existing run; NoSuch with the nearest name otherwise."""
         if run not in self.ids():
             raise NoSuch("run", run, self.ids(), "bench runs list")
-        return Run(inside(self._root, run))
+        return Run(safe_join(self._root, run))
 
-    def create(self, manifest: Manifest, questions: Iterable[Question]) -> Run:
+    def create(self, manifest: RunManifest, questions: Iterable[Question]) -> Run:
         """Make the folder of a new run; the manifest is written last and makes it exist."""
-        folder = inside(self._root, manifest.run)
+        folder = safe_join(self._root, manifest.run)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)
@@ -217,7 +217,7 @@ class Store:
             shutil.rmtree(folder)
 
 
-def differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
+def fingerprint_differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
     """What differs between two fingerprints, one phrase each."""
     return [
         f"{key} {_short(a.get(key))} -> {_short(b.get(key))}"
@@ -235,7 +235,7 @@ def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield kind(**_frozen(json.loads(line)))
+                yield kind(**_lists_to_tuples(json.loads(line)))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise Malformed(
                     path,
@@ -245,7 +245,7 @@ def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
                 ) from error
 
 
-def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
+def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON calls a list is a tuple with us."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 

@@ -58,7 +58,7 @@ _NUMBER_FORMS = (
 )
 
 
-def letter(reply: str, options: Sequence[str]) -> int | None:
+def extract_letter(reply: str, options: Sequence[str]) -> int | None:
     """The index of the option that the reply names, by its letter or by its whole text.
 
     None where it names none, or where nothing tells which of several it means.
@@ -74,17 +74,17 @@ def letter(reply: str, options: Sequence[str]) -> int | None:
     return _whole_text(said, options)
 
 
-def number(reply: str) -> str | None:
+def extract_number(reply: str) -> str | None:
     """The number that the reply ends on, in its simplest decimal form; None where it has none."""
     said = _bare(reply)
     for form in _NUMBER_FORMS:
         found = re.findall(form, said)
         if found:
-            return simplest(found[-1])
+            return as_number(found[-1])
     return None
 
 
-def simplest(text: str) -> str | None:
+def as_number(text: str) -> str | None:
     """A number without signs of currency, separators, needless zeros: "$1,200.50" is "1200.5".
 
     A fraction is a number where it has a decimal form: 3/4 is, 1/3 is not.

@@ -31,7 +31,7 @@ def score(question: Question, answer: Answer, mode: Mode) -> Score:
     if answer.status in {Status.TRUNCATED, Status.ERROR}:
         return Score(answer.status, None)
     if answer.logprobs:
-        if answer.floored == len(answer.logprobs):
+        if answer.n_bounded == len(answer.logprobs):
             # No letter was among the alternatives: all stand with the same bound, none is chosen.
             return Score(Status.UNPARSED, False)
         return _scored_options(question, answer.logprobs, mode)
@@ -64,11 +64,11 @@ def _scored_options(question: Question, logprobs: Sequence[float], mode: Mode) -
 def _scored_reply(question: Question, reply: str) -> Score:
     chosen: int | str | None
     if isinstance(question.answer, int):
-        chosen = parsing.letter(reply, question.options)
+        chosen = parsing.extract_letter(reply, question.options)
         right: int | str | None = question.answer
-    elif parsing.simplest(question.answer) is not None:
-        chosen = parsing.number(reply)
-        right = parsing.simplest(question.answer)
+    elif parsing.as_number(question.answer) is not None:
+        chosen = parsing.extract_number(reply)
+        right = parsing.as_number(question.answer)
     else:
         chosen = " ".join(reply.split())
         right = " ".join(question.answer.split())

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks.base import GENERAL, Example, NoSplit, Task, Want
-from benchmarks.tasks.hub_or_mirror import inside
+from benchmarks.tasks.base import GENERAL, Example, NoSplit, Task, TaskRequest
+from benchmarks.tasks.hub_or_mirror import mirror_path
 from benchmarks.tasks.mmlu import SUBJECTS
 from domainlift.errors import Misuse, NoSuch
 from domainlift.types import Split
@@ -30,13 +30,13 @@ __all__ = [
 
 # The prefix of a task's name, or the ending of a file's, and who loads it.
 LOADERS = {
-    "mmlu": "benchmarks.tasks.mmlu:load",
-    "gsm8k": "benchmarks.tasks.gsm8k:load",
-    "arc": "benchmarks.tasks.arc:load",
-    "own": "benchmarks.tasks.question_file:load",
-    "lm-eval": "benchmarks.tasks.lm_eval_task:load",
-    ".jsonl": "benchmarks.tasks.question_file:load",
-    ".csv": "benchmarks.tasks.question_file:load",
+    "mmlu": "benchmarks.tasks.mmlu:load_mmlu",
+    "gsm8k": "benchmarks.tasks.gsm8k:load_gsm8k",
+    "arc": "benchmarks.tasks.arc:load_arc",
+    "own": "benchmarks.tasks.question_file:load_question_file",
+    "lm-eval": "benchmarks.tasks.lm_eval_task:load_lm_eval_task",
+    ".jsonl": "benchmarks.tasks.question_file:load_question_file",
+    ".csv": "benchmarks.tasks.question_file:load_question_file",
 }
 
 
@@ -51,7 +51,7 @@ def load_task(
     if kind not in LOADERS or (kind[0] != "." and kind != "lm-eval"):
         _must_exist(name, domains)
     owner = _owner(name, domains)
-    want = Want(name, rest, owner.name if owner else _home(kind), split, data)
+    want = TaskRequest(name, rest, owner.name if owner else _home(kind), split, data)
     return _loader(kind)(_with_file(want, kind, domains, owner))
 
 
@@ -96,17 +96,19 @@ def _home(kind: str) -> str:
     return "" if kind.startswith(".") else GENERAL
 
 
-def _with_file(want: Want, kind: str, domains: Mapping[str, Domain], owner: Domain | None) -> Want:
+def _with_file(
+    want: TaskRequest, kind: str, domains: Mapping[str, Domain], owner: Domain | None
+) -> TaskRequest:
     file = None
     if kind == "own":
         file = domains[want.rest].questions_file
     elif kind.startswith("."):
         # A domain lists its files by their place in its own folder.
-        file = Path(want.name) if owner is None else inside(owner.folder, want.name)
+        file = Path(want.name) if owner is None else mirror_path(owner.folder, want.name)
     return replace(want, file=file)
 
 
-def _loader(kind: str) -> Callable[[Want], Task]:
+def _loader(kind: str) -> Callable[[TaskRequest], Task]:
     module, _, function = LOADERS[kind].partition(":")
-    load: Callable[[Want], Task] = getattr(import_module(module), function)
+    load: Callable[[TaskRequest], Task] = getattr(import_module(module), function)
     return load

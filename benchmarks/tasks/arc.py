@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import ALL_MODES, Example, Task, Want, data_digest, with_ids
-from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.base import ALL_MODES, Example, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.readers import jsonl_rows
 from domainlift.errors import Malformed, NoSuch
 from domainlift.types import Question, Split
@@ -18,7 +18,7 @@ SETS = {"easy": "ARC-Easy", "challenge": "ARC-Challenge"}
 POOL = 25
 
 
-def load(want: Want) -> Task:
+def load_arc(want: TaskRequest) -> Task:
     """Load one of the two sets; the first training items are the pool of the few-shot block."""
     if want.rest not in SETS:
         raise NoSuch("ARC set", want.rest, SETS)
@@ -38,7 +38,7 @@ def load(want: Want) -> Task:
     )
 
 
-def _has_pool(want: Want) -> bool:
+def _has_pool(want: TaskRequest) -> bool:
     """Tell whether examples come along; a mirror that holds only the questions serves as well."""
     folder = SETS[want.rest]
     mirrored = mirror_file(want.data, "arc", folder, f"{want.split}.jsonl") is not None
@@ -46,7 +46,7 @@ def _has_pool(want: Want) -> bool:
     return want.split != "train" and (pool is not None or not mirrored)
 
 
-def _questions(want: Want, split: Split) -> tuple[Question, ...]:
+def _questions(want: TaskRequest, split: Split) -> tuple[Question, ...]:
     drafts = (
         Question("", want.domain, want.name, text.strip(), options, answer, split=split)
         for text, options, answer in _rows(want.data, SETS[want.rest], split)
@@ -58,7 +58,7 @@ def _rows(data: Path | None, name: str, split: Split) -> Iterator[tuple[str, tup
     layout = f"arc/{name}/{split}.jsonl"
     path = mirror_file(data, "arc", name, f"{split}.jsonl")
     if path is None:
-        return map(_from_hub, hub(HUB, name, split, layout=layout))
+        return map(_from_hub, hub_split(HUB, name, split, layout=layout))
     return (_from_mirror(path, line, row) for line, row in jsonl_rows(path))
 
 

@@ -35,7 +35,7 @@ class Task:
     """Questions and how to ask them.
 
     `examples` are the pool of the few-shot block, in order, and never contain one of the
-    questions. `description` stands before that block in the lettered layout. With `verbatim`,
+    questions. `description` stands before that block in the lettered layout. With `prerendered`,
     a question's text is the whole prompt as another harness renders it, and its options are the
     exact continuations. `digest` changes with anything a model could be shown or marked by.
     """
@@ -51,11 +51,11 @@ class Task:
     digest: str
     stop: tuple[str, ...] = ()
     max_tokens: int = 0
-    verbatim: bool = False
+    prerendered: bool = False
 
 
 @dataclass(frozen=True)
-class Want:
+class TaskRequest:
     """What a loader is asked for.
 
     `rest` is what stands after the prefix of the task's name, `domain` where the task belongs

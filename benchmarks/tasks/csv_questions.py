@@ -15,7 +15,7 @@ from domainlift.errors import Malformed
 HINT = "header: question,A,B,C,D,answer or question,options,answer"
 
 
-def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def csv_question_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line, row) with the options as a list; the first row names the columns."""
     table = csv_rows(path)
     first, header = next(table, (1, []))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import Example, NoSplit, Task, Want, data_digest, with_ids
-from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.base import Example, NoSplit, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.readers import jsonl_rows
 from domainlift.errors import Malformed
 from domainlift.types import Question, Split
@@ -19,7 +19,7 @@ STOP = ("Question:", "</s>", "<|im_end|>")
 MAX_TOKENS = 256
 
 
-def load(want: Want) -> Task:
+def load_gsm8k(want: TaskRequest) -> Task:
     """Load the questions; the first training items are the pool of the few-shot block."""
     if want.split == "validation":
         raise NoSplit("`gsm8k` has no validation split", "use the split train or test")
@@ -46,7 +46,7 @@ def final_number(solution: str) -> str:
     return number.strip().replace(",", "").removeprefix("$").rstrip(".") if mark else ""
 
 
-def _examples(want: Want, split: Split) -> tuple[Example, ...]:
+def _examples(want: TaskRequest, split: Split) -> tuple[Example, ...]:
     rows = list(_rows(want.data, split))
     drafts = [
         Question("", want.domain, want.name, row["question"].strip(), (), number, split=split)
@@ -62,7 +62,7 @@ def _rows(data: Path | None, split: Split) -> Iterator[tuple[dict[str, Any], str
     path = mirror_file(data, "gsm8k", f"{split}.jsonl")
     if path is not None:
         return (_checked(path, line, row) for line, row in jsonl_rows(path))
-    rows = hub(HUB, "main", split, layout=layout)
+    rows = hub_split(HUB, "main", split, layout=layout)
     return (_checked(Path(HUB), line, row) for line, row in enumerate(rows, start=1))
 
 

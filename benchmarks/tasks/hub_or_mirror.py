@@ -13,11 +13,11 @@ def mirror_file(data: Path | None, *parts: str) -> Path | None:
     """Return the file of the mirror, or None where there is no mirror or no such file in it."""
     if data is None:
         return None
-    path = inside(data, *parts)
+    path = mirror_path(data, *parts)
     return path if path.is_file() else None
 
 
-def inside(folder: Path, *parts: str) -> Path:
+def mirror_path(folder: Path, *parts: str) -> Path:
     """Join the parts to the folder; a part that would lead out of it is refused."""
     for part in parts:
         for pure in (PurePosixPath(part), PureWindowsPath(part)):
@@ -26,7 +26,7 @@ def inside(folder: Path, *parts: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def hub(path: str, config: str | None, split: str, *, layout: str) -> list[dict[str, Any]]:
+def hub_split(path: str, config: str | None, split: str, *, layout: str) -> list[dict[str, Any]]:
     """Download one split of a data set (or read it from the cache) as a list of rows.
 
     `layout` is the mirror's file that would serve as well.

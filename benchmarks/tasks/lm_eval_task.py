@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import NoSplit, Task, Want, data_digest, with_ids
+from benchmarks.tasks.base import NoSplit, Task, TaskRequest, data_digest, with_ids
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.hub_datasets import reason
 from domainlift.types import Question
@@ -22,7 +22,7 @@ FEWSHOT_SEED = 1234  # lm-eval's own default, so that the same examples are draw
 _NAME = re.compile(rb"^[\"']?(?:task|group)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
 
 
-def load(want: Want) -> Task:
+def load_lm_eval_task(want: TaskRequest) -> Task:
     """Load a task of lm-eval by its name, or by the path of its YAML file."""
     if find_spec("lm_eval") is None:
         raise BenchError("lm-eval is not installed", 'pip install "domainlift[lm-eval]"')
@@ -45,7 +45,7 @@ def load(want: Want) -> Task:
         digest=data_digest(questions),
         stop=_stop(built) if kind == "generate_until" else (),
         max_tokens=_max_tokens(built) if kind == "generate_until" else 0,
-        verbatim=True,
+        prerendered=True,
     )
 
 
@@ -126,7 +126,7 @@ def _runs_remote_code(config: Mapping[str, Any]) -> bool:
     return bool(asked) and int(__version__.partition(".")[0]) < 4
 
 
-def _build(want: Want, path: Path, config: Mapping[str, Any]) -> Any:
+def _build(want: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
     from lm_eval.tasks import TaskManager
 
     try:
@@ -148,7 +148,7 @@ def _one_answer(name: str, built: Any) -> None:
             raise Misuse(f"lm-eval task `{name}` has several {words} per question", hint)
 
 
-def _docs(built: Any, want: Want) -> Any:
+def _docs(built: Any, want: TaskRequest) -> Any:
     if want.split == "test":
         return built.eval_docs
     train = want.split == "train"
@@ -158,7 +158,7 @@ def _docs(built: Any, want: Want) -> Any:
     return docs
 
 
-def _drafts(built: Any, want: Want) -> Iterator[Question]:
+def _drafts(built: Any, want: TaskRequest) -> Iterator[Question]:
     shots = built.config.num_fewshot or 0
     for number, doc in enumerate(_docs(built, want)):
         prefix = built.doc_to_prefix(doc)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import ALL_MODES, Example, Task, Want, data_digest, with_ids
-from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.base import ALL_MODES, Example, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.readers import csv_rows
 from domainlift.errors import Malformed, NoSuch
 from domainlift.types import Question, Split
@@ -44,11 +44,11 @@ SUBJECTS = (
 )  # fmt: skip
 
 
-def load(want: Want) -> Task:
+def load_mmlu(want: TaskRequest) -> Task:
     """Load one subject; its five dev questions, in file order, are the examples."""
     if want.rest not in SUBJECTS:
         raise NoSuch("MMLU subject", want.rest, SUBJECTS)
-    questions = clustered(_questions(want, want.split))
+    questions = cluster_by_passage(_questions(want, want.split))
     dev = () if want.split == "train" else _questions(want, "train")
     examples = tuple(Example(question) for question in dev)
     return Task(
@@ -70,7 +70,7 @@ def description(subject: str) -> str:
     return f"The following are multiple choice questions (with answers) about {spoken}.\n\n"
 
 
-def clustered(questions: Sequence[Question]) -> tuple[Question, ...]:
+def cluster_by_passage(questions: Sequence[Question]) -> tuple[Question, ...]:
     """Mark the questions that share a long passage as one cluster."""
     passages = [_passage(question.text) for question in questions]
     count = Counter(passages)
@@ -92,7 +92,7 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _questions(want: Want, split: Split) -> tuple[Question, ...]:
+def _questions(want: TaskRequest, split: Split) -> tuple[Question, ...]:
     drafts = (
         Question("", want.domain, want.name, text.strip(), options, answer, split=split)
         for text, options, answer in _rows(want.data, want.rest, split)
@@ -103,12 +103,12 @@ def _questions(want: Want, split: Split) -> tuple[Question, ...]:
 def _rows(
     data: Path | None, subject: str, split: Split
 ) -> Iterator[tuple[str, tuple[str, ...], int]]:
-    short, hub_split = SPLITS[split]
+    short, name = SPLITS[split]
     file = f"{subject}_{short}.csv"
     path = mirror_file(data, "mmlu", short, file)
     if path is not None:
         return _from_csv(path)
-    return map(_from_hub, hub(HUB, subject, hub_split, layout=f"mmlu/{short}/{file}"))
+    return map(_from_hub, hub_split(HUB, subject, name, layout=f"mmlu/{short}/{file}"))
 
 
 def _from_csv(path: Path) -> Iterator[tuple[str, tuple[str, ...], int]]:

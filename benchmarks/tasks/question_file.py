@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.tasks import csv_questions as csvform
-from benchmarks.tasks.base import ALL_MODES, Example, NoSplit, Task, Want, data_digest, with_ids
+from benchmarks.tasks.base import (
+    ALL_MODES,
+    Example,
+    NoSplit,
+    Task,
+    TaskRequest,
+    data_digest,
+    with_ids,
+)
 from benchmarks.tasks.readers import jsonl_rows
 from domainlift.errors import Malformed
 from domainlift.types import Question, Split
@@ -27,11 +35,11 @@ MAX_TOKENS = 256
 # Ending of the file -> how its rows are read.
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
     ".jsonl": jsonl_rows,
-    ".csv": csvform.rows,
+    ".csv": csvform.csv_question_rows,
 }
 
 
-def load(want: Want) -> Task:
+def load_question_file(want: TaskRequest) -> Task:
     """Load the questions of one split of a file; those of the train split are the examples."""
     path = want.file if want.file is not None else Path(want.name)
     every = _questions(path, want)
@@ -87,7 +95,7 @@ def _meant(answer: str, options: tuple[str, ...], digits: bool) -> Iterator[int]
         yield int(answer)
 
 
-def _questions(path: Path, want: Want) -> tuple[Question, ...]:
+def _questions(path: Path, want: TaskRequest) -> tuple[Question, ...]:
     reader = READERS.get(path.suffix.lower(), jsonl_rows)
     drafts: list[Question] = []
     lines: dict[str, int] = {}
@@ -106,7 +114,7 @@ def _questions(path: Path, want: Want) -> tuple[Question, ...]:
     return with_ids(_scope(path, want), drafts)
 
 
-def _draft(row: Mapping[str, Any], path: Path, want: Want) -> Question:
+def _draft(row: Mapping[str, Any], path: Path, want: TaskRequest) -> Question:
     options = _options(row)
     own_id = _word(row, "id")
     return Question(
@@ -122,7 +130,7 @@ def _draft(row: Mapping[str, Any], path: Path, want: Want) -> Question:
     )
 
 
-def _scope(path: Path, want: Want) -> str:
+def _scope(path: Path, want: TaskRequest) -> str:
     return want.rest if want.name.startswith("own:") else path.name
 
 

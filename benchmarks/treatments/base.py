@@ -10,7 +10,7 @@ from domainlift.types import Question, Treatment
 
 
 @dataclass(frozen=True)
-class Treater:
+class TreatmentPolicy:
     """Gives each question its treatment; `digest` changes with anything that may change one."""
 
     name: str
@@ -18,7 +18,9 @@ class Treater:
     treat: Callable[[Sequence[Question]], Sequence[Treatment]]
 
 
-def adapted(treater: Treater, adapters: Mapping[str, str], digest: str) -> Treater:
+def with_adapter(
+    treater: TreatmentPolicy, adapters: Mapping[str, str], digest: str
+) -> TreatmentPolicy:
     """The same treatment, answered with an adapter.
 
     `adapters` names one by domain; the one under "" serves the domains that have none of their
@@ -37,12 +39,12 @@ def adapted(treater: Treater, adapters: Mapping[str, str], digest: str) -> Treat
 
     chosen = sorted(adapters.items())
     whole = hashlib.sha256(repr([treater.digest, chosen, digest]).encode()).hexdigest()
-    name = "adapter" if treater is BASE else f"adapter + {treater.name}"
-    return Treater(name, whole, treat)
+    name = "adapter" if treater is BASE_POLICY else f"adapter + {treater.name}"
+    return TreatmentPolicy(name, whole, treat)
 
 
 def _untouched(questions: Sequence[Question]) -> Sequence[Treatment]:
     return [Treatment()] * len(questions)
 
 
-BASE = Treater("base", "base", _untouched)
+BASE_POLICY = TreatmentPolicy("base", "base", _untouched)

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.store import Record
 from benchmarks.scoring.score import probabilities
-from benchmarks.treatments.base import Treater
+from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
 from rag import contamination as leaks
 from rag.contamination import Leak
-from rag.retrieval_gate import OPEN, Gate, Trial, calibrate
-from rag.treatment import Budget, Known, as_passage, treat
+from rag.retrieval_gate import OPEN, CalibrationSample, Gate, calibrate
+from rag.treatment import Budget, QuestionSignals, as_passage, treat_with_passages
 
 if TYPE_CHECKING:
     from rag.search.retrieval import Retriever
 
 
 @dataclass(frozen=True)
-class Bases:
+class OpenKnowledgeBases:
     """The opened knowledge bases of a run, by domain, and how their passages are used."""
 
     retrievers: Mapping[str, Retriever]
     budget: Budget
     options: bool = False
 
-    def digest(self, gates: Mapping[str, Gate], known: Known) -> str:
+    def digest(self, gates: Mapping[str, Gate], known: QuestionSignals) -> str:
         """Changes with anything that may change which passages stand before a question."""
         parts = [
             [
@@ -43,16 +43,19 @@ class Bases:
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def treater(
-    bases: Bases, gates: Mapping[str, Gate], known: Known, name: str = "passages"
-) -> Treater:
+def passage_policy(
+    bases: OpenKnowledgeBases,
+    gates: Mapping[str, Gate],
+    known: QuestionSignals,
+    name: str = "passages",
+) -> TreatmentPolicy:
     """The treatment of a run: passages where the gate of the question's domain lets them in."""
     known = replace(known, options=bases.options)
 
     def passages(questions: Sequence[Question]) -> Sequence[Treatment]:
-        return treat(questions, bases.retrievers, gates, bases.budget, known)
+        return treat_with_passages(questions, bases.retrievers, gates, bases.budget, known)
 
-    return Treater(name, bases.digest(gates, known), passages)
+    return TreatmentPolicy(name, bases.digest(gates, known), passages)
 
 
 def confidence(records: Sequence[Record]) -> dict[str, float]:
@@ -64,11 +67,13 @@ def confidence(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def trials(base: Sequence[Record], helped: Sequence[Record]) -> dict[str, list[Trial]]:
+def calibration_samples(
+    base: Sequence[Record], helped: Sequence[Record]
+) -> dict[str, list[CalibrationSample]]:
     """Per domain, the validation questions that were answered without and with passages."""
     before = {record.id: record for record in base if record.correct is not None}
     sure = confidence(base)
-    found: dict[str, list[Trial]] = defaultdict(list)
+    found: dict[str, list[CalibrationSample]] = defaultdict(list)
     for record in helped:
         score = max(
             (hit["dense"] for hit in record.found if hit["dense"] is not None), default=None
@@ -76,12 +81,14 @@ def trials(base: Sequence[Record], helped: Sequence[Record]) -> dict[str, list[T
         if record.correct is None or record.id not in before or score is None or record.leak:
             continue
         was = bool(before[record.id].correct)
-        found[record.domain].append(Trial(score, sure.get(record.id, 0.0), was, record.correct))
+        found[record.domain].append(
+            CalibrationSample(score, sure.get(record.id, 0.0), was, record.correct)
+        )
     return dict(found)
 
 
-def calibrated(
-    tried: Mapping[int, Mapping[str, Sequence[Trial]]], domains: Iterable[str]
+def calibrate_gates(
+    tried: Mapping[int, Mapping[str, Sequence[CalibrationSample]]], domains: Iterable[str]
 ) -> dict[str, tuple[Gate, list[Gate]]]:
     """Per domain the best gate, and all that were tried; `tried` is by number of passages."""
     return {
@@ -89,12 +96,12 @@ def calibrated(
     }
 
 
-def leaked(records: Iterable[Record]) -> set[str]:
+def contaminated_ids(records: Iterable[Record]) -> set[str]:
     """The questions that stand in the knowledge base that was searched: they prove nothing."""
     return {record.id for record in records if record.leak}
 
 
-def find_leaks(questions: Sequence[Question], bases: Bases) -> list[Leak]:
+def contaminated_questions(questions: Sequence[Question], bases: OpenKnowledgeBases) -> list[Leak]:
     """The questions that stand in the knowledge base of their own domain."""
     leaked: list[Leak] = []
     for domain, retriever in bases.retrievers.items():
@@ -108,7 +115,7 @@ def find_leaks(questions: Sequence[Question], bases: Bases) -> list[Leak]:
     return leaked
 
 
-def gold(bases: Bases) -> Treater:
+def oracle_passage_policy(bases: OpenKnowledgeBases) -> TreatmentPolicy:
     """The treatment that asks what a model can read at all: the best passage for the right answer.
 
     It knows the answer, so it may decide what is tried, and never what is reported.
@@ -118,10 +125,10 @@ def gold(bases: Bases) -> Treater:
         for domain, r in sorted(bases.retrievers.items())
     ]
     digest = hashlib.sha256(repr(["gold", parts]).encode()).hexdigest()
-    return Treater("gold passage", digest, lambda questions: _golden(questions, bases))
+    return TreatmentPolicy("gold passage", digest, lambda questions: _golden(questions, bases))
 
 
-def _golden(questions: Sequence[Question], bases: Bases) -> list[Treatment]:
+def _golden(questions: Sequence[Question], bases: OpenKnowledgeBases) -> list[Treatment]:
     made = [Treatment(reason="base: no knowledge base")] * len(questions)
     for domain, retriever in bases.retrievers.items():
         places = [n for n, question in enumerate(questions) if question.domain == domain]

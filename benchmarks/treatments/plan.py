@@ -7,41 +7,45 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.treatments.base import Treater
+from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
-from ensemble.treatment import Means, Routed, treat
+from ensemble.treatment import PlanResources, Routed, treat_by_plan
 
 if TYPE_CHECKING:
-    from ensemble.plan import Care
-    from rag.treatment import Known
+    from ensemble.plan import DomainTreatment
+    from rag.treatment import QuestionSignals
 
 
 @dataclass(frozen=True)
-class Route:
+class RoutingPolicy:
     """Sends each question somewhere; routes that differ have names that differ."""
 
     name: str
     send: Callable[[Question], Routed]
 
 
-def ensemble(
-    name: str, route: Route, cares: Mapping[str, Care], means: Means, known: Known
-) -> Treater:
+def plan_policy(
+    name: str,
+    route: RoutingPolicy,
+    cares: Mapping[str, DomainTreatment],
+    means: PlanResources,
+    known: QuestionSignals,
+) -> TreatmentPolicy:
     """Treat each question as the plan says for the domain that it is sent to."""
 
     def treated(questions: Sequence[Question]) -> Sequence[Treatment]:
-        return treat(
+        return treat_by_plan(
             questions, [route.send(question) for question in questions], cares, means, known
         )
 
-    return Treater(name, _digest([name, route.name], cares, means, known), treated)
+    return TreatmentPolicy(name, _digest([name, route.name], cares, means, known), treated)
 
 
 #: To the domain that a question belongs to: the route that no router can beat.
-BY_LABEL = Route("label", lambda question: Routed(question.domain, "label"))
+ORACLE = RoutingPolicy("label", lambda question: Routed(question.domain, "label"))
 
 
-def at_random(domains: Sequence[str], seed: int = 0) -> Route:
+def random_policy(domains: Sequence[str], seed: int = 0) -> RoutingPolicy:
     """Send each question to one of these domains, or to the base model, by a hash of its id."""
     places = [*sorted(domains), ""]
 
@@ -49,15 +53,20 @@ def at_random(domains: Sequence[str], seed: int = 0) -> Route:
         drawn = hashlib.sha256(f"{seed}:{question.id}".encode()).digest()
         return Routed(places[int.from_bytes(drawn[:8], "big") % len(places)], "chance")
 
-    return Route(f"random {seed}: {', '.join(places)}", route)
+    return RoutingPolicy(f"random {seed}: {', '.join(places)}", route)
 
 
-def always(domain: str) -> Route:
+def constant_policy(domain: str) -> RoutingPolicy:
     """Send every question to one domain."""
-    return Route(f"always {domain}", lambda _: Routed(domain, "always"))
+    return RoutingPolicy(f"always {domain}", lambda _: Routed(domain, "always"))
 
 
-def _digest(names: Sequence[str], cares: Mapping[str, Care], means: Means, known: Known) -> str:
+def _digest(
+    names: Sequence[str],
+    cares: Mapping[str, DomainTreatment],
+    means: PlanResources,
+    known: QuestionSignals,
+) -> str:
     parts = [
         *names,
         [

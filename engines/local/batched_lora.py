@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from domainlift.errors import BenchError
-from engines.local.lora_mask import BASE, Layout, Route
+from engines.local.lora_mask import BASE, AdapterMask, RankLayout
 
 #: On a processor, with so many tokens per adapter, small products of its own ranks are faster than
 #: one of all ranks.
@@ -35,7 +35,7 @@ _MORE = (
 _Hook = Callable[[Any, tuple[Any, ...], torch.Tensor], torch.Tensor]
 
 
-class Misplaced(BenchError):
+class UnexpectedShape(BenchError):
     """A layer does not see the tokens as they came in, so none can be told whose it is."""
 
 
@@ -52,18 +52,18 @@ class _Layer:
     """A linear layer of PEFT's with the matrices of all adapters: a (R, in), b (R, out)."""
 
     module: Any
-    layout: Layout
+    layout: RankLayout
     a: torch.Tensor
     b: torch.Tensor
 
 
-class Mixed:
+class BatchedLora:
     """Adapters by name in the layers of one model, for passes that need several of them."""
 
     def __init__(self, wrapped: Any, names: Sequence[str]) -> None:
         """`wrapped` is PEFT's handle, and each of the adapters is `plain` there."""
         self._names = tuple(names)
-        self._route = Route()
+        self._route = AdapterMask()
         self._layers = [
             _stacked(layer, self._names)
             for layer in _lora_layers(wrapped)
@@ -71,7 +71,7 @@ class Mixed:
         ]
 
     @contextmanager
-    def through(self, names: Sequence[str | None]) -> Iterator[None]:
+    def adapters_per_token(self, names: Sequence[str | None]) -> Iterator[None]:
         """Let each token of the one row go through its adapter, while PEFT has none active.
 
         Raises Misplaced in the pass where a layer gets its tokens in another shape.
@@ -98,8 +98,8 @@ class Mixed:
             yield
 
 
-def plain(wrapped: Any, name: str) -> bool:
-    """Whether an adapter is LoRA on linear layers and nothing else, and so fit for `Mixed`."""
+def is_plain_lora(wrapped: Any, name: str) -> bool:
+    """Whether an adapter is LoRA on linear layers and nothing else, as `BatchedLora` needs."""
     from peft.tuners.lora.layer import LoraLayer
 
     config = wrapped.peft_config[name]
@@ -133,7 +133,7 @@ def _lora_layers(wrapped: Any) -> list[Any]:
 def _stacked(layer: Any, names: Sequence[str]) -> _Layer:
     """Copy a layer's matrices into two, and let PEFT's be views of them."""
     here = [name for name in names if name in layer.r]
-    layout = Layout(
+    layout = RankLayout(
         tuple((layer.r[n], float(layer.scaling[n])) if n in here else (0, 0.0) for n in names)
     )
     with torch.inference_mode(False), torch.no_grad():
@@ -160,15 +160,15 @@ def _pieces(index: Sequence[int]) -> list[_Piece]:
 def _checked(hook: _Hook, tokens: int) -> _Hook:
     def checked(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         if args[0].shape[:-1] != (1, tokens):
-            raise Misplaced("a layer with adapters sees other tokens than the model")
+            raise UnexpectedShape("a layer with adapters sees other tokens than the model")
         return hook(module, args, output)
 
     return checked
 
 
-def _by_mask(layer: _Layer, route: Route, adapters: slice) -> _Hook:
+def _by_mask(layer: _Layer, route: AdapterMask, adapters: slice) -> _Hook:
     """All tokens times the ranks of these adapters; the mask leaves each its own."""
-    part = Layout(layer.layout.parts[adapters])
+    part = RankLayout(layer.layout.parts[adapters])
     start = layer.layout.ranks(adapters.start).start
     ranks = slice(start, layer.layout.ranks(adapters.stop - 1).stop)
     a, b = layer.a[ranks], layer.b[ranks]

@@ -1,4 +1,4 @@
-"""Score in this process with transformers, sharing every prefix (see `engines.local.prefix_tree`)."""
+"""Score with transformers in this process; each prefix is computed once (see `prefix_tree`)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from engines.base import Answer, EngineInfo, Mode, Request, Status
 from engines.local import loading
-from engines.local.adapter_manager import Adapters
+from engines.local.adapter_manager import AdapterManager
 from engines.local.forward import Forward
 from engines.local.generation import Decoder
-from engines.local.prefix_tree import Batch, Item, plan
-from engines.local.soft_prompts import root_of
+from engines.local.prefix_tree import Batch, PromptItem, plan_batches
+from engines.local.soft_prompts import soft_prompt_of
 from engines.local.tokenization import Encoder
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class TransformersEngine:
         self._model = model
         self._encoder = Encoder(tokenizer)
         self._forward = Forward(model)
-        self._adapters = Adapters(model, self._forward)
+        self._adapters = AdapterManager(model, self._forward)
         self._decoder = Decoder(self._forward, self._encoder)
         self._batch_tokens = (
             batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
@@ -57,12 +57,12 @@ class TransformersEngine:
         shown: str | None = None,
     ) -> TransformersEngine:
         """Load a folder or a model of the hub; `shown` is the name that a run records."""
-        model, tokenizer = loading.load(name, device=device, dtype=dtype)
+        model, tokenizer = loading.load_model(name, device=device, dtype=dtype)
         return cls(
             model,
             tokenizer,
             name=shown if shown is not None else name,
-            digest=loading.digest(name, model),
+            digest=loading.model_digest(name, model),
             batch_tokens=batch_tokens,
         )
 
@@ -116,18 +116,18 @@ class TransformersEngine:
         self._adapters.add(name, folder)
 
     @contextmanager
-    def look_through(self, live: Any) -> Iterator[None]:
+    def answering_with(self, live: Any) -> Iterator[None]:
         """Answer without an adapter as `live` does now, PEFT's model over this engine's own.
 
         Trained weights stand in the model itself; trained prompts stand before every text until
         the block ends, as they were when it began.
         """
         self._adapters.use(None)
-        base = self._adapters.put_before(root_of(live))
+        base = self._adapters.set_soft_prompt(soft_prompt_of(live))
         try:
             yield
         finally:
-            self._adapters.put_before(base)
+            self._adapters.set_soft_prompt(base)
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
@@ -155,7 +155,7 @@ class TransformersEngine:
         stack = [fitting]
         while stack:
             rest = stack.pop()
-            batches = plan(rest, tokens=self._room, reads=self._forward.most_reads)
+            batches = plan_batches(rest, tokens=self._room, reads=self._forward.most_reads)
             for index, batch in enumerate(batches):
                 try:
                     yield from self._score(batch, requests, several)
@@ -166,12 +166,13 @@ class TransformersEngine:
 
     def _score(self, batch: Batch, requests: Sequence[Request], several: bool) -> list[Answer]:
         start = time.perf_counter()
-        names = {item.stem: requests[item.key].prompt.adapter for item in batch.items}
+        names = {item.adapter_group: requests[item.key].prompt.adapter for item in batch.items}
         if several and not batch.prefix:
             # Where all are of one adapter too: to switch takes PEFT longer than a small pass.
             self._adapters.use(None)
             scores = self._forward.score(
-                batch, lambda stems: self._adapters.through([names[stem] for stem in stems])
+                batch,
+                lambda stems: self._adapters.adapters_per_token([names[stem] for stem in stems]),
             )
         else:
             self._adapters.use(*set(names.values()))
@@ -183,7 +184,7 @@ class TransformersEngine:
         ]
 
     def _answered(
-        self, request: Request, item: Item, scores: list[tuple[float, bool]], seconds: float
+        self, request: Request, item: PromptItem, scores: list[tuple[float, bool]], seconds: float
     ) -> Answer:
         import math
 
@@ -202,7 +203,7 @@ class TransformersEngine:
             seconds=seconds,
         )
 
-    def _refused(self, request: Request, item: Item) -> Answer | None:
+    def _refused(self, request: Request, item: PromptItem) -> Answer | None:
         """An answer for what cannot be asked."""
         if not all(item.options):
             return Answer(request.id, Status.ERROR, error="an option is empty")
@@ -227,7 +228,7 @@ class TransformersEngine:
             if self._context is not None and length > self._context:
                 yield self._truncated(requests[index], length)
             else:
-                fitting.append(Item(index, prompt, ()))
+                fitting.append(PromptItem(index, prompt, ()))
         yield from self._decoder.generate(fitting, requests, self._room)
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:
@@ -270,14 +271,14 @@ class TransformersEngine:
         )
 
 
-def _by_adapter(items: Sequence[Item], requests: Sequence[Request]) -> list[Item]:
+def _by_adapter(items: Sequence[PromptItem], requests: Sequence[Request]) -> list[PromptItem]:
     """Give each adapter's items a stem; those of few tokens stand together, to share batches."""
     tokens: Counter[str | None] = Counter()
     for item in items:
         tokens[requests[item.key].prompt.adapter] += len(item.prompt)
     order = sorted(tokens, key=lambda name: (tokens[name], name is not None, name))
     stems = {name: stem for stem, name in enumerate(order)}
-    return [replace(item, stem=stems[requests[item.key].prompt.adapter]) for item in items]
+    return [replace(item, adapter_group=stems[requests[item.key].prompt.adapter]) for item in items]
 
 
 def _context(model: Any) -> int | None:

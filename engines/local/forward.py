@@ -8,8 +8,15 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from engines.local.prefix_tree import Batch, Item, Tokens, TokenTree, common, grow
-from engines.local.soft_prompts import Root
+from engines.local.prefix_tree import (
+    Batch,
+    PromptItem,
+    Tokens,
+    TokenTree,
+    build_tree,
+    common_prefix,
+)
+from engines.local.soft_prompts import SoftPrompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +47,7 @@ class Forward:
         self._model: Any = model
         self._cached: Tokens = ()
         self._cache: Any = None
-        self.root = Root()
+        self.root = SoftPrompt()
         self.tokens = 0
         self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
         self.most_reads = _most_reads(model)
@@ -52,7 +59,7 @@ class Forward:
         """Forget the prefix; the root stays."""
         self._cached, self._cache = (), None
 
-    def stand_on(self, root: Root) -> None:
+    def set_soft_prompt(self, root: SoftPrompt) -> None:
         """Put another root before every text from now on."""
         self.root = root
         self.reset()
@@ -89,7 +96,7 @@ class Forward:
         """The cache for the root and exactly these tokens, for the caller to read only."""
         import torch
 
-        kept = common(self._cached, tokens)
+        kept = common_prefix(self._cached, tokens)
         if self._cache is None or not kept:
             self._cache, kept = self.root.cache(self._model.config), 0
         self._cut(kept)
@@ -150,7 +157,7 @@ class Forward:
         import torch
 
         cache = self.prefix(batch.prefix_tokens)
-        tree = grow(batch)
+        tree = build_tree(batch)
         read = sorted({node for r in tree.reads for node in r.nodes})
         device = self.device
         before = self.root.length
@@ -191,7 +198,7 @@ class Forward:
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = torch.arange(24).mul(7919).remainder(vocabulary).tolist()
         items = tuple(
-            Item(
+            PromptItem(
                 key, (*ids[:8], *ids[8 + 4 * key : 12 + 4 * key]), ((ids[20], ids[21]), (ids[22],))
             )
             for key in range(2)

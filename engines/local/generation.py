@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import BenchError
 from engines.base import Answer, Request
 from engines.local.forward import Forward
-from engines.local.prefix_tree import Batch, Item, plan
+from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.tokenization import Encoder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _MOST_ROWS = 32
 class _Row:
     """One reply as it grows."""
 
-    item: Item
+    item: PromptItem
     request: Request
     tokens: list[int] = field(default_factory=list)
 
@@ -36,12 +36,12 @@ class Decoder:
         self._encoder = encoder
 
     def generate(
-        self, items: Sequence[Item], requests: Sequence[Request], batch_tokens: int
+        self, items: Sequence[PromptItem], requests: Sequence[Request], batch_tokens: int
     ) -> Iterator[Answer]:
         """Yield one answer per item; an item's key is the index of its request."""
         shares = self._forward.shares
         stack = (
-            plan(items, tokens=batch_tokens, reads=_MOST_ROWS)
+            plan_batches(items, tokens=batch_tokens, reads=_MOST_ROWS)
             if shares
             else [Batch(0, (item,)) for item in items]
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from engines.local.soft_prompts import Root, root_of
+from engines.local.soft_prompts import SoftPrompt, soft_prompt_of
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def load(
+def load_model(
     name: str, *, device: str = "auto", dtype: str = "auto"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load `name`, a folder or a name on the hub, for inference.
@@ -43,7 +43,7 @@ def load(
     return model.to(chosen).eval(), tokenizer
 
 
-def load_plan(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
+def load_config_and_tokenizer(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
     """A model's configuration and tokenizer, without its weights; errors are those of `load`."""
     _need_local()
     folder = Path(name)
@@ -70,7 +70,7 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
     import peft
 
     _check_adapter(folder)
-    with _misfits(folder), peft_asks():
+    with _misfits(folder), quiet_peft():
         if wrapped is None:
             wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
         else:
@@ -80,22 +80,24 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
 
 
 def is_prompts(folder: Path) -> bool:
-    """Whether a PEFT adapter is trained prompts, for `load_root`, and not weights."""
+    """Whether a PEFT adapter is trained prompts, for `load_soft_prompt`, and not weights."""
     return bool(_adapter_config(folder).is_prompt_learning)
 
 
-def load_root(model: Any, folder: Path) -> Root:
+def load_soft_prompt(model: Any, folder: Path) -> SoftPrompt:
     """What trained prompts put before every text; the model, without an adapter, stays as it is."""
     import peft
     import torch
 
     config = _adapter_config(folder)
-    with _misfits(folder), peft_asks():
+    with _misfits(folder), quiet_peft():
         layers = model.config.get_text_config().num_hidden_layers
         # A cache of fewer or more layers than the model's would be taken without a word.
         if config.num_layers not in {None, layers}:
             raise ValueError(f"it has {config.num_layers} layers, the model has {layers}")
-        root = root_of(peft.PeftModel.from_pretrained(model, str(folder), config=config).eval())
+        root = soft_prompt_of(
+            peft.PeftModel.from_pretrained(model, str(folder), config=config).eval()
+        )
         with torch.no_grad():  # keys and values of another shape fail here
             token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
             model(input_ids=token, past_key_values=root.cache(model.config), use_cache=True)
@@ -103,7 +105,7 @@ def load_root(model: Any, folder: Path) -> Root:
 
 
 @contextmanager
-def peft_asks() -> Iterator[None]:
+def quiet_peft() -> Iterator[None]:
     """Without the warning about the attribute by which PEFT still asks a model one thing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -136,7 +138,7 @@ def pick_dtype(wanted: str, device: str) -> torch.dtype:
     return dtype
 
 
-def digest(name: str, model: PreTrainedModel) -> str:
+def model_digest(name: str, model: PreTrainedModel) -> str:
     """What tells one set of weights from another: the hub's commit, or a hash of the files."""
     folder = Path(name)
     commit = getattr(model.config, "_commit_hash", None)

@@ -26,7 +26,7 @@ BASE = -1
 
 
 @dataclass(frozen=True)
-class Layout:
+class RankLayout:
     """Which ranks of one layer belong to which adapter: (rank, scale) by adapter's index."""
 
     parts: tuple[tuple[int, float], ...]
@@ -46,12 +46,12 @@ class Layout:
         return [*rows, [0.0] * total]
 
 
-class Route:
+class AdapterMask:
     """Which adapter each token goes through, for all the layers of a model."""
 
     def __init__(self) -> None:
         self._index: torch.Tensor | None = None
-        self._masks: dict[tuple[Layout, torch.dtype], torch.Tensor] = {}
+        self._masks: dict[tuple[RankLayout, torch.dtype], torch.Tensor] = {}
 
     @contextmanager
     def set(self, index: torch.Tensor) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Route:
         finally:
             self._index, self._masks = before
 
-    def mask(self, layout: Layout, dtype: torch.dtype) -> torch.Tensor:
+    def mask(self, layout: RankLayout, dtype: torch.dtype) -> torch.Tensor:
         """The mask (batch, tokens or 1, R), made once for all layers of a layout."""
         if self._index is None:
             raise BenchError(

@@ -24,7 +24,7 @@ Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Item:
+class PromptItem:
     """A prompt with the options that may continue it, as tokens; none of them is empty.
 
     Only items of one stem share prefixes.
@@ -33,7 +33,7 @@ class Item:
     key: int
     prompt: Tokens
     options: tuple[Tokens, ...]
-    stem: int = 0
+    adapter_group: int = 0
 
     @property
     def inner(self) -> int:
@@ -51,7 +51,7 @@ class Batch:
     """Items that share their first `prefix` tokens; of several stems only where that is 0."""
 
     prefix: int
-    items: tuple[Item, ...]
+    items: tuple[PromptItem, ...]
 
     @property
     def prefix_tokens(self) -> Tokens:
@@ -60,7 +60,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Read:
+class LogprobRead:
     """Where an option's log-probability stands: the sum of log P(target | node)."""
 
     key: int
@@ -80,17 +80,19 @@ class TokenTree:
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     positions: tuple[int, ...]
-    reads: tuple[Read, ...]
+    reads: tuple[LogprobRead, ...]
     stems: tuple[int, ...]
 
 
-def plan(items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 16) -> list[Batch]:
+def plan_batches(
+    items: Iterable[PromptItem], *, tokens: int, reads: int, least_prefix: int = 16
+) -> list[Batch]:
     """Divide items into batches of at most `tokens` nodes and `reads` read positions.
 
     A shared prefix is kept in the cache where it is at least `least_prefix` tokens longer than
     the one around it. A single item may exceed the limits: it cannot be divided.
     """
-    ordered = sorted(items, key=lambda item: (item.stem, item.prompt))
+    ordered = sorted(items, key=lambda item: (item.adapter_group, item.prompt))
     if not ordered:
         return []
     ranges = _Ranges(ordered, tokens, reads)
@@ -109,7 +111,7 @@ def plan(items: Iterable[Item], *, tokens: int, reads: int, least_prefix: int = 
     return [Batch(depth, tuple(ordered[start:stop])) for start, stop, depth in spans]
 
 
-def grow(batch: Batch) -> TokenTree:
+def build_tree(batch: Batch) -> TokenTree:
     """Lay out what follows the batch's prefix as one tree."""
     tokens: list[int] = []
     parents: list[int] = []
@@ -130,34 +132,34 @@ def grow(batch: Batch) -> TokenTree:
     for item in batch.items:
         end = -1
         for position in range(batch.prefix, len(item.prompt)):
-            end = step(item.stem, end, item.prompt[position], position)
+            end = step(item.adapter_group, end, item.prompt[position], position)
         for index, option in enumerate(item.options):
             nodes = [end]
             for offset, token in enumerate(option[:-1]):
-                nodes.append(step(item.stem, nodes[-1], token, len(item.prompt) + offset))
-            reads.append(Read(item.key, index, tuple(nodes), option))
+                nodes.append(step(item.adapter_group, nodes[-1], token, len(item.prompt) + offset))
+            reads.append(LogprobRead(item.key, index, tuple(nodes), option))
     return TokenTree(tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(stems))
 
 
-def trie_size(items: Iterable[Item]) -> int:
+def trie_size(items: Iterable[PromptItem]) -> int:
     """The number of nodes of the trie over all items: no scheme computes fewer tokens.
 
     An option's last token is never computed, because nothing is read after it.
     """
     paths = sorted(
-        (item.stem, item.prompt + option[:-1])
+        (item.adapter_group, item.prompt + option[:-1])
         for item in items
         for option in item.options or ((0,),)
     )
     total = 0
     before: tuple[int, Tokens] = (0, ())
     for stem, path in paths:
-        total += len(path) - (common(before[1], path) if stem == before[0] else 0)
+        total += len(path) - (common_prefix(before[1], path) if stem == before[0] else 0)
         before = stem, path
     return total
 
 
-def common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """The length of the longest common prefix."""
     limit = min(len(a), len(b))
     low, high = 0, limit
@@ -171,14 +173,14 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     return low
 
 
-def _shared(a: Item, b: Item) -> int:
-    return common(a.prompt, b.prompt) if a.stem == b.stem else 0
+def _shared(a: PromptItem, b: PromptItem) -> int:
+    return common_prefix(a.prompt, b.prompt) if a.adapter_group == b.adapter_group else 0
 
 
 class _Ranges:
     """Costs of ranges of sorted items in constant time, from running sums."""
 
-    def __init__(self, items: Sequence[Item], tokens: int, reads: int) -> None:
+    def __init__(self, items: Sequence[PromptItem], tokens: int, reads: int) -> None:
         self._limits = (tokens, reads)
         self._lengths = [len(item.prompt) for item in items]
         self._shared = [0, *(_shared(a, b) for a, b in pairwise(items))]

@@ -18,7 +18,7 @@ KINDS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
 
 @dataclass(frozen=True)
-class Root:
+class SoftPrompt:
     """`length` virtual positions, and the cache that holds them alone; none by default."""
 
     length: int = 0
@@ -33,14 +33,14 @@ class Root:
         return DynamicCache(config=config)
 
 
-def root_of(live: Any) -> Root:
+def soft_prompt_of(live: Any) -> SoftPrompt:
     """What PEFT's model, as it is now, puts before every text; nothing where weights are trained.
 
     Raises Misuse for kinds other than `KINDS`, and where the architecture keeps no such cache.
     """
     config = getattr(live, "active_peft_config", None)
     if config is None or not config.is_prompt_learning:
-        return Root()
+        return SoftPrompt()
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     if kind not in KINDS:
         raise Misuse(
@@ -54,7 +54,7 @@ def root_of(live: Any) -> Root:
             "trained prompts could stand",
             "train with another method: `method: lora`",
         )
-    return Root(config.num_virtual_tokens, cache)
+    return SoftPrompt(config.num_virtual_tokens, cache)
 
 
 def _cache_of(live: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from engines.base import Prompt, Request
-from engines.local.prefix_tree import Item, Tokens
+from engines.local.prefix_tree import PromptItem, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,12 +36,14 @@ class Encoder:
         """Whether chat prompts can be rendered."""
         return self._tokenizer.chat_template is not None
 
-    def items(self, requests: Sequence[Request]) -> list[Item]:
+    def items(self, requests: Sequence[Request]) -> list[PromptItem]:
         """One item per request, with the request's index as its key."""
         texts = [self._text(request.prompt) for request in requests]
         prompts = self.prompts(requests, texts)
         return [
-            Item(key, prompt, tuple(self._option(text, prompt, o, request.prompt) for o in options))
+            PromptItem(
+                key, prompt, tuple(self._option(text, prompt, o, request.prompt) for o in options)
+            )
             for key, (request, text, prompt) in enumerate(
                 zip(requests, texts, prompts, strict=True)
             )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown
 from engines.base import Answer, Request, Status
-from engines.servers.responses import Failure, Json, Overflow, one_line, parse, refusal
+from engines.servers.responses import ContextOverflow, Failure, Json, error_message, one_line, parse
 
 if TYPE_CHECKING:
     import httpx
@@ -71,14 +71,14 @@ class Server:
         return self._retrying(partial(self._once, "POST", path, body, read, self._timeout))
 
     def interrupt(self) -> None:
-        """Make requests that are under way in other threads fail now; `rearm` ends it."""
+        """Make requests that are under way in other threads fail now; `reset` ends it."""
         self._stop.set()
         with self._lock:
             sockets = list(self._sockets)
         for each in sockets:
             _shut_down(each)
 
-    def rearm(self) -> None:
+    def reset(self) -> None:
         """Allow requests again after `interrupt`."""
         self._stop.clear()
 
@@ -132,7 +132,7 @@ class Server:
             raise Failure(f"the request cannot be sent: {one_line(str(error), 120)}") from error
         if not response.is_success:
             after = response.headers.get("retry-after", "")
-            raise refusal(response.status_code, text, int(after) if after.isdecimal() else 0)
+            raise error_message(response.status_code, text, int(after) if after.isdecimal() else 0)
         return read(text)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
@@ -174,7 +174,7 @@ def stream(
         pool.shutdown(cancel_futures=True)
 
 
-def guard(
+def circuit_breaker(
     answers: Generator[Answer, None, None], url: str, limit: int = 5
 ) -> Generator[Answer, None, None]:
     """Pass answers on, and raise EngineDown after `limit` errors in a row: a circuit breaker.
@@ -200,7 +200,7 @@ def guard(
     yield from held
 
 
-def settle(request: Request, ask: Callable[[Request], Answer]) -> Answer:
+def answer_or_error(request: Request, ask: Callable[[Request], Answer]) -> Answer:
     """Ask, and turn a failure of this one request into an answer; EngineDown passes."""
     start = time.perf_counter()
     try:
@@ -208,7 +208,7 @@ def settle(request: Request, ask: Callable[[Request], Answer]) -> Answer:
     except EngineDown:
         raise
     except BenchError as error:
-        status = Status.TRUNCATED if isinstance(error, Overflow) else Status.ERROR
+        status = Status.TRUNCATED if isinstance(error, ContextOverflow) else Status.ERROR
         answer = Answer(request.id, status, error=error.what)
     # A server that says how long it worked knows better: it can leave out loading the model.
     return answer if answer.seconds else replace(answer, seconds=time.perf_counter() - start)

@@ -20,7 +20,7 @@ Alternative = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class Letters:
+class LetterLogprobs:
     """The log-probability of each letter, in the order of the options.
 
     `mass` is the probability on the letters that were found. `floored` counts those that were
@@ -31,24 +31,24 @@ class Letters:
     logprobs: tuple[float, ...]
     greedy: tuple[bool, ...]
     mass: float
-    floored: int
+    n_bounded: int
 
 
-def read_letters(alternatives: Sequence[Alternative], options: Sequence[str]) -> Letters:
+def read_letters(alternatives: Sequence[Alternative], options: Sequence[str]) -> LetterLogprobs:
     """Turn the alternatives of one token into log-probabilities of the options' letters.
 
     A letter owns every token that differs from it in white space only; their probabilities add up.
     """
-    tokens = [(bare(token), value) for token, value in check(alternatives)]
+    tokens = [(bare(token), value) for token, value in check_alternatives(alternatives)]
     floor = _floor([value for _, value in tokens])
     top = max(tokens, key=lambda each: each[1])[0]
     letters = [bare(option) for option in options]
     found = [[value for token, value in tokens if token == letter] for letter in letters]
-    return Letters(
+    return LetterLogprobs(
         logprobs=tuple(_add(values) if values else floor for values in found),
         greedy=tuple(letter == top for letter in letters),
         mass=min(1.0, sum(math.exp(value) for values in found for value in values)),
-        floored=sum(not values for values in found),
+        n_bounded=sum(not values for values in found),
     )
 
 
@@ -60,7 +60,7 @@ def with_letters(answer: Answer, found: object, options: Sequence[str]) -> Answe
         logprobs=letters.logprobs,
         greedy=letters.greedy,
         mass=letters.mass,
-        floored=letters.floored,
+        n_bounded=letters.n_bounded,
     )
 
 
@@ -72,10 +72,10 @@ def alternatives_of(found: object) -> list[Alternative]:
         pairs = [(each.get("token"), each.get("logprob")) for each in found]
     else:
         raise BenchError("the reply's log-probabilities have an unknown shape")
-    return check(pairs)
+    return check_alternatives(pairs)
 
 
-def check(alternatives: Sequence[tuple[object, object]]) -> list[Alternative]:
+def check_alternatives(alternatives: Sequence[tuple[object, object]]) -> list[Alternative]:
     """Fail unless these are tokens with log-probabilities that can belong to one distribution."""
     if not alternatives:
         raise BenchError("the reply holds no alternatives for the first token")

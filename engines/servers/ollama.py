@@ -10,10 +10,18 @@ from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
-from engines.servers.http import PATIENT, Retries, Server, guard, settle, stream
+from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.ollama_model import is_older, look_up, parse_host
-from engines.servers.responses import Failure, Json, Overflow, count, cut, dig, parse
+from engines.servers.responses import (
+    ContextOverflow,
+    Failure,
+    Json,
+    get_path,
+    parse,
+    token_count,
+    truncate,
+)
 
 DEFAULT_CONTEXT = 4096
 TOP = 20
@@ -81,9 +89,9 @@ class OllamaEngine:
 
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request, in the given order."""
-        self._server.rearm()
-        ask = partial(settle, ask=self._ask)
-        return guard(stream(requests, ask, 1, self._server.interrupt), self._server.url)
+        self._server.reset()
+        ask = partial(answer_or_error, ask=self._ask)
+        return circuit_breaker(stream(requests, ask, 1, self._server.interrupt), self._server.url)
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Know a model of this server as the one with this adapter in it; it is called `name`.
@@ -128,7 +136,7 @@ class OllamaEngine:
         answer = self._started(request, reply)
         if answer.status is not Status.OK:
             return answer
-        first = dig(reply, "logprobs", 0, "top_logprobs")
+        first = get_path(reply, "logprobs", 0, "top_logprobs")
         if not first:
             # An end token has no text, and servers leave out its log-probabilities: no answer
             # to this question, but no sign of what the server can do.
@@ -143,7 +151,7 @@ class OllamaEngine:
         answer = self._started(request, reply)
         if answer.status is not Status.OK:
             return answer
-        return replace(answer, text=cut(_text(reply), request.stop))
+        return replace(answer, text=truncate(_text(reply), request.stop))
 
     def _post(self, path: str, body: Json, read: Callable[[str], Json]) -> Json:
         try:
@@ -185,12 +193,15 @@ class OllamaEngine:
 
     def _started(self, request: Request, reply: Json) -> Answer:
         """Fill in what every reply tells, and whether the prompt was cut."""
-        seen = count(reply, "prompt_eval_count")
+        seen = token_count(reply, "prompt_eval_count")
         answer = Answer(
             request.id,
             prompt_tokens=seen,
-            output_tokens=count(reply, "eval_count"),
-            seconds=max(0, count(reply, "total_duration") - count(reply, "load_duration")) / 1e9,
+            output_tokens=token_count(reply, "eval_count"),
+            seconds=max(
+                0, token_count(reply, "total_duration") - token_count(reply, "load_duration")
+            )
+            / 1e9,
         )
         if not was_cut(seen, _length(request), self._context):
             return answer
@@ -241,7 +252,7 @@ def join_lines(text: str) -> Json:
             whole = parse(line)
         except Failure as failure:
             # Garbage after a good beginning is a line that was torn off.
-            failure.retry |= bool(said) and not isinstance(failure, Overflow)
+            failure.retry |= bool(said) and not isinstance(failure, ContextOverflow)
             raise
         said.append(_text(whole))
     if whole.get("done") is not True:
@@ -260,7 +271,7 @@ def was_cut(seen: int, characters: int, context: int) -> bool:
 
 
 def _text(reply: Json) -> str:
-    found = dig(reply, "response") or dig(reply, "message", "content")
+    found = get_path(reply, "response") or get_path(reply, "message", "content")
     return found if isinstance(found, str) else ""
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.servers.http import Server
 from engines.servers.ollama_hub_names import hub_name
-from engines.servers.responses import Failure, Json, dig
+from engines.servers.responses import Failure, Json, get_path
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
 _PORTS = {"": 11434, "http": 80, "https": 443}
@@ -20,7 +20,7 @@ _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S1
 
 
 @dataclass(frozen=True)
-class Served:
+class OllamaModel:
     """A model as a server has it; `context` is what it was trained for, None where not said."""
 
     model: str
@@ -33,19 +33,19 @@ class Served:
     context: int | None
 
 
-def look_up(server: Server, model: str) -> Served:
+def look_up(server: Server, model: str) -> OllamaModel:
     """Ask a server for its version and for one model; fail with the way on where it is not so."""
     version = _version(server, model)
     shown = _show(server, model)
-    template = str(dig(shown, "template") or "")
-    return Served(
+    template = str(get_path(shown, "template") or "")
+    return OllamaModel(
         model=model,
         version=version,
         digest=_digest(server, model, shown),
-        quantization=str(dig(shown, "details", "quantization_level") or ""),
+        quantization=str(get_path(shown, "details", "quantization_level") or ""),
         template=_hash(template),
         has_chat_template=re.sub(r"\s", "", template) not in ("", "{{.Prompt}}"),
-        thinks="thinking" in (dig(shown, "capabilities") or ()),
+        thinks="thinking" in (get_path(shown, "capabilities") or ()),
         context=_trained_context(shown),
     )
 
@@ -118,17 +118,17 @@ def _show(server: Server, model: str) -> Json:
 def _digest(server: Server, model: str, shown: Json) -> str:
     """Find the model's digest; where the list does not have it, hash what was shown."""
     full = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-    listed = dig(server.get("/api/tags"), "models")
+    listed = get_path(server.get("/api/tags"), "models")
     for entry in listed if isinstance(listed, list) else []:
-        digest = dig(entry, "digest")
-        if full in (dig(entry, "name"), dig(entry, "model")) and digest:
+        digest = get_path(entry, "digest")
+        if full in (get_path(entry, "name"), get_path(entry, "model")) and digest:
             return str(digest)
-    parts = [dig(shown, key) for key in ("modelfile", "details", "model_info")]
+    parts = [get_path(shown, key) for key in ("modelfile", "details", "model_info")]
     return _hash(json.dumps(parts, sort_keys=True))
 
 
 def _trained_context(shown: Json) -> int | None:
-    info = dig(shown, "model_info")
+    info = get_path(shown, "model_info")
     for key, value in info.items() if isinstance(info, dict) else ():
         if key.endswith(".context_length") and isinstance(value, int):
             return value

@@ -13,9 +13,16 @@ from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
-from engines.servers.http import PATIENT, Retries, Server, guard, settle, stream
+from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
-from engines.servers.responses import Failure, Json, Overflow, count, cut, dig
+from engines.servers.responses import (
+    ContextOverflow,
+    Failure,
+    Json,
+    get_path,
+    token_count,
+    truncate,
+)
 
 TOPS = (20, 5)
 STOPS = 4
@@ -80,10 +87,10 @@ class OpenAIEngine:
 
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request as they finish; they are sent in the given order."""
-        self._server.rearm()
-        ask = partial(settle, ask=self._ask)
+        self._server.reset()
+        ask = partial(answer_or_error, ask=self._ask)
         answers = stream(requests, ask, self._concurrency, self._server.interrupt)
-        return guard(answers, self._server.url)
+        return circuit_breaker(answers, self._server.url)
 
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""
@@ -127,7 +134,7 @@ class OpenAIEngine:
             try:
                 return self._post(request, 1, _asked_logprobs(request, top))
             except Failure as failure:
-                if isinstance(failure, Overflow) or not _is_capped(failure):
+                if isinstance(failure, ContextOverflow) or not _is_capped(failure):
                     raise
             self._top = TOPS[-1]
         return None
@@ -136,7 +143,7 @@ class OpenAIEngine:
         # More than four are refused by some; the rest is cut off here.
         more: Json = {"stop": list(request.stop[:STOPS])} if request.stop else {}
         reply = self._post(request, max_tokens, more)
-        return replace(_started(request, reply), text=cut(_text(reply), request.stop))
+        return replace(_started(request, reply), text=truncate(_text(reply), request.stop))
 
     def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
         prompt = request.prompt
@@ -152,7 +159,7 @@ class OpenAIEngine:
             reply = self._server.post(path, body)
         except Failure as failure:
             raise self._final(failure, model) from failure
-        if dig(reply, "choices", 0) is None:
+        if get_path(reply, "choices", 0) is None:
             raise Failure("the reply holds no `choices`", 200)
         return reply
 
@@ -175,7 +182,7 @@ class OpenAIEngine:
             self._notes.append(note)
 
     def _describe(self, entry: Json) -> EngineInfo:
-        context = dig(entry, "max_model_len") or dig(entry, "meta", "n_ctx")
+        context = get_path(entry, "max_model_len") or get_path(entry, "meta", "n_ctx")
         return EngineInfo(
             engine="openai",
             model=self._model,
@@ -204,9 +211,9 @@ def parse_openai_name(text: str) -> tuple[str, str | None]:
 
 def first_alternatives(reply: Json) -> object:
     """Find the first token's alternatives in either shape; None where there are none."""
-    logprobs = dig(reply, "choices", 0, "logprobs")
-    legacy = dig(logprobs, "top_logprobs", 0)
-    return dig(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
+    logprobs = get_path(reply, "choices", 0, "logprobs")
+    legacy = get_path(logprobs, "top_logprobs", 0)
+    return get_path(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
 
 
 def _asked_logprobs(request: Request, top: int) -> Json:
@@ -223,21 +230,21 @@ def _is_capped(failure: Failure) -> bool:
 def _started(request: Request, reply: Json) -> Answer:
     return Answer(
         request.id,
-        prompt_tokens=count(reply, "usage", "prompt_tokens"),
-        output_tokens=count(reply, "usage", "completion_tokens"),
+        prompt_tokens=token_count(reply, "usage", "prompt_tokens"),
+        output_tokens=token_count(reply, "usage", "completion_tokens"),
     )
 
 
 def _text(reply: Json) -> str:
-    choice = dig(reply, "choices", 0)
-    found = dig(choice, "text") or dig(choice, "message", "content")
+    choice = get_path(reply, "choices", 0)
+    found = get_path(choice, "text") or get_path(choice, "message", "content")
     return found if isinstance(found, str) else ""
 
 
 def _listed(server: Server) -> dict[str, Json]:
     """Fetch the models that a server lists; none where it has no list."""
     try:
-        found = dig(server.get("/models", tries=1), "data")
+        found = get_path(server.get("/models", tries=1), "data")
     except Failure as failure:
         if failure.status in (401, 403):
             raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_KEY) from failure
@@ -248,7 +255,7 @@ def _listed(server: Server) -> dict[str, Json]:
             "start the server, or correct the URL; it mostly ends in `/v1`",
         ) from failure
     entries = found if isinstance(found, list) else []
-    return {str(dig(entry, "id")): entry for entry in entries if dig(entry, "id")}
+    return {str(get_path(entry, "id")): entry for entry in entries if get_path(entry, "id")}
 
 
 def _only(listed: Mapping[str, Json], url: str) -> str:

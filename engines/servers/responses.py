@@ -34,7 +34,7 @@ class Failure(BenchError):
         self.after = after
 
 
-class Overflow(Failure):
+class ContextOverflow(Failure):
     """The prompt is longer than the context, and the server says so."""
 
 
@@ -47,11 +47,11 @@ def parse(text: str) -> Json:
     if not isinstance(found, dict):
         raise Failure(f"the reply is not a JSON object: `{one_line(text, 80)}`", 200)
     if found.get("error"):
-        raise refusal(200, text)
+        raise error_message(200, text)
     return found
 
 
-def refusal(status: int, text: str, after: float = 0.0) -> Failure:
+def error_message(status: int, text: str, after: float = 0.0) -> Failure:
     """Say in one line what a server answered instead of a reply.
 
     An error that comes under status 200 broke out in the middle of a reply, so it is tried again.
@@ -59,7 +59,7 @@ def refusal(status: int, text: str, after: float = 0.0) -> Failure:
     what = error_text(text)
     line = f"the server answered {status}: {what}"
     if _OVERFLOW.search(what):
-        return Overflow(line, status)
+        return ContextOverflow(line, status)
     return Failure(line, status, retry=status in RETRIED or status == 200, after=after)
 
 
@@ -68,13 +68,13 @@ def error_text(text: str) -> str:
     with suppress(ValueError):
         found = json.loads(text)
         for key in ("error", "message", "detail"):
-            inner = dig(found, key)
+            inner = get_path(found, key)
             if inner:
                 return error_text(inner if isinstance(inner, str) else json.dumps(inner))
     return one_line(text, 240) or "nothing"
 
 
-def dig(value: object, *path: str | int) -> Any:
+def get_path(value: object, *path: str | int) -> Any:
     """Follow keys and indices into a reply; None where there is nothing."""
     for step in path:
         try:
@@ -84,13 +84,13 @@ def dig(value: object, *path: str | int) -> Any:
     return value
 
 
-def count(reply: Json, *path: str) -> int:
+def token_count(reply: Json, *path: str) -> int:
     """Read a number of a reply; 0 where there is none."""
-    found = dig(reply, *path)
+    found = get_path(reply, *path)
     return found if isinstance(found, int) else 0
 
 
-def cut(text: str, stops: Iterable[str]) -> str:
+def truncate(text: str, stops: Iterable[str]) -> str:
     """End a reply where the first of the stop strings begins."""
     ends = [text.find(stop) for stop in stops if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]

@@ -12,7 +12,7 @@ from domainlift.statistics import Interval, wilson
 
 if TYPE_CHECKING:
     from ensemble.fit.fit import Labelled
-    from ensemble.router.router import Route
+    from ensemble.router.router import RouteDecision
 
 #: What stands for every domain that is no target.
 OTHER = "other"
@@ -20,17 +20,17 @@ AIM = 0.95
 _POINTS = 20
 
 
-class Routes(Protocol):
+class CountedRoutes(Protocol):
     """What can be measured."""
 
     targets: tuple[str, ...]
 
-    def route(self, text: str, options: Sequence[str] = ()) -> Route:
+    def route(self, text: str, options: Sequence[str] = ()) -> RouteDecision:
         """Where a question goes."""
 
 
 @dataclass(frozen=True)
-class DomainQuality:
+class DomainRouting:
     """Of one target, or of all others together: `n` questions belong to it, `routed` were sent.
 
     Precision is the share of what was sent there that belongs there, recall the share of what
@@ -53,7 +53,7 @@ class DomainQuality:
 
 
 @dataclass(frozen=True)
-class Quality:
+class RouterMetrics:
     """What came out over `n` questions.
 
     `curve` holds (coverage, accuracy): the accuracy over the share of questions whose routes are
@@ -64,7 +64,7 @@ class Quality:
     n: int
     accuracy: float
     interval: Interval
-    domains: Mapping[str, DomainQuality]
+    domains: Mapping[str, DomainRouting]
     coverage_at_95: float
     curve: tuple[tuple[float, float], ...]
     confusion: Mapping[str, Mapping[str, int]]
@@ -89,7 +89,9 @@ class Quality:
         }
 
 
-def measure(router: Routes, rows: Sequence[Labelled], *, options: bool = True) -> Quality:
+def route_all(
+    router: CountedRoutes, rows: Sequence[Labelled], *, options: bool = True
+) -> RouterMetrics:
     """Route labelled questions, with or without their options, and count.
 
     What belongs to no target is right where it goes to the base model.
@@ -100,16 +102,16 @@ def measure(router: Routes, rows: Sequence[Labelled], *, options: bool = True) -
     seconds = time.perf_counter() - start
     truth = [row.domain if row.domain in router.targets else OTHER for row in rows]
     sent = [route.domain if route.domain is not None else OTHER for route in routes]
-    return judge(truth, sent, routes, router.targets, seconds)
+    return router_metrics(truth, sent, routes, router.targets, seconds)
 
 
-def judge(
+def router_metrics(
     truth: Sequence[str],
     sent: Sequence[str],
-    routes: Sequence[Route],
+    routes: Sequence[RouteDecision],
     targets: Sequence[str],
     seconds: float = 0.0,
-) -> Quality:
+) -> RouterMetrics:
     """Compare where questions belong with where they were sent."""
     right = [a == b for a, b in zip(truth, sent, strict=True)]
     pairs = Counter(zip(truth, sent, strict=True))
@@ -117,11 +119,11 @@ def judge(
     confusion = {a: {b: pairs[a, b] for b in names if pairs[a, b]} for a in names}
     belong, went = Counter(truth), Counter(sent)
     curve = _curve(right, [route.probability for route in routes])
-    return Quality(
+    return RouterMetrics(
         n=len(right),
         accuracy=sum(right) / len(right) if right else 0.0,
         interval=wilson(sum(right), len(right)),
-        domains={n: DomainQuality(belong[n], went[n], pairs[n, n]) for n in names},
+        domains={n: DomainRouting(belong[n], went[n], pairs[n, n]) for n in names},
         coverage_at_95=coverage(right, [route.probability for route in routes]),
         curve=curve,
         confusion={name: row for name, row in confusion.items() if row},

@@ -14,26 +14,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
-from ensemble.fit.linear_model import Linear, cut, distilled, linear, softmax
+from ensemble.fit.linear_model import Linear, distill, linear, prune, softmax
 from ensemble.fit.linear_model import temperature as best_temperature
 from ensemble.fit.training_data import (
     GLOSSARY,
     PASSAGE,
     Embed,
     Labelled,
-    Material,
-    Stock,
-    digest,
-    rank,
-    thinned,
+    RouterData,
+    RouterFeatures,
+    hash_order,
+    router_data_digest,
+    subsample,
 )
-from ensemble.router.classifier import packed
+from ensemble.router.classifier import classifier_bytes
 from ensemble.router.keywords import Calibration, DomainTerms, Keywords
 
 if TYPE_CHECKING:
     from ensemble.fit.linear_model import Array
 
-__all__ = ["Embed", "Labelled", "Material", "Settings", "fit"]
+__all__ = ["Embed", "FitSettings", "Labelled", "RouterData", "fit_router"]
 
 Notify = Callable[[str], None]
 
@@ -43,7 +43,7 @@ LEAST = 40
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """How much is kept, and whose routing the thresholds are chosen for (None: all domains).
 
     `keywords` is the largest number of weights in the keyword file, `weights` that of the small
@@ -55,8 +55,8 @@ class Settings:
     targets: Sequence[str] | None = None
 
 
-def fit(
-    material: Material, settings: Settings = Settings(), notify: Notify | None = None
+def fit_router(
+    material: RouterData, settings: FitSettings = FitSettings(), notify: Notify | None = None
 ) -> Keywords:
     """Learn weights, calibration and thresholds; the same material gives the same bytes.
 
@@ -64,10 +64,10 @@ def fit(
     """
     say = notify if notify is not None else lambda _: None
     _check(material.rows)
-    material = replace(material, rows=thinned(material.rows))
+    material = replace(material, rows=subsample(material.rows))
     names = tuple(sorted({row.domain for row in material.rows} | set(material.glossary)))
     say("counting words")
-    stock = Stock.of(material, names)
+    stock = RouterFeatures.of(material, names)
     held_out = _held_out(stock, settings, say)
     say("fitting on everything")
     both = _learned(stock, settings, range(len(material.rows)))
@@ -89,14 +89,16 @@ def _check(rows: Sequence[Labelled]) -> None:
 
 
 @dataclass(frozen=True)
-class _Both:
+class _QuestionModels:
     """The model of the classifier, and that of the keywords, which is its distillate."""
 
     whole: Linear
     few: Linear
 
 
-def _learned(stock: Stock, settings: Settings, chosen: Sequence[int]) -> _Both:
+def _learned(
+    stock: RouterFeatures, settings: FitSettings, chosen: Sequence[int]
+) -> _QuestionModels:
     import numpy as np
     from scipy.sparse import vstack
 
@@ -112,9 +114,9 @@ def _learned(stock: Stock, settings: Settings, chosen: Sequence[int]) -> _Both:
     wanted = softmax(model.scores(every))
     wanted[: len(labels)] /= 2
     wanted[np.arange(len(labels)), labels] += 0.5
-    few = distilled(model, cut(model, every, weighed, settings.keywords), every, wanted, weighed)
-    kept = cut(model, every, weighed, settings.weights)
-    return _Both(replace(model, weights=np.where(kept, model.weights, 0.0)), few)
+    few = distill(model, prune(model, every, weighed, settings.keywords), every, wanted, weighed)
+    kept = prune(model, every, weighed, settings.weights)
+    return _QuestionModels(replace(model, weights=np.where(kept, model.weights, 0.0)), few)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class _HeldOut:
     labels: list[int]
 
 
-def _held_out(stock: Stock, settings: Settings, say: Notify) -> _HeldOut | None:
+def _held_out(stock: RouterFeatures, settings: FitSettings, say: Notify) -> _HeldOut | None:
     import numpy as np
 
     rows = stock.material.rows
@@ -156,7 +158,7 @@ def _folds(rows: Sequence[Labelled]) -> list[list[int]]:
     folds: list[list[int]] = [[] for _ in range(FOLDS)]
     for number, row in enumerate(rows):
         if row.split == "validation":
-            folds[rank(row.text)[0] % FOLDS].append(number)
+            folds[hash_order(row.text)[0] % FOLDS].append(number)
     return folds
 
 
@@ -164,7 +166,7 @@ def _folds(rows: Sequence[Labelled]) -> list[list[int]]:
 
 
 def _assembled(
-    stock: Stock, settings: Settings, both: _Both, held_out: _HeldOut | None
+    stock: RouterFeatures, settings: FitSettings, both: _QuestionModels, held_out: _HeldOut | None
 ) -> Keywords:
     calibration, whole_temperature, report = _calibrated(stock, settings, held_out)
     domains = _domains(stock, both.few)
@@ -176,14 +178,14 @@ def _assembled(
         "tasks": sorted({row.task for row in rows}),
         "glossary": len(stock.extra),
         "passages": len(stock.material.passages),
-        "material": digest(stock.material),
+        "material": router_data_digest(stock.material),
         **stock.material.note,
         **report,
     }
     return Keywords(domains, calibration, fitted, content)
 
 
-def _domains(stock: Stock, few: Linear) -> dict[str, DomainTerms]:
+def _domains(stock: RouterFeatures, few: Linear) -> dict[str, DomainTerms]:
     """Weights of two decimals; what rounds to nothing is left out."""
     raw = few.raw(stock.space).round(2)
     inventory = list(stock.space.index)
@@ -196,24 +198,26 @@ def _domains(stock: Stock, few: Linear) -> dict[str, DomainTerms]:
     }
 
 
-def _classifier(stock: Stock, whole: Linear, temperature: float) -> bytes:
+def _classifier(stock: RouterFeatures, whole: Linear, temperature: float) -> bytes:
     raw = whole.raw(stock.space)
     kept = (raw != 0).any(axis=1).nonzero()[0]
     inventory = list(stock.space.index)
-    return packed(stock.names, [inventory[n] for n in kept], raw[kept], whole.bias, temperature)
+    return classifier_bytes(
+        stock.names, [inventory[n] for n in kept], raw[kept], whole.bias, temperature
+    )
 
 
 def _calibrated(
-    stock: Stock, settings: Settings, held_out: _HeldOut | None
+    stock: RouterFeatures, settings: FitSettings, held_out: _HeldOut | None
 ) -> tuple[Calibration, float, dict[str, Any]]:
     if held_out is None:
         return Calibration(), 1.0, {}
     few, whole = (best_temperature(s, held_out.labels) for s in (held_out.few, held_out.whole))
     targets = [n for n, name in enumerate(stock.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
-    from ensemble.fit.thresholds import choose
+    from ensemble.fit.thresholds import tune_thresholds
 
-    sure, threshold, right = choose(
+    sure, threshold, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,
         ladder=settings.weights > 0,
     )  # fmt: skip

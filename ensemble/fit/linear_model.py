@@ -30,14 +30,14 @@ Text = tuple[Mapping[str, None], int]
 
 
 @dataclass(frozen=True)
-class Space:
+class Vectorizer:
     """The terms that are learned: their place, how rare each is, and their vectors, if any.
 
     `vectors` is (terms, dimensions), a row of zeros where a term has none.
     """
 
     index: Mapping[str, int]
-    rarity: Array
+    idf: Array
     vectors: Array | None = None
 
     def matrix(self, texts: Sequence[Text]) -> csr_matrix:
@@ -52,7 +52,7 @@ class Space:
             known = [row for term in found if (row := self.index.get(term)) is not None]
             root = _SCALE / math.sqrt(max(words, 1))
             columns += known
-            values += [self.rarity[row] * root for row in known]
+            values += [self.idf[row] * root for row in known]
             ends.append(len(columns))
         shape = (len(texts), len(self.index))
         return csr_matrix((np.array(values), np.array(columns, dtype=int), ends), shape=shape)
@@ -71,14 +71,14 @@ class Linear:
 
         return np.asarray(rows @ self.weights + self.bias)
 
-    def raw(self, space: Space) -> Array:
+    def raw(self, space: Vectorizer) -> Array:
         """The weights by which a router counts each term once, whatever its rarity."""
         import numpy as np
 
-        return np.asarray(self.weights * (space.rarity * _SCALE)[:, None])
+        return np.asarray(self.weights * (space.idf * _SCALE)[:, None])
 
 
-def rarity(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
+def idf(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
     """log((1 + texts) / (1 + texts with the term)) + 1."""
     import numpy as np
 
@@ -86,7 +86,7 @@ def rarity(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
 
 
 def linear(
-    space: Space, rows: csr_matrix, labels: Sequence[int], shares: Array, domains: int
+    space: Vectorizer, rows: csr_matrix, labels: Sequence[int], shares: Array, domains: int
 ) -> Linear:
     """Logistic regression over terms and over the sum of their vectors.
 
@@ -109,7 +109,7 @@ def linear(
     return Linear(weights - weights.mean(axis=1, keepdims=True), bias - bias.mean())
 
 
-def cut(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
+def prune(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
     """A mask of the `most` weights that move the scores of these texts furthest."""
     import numpy as np
 
@@ -121,7 +121,7 @@ def cut(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
     return mask.reshape(moved.shape) & (moved > 0)
 
 
-def distilled(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: Array) -> Linear:
+def distill(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: Array) -> Linear:
     """The weights under the mask that come nearest to the `wanted` probabilities.
 
     Cross-entropy, and a pull towards the weights of the whole model; by L-BFGS.

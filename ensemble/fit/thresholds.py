@@ -15,7 +15,7 @@ _EVEN = 0.5
 _WORTH = 0.002
 
 
-def choose(
+def tune_thresholds(
     few: Array, whole: Array, labels: Sequence[int], targets: Sequence[int], *, ladder: bool
 ) -> tuple[float, float, float]:
     """`sure`, `threshold`, and the share of questions that are then well routed.

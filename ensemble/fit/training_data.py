@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from domainlift.types import Split
-from ensemble.fit.linear_model import Space, Text, rarity
-from ensemble.router.tokenize import term_of, terms, words
+from ensemble.fit.linear_model import Text, Vectorizer, idf
+from ensemble.router.tokenize import router_words, term_of, terms
 
 if TYPE_CHECKING:
     from ensemble.fit.linear_model import Array
@@ -42,7 +42,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Material:
+class RouterData:
     """What a router is learned from.
 
     `glossary` holds words by domain; `passages` are texts of a domain each; `embed` gives vectors
@@ -57,7 +57,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Stock:
+class RouterFeatures:
     """The material as texts and numbers.
 
     `bare` and `whole` are the rows' texts without and with their options, `labels` the numbers of
@@ -65,9 +65,9 @@ class Stock:
     with their labels, `loose` passages without any.
     """
 
-    material: Material
+    material: RouterData
     names: tuple[str, ...]
-    space: Space
+    space: Vectorizer
     labels: Sequence[int]
     bare: Sequence[Text]
     whole: Sequence[Text]
@@ -77,7 +77,7 @@ class Stock:
     shares: list[float]
 
     @classmethod
-    def of(cls, material: Material, names: tuple[str, ...]) -> Stock:
+    def of(cls, material: RouterData, names: tuple[str, ...]) -> RouterFeatures:
         """Take stock of the material; `names` are all domains."""
         bare = [terms([row.text]) for row in material.rows]
         whole = [terms([row.text, *row.options]) for row in material.rows]
@@ -93,7 +93,7 @@ class Stock:
         )
 
 
-def _shares(material: Material) -> list[float]:
+def _shares(material: RouterData) -> list[float]:
     """What each row counts."""
     sizes = Counter(row.task for row in material.rows)
     large = {task: _OWN if task.startswith("own:") else _FEW for task in sizes}
@@ -114,11 +114,11 @@ def _exactly(item: tuple[str, str]) -> Text:
 
 def _sampled(passages: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
     """At most so many, chosen by their content alone."""
-    ranked = sorted(passages, key=lambda item: rank(item[0]))
+    ranked = sorted(passages, key=lambda item: hash_order(item[0]))
     return ranked[:most]
 
 
-def _space(material: Material, texts: Sequence[Text], extra: Sequence[Text]) -> Space:
+def _space(material: RouterData, texts: Sequence[Text], extra: Sequence[Text]) -> Vectorizer:
     """Words and pairs of two questions or more, all of the glossary, and common words.
 
     Each question counts twice. Phrases of three words are looked up where somebody wrote them;
@@ -134,20 +134,20 @@ def _space(material: Material, texts: Sequence[Text], extra: Sequence[Text]) -> 
         chosen |= dict.fromkeys(w for w, n in around.items() if n >= _COMMON and len(w) > 2)
     inventory = list(chosen)
     single = [term for term in inventory if " " not in term]
-    usual = rarity(counts, len(texts), inventory)
+    usual = idf(counts, len(texts), inventory)
     loose = len(material.passages)
-    known = dict(zip(single, rarity(counts + around, len(texts) + loose, single), strict=True))
+    known = dict(zip(single, idf(counts + around, len(texts) + loose, single), strict=True))
     for place, term in enumerate(inventory):
         usual[place] = known.get(term, usual[place])
     index = {term: place for place, term in enumerate(inventory)}
-    return Space(index, usual, _vectors(inventory, material.embed))
+    return Vectorizer(index, usual, _vectors(inventory, material.embed))
 
 
-def _around(material: Material) -> Counter[str]:
+def _around(material: RouterData) -> Counter[str]:
     """In how many passages each word stands."""
     counts: Counter[str] = Counter()
     for text, _ in material.passages:
-        counts.update({word for word in words(text) if word.isalpha()})
+        counts.update({word for word in router_words(text) if word.isalpha()})
     return counts
 
 
@@ -164,7 +164,7 @@ def _vectors(inventory: Sequence[str], embed: Embed | None) -> Array | None:
     return vectors
 
 
-def digest(material: Material) -> str:
+def router_data_digest(material: RouterData) -> str:
     """16 hexadecimal digits of everything that was learned from, but for the vectors."""
     sha = hashlib.sha256()
     for row in material.rows:
@@ -174,16 +174,18 @@ def digest(material: Material) -> str:
     return sha.hexdigest()[:16]
 
 
-def thinned(rows: Sequence[Labelled]) -> list[Labelled]:
+def subsample(rows: Sequence[Labelled]) -> list[Labelled]:
     """At most so many questions of a task, chosen by their content; in the order of the rows."""
     by_task: dict[str, list[Labelled]] = {}
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
-    ranked = (sorted(held, key=lambda row: rank(row.text))[:_MOST] for held in by_task.values())
+    ranked = (
+        sorted(held, key=lambda row: hash_order(row.text))[:_MOST] for held in by_task.values()
+    )
     kept = {id(row) for held in ranked for row in held}
     return [row for row in rows if id(row) in kept]
 
 
-def rank(text: str) -> bytes:
+def hash_order(text: str) -> bytes:
     """A place in an order that has nothing to do with what a text says."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -34,7 +34,7 @@ class Classifier:
     temperature: float
 
 
-def packed(
+def classifier_bytes(
     domains: Sequence[str],
     terms: Sequence[str],
     weights: NDArray[Any],
@@ -60,7 +60,7 @@ def packed(
 
 
 @lru_cache(maxsize=1)
-def unpacked(content: bytes) -> Classifier:
+def classifier_from_bytes(content: bytes) -> Classifier:
     """Read a classifier's file, the same one once; ValueError where it is none."""
     import numpy as np
 
@@ -84,10 +84,10 @@ def unpacked(content: bytes) -> Classifier:
     return made
 
 
-def fault(content: bytes) -> str:
+def classifier_fault(content: bytes) -> str:
     """Why a file is no classifier, to stand behind its name; "" where it is one."""
     try:
-        unpacked(content)
+        classifier_from_bytes(content)
     except ValueError:
         return "is not one"
     return ""

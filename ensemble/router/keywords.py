@@ -28,9 +28,9 @@ from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, write_bytes, write_text
-from domainlift.yaml_schema import Entry, Key, read
-from ensemble.router.classifier import fault
-from ensemble.router.safe_regex import compiled
+from domainlift.yaml_schema import Field, Node, read_yaml
+from ensemble.router.classifier import classifier_fault
+from ensemble.router.safe_regex import compile_safely
 from ensemble.router.tokenize import term_of
 from knowledge_bases.domains import Domain
 
@@ -99,7 +99,7 @@ def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keyw
 
     `known` are the domains that there are; without them any name will do.
     """
-    entries = read(path, _SCHEMA)
+    entries = read_yaml(path, _SCHEMA)
     domains: dict[str, DomainTerms] = {}
     for table in entries["domains"].tables:
         name = table["name"]
@@ -114,9 +114,9 @@ def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keyw
         raise Malformed(path, what, line=entries["domains"].line, hint=hint)
     return Keywords(
         domains,
-        _calibration(path, entries.get("calibration", Entry())),
-        {key: entry.value for key, entry in entries.get("fitted", Entry()).values.items()},
-        _classifier(path, entries.get("classifier", Entry())),
+        _calibration(path, entries.get("calibration", Node())),
+        {key: entry.value for key, entry in entries.get("fitted", Node()).values.items()},
+        _classifier(path, entries.get("classifier", Node())),
     )
 
 
@@ -134,7 +134,7 @@ def as_text(keywords: Keywords) -> str:
     return "\n".join([*_head(keywords), "domains:", *_tables(keywords), ""])
 
 
-def keep_aside(path: Path) -> Path | None:
+def backup(path: Path) -> Path | None:
     """Give an existing keyword file another name, `routes.1.yaml` say; None where there is none."""
     if not path.is_file():
         return None
@@ -147,27 +147,27 @@ def keep_aside(path: Path) -> Path | None:
 
 # --- reading
 
-_SCHEMA: Mapping[str, Key] = {
-    "domains": Key(
+_SCHEMA: Mapping[str, Field] = {
+    "domains": Field(
         "tables",
         required=True,
         keys={
-            "name": Key("text", required=True),
-            "bias": Key("number"),
-            "terms": Key("values"),
-            "negatives": Key("values"),
-            "patterns": Key("values"),
+            "name": Field("text", required=True),
+            "bias": Field("number"),
+            "terms": Field("values"),
+            "negatives": Field("values"),
+            "patterns": Field("values"),
         },
     ),
-    "calibration": Key("values"),
-    "fitted": Key("values"),
-    "classifier": Key("text"),
+    "calibration": Field("values"),
+    "fitted": Field("values"),
+    "classifier": Field("text"),
 }
 # Key of the calibration -> the lowest and the highest value that makes sense.
 _RANGES = {"temperature": (0.01, 100.0), "threshold": (0.0, 1.0), "sure": (0.0, 1.0)}
 
 
-def _calibration(path: Path, entry: Entry) -> Calibration:
+def _calibration(path: Path, entry: Node) -> Calibration:
     values: dict[str, float] = {}
     for key, each in entry.values.items():
         if key not in _RANGES:
@@ -181,8 +181,8 @@ def _calibration(path: Path, entry: Entry) -> Calibration:
     return Calibration(**values)
 
 
-def _domain(path: Path, table: Mapping[str, Entry]) -> DomainTerms:
-    absent = Entry()
+def _domain(path: Path, table: Mapping[str, Node]) -> DomainTerms:
+    absent = Node()
     terms: dict[str, float] = {}
     lines: dict[str, int | None] = {}
     for key in ("terms", "negatives"):
@@ -200,22 +200,22 @@ def _domain(path: Path, table: Mapping[str, Entry]) -> DomainTerms:
     return DomainTerms(float(table.get("bias", absent).number), terms, patterns)
 
 
-def _term(path: Path, phrase: str, entry: Entry) -> str:
+def _term(path: Path, phrase: str, entry: Node) -> str:
     try:
         return term_of(phrase)
     except ValueError as error:
         raise Malformed(path, str(error), line=entry.line) from None
 
 
-def _pattern(path: Path, pattern: str, entry: Entry) -> float:
+def _pattern(path: Path, pattern: str, entry: Node) -> float:
     try:
-        compiled(pattern)
+        compile_safely(pattern)
     except ValueError as error:
         raise Malformed(path, f"pattern `{pattern}` {error}", line=entry.line) from None
     return _number(path, pattern, entry)
 
 
-def _weight(path: Path, key: str, phrase: str, entry: Entry) -> float:
+def _weight(path: Path, key: str, phrase: str, entry: Node) -> float:
     weight = _number(path, phrase, entry)
     if key == "negatives" and weight >= 0:
         what = f"`{phrase}` under `negatives` has the weight {weight:g}, not one below 0"
@@ -223,14 +223,14 @@ def _weight(path: Path, key: str, phrase: str, entry: Entry) -> float:
     return weight
 
 
-def _number(path: Path, key: str, entry: Entry) -> float:
+def _number(path: Path, key: str, entry: Node) -> float:
     value = entry.value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise Malformed(path, f"`{key}` must be a finite number", line=entry.line)
     return float(value)
 
 
-def _classifier(path: Path, entry: Entry) -> bytes:
+def _classifier(path: Path, entry: Node) -> bytes:
     if not entry.text:
         return b""
     file = _beside(path, entry.text)
@@ -238,7 +238,11 @@ def _classifier(path: Path, entry: Entry) -> bytes:
         content = file.read_bytes()
     except OSError:
         content = b""
-    what = fault(content) if _sha256(content) == entry.text else "is not there, or another one"
+    what = (
+        classifier_fault(content)
+        if _sha256(content) == entry.text
+        else "is not there, or another one"
+    )
     if what:
         hint = "fit it anew: `bench route fit`, or take the line `classifier` out"
         raise Malformed(path, f"the classifier `{file.name}` {what}", line=entry.line, hint=hint)

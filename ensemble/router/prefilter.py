@@ -42,7 +42,7 @@ _FOREIGN = frozenset(map(singular, _OTHER_LANGUAGES.split()))
 _ENGLISH = frozenset(map(singular, _OUR_LANGUAGE.split()))
 
 
-def refusal(text: str, words: Set[str]) -> str:
+def unroutable_reason(text: str, words: Set[str]) -> str:
     """Why a text goes to the base model without a look at its meaning; "" where it does not.
 
     `words` are its distinct words, as terms. A number alone asks nothing.

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from domainlift.errors import NoSuch
-from ensemble.router.classifier import unpacked
+from ensemble.router.classifier import classifier_from_bytes
 from ensemble.router.keywords import Keywords
-from ensemble.router.prefilter import refusal
-from ensemble.router.safe_regex import SEEN, compiled
-from ensemble.router.tokenize import Lexicon
+from ensemble.router.prefilter import unroutable_reason
+from ensemble.router.safe_regex import SEEN, compile_safely
+from ensemble.router.tokenize import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Rung = Literal["domain", "keywords", "classifier", "base"]
+Stage = Literal["domain", "keywords", "classifier", "base"]
 BASE: Literal["base"] = "base"
 _SHOWN = 8
 # Weights nearer to 0 are named only where a question holds no others.
@@ -32,7 +32,7 @@ _FAINT = 0.5
 
 
 @dataclass(frozen=True)
-class Route:
+class RouteDecision:
     """Where a question goes: `domain`, or None for the base model; `rung` says who decided.
 
     `matched` are the terms that weighed most for the best domain, with their shares of its score.
@@ -42,7 +42,7 @@ class Route:
     """
 
     domain: str | None
-    rung: Rung
+    rung: Stage
     matched: tuple[tuple[str, float], ...] = ()
     probability: float = 1.0
     margin: float = 1.0
@@ -68,17 +68,19 @@ class Router:
         self._bias = _joined([self._few, self._many])
         self._columns = self._weights.T.copy()  # contiguous: a column is read per question
 
-    def route(self, text: str, options: Sequence[str] = (), domain: str | None = None) -> Route:
+    def route(
+        self, text: str, options: Sequence[str] = (), domain: str | None = None
+    ) -> RouteDecision:
         """Decide where a question goes; `domain` overrides everything else."""
         if domain is not None:
             if domain not in self.keywords.domains:
                 raise NoSuch("domain", domain, self.keywords.domains, "bench domains")
-            return Route(domain, "domain", reason="the domain was named")
+            return RouteDecision(domain, "domain", reason="the domain was named")
         parts = (text, *options)
         places, words = self._lexicon.find(parts)
-        why = refusal(text, words)
+        why = unroutable_reason(text, words)
         if why:
-            return Route(None, BASE, reason=why)
+            return RouteDecision(None, BASE, reason=why)
         if self._patterns:
             places += self._matching(parts)
         if not places:
@@ -87,7 +89,7 @@ class Router:
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
         return self._decided(self._opinion(totals.tolist()), places, root)
 
-    def _unknown(self) -> Route:
+    def _unknown(self) -> RouteDecision:
         """Only the bias says how probable it is that no target could help."""
         found = _weighed("keywords", self._few, self._bias.tolist())
         if found.name != BASE:
@@ -100,7 +102,7 @@ class Router:
         seen, start = " ".join(parts)[:SEEN], len(self._lexicon.terms)
         return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
 
-    def _opinion(self, scores: list[float]) -> _Opinion:
+    def _opinion(self, scores: list[float]) -> _StageVote:
         """That of the keywords, or of the classifier where it is surer than they are."""
         first = _weighed("keywords", self._few, scores)
         if self._many is None or first.probability >= self.keywords.calibration.sure:
@@ -110,7 +112,7 @@ class Router:
         second = _weighed("classifier", self._many, scores)
         return second if second.probability > first.probability else first
 
-    def _decided(self, found: _Opinion, places: list[int], root: float) -> Route:
+    def _decided(self, found: _StageVote, places: list[int], root: float) -> RouteDecision:
         best = found.name if found.name != BASE else found.other
         matched = self._matched(found.rung, best, places, root)
         margin = found.probability - found.second
@@ -126,7 +128,7 @@ class Router:
         return _route(best, found.rung, matched, found.probability, margin, found.runner_up, why)
 
     def _matched(
-        self, rung: Rung, name: str, places: list[int], root: float
+        self, rung: Stage, name: str, places: list[int], root: float
     ) -> tuple[tuple[str, float], ...]:
         """The terms that weigh most for or against a domain, strongest first."""
         scale = self._many if rung == "classifier" and self._many is not None else self._few
@@ -147,14 +149,14 @@ class Router:
 # --- the parts
 
 
-class _Opinion(NamedTuple):
+class _StageVote(NamedTuple):
     """What one rung thinks.
 
     The best of targets and base model with its probability, the second, the best domain that is
     no target, and the probability of all those together.
     """
 
-    rung: Rung
+    rung: Stage
     name: str
     probability: float
     runner_up: str | None
@@ -164,8 +166,8 @@ class _Opinion(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """A rung: its names stand for the columns from `start` on, `aims` for those of targets.
+class _LinearScorer:
+    """A rung: its names stand for the columns from `start` on, `targets` for those of targets.
 
     Its weights and biases are divided by its temperature already.
     """
@@ -175,7 +177,7 @@ class _Scale:
     temperature: float
     start: int
     weights: Mapping[str, NDArray[np.float32]]
-    aims: tuple[tuple[int, str], ...]
+    targets: tuple[tuple[int, str], ...]
     rest: tuple[tuple[int, str], ...]
     knows: frozenset[str]
 
@@ -184,12 +186,12 @@ class _Scale:
         return self.start + len(self.names)
 
 
-def _weighed(rung: Rung, scale: _Scale, scores: list[float]) -> _Opinion:
+def _weighed(rung: Stage, scale: _LinearScorer, scores: list[float]) -> _StageVote:
     held = scores[scale.start : scale.end]
     top = max(held)
     shares = [math.exp(score - top) for score in held]
     whole = sum(shares)
-    ranked = [(shares[number] / whole, name) for number, name in scale.aims]
+    ranked = [(shares[number] / whole, name) for number, name in scale.targets]
     base, other = 0.0, ""
     if scale.rest:
         rest = [(shares[number], name) for number, name in scale.rest]
@@ -198,7 +200,7 @@ def _weighed(rung: Rung, scale: _Scale, scores: list[float]) -> _Opinion:
     first = max(ranked)
     ranked.remove(first)
     second, runner_up = max(ranked) if ranked else (0.0, None)
-    return _Opinion(rung, first[1], first[0], runner_up, second, other, base)
+    return _StageVote(rung, first[1], first[0], runner_up, second, other, base)
 
 
 def _loudness(pair: tuple[float, int]) -> tuple[float, int]:
@@ -212,7 +214,9 @@ class _Pattern(NamedTuple):
     weight: float
 
 
-def _scales(keywords: Keywords, targets: Collection[str]) -> tuple[_Scale, _Scale | None]:
+def _scales(
+    keywords: Keywords, targets: Collection[str]
+) -> tuple[_LinearScorer, _LinearScorer | None]:
     """The keywords and the classifier, each as the columns that it will have."""
     import numpy as np
 
@@ -225,7 +229,7 @@ def _scales(keywords: Keywords, targets: Collection[str]) -> tuple[_Scale, _Scal
     few = _scale(names, held, bias, keywords.calibration.temperature, 0, targets)
     if not keywords.classifier:
         return few, None
-    found = unpacked(keywords.classifier)
+    found = classifier_from_bytes(keywords.classifier)
     rows = dict(zip(found.terms, found.weights, strict=True))
     return few, _scale(found.domains, rows, found.bias, found.temperature, len(names), targets)
 
@@ -237,8 +241,8 @@ def _scale(
     temperature: float,
     start: int,
     targets: Collection[str],
-) -> _Scale:
-    return _Scale(
+) -> _LinearScorer:
+    return _LinearScorer(
         names,
         bias / temperature,
         temperature,
@@ -252,20 +256,20 @@ def _scale(
 
 def _patterns(keywords: Keywords) -> list[_Pattern]:
     return [
-        _Pattern(pattern, compiled(pattern), name, weight)
+        _Pattern(pattern, compile_safely(pattern), name, weight)
         for name, domain in keywords.domains.items()
         for pattern, weight in domain.patterns.items()
     ]
 
 
 def _arranged(
-    few: _Scale, many: _Scale | None, patterns: Sequence[_Pattern]
-) -> tuple[Lexicon, NDArray[np.float32]]:
+    few: _LinearScorer, many: _LinearScorer | None, patterns: Sequence[_Pattern]
+) -> tuple[Vocabulary, NDArray[np.float32]]:
     """All known terms, and one row of weights for each and for each pattern after them."""
     import numpy as np
 
     scales = [few] if many is None else [few, many]
-    lexicon = Lexicon(term for scale in scales for term in scale.weights)
+    lexicon = Vocabulary(term for scale in scales for term in scale.weights)
     weights = np.zeros((len(lexicon.terms) + len(patterns), scales[-1].end), dtype=np.float32)
     for row, term in enumerate(lexicon.terms):
         for scale in scales:
@@ -280,7 +284,7 @@ def _arranged(
     return lexicon, weights
 
 
-def _joined(scales: Sequence[_Scale | None]) -> NDArray[np.float32]:
+def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
     """The biases of all columns."""
     import numpy as np
 
@@ -289,11 +293,13 @@ def _joined(scales: Sequence[_Scale | None]) -> NDArray[np.float32]:
 
 def _route(
     domain: str | None,
-    rung: Rung,
+    rung: Stage,
     matched: tuple[tuple[str, float], ...],
     probability: float,
     margin: float,
     runner_up: str | None,
     reason: str,
-) -> Route:
-    return Route(domain, rung, matched, round(probability, 6), round(margin, 6), runner_up, reason)
+) -> RouteDecision:
+    return RouteDecision(
+        domain, rung, matched, round(probability, 6), round(margin, 6), runner_up, reason
+    )

@@ -18,7 +18,7 @@ MOST = {"loops": 1, "choices": 4}
 _REPEATS = frozenset({marks.MAX_REPEAT, marks.MIN_REPEAT})
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
+def compile_safely(pattern: str) -> re.Pattern[str]:
     """Compile a pattern without regard to case; ValueError says what is wrong with it.
 
     Refused are what does not compile, a loop or a choice within a repetition, more than one loop,

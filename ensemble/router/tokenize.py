@@ -34,7 +34,7 @@ class _Singular(dict[str, str]):
 _TERMS = _Singular()
 
 
-def words(text: str) -> list[str]:
+def router_words(text: str) -> list[str]:
     """The words of a text in order, as terms; the end of a sentence is a mark of its own.
 
     >>> words("Cells divide. Why?")
@@ -56,7 +56,7 @@ def singular(word: str) -> str:
 
 def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
     """The distinct words and phrases of a question and its options, and the number of words."""
-    found = words(_BETWEEN.join(parts))
+    found = router_words(_BETWEEN.join(parts))
     single = dict.fromkeys(word for word in found if word not in _ENDS)
     phrases: dict[str, None] = {}
     for length in range(2, LONGEST + 1):
@@ -68,7 +68,7 @@ def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
 
 def term_of(phrase: str) -> str:
     """A phrase as a term; ValueError where it holds no word, or too many."""
-    found = [word for word in words(phrase) if word not in _ENDS]
+    found = [word for word in router_words(phrase) if word not in _ENDS]
     if not found:
         raise ValueError(f"`{phrase}` holds no word")
     if len(found) > LONGEST:
@@ -76,7 +76,7 @@ def term_of(phrase: str) -> str:
     return " ".join(found)
 
 
-class Lexicon:
+class Vocabulary:
     """Finds those terms of a text that are known, in one pass over its words.
 
     What `terms` gives and is known, only faster: sets are cut by the interpreter's own code, and
@@ -101,7 +101,7 @@ class Lexicon:
 
         Places come in order, whatever the order of the sentences.
         """
-        found = words(_BETWEEN.join(parts))
+        found = router_words(_BETWEEN.join(parts))
         single = set(found)
         single -= _ENDS
         places = list(map(self._one.__getitem__, single & self._ones))

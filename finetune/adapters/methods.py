@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.local.loading import peft_asks
-from finetune.distributed.fsdp import root_of_parts, whole
-from finetune.training.settings import Training
+from engines.local.loading import quiet_peft
+from finetune.distributed.fsdp import fsdp_root, full_tensor
+from finetune.training.settings import TrainingArguments
 
 #: Names for groups of layers, as the architectures in use call them.
 GROUPS = {
@@ -21,7 +21,7 @@ GROUPS = {
 _FEW = 16
 
 
-def attach(model: Any, settings: Training) -> Any:
+def attach(model: Any, settings: TrainingArguments) -> Any:
     """A model whose trainable parameters are the method's, and no others.
 
     The base is changed in place (`detach` undoes it, but for the type of its weights where
@@ -32,7 +32,7 @@ def attach(model: Any, settings: Training) -> Any:
     torch.manual_seed(settings.seed)
     if settings.method == "full":
         # The optimiser's small steps vanish in 16 bits; the work is still done in 16 (`steps`).
-        return (model.float() if root_of_parts(model) is None else model).requires_grad_(True)
+        return (model.float() if fsdp_root(model) is None else model).requires_grad_(True)
     if settings.dtype != "auto":
         model = model.to(getattr(torch, settings.dtype))
     if model.dtype == torch.float16:
@@ -48,7 +48,7 @@ def attach(model: Any, settings: Training) -> Any:
     from peft import get_peft_model
 
     try:
-        with peft_asks():
+        with quiet_peft():
             return get_peft_model(model, _CONFIGS[settings.method](model, settings))
     except ValueError as error:
         first = " ".join(str(error).split())[:200]
@@ -83,11 +83,11 @@ def recompute(live: Any, on: bool = True) -> None:
     _has(base, "{}_checkpointing_enable")({"use_reentrant": False})
 
 
-def fingerprint(model: Any) -> str:
+def weights_fingerprint(model: Any) -> str:
     """A hash of the shapes and of a few numbers of every weight: which base this is."""
     found = hashlib.sha256()
     for name, weight in model.named_parameters():
-        flat = whole(weight.detach()).flatten()
+        flat = full_tensor(weight.detach()).flatten()
         few = flat[:: max(1, len(flat) // _FEW)][:_FEW].float().tolist()
         found.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
     return found.hexdigest()
@@ -120,7 +120,7 @@ def four_bit(name: str, device: str = "auto") -> Any:
     )
 
 
-def _lora(model: Any, settings: Training) -> Any:
+def _lora(model: Any, settings: TrainingArguments) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
@@ -134,7 +134,7 @@ def _lora(model: Any, settings: Training) -> Any:
     )
 
 
-def _ia3(model: Any, settings: Training) -> Any:
+def _ia3(model: Any, settings: TrainingArguments) -> Any:
     from peft import IA3Config
 
     if not settings.targets:
@@ -144,7 +144,7 @@ def _ia3(model: Any, settings: Training) -> Any:
     return IA3Config(task_type="CAUSAL_LM", target_modules=chosen, feedforward_modules=down)
 
 
-def _prompt(model: Any, settings: Training) -> Any:
+def _prompt(model: Any, settings: TrainingArguments) -> Any:
     from peft import PromptTuningConfig
 
     # Embeddings of sampled tokens: random vectors lie where no token does.
@@ -154,13 +154,13 @@ def _prompt(model: Any, settings: Training) -> Any:
     )
 
 
-def _prefix(model: Any, settings: Training) -> Any:
+def _prefix(model: Any, settings: TrainingArguments) -> Any:
     from peft import PrefixTuningConfig
 
     return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.rank)
 
 
-_CONFIGS: Mapping[str, Callable[[Any, Training], Any]] = {
+_CONFIGS: Mapping[str, Callable[[Any, TrainingArguments], Any]] = {
     "lora": _lora,
     "rslora": _lora,
     "dora": _lora,
@@ -171,7 +171,7 @@ _CONFIGS: Mapping[str, Callable[[Any, Training], Any]] = {
 }
 
 
-def _targets(model: Any, settings: Training) -> Any:
+def _targets(model: Any, settings: TrainingArguments) -> Any:
     """The layers' names, groups resolved; all linear layers but the output by default."""
     if not settings.targets:
         return "all-linear"

@@ -18,7 +18,7 @@ _ANEW = "train it anew, or remove it: `bench adapters rm NAME`"
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What an adapter is.
 
     `files` are the SHA-256 of its files by name, `data` is the data card of what it learned,
@@ -51,15 +51,15 @@ class Card:
                 raise Malformed(path, "not as it was written (its SHA-256 differs)", hint=_ANEW)
 
 
-def read_card(folder: Path) -> Card:
+def read_model_card(folder: Path) -> ModelCard:
     """Read card.json; Malformed where it is none."""
     path = folder / CARD
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise Malformed(path, f"written by another version (schema {data['schema']})")
-        known = {each.name for each in fields(Card)}
-        card = Card(**{key: value for key, value in data.items() if key in known})
+        known = {each.name for each in fields(ModelCard)}
+        card = ModelCard(**{key: value for key, value in data.items() if key in known})
     except FileNotFoundError as error:
         hint = "give a folder that `bench train` or `bench export --to hub` wrote"
         raise Malformed(path, "missing, so the base model is not known", hint=hint) from error
@@ -69,7 +69,7 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def model_card(card: Card) -> str:
+def render_model_card(card: ModelCard) -> str:
     """The README.md of an adapter, in the form that the hub reads."""
     return "\n".join(
         [
@@ -113,7 +113,7 @@ def is_hub_name(name: str) -> bool:
     return bool(owner and slash and rest) and "/" not in rest and not name.startswith((".", "~"))
 
 
-def _check_kinds(path: Path, card: Card) -> None:
+def _check_kinds(path: Path, card: ModelCard) -> None:
     texts = (card.domain, card.version, card.method, card.base, card.base_digest, card.curves)
     tables = (card.recipe, card.data, card.scores, card.files, card.versions)
     right = all(isinstance(text, str) for text in texts)

@@ -21,15 +21,21 @@ from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.files import (
+    atomic_folder,
     disk_errors,
-    new_folder,
-    only_writer,
+    exclusive_lock,
     sha256,
     write_json,
     write_text,
 )
 from engines.servers.ollama_hub_names import hub_name
-from finetune.adapters.model_card import CARD, Card, installed_versions, model_card, read_card
+from finetune.adapters.model_card import (
+    CARD,
+    ModelCard,
+    installed_versions,
+    read_model_card,
+    render_model_card,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -40,7 +46,7 @@ _VERSION = re.compile(r"v(\d{4,})")
 
 
 @dataclass(frozen=True)
-class Draft:
+class AdapterDraft:
     """A trained adapter that is to be published.
 
     `folder` holds PEFT's two files and whatever else shall be kept; `curves` names the file of
@@ -64,7 +70,7 @@ class Adapter:
 
     name: str
     folder: Path
-    card: Card
+    card: ModelCard
 
     @property
     def digest(self) -> str:
@@ -92,7 +98,7 @@ class Adapter:
         )
 
 
-class Adapters:
+class AdapterRegistry:
     """All adapters below one folder.
 
     A name is `biology`, which means its newest version, `biology/v0002`, or a folder's path.
@@ -108,19 +114,19 @@ class Adapters:
         found = (p for d in self.root.iterdir() if _NAME.fullmatch(d.name) for p in _versions(d))
         return sorted(f"{path.parent.name}/{path.name}" for path in found)
 
-    def show(self, name: str) -> Card:
+    def show(self, name: str) -> ModelCard:
         """What a version is, without a look at its weights."""
-        return read_card(self._find(name)[1])
+        return read_model_card(self._find(name)[1])
 
     def open(self, name: str) -> Adapter:
         """Check every file of a version; Malformed names the one that is not as it was."""
         shown, folder = self._find(name)
         _refuse_pickles(folder)
-        card = read_card(folder)
+        card = read_model_card(folder)
         card.check_files(folder, needed=(WEIGHTS, CONFIG))
         return Adapter(shown, folder, card)
 
-    def publish(self, draft: Draft) -> Adapter:
+    def publish(self, draft: AdapterDraft) -> Adapter:
         """Make a trained adapter the newest version of its domain."""
         with self.writing(draft.domain) as writer:
             return writer.publish(draft)
@@ -135,7 +141,7 @@ class Adapters:
             writer.remove(folder)
 
     @contextmanager
-    def writing(self, domain: str) -> Iterator[Writer]:
+    def writing(self, domain: str) -> Iterator[AdapterWriter]:
         """Be the only writer of a domain; a second one is told who the first is."""
         if not re.fullmatch(r"[a-z0-9_-]+", domain):
             raise Misuse(f"`{domain}` cannot name a domain", "use only a-z, 0-9, `_` and `-`")
@@ -143,10 +149,10 @@ class Adapters:
         with disk_errors(self.root):
             locks.mkdir(parents=True, exist_ok=True)
         hint = "wait for it, then repeat the command"
-        with only_writer(locks / f"{domain}.lock", f"the adapter of `{domain}`", hint):
+        with exclusive_lock(locks / f"{domain}.lock", f"the adapter of `{domain}`", hint):
             for path in (self.root / domain).glob(".gone-*"):
                 shutil.rmtree(path, ignore_errors=True)
-            yield Writer(self.root / domain)
+            yield AdapterWriter(self.root / domain)
 
     def _find(self, name: str) -> tuple[str, Path]:
         found = _NAME.fullmatch(name)
@@ -169,23 +175,23 @@ class Adapters:
         return {*names, *(name.partition("/")[0] for name in names)}
 
 
-class Writer:
+class AdapterWriter:
     """The right to write the adapters of one domain."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def publish(self, draft: Draft) -> Adapter:
+    def publish(self, draft: AdapterDraft) -> Adapter:
         """Copy a draft's files aside, describe them, and let them appear in one step."""
         _check_draft(draft)
         version = f"v{self._last() + 1:04d}"
         target = self.folder / version
-        with new_folder(target) as build:
+        with atomic_folder(target) as build:
             for path in sorted(draft.folder.iterdir()):
                 shutil.copyfile(path, build / path.name)
             card = _card(draft, version, build)
             write_json(build / CARD, asdict(card))
-            write_text(build / README, model_card(card))
+            write_text(build / README, render_model_card(card))
         return Adapter(f"{draft.domain}/{version}", target, card)
 
     def remove(self, folder: Path) -> None:
@@ -207,8 +213,8 @@ class Writer:
         return max([noted, *(_number(path.name) for path in _versions(self.folder))])
 
 
-def _card(draft: Draft, version: str, build: Path) -> Card:
-    return Card(
+def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
+    return ModelCard(
         domain=draft.domain,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -225,7 +231,7 @@ def _card(draft: Draft, version: str, build: Path) -> Card:
     )
 
 
-def _check_draft(draft: Draft) -> None:
+def _check_draft(draft: AdapterDraft) -> None:
     found = {path.name for path in draft.folder.iterdir()} if draft.folder.is_dir() else set()
     for name in filter(None, (WEIGHTS, CONFIG, draft.curves)):
         if name not in found:

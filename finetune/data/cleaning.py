@@ -20,7 +20,7 @@ _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 _WORD = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
 
 
-def clean(text: str) -> str:
+def clean_rows(text: str) -> str:
     """The text in NFC with line feeds only and without control characters."""
     text = _DROPPED.sub("", _BREAKS.sub("\n", text))
     return unicodedata.normalize("NFC", text)
@@ -29,21 +29,23 @@ def clean(text: str) -> str:
 def clean_row(row: Row) -> Row:
     """The row with all its texts clean, trimmed where that does not part prompt and answer."""
     chat = bool(row.messages)
-    completion = clean(row.completion).rstrip()
+    completion = clean_rows(row.completion).rstrip()
     return replace(
         row,
-        prompt=clean(row.prompt).lstrip(),
+        prompt=clean_rows(row.prompt).lstrip(),
         completion=completion.lstrip() if chat else completion,
-        messages=tuple(Message(clean(m.role), clean(m.content).strip()) for m in row.messages),
-        tools=clean(row.tools).strip(),
+        messages=tuple(
+            Message(clean_rows(m.role), clean_rows(m.content).strip()) for m in row.messages
+        ),
+        tools=clean_rows(row.tools).strip(),
         source=one_line(row.source),
         licence=one_line(row.licence),
     )
 
 
-def refusal(row: Row) -> str:
+def reject_reason(row: Row) -> str:
     """Why a clean row cannot be learned from, "" where it can."""
-    length = len(asked(row)) + len(row.completion)
+    length = len(prompt_text(row)) + len(row.completion)
     if not row.completion.strip():
         return "empty answer"
     if length < SHORTEST:
@@ -51,7 +53,7 @@ def refusal(row: Row) -> str:
     return "too long" if length > LONGEST else ""
 
 
-def asked(row: Row) -> str:
+def prompt_text(row: Row) -> str:
     """All that stands before the answer, as text: the turns of a chat, else the prompt."""
     if not row.messages:
         return row.prompt
@@ -65,20 +67,20 @@ def words(text: str) -> list[str]:
 
 def one_line(text: str) -> str:
     """The clean text with its white space evened out."""
-    return " ".join(clean(text).split())
+    return " ".join(clean_rows(text).split())
 
 
 # --- how prompt and answer meet
 
 
-def plain(question: Question) -> tuple[str, str]:
+def plain_form(question: Question) -> tuple[str, str]:
     """Render a question as it is asked in the open layout of plain text, without its options."""
     answer = question.answer
     told = answer if isinstance(answer, str) else question.options[answer]
     return f"Question: {question.text.strip()}\nAnswer:", f" {told.strip()}"
 
 
-def joined(prompt: str, completion: str) -> str:
+def join(prompt: str, completion: str) -> str:
     """The completion, after a space where a word would stick to the prompt without one."""
     ends_a_word = prompt[-1:].isalnum() or prompt[-1:] in tuple(".?!:;")
     glued = ends_a_word and completion[:1].isalnum()

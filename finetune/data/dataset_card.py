@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from finetune.data.cleaning import asked
+from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
 #: So many sources or licences are named to people; programs get them all.
@@ -19,7 +19,7 @@ Splits = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True)
-class Sieve:
+class FilterCounts:
     """What was taken out, and why: by reason, as copies, as questions of a benchmark.
 
     `beyond_size` were good, but more than were asked for.
@@ -51,7 +51,12 @@ class Sieve:
 
 
 def card_files(
-    domain: str, seed: int, splits: Splits, files: Mapping[str, str], digest: str, sieve: Sieve
+    domain: str,
+    seed: int,
+    splits: Splits,
+    files: Mapping[str, str],
+    digest: str,
+    sieve: FilterCounts,
 ) -> dict[str, str]:
     """The texts of `card.json` and `card.md`."""
     card = {
@@ -62,7 +67,7 @@ def card_files(
         "kinds": _by_kind(splits),
         "domains": _counted(row.domain for row in _every(splits)),
         "characters": {
-            "asked": _lengths(len(asked(row)) for row in _every(splits)),
+            "asked": _lengths(len(prompt_text(row)) for row in _every(splits)),
             "answer": _lengths(len(row.completion) for row in _every(splits)),
         },
         "licences": _counted(row.licence if row.licence else "unknown" for row in _every(splits)),

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from finetune.data.cleaning import asked, words
+from finetune.data.cleaning import prompt_text, words
 from finetune.data.rows import Row
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ JACCARD = 0.8
 _TAIL = 64
 
 
-def distinct(rows: Sequence[Row], share: float = JACCARD) -> tuple[list[Row], int, int]:
+def without_near_duplicates(
+    rows: Sequence[Row], share: float = JACCARD
+) -> tuple[list[Row], int, int]:
     """The rows that differ, in their order, and how many were exact and how many near copies.
 
     Of copies the first is kept.
@@ -46,7 +48,7 @@ def distinct(rows: Sequence[Row], share: float = JACCARD) -> tuple[list[Row], in
     return kept, len(rows) - len(unique), len(unique) - len(kept)
 
 
-def grams(text: Sequence[str], size: int = SIZE) -> set[int]:
+def shingles(text: Sequence[str], size: int = SIZE) -> set[int]:
     """Hashes of the n-grams of words; a shorter text is one gram."""
     size = max(1, min(size, len(text)))
     return {hash(tuple(text[i : i + size])) for i in range(len(text) - size + 1)}
@@ -74,7 +76,7 @@ def _far_apart(rows: Sequence[Row], share: float) -> list[Row]:
 
 
 def _whole(row: Row) -> array[int]:
-    return array("q", grams([*words(asked(row))[-_TAIL:], *_answer(row)]))
+    return array("q", shingles([*words(prompt_text(row))[-_TAIL:], *_answer(row)]))
 
 
 def _answer(row: Row) -> list[str]:
@@ -107,5 +109,5 @@ def _near(rows: Sequence[Row], sets: Sequence[Grams], pair: tuple[int, int], sha
         return False
     if jaccard(set(one.tolist()), set(other.tolist())) < share:
         return False
-    answers = (grams(_answer(rows[place])) for place in pair)
+    answers = (shingles(_answer(rows[place])) for place in pair)
     return jaccard(*answers) >= share

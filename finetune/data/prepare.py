@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.files import disk_errors, new_folder
-from finetune.data.cleaning import asked, clean_row, refusal
+from domainlift.files import atomic_folder, disk_errors
+from finetune.data.cleaning import clean_row, prompt_text, reject_reason
 from finetune.data.contamination import Leaked, exact_finder
-from finetune.data.dataset_card import Sieve, card_files
-from finetune.data.duplicates import distinct
+from finetune.data.dataset_card import FilterCounts, card_files
+from finetune.data.duplicates import without_near_duplicates
 from finetune.data.row_io import SPLITS, row_lines
 from finetune.data.rows import Row
-from finetune.data.sampling import choose
+from finetune.data.sampling import choose_evenly
 
 #: What of 100 groups of rows stays for validation, and what nobody looks at before the end.
 VALIDATION = 5
@@ -31,7 +31,7 @@ HELD_OUT = 5
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDataset:
     """A data set that was written: its rows per split, and what was taken out before.
 
     `sha256` is that of the three files of rows together.
@@ -51,7 +51,7 @@ class Prepared:
         return {**asdict(self), "path": str(self.path)}
 
 
-def prepare(
+def prepare_rows(
     domain: str,
     rows: Iterable[Row],
     *,
@@ -60,7 +60,7 @@ def prepare(
     benchmark: Iterable[str] = (),
     folder: Path,
     leaked: Leaked | None = None,
-) -> Prepared:
+) -> PreparedDataset:
     """Write the data set of a domain to `folder`, at most `size` rows with an even share per kind.
 
     Rows in which one of the `benchmark` questions stands word for word are left out, and those
@@ -69,19 +69,19 @@ def prepare(
     """
     questions = list(benchmark)
     cleaned, dropped = _cleaned(rows)
-    unique, exact, near = distinct(cleaned)
+    unique, exact, near = without_near_duplicates(cleaned)
     kept = _without(unique, [exact_finder(questions), *([leaked] if leaked is not None else [])])
-    sieve = Sieve(len(questions), dropped, exact, near, len(unique) - len(kept))
+    sieve = FilterCounts(len(questions), dropped, exact, near, len(unique) - len(kept))
     if not kept:
         raise BenchError(f"no row is left to learn from in `{domain}`", f"taken out: {sieve.told}")
-    chosen = choose(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    chosen = choose_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
     sieve = replace(sieve, beyond_size=len(kept) - len(chosen))
     splits = {name: [row for row in chosen if split_of(row) == name] for name in SPLITS}
     files = {f"{name}.jsonl": row_lines(found) for name, found in splits.items()}
     digest = _digest(files)
     _publish(folder, {**files, **card_files(domain, seed, splits, files, digest, sieve)})
     counts = {name: len(found) for name, found in splits.items()}
-    return Prepared(
+    return PreparedDataset(
         domain, folder, **counts, duplicates=exact + near, leaked=sieve.leaked, sha256=digest
     )
 
@@ -102,7 +102,7 @@ def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
     kept: list[Row] = []
     dropped: Counter[str] = Counter()
     for row in map(clean_row, rows):
-        reason = refusal(row)
+        reason = reject_reason(row)
         if reason:
             dropped[reason] += 1
         else:
@@ -111,7 +111,7 @@ def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
 
 
 def _without(rows: Sequence[Row], finders: Sequence[Leaked]) -> list[Row]:
-    texts = [f"{asked(row)}\n{row.completion}" for row in rows]
+    texts = [f"{prompt_text(row)}\n{row.completion}" for row in rows]
     for finder in finders:
         found = finder(texts)
         if len(found) != len(texts):
@@ -137,7 +137,7 @@ def _publish(folder: Path, files: dict[str, str]) -> None:
     if folder.is_dir():
         with disk_errors(folder):
             folder.rmdir()
-    with new_folder(folder) as build:
+    with atomic_folder(folder) as build:
         for name, text in files.items():
             (build / name).write_bytes(text.encode("utf-8"))
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.prompts import Format, Prompter
-from benchmarks.runs.evaluate_task import ask
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.runs.evaluate_task import evaluate_task
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError, Misuse
 from domainlift.types import Question, Treatment
 from engines.base import Engine, Mode, Prompt, Request
-from finetune.data.replay import Answered
+from finetune.data.replay import SelfAnswer
 from finetune.data.rows import Row
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def renderer(task: Task, mode: Mode | None = None) -> Render:
 
     Where replies are generated, what is learned is the reference answer.
     """
-    form = Format(mode if mode is not None else task.mode, 0, chat=False)
-    prompter = Prompter(task, form)
+    form = PromptFormat(mode if mode is not None else task.mode, 0, chat=False)
+    prompter = PromptBuilder(task, form)
 
     def render(question: Question) -> tuple[str, str]:
         request = prompter.request(question, Treatment())
@@ -57,17 +57,17 @@ def training_tasks(
     return found, missing
 
 
-def answered(task: Task, questions: Sequence[Question], engine: Engine) -> list[Answered]:
+def self_answers(task: Task, questions: Sequence[Question], engine: Engine) -> list[SelfAnswer]:
     """What a model says to questions by itself, to be kept in practice while it learns others."""
-    form = Format(task.mode, 0, chat=False)
-    prompter = Prompter(task, form)
+    form = PromptFormat(task.mode, 0, chat=False)
+    prompter = PromptBuilder(task, form)
     alone = Treatment()
-    records = {r.id: r for r in ask(task, form, [(q, alone) for q in questions], engine)}
+    records = {r.id: r for r in evaluate_task(task, form, [(q, alone) for q in questions], engine)}
     made = []
     for question in questions:
         request, record = prompter.request(question, alone), records[question.id]
         made.append(
-            Answered(
+            SelfAnswer(
                 prompt=request.prompt.text,
                 domain=question.domain,
                 right=bool(record.correct),
@@ -81,14 +81,14 @@ def answered(task: Task, questions: Sequence[Question], engine: Engine) -> list[
     return made
 
 
-def expected(task: Task, questions: Sequence[Question]) -> list[Answered]:
+def assumed_answers(task: Task, questions: Sequence[Question]) -> list[SelfAnswer]:
     """The same where nobody was asked: as if the model answered all of them right."""
-    prompter = Prompter(task, Format(task.mode, 0, chat=False))
+    prompter = PromptBuilder(task, PromptFormat(task.mode, 0, chat=False))
     made = []
     for question in questions:
         request = prompter.request(question, Treatment())
         right = question.answer if isinstance(question.answer, int) else None
-        told = Answered(
+        told = SelfAnswer(
             prompt=request.prompt.text,
             domain=question.domain,
             right=True,
@@ -100,7 +100,7 @@ def expected(task: Task, questions: Sequence[Question]) -> list[Answered]:
     return made
 
 
-def hardness(rows: Sequence[Row], engine: Engine) -> list[float]:
+def row_losses(rows: Sequence[Row], engine: Engine) -> list[float]:
     """The model's loss on each row, in nats per token; infinite where it gives none."""
     requests = [
         Request(str(place), Mode.CLOZE, Prompt(row.prompt, row.messages), (row.completion,))

@@ -22,19 +22,19 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from domainlift.errors import Malformed, Misuse
-from domainlift.yaml_schema import Entry, Key, Value, read
+from domainlift.yaml_schema import Field, Node, Value, read_yaml
 
 Order = Literal["shuffled", "easy-to-hard"]
 #: The recipes that come with the project.
 BUILT_IN = Path(__file__).parent / "recipes"
 _ORDERS: Mapping[str, Order] = {order: order for order in get_args(Order)}
 _TOLERANCE = 1e-6
-_SCHEMA: Mapping[str, Key] = {
-    "proportions": Key("values", required=True),
-    "replay": Key("number"),
-    "order": Key("text"),
-    "seed": Key("number"),
-    "training": Key("values"),
+_SCHEMA: Mapping[str, Field] = {
+    "proportions": Field("values", required=True),
+    "replay": Field("number"),
+    "order": Field("text"),
+    "seed": Field("number"),
+    "training": Field("values"),
 }
 
 
@@ -58,8 +58,8 @@ def read_recipe(path: Path, settings: type | None = None) -> Recipe:
     `settings` is the dataclass that the section `training` fills: its keys must be fields of it,
     and its values of their types.
     """
-    entries = read(path, _SCHEMA)
-    training = entries.get("training", Entry()).values
+    entries = read_yaml(path, _SCHEMA)
+    training = entries.get("training", Node()).values
     if settings is not None:
         _check_training(path, training, settings)
     return Recipe(
@@ -88,7 +88,7 @@ def read_setting(text: str, settings: type) -> tuple[str, Value]:
     return name, chosen
 
 
-def _proportions(path: Path, entry: Entry) -> dict[str, float]:
+def _proportions(path: Path, entry: Node) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, own in entry.values.items():
         value = own.value
@@ -105,7 +105,7 @@ def _proportions(path: Path, entry: Entry) -> dict[str, float]:
     return found
 
 
-def _replay(path: Path, entry: Entry | None) -> float:
+def _replay(path: Path, entry: Node | None) -> float:
     if entry is None:
         return Recipe.replay
     if entry.number < 0:
@@ -113,7 +113,7 @@ def _replay(path: Path, entry: Entry | None) -> float:
     return float(entry.number)
 
 
-def _order(path: Path, entry: Entry | None) -> Order:
+def _order(path: Path, entry: Node | None) -> Order:
     if entry is None:
         return Recipe.order
     if entry.text in _ORDERS:
@@ -122,7 +122,7 @@ def _order(path: Path, entry: Entry | None) -> Order:
     raise Malformed(path, f"unknown order `{entry.text}`", line=entry.line, hint=hint)
 
 
-def _seed(path: Path, entry: Entry | None) -> int:
+def _seed(path: Path, entry: Node | None) -> int:
     if entry is None:
         return Recipe.seed
     if not isinstance(entry.number, int) or entry.number < 0:
@@ -133,7 +133,7 @@ def _seed(path: Path, entry: Entry | None) -> int:
 # --- the settings of the training
 
 
-def _check_training(path: Path, training: Mapping[str, Entry], settings: type) -> None:
+def _check_training(path: Path, training: Mapping[str, Node], settings: type) -> None:
     for name, entry in training.items():
         try:
             _check_setting(name, entry.value, settings)

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engines.base import Message
-from finetune.data.cleaning import joined
+from finetune.data.cleaning import join
 from finetune.data.rows import Row
-from finetune.data.sampling import choose
+from finetune.data.sampling import choose_evenly
 
 
 @dataclass(frozen=True)
-class Answered:
+class SelfAnswer:
     """A question as it was asked, and what the base model said.
 
     Either `options`, as they continue the prompt, and the index `chosen` of them, or the
@@ -36,8 +36,8 @@ class Answered:
     licence: str = ""
 
 
-def replay(
-    answered: Iterable[Answered],
+def replay_rows(
+    answered: Iterable[SelfAnswer],
     *,
     size: int | None = None,
     seed: int = 0,
@@ -54,10 +54,10 @@ def replay(
         for each in answered
         if each.right and each.domain not in learned and (said := _said(each))
     ]
-    return choose(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
+    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
-def _said(answered: Answered) -> str:
+def _said(answered: SelfAnswer) -> str:
     """What the model said, "" where it cannot be learned."""
     if answered.options:
         return answered.options[answered.chosen].strip() if answered.chosen is not None else ""
@@ -65,7 +65,7 @@ def _said(answered: Answered) -> str:
     return said if said.strip() else ""
 
 
-def _row(answered: Answered, said: str) -> Row:
+def _row(answered: SelfAnswer, said: str) -> Row:
     if answered.messages:
         prompt, completion = "", said.strip()
     elif answered.options:
@@ -73,7 +73,7 @@ def _row(answered: Answered, said: str) -> Row:
         seam = " " if answered.prompt[-1:].strip() else ""
         prompt, completion = answered.prompt, seam + said
     else:
-        prompt, completion = answered.prompt, joined(answered.prompt, said)
+        prompt, completion = answered.prompt, join(answered.prompt, said)
     return Row(
         prompt=prompt,
         completion=completion,

@@ -22,7 +22,7 @@ def quotas(counts: Mapping[str, int], size: int) -> dict[str, int]:
     return wanted
 
 
-def choose(
+def choose_evenly(
     items: Sequence[Item],
     size: int | None,
     seed: int,
@@ -43,11 +43,11 @@ def choose(
     wanted = quotas({each: len(found) for each, found in places.items()}, size)
     chosen: set[int] = set()
     for each, found in places.items():
-        ranked = sorted(found, key=lambda place: rank(name(items[place]), seed))
+        ranked = sorted(found, key=lambda place: seeded_order(name(items[place]), seed))
         chosen.update(ranked[: wanted[each]])
     return [item for place, item in enumerate(items) if place in chosen]
 
 
-def rank(name: str, seed: int) -> str:
+def seeded_order(name: str, seed: int) -> str:
     """Where a name stands in the order that a seed makes."""
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "replace")).hexdigest()

@@ -1,9 +1,9 @@
 """A model shared out: each process keeps a part of every layer's weights (FSDP).
 
 A layer is put together where it is computed, and let go again. So no process can make a pass alone:
-in a step all make equally many (`Team.most`), and where the first works by itself the others lend
-it their parts (`finetune.distributed.rank_zero`). What stands outside the layers, as embeddings do, each process
-has whole.
+in a step all make equally many (`ProcessGroup.most`), and where the first works by itself the
+others lend it their parts (`finetune.distributed.rank_zero`). What stands outside the layers, as
+embeddings do, each process has whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from finetune.distributed.process_group import Team, is_part, launched, met
-from finetune.training.settings import Training
+from finetune.distributed.process_group import (
+    ProcessGroup,
+    from_environment,
+    is_initialized,
+    is_part,
+)
+from finetune.training.settings import TrainingArguments
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +34,13 @@ _WHOLE = {
 AT_ONCE = 2
 
 
-def wanted(method: str) -> bool:
+def fsdp_requested(method: str) -> bool:
     """Whether the launcher asks for it (`accelerate launch --use_fsdp`).
 
     Raises Misuse for methods of training that cannot do with parts of the base.
     """
     asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}
-    if not asked or launched().size == 1:
+    if not asked or from_environment().size == 1:
         return False
     if method in _WHOLE:
         raise Misuse(
@@ -45,7 +50,9 @@ def wanted(method: str) -> bool:
     return True
 
 
-def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings: Training) -> None:
+def shard_model(
+    model: PreTrainedModel, device: torch.device, team: ProcessGroup, settings: TrainingArguments
+) -> None:
     """Keep this process's part of every layer on its device, and all the rest of a loaded model.
 
     Its own processor may hold it whole before, as no device could. Afterwards it has the type that
@@ -74,7 +81,7 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
         )
     for layer in layers:
         made: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        if trained:  # gradients are sums over all processes, as `Team.add_up` makes of the rest
+        if trained:  # gradients are sums over all processes, as `ProcessGroup.all_reduce_sum` makes of the rest
             made.set_gradient_divide_factor(1.0)
             made.set_force_sum_reduction_for_comms(True)
     parts = {weight for layer in layers for weight in layer.parameters()}
@@ -86,9 +93,9 @@ def share_out(model: PreTrainedModel, device: torch.device, team: Team, settings
         smallest_pass(decoder, device)
 
 
-def root_of_parts(model: Any) -> Any | None:
+def fsdp_root(model: Any) -> Any | None:
     """The part of a model that all processes must call equally often; None where it is whole."""
-    if not met():
+    if not is_initialized():
         return None
     from torch.distributed.fsdp import FSDPModule
 
@@ -97,7 +104,7 @@ def root_of_parts(model: Any) -> Any | None:
 
 def in_use(model: Any) -> int:
     """Bytes of the layers that are put together at once; 0 where the model is whole."""
-    root = root_of_parts(model)
+    root = fsdp_root(model)
     if root is None:
         return 0
     from torch.distributed.fsdp import FSDPModule
@@ -107,12 +114,12 @@ def in_use(model: Any) -> int:
     return AT_ONCE * max(sizes[1:])  # the first one is the root
 
 
-def whole(weight: torch.Tensor) -> torch.Tensor:
+def full_tensor(weight: torch.Tensor) -> torch.Tensor:
     """All of a weight, on the processor where it was shared out; every process must ask for it."""
     return weight.full_tensor().cpu() if is_part(weight) else weight  # type: ignore[attr-defined]
 
 
-def put(weight: torch.Tensor, numbers: torch.Tensor) -> None:
+def copy_into(weight: torch.Tensor, numbers: torch.Tensor) -> None:
     """Write all of a weight's numbers into it, or those of this process's part."""
     if is_part(weight):
         from torch.distributed.tensor import distribute_tensor
@@ -124,20 +131,20 @@ def put(weight: torch.Tensor, numbers: torch.Tensor) -> None:
     weight.copy_(numbers)
 
 
-def alike(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
+def by_placement(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
     """Weights that are whole and weights that are parts, which torch does not work on together."""
     every = list(weights)
     kinds = ([weight for weight in every if is_part(weight) is part] for part in (False, True))
     return [kind for kind in kinds if kind]
 
 
-def clip(weights: Iterable[torch.nn.Parameter], most: float) -> float:
+def clip_gradients(weights: Iterable[torch.nn.Parameter], most: float) -> float:
     """Shrink gradients, in place, to this norm at most; the norm that they had together."""
     import torch
     from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-    kinds = alike(weights)
-    norms = [whole(get_total_norm([w.grad for w in k if w.grad is not None])) for k in kinds]
+    kinds = by_placement(weights)
+    norms = [full_tensor(get_total_norm([w.grad for w in k if w.grad is not None])) for k in kinds]
     norm = torch.stack([each.cpu() for each in norms]).norm()
     for kind in kinds:
         clip_grads_with_norm_(kind, most, norm.to(kind[0].device))

@@ -3,8 +3,8 @@
 A launcher (`accelerate launch`, `torchrun`) starts them and tells each through the environment who
 it is. All take the same steps: gradients are sums over all of them. The first alone asks, writes
 and talks. Rows are shared out rather than packs, so that a process that holds the whole model can
-cut its own share smaller without asking the others, where its memory runs out (`finetune.distributed.fsdp`
-tells of those that hold parts).
+cut its own share smaller without asking the others, where its memory runs out
+(`finetune.distributed.fsdp` tells of those that hold parts).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """Which of how many processes this one is."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process asks, writes and talks."""
         return self.rank == 0
 
@@ -58,7 +58,7 @@ class Team:
 
             torch.manual_seed((seed * 1_000_003 + step) * self.size + self.rank)
 
-    def add_up(self, weights: Iterable[torch.Tensor], loss: float) -> float:
+    def all_reduce_sum(self, weights: Iterable[torch.Tensor], loss: float) -> float:
         """Sum gradients, in place, and the loss over all processes; the loss in nats.
 
         At least one weight must be whole in each.
@@ -77,7 +77,7 @@ class Team:
             _sum([total, *(weight.grad for weight in weights if weight.grad is not None)])
         return float(total)
 
-    def most(self, number: int, device: torch.device) -> int:
+    def all_reduce_max(self, number: int, device: torch.device) -> int:
         """The largest of all processes' numbers."""
         if self.size == 1:
             return number
@@ -89,11 +89,13 @@ class Team:
             all_reduce(said, ReduceOp.MAX)
         return int(said)
 
-    def number(self, number: int, device: torch.device) -> int:
+    def broadcast_int(self, number: int, device: torch.device) -> int:
         """The first process's number; the others, whose own is not read, wait for it."""
-        return int.from_bytes(self.text(number.to_bytes(8, signed=True), device), signed=True)
+        return int.from_bytes(
+            self.broadcast_bytes(number.to_bytes(8, signed=True), device), signed=True
+        )
 
-    def text(self, text: bytes, device: torch.device) -> bytes:
+    def broadcast_bytes(self, text: bytes, device: torch.device) -> bytes:
         """The first process's text; the others give one of the same length, which is not read.
 
         Nothing is sent for an empty one.
@@ -109,32 +111,32 @@ class Team:
         return bytes(said.cpu().numpy())
 
 
-def team(device: torch.device) -> Team:
-    """Join the processes of a launcher until `leave`; alone there are none."""
-    if launched().size == 1:
-        return Team()
+def join_group(device: torch.device) -> ProcessGroup:
+    """Join the processes of a launcher until `destroy`; alone there are none."""
+    if from_environment().size == 1:
+        return ProcessGroup()
     import torch
     import torch.distributed as together
 
-    if not met():  # to join a second time, as torch may, hangs
+    if not is_initialized():  # to join a second time, as torch may, hangs
         if device.type == "cuda":
             torch.cuda.set_device(device)
         with _others():
             together.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE
             )
-    return Team(together.get_rank(), together.get_world_size())
+    return ProcessGroup(together.get_rank(), together.get_world_size())
 
 
-def leave() -> None:
+def destroy() -> None:
     """Part from the others after all went well; who failed just ends, as a launcher expects."""
-    if launched().size > 1 and met():
+    if from_environment().size > 1 and is_initialized():
         from torch.distributed import destroy_process_group
 
         destroy_process_group()
 
 
-def met() -> bool:
+def is_initialized() -> bool:
     """Whether this process has joined others; never where torch was built without that."""
     import torch
 
@@ -143,21 +145,21 @@ def met() -> bool:
 
 def is_part(weight: torch.Tensor) -> bool:
     """Whether this process holds a part of a weight."""
-    if not met():
+    if not is_initialized():
         return False
     from torch.distributed.tensor import DTensor
 
     return isinstance(weight, DTensor)
 
 
-def launched() -> Team:
+def from_environment() -> ProcessGroup:
     """What a launcher says of this process, which need not have met the others yet."""
-    return Team(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
+    return ProcessGroup(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
 def own_device(wanted: str) -> str:
     """The device of this process: under a launcher each has a CUDA device of its own."""
-    if launched().size == 1 or wanted not in {"auto", "cuda"}:
+    if from_environment().size == 1 or wanted not in {"auto", "cuda"}:
         return wanted
     import torch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from finetune.adapters.registry import Adapter
-from finetune.export.verify import PROMPTS, Asked, Check, ask_model, compare_model
+from finetune.export.verify import PROMPTS, Check, VerifiedPrompt, ask_model, compare_model
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ _PROMPTS_ONLY = ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """Settings of an export; each kind reads those that concern it.
 
     `stored` is how a GGUF holds weights where no `base_gguf` says it: f32, f16 or q8_0.
@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportResult:
     """What was written aside: its check, and what to do and to know next."""
 
     check: Check | None
@@ -45,7 +45,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-class Job:
+class ExportJob:
     """An adapter, its base model in 32 bits, and where things go.
 
     The model changes as a job goes on, from the bare one over the adapted to the merged one.
@@ -56,7 +56,7 @@ class Job:
         self,
         adapter: Adapter,
         base: str,
-        options: Options,
+        options: ExportOptions,
         folder: Path = Path(),
         scratch: Path = Path(),
     ) -> None:
@@ -69,19 +69,21 @@ class Job:
         self.folder = folder
         self.scratch = scratch
         source = names.source(base)
-        self.model, self.tokenizer = loading.load(source, device=options.device, dtype="float32")
-        self.base_digest = loading.digest(source, self.model)
+        self.model, self.tokenizer = loading.load_model(
+            source, device=options.device, dtype="float32"
+        )
+        self.base_digest = loading.model_digest(source, self.model)
         _check_base(adapter, base, self.base_digest)
         self.dtype = _stored_dtype(source)
         self.config: Any = self.model.config
         self.effect = 0.0
         self._adapted: Any = None
 
-    def ask_base(self) -> list[Asked]:
+    def ask_base(self) -> list[VerifiedPrompt]:
         """What the bare model answers; before `adapt`."""
         return ask_model(self.model, self.tokenizer, self.options.prompts)
 
-    def adapt(self) -> list[Asked]:
+    def adapt(self) -> list[VerifiedPrompt]:
         """Put the adapter on, and ask the model that was evaluated."""
         from engines.local.loading import load_adapter
 

@@ -8,20 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from domainlift.errors import Misuse, NoSuch
-from domainlift.files import new_folder, sha256, write_json
+from domainlift.files import atomic_folder, sha256, write_json
 from finetune.adapters.registry import Adapter
 from finetune.export import targets as kinds
-from finetune.export.base import Job, Options, Written, is_prompts
+from finetune.export.base import ExportJob, ExportOptions, ExportResult, is_prompts
 from finetune.export.gguf_base import STORED
 from finetune.export.verify import Check, need_ok
 
 #: How an adapter can leave, and who writes it.
-KINDS: dict[str, Callable[[Job, Path], Written]] = {
-    "merged": kinds.merged,
-    "gguf-lora": kinds.gguf_lora,
-    "gguf": kinds.gguf,
-    "ollama": kinds.ollama,
-    "hub": kinds.hub,
+KINDS: dict[str, Callable[[ExportJob, Path], ExportResult]] = {
+    "merged": kinds.export_merged,
+    "gguf-lora": kinds.export_gguf_lora,
+    "gguf": kinds.export_gguf,
+    "ollama": kinds.export_ollama,
+    "hub": kinds.export_hub,
 }
 
 
@@ -39,8 +39,8 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export(
-    adapter: Adapter, base: str, to: str, folder: Path, options: Options = Options()
+def export_adapter(
+    adapter: Adapter, base: str, to: str, folder: Path, options: ExportOptions = ExportOptions()
 ) -> Exported:
     """Write `adapter` over the model `base` as one of KINDS into the new folder `folder`.
 
@@ -50,10 +50,10 @@ def export(
     """
     _check(adapter, to, options)
     folder = folder.absolute()
-    with new_folder(folder) as build:
+    with atomic_folder(folder) as build:
         scratch = build / ".scratch"
         scratch.mkdir()
-        job = Job(adapter, base, options, folder, scratch)
+        job = ExportJob(adapter, base, options, folder, scratch)
         written = KINDS[to](job, build)
         shutil.rmtree(scratch)
         if written.check is not None:
@@ -63,7 +63,7 @@ def export(
     return Exported(folder, to, written.check, written.commands, written.notes)
 
 
-def _check(adapter: Adapter, to: str, options: Options) -> None:
+def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:
     if to not in KINDS:
         raise NoSuch("kind of export", to, KINDS)
     if options.stored not in STORED:
@@ -75,7 +75,7 @@ def _check(adapter: Adapter, to: str, options: Options) -> None:
         )
 
 
-def _weak(job: Job, check: Check) -> tuple[str, ...]:
+def _weak(job: ExportJob, check: Check) -> tuple[str, ...]:
     """What a check does not prove where the adapter does less than the tolerance."""
     if job.effect > check.tolerance:
         return ()
@@ -85,7 +85,7 @@ def _weak(job: Job, check: Check) -> tuple[str, ...]:
     )
 
 
-def _record(job: Job, to: str, written: Written, build: Path) -> dict[str, object]:
+def _record(job: ExportJob, to: str, written: ExportResult, build: Path) -> dict[str, object]:
     """What the export is, for who finds the folder later."""
     return {
         "kind": to,

@@ -55,7 +55,7 @@ def write_gguf(
         _announce(writer, tensor)
     with weights_of(writer, path):
         for tensor in tensors:
-            writer.write_tensor_data(quantised(tensor.data, tensor.stored))
+            writer.write_tensor_data(quantize(tensor.data, tensor.stored))
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def weights_of(writer: GGUFWriter, path: Path) -> Iterator[None]:
         writer.close()
 
 
-def quantised(data: np.ndarray, stored: GGMLQuantizationType) -> np.ndarray:
+def quantize(data: np.ndarray, stored: GGMLQuantizationType) -> np.ndarray:
     """Weights (…, in) as they stand in a file."""
     import numpy as np
     from gguf import quants

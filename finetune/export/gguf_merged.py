@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse
 from finetune.export.architectures import Names
-from finetune.export.gguf_base import quantised, weights_of
+from finetune.export.gguf_base import quantize, weights_of
 from finetune.export.gguf_lora import weight_name
 from finetune.export.lora_weights import Delta
 
@@ -57,7 +57,7 @@ def _merged(tensor: ReaderTensor, delta: Delta | None, names: Names) -> np.ndarr
     from gguf import quants
 
     weight = quants.dequantize(tensor.data, tensor.tensor_type)
-    return quantised(weight + names.rows(delta.layer, delta.product), tensor.tensor_type)
+    return quantize(weight + names.rows(delta.layer, delta.product), tensor.tensor_type)
 
 
 def _open(path: Path) -> GGUFReader:

@@ -10,7 +10,7 @@ from domainlift.errors import BenchError, Misuse
 from finetune.adapters.model_card import CARD, is_hub_name
 
 
-class Hub(Protocol):
+class HubClient(Protocol):
     """The part of `huggingface_hub.HfApi` that is used."""
 
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
@@ -20,7 +20,7 @@ class Hub(Protocol):
         """Put a folder's files into it."""
 
 
-def upload(folder: Path, repo: str, *, private: bool = True, api: Hub | None = None) -> str:
+def upload(folder: Path, repo: str, *, private: bool = True, api: HubClient | None = None) -> str:
     """Upload what the kind `hub` wrote to `OWNER/NAME` on the hub, and return that.
 
     Raises Misuse for another folder or name, BenchError where the hub refuses.
@@ -58,7 +58,7 @@ def ollama_version(host: str | None = None) -> str:
         server.close()
 
 
-def _hub() -> Hub:
+def _hub() -> HubClient:
     from huggingface_hub import HfApi
 
     return HfApi()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from domainlift.files import write_text
 from engines.servers.ollama_model import is_older
-from finetune.adapters.model_card import CARD, is_hub_name, model_card
+from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
 from finetune.adapters.registry import CONFIG, README
 from finetune.export.architectures import Names, need_gguf
-from finetune.export.base import Job, Written, is_prompts
+from finetune.export.base import ExportJob, ExportResult, is_prompts
 from finetune.export.gguf_base import write_gguf
 from finetune.export.gguf_lora import write_lora
 from finetune.export.gguf_merged import coarsest, merge_gguf
@@ -20,8 +20,8 @@ from finetune.export.modelfile import NO_ADAPTER_SINCE, chat_of, write_modelfile
 from finetune.export.verify import (
     FLOOR,
     LARGEST,
-    Asked,
     Check,
+    VerifiedPrompt,
     compare_llama,
     compare_model,
     tolerance_of,
@@ -33,21 +33,21 @@ _TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _UNCHECKED = 'not checked: that needs xllamacpp (`pip install "domainlift[gguf]"`)'
 
 
-def merged(job: Job, build: Path) -> Written:
+def export_merged(job: ExportJob, build: Path) -> ExportResult:
     """Safetensors of base and adapter in one, in the base's type, with tokenizer and template."""
-    from engines.local.loading import load
+    from engines.local.loading import load_model
 
     asked = job.adapt()
     job.merge().to(job.dtype).save_pretrained(build)
     job.tokenizer.save_pretrained(build)
-    model, tokenizer = load(str(build), device=job.options.device, dtype="float32")
+    model, tokenizer = load_model(str(build), device=job.options.device, dtype="float32")
     # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
     largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
     check = compare_model(asked, model, tokenizer, largest)
-    return Written(check, (f'bench run --model "{job.folder}"',))
+    return ExportResult(check, (f'bench run --model "{job.folder}"',))
 
 
-def gguf_lora(job: Job, build: Path) -> Written:
+def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
     """The adapter alone, to be put over any GGUF of its base."""
     need_gguf()
     refuse_more_than_lora(job.adapter)
@@ -59,7 +59,7 @@ def gguf_lora(job: Job, build: Path) -> Written:
     return _checked(before, base, job.adapt(), base, build / LORA, commands)
 
 
-def gguf(job: Job, build: Path) -> Written:
+def export_gguf(job: ExportJob, build: Path) -> ExportResult:
     """Base and adapter in one GGUF: made of the user's own base GGUF, or written from scratch."""
     need_gguf()
     if job.options.base_gguf is not None:
@@ -74,7 +74,7 @@ def gguf(job: Job, build: Path) -> Written:
     return _checked(before, base, asked, build / GGUF, None, commands)
 
 
-def ollama(job: Job, build: Path) -> Written:
+def export_ollama(job: ExportJob, build: Path) -> ExportResult:
     """A folder for `ollama create`: weights and a Modelfile with template and stops."""
     options = job.options
     chat = chat_of(job.tokenizer)
@@ -82,11 +82,11 @@ def ollama(job: Job, build: Path) -> Written:
     takes_adapters = is_older(options.ollama_version, NO_ADAPTER_SINCE)
     notes: tuple[str, ...] = ()
     if options.ollama_from is not None and takes_adapters:
-        written = gguf_lora(job, build)
+        written = export_gguf_lora(job, build)
         notes = (f"not checked: Ollama's own file of `{options.ollama_from}`",)
         text = write_modelfile(chat, options.ollama_from, f"./{LORA}", end)
     else:
-        written = gguf(job, build)
+        written = export_gguf(job, build)
         text = write_modelfile(chat, f"./{GGUF}", None, end)
         if options.ollama_from is not None:
             since = ".".join(map(str, NO_ADAPTER_SINCE))
@@ -94,33 +94,33 @@ def ollama(job: Job, build: Path) -> Written:
     write_text(build / "Modelfile", text)
     name = options.name or f"{job.adapter.card.domain}-{job.adapter.card.version}"
     create = f'ollama create {name} -f "{job.folder / "Modelfile"}"'
-    return Written(written.check, (create, f"ollama run {name}"), written.notes + notes)
+    return ExportResult(written.check, (create, f"ollama run {name}"), written.notes + notes)
 
 
-def hub(job: Job, build: Path) -> Written:
+def export_hub(job: ExportJob, build: Path) -> ExportResult:
     """The adapter's own files with its model card, ready to be uploaded."""
     for name in (*job.adapter.card.files, CARD):
         shutil.copyfile(job.adapter.folder / name, build / name)
     readme = job.adapter.folder / README
-    text = readme.read_text("utf-8") if readme.is_file() else model_card(job.adapter.card)
+    text = readme.read_text("utf-8") if readme.is_file() else render_model_card(job.adapter.card)
     write_text(build / README, text)
     notes: tuple[str, ...] = ()
     named = job.adapter.config.get("base_model_name_or_path")
     if not is_hub_name(str(named)):
         notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
     if is_prompts(job.adapter):
-        return Written(None, _upload(job), (*notes, "not checked: trained prompts"))
+        return ExportResult(None, _upload(job), (*notes, "not checked: trained prompts"))
     asked = job.adapt()
-    return Written(
+    return ExportResult(
         compare_model(asked, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes
     )
 
 
-def _upload(job: Job) -> tuple[str, ...]:
+def _upload(job: ExportJob) -> tuple[str, ...]:
     return (f'hf upload ORG/NAME "{job.folder}"',)
 
 
-def _base_gguf(job: Job) -> Path:
+def _base_gguf(job: ExportJob) -> Path:
     """The user's GGUF of the base, or one that is written for the check."""
     if job.options.base_gguf is not None:
         return job.options.base_gguf
@@ -130,25 +130,27 @@ def _base_gguf(job: Job) -> Path:
 
 
 def _checked(
-    before: list[Asked],
+    before: list[VerifiedPrompt],
     base: Path | None,
-    asked: list[Asked],
+    asked: list[VerifiedPrompt],
     model: Path | None,
     lora: Path | None,
     commands: tuple[str, ...],
-) -> Written:
+) -> ExportResult:
     """Compare over llama.cpp, allowing what the base model's own GGUF drifts by."""
     if base is None or model is None:
-        return Written(None, commands, (_UNCHECKED,))
+        return ExportResult(None, commands, (_UNCHECKED,))
     drift = _ask_llama(before, base, None, 0.0)
     check = _ask_llama(asked, model, lora, tolerance_of(drift, base.name, coarsest(base)))
     notes = [f"the base model's own GGUF drifts by {drift.max_abs_delta_logprob:.4f} nats"]
     if check.tokenised < 1:
         notes.append(f"llama.cpp cuts only {check.tokenised:.0%} of the prompts as the base does")
-    return Written(check, commands, tuple(notes))
+    return ExportResult(check, commands, tuple(notes))
 
 
-def _ask_llama(asked: list[Asked], model: Path, lora: Path | None, tolerance: float) -> Check:
+def _ask_llama(
+    asked: list[VerifiedPrompt], model: Path, lora: Path | None, tolerance: float
+) -> Check:
     longest = max(len(each.tokens) for each in asked)
     with LlamaCpp(model, lora, context=max(512, longest + 8)) as served:
         return compare_llama(asked, served, tolerance)

@@ -41,7 +41,7 @@ _ANOTHER = "nothing was published; try another kind, such as `--to merged`"
 
 
 @dataclass(frozen=True)
-class Asked:
+class VerifiedPrompt:
     """A prompt's tokens, and what the evaluated model finds likeliest after it, in nats."""
 
     prompt: str
@@ -49,7 +49,7 @@ class Asked:
     likeliest: Mapping[int, float]
 
 
-Ask = Callable[[Asked], Mapping[int, float]]
+Ask = Callable[[VerifiedPrompt], Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,22 @@ class Check:
         return self.max_abs_delta_logprob <= self.tolerance
 
 
-def ask_model(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[Asked]:
+def ask_model(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[VerifiedPrompt]:
     """Ask a model of transformers, one prompt at a time, in the type that it was loaded in."""
     if not prompts or not all(tokenizer(prompt)["input_ids"] for prompt in prompts):
         raise BenchError("an export is checked on prompts, and at least one is empty or missing")
     asked = []
     for prompt in prompts:
         tokens = tokenizer(prompt)["input_ids"]
-        asked.append(Asked(prompt, tuple(tokens), _likeliest(model, tokens, TOP)))
+        asked.append(VerifiedPrompt(prompt, tuple(tokens), _likeliest(model, tokens, TOP)))
     return asked
 
 
-def compare_model(asked: Sequence[Asked], model: Any, tokenizer: Any, tolerance: float) -> Check:
+def compare_model(
+    asked: Sequence[VerifiedPrompt], model: Any, tokenizer: Any, tolerance: float
+) -> Check:
     """Compare with another model of transformers."""
-    return compare(
+    return compare_logprobs(
         asked,
         lambda each: _likeliest(model, each.tokens, None),
         lambda each: tokenizer(each.prompt)["input_ids"],
@@ -93,9 +95,9 @@ def compare_model(asked: Sequence[Asked], model: Any, tokenizer: Any, tolerance:
     )
 
 
-def compare_llama(asked: Sequence[Asked], served: LlamaCpp, tolerance: float) -> Check:
+def compare_llama(asked: Sequence[VerifiedPrompt], served: LlamaCpp, tolerance: float) -> Check:
     """Compare with what llama.cpp has loaded."""
-    return compare(
+    return compare_logprobs(
         asked,
         lambda each: served.top(each.tokens),
         lambda each: served.tokens(each.prompt),
@@ -103,8 +105,11 @@ def compare_llama(asked: Sequence[Asked], served: LlamaCpp, tolerance: float) ->
     )
 
 
-def compare(
-    asked: Sequence[Asked], ask: Ask, cut: Callable[[Asked], Sequence[int]], tolerance: float
+def compare_logprobs(
+    asked: Sequence[VerifiedPrompt],
+    ask: Ask,
+    cut: Callable[[VerifiedPrompt], Sequence[int]],
+    tolerance: float,
 ) -> Check:
     """Compare with what `ask` says to each prompt, which `cut` makes tokens of."""
     drift, same, alike = 0.0, 0, 0

@@ -15,10 +15,10 @@ from engines.servers.http import Server
 from engines.servers.letter_logprobs import Alternative, alternatives_of
 from engines.servers.ollama import LOGPROBS_SINCE, SAMPLING, TOP
 from engines.servers.ollama_model import is_older, look_up, parse_host
-from engines.servers.responses import dig
+from engines.servers.responses import get_path
 from finetune.adapters.registry import Adapter
-from finetune.export.base import Job, Options
-from finetune.export.verify import Asked, Check, compare, need_ok, tolerance_of
+from finetune.export.base import ExportJob, ExportOptions
+from finetune.export.verify import Check, VerifiedPrompt, compare_logprobs, need_ok, tolerance_of
 
 #: What is allowed where no base model is named to measure by: about what 8 bits cost.
 UNMEASURED = 0.5
@@ -26,7 +26,7 @@ _HALF = "\N{REPLACEMENT CHARACTER}"
 
 
 def check_served(
-    adapter: Adapter, base: str, tag: str, options: Options, host: str | None = None
+    adapter: Adapter, base: str, tag: str, options: ExportOptions, host: str | None = None
 ) -> Check:
     """Compare the model `tag` of the Ollama server at `host` or OLLAMA_HOST.
 
@@ -37,7 +37,7 @@ def check_served(
     server = Server(url, timeout=600.0)
     try:
         served = _Ollama(server, tag)
-        job = Job(adapter, base, options)
+        job = ExportJob(adapter, base, options)
         tolerance = UNMEASURED
         if options.ollama_from is not None:
             unadapted = _Ollama(server, options.ollama_from)
@@ -77,11 +77,13 @@ class _Ollama:
             "options": {**SAMPLING, "seed": 0, "num_predict": 1, "num_ctx": context},
         }
         reply = self._server.post("/api/generate", body | self._think)
-        found = dig(reply, "logprobs", 0, "top_logprobs")
+        found = get_path(reply, "logprobs", 0, "top_logprobs")
         return alternatives_of(found) if found else []
 
 
-def _compare(asked: list[Asked], served: _Ollama, tokenizer: Any, tolerance: float) -> Check:
+def _compare(
+    asked: list[VerifiedPrompt], served: _Ollama, tokenizer: Any, tolerance: float
+) -> Check:
     # One context for all: another one would have the server load the model again.
     context = max(2048, *(len(each.tokens) + 8 for each in asked))
     pairs = [(_readable(each, tokenizer), served.top(each.prompt, context)) for each in asked]
@@ -89,7 +91,7 @@ def _compare(asked: list[Asked], served: _Ollama, tokenizer: Any, tolerance: flo
     heard = {each.prompt: found for each, found in pairs}
     if not heard:
         raise BenchError(f"`{served.tag}` gave no log-probabilities to any of {len(asked)} prompts")
-    return compare(
+    return compare_logprobs(
         [each for each, _ in pairs],
         lambda each: _by_token(heard[each.prompt], each, tokenizer),
         lambda each: each.tokens,
@@ -97,7 +99,7 @@ def _compare(asked: list[Asked], served: _Ollama, tokenizer: Any, tolerance: flo
     )
 
 
-def _readable(asked: Asked, tokenizer: Any) -> Asked:
+def _readable(asked: VerifiedPrompt, tokenizer: Any) -> VerifiedPrompt:
     """Without tokens that have no text of their own: ends of turns, parts of letters."""
     special = set(tokenizer.all_special_tokens)
     texts = {token: _text(token, tokenizer) for token in asked.likeliest}
@@ -105,7 +107,9 @@ def _readable(asked: Asked, tokenizer: Any) -> Asked:
     return replace(asked, likeliest={t: v for t, v in asked.likeliest.items() if t in plain})
 
 
-def _by_token(found: list[Alternative], asked: Asked, tokenizer: Any) -> Mapping[int, float]:
+def _by_token(
+    found: list[Alternative], asked: VerifiedPrompt, tokenizer: Any
+) -> Mapping[int, float]:
     """Texts as the tokens that were asked for; others get numbers that no token has."""
     known = {_text(token, tokenizer): token for token in asked.likeliest}
     return {known.get(text, -place): value for place, (text, value) in enumerate(found, 1)}

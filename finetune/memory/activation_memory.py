@@ -16,14 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from finetune.adapters.methods import attach, trainable
 from finetune.training.attention import groups, rows_apart
-from finetune.training.settings import Training
+from finetune.training.settings import TrainingArguments
 
 _PROBE = 128
 #: Bytes per weight in 4 bits: NF4 with scales that are quantised once more (QLoRA, 2305.14314).
 _FOUR_BIT = 0.516
 
 
-def counted(config: Any, settings: Training, layers: int) -> dict[str, float]:
+def count_activations(config: Any, settings: TrainingArguments, layers: int) -> dict[str, float]:
     """The bytes and counts of `finetune.memory.estimate.Sizes`, for a model of so many layers."""
     hollow = _hollow(config, settings, layers)
     linear = _linear(hollow)
@@ -47,7 +47,7 @@ def counted(config: Any, settings: Training, layers: int) -> dict[str, float]:
     return found | growing | {"linear": linear, "trained": trained, "base": base}
 
 
-def work_dtype(config: Any, settings: Training) -> torch.dtype:
+def work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
     """What most of the work is done in."""
     if settings.dtype != "auto":
         return getattr(torch, settings.dtype)  # type: ignore[no-any-return]
@@ -68,7 +68,7 @@ def _all_trained(live: Any, gradients: float) -> dict[str, float]:
     return {"weights": gradients, "early": one, "late": gradients + 2 * one * (read is head)}
 
 
-def _growing(live: Any, settings: Training) -> dict[str, float]:
+def _growing(live: Any, settings: TrainingArguments) -> dict[str, float]:
     """What grows with tokens, and what does not: a line through two lengths."""
     (kept, more), (kept_twice, more_twice) = (
         _passed(live, settings, n) for n in (_PROBE, 2 * _PROBE)
@@ -81,7 +81,7 @@ def _growing(live: Any, settings: Training) -> dict[str, float]:
     }
 
 
-def _hollow(config: Any, settings: Training, layers: int) -> Any:
+def _hollow(config: Any, settings: TrainingArguments, layers: int) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -94,7 +94,7 @@ def _hollow(config: Any, settings: Training, layers: int) -> Any:
         return AutoModelForCausalLM.from_config(few, dtype=work_dtype(config, settings))
 
 
-def _passed(live: Any, settings: Training, length: int) -> tuple[float, float]:
+def _passed(live: Any, settings: TrainingArguments, length: int) -> tuple[float, float]:
     """Bytes that one row keeps for the backward pass, and that this needs beside; no logits."""
     ids = torch.zeros(1, length, dtype=torch.long, device="meta")
     # Nothing can be looked at: a mask keeps transformers from searching positions for packed rows.

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.distributed.process_group import Team
-from finetune.memory.estimate import Sizes, plan, sizes, stand_ins
-from finetune.training.packing import Limits, bins
-from finetune.training.schedule import chosen
-from finetune.training.settings import Training
+from finetune.distributed.process_group import ProcessGroup
+from finetune.memory.estimate import Sizes, dummy_rows, plan_memory, sizes
+from finetune.training.packing import PackLimits, best_fit
+from finetune.training.schedule import batch_indices
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
 #: What allocators hold beyond what is asked of them: measured by `perf.memory`.
@@ -53,7 +53,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Load:
+class PassLoad:
     """One pack: positions, positions with logits, and the sum of the rows' squared lengths."""
 
     tokens: int
@@ -63,10 +63,10 @@ class Load:
 
 def predict(
     config: Any,
-    settings: Training,
+    settings: TrainingArguments,
     lengths: Sequence[tuple[int, int]],
     device: str,
-    team: Team = Team(),
+    team: ProcessGroup = ProcessGroup(),
     *,
     shared: bool = False,
 ) -> Prediction:
@@ -82,9 +82,9 @@ def predict(
     """
     whole = sizes(config, settings)
     found = whole.shared(team.size if shared else 1, settings.method)
-    rows = stand_ins(lengths)
+    rows = dummy_rows(lengths)
     longest = max(n for n, _ in lengths)
-    limit, recompute = plan(found, settings, longest, device, found.weights)
+    limit, recompute = plan_memory(found, settings, longest, device, found.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
     pads = settings.prompts or not _packs(config, settings.max_tokens)
@@ -106,16 +106,16 @@ def predict(
     )
 
 
-def load(pack: Sequence[Encoded], settings: Training, pads: bool = False) -> Load:
+def pass_load(pack: Sequence[Encoded], settings: TrainingArguments, pads: bool = False) -> PassLoad:
     """What a pack of these rows is, padded too where virtual tokens stand before each of them."""
     lengths = [len(row.ids) + settings.virtual for row in pack]
     if pads or settings.prompts:
         lengths = [max(lengths)] * len(pack)
     trained = sum(row.trained for row in pack)
-    return Load(sum(lengths), trained, sum(n * n for n in lengths))
+    return PassLoad(sum(lengths), trained, sum(n * n for n in lengths))
 
 
-def flops(found: Sizes, settings: Training, pack: Load, recompute: bool) -> float:
+def flops(found: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool) -> float:
     """Operations of one pack, forward and backward.
 
     Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
@@ -131,7 +131,9 @@ def flops(found: Sizes, settings: Training, pack: Load, recompute: bool) -> floa
     return body * pack.tokens + head * pack.trained + attention * pack.squares
 
 
-def seconds(found: Sizes, settings: Training, pack: Load, recompute: bool, at: Rates) -> float:
+def seconds(
+    found: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool, at: Rates
+) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
     kept = found.kept * pack.tokens + found.vocabulary * found.itemsize * pack.trained
@@ -188,15 +190,15 @@ def _packs(config: Any, longest: int) -> bool:
 
 def _loads(
     rows: Sequence[Encoded],
-    settings: Training,
-    limit: Limits,
+    settings: TrainingArguments,
+    limit: PackLimits,
     step: int,
     pads: bool,
-    team: Team,
-) -> list[Load]:
+    team: ProcessGroup,
+) -> list[PassLoad]:
     """The packs of one step, as the training will make them."""
     seed = settings.seed if settings.shuffle else None
-    places = chosen(step, len(rows), settings.batch, seed)
+    places = batch_indices(step, len(rows), settings.batch, seed)
     own = team.share([rows[place] for place in places])
-    packs = bins(own, limit, pads, settings.virtual)
-    return [load(pack, settings, pads) for pack in packs]
+    packs = best_fit(own, limit, pads, settings.virtual)
+    return [pass_load(pack, settings, pads) for pack in packs]

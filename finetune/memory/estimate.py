@@ -1,8 +1,8 @@
 """How much memory a training takes, found without running it.
 
-Two and three layers are counted (`finetune.memory.activation_memory`), and the difference is one layer. So the
-figure follows the code that runs, whatever the architecture and the method. On CUDA the work over
-a base in bfloat16 keeps up to a fifth less than is counted.
+Two and three layers are counted (`finetune.memory.activation_memory`), and the difference is one
+layer. So the figure follows the code that runs, whatever the architecture and the method. On CUDA
+the work over a base in bfloat16 keeps up to a fifth less than is counted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from finetune.data.rows import Row
 from finetune.distributed.fsdp import AT_ONCE
-from finetune.training.packing import Limits, most_trained
-from finetune.training.settings import Training
+from finetune.training.packing import PackLimits, most_trained
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
 _MOST_TOKENS = 65_536
@@ -99,14 +99,14 @@ class Sizes:
         return held + max(self.early + self.activations(tokens, trained, recompute), self.late)
 
 
-def sizes(config: Any, settings: Training) -> Sizes:
+def sizes(config: Any, settings: TrainingArguments) -> Sizes:
     """Measure a model's shape with an adapter on it."""
-    from finetune.memory.activation_memory import counted, work_dtype
+    from finetune.memory.activation_memory import count_activations, work_dtype
 
     text = config.get_text_config()
     layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
     itemsize = work_dtype(config, settings).itemsize
-    two, three = (counted(config, settings, number) for number in (2, 3))
+    two, three = (count_activations(config, settings, number) for number in (2, 3))
     whole = {key: two[key] + (three[key] - two[key]) * (layers - 2) for key in two}
     return Sizes(
         weights=int(whole["weights"]),
@@ -128,9 +128,9 @@ def sizes(config: Any, settings: Training) -> Sizes:
     )
 
 
-def plan(
-    found: Sizes, settings: Training, longest: int, device: str, taken: int = 0
-) -> tuple[Limits, bool]:
+def plan_memory(
+    found: Sizes, settings: TrainingArguments, longest: int, device: str, taken: int = 0
+) -> tuple[PackLimits, bool]:
     """How much goes through the model at once, and whether activations are recomputed for it.
 
     Settings decide where they say something, free memory where they do not: activations are kept
@@ -144,10 +144,10 @@ def plan(
         fits = found.activations(least, trained, False) <= room
         recompute = settings.recomputable and not fits
     if settings.micro_batch is not None:
-        return Limits(settings.micro_batch, trained), recompute
+        return PackLimits(settings.micro_batch, trained), recompute
     base, one = (found.activations(n, trained, recompute) for n in (0, 1))
     fitting = int((room - base) / max(1.0, one - base))
-    return Limits(max(longest, min(_useful(found, device), fitting)), trained), recompute
+    return PackLimits(max(longest, min(_useful(found, device), fitting)), trained), recompute
 
 
 def free_bytes(device: Any) -> int:
@@ -197,7 +197,7 @@ def wait(device: Any) -> None:
         torch.cuda.synchronize(device)
 
 
-def stand_ins(lengths: Sequence[tuple[int, int]]) -> list[Encoded]:
+def dummy_rows(lengths: Sequence[tuple[int, int]]) -> list[Encoded]:
     """Rows without content, of so many tokens of which so many are trained."""
     return [Encoded((0,) * n, n - trained, _NO_ROW) for n, trained in lengths]
 

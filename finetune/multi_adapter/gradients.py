@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.training.gradients import Worker
-from finetune.training.settings import Training
+from finetune.training.gradients import GradientWorker
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ class _Owned(Encoded):
     owner: int = 0
 
 
-class JointWorker(Worker):
+class JointGradientWorker(GradientWorker):
     """Computes the gradients of several adapters at once."""
 
-    def __init__(self, joint: Joint, settings: Training, **more: Any) -> None:
+    def __init__(self, joint: Joint, settings: TrainingArguments, **more: Any) -> None:
         self._joint = joint
         with joint.using(None):  # the model is tried
             super().__init__(joint.model, settings, **more)
@@ -35,7 +35,7 @@ class JointWorker(Worker):
         import torch
 
         owned = [
-            _Owned(e.ids, e.start, e.row, e.cut, owner)
+            _Owned(e.ids, e.prompt_length, e.row, e.n_truncated, owner)
             for owner, part in enumerate(parts)
             for e in part
         ]

@@ -1,8 +1,8 @@
 """Several LoRA adapters over one frozen base, trained in one batch: each token through its own.
 
-A layer's adapters stand in two matrices (see `engines.local.lora_mask`), and what each adapter alone would
-learn from its tokens is what it learns here. B is kept transposed: an adapter's part of it is then
-one piece of memory, as fused optimisers want it.
+A layer's adapters stand in two matrices (see `engines.local.lora_mask`), and what each adapter
+alone would learn from its tokens is what it learns here. B is kept transposed: an adapter's part of
+it is then one piece of memory, as fused optimisers want it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from domainlift.errors import Misuse, NoSuch
-from engines.local.lora_mask import BASE, Layout, Route
+from engines.local.lora_mask import BASE, AdapterMask, RankLayout
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -28,7 +28,9 @@ _PREFIX = "base_model.model."
 class JointLinear(nn.Module):
     """A linear layer with the adapters of several domains over it; x is (batch, tokens, in)."""
 
-    def __init__(self, base: nn.Linear, layout: Layout, route: Route, dropout: float) -> None:
+    def __init__(
+        self, base: nn.Linear, layout: RankLayout, route: AdapterMask, dropout: float
+    ) -> None:
         super().__init__()
         self.base = base
         self.layout = layout
@@ -58,7 +60,7 @@ class Joint:
         self.model = model
         self.names = tuple(configs)
         self.configs = dict(configs)
-        self._route = Route()
+        self._route = AdapterMask()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         self.layers = _attach(model, list(configs.values()), self._route)
@@ -144,7 +146,7 @@ def from_peft(model: nn.Module, folders: Mapping[str, Path]) -> Joint:
     return joint
 
 
-def split(joint: Joint, folders: Mapping[str, Path]) -> None:
+def split_adapters(joint: Joint, folders: Mapping[str, Path]) -> None:
     """Write adapters by name into folders, each as PEFT would write it."""
     from safetensors.torch import save_file
 
@@ -165,7 +167,7 @@ def _keyed(layer: str, both: Sequence[torch.Tensor]) -> Iterator[tuple[str, torc
 
 
 def _attach(
-    model: nn.Module, configs: Sequence[LoraConfig], route: Route
+    model: nn.Module, configs: Sequence[LoraConfig], route: AdapterMask
 ) -> dict[str, JointLinear]:
     chosen = [_targets(model, config) for config in configs]
     dropouts = {config.lora_dropout for config in configs}
@@ -179,7 +181,7 @@ def _attach(
             (config.r, _scale(config)) if name in targets else (0, 0.0)
             for config, targets in zip(configs, chosen, strict=True)
         )
-        layers[name] = JointLinear(module, Layout(parts), route, *dropouts)
+        layers[name] = JointLinear(module, RankLayout(parts), route, *dropouts)
         _replace(model, name, layers[name])
     for adapter in range(len(configs)):
         for layer in layers.values():

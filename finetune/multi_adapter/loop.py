@@ -19,16 +19,16 @@ from domainlift.errors import Misuse
 from domainlift.files import disk_errors
 from finetune.adapters.methods import attach, detach, recompute, trainable
 from finetune.data.rows import Row
-from finetune.distributed.process_group import Team, launched
-from finetune.multi_adapter.gradients import JointWorker
-from finetune.training.adapter_trainer import Course, Start
+from finetune.distributed.process_group import ProcessGroup, from_environment
+from finetune.multi_adapter.gradients import JointGradientWorker
+from finetune.training.adapter_trainer import AdapterTrainer, BaseInfo
 from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
-from finetune.training.settings import Training
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded, encode
 from finetune.training.train import only_one
-from finetune.training.train_result import Notify, Progress, Trained
+from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
 from finetune.training.training_loop import planned, works_in_half
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ METHODS = ("lora", "rslora")
 
 
 @dataclass(frozen=True)
-class Subject:
+class JointTask:
     """What one adapter learns, where its training lies, and what watches it."""
 
     rows: Sequence[Row]
@@ -51,18 +51,18 @@ class Subject:
 
 
 def train_together(
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, JointTask],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    settings: Training,
-    notify: Notify | None = None,
-) -> dict[str, Trained]:
+    settings: TrainingArguments,
+    notify: OnProgress | None = None,
+) -> dict[str, TrainResult]:
     """Train an adapter for each subject, from its last checkpoint where one is, and save it.
 
-    The outcome of each is that of `finetune.training.train.train`, but for rounding and, with dropout,
-    for the random numbers. `seconds` are an adapter's share of the time, by its tokens, with its
-    own validations. `model` is given back without adapters, frozen. Raises as `train` does, and
-    Misuse for methods and launchers that it cannot work with.
+    The outcome of each is that of `finetune.training.train.train`, but for rounding and, with
+    dropout, for the random numbers. `seconds` are an adapter's share of the time, by its tokens,
+    with its own validations. `model` is given back without adapters, frozen. Raises as `train`
+    does, and Misuse for methods and launchers that it cannot work with.
     """
     refuse_unfit(settings)
     for name, subject in subjects.items():
@@ -70,16 +70,16 @@ def train_together(
             raise Misuse(f"`{name}` has nothing to train on", "`bench data prepare` makes rows")
     with ExitStack() as held:
         for subject in subjects.values():
-            held.enter_context(only_one(subject.checkpoint_folder, Team()))
+            held.enter_context(only_one(subject.checkpoint_folder, ProcessGroup()))
         held.enter_context(memory_errors("the optimisers or the validation"))
-        school = _School(subjects, model, tokenizer, settings)
+        school = _JointLoop(subjects, model, tokenizer, settings)
         held.callback(school.close)
         school.go(notify)
         school.save()
         return {name: course.trained(school.worker) for name, course in school.courses.items()}
 
 
-def refuse_unfit(settings: Training) -> None:
+def refuse_unfit(settings: TrainingArguments) -> None:
     """Raise Misuse where adapters cannot be trained together."""
     if settings.method not in METHODS:
         known = " or ".join(f"`{name}`" for name in METHODS)
@@ -87,47 +87,51 @@ def refuse_unfit(settings: Training) -> None:
             f"adapters are trained together with {known}, not with `{settings.method}`",
             "leave out `--together`, or choose another method",
         )
-    if launched().size > 1:
+    if from_environment().size > 1:
         raise Misuse(
             "adapters are trained together in one process",
             "leave out the launcher, or `--together`",
         )
 
 
-class _School:
+class _JointLoop:
     """Several courses under way over one model."""
 
     def __init__(
-        self, subjects: Mapping[str, Subject], model: Any, tokenizer: Any, settings: Training
+        self,
+        subjects: Mapping[str, JointTask],
+        model: Any,
+        tokenizer: Any,
+        settings: TrainingArguments,
     ) -> None:
         examples = {
             name: encode(subject.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
             for name, subject in subjects.items()
         }
-        start = Start.of(model, settings)
+        start = BaseInfo.of(model, settings)
         every = [example for own in examples.values() for example in own]
         limits, recomputes = planned(model, settings, every, adapters=len(subjects))
         half = works_in_half(settings, start)
         self._settings = settings
         self._subjects = subjects
-        self.courses: dict[str, Course] = {}
+        self.courses: dict[str, AdapterTrainer] = {}
         self.joint = _fresh(model, settings, tuple(subjects))
         try:
             self.joint.model.train()
-            self.worker = JointWorker(
+            self.worker = JointGradientWorker(
                 self.joint, settings, limits=limits, recomputes=recomputes, half=half
             )
             for name, subject in subjects.items():
                 weights = _parameters(self.joint.weights(name))
                 folder = subject.checkpoint_folder
-                course = Course(examples[name], settings, folder, weights, start)
+                course = AdapterTrainer(examples[name], settings, folder, weights, start)
                 course.resume(self.worker)
                 self.courses[name] = course
         except BaseException:
             self.close()
             raise
 
-    def go(self, notify: Notify | None) -> None:
+    def go(self, notify: OnProgress | None) -> None:
         """Take the steps that are left, each adapter its own."""
         for course in self.courses.values():
             course.begin_log()
@@ -144,13 +148,13 @@ class _School:
 
     def save(self) -> None:
         """Write each adapter's best weights as PEFT does, and its curves."""
-        from finetune.multi_adapter.layers import split
+        from finetune.multi_adapter.layers import split_adapters
 
         for name, course in self.courses.items():
             course.to_best()
             folder = self._subjects[name].adapter_folder
             with disk_errors(folder):
-                split(self.joint, {name: folder})
+                split_adapters(self.joint, {name: folder})
             course.write_curves(folder)
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ class _School:
         recompute(self.joint.model, on=False)
         self.joint.detach().eval()
 
-    def _step(self, active: Mapping[str, Course]) -> None:
+    def _step(self, active: Mapping[str, AdapterTrainer]) -> None:
         begun = time.perf_counter()
         rows = {name: active[name].rows() if name in active else [] for name in self.courses}
         losses = dict(zip(rows, self.worker.each(list(rows.values())), strict=True))
@@ -185,7 +189,7 @@ class _School:
         except Diverged as error:
             raise Diverged(f"`{name}`: {error.what}", error.hint) from error
 
-    def _look(self, name: str, course: Course) -> None:
+    def _look(self, name: str, course: AdapterTrainer) -> None:
         validate = self._subjects[name].validate
         if validate is None or not course.due(self._settings.eval_every):
             return
@@ -193,12 +197,12 @@ class _School:
             course.look(validate, self.joint.model)
         course.keep_best()
 
-    def _progress(self, active: Mapping[str, Course]) -> Progress:
+    def _progress(self, active: Mapping[str, AdapterTrainer]) -> TrainingProgress:
         """How far the longest one is; loss and time are those of all together."""
         courses = active.values()
         furthest = max(courses, key=lambda course: course.steps)
         working = sum(course.state.working for course in courses)
-        return Progress(
+        return TrainingProgress(
             furthest.state.step,
             furthest.steps,
             sum(course.state.losses[-1] for course in courses) / len(courses),
@@ -208,13 +212,13 @@ class _School:
 
 
 @contextmanager
-def _timed(course: Course) -> Iterator[None]:
+def _timed(course: AdapterTrainer) -> Iterator[None]:
     begun = time.perf_counter()
     yield
     course.state.seconds += time.perf_counter() - begun
 
 
-def _fresh(model: Any, settings: Training, names: Sequence[str]) -> Joint:
+def _fresh(model: Any, settings: TrainingArguments, names: Sequence[str]) -> Joint:
     """Adapters that begin as each would by itself, with the numbers that PEFT draws."""
     import torch
 

@@ -19,23 +19,23 @@ from domainlift.errors import Misuse
 from domainlift.types import Passage
 from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status
 from finetune.data.rows import Row
-from finetune.synthetic.generation_log import Journal, Measure, Reply
+from finetune.synthetic.generation_log import GenerationLog, LoggedMeasure, LoggedReply
 from finetune.synthetic.grounding import (
     NONE,
     OTHER,
     OWN,
-    Limits,
-    Reading,
-    continued,
-    fault,
+    GroundingLimits,
+    PieceLogprobs,
+    continuation_of,
     parts_of,
+    text_fault,
     ungrounded,
 )
 from finetune.synthetic.prompts import (
     KINDS,
     Excerpt,
-    Fence,
-    Piece,
+    GeneratedText,
+    PassageRenderer,
     pieces_of,
     prompt_of,
     prompts_digest,
@@ -53,7 +53,7 @@ _STOPS = ("\n\n\n", "<passages>", "</passages>")
 
 
 @dataclass(frozen=True)
-class Yield:
+class KindStats:
     """What came of one kind: replies asked for, pieces in them, pieces kept, and why not more."""
 
     asked: int
@@ -63,11 +63,11 @@ class Yield:
 
 
 @dataclass(frozen=True)
-class Textbook:
+class SyntheticTextbook:
     """The rows, the yield of each kind, and what made them: passages, model, prompts, journal."""
 
     rows: tuple[Row, ...]
-    yields: Mapping[str, Yield]
+    yields: Mapping[str, KindStats]
     origin: Mapping[str, Any]
     passages: int
     journal: Path
@@ -75,7 +75,7 @@ class Textbook:
 
 
 @dataclass(frozen=True)
-class Work:
+class SynthesisJob:
     """What is written about, for which domain, and how passages are laid out.
 
     Without `checked`, pieces are judged by their words alone.
@@ -83,12 +83,14 @@ class Work:
 
     domain: str
     excerpts: Sequence[Excerpt]
-    fence: Fence
+    renderer: PassageRenderer
     checked: bool = True
-    limits: Limits = field(default_factory=Limits)
+    limits: GroundingLimits = field(default_factory=GroundingLimits)
 
 
-def write(work: Work, engine: Engine, folder: Path, progress: Progress) -> Textbook:
+def synthesize(
+    work: SynthesisJob, engine: Engine, folder: Path, progress: Progress
+) -> SyntheticTextbook:
     """Write the textbook of some passages; what `folder` holds already is not asked again.
 
     Misuse where pieces are to be checked and the engine gives no log-probabilities of texts.
@@ -97,7 +99,7 @@ def write(work: Work, engine: Engine, folder: Path, progress: Progress) -> Textb
         _need_probabilities(engine.info)
     origin = origin_of(engine.info)
     name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
-    journal = Journal(folder / f"{name}.jsonl", origin)
+    journal = GenerationLog(folder / f"{name}.jsonl", origin)
     with journal.writing():
         failed = _write(work, engine, journal, progress)
         if work.checked:
@@ -139,7 +141,9 @@ class _Asked:
     kind: str
 
 
-def _write(work: Work, engine: Engine, journal: Journal, progress: Progress) -> Failed:
+def _write(
+    work: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress
+) -> Failed:
     """Ask for what is not there yet; return what could not be had, and why."""
     asked: dict[str, _Asked] = {}
     failed: Failed = {}
@@ -148,7 +152,7 @@ def _write(work: Work, engine: Engine, journal: Journal, progress: Progress) -> 
             key = excerpt.passage.id, kind
             if key in journal.replies:
                 continue
-            request = _request(kind, excerpt, work.fence, engine)
+            request = _request(kind, excerpt, work.renderer, engine)
             if request is None:
                 failed[key] = "beyond the context"
             else:
@@ -163,7 +167,7 @@ def _write(work: Work, engine: Engine, journal: Journal, progress: Progress) -> 
     return failed
 
 
-def _request(kind: str, excerpt: Excerpt, fence: Fence, engine: Engine) -> Request | None:
+def _request(kind: str, excerpt: Excerpt, fence: PassageRenderer, engine: Engine) -> Request | None:
     """The request for one reply, as long as the context allows; None where it allows too little."""
     info = engine.info
     prompt = prompt_of(KINDS[kind], excerpt, fence, chat=info.has_chat_template)
@@ -178,10 +182,10 @@ def _request(kind: str, excerpt: Excerpt, fence: Fence, engine: Engine) -> Reque
     return Request(name, Mode.GENERATE, prompt, stop=stops, max_tokens=wanted)
 
 
-def _reply(asked: _Asked, answer: Answer) -> Reply:
+def _reply(asked: _Asked, answer: Answer) -> LoggedReply:
     opening = "" if asked.request.prompt.messages else KINDS[asked.kind].opening
     whole = answer.output_tokens < asked.request.max_tokens
-    return Reply(asked.passage, asked.kind, f"{opening}{answer.text}", whole)
+    return LoggedReply(asked.passage, asked.kind, f"{opening}{answer.text}", whole)
 
 
 def _answers(
@@ -205,11 +209,13 @@ class _Read:
 
     request: Request
     passage: str
-    piece: Piece
+    piece: GeneratedText
     setting: str
 
 
-def _measure(work: Work, engine: Engine, journal: Journal, progress: Progress) -> None:
+def _measure(
+    work: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress
+) -> None:
     """Read every piece that its words do not rule out, where that is not done yet."""
     wanted: dict[str, _Read] = {}
     for place, excerpt in enumerate(work.excerpts):
@@ -218,28 +224,32 @@ def _measure(work: Work, engine: Engine, journal: Journal, progress: Progress) -
         for piece, wrong in _judged(journal, excerpt):
             for setting, passages in settings.items():
                 if not wrong and (excerpt.passage.id, piece.id, setting) not in journal.measures:
-                    each = _reading(excerpt, piece, setting, passages, work.fence)
+                    each = _reading(excerpt, piece, setting, passages, work.renderer)
                     wanted[each.request.id] = each
     requests = [each.request for each in wanted.values()]
     for answer in _answers(engine, requests, "checking", progress):
         if answer.status is Status.OK and answer.logprobs:
             each = wanted[answer.id]
             reading = _read(each.piece, answer, engine)
-            journal.measure(Measure(each.passage, each.piece.id, each.setting, reading))
+            journal.measure(LoggedMeasure(each.passage, each.piece.id, each.setting, reading))
 
 
 def _reading(
-    excerpt: Excerpt, piece: Piece, setting: str, passages: Sequence[Passage], fence: Fence
+    excerpt: Excerpt,
+    piece: GeneratedText,
+    setting: str,
+    passages: Sequence[Passage],
+    fence: PassageRenderer,
 ) -> _Read:
     name = f"{excerpt.passage.id}/{piece.id}/{setting}"
-    prompt = Prompt(continued(piece, excerpt, passages, fence))
+    prompt = Prompt(continuation_of(piece, excerpt, passages, fence))
     options = tuple(f" {part}" for part in parts_of(piece))
     return _Read(Request(name, Mode.CLOZE, prompt, options), excerpt.passage.id, piece, setting)
 
 
-def _read(piece: Piece, answer: Answer, engine: Engine) -> Reading:
+def _read(piece: GeneratedText, answer: Answer, engine: Engine) -> PieceLogprobs:
     tokens = tuple(max(1, engine.count(f" {part}")) for part in parts_of(piece))
-    return Reading(tuple(round(value, 6) for value in answer.logprobs), tokens, answer.greedy)
+    return PieceLogprobs(tuple(round(value, 6) for value in answer.logprobs), tokens, answer.greedy)
 
 
 def _control(excerpts: Sequence[Excerpt], place: int) -> list[Passage]:
@@ -248,19 +258,19 @@ def _control(excerpts: Sequence[Excerpt], place: int) -> list[Passage]:
     return [other] if other.id != excerpts[place].passage.id else []
 
 
-def _judged(journal: Journal, excerpt: Excerpt) -> Iterator[tuple[Piece, str]]:
+def _judged(journal: GenerationLog, excerpt: Excerpt) -> Iterator[tuple[GeneratedText, str]]:
     """The pieces about a passage, each with what is wrong with its words."""
     for kind in KINDS:
         reply = journal.replies.get((excerpt.passage.id, kind))
         if reply is not None:
             for piece in pieces_of(kind, reply.text, reply.whole):
-                yield piece, fault(piece, excerpt)
+                yield piece, text_fault(piece, excerpt)
 
 
 # --- what came of it
 
 
-def _textbook(work: Work, journal: Journal, failed: Failed) -> Textbook:
+def _textbook(work: SynthesisJob, journal: GenerationLog, failed: Failed) -> SyntheticTextbook:
     kept: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     rows: list[Row] = []
@@ -278,14 +288,16 @@ def _textbook(work: Work, journal: Journal, failed: Failed) -> Textbook:
         rejected[kind][reason] += 1
     count = len(work.excerpts)
     yields = {kind: _yield(count, kept[kind], rejected[kind]) for kind in KINDS}
-    return Textbook(tuple(rows), yields, journal.origin, count, journal.path, work.checked)
+    return SyntheticTextbook(tuple(rows), yields, journal.origin, count, journal.path, work.checked)
 
 
-def _unproven(work: Work, journal: Journal, excerpt: Excerpt, piece: Piece) -> str:
+def _unproven(
+    work: SynthesisJob, journal: GenerationLog, excerpt: Excerpt, piece: GeneratedText
+) -> str:
     keys = {setting: (excerpt.passage.id, piece.id, setting) for setting in (OWN, NONE, OTHER)}
     readings = {s: journal.measures[key] for s, key in keys.items() if key in journal.measures}
     return ungrounded(piece, readings, work.limits)
 
 
-def _yield(asked: int, kept: int, rejected: Counter[str]) -> Yield:
-    return Yield(asked, kept + rejected.total(), kept, dict(sorted(rejected.items())))
+def _yield(asked: int, kept: int, rejected: Counter[str]) -> KindStats:
+    return KindStats(asked, kept + rejected.total(), kept, dict(sorted(rejected.items())))

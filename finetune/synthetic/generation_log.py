@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from domainlift.errors import Malformed
-from domainlift.files import disk_errors, only_writer, sync_folder
-from finetune.synthetic.grounding import Reading
+from domainlift.files import disk_errors, exclusive_lock, sync_folder
+from finetune.synthetic.grounding import PieceLogprobs
 
 
 @dataclass(frozen=True)
-class Reply:
+class LoggedReply:
     """What a model wrote about a passage; `whole` is false where it was cut off."""
 
     passage: str
@@ -31,32 +31,32 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Measure:
+class LoggedMeasure:
     """How likely the model finds a piece on a passage in one setting."""
 
     passage: str
     piece: str
     setting: str
-    reading: Reading
+    reading: PieceLogprobs
 
 
 @dataclass
-class Journal:
+class GenerationLog:
     """The lines of one model on one knowledge base; `origin` says which model and prompts."""
 
     path: Path
     origin: Mapping[str, Any]
-    replies: dict[tuple[str, str], Reply] = field(default_factory=dict)
-    measures: dict[tuple[str, str, str], Reading] = field(default_factory=dict)
+    replies: dict[tuple[str, str], LoggedReply] = field(default_factory=dict)
+    measures: dict[tuple[str, str, str], PieceLogprobs] = field(default_factory=dict)
     _file: IO[bytes] | None = None
 
     @contextmanager
-    def writing(self) -> Iterator[Journal]:
+    def writing(self) -> Iterator[GenerationLog]:
         """Read what is there, and be the only one who appends to it."""
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
-        with only_writer(lock, f"`{self.path.name}`", "wait for it, then repeat the command"):
+        with exclusive_lock(lock, f"`{self.path.name}`", "wait for it, then repeat the command"):
             self._read()
             try:
                 with disk_errors(self.path), self.path.open("ab") as file:
@@ -68,20 +68,20 @@ class Journal:
             finally:
                 self._file = None
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, reply: LoggedReply) -> None:
         """Keep what was written."""
         self._append({"reply": asdict(reply)})
         self._take_reply(reply)
 
-    def measure(self, measure: Measure) -> None:
+    def measure(self, measure: LoggedMeasure) -> None:
         """Keep what was measured."""
         self._append({"measure": asdict(measure)})
         self._take_measure(measure)
 
-    def _take_reply(self, reply: Reply) -> None:
+    def _take_reply(self, reply: LoggedReply) -> None:
         self.replies[reply.passage, reply.kind] = reply
 
-    def _take_measure(self, made: Measure) -> None:
+    def _take_measure(self, made: LoggedMeasure) -> None:
         self.measures[made.passage, made.piece, made.setting] = made.reading
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -112,10 +112,10 @@ class Journal:
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "reply" in line:
-            self._take_reply(Reply(**line["reply"]))
+            self._take_reply(LoggedReply(**line["reply"]))
         elif "measure" in line:
             found = dict(line["measure"])
             lists = {key: tuple(value) for key, value in found.pop("reading").items()}
-            self._take_measure(Measure(**found, reading=Reading(**lists)))
+            self._take_measure(LoggedMeasure(**found, reading=PieceLogprobs(**lists)))
         elif dict(line["origin"]) != dict(self.origin):
             raise ValueError("another model or other prompts")

@@ -14,17 +14,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from domainlift.types import Passage, Question
-from finetune.data.cleaning import plain, words
-from finetune.data.duplicates import grams
+from finetune.data.cleaning import plain_form, words
+from finetune.data.duplicates import shingles
 from finetune.data.sources.sentences import sentences
-from finetune.synthetic.prompts import KINDS, Excerpt, Fence, Piece, is_layout, title_of
+from finetune.synthetic.prompts import (
+    KINDS,
+    Excerpt,
+    GeneratedText,
+    PassageRenderer,
+    is_layout,
+    title_of,
+)
 
 #: The settings in which a piece is read: after its passage, after none, after another one.
 OWN, NONE, OTHER = "own", "none", "other"
 
 
 @dataclass(frozen=True)
-class Limits:
+class GroundingLimits:
     """What a grounded piece must reach, in nats.
 
     `gain` is that of a text per token over the better control, `part` that of its weakest
@@ -39,7 +46,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PieceLogprobs:
     """What the parts of a piece are worth in one setting: log P in nats, tokens, greedy or not."""
 
     logprobs: tuple[float, ...]
@@ -47,14 +54,18 @@ class Reading:
     greedy: tuple[bool, ...] = ()
 
 
-def fault(piece: Piece, excerpt: Excerpt) -> str:
+def text_fault(piece: GeneratedText, excerpt: Excerpt) -> str:
     """What is wrong with the words of a piece, "" where nothing is."""
     return next((reason for reason, is_wrong in _FAULTS.items() if is_wrong(piece, excerpt)), "")
 
 
-def ungrounded(piece: Piece, readings: Mapping[str, Reading], limits: Limits | None = None) -> str:
+def ungrounded(
+    piece: GeneratedText,
+    readings: Mapping[str, PieceLogprobs],
+    limits: GroundingLimits | None = None,
+) -> str:
     """Why the log-probabilities of a piece do not show that it comes from the passage, or ""."""
-    limits = limits if limits is not None else Limits()
+    limits = limits if limits is not None else GroundingLimits()
     controls = [reading for setting, reading in readings.items() if setting != OWN]
     if OWN not in readings or not controls:
         return "not measured"
@@ -72,13 +83,15 @@ def ungrounded(piece: Piece, readings: Mapping[str, Reading], limits: Limits | N
     return "a sentence that the passage does not make likelier" if weakest < limits.part else ""
 
 
-def continued(piece: Piece, excerpt: Excerpt, passages: Sequence[Passage], fence: Fence) -> str:
+def continuation_of(
+    piece: GeneratedText, excerpt: Excerpt, passages: Sequence[Passage], fence: PassageRenderer
+) -> str:
     """The prompt that the parts of a piece continue, with these passages before it."""
-    asked, _ = plain(Question("", "", "", piece.question, (), ""))
+    asked, _ = plain_form(Question("", "", "", piece.question, (), ""))
     return fence(passages) + (asked if piece.question else f"{title_of(excerpt)}:")
 
 
-def parts_of(piece: Piece) -> tuple[str, ...]:
+def parts_of(piece: GeneratedText) -> tuple[str, ...]:
     """What is judged by itself: an answer, or each sentence, without marks and speakers."""
     if piece.question:
         return (piece.text,)
@@ -89,7 +102,7 @@ def parts_of(piece: Piece) -> tuple[str, ...]:
 # --- by log-probabilities
 
 
-def _unproven(own: Reading, gain: float, limits: Limits) -> str:
+def _unproven(own: PieceLogprobs, gain: float, limits: GroundingLimits) -> str:
     if gain < limits.answer:
         return "the passage does not make it likelier"
     if all(own.greedy) and own.greedy:
@@ -123,69 +136,69 @@ _TALK = re.compile(
 _LABELS = re.compile(r"^\W*(?:Question|Answer|Reply)\W*:", re.MULTILINE)
 
 
-def _empty(piece: Piece, _: Excerpt) -> bool:
+def _empty(piece: GeneratedText, _: Excerpt) -> bool:
     return not piece.text.strip()
 
 
-def _cut_off(piece: Piece, _: Excerpt) -> bool:
+def _cut_off(piece: GeneratedText, _: Excerpt) -> bool:
     return not piece.whole
 
 
-def _no_pair(piece: Piece, _: Excerpt) -> bool:
+def _no_pair(piece: GeneratedText, _: Excerpt) -> bool:
     return KINDS[piece.kind].row == "exercise" and len(words(piece.question)) < _LEAST_WORDS
 
 
-def _unprintable(piece: Piece, _: Excerpt) -> bool:
+def _unprintable(piece: GeneratedText, _: Excerpt) -> bool:
     return not all(c.isprintable() or c == "\n" for c in _all(piece)) or "\ufffd" in _all(piece)
 
 
-def _foreign(piece: Piece, excerpt: Excerpt) -> bool:
+def _foreign(piece: GeneratedText, excerpt: Excerpt) -> bool:
     known = set(_scripts(_source(excerpt)))
     found = list(_scripts(_all(piece)))
     return sum(script not in known for script in found) > _FOREIGN * len(found)
 
 
-def _marked(piece: Piece, _: Excerpt) -> bool:
+def _marked(piece: GeneratedText, _: Excerpt) -> bool:
     """Whether a part of a prompt or a chat stands in a piece."""
     return is_layout(_all(piece)) or _LABELS.search(_all(piece)) is not None
 
 
-def _short(piece: Piece, _: Excerpt) -> bool:
+def _short(piece: GeneratedText, _: Excerpt) -> bool:
     return not piece.question and len(words(piece.text)) < _LEAST_WORDS
 
 
-def _repeats(piece: Piece, _: Excerpt) -> bool:
+def _repeats(piece: GeneratedText, _: Excerpt) -> bool:
     told = words(_all(piece))
     runs = [tuple(told[i : i + 3]) for i in range(len(told) - 2)]
     return len(told) >= _LONG and len(set(runs)) < _FRESH * len(runs)
 
 
-def _copied(piece: Piece, excerpt: Excerpt) -> bool:
+def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
     if piece.question:
         return False
-    own, source = grams(words(piece.text), _SIZE), words(excerpt.passage.text)
+    own, source = shingles(words(piece.text), _SIZE), words(excerpt.passage.text)
     size = min(_SIZE, len(words(piece.text)))
-    return len(own & grams(source, size)) > KINDS[piece.kind].copied * len(own)
+    return len(own & shingles(source, size)) > KINDS[piece.kind].copied * len(own)
 
 
-def _talks(piece: Piece, excerpt: Excerpt) -> bool:
+def _talks(piece: GeneratedText, excerpt: Excerpt) -> bool:
     found = _TALK.search(_all(piece))
     return found is not None and found[0].lower() not in excerpt.passage.text.lower()
 
 
-def _told_before(piece: Piece, _: Excerpt) -> bool:
+def _told_before(piece: GeneratedText, _: Excerpt) -> bool:
     """Whether the question holds its answer."""
     return f" {' '.join(words(piece.text))} " in f" {' '.join(words(piece.question))} "
 
 
-def _new_number(piece: Piece, excerpt: Excerpt) -> bool:
+def _new_number(piece: GeneratedText, excerpt: Excerpt) -> bool:
     source = _source(excerpt)
     spoken = {str(n) for n, word in enumerate(_COUNTS) if word in words(source)}
     lines = " ".join([piece.question, *parts_of(piece)])
     return not set(_numbers(lines)) <= {*_numbers(source), *spoken}
 
 
-def _new_name(piece: Piece, excerpt: Excerpt) -> bool:
+def _new_name(piece: GeneratedText, excerpt: Excerpt) -> bool:
     source = _source(excerpt)
     inner = list(_inner_words(sentences(excerpt.passage.text)))
     if sum(word[0].isupper() for word in inner) > _CAPITALS * len(inner):
@@ -195,7 +208,7 @@ def _new_name(piece: Piece, excerpt: Excerpt) -> bool:
     return any(word[0].isupper() and _stem(word) not in known for word in told)
 
 
-_FAULTS: Mapping[str, Callable[[Piece, Excerpt], bool]] = {
+_FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
     "empty": _empty,
     "cut off": _cut_off,
     "marks of the prompt": _marked,
@@ -212,7 +225,7 @@ _FAULTS: Mapping[str, Callable[[Piece, Excerpt], bool]] = {
 }
 
 
-def _all(piece: Piece) -> str:
+def _all(piece: GeneratedText) -> str:
     return f"{piece.question}\n{piece.text}" if piece.question else piece.text
 
 

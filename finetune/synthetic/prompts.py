@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from domainlift.types import Passage, Question
 from engines.base import Message, Prompt
-from finetune.data.cleaning import clean, plain
+from finetune.data.cleaning import clean_rows, plain_form
 from finetune.data.rows import Row
 
 #: Lays passages out before what follows them, as they stand before a question.
-Fence = Callable[[Sequence[Passage]], str]
+PassageRenderer = Callable[[Sequence[Passage]], str]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
-class Piece:
+class GeneratedText:
     """One thing that was written: a text, or the answer to a `question`.
 
     `whole` is false where the reply ended in the middle of it.
@@ -49,7 +49,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Kind:
+class TextKind:
     """A way of writing about a passage.
 
     `row` is the kind of the rows that come of it. `opening` begins the reply for a model that
@@ -63,10 +63,10 @@ class Kind:
     opening: str
     copied: float
     length: float
-    pieces: Callable[[str, str, bool], list[Piece]]
+    pieces: Callable[[str, str, bool], list[GeneratedText]]
 
 
-def prompt_of(kind: Kind, excerpt: Excerpt, fence: Fence, *, chat: bool) -> Prompt:
+def prompt_of(kind: TextKind, excerpt: Excerpt, fence: PassageRenderer, *, chat: bool) -> Prompt:
     """Ask for one kind; the passage comes first, so that all kinds share its computation."""
     block = fence([excerpt.passage])
     asked = f"{block}The passage is about {title_of(excerpt)}. {kind.instruction} {_MANNERS}"
@@ -75,16 +75,16 @@ def prompt_of(kind: Kind, excerpt: Excerpt, fence: Fence, *, chat: bool) -> Prom
     return Prompt(text=f"{asked}\n\nReply:\n{kind.opening}")
 
 
-def pieces_of(name: str, reply: str, whole: bool) -> list[Piece]:
+def pieces_of(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     """What a reply holds; one empty piece where it holds nothing.
 
     A reply that goes on with the prompt's layout is one piece, because no part of it is meant.
     """
-    text = clean(reply).strip()
+    text = clean_rows(reply).strip()
     if is_layout(text):
-        return [Piece(name, text, whole=whole)]
+        return [GeneratedText(name, text, whole=whole)]
     found = KINDS[name].pieces(name, text, whole)
-    return found if found else [Piece(name, "", whole=whole)]
+    return found if found else [GeneratedText(name, "", whole=whole)]
 
 
 def is_layout(text: str) -> bool:
@@ -92,7 +92,7 @@ def is_layout(text: str) -> bool:
     return _LAYOUT.search(text) is not None
 
 
-def rows_of(excerpt: Excerpt, pieces: Iterable[Piece], domain: str) -> list[Row]:
+def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> list[Row]:
     """The rows of one passage: itself, and what was written about it; none without that.
 
     Texts are learned whole, after the title. Each row is a source of its own, so that validation
@@ -103,7 +103,7 @@ def rows_of(excerpt: Excerpt, pieces: Iterable[Piece], domain: str) -> list[Row]
     for piece in pieces:
         if piece.question:
             asked = Question("", domain, "", piece.question, (), piece.text)
-            made.append((piece.id, KINDS[piece.kind].row, *plain(asked)))
+            made.append((piece.id, KINDS[piece.kind].row, *plain_form(asked)))
         else:
             texts.setdefault(piece.kind, []).append(piece.text)
     head = f"{title_of(excerpt)}:"
@@ -139,30 +139,30 @@ _PAIR = re.compile(
 )
 
 
-def _one(name: str, reply: str, whole: bool) -> list[Piece]:
-    return [Piece(name, reply, whole=whole)]
+def _one(name: str, reply: str, whole: bool) -> list[GeneratedText]:
+    return [GeneratedText(name, reply, whole=whole)]
 
 
-def _lines(name: str, reply: str, whole: bool) -> list[Piece]:
+def _lines(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     """Each marked line; of a reply without marks, each line."""
     lines = [line for line in reply.split("\n") if line.strip()]
     marked = [line for line in lines if _MARK.match(line)]
     kept = [_MARK.sub("", line, count=1).strip() for line in (marked if marked else lines)]
-    return _ending(whole, [Piece(name, line) for line in kept])
+    return _ending(whole, [GeneratedText(name, line) for line in kept])
 
 
-def _pairs(name: str, reply: str, whole: bool) -> list[Piece]:
+def _pairs(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     found = [(m["question"].strip(), m["answer"].strip()) for m in _PAIR.finditer(reply)]
     if not found and reply:
-        return [Piece(name, reply, whole=whole)]
-    pairs = [Piece(name, answer, " ".join(question.split())) for question, answer in found]
+        return [GeneratedText(name, reply, whole=whole)]
+    pairs = [GeneratedText(name, answer, " ".join(question.split())) for question, answer in found]
     return _ending(whole, pairs)
 
 
-def _ending(whole: bool, pieces: list[Piece]) -> list[Piece]:
+def _ending(whole: bool, pieces: list[GeneratedText]) -> list[GeneratedText]:
     if pieces and not whole:
         last = pieces[-1]
-        return [*pieces[:-1], Piece(last.kind, last.text, last.question, whole=False)]
+        return [*pieces[:-1], GeneratedText(last.kind, last.text, last.question, whole=False)]
     return pieces
 
 
@@ -174,8 +174,8 @@ _MANNERS = (
 )
 
 #: What is asked for about each passage.
-KINDS: Mapping[str, Kind] = {
-    "rewrite-entry": Kind(
+KINDS: Mapping[str, TextKind] = {
+    "rewrite-entry": TextKind(
         "rewrite",
         "Write an encyclopedia entry that says all that the passage says, in other words and in "
         "another order. Call things by their names instead of `it` and `they`.",
@@ -184,7 +184,7 @@ KINDS: Mapping[str, Kind] = {
         2.0,
         _one,
     ),
-    "rewrite-simple": Kind(
+    "rewrite-simple": TextKind(
         "rewrite",
         "Explain what the passage says to a beginner, in short and simple sentences. Keep every "
         "fact, name and number, and make up no examples.",
@@ -193,7 +193,7 @@ KINDS: Mapping[str, Kind] = {
         2.0,
         _one,
     ),
-    "rewrite-notes": Kind(
+    "rewrite-notes": TextKind(
         "rewrite",
         "Take the passage apart into single facts. Write one per line, each line beginning with "
         "`- `, in words of your own. Each names what it speaks of and can be understood alone.",
@@ -202,7 +202,7 @@ KINDS: Mapping[str, Kind] = {
         2.0,
         _one,
     ),
-    "rewrite-dialogue": Kind(
+    "rewrite-dialogue": TextKind(
         "rewrite",
         "Tell what the passage says as a conversation: a student asks, and a teacher answers with "
         "its facts, in whole sentences. Begin each turn with `Student:` or `Teacher:`.",
@@ -211,7 +211,7 @@ KINDS: Mapping[str, Kind] = {
         2.5,
         _one,
     ),
-    "implications": Kind(
+    "implications": TextKind(
         "implication",
         "List what follows from the passage: what must be true because it is. Write one statement "
         "per line, each line beginning with `- `, that can be understood without the passage.",
@@ -220,7 +220,7 @@ KINDS: Mapping[str, Kind] = {
         2.0,
         _lines,
     ),
-    "questions": Kind(
+    "questions": TextKind(
         "exercise",
         "Write questions that the passage answers, and their answers. Each takes two lines, one "
         "that begins with `Question:` and one that begins with `Answer:`. A question must make "

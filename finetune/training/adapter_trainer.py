@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from domainlift.files import write_json
-from finetune.adapters.methods import fingerprint
-from finetune.distributed.fsdp import alike, clip, put, root_of_parts, whole
+from finetune.adapters.methods import weights_fingerprint
+from finetune.distributed.fsdp import (
+    by_placement,
+    clip_gradients,
+    copy_into,
+    fsdp_root,
+    full_tensor,
+)
 from finetune.memory.estimate import peak_bytes
 from finetune.training import checkpoints
-from finetune.training.divergence import check
-from finetune.training.early_stopping import Validate, Watch
-from finetune.training.gradients import Worker, random_states, resting, set_random_states
-from finetune.training.packing import Limits
-from finetune.training.schedule import chosen, rate_at
-from finetune.training.settings import Training
-from finetune.training.tensorboard import Board
+from finetune.training.divergence import check_divergence
+from finetune.training.early_stopping import EarlyStopping, Validate
+from finetune.training.gradients import GradientWorker, eval_mode, random_states, set_random_states
+from finetune.training.packing import PackLimits
+from finetune.training.schedule import batch_indices, rate_at
+from finetune.training.settings import TrainingArguments
+from finetune.training.tensorboard import TensorBoardLog
 from finetune.training.tokenize import Encoded, truncated
-from finetune.training.train_result import Trained
+from finetune.training.train_result import TrainResult
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +38,7 @@ _CURVES = "curves.json"
 
 
 @dataclass
-class State:
+class TrainerState:
     """What a checkpoint holds beside tensors; JSON."""
 
     step: int = 0
@@ -41,11 +47,11 @@ class State:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     validations: list[dict[str, Any]] = field(default_factory=list)
-    watch: Watch = field(default_factory=Watch)
+    watch: EarlyStopping = field(default_factory=EarlyStopping)
 
 
 @dataclass(frozen=True)
-class Start:
+class BaseInfo:
     """What an adapter starts from: which base, its type, and the highest rate to learn at."""
 
     base: str
@@ -53,24 +59,24 @@ class Start:
     rate: float
 
     @classmethod
-    def of(cls, model: Any, settings: Training) -> Start:
+    def of(cls, model: Any, settings: TrainingArguments) -> BaseInfo:
         """Look at a model that has no adapter yet."""
         rate = settings.rate(model.config.get_text_config().hidden_size)
         # What is shared out to be trained whole is in float32 already.
-        ready = settings.method == "full" and root_of_parts(model) is not None
-        return cls(fingerprint(model), model.config.dtype if ready else model.dtype, rate)
+        ready = settings.method == "full" and fsdp_root(model) is not None
+        return cls(weights_fingerprint(model), model.config.dtype if ready else model.dtype, rate)
 
 
-class Course:
+class AdapterTrainer:
     """One adapter's training under way; others compute its gradients."""
 
     def __init__(
         self,
         examples: Sequence[Encoded],
-        settings: Training,
+        settings: TrainingArguments,
         folder: Path,
         weights: Mapping[str, torch.nn.Parameter],
-        start: Start,
+        start: BaseInfo,
         *,
         writes: bool = True,
     ) -> None:
@@ -82,12 +88,12 @@ class Course:
         self.folder = folder
         self.weights = weights
         self.steps = settings.total_steps(len(examples))
-        self.state = State()
-        self._board: Board | None = None
+        self.state = TrainerState()
+        self._board: TensorBoardLog | None = None
         self._writes = writes
         self._start = start
         self._optimiser = torch.optim.AdamW(
-            [{"params": kind} for kind in alike(weights.values())],
+            [{"params": kind} for kind in by_placement(weights.values())],
             weight_decay=settings.weight_decay,
             fused=True,
         )
@@ -117,15 +123,15 @@ class Course:
         """The rows of the coming step."""
         settings = self.settings
         seed = settings.seed if settings.shuffle else None
-        places = chosen(self.state.step, len(self.examples), settings.batch, seed)
+        places = batch_indices(self.state.step, len(self.examples), settings.batch, seed)
         return [self.examples[place] for place in places]
 
     def step(self, rows: Sequence[Encoded], loss: float) -> None:
         """Follow the gradients that these rows gave; Diverged where they lead nowhere."""
         state, settings = self.state, self.settings
         state.losses.append(loss)
-        norm = clip(self.weights.values(), settings.clip)
-        check(state.losses, norm, [example.row.id for example in rows])
+        norm = clip_gradients(self.weights.values(), settings.clip)
+        check_divergence(state.losses, norm, [example.row.id for example in rows])
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(state.step)
         self._optimiser.step()
@@ -135,7 +141,7 @@ class Course:
     def look(self, validate: Validate, model: Any) -> None:
         """Validate the live model."""
         state = self.state
-        with resting(model) as live:
+        with eval_mode(model) as live:
             found = validate(live, state.step)
         seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
         state.validations.append(seen)
@@ -155,7 +161,7 @@ class Course:
     def begin_log(self) -> None:
         """Go on with the curves for TensorBoard."""
         if self._writes:
-            self._board = Board(self.folder / "tensorboard", self.state.step)
+            self._board = TensorBoardLog(self.folder / "tensorboard", self.state.step)
 
     def log(self) -> None:
         """Put the last step into the curves."""
@@ -166,17 +172,17 @@ class Course:
         if self._board is not None:
             self._board.close()
 
-    def store(self, worker: Worker) -> None:
+    def store(self, worker: GradientWorker) -> None:
         """Write a checkpoint."""
         moments = {
-            f"{kind} {name}": whole(value).contiguous()
+            f"{kind} {name}": full_tensor(value).contiguous()
             for name, weight in self.weights.items()
             for kind, value in self._optimiser.state[weight].items()
         }
         random = {f"random {k}": v for k, v in random_states(worker.device).items()}
         state = {
             "training": self._name(),
-            "ways": self.settings.ways(),
+            "ways": self.settings.execution_settings(),
             "limits": asdict(worker.limits),
             "recomputes": worker.recomputes,
             "state": asdict(self.state),
@@ -185,18 +191,18 @@ class Course:
             self.state.step, self._tensors(), {**moments, **random}, state
         )
         if self._writes:
-            checkpoints.save(self.folder, saved, self.state.watch.best_step)
+            checkpoints.save_checkpoint(self.folder, saved, self.state.watch.best_step)
 
-    def resume(self, worker: Worker) -> None:
+    def resume(self, worker: GradientWorker) -> None:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
-        found = checkpoints.last(self.folder)
+        found = checkpoints.last_checkpoint(self.folder)
         if found is None:
             return
         self._check(found.state.get("training", {}))
         try:
             self._take(found, worker)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise checkpoints.damaged(self.folder, error) from error
+            raise checkpoints.damaged_checkpoint(self.folder, error) from error
 
     def to_best(self) -> None:
         """Take the weights that validated best."""
@@ -215,10 +221,10 @@ class Course:
         }
         write_json(folder / _CURVES, curves)
 
-    def trained(self, worker: Worker) -> Trained:
+    def trained(self, worker: GradientWorker) -> TrainResult:
         """The outcome."""
         state = self.state
-        return Trained(
+        return TrainResult(
             steps=state.step,
             tokens=state.tokens,
             tokens_per_second=self.speed,
@@ -227,7 +233,7 @@ class Course:
             losses=tuple(state.losses),
             best_step=state.watch.best_step or state.step,
             stopped=state.watch.stopped or "done",
-            fallen=state.watch.fallen,
+            fallen=state.watch.regressed,
             validations=tuple(state.validations),
             truncated=tuple(truncated(self.examples)),
             micro_batch=worker.limits.tokens,
@@ -237,7 +243,7 @@ class Course:
     def _rate(self, step: int) -> float:
         return rate_at(step, self.steps, self.settings.warm_up, self._start.rate)
 
-    def _take(self, found: checkpoints.Checkpoint, worker: Worker) -> None:
+    def _take(self, found: checkpoints.Checkpoint, worker: GradientWorker) -> None:
         import torch
 
         self._set(found.weights)
@@ -248,24 +254,26 @@ class Course:
                 # Fused optimisers walk through memory: moments lie in it as their weight does.
                 place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
                 self._optimiser.state[weight][kind] = place.to(worker.device)
-                put(self._optimiser.state[weight][kind], value)
+                copy_into(self._optimiser.state[weight][kind], value)
         random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
         set_random_states(worker.device, random)
-        if found.state.get("ways") == self.settings.ways():
-            worker.go_on(Limits(**found.state["limits"]), found.state["recomputes"])
+        if found.state.get("ways") == self.settings.execution_settings():
+            worker.go_on(PackLimits(**found.state["limits"]), found.state["recomputes"])
         state = dict(found.state["state"])
         watch = dict(state.pop("watch"))
-        self.state = State(**state, watch=Watch(**{**watch, "fallen": tuple(watch["fallen"])}))
+        self.state = TrainerState(
+            **state, watch=EarlyStopping(**{**watch, "fallen": tuple(watch["fallen"])})
+        )
 
     def _set(self, values: checkpoints.Tensors) -> None:
         import torch
 
         with torch.no_grad():
             for name, weight in self.weights.items():
-                put(weight, values[name])
+                copy_into(weight, values[name])
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {name: whole(w.detach()).contiguous() for name, w in self.weights.items()}
+        return {name: full_tensor(w.detach()).contiguous() for name, w in self.weights.items()}
 
     def _log(self, figures: Mapping[str, float]) -> None:
         if self._board is not None:
@@ -275,9 +283,9 @@ class Course:
         """What makes a training this one and no other."""
         rows = hashlib.sha256()
         for example in self.examples:
-            rows.update(f"{example.ids} {example.start}\n".encode())
+            rows.update(f"{example.ids} {example.prompt_length}\n".encode())
         # The rate that is used: what stands for None may be another in another version.
-        used = {**self.settings.deciding(), "learning_rate": self._start.rate}
+        used = {**self.settings.result_settings(), "learning_rate": self._start.rate}
         own = {**used, "rows": rows.hexdigest(), "model": self._start.base}
         return dict(json.loads(json.dumps(own)))
 

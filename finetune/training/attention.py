@@ -119,7 +119,7 @@ def attend(
     return torch.cat(parts, 1) if len(parts) > 1 else parts[0], None
 
 
-class _Place(torch.autograd.Function):
+class _PackedAttention(torch.autograd.Function):
     """Choose rows of a matrix by an index whose inverse is known, so that nothing is scattered."""
 
     @staticmethod
@@ -168,14 +168,14 @@ def _spread(x: torch.Tensor, group: Group) -> torch.Tensor:
     heads, width = x.shape[1], x.shape[3]
     flat = x.transpose(1, 2)[0].flatten(1)
     # The gradient of the padding is nought: nobody sees it and nobody reads it.
-    placed = _apply(_Place, flat, group.there, group.back, None)
+    placed = _apply(_PackedAttention, flat, group.there, group.back, None)
     return placed.view(*group.shape, heads, width).transpose(1, 2)
 
 
 def _gathered(mixed: torch.Tensor, group: Group) -> torch.Tensor:
     heads, width = mixed.shape[1], mixed.shape[3]
     flat = mixed.transpose(1, 2).reshape(-1, heads * width)
-    taken = _apply(_Place, flat, group.back, group.there, group.real.to(flat.dtype))
+    taken = _apply(_PackedAttention, flat, group.back, group.there, group.real.to(flat.dtype))
     return taken.view(1, -1, heads, width)
 
 

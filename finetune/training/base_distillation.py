@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 #: Of the base's probabilities at a position the largest are kept; the rest is next to nothing.
 KEPT = 64
 #: Rows to the base's logits at their trained positions, [positions, vocabulary].
-Ask = Callable[[Sequence[Encoded]], "torch.Tensor"]
+AskBase = Callable[[Sequence[Encoded]], "torch.Tensor"]
 _Soft = tuple["torch.Tensor", "torch.Tensor"]
 
 
-class Anchors:
+class BaseDistillation:
     """Remembers what the base model says of known rows; each is asked once."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AskBase) -> None:
         self._ask = ask
         self._soft: dict[tuple[tuple[int, ...], int], _Soft] = {}
 
@@ -46,7 +46,7 @@ class Anchors:
         width = max(soft[0].shape[1] for soft in map(self._soft.__getitem__, known))
         parts = [self._soft.get(_key(each)) or _hard(each, width, pack) for each in examples]
         targets, shares = (torch.cat(both) for both in zip(*parts, strict=True))
-        return replace(pack, targets=targets, shares=shares)
+        return replace(pack, targets=targets, soft_targets=shares)
 
     def unseen(self, packs: Sequence[Sequence[Encoded]]) -> list[list[Encoded]]:
         """The known rows of which the base has not been asked, each once, pack by pack."""
@@ -75,7 +75,7 @@ def _known(examples: Sequence[Encoded]) -> dict[tuple[tuple[int, ...], int], Enc
 
 
 def _key(example: Encoded) -> tuple[tuple[int, ...], int]:
-    return example.ids, example.start
+    return example.ids, example.prompt_length
 
 
 def _hard(example: Encoded, width: int, pack: Pack) -> _Soft:
@@ -85,6 +85,6 @@ def _hard(example: Encoded, width: int, pack: Pack) -> _Soft:
     device = pack.targets.device
     targets = torch.zeros(example.trained, width, dtype=torch.long, device=device)
     shares = torch.zeros(example.trained, width, device=device)
-    targets[:, 0] = torch.tensor(example.ids[example.start :], device=device)
+    targets[:, 0] = torch.tensor(example.ids[example.prompt_length :], device=device)
     shares[:, 0] = 1.0
     return targets, shares

@@ -20,7 +20,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed
-from domainlift.files import disk_errors, new_folder, write_json
+from domainlift.files import atomic_folder, disk_errors, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint, best_step: int = 0) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, best_step: int = 0) -> None:
     """Write a checkpoint, then remove those before it and bests other than `best_step`'s.
 
     Where the disk is full, BenchError says so and the last checkpoint stays.
@@ -49,7 +49,7 @@ def save(folder: Path, checkpoint: Checkpoint, best_step: int = 0) -> None:
     path = folder / f"checkpoint-{checkpoint.step:08d}"
     if path.exists():  # written by a run whose end was not
         shutil.rmtree(path)
-    with new_folder(path) as build:
+    with atomic_folder(path) as build:
         save_file(dict(checkpoint.weights), build / _WEIGHTS)
         save_file(dict(checkpoint.optimiser), build / _OPTIMISER)
         write_json(build / _STATE, {"step": checkpoint.step, **checkpoint.state})
@@ -60,7 +60,7 @@ def save(folder: Path, checkpoint: Checkpoint, best_step: int = 0) -> None:
             _remove(old)
 
 
-def last(folder: Path) -> Checkpoint | None:
+def last_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint, None where there is none; Malformed where it is damaged."""
     from safetensors.torch import load_file
 
@@ -74,10 +74,10 @@ def last(folder: Path) -> Checkpoint | None:
         return Checkpoint(int(state["step"]), weights, optimiser, state)
     # safetensors has an error of its own, which is no kind of any other.
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_checkpoint(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> Malformed:
+def damaged_checkpoint(path: Path, error: Exception) -> Malformed:
     """The error for a checkpoint that cannot be gone on from."""
     why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     hint = f"delete `{path}`: training then starts at the beginning"

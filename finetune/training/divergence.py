@@ -16,7 +16,7 @@ class Diverged(BenchError):
     """The loss is not a number any more, or has exploded; the last checkpoint stays."""
 
 
-def check(losses: Sequence[float], norm: float, rows: Sequence[str]) -> None:
+def check_divergence(losses: Sequence[float], norm: float, rows: Sequence[str]) -> None:
     """Raise Diverged where the last of `losses` or the gradient's norm cannot be gone on from.
 
     `rows` are the ids of the step's rows.

@@ -26,7 +26,7 @@ Validate = Callable[[Any, int], Validation]
 
 
 @dataclass(frozen=True)
-class Watch:
+class EarlyStopping:
     """What has been seen so far: the best step without a fallen domain, and those since.
 
     `stopped` is "" while training may go on, else `patience` or `fallen`.
@@ -35,17 +35,17 @@ class Watch:
     best: float | None = None
     best_step: int = 0
     since: int = 0
-    fallen: tuple[str, ...] = ()
+    regressed: tuple[str, ...] = ()
     stopped: str = ""
 
-    def seen(self, step: int, found: Validation, patience: int) -> Watch:
+    def seen(self, step: int, found: Validation, patience: int) -> EarlyStopping:
         """The watch after one more validation.
 
         A fallen domain ends the training and its weights are never the best. Of equal accuracies
         the first counts: what came later was trained on for nothing.
         """
         if found.fallen:
-            return replace(self, fallen=found.fallen, stopped="fallen")
+            return replace(self, regressed=found.fallen, stopped="fallen")
         if self.best is None or found.accuracy > self.best:
             return replace(self, best=found.accuracy, best_step=step, since=0)
         since = self.since + 1

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
-from finetune.distributed.process_group import Team
-from finetune.memory.estimate import return_freed, stand_ins
-from finetune.training.base_distillation import Anchors
-from finetune.training.packing import Limits, Pack, bins, packed, padded
-from finetune.training.settings import Training
+from finetune.distributed.process_group import ProcessGroup
+from finetune.memory.estimate import dummy_rows, return_freed
+from finetune.training.base_distillation import BaseDistillation
+from finetune.training.packing import Pack, PackLimits, best_fit, pack_rows, pad_rows
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 #: A row that a process computes for nothing while others have one more pack.
-_NOTHING = stand_ins([(2, 1)])
+_NOTHING = dummy_rows([(2, 1)])
 _SMALLER = (
     "repeat the command with `--set micro_batch=N`, N smaller, or `--set checkpointing=true`: it "
     "goes on from the last checkpoint"
@@ -30,18 +30,18 @@ _SMALLER = (
 _ADVICE = "set `max_tokens` or `rank` lower, `dtype: bfloat16`, or take a smaller model"
 
 
-class Worker:
+class GradientWorker:
     """Computes gradients; `limits` and `recomputes` change when memory runs out."""
 
     def __init__(
         self,
         live: Any,
-        settings: Training,
-        limits: Limits,
+        settings: TrainingArguments,
+        limits: PackLimits,
         *,
         recomputes: bool,
         half: bool,
-        in_step: Team = Team(),
+        in_step: ProcessGroup = ProcessGroup(),
     ) -> None:
         """`live` is a model with its adapter; `half` says whether its base works in bfloat16.
 
@@ -58,10 +58,10 @@ class Worker:
         self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
         # A model that is trained whole is no base any more.
         anchored = settings.anchor and settings.method != "full"
-        self._anchors = Anchors(self._base_logits) if anchored else None
+        self._anchors = BaseDistillation(self._base_logits) if anchored else None
         self.change(limits, recomputes and settings.recomputable)
 
-    def go_on(self, limits: Limits, recomputes: bool) -> None:
+    def go_on(self, limits: PackLimits, recomputes: bool) -> None:
         """Work as an interrupted training did.
 
         Where others wait it cannot be cut smaller, and may have been on larger devices: then within
@@ -72,7 +72,7 @@ class Worker:
             recomputes = recomputes or self.recomputes
         self.change(limits, recomputes)
 
-    def change(self, limits: Limits, recomputes: bool) -> None:
+    def change(self, limits: PackLimits, recomputes: bool) -> None:
         """Work within other limits."""
         self.limits, self.recomputes = limits, recomputes
         return_freed(short=recomputes)
@@ -147,7 +147,7 @@ class Worker:
 
     def _spare(self, passes: int) -> int:
         """How many passes more some other process makes; all ask before they make them."""
-        return self._in_step.most(passes, self.device) - passes
+        return self._in_step.all_reduce_max(passes, self.device) - passes
 
     def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
         """One pack, forward and backward; what it adds to the loss."""
@@ -161,9 +161,12 @@ class Worker:
 
         with self._autocast():
             output = self._live(
-                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+                input_ids=pack.ids,
+                use_cache=False,
+                logits_to_keep=pack.logit_positions,
+                **pack.extra,
             )
-        return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.shares)
+        return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.soft_targets)
 
     def _pack(self, examples: Sequence[Encoded]) -> Pack:
         pack = self._laid_out(examples, self._settings.virtual)
@@ -171,8 +174,8 @@ class Worker:
 
     def _laid_out(self, examples: Sequence[Encoded], virtual: int) -> Pack:
         if self._apart:
-            return packed(examples, self.device)
-        return padded(examples, self.device, virtual)
+            return pack_rows(examples, self.device)
+        return pad_rows(examples, self.device, virtual)
 
     def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
         """What the base model says where these rows are trained."""
@@ -181,7 +184,10 @@ class Worker:
         pack = self._laid_out(examples, 0)
         with torch.no_grad(), self._bare(), self._autocast():
             output = self._live(
-                input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+                input_ids=pack.ids,
+                use_cache=False,
+                logits_to_keep=pack.logit_positions,
+                **pack.extra,
             )
         logits: torch.Tensor = output.logits.flatten(0, -2)
         return logits
@@ -203,7 +209,7 @@ class Worker:
         return bare
 
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
-        return bins(examples, self.limits, not self._apart, self._settings.virtual)
+        return best_fit(examples, self.limits, not self._apart, self._settings.virtual)
 
     def _attention(self) -> Any:
         from finetune.training.attention import rows_apart
@@ -218,7 +224,7 @@ class Worker:
         packs = self._bins(examples)
         if len(packs) < len(examples):
             largest = max(len(each) * self._width(each) for each in packs)
-            fewer = Limits(min(self.limits.tokens, largest), self.limits.trained)
+            fewer = PackLimits(min(self.limits.tokens, largest), self.limits.trained)
             self.limits = fewer.halved()
         elif self._may_recompute():
             self.change(self.limits, True)
@@ -278,7 +284,7 @@ def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
 
 
 @contextlib.contextmanager
-def resting(live: Any) -> Iterator[Any]:
+def eval_mode(live: Any) -> Iterator[Any]:
     """The live model as validation wants it; training goes on with the same random numbers."""
     import torch
 

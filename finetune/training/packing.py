@@ -16,15 +16,15 @@ _LOGITS = 2**26
 
 
 @dataclass(frozen=True)
-class Limits:
+class PackLimits:
     """What one pack may hold: token positions, and positions whose logits are made."""
 
     tokens: int
     trained: int
 
-    def halved(self) -> Limits:
+    def halved(self) -> PackLimits:
         """Half of both."""
-        return Limits(max(1, self.tokens // 2), max(1, self.trained // 2))
+        return PackLimits(max(1, self.tokens // 2), max(1, self.trained // 2))
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Pack:
     """
 
     ids: torch.Tensor
-    keep: torch.Tensor
+    logit_positions: torch.Tensor
     targets: torch.Tensor
     extra: Mapping[str, Any] = field(default_factory=dict)
-    shares: torch.Tensor | None = None
+    soft_targets: torch.Tensor | None = None
 
 
 def most_trained(vocabulary: int) -> int:
@@ -51,8 +51,8 @@ def most_trained(vocabulary: int) -> int:
     return max(16, _LOGITS // vocabulary)
 
 
-def bins(
-    examples: Sequence[Encoded], limits: Limits, padding: bool = False, virtual: int = 0
+def best_fit(
+    examples: Sequence[Encoded], limits: PackLimits, padding: bool = False, virtual: int = 0
 ) -> list[list[Encoded]]:
     """Best-fit decreasing: each row goes where it leaves the least room; the longest come first.
 
@@ -80,7 +80,7 @@ def bins(
     return filled
 
 
-def packed(examples: Sequence[Encoded], device: Any = None) -> Pack:
+def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     """Rows one behind the other, nothing padded; for a model under `attention.rows_apart`."""
     import torch
 
@@ -90,7 +90,7 @@ def packed(examples: Sequence[Encoded], device: Any = None) -> Pack:
     keep: list[int] = []
     start = 0
     for example, length in zip(examples, lengths, strict=True):
-        keep += range(start + example.start - 1, start + length - 1)
+        keep += range(start + example.prompt_length - 1, start + length - 1)
         start += length
     positions = [place for length in lengths for place in range(length)]
     return Pack(
@@ -104,7 +104,7 @@ def packed(examples: Sequence[Encoded], device: Any = None) -> Pack:
     )
 
 
-def padded(examples: Sequence[Encoded], device: Any = None, virtual: int = 0) -> Pack:
+def pad_rows(examples: Sequence[Encoded], device: Any = None, virtual: int = 0) -> Pack:
     """Rows below one another, padded on the right, where causal attention never sees it.
 
     `virtual` tokens stand before each row and have no logits that are read.
@@ -116,11 +116,11 @@ def padded(examples: Sequence[Encoded], device: Any = None, virtual: int = 0) ->
     keep = torch.zeros(len(examples), virtual + longest, dtype=torch.bool)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        keep[row, virtual + example.start - 1 : virtual + len(example.ids) - 1] = True
+        keep[row, virtual + example.prompt_length - 1 : virtual + len(example.ids) - 1] = True
     return Pack(ids.to(device), keep.to(device), _targets(examples, device))
 
 
 def _targets(examples: Sequence[Encoded], device: Any) -> torch.Tensor:
     import torch
 
-    return torch.tensor([t for e in examples for t in e.ids[e.start :]], device=device)
+    return torch.tensor([t for e in examples for t in e.ids[e.prompt_length :]], device=device)

@@ -20,7 +20,7 @@ def rate_at(step: int, steps: int, warm_up: float, peak: float) -> float:
     return peak * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * min(1.0, share))) / 2)
 
 
-def chosen(step: int, rows: int, batch: int, seed: int | None) -> list[int]:
+def batch_indices(step: int, rows: int, batch: int, seed: int | None) -> list[int]:
     """The rows of a step: each epoch is a permutation of its own, cut into batches.
 
     A seed of None keeps the rows in their order. The last batch of an epoch is smaller where the

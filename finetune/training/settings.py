@@ -27,7 +27,7 @@ _HIGHEST = 2e-3
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingArguments:
     """All settings of one training; together with the rows and the model they decide the result.
 
     `micro_batch` and `checkpointing` do not, but for rounding and what dropout draws: they may
@@ -119,11 +119,11 @@ class Training:
         """How many virtual tokens stand among the tokens of each row."""
         return self.rank if self.method == "prompt" else 0
 
-    def deciding(self) -> dict[str, Any]:
+    def result_settings(self) -> dict[str, Any]:
         """The settings that decide the result."""
         return {key: value for key, value in asdict(self).items() if key not in _WAYS}
 
-    def ways(self) -> dict[str, Any]:
+    def execution_settings(self) -> dict[str, Any]:
         """The settings that decide only how it is reached."""
         return {key: value for key, value in asdict(self).items() if key in _WAYS}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Board:
+class TensorBoardLog:
     """Writes figures by step; does nothing where tensorboard is not installed.
 
     A disk that takes no more ends the curves, not the training.

@@ -27,14 +27,14 @@ class Encoded:
     """
 
     ids: tuple[int, ...]
-    start: int
+    prompt_length: int
     row: Row
-    cut: int = 0
+    n_truncated: int = 0
 
     @property
     def trained(self) -> int:
         """How many tokens are trained."""
-        return len(self.ids) - self.start
+        return len(self.ids) - self.prompt_length
 
 
 def encode(
@@ -64,14 +64,14 @@ def encode(
 def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """What is read and what is trained on, as text with special tokens shown."""
     tokens: Any = tokenizer
-    parts = (example.ids[: example.start], example.ids[example.start :])
+    parts = (example.ids[: example.prompt_length], example.ids[example.prompt_length :])
     read, trained = (tokens.decode(list(part), skip_special_tokens=False) for part in parts)
     return str(read), str(trained)
 
 
 def truncated(examples: Sequence[Encoded]) -> list[str]:
     """The ids of the rows that lost part of their prompt."""
-    return [example.row.id for example in examples if example.cut]
+    return [example.row.id for example in examples if example.n_truncated]
 
 
 @dataclass(frozen=True)
@@ -194,16 +194,18 @@ def _fit(example: Encoded, max_tokens: int, begins: int | None) -> Encoded:
     if surplus <= 0:
         return example
     # Many models read nothing well without the token that begins a text.
-    kept = example.ids[:1] if example.ids[0] == begins and example.start > surplus + 1 else ()
+    kept = (
+        example.ids[:1] if example.ids[0] == begins and example.prompt_length > surplus + 1 else ()
+    )
     # One token of the prompt must stay: the first trained token is predicted from it.
-    if surplus >= example.start:
+    if surplus >= example.prompt_length:
         raise Misuse(
             f"the answer of example `{example.row.id}` has {example.trained} tokens, and "
             f"{max_tokens - 1} fit beside its prompt",
             "shorten it, or raise `max_tokens`",
         )
     ids = kept + example.ids[surplus + len(kept) :]
-    return Encoded(ids, example.start - surplus, example.row, surplus)
+    return Encoded(ids, example.prompt_length - surplus, example.row, surplus)
 
 
 def _nothing(row: Row, why: str) -> Misuse:

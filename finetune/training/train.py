@@ -8,35 +8,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
-from domainlift.files import disk_errors, only_writer
+from domainlift.files import disk_errors, exclusive_lock
 from finetune.data.rows import Row
-from finetune.distributed.process_group import Team, team
-from finetune.distributed.rank_zero import led
+from finetune.distributed.process_group import ProcessGroup, join_group
+from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate, Validation
 from finetune.training.gradients import memory_errors
-from finetune.training.settings import Training
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
-from finetune.training.train_result import Notify, Progress, Trained
-from finetune.training.training_loop import Run
+from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
+from finetune.training.training_loop import TrainingLoop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Diverged", "Progress", "Trained", "Training", "Validation", "only_one", "train"]
+__all__ = [
+    "Diverged",
+    "TrainResult",
+    "TrainingArguments",
+    "TrainingProgress",
+    "Validation",
+    "only_one",
+    "train_rows",
+]
 
 
-def train(
+def train_rows(
     rows: Sequence[Row],
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    settings: Training,
+    settings: TrainingArguments,
     *,
     checkpoint_folder: Path,
     adapter_folder: Path,
     validate: Validate | None = None,
-    notify: Notify | None = None,
-) -> Trained:
+    notify: OnProgress | None = None,
+) -> TrainResult:
     """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
 
     `model` is given back without the adapter, frozen (a full training changes it). Under a
@@ -48,14 +56,14 @@ def train(
     if not rows:
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
-    others = team(model.device)
+    others = join_group(model.device)
     with only_one(checkpoint_folder, others):
-        led(others, model, lambda: "ready")
+        run_on_rank_zero(others, model, lambda: "ready")
         with memory_errors("the optimiser or the validation"):
-            run = Run(examples, model, settings, checkpoint_folder, others)
+            run = TrainingLoop(examples, model, settings, checkpoint_folder, others)
             try:
                 run.resume()
-                run.go(validate, notify)
+                run.run(validate, notify)
                 run.save(adapter_folder, tokenizer)
             finally:
                 run.close()
@@ -63,14 +71,14 @@ def train(
 
 
 @contextmanager
-def only_one(folder: Path, others: Team) -> Iterator[None]:
+def only_one(folder: Path, others: ProcessGroup) -> Iterator[None]:
     """Keep other trainings out of a folder of checkpoints."""
-    if not others.leads:
+    if not others.is_main:
         yield
         return
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "training.lock"
     hint = "wait for it, or give this training another folder"
-    with only_writer(lock, f"the training in `{folder}`", hint):
+    with exclusive_lock(lock, f"the training in `{folder}`", hint):
         yield

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a training is; `tokens_per_second` leaves validation out."""
 
     step: int
@@ -19,7 +19,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """What came out of a training.
 
     `tokens` went through the model, `seconds` include validation and what was done before an
@@ -44,4 +44,4 @@ class Trained:
 
 
 #: Called after every step.
-Notify = Callable[[Progress], None]
+OnProgress = Callable[[TrainingProgress], None]

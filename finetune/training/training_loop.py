@@ -11,48 +11,48 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.files import disk_errors
 from finetune.adapters.methods import attach, detach, recompute, trainable
-from finetune.distributed.fsdp import in_use, root_of_parts, whole
-from finetune.distributed.process_group import Team
-from finetune.distributed.rank_zero import led
-from finetune.memory.estimate import plan, sizes
-from finetune.training.adapter_trainer import Course, Start
+from finetune.distributed.fsdp import fsdp_root, full_tensor, in_use
+from finetune.distributed.process_group import ProcessGroup
+from finetune.distributed.rank_zero import run_on_rank_zero
+from finetune.memory.estimate import plan_memory, sizes
+from finetune.training.adapter_trainer import AdapterTrainer, BaseInfo
 from finetune.training.early_stopping import Validate
-from finetune.training.gradients import Worker
-from finetune.training.packing import Limits, most_trained
-from finetune.training.settings import Training
+from finetune.training.gradients import GradientWorker
+from finetune.training.packing import PackLimits, most_trained
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
-from finetune.training.train_result import Notify, Progress, Trained
+from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
 
 if TYPE_CHECKING:
     import torch
 
 
-class Run:
+class TrainingLoop:
     """One training under way."""
 
     def __init__(
         self,
         examples: Sequence[Encoded],
         model: Any,
-        settings: Training,
+        settings: TrainingArguments,
         folder: Path,
-        team: Team = Team(),
+        team: ProcessGroup = ProcessGroup(),
     ) -> None:
         self.settings = settings
         self.team = team
-        self._start = Start.of(model, settings)
+        self._start = BaseInfo.of(model, settings)
         # Who holds a part of the model makes as many passes as the others do.
-        in_step = team if root_of_parts(model) is not None else Team()
+        in_step = team if fsdp_root(model) is not None else ProcessGroup()
         limits, recomputes = _agreed(
             in_step, model.device, planned(model, settings, examples, processes=in_step.size)
         )
         self.live = attach(model, settings).train()
         try:
-            self.course = Course(
-                examples, settings, folder, trainable(self.live), self._start, writes=team.leads
+            self.course = AdapterTrainer(
+                examples, settings, folder, trainable(self.live), self._start, writes=team.is_main
             )
             half = works_in_half(settings, self._start)
-            self.worker = Worker(
+            self.worker = GradientWorker(
                 self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
             )
         except BaseException:
@@ -63,7 +63,7 @@ class Run:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
         self.course.resume(self.worker)
 
-    def go(self, validate: Validate | None, notify: Notify | None) -> None:
+    def run(self, validate: Validate | None, notify: OnProgress | None) -> None:
         """Take the steps that are left."""
         course, settings = self.course, self.settings
         course.begin_log()
@@ -72,7 +72,7 @@ class Run:
         while not course.ended:
             self._step()
             course.log()
-            if notify is not None and self.team.leads:
+            if notify is not None and self.team.is_main:
                 notify(self._progress())
             if watched and course.due(settings.eval_every):
                 self._validate(validate)
@@ -82,12 +82,12 @@ class Run:
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the best weights as their library does, and the curves."""
-        if self.team.leads or root_of_parts(self.live) is not None:
+        if self.team.is_main or fsdp_root(self.live) is not None:
             self.course.to_best()
         weights = None
         if self.settings.method == "full":
             self.live.to(self._start.dtype)
-            weights = {name: whole(weight) for name, weight in self.live.state_dict().items()}
+            weights = {name: full_tensor(weight) for name, weight in self.live.state_dict().items()}
         self._led(partial(self._write, folder, tokenizer, weights))
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Run:
         self.course.close()
         self._take_off()
 
-    def trained(self) -> Trained:
+    def trained(self) -> TrainResult:
         """The outcome."""
         return self.course.trained(self.worker)
 
@@ -110,7 +110,7 @@ class Run:
         trained = sum(example.trained for example in rows)
         self.team.seed(self.settings.seed, course.state.step)
         loss = self.worker.gradients(self.team.share(rows), trained)
-        course.step(rows, self.team.add_up(course.weights.values(), loss))
+        course.step(rows, self.team.all_reduce_sum(course.weights.values(), loss))
         course.state.working += time.perf_counter() - begun
 
     def _validate(self, validate: Validate | None) -> None:
@@ -137,27 +137,29 @@ class Run:
         return "saved"
 
     def _led(self, work: Callable[[], str]) -> str:
-        return led(self.team, self.live, work)
+        return run_on_rank_zero(self.team, self.live, work)
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TrainingProgress:
         course, state = self.course, self.course.state
-        return Progress(state.step, course.steps, state.losses[-1], course.speed, course.left)
+        return TrainingProgress(
+            state.step, course.steps, state.losses[-1], course.speed, course.left
+        )
 
 
 def planned(
     model: Any,
-    settings: Training,
+    settings: TrainingArguments,
     examples: Sequence[Encoded],
     *,
     adapters: int = 1,
     processes: int = 1,
-) -> tuple[Limits, bool]:
+) -> tuple[PackLimits, bool]:
     """What goes through a model at once under so many adapters, and whether it is recomputed.
 
     So many `processes` share it out.
     """
     if settings.micro_batch is not None and settings.checkpointing is not None:
-        limits = Limits(
+        limits = PackLimits(
             settings.micro_batch, most_trained(model.config.get_text_config().vocab_size)
         )
         return limits, settings.checkpointing  # nothing is left to measure
@@ -165,17 +167,19 @@ def planned(
     # Adapters side by side are one whose rank is the sum of theirs.
     found = sizes(model.config, replace(settings, rank=settings.rank * adapters))
     found = found.shared(processes, settings.method)
-    return plan(found, settings, longest, str(model.device), in_use(model))
+    return plan_memory(found, settings, longest, str(model.device), in_use(model))
 
 
-def _agreed(others: Team, device: torch.device, own: tuple[Limits, bool]) -> tuple[Limits, bool]:
+def _agreed(
+    others: ProcessGroup, device: torch.device, own: tuple[PackLimits, bool]
+) -> tuple[PackLimits, bool]:
     """What all of these processes have the memory for."""
     limits, recomputes = own
-    tokens = -others.most(-limits.tokens, device)
-    return replace(limits, tokens=tokens), bool(others.most(recomputes, device))
+    tokens = -others.all_reduce_max(-limits.tokens, device)
+    return replace(limits, tokens=tokens), bool(others.all_reduce_max(recomputes, device))
 
 
-def works_in_half(settings: Training, start: Start) -> bool:
+def works_in_half(settings: TrainingArguments, start: BaseInfo) -> bool:
     """Whether the base works in bfloat16."""
     import torch
 

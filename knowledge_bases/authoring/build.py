@@ -22,7 +22,7 @@ RULE_COUNTS: dict[Split, int] = {"train": 240, "validation": 80, "test": 120}
 
 
 @dataclass(frozen=True)
-class Item:
+class AuthoredQuestion:
     """One line of a questions.jsonl; `support` names the heading that holds the answer."""
 
     exercise: Exercise
@@ -30,10 +30,10 @@ class Item:
     support: str | None = None
 
 
-def build(root: Path) -> None:
+def build_builtin(root: Path) -> None:
     """Write documents and questions below `root`, the same bytes each time."""
     for domain in FACT_DOMAINS:
-        relations = facts.load(HOME / domain / "facts.yaml")
+        relations = facts.load_facts(HOME / domain / "facts.yaml")
         for relation in relations:
             _write(root / domain / _document_name(relation), _document(relation))
         _write(root / domain / "questions.jsonl", _lines(fact_items(domain, relations)))
@@ -41,7 +41,7 @@ def build(root: Path) -> None:
         _write(root / domain / "questions.jsonl", _lines(rule_items(domain)))
 
 
-def fact_items(domain: str, relations: Iterable[facts.Relation]) -> Iterator[Item]:
+def fact_items(domain: str, relations: Iterable[facts.Relation]) -> Iterator[AuthoredQuestion]:
     """Ask for every fact in every wording.
 
     Each question has a random state of its own, so that a change in one fact does not shuffle
@@ -53,10 +53,12 @@ def fact_items(domain: str, relations: Iterable[facts.Relation]) -> Iterator[Ite
             for split, wordings in relation.questions.items():
                 for wording in wordings:
                     rng = _random(domain, subject, wording)
-                    yield Item(facts.ask(rng, relation, subject, wording), split, support)
+                    yield AuthoredQuestion(
+                        facts.question(rng, relation, subject, wording), split, support
+                    )
 
 
-def rule_items(domain: str) -> Iterator[Item]:
+def rule_items(domain: str) -> Iterator[AuthoredQuestion]:
     """Exercises made by rule, no text twice."""
     seen: set[str] = set()
     for split, count in RULE_COUNTS.items():
@@ -66,7 +68,7 @@ def rule_items(domain: str) -> Iterator[Item]:
             exercise = RULE_DOMAINS[domain](rng, split)
             if exercise.question not in seen:
                 seen.add(exercise.question)
-                yield Item(exercise, split)
+                yield AuthoredQuestion(exercise, split)
 
 
 # --- the files
@@ -82,16 +84,16 @@ def _document(relation: facts.Relation) -> str:
     count = len(relation.statements)
     for number, (subject, obj) in enumerate(relation.facts.items()):
         pair = (relation.statements[(number + step) % count] for step in (0, 1))
-        told = " ".join(facts.tell(wording, subject, obj) for wording in pair)
+        told = " ".join(facts.statement(wording, subject, obj) for wording in pair)
         parts.append(f"## {facts.heading(subject)}\n\n{told}\n")
     return "\n".join(parts)
 
 
-def _lines(items: Iterable[Item]) -> str:
+def _lines(items: Iterable[AuthoredQuestion]) -> str:
     return "".join(json.dumps(_record(item), ensure_ascii=False) + "\n" for item in items)
 
 
-def _record(item: Item) -> dict[str, object]:
+def _record(item: AuthoredQuestion) -> dict[str, object]:
     record: dict[str, object] = {
         "question": item.exercise.question,
         "options": item.exercise.options,
@@ -111,4 +113,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    build(HOME)
+    build_builtin(HOME)

@@ -29,7 +29,7 @@ class Relation:
         return tuple(dict.fromkeys(self.facts.values()))
 
 
-def load(path: Path) -> tuple[Relation, ...]:
+def load_facts(path: Path) -> tuple[Relation, ...]:
     """Read a facts.yaml of our own making."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     return tuple(
@@ -45,7 +45,7 @@ def load(path: Path) -> tuple[Relation, ...]:
     )
 
 
-def ask(rng: Random, relation: Relation, subject: str, wording: str) -> Exercise:
+def question(rng: Random, relation: Relation, subject: str, wording: str) -> Exercise:
     """A question on one fact, with three other objects of the relation as wrong options."""
     right = relation.facts[subject]
     wrong = rng.sample([o for o in relation.objects if o != right], 3)
@@ -55,7 +55,7 @@ def ask(rng: Random, relation: Relation, subject: str, wording: str) -> Exercise
     return Exercise(question[0].upper() + question[1:], tuple(options), options.index(right))
 
 
-def tell(wording: str, subject: str, obj: str) -> str:
+def statement(wording: str, subject: str, obj: str) -> str:
     """A statement of a fact as a sentence."""
     sentence = wording.format(s=subject, o=obj)
     return sentence[0].upper() + sentence[1:]

@@ -44,7 +44,9 @@ _SPACES = " \n\t\u3000"
 Count = Callable[[str], int]
 
 
-def split(document: Document, count: Count, size: int = SIZE, limit: int = LIMIT) -> list[Chunk]:
+def split_text(
+    document: Document, count: Count, size: int = SIZE, limit: int = LIMIT
+) -> list[Chunk]:
     """Cut a document at paragraphs, sentences, words or, at last, characters.
 
     Each chunk, with its heading, has at most `size` tokens as `count` counts them, and never

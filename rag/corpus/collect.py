@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 from rag.base import Chunk
-from rag.index.manifest import Source
+from rag.index.manifest import SourceEntry
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -30,7 +30,7 @@ class Contents:
     """Chunks without repetition, in the order of their sources; `refused` says file and reason."""
 
     chunks: list[Chunk] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[SourceEntry] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     @property
@@ -60,7 +60,7 @@ class _Origin(Protocol):
     def title(self) -> str: ...
 
 
-def gather(
+def collect(
     files: Sequence[SourceFile],
     kept: Mapping[Key, Sequence[Chunk]],
     load: Load,
@@ -78,7 +78,7 @@ def gather(
         if found.chunks is not None:
             new = _unseen(found.chunks, seen)
             contents.chunks += new
-            contents.sources.append(Source(*found.key, len(documents(new)), len(new)))
+            contents.sources.append(SourceEntry(*found.key, len(documents(new)), len(new)))
     say("read", len(files), len(files))
     return contents
 
@@ -93,7 +93,7 @@ def documents(chunks: Iterable[Chunk]) -> set[tuple[str, str]]:
     return {(chunk.source, chunk.document) for chunk in chunks}
 
 
-def count(old: set[tuple[str, str]], new: set[tuple[str, str]]) -> Counts:
+def count_changes(old: set[tuple[str, str]], new: set[tuple[str, str]]) -> Counts:
     """Tell apart what was added, updated, skipped and deleted."""
     gone, come = old - new, new - old
     updated = len({source for source, _ in gone} & {source for source, _ in come})

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
 from rag.base import Notify
-from rag.corpus.readers import READERS, ending
-from rag.corpus.readers.base import Section, distinct
-from rag.corpus.readers.text import clean, one_line
+from rag.corpus.readers import READERS, reader_key
+from rag.corpus.readers.base import Section, distinct_blocks
+from rag.corpus.readers.text import clean_text, one_line
 from rag.corpus.source_files import SourceFile
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Loaded:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-def load(files: Sequence[SourceFile], notify: Notify | None = None) -> Loaded:
+def load_documents(files: Sequence[SourceFile], notify: Notify | None = None) -> Loaded:
     """Read many files; only one that the user named himself may stop all of it."""
     documents: list[Document] = []
     refused: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ def read_documents(file: SourceFile) -> Iterator[Document]:
 
     One document is one section, where a file shows its sections, or one record.
     """
-    found = ending(file.label if file.path is None else file.path.name)
+    found = reader_key(file.label if file.path is None else file.path.name)
     if found is None:
         known = ", ".join(f"`{each}`" for each in READERS)
         raise Misuse(f"`{file.label}` has no ending that can be read", f"known: {known}")
@@ -77,11 +77,11 @@ def from_langchain(
 
     taken: dict[str, int] = {}
     for number, document in enumerate(documents, 1):
-        text, foreign = clean(document.page_content), document.metadata
+        text, foreign = clean_text(document.page_content), document.metadata
         if text.strip():
             source = _foreign_source(document, number)
             metadata = {
-                "source": distinct(source, taken),
+                "source": distinct_blocks(source, taken),
                 "heading": _foreign_heading(foreign),
                 "licence": licence or one_line(str(foreign.get("licence", ""))),
                 "title": title or one_line(str(foreign.get("title", ""))),
@@ -110,7 +110,7 @@ def _reason(file: SourceFile, error: BenchError) -> str:
 def _metadata(file: SourceFile, section: Section, taken: dict[str, int]) -> dict[str, str]:
     record = section.record[:_LONGEST_RECORD].rstrip()
     return {
-        "source": distinct(f"{file.label}#{record}" if record else file.label, taken),
+        "source": distinct_blocks(f"{file.label}#{record}" if record else file.label, taken),
         "heading": BETWEEN.join(section.headings),
         "licence": file.licence or section.licence,
         "title": file.title or section.title or (section.headings[0] if section.headings else ""),

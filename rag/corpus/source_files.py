@@ -9,9 +9,9 @@ from pathlib import Path
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from knowledge_bases.domains import BUILT_IN, Domain, stays_inside
-from knowledge_bases.sources import Source, place
-from rag.corpus.readers import READERS, ending
-from rag.corpus.readers.base import distinct
+from knowledge_bases.sources import Source, parse_location
+from rag.corpus.readers import READERS, reader_key
+from rag.corpus.readers.base import distinct_blocks
 from rag.corpus.readers.text import LARGEST, one_line
 
 OWN_LICENCE = "Apache-2.0"
@@ -86,7 +86,7 @@ class _Search:
     paths: set[Path] = field(default_factory=set)
 
     def declared(self, source: Source, folder: Path, data: Path | None) -> None:
-        kind, rest = place(source.where)
+        kind, rest = parse_location(source.where)
         if kind == "hf":
             self._hub(source, named=False)
         elif kind == "mirror":
@@ -100,7 +100,7 @@ class _Search:
     def given(self, where: str, licence: str, data: Path | None) -> None:
         source = Source(where, licence)
         try:
-            kind, rest = place(where) if not Path(where).exists() else ("file", where)
+            kind, rest = parse_location(where) if not Path(where).exists() else ("file", where)
         except ValueError as error:
             raise Misuse(str(error)) from None
         if kind == "hf":
@@ -140,7 +140,7 @@ class _Search:
             raise Misuse(what, "give the path of a file or folder")
 
     def _named_file(self, path: Path, label: str, source: Source, *, named: bool) -> None:
-        if ending(path.name) is None:
+        if reader_key(path.name) is None:
             raise Misuse(f"`{path}` has no ending that can be read", _endings())
         self._add(path, label, source, named=named)
 
@@ -173,7 +173,7 @@ class _Search:
         while label in self.labels and length < len(parts):
             length += 1
             label = "/".join(parts[-length:])
-        return distinct(one_line(label), self.labels)
+        return distinct_blocks(one_line(label), self.labels)
 
     def _note(self, path: Path, reason: str) -> None:
         self.notes.append(f"`{one_line(str(path))}` is left out: {one_line(reason)}")
@@ -193,7 +193,7 @@ def _walk(folder: Path, root: Path, note: Callable[[Path, str], None]) -> Iterat
             note(path, "a link that leads out of the folder")
         elif path.is_dir() and not path.is_symlink():  # what a link within leads to is met itself
             yield from _walk(path, root, note)
-        elif path.is_file() and ending(path.name) is not None:
+        elif path.is_file() and reader_key(path.name) is not None:
             yield path
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from domainlift.errors import BenchError, EngineDown
 from engines.base import estimate_tokens
 from engines.servers.http import Server
-from engines.servers.ollama_model import Served, look_up, parse_host
-from engines.servers.responses import Failure, dig
+from engines.servers.ollama_model import OllamaModel, look_up, parse_host
+from engines.servers.responses import Failure, get_path
 from rag.embedding.tokens import ending
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DEFAULT_CONTEXT = 512
 class OllamaEmbedder:
     """Asks a server; the length of a text in tokens is estimated, and never too low for prose."""
 
-    def __init__(self, server: Server, served: Served) -> None:
+    def __init__(self, server: Server, served: OllamaModel) -> None:
         self.name = f"ollama:{served.model}"
         self.digest = f"ollama-{served.digest[-16:]}"
         self.max_tokens = served.context if served.context is not None else _DEFAULT_CONTEXT
@@ -90,7 +90,7 @@ class OllamaEmbedder:
     def _embed(self, texts: Sequence[str]) -> list[list[float]]:
         body = {"model": self._model, "input": list(texts), "truncate": False}
         try:
-            rows = dig(self._server.post("/api/embed", body), "embeddings")
+            rows = get_path(self._server.post("/api/embed", body), "embeddings")
         except Failure as failure:
             raise BenchError(
                 f"`{self.name}` at `{self._server.url}` cannot embed: {failure.what}",

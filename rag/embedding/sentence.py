@@ -26,7 +26,7 @@ class SentenceEmbedder:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.digest = weights.digest(folder)
+        self.digest = weights.weights_digest(folder)
         self.max_tokens = weights.max_tokens(folder)
         self.folder = folder
         self._tokenizer = load_tokenizer(folder)

@@ -42,7 +42,7 @@ def find_folder(name: str) -> Path:
     return folder
 
 
-def digest(folder: Path) -> str:
+def weights_digest(folder: Path) -> str:
     """A hash of the weights and of everything that decides how they are used."""
     total = hashlib.sha256()
     for weights in sorted(folder.glob("**/model.safetensors")):

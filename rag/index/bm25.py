@@ -26,7 +26,7 @@ def write_bm25(folder: Path, texts: Sequence[str]) -> None:
         index.save(folder / FOLDER, show_progress=False)
 
 
-class Lexical:
+class BM25Index:
     """An opened index."""
 
     def __init__(self, folder: Path) -> None:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from domainlift import __version__
 from domainlift.errors import BenchError, Malformed, Misuse
-from rag.corpus.collect import Contents, Counts, count, documents, gather, key
-from rag.index.build_options import Embedding, Recipe
-from rag.index.chroma_store import new_place
-from rag.index.index import Changes, Progress, silent, write_index
-from rag.index.manifest import Manifest, check_sums, list_files
-from rag.index.published import Last
-from rag.index.store import Store, Writer
+from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
+from rag.index.build_options import BuildOptions, Embedding
+from rag.index.chroma_store import new_location
+from rag.index.index import Changes, Progress, no_progress, write_index
+from rag.index.manifest import IndexManifest, check_sums, list_files
+from rag.index.published import PublishedGeneration
+from rag.index.store import GenerationWriter, KnowledgeBaseStore
 from rag.optional import need
 
 if TYPE_CHECKING:
@@ -60,24 +60,24 @@ class BuildReport:
     missing: tuple[str, ...] = ()
 
 
-def build(
+def build_index(
     root: Path,
     domain: str,
     files: Sequence[SourceFile],
-    recipe: Recipe,
+    recipe: BuildOptions,
     *,
     missing: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> BuildReport:
     """Make the domain's knowledge base hold what is in `files`, and nothing else."""
     start = time.monotonic()
-    with Store(root).writing(domain) as writer:
+    with KnowledgeBaseStore(root).writing(domain) as writer:
         last = _last(writer, recipe)
         refused: tuple[str, ...] = ()
         if last is not None and _unchanged(files, last.manifest, recipe):
             manifest, counts = last.manifest, Counts(skipped=last.manifest.documents)
         else:
-            job = _Job(writer, recipe, last, progress if progress is not None else silent)
+            job = _Job(writer, recipe, last, progress if progress is not None else no_progress)
             manifest, counts, refused = job.run(files)
     return BuildReport(
         domain,
@@ -94,14 +94,20 @@ def build(
 class _Job:
     """One build that has something to do."""
 
-    def __init__(self, writer: Writer, recipe: Recipe, last: Last | None, say: Progress) -> None:
+    def __init__(
+        self,
+        writer: GenerationWriter,
+        recipe: BuildOptions,
+        last: PublishedGeneration | None,
+        say: Progress,
+    ) -> None:
         self.writer = writer
         self.recipe = recipe
         self.last = last
         self.base = None if recipe.rebuild else last
         self.say = say
 
-    def run(self, files: Sequence[SourceFile]) -> tuple[Manifest, Counts, tuple[str, ...]]:
+    def run(self, files: Sequence[SourceFile]) -> tuple[IndexManifest, Counts, tuple[str, ...]]:
         if self.base is not None:  # damage is not to be taken over
             check_sums(self.base.folder, self.base.manifest)
         contents = self._gather(files)
@@ -109,7 +115,7 @@ class _Job:
         if not contents.chunks:
             hint = "; ".join(refused[:3]) if refused else "give files: `--source PATH`"
             raise Misuse(f"no text for knowledge base `{self.writer.domain}`", hint)
-        counts = count(
+        counts = count_changes(
             self.last.documents() if self.last is not None else set(),
             documents(contents.chunks),
         )
@@ -137,15 +143,15 @@ class _Job:
 
         usable = self.base is not None and self.base.manifest.size == size
         kept = self.base.by_file() if self.base is not None and usable else {}
-        return gather(files, kept, self.recipe.loader(), cut, self.say)
+        return collect(files, kept, self.recipe.loader(), cut, self.say)
 
-    def _make(self, contents: Contents) -> Manifest:
+    def _make(self, contents: Contents) -> IndexManifest:
         ids = [chunk.id for chunk in contents.chunks]
         vectors, new = self._vectors(contents.chunks, ids)
         changes = self._changes(ids, new)
         draft = self._draft(contents, ids, vectors.shape[1], changes)
         folder = self.writer.fresh()
-        place = new_place(folder, draft.domain, draft.generation, draft.chroma)
+        place = new_location(folder, draft.domain, draft.generation, draft.chroma)
         write_index(
             place, contents.chunks, vectors, draft.marks, changes=changes, progress=self.say
         )
@@ -192,13 +198,13 @@ class _Job:
 
     def _draft(
         self, contents: Contents, ids: Sequence[str], dimensions: int, changes: Changes | None
-    ) -> Manifest:
+    ) -> IndexManifest:
         """The manifest, but for the files, which are not written yet."""
         recipe = self.recipe
         # One digest, one model: its limit is known without loading it again.
         limit = self.base.manifest.limit if self.base is not None else self.model.max_tokens
         content = [recipe.embedding.digest, dimensions, recipe.size, limit, ids]
-        return Manifest(
+        return IndexManifest(
             domain=self.writer.domain,
             generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -217,7 +223,7 @@ class _Job:
         )
 
 
-def _last(writer: Writer, recipe: Recipe) -> Last | None:
+def _last(writer: GenerationWriter, recipe: BuildOptions) -> PublishedGeneration | None:
     try:
         current = writer.current()
     except Malformed:
@@ -226,13 +232,13 @@ def _last(writer: Writer, recipe: Recipe) -> Last | None:
         raise
     if current is None:
         return None
-    last = Last(*current)
+    last = PublishedGeneration(*current)
     if not recipe.rebuild and last.manifest.digest != recipe.embedding.digest:
         raise _other_model(last.manifest, recipe.embedding)
     return last
 
 
-def _other_model(manifest: Manifest, wanted: Embedding) -> Misuse:
+def _other_model(manifest: IndexManifest, wanted: Embedding) -> Misuse:
     built = f"`{manifest.embedder}` ({manifest.digest.split(':')[-1][:8]})"
     asked = f"`{wanted.name}` ({wanted.digest.split(':')[-1][:8]})"
     return Misuse(
@@ -242,13 +248,13 @@ def _other_model(manifest: Manifest, wanted: Embedding) -> Misuse:
     )
 
 
-def _unchanged(files: Sequence[SourceFile], manifest: Manifest, recipe: Recipe) -> bool:
+def _unchanged(files: Sequence[SourceFile], manifest: IndexManifest, recipe: BuildOptions) -> bool:
     """Whether a look at the manifest tells that nothing has to be done."""
     keys = [key(source) for source in manifest.sources]
     return keys == [key(file) for file in files] and _alike(manifest, recipe)
 
 
-def _alike(manifest: Manifest, recipe: Recipe) -> bool:
+def _alike(manifest: IndexManifest, recipe: BuildOptions) -> bool:
     wanted = (False, recipe.size, recipe.chroma)
     return (recipe.rebuild, manifest.size, manifest.chroma) == wanted
 

@@ -32,7 +32,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BuildOptions:
     """What a build is to do.
 
     `size` is the wished length of a chunk in the model's tokens. `chroma` is the URL of a server,
@@ -49,17 +49,17 @@ class Recipe:
 
     def loader(self) -> Load:
         """What turns a file into documents; an error of a `read` given ends the build."""
-        from rag.corpus.documents import Loaded, load
+        from rag.corpus.documents import Loaded, load_documents
 
         read = self.read
         if read is None:
-            return lambda file: load([file])
+            return lambda file: load_documents([file])
         return lambda file: Loaded(tuple(read(file)))
 
     def splitter(self) -> Split:
         """What cuts a document into chunks."""
         if self.split is not None:
             return self.split
-        from rag.corpus.chunks import split
+        from rag.corpus.chunks import split_text
 
-        return split
+        return split_text

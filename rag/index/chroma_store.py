@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import disk_errors, write_json
-from rag.index.manifest import damaged
+from rag.index.manifest import damaged_index
 from rag.optional import need
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Marks = Mapping[str, str | int]
 
 
 @dataclass(frozen=True)
-class Place:
+class VectorLocation:
     """Where the vectors of one generation live; `url` is None for the embedded store."""
 
     folder: Path
@@ -55,7 +55,7 @@ class Place:
     url: str | None = None
 
 
-def new_place(folder: Path, domain: str, generation: str, url: str | None) -> Place:
+def new_location(folder: Path, domain: str, generation: str, url: str | None) -> VectorLocation:
     """Choose the place of a new generation's vectors.
 
     On a server the name ends at random: several workspaces may share it, and nobody may delete
@@ -63,22 +63,26 @@ def new_place(folder: Path, domain: str, generation: str, url: str | None) -> Pl
     """
     if url is None:
         # Chroma wants a letter or a digit at the end.
-        return Place(folder, domain, f"kb-{domain}" + ("" if domain[-1].isalnum() else ".0"))
+        return VectorLocation(
+            folder, domain, f"kb-{domain}" + ("" if domain[-1].isalnum() else ".0")
+        )
     _server(url)
-    return Place(folder, domain, f"kb-{domain}-{generation}-{token_hex(4)}", url)
+    return VectorLocation(folder, domain, f"kb-{domain}-{generation}-{token_hex(4)}", url)
 
 
-def place_of(folder: Path, domain: str) -> Place:
+def location_of(folder: Path, domain: str) -> VectorLocation:
     """Where the vectors of a written generation live."""
     path = folder / PLACE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Place(folder, domain, data["collection"], data["url"])
+        return VectorLocation(folder, domain, data["collection"], data["url"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise damaged(path, domain, "does not say where the vectors are") from error
+        raise damaged_index(path, domain, "does not say where the vectors are") from error
 
 
-def create(place: Place, marks: Marks, ids: Sequence[str], vectors: Vectors, say: Notify) -> None:
+def create(
+    place: VectorLocation, marks: Marks, ids: Sequence[str], vectors: Vectors, say: Notify
+) -> None:
     """Make a collection that holds these vectors."""
     space: dict[str, Any] = {"space": "cosine"}
     if place.url is None:
@@ -98,8 +102,8 @@ def create(place: Place, marks: Marks, ids: Sequence[str], vectors: Vectors, say
 
 
 def update(
-    place: Place, source: Path, removed: Sequence[str], ids: Sequence[str], vectors: Vectors,
-    say: Notify,
+    place: VectorLocation, source: Path, removed: Sequence[str], ids: Sequence[str], vectors:
+    Vectors, say: Notify,
 ) -> None:  # fmt: skip
     """Take over the embedded index of the generation in `source`, and change what differs."""
     with _errors(place):
@@ -114,14 +118,14 @@ def update(
         _add(place, collection, ids, vectors, size, say)
 
 
-class Dense:
+class ChromaIndex:
     """An opened collection."""
 
-    def __init__(self, place: Place, marks: Marks, rows: int) -> None:
+    def __init__(self, place: VectorLocation, marks: Marks, rows: int) -> None:
         self._place = place
         if place.url is None and not (place.folder / FOLDER / _DATABASE).is_file():
             # Chroma would make a new, empty one.
-            raise damaged(place.folder / FOLDER, place.domain, "the Chroma index is missing")
+            raise damaged_index(place.folder / FOLDER, place.domain, "the Chroma index is missing")
         self._client = _connect(place)
         try:
             self._collection = _open(self._client, place, marks, rows)
@@ -152,7 +156,7 @@ class Dense:
 def forget(folder: Path) -> None:
     """Delete the server's collection of a generation that goes; a silent server keeps it."""
     with suppress(BenchError):
-        place = place_of(folder, folder.parent.name)
+        place = location_of(folder, folder.parent.name)
         if place.url is not None:
             with _client(place) as client, _errors(place):
                 client.delete_collection(place.collection)
@@ -162,7 +166,12 @@ def forget(folder: Path) -> None:
 
 
 def _add(
-    place: Place, collection: Any, ids: Sequence[str], vectors: Vectors, size: int, say: Notify
+    place: VectorLocation,
+    collection: Any,
+    ids: Sequence[str],
+    vectors: Vectors,
+    size: int,
+    say: Notify,
 ) -> None:
     for start in range(0, len(ids), size):
         end = min(start + size, len(ids))
@@ -171,22 +180,24 @@ def _add(
         say(end, len(ids))
 
 
-def _open(client: Any, place: Place, marks: Marks, rows: int) -> Any:
+def _open(client: Any, place: VectorLocation, marks: Marks, rows: int) -> Any:
     path = place.folder / FOLDER
     with _errors(place):
         names = [collection.name for collection in client.list_collections()]
         if place.collection not in names:
-            raise damaged(path, place.domain, f"no collection `{place.collection}`{_at(place)}")
+            raise damaged_index(
+                path, place.domain, f"no collection `{place.collection}`{_at(place)}"
+            )
         collection = client.get_collection(place.collection, embedding_function=None)
         count = collection.count()
     metadata = collection.metadata or {}
     wrong = [f"{key} {metadata.get(key)}" for key in marks if metadata.get(key) != marks[key]]
     if wrong:
         what = f"the Chroma collection was made otherwise ({', '.join(wrong)})"
-        raise damaged(path, place.domain, what)
+        raise damaged_index(path, place.domain, what)
     if count != rows:
         what = f"the Chroma collection holds {count} vectors instead of {rows}"
-        raise damaged(path, place.domain, what)
+        raise damaged_index(path, place.domain, what)
     return collection
 
 
@@ -212,7 +223,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _client(place: Place) -> Iterator[Any]:
+def _client(place: VectorLocation) -> Iterator[Any]:
     client = _connect(place)
     try:
         yield client
@@ -229,7 +240,7 @@ def _close(client: Any) -> None:
             session.close()
 
 
-def _connect(place: Place) -> Any:
+def _connect(place: VectorLocation) -> Any:
     chromadb = need("chromadb")
     settings = chromadb.Settings(anonymized_telemetry=False)
     with _errors(place):
@@ -252,7 +263,7 @@ def _server(url: str) -> tuple[str, int, bool]:
 
 
 @contextmanager
-def _errors(place: Place) -> Iterator[None]:
+def _errors(place: VectorLocation) -> Iterator[None]:
     """Turn what Chroma raises, which may be anything, into errors that say what to do."""
     try:
         yield
@@ -262,7 +273,7 @@ def _errors(place: Place) -> Iterator[None]:
         raise _translate(place, error) from error
 
 
-def _translate(place: Place, error: Exception) -> BenchError:
+def _translate(place: VectorLocation, error: Exception) -> BenchError:
     said = " ".join(str(error).split())
     if place.url is not None:
         return _server_error(place.url, error, said[:200])
@@ -275,7 +286,7 @@ def _translate(place: Place, error: Exception) -> BenchError:
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
         except BenchError as full:
             return full
-    return damaged(shown, place.domain, f"Chroma fails: {said[:200]}")
+    return damaged_index(shown, place.domain, f"Chroma fails: {said[:200]}")
 
 
 def _server_error(url: str, error: Exception, said: str) -> BenchError:
@@ -289,5 +300,5 @@ def _server_error(url: str, error: Exception, said: str) -> BenchError:
     return BenchError(f"the Chroma server `{url}` fails: {said}", "look into its log")
 
 
-def _at(place: Place) -> str:
+def _at(place: VectorLocation) -> str:
     return "" if place.url is None else f" on `{place.url}`"

@@ -18,14 +18,14 @@ from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
 from rag.base import Chunk
 from rag.index import chroma_store as dense
-from rag.index.bm25 import Lexical, Ranked, write_bm25
-from rag.index.manifest import check_sums, damaged
-from rag.index.store import Generation, Store
+from rag.index.bm25 import BM25Index, Ranked, write_bm25
+from rag.index.manifest import check_sums, damaged_index
+from rag.index.store import Generation, KnowledgeBaseStore
 from rag.optional import need
 
 if TYPE_CHECKING:
     from rag.base import Vectors
-    from rag.index.manifest import Manifest
+    from rag.index.manifest import IndexManifest
 
 CHUNKS = "chunks.jsonl"
 IDS = "ids.npy"
@@ -45,7 +45,7 @@ class Changes:
 
 
 def write_index(
-    place: dense.Place,
+    place: dense.VectorLocation,
     chunks: Sequence[Chunk],
     vectors: Vectors,
     marks: dense.Marks,
@@ -54,7 +54,7 @@ def write_index(
     progress: Progress | None = None,
 ) -> None:
     """Write everything that `Index` reads; the ids of the chunks must be unique."""
-    say = progress if progress is not None else silent
+    say = progress if progress is not None else no_progress
     ids = [chunk.id for chunk in chunks]
     _write_rows(place.folder, chunks, ids, vectors)
     say("words", 0, len(chunks))
@@ -74,7 +74,7 @@ def write_index(
 
 def open_index(root: Path, domain: str) -> Index:
     """Open the published knowledge base of a domain for searching."""
-    return Index(Store(root).open(domain))
+    return Index(KnowledgeBaseStore(root).open(domain))
 
 
 class Index:
@@ -82,7 +82,7 @@ class Index:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self.manifest: Manifest = generation.manifest
+        self.manifest: IndexManifest = generation.manifest
         folder, domain = generation.folder, self.manifest.domain
         try:
             check_sums(folder, self.manifest)
@@ -90,8 +90,8 @@ class Index:
             self.vectors = read_vectors(folder, self.manifest)
             self._rows = {id_: row for row, id_ in enumerate(read_ids(folder, self.manifest))}
             self._lexical = _open_lexical(folder, domain)
-            place = dense.place_of(folder, domain)
-            self._dense = dense.Dense(place, self.manifest.marks, self.manifest.chunks)
+            place = dense.location_of(folder, domain)
+            self._dense = dense.ChromaIndex(place, self.manifest.marks, self.manifest.chunks)
         except BaseException:
             generation.close()
             raise
@@ -133,7 +133,7 @@ class Index:
             rows = [(self._rows[id_], cosine) for id_, cosine in near]
         except KeyError as error:
             what = f"Chroma knows a chunk {error} that the knowledge base has not"
-            raise damaged(self._generation.folder, self.manifest.domain, what) from error
+            raise damaged_index(self._generation.folder, self.manifest.domain, what) from error
         return sorted(rows, key=lambda pair: (-pair[1], pair[0]))
 
     def _exact(self, vector: Vectors, k: int) -> Ranked:
@@ -144,7 +144,7 @@ class Index:
         return [(int(row), float(cosines[row])) for row in rows]
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def no_progress(stage: str, done: int, total: int) -> None:
     """Hear of progress, and keep it to oneself."""
     del stage, done, total
 
@@ -159,10 +159,10 @@ class Chunks(Sequence[Chunk]):
         try:
             self._bytes = self._path.read_bytes()
         except OSError as error:
-            raise damaged(self._path, domain, "cannot be read") from error
+            raise damaged_index(self._path, domain, "cannot be read") from error
         self._ends = np.flatnonzero(np.frombuffer(self._bytes, np.uint8) == ord("\n"))
         if len(self._ends) != count:
-            raise damaged(self._path, domain, f"{len(self._ends)} lines instead of {count}")
+            raise damaged_index(self._path, domain, f"{len(self._ends)} lines instead of {count}")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -179,43 +179,43 @@ class Chunks(Sequence[Chunk]):
         try:
             return Chunk(**json.loads(self._bytes[start : int(self._ends[row])]))
         except (ValueError, TypeError, RecursionError) as error:
-            wrong = damaged(self._path, self._domain, "not a chunk")
+            wrong = damaged_index(self._path, self._domain, "not a chunk")
             raise Malformed(self._path, "not a chunk", line=row + 1, hint=wrong.hint) from error
 
 
-def read_vectors(folder: Path, manifest: Manifest) -> Vectors:
+def read_vectors(folder: Path, manifest: IndexManifest) -> Vectors:
     """The vectors of a generation, read from the disk as they are needed."""
     np = need("numpy")
     path = folder / VECTORS
     try:
         vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, manifest.domain, "not an array of vectors") from error
+        raise damaged_index(path, manifest.domain, "not an array of vectors") from error
     shape = (manifest.chunks, manifest.dimensions)
     if vectors.shape != shape or vectors.dtype != np.float32:
         what = f"{vectors.dtype} {list(vectors.shape)} instead of float32 {list(shape)}"
-        raise damaged(path, manifest.domain, what)
+        raise damaged_index(path, manifest.domain, what)
     return vectors
 
 
-def read_ids(folder: Path, manifest: Manifest) -> list[str]:
+def read_ids(folder: Path, manifest: IndexManifest) -> list[str]:
     """The ids of a generation's chunks, in the order of their rows."""
     np = need("numpy")
     path = folder / IDS
     try:
         ids = np.load(path, allow_pickle=False).astype(str).tolist()
     except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, manifest.domain, "not an array of ids") from error
+        raise damaged_index(path, manifest.domain, "not an array of ids") from error
     if len(ids) != manifest.chunks:
-        raise damaged(path, manifest.domain, f"{len(ids)} ids instead of {manifest.chunks}")
+        raise damaged_index(path, manifest.domain, f"{len(ids)} ids instead of {manifest.chunks}")
     return list(ids)
 
 
-def _open_lexical(folder: Path, domain: str) -> Lexical:
+def _open_lexical(folder: Path, domain: str) -> BM25Index:
     try:
-        return Lexical(folder)
+        return BM25Index(folder)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise damaged(folder / "bm25", domain, "the BM25 index cannot be read") from error
+        raise damaged_index(folder / "bm25", domain, "the BM25 index cannot be read") from error
 
 
 def _write_rows(

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceEntry:
     """A file that went in, with how many documents and chunks came out of it."""
 
     label: str
@@ -27,7 +27,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class IndexManifest:
     """What a generation is. The chunks stand in the order of `sources`.
 
     `size` is the wished and `limit` the greatest length of a chunk in the embedding model's
@@ -39,7 +39,7 @@ class Manifest:
     domain: str
     generation: str
     created: str
-    sources: tuple[Source, ...]
+    sources: tuple[SourceEntry, ...]
     documents: int
     chunks: int
     embedder: str
@@ -64,16 +64,18 @@ class Manifest:
         }
 
 
-def read_manifest(folder: Path, domain: str) -> Manifest:
+def read_manifest(folder: Path, domain: str) -> IndexManifest:
     """Read a generation's manifest and see that all its files are there in their length."""
     path = folder / "manifest.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
-            raise damaged(path, domain, f"written by another version (schema {data['schema']})")
+            raise damaged_index(
+                path, domain, f"written by another version (schema {data['schema']})"
+            )
         manifest = _manifest(data)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(path, domain, "not the manifest of a knowledge base") from error
+        raise damaged_index(path, domain, "not the manifest of a knowledge base") from error
     for name, wanted in manifest.files.items():
         _check_length(folder / name, wanted, domain)
     return manifest
@@ -91,31 +93,33 @@ def list_files(folder: Path) -> dict[str, str | None]:
     }
 
 
-def check_sums(folder: Path, manifest: Manifest) -> None:
+def check_sums(folder: Path, manifest: IndexManifest) -> None:
     """See that all files are as they were written: hnswlib crashes on a damaged index."""
     for name, wanted in manifest.files.items():
         if wanted is not None and _length_and_sum(folder / name) != wanted:
-            raise damaged(folder / name, manifest.domain, "not as it was written")
+            raise damaged_index(folder / name, manifest.domain, "not as it was written")
 
 
-def damaged(path: Path, domain: str, what: str) -> Malformed:
+def damaged_index(path: Path, domain: str, what: str) -> Malformed:
     """The error of a knowledge base that cannot be read, with the command that makes it anew."""
     return Malformed(path, what, hint=f"build it anew: `bench kb build {domain} --rebuild`")
 
 
-def _manifest(data: dict[str, Any]) -> Manifest:
-    known = {field.name for field in fields(Manifest)}
-    sources = tuple(Source(**source) for source in data["sources"])
+def _manifest(data: dict[str, Any]) -> IndexManifest:
+    known = {field.name for field in fields(IndexManifest)}
+    sources = tuple(SourceEntry(**source) for source in data["sources"])
     kept = {key: value for key, value in data.items() if key in known}
-    return Manifest(**{**kept, "sources": sources})
+    return IndexManifest(**{**kept, "sources": sources})
 
 
 def _check_length(path: Path, wanted: str | None, domain: str) -> None:
     if not path.is_file():
-        raise damaged(path, domain, "missing")
+        raise damaged_index(path, domain, "missing")
     found = path.stat().st_size
     if wanted is not None and str(found) != wanted.partition(" ")[0]:
-        raise damaged(path, domain, f"{found} bytes, but {wanted.partition(' ')[0]} were written")
+        raise damaged_index(
+            path, domain, f"{found} bytes, but {wanted.partition(' ')[0]} were written"
+        )
 
 
 def _length_and_sum(path: Path) -> str:

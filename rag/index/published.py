@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from domainlift.errors import Malformed
 from rag.corpus.collect import Key, documents, key
 from rag.index.index import Chunks, read_ids, read_vectors
-from rag.index.manifest import Manifest
+from rag.index.manifest import IndexManifest
 
 if TYPE_CHECKING:
     from rag.base import Chunk, Vectors
 
 
-class Last:
+class PublishedGeneration:
     """A published generation, in the hands of its domain's only writer."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest) -> None:
         self.folder = folder
         self.manifest = manifest
 

@@ -26,9 +26,9 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.files import disk_errors, only_writer, sync, sync_folder, write_json
+from domainlift.files import disk_errors, exclusive_lock, sync, sync_folder, write_json
 from rag.index.chroma_store import forget
-from rag.index.manifest import Manifest, damaged, read_manifest
+from rag.index.manifest import IndexManifest, damaged_index, read_manifest
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -41,7 +41,7 @@ _DOMAIN = re.compile(r"[a-z0-9_-]+")
 class Generation:
     """A published generation, which stays on the disk for as long as this is open."""
 
-    def __init__(self, folder: Path, manifest: Manifest, lease: BaseFileLock) -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest, lease: BaseFileLock) -> None:
         self.folder = folder
         self.manifest = manifest
         self._lease = lease
@@ -57,7 +57,7 @@ class Generation:
         self.close()
 
 
-class Store:
+class KnowledgeBaseStore:
     """All knowledge bases below one folder."""
 
     def __init__(self, root: Path) -> None:
@@ -69,7 +69,7 @@ class Store:
             return []
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{POINTER}"))
 
-    def manifest(self, domain: str) -> Manifest:
+    def manifest(self, domain: str) -> IndexManifest:
         """What the published generation is."""
         with self.open(domain) as generation:
             return generation.manifest
@@ -100,17 +100,17 @@ class Store:
             writer.remove()
 
     @contextmanager
-    def writing(self, domain: str) -> Iterator[Writer]:
+    def writing(self, domain: str) -> Iterator[GenerationWriter]:
         """Be the only writer of a domain; a second one is told who the first is."""
         folder = self._folder(domain)
         locks = self.root / ".locks"
         with disk_errors(folder):
             locks.mkdir(parents=True, exist_ok=True)
         what = f"knowledge base `{domain}`"
-        with only_writer(locks / f"{domain}.lock", what, "wait for it, then repeat the command"):
+        with exclusive_lock(locks / f"{domain}.lock", what, "wait for it, then repeat the command"):
             for part in locks.glob(f"{domain}.json.*.part"):
                 part.unlink(missing_ok=True)
-            writer = Writer(folder, domain)
+            writer = GenerationWriter(folder, domain)
             writer.clean()
             try:
                 yield writer
@@ -129,18 +129,18 @@ class Store:
         if name is not None:
             return name
         if any(_generations(folder)):
-            raise damaged(folder, domain, "no generation is published")
+            raise damaged_index(folder, domain, "no generation is published")
         raise NoSuch("knowledge base", domain, self.names(), "bench kb list")
 
 
-class Writer:
+class GenerationWriter:
     """The right to write one knowledge base."""
 
     def __init__(self, folder: Path, domain: str) -> None:
         self.folder = folder
         self.domain = domain
 
-    def current(self) -> tuple[Path, Manifest] | None:
+    def current(self) -> tuple[Path, IndexManifest] | None:
         """The published generation, None before the first; Malformed where it is damaged."""
         name = _pointer(self.folder, self.domain)
         if name is None:
@@ -159,7 +159,7 @@ class Writer:
             path.mkdir(parents=True)
         return path
 
-    def publish(self, build: Path, manifest: Manifest) -> None:
+    def publish(self, build: Path, manifest: IndexManifest) -> None:
         """Make a finished build the published generation; what it replaces goes when unread."""
         write_json(build / "manifest.json", asdict(manifest))
         with disk_errors(build):
@@ -209,9 +209,9 @@ def _pointer(folder: Path, domain: str) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise damaged(path, domain, "not the pointer of a knowledge base") from error
+        raise damaged_index(path, domain, "not the pointer of a knowledge base") from error
     if not isinstance(name, str) or not _GENERATION.fullmatch(name):
-        raise damaged(path, domain, "names no generation")
+        raise damaged_index(path, domain, "names no generation")
     return name
 
 

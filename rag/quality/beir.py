@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Malformed, Misuse, NoSuch
 from rag.corpus.readers.text import lines
 from rag.corpus.source_files import SourceFile
-from rag.index.build import build
-from rag.index.build_options import Embedding, Recipe
+from rag.index.build import build_index
+from rag.index.build_options import BuildOptions, Embedding
 from rag.index.index import open_index
-from rag.quality.metrics import Qrels, judged, measure
+from rag.quality.metrics import Qrels, judged, retrieval_metrics
 from rag.search.rrf import fuse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _COLUMNS = ["query-id", "corpus-id", "score"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class CorpusEntry:
     """A document of the corpus."""
 
     id: str
@@ -60,7 +60,7 @@ class JudgedSet:
     """
 
     corpus: Path
-    documents: Sequence[Entry]
+    documents: Sequence[CorpusEntry]
     queries: Mapping[str, str]
     qrels: Qrels
 
@@ -75,7 +75,7 @@ class Evaluation:
     methods: Mapping[str, Mapping[str, float]]
 
 
-def evaluate(
+def evaluate_retrieval(
     folder: Path,
     embedder: Embedder,
     *,
@@ -93,15 +93,15 @@ def evaluate(
     judgements = read_set(folder, split)
     recipe = _recipe(judgements, embedder, size)
     with _root(root) as place:
-        build(place, _DOMAIN, [_source(judgements.corpus)], recipe, progress=progress)
+        build_index(place, _DOMAIN, [_source(judgements.corpus)], recipe, progress=progress)
         with open_index(place, _DOMAIN) as index:
-            found = search(index, embedder, judgements.queries, depth)
+            found = search_set(index, embedder, judgements.queries, depth)
             chunks = len(index.chunks)
-    methods = {method: measure(judgements.qrels, found[method]) for method in METHODS}
+    methods = {method: retrieval_metrics(judgements.qrels, found[method]) for method in METHODS}
     return Evaluation(len(judgements.queries), len(judgements.documents), chunks, methods)
 
 
-def search(
+def search_set(
     index: Index, embedder: Embedder, queries: Mapping[str, str], depth: int = DEPTH
 ) -> dict[str, dict[str, list[str]]]:
     """For each method and query the documents that are found, best first.
@@ -126,7 +126,7 @@ def read_set(folder: Path, split: str = "test") -> JudgedSet:
     """Read a folder; what is wrong in it is an error with file and line."""
     corpus, queries = _file(folder, "corpus"), _file(folder, "queries")
     qrels = _read_qrels(folder, split)
-    documents = [Entry(id_, *texts) for id_, *texts in _rows(corpus, "title", "text")]
+    documents = [CorpusEntry(id_, *texts) for id_, *texts in _rows(corpus, "title", "text")]
     texts = {id_: text for id_, text in _rows(queries, "text")}  # noqa: C416 - two of several
     asked = {}
     for query in judged(qrels):
@@ -151,7 +151,7 @@ def _root(root: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _recipe(judgements: JudgedSet, embedder: Embedder, size: int) -> Recipe:
+def _recipe(judgements: JudgedSet, embedder: Embedder, size: int) -> BuildOptions:
     def read(file: SourceFile) -> Iterator[Document]:
         from langchain_core.documents import Document
 
@@ -162,7 +162,7 @@ def _recipe(judgements: JudgedSet, embedder: Embedder, size: int) -> Recipe:
             yield Document(text, metadata={"source": entry.id, "heading": heading})
 
     embedding = Embedding(embedder.name, embedder.digest, lambda: embedder)
-    return Recipe(embedding, size, read=read)
+    return BuildOptions(embedding, size, read=read)
 
 
 def _source(path: Path) -> SourceFile:

@@ -20,7 +20,9 @@ Results = Mapping[str, Sequence[str]]
 REPORTED = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "hole@10")
 
 
-def measure(qrels: Qrels, results: Results, wanted: Sequence[str] = REPORTED) -> dict[str, float]:
+def retrieval_metrics(
+    qrels: Qrels, results: Results, wanted: Sequence[str] = REPORTED
+) -> dict[str, float]:
     """Return the mean of each wanted metric, `ndcg@10` say."""
     return {name: _mean(name, qrels, results) for name in wanted}
 

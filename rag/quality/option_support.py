@@ -28,7 +28,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
-from rag.ngrams import words
+from rag.ngrams import text_words
 from rag.optional import need
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _DIGITS = 9  # beyond them, a difference of two scores is one of rounding
 _ROUNDING = 1e-9
 # Words that stand in any text; questions are full of them, and options differ by them by chance.
 _STOP = frozenset(
-    words("""
+    text_words("""
     a about after all also am an and any are as at be because been before being both but by can
     could did do does during each either for from had has have he her his how if in into is it its
     likely may might more most must neither no nor not of on one only or other our she should so
@@ -73,7 +73,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Probe:
+class SupportResult:
     """How often the best supported option is the right one; `chance` is the mean of guessing."""
 
     n: int
@@ -82,7 +82,9 @@ class Probe:
     guesses: tuple[Guess, ...]
 
 
-def probe(questions: Sequence[Question], search: Search, *, k: int = PASSAGES) -> Probe:
+def option_support(
+    questions: Sequence[Question], search: Search, *, k: int = PASSAGES
+) -> SupportResult:
     """Guess every question that has options, by the `k` passages that `search` finds per query.
 
     Of options with equal support one is taken by the question's id: no letter is favoured, and
@@ -99,7 +101,7 @@ def probe(questions: Sequence[Question], search: Search, *, k: int = PASSAGES) -
         _guess(question, [support.score(row, option, next(names)) for option in question.options])
         for row, question in enumerate(asked)
     )
-    return Probe(
+    return SupportResult(
         n=len(asked),
         correct=sum(guess.correct for guess in guesses),
         chance=sum(q.chance for q in asked) / len(asked) if asked else 0.0,
@@ -129,7 +131,7 @@ class _Library:
         self.passages: dict[str, Terms] = {}
 
     def terms(self, text: str) -> Terms:
-        return frozenset(self._stem([word for word in words(text) if word not in _STOP]))
+        return frozenset(self._stem([word for word in text_words(text) if word not in _STOP]))
 
     def put(self, hits: Iterable[Hit]) -> list[str]:
         """Take in what was found, and return the passages' names in their order."""

@@ -100,9 +100,9 @@ class Retriever:
         if not rows:
             return []
         own = self.index.vectors[rows]
-        kept = distinct(own, self.settings.duplicate, len(rows) if self._varied else k)
+        kept = without_duplicates(own, self.settings.duplicate, len(rows) if self._varied else k)
         if self.settings.mmr is not None:
-            kept = varied(vector, own, kept, self.settings.mmr, k)
+            kept = mmr(vector, own, kept, self.settings.mmr, k)
         lexical = dict(words)
         cosines = own @ vector
         return [
@@ -129,7 +129,7 @@ class Retriever:
         return sorted(scored, key=lambda pair: -pair[1])
 
 
-def distinct(vectors: Vectors, limit: float, most: int) -> list[int]:
+def without_duplicates(vectors: Vectors, limit: float, most: int) -> list[int]:
     """Places of rows, in order, that are no near-duplicates of an earlier one; at most `most`."""
     kept: list[int] = []
     for place in range(len(vectors)):
@@ -140,7 +140,7 @@ def distinct(vectors: Vectors, limit: float, most: int) -> list[int]:
     return kept
 
 
-def varied(
+def mmr(
     query: Vectors, vectors: Vectors, places: Sequence[int], weight: float, k: int
 ) -> list[int]:
     """Choose by maximal marginal relevance (Carbonell and Goldstein 1998, SIGIR).

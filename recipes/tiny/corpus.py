@@ -48,7 +48,7 @@ class World:
             tuple(
                 (domain, relation)
                 for domain in DOMAINS
-                for relation in facts.load(root / domain / "facts.yaml")
+                for relation in facts.load_facts(root / domain / "facts.yaml")
             )
         )
 
@@ -141,7 +141,7 @@ def _distractors(
 
 def _passage(rng: Random, relation: facts.Relation, subject: str, obj: str) -> Passage:
     wordings = rng.sample(relation.statements, rng.choice((1, 2, 2)))
-    text = " ".join(facts.tell(w, subject, obj) for w in wordings)
+    text = " ".join(facts.statement(w, subject, obj) for w in wordings)
     source = f"{relation.title} > {facts.heading(subject)}" if rng.random() < 0.6 else ""
     return Passage(text=text, source=source)
 

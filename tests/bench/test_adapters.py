@@ -31,11 +31,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def publish(weights: Path, tmp_path: Path, domain: str, digest: str | None = None) -> None:
     from engines.local import loading
-    from finetune.adapters.registry import Adapters, Draft
+    from finetune.adapters.registry import AdapterDraft, AdapterRegistry
 
-    found = digest if digest is not None else loading.digest(str(tiny_folder()), _Plain())
-    draft = Draft(domain=domain, folder=weights, method="lora", base="tiny", base_digest=found)
-    Adapters(tmp_path / "workspace" / "adapters").publish(draft)
+    found = digest if digest is not None else loading.model_digest(str(tiny_folder()), _Plain())
+    draft = AdapterDraft(
+        domain=domain, folder=weights, method="lora", base="tiny", base_digest=found
+    )
+    AdapterRegistry(tmp_path / "workspace" / "adapters").publish(draft)
 
 
 class _Plain:

@@ -55,11 +55,13 @@ def _no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
 def adapter(lora: Path, tmp_path: Path) -> str:
     """It, as the newest adapter of biology."""
     from engines.local import loading
-    from finetune.adapters.registry import Adapters, Draft
+    from finetune.adapters.registry import AdapterDraft, AdapterRegistry
 
-    digest = loading.digest(str(tiny_folder()), _Plain())  # type: ignore[arg-type]
-    draft = Draft(domain="biology", folder=lora, method="lora", base="tiny", base_digest=digest)
-    return Adapters(tmp_path / "workspace" / "adapters").publish(draft).name
+    digest = loading.model_digest(str(tiny_folder()), _Plain())  # type: ignore[arg-type]
+    draft = AdapterDraft(
+        domain="biology", folder=lora, method="lora", base="tiny", base_digest=digest
+    )
+    return AdapterRegistry(tmp_path / "workspace" / "adapters").publish(draft).name
 
 
 @pytest.mark.parametrize(
@@ -183,9 +185,9 @@ def ollama(stub: Any, reply: Any, lora: Path, monkeypatch: pytest.MonkeyPatch) -
     """Serves `base` and `lifted`, the embedded model without and with the adapter."""
     import peft
 
-    from engines.local.loading import load
+    from engines.local.loading import load_model
 
-    model, tokenizer = load(str(tiny_folder()), device="cpu")
+    model, tokenizer = load_model(str(tiny_folder()), device="cpu")
     adapted = peft.PeftModel.from_pretrained(model, str(lora))
 
     def answer(body: dict[str, Any]) -> Any:

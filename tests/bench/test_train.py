@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from finetune.data.recipe import one_domain
-from finetune.jobs import Wish
-from finetune.train_adapter import made_before
-from finetune.training.settings import Training
+from finetune.jobs import TrainingJob
+from finetune.train_adapter import find_existing
+from finetune.training.settings import TrainingArguments
 
 pytest.importorskip("peft")
 
@@ -81,15 +81,15 @@ def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_pat
     few = ("--set", "steps=1", "--set", "eval_every=0")
     said = prepared("train", "biology", "--model", "tiny", *few, "--json")
     digest = prepared("adapters", "show", "biology", "--json").json["base_digest"]
-    settings = Training(steps=1, eval_every=0)
-    wish = Wish("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
+    settings = TrainingArguments(steps=1, eval_every=0)
+    wish = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
     for changes, same in (
         ({}, True),
         ({"micro_batch": 64, "checkpointing": True}, True),
         ({"rank": 2}, False),
     ):
         other = replace(wish, settings=replace(settings, **changes))
-        found = made_before(other, "tiny", digest)
+        found = find_existing(other, "tiny", digest)
         assert (found is not None) is same, changes
     assert said.json["version"] == "v0001"
 
@@ -189,9 +189,9 @@ def test_a_killed_training_goes_on(prepared: Any, process: Any, tmp_path: Path) 
 
 
 def test_two_trainings_of_one_adapter_do_not_meet(prepared: Any, tmp_path: Path) -> None:
-    from finetune.adapters.registry import Adapters
+    from finetune.adapters.registry import AdapterRegistry
 
-    with Adapters(tmp_path / "workspace" / "adapters").writing("biology"):
+    with AdapterRegistry(tmp_path / "workspace" / "adapters").writing("biology"):
         said = prepared("train", "biology", "--model", "tiny", *FEW)
     assert said.code == 1
     assert "being written" in said.err

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchmarks.runs.store import Record
 from ensemble.router.keywords import SHIPPED, read_keywords
-from improve.diagnose import sound_answers
+from improve.diagnose import without_contaminated
 from improve.prove import router
-from improve.score import Place
-from improve.train import Lifter
+from improve.score import RunOptions
+from improve.train import TreatmentBuilder
 from knowledge_bases.domains import load_domains
 
 
@@ -21,7 +21,7 @@ def record(name: str, domain: str, leak: str = "") -> Record:
 def test_a_question_that_stands_in_the_knowledge_base_counts_in_no_treatment() -> None:
     plain = [record("q1", "history"), record("q2", "history"), record("q3", "law")]
     helped = [record("q1", "history", leak="chunk"), record("q2", "history"), record("q3", "law")]
-    found = sound_answers({"base": plain, "rag": helped}, {"rag": ["history"]})
+    found = without_contaminated({"base": plain, "rag": helped}, {"rag": ["history"]})
     assert {arm: [r.id for r in own] for arm, own in found["history"].items()} == {
         "base": ["q2"],
         "rag": ["q2"],
@@ -43,8 +43,8 @@ def test_a_router_is_known_by_its_words_and_not_by_its_day() -> None:
 def test_what_cannot_be_built_is_noted_with_the_way_on(tmp_path: Path) -> None:
     domain = load_domains(None)["law"]
     notes: list[str] = []
-    place = Place(tmp_path)
-    lifter = Lifter({"law": replace(domain, sources=())}, place, own=True, notes=notes)
+    place = RunOptions(tmp_path)
+    lifter = TreatmentBuilder({"law": replace(domain, sources=())}, place, own=True, notes=notes)
     assert lifter.build(["law"]) == {}
     (note,) = notes
     assert note.startswith("no knowledge base for law: ")

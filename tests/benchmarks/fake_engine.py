@@ -78,7 +78,9 @@ class FakeEngine:
             return Answer(request.id, text=text, output_tokens=5, seconds=self._delay)
         logprobs = tuple(-1.0 - digest[n] / 3 for n in range(len(request.options)))
         floored = len(logprobs) if trouble == "unparsed" else 0
-        return Answer(request.id, logprobs=logprobs, mass=0.5, floored=floored, seconds=self._delay)
+        return Answer(
+            request.id, logprobs=logprobs, mass=0.5, n_bounded=floored, seconds=self._delay
+        )
 
 
 def question(number: int, domain: str = "history", task: str = "exam", **more: object) -> Question:

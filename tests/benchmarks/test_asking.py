@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.prompts import Format, Prompter
-from benchmarks.runs.evaluate_task import answered, ask, fit
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.runs.evaluate_task import answer_cache, evaluate_task, fit_to_context
 from benchmarks.runs.store import Record
 from domainlift.types import Passage, Treatment
 from engines.base import Mode
 
-FORM = Format(Mode.LETTER, 0, chat=False)
+FORM = PromptFormat(Mode.LETTER, 0, chat=False)
 LONG = tuple(Passage("word " * 300, f"P{n}", id=f"c{n}", dense=0.9) for n in range(1, 4))
 HELPED = Treatment(passages=LONG, reason="rag", found=LONG, leak="c9")
 
@@ -30,7 +30,9 @@ def test_passages_never_push_the_question_out(
     fake: ModuleType, small: Any, context: int | None, left: int
 ) -> None:
     task = fake.task(1)
-    request, treatment = fit(Prompter(task, FORM), task.questions[0], HELPED, small(context))
+    request, treatment = fit_to_context(
+        PromptBuilder(task, FORM), task.questions[0], HELPED, small(context)
+    )
     assert [p.source for p in treatment.passages] == ["P1", "P2", "P3"][:left]
     assert task.questions[0].text in request.prompt.text
     assert treatment.found == LONG
@@ -43,16 +45,16 @@ def test_where_passages_are_left_out_the_adapter_is_still_named(
 ) -> None:
     task = fake.task(1)
     helped = replace(HELPED, adapter="law-v1", reason="rag, adapter law-v1")
-    (record,) = ask(task, FORM, [(task.questions[0], helped)], small(900))
+    (record,) = evaluate_task(task, FORM, [(task.questions[0], helped)], small(900))
     assert record.adapter == "law-v1"
     assert record.treatment == "rag: 2 of 3 passages fit the context, adapter law-v1"
 
 
 def test_in_a_chat_the_template_needs_room_too(fake: ModuleType, small: Any) -> None:
     task = fake.task(1)
-    prompter = Prompter(task, replace(FORM, chat=True))
-    plain = fit(Prompter(task, FORM), task.questions[0], HELPED, small(930))[1]
-    chat = fit(prompter, task.questions[0], HELPED, small(930))[1]
+    prompter = PromptBuilder(task, replace(FORM, chat=True))
+    plain = fit_to_context(PromptBuilder(task, FORM), task.questions[0], HELPED, small(930))[1]
+    chat = fit_to_context(prompter, task.questions[0], HELPED, small(930))[1]
     assert len(plain.passages) == 3
     assert len(chat.passages) == 2
 
@@ -61,7 +63,7 @@ def test_a_record_tells_what_was_found_and_what_stood_before_the_question(
     fake: ModuleType, small: Any
 ) -> None:
     task = fake.task(1)
-    record = next(iter(ask(task, FORM, [(task.questions[0], HELPED)], small(900))))
+    record = next(iter(evaluate_task(task, FORM, [(task.questions[0], HELPED)], small(900))))
     assert record.passages == ("c1", "c2")
     assert [each["id"] for each in record.found] == ["c1", "c2", "c3"]
     assert record.found[0]["dense"] == 0.9
@@ -73,13 +75,15 @@ def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) 
     task = fake.task(4)
     engine = small(None)
     plain = [(question, Treatment()) for question in task.questions]
-    first = {r.id: r for r in ask(task, FORM, plain, engine)}
+    first = {r.id: r for r in evaluate_task(task, FORM, plain, engine)}
     first["exam-1"] = replace(first["exam-1"], status="error")
     del first["exam-3"]
     engine.asked.clear()
     shut = Treatment(reason="base: the gate is shut", found=LONG, route="history")
     treated = [(q, HELPED if q.id == "exam-2" else shut) for q in task.questions]
-    records = {r.id: r for r in ask(task, FORM, treated, engine, answered(first.values()))}
+    records = {
+        r.id: r for r in evaluate_task(task, FORM, treated, engine, answer_cache(first.values()))
+    }
     assert sorted(r.id for r in engine.asked) == ["exam-1", "exam-2", "exam-3"]
     assert records["exam-0"].logprobs == first["exam-0"].logprobs
     assert records["exam-0"].treatment == "base: the gate is shut"
@@ -90,9 +94,11 @@ def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) 
 def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, small: Any) -> None:
     task = fake.task(1)
     engine = small(None)
-    first = list(ask(task, FORM, [(task.questions[0], HELPED)], engine))
+    first = list(evaluate_task(task, FORM, [(task.questions[0], HELPED)], engine))
     again = replace(HELPED, reason="ensemble", found=())
-    found = list(ask(task, FORM, [(task.questions[0], again)], engine, answered(first)))
+    found = list(
+        evaluate_task(task, FORM, [(task.questions[0], again)], engine, answer_cache(first))
+    )
     assert len(engine.asked) == 1
     assert found[0].treatment == "ensemble"
     assert found[0].asked == first[0].asked
@@ -108,11 +114,11 @@ def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, 
 def test_another_request_is_asked(fake: ModuleType, small: Any, other: Treatment) -> None:
     task = fake.task(1)
     engine = small(None)
-    base = answered(ask(task, FORM, [(task.questions[0], Treatment())], engine))
+    base = answer_cache(evaluate_task(task, FORM, [(task.questions[0], Treatment())], engine))
     engine.asked.clear()
-    list(ask(task, FORM, [(task.questions[0], other)], engine, base))
+    list(evaluate_task(task, FORM, [(task.questions[0], other)], engine, base))
     assert len(engine.asked) == 1
 
 
 def test_records_of_before_requests_were_told_apart_answer_nothing() -> None:
-    assert answered([Record("exam-0", "history", "exam", "ok", True, chosen=0)]) == {}
+    assert answer_cache([Record("exam-0", "history", "exam", "ok", True, chosen=0)]) == {}

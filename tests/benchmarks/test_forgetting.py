@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.runs.runner import Settings, prepare
+from benchmarks.runs.runner import EvalSettings, prepare_job
 from engines.base import Answer, Request
-from finetune.forgetting import Watch
+from finetune.forgetting import ForgettingMonitor
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def learner(fake: ModuleType) -> Any:
     return Learner()
 
 
-def watch(fake: ModuleType, engine: Any) -> Watch:
+def watch(fake: ModuleType, engine: Any) -> ForgettingMonitor:
     tasks = [fake.task(40, "new", ("biology",)), fake.task(40, "old", ("mathematics",))]
-    job = prepare(tasks, Settings("watch"), engine.info)
-    return Watch(job, engine, {"mathematics"})
+    job = prepare_job(tasks, EvalSettings("watch"), engine.info)
+    return ForgettingMonitor(job, engine, {"mathematics"})
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_only_a_protected_domain_that_clearly_falls_is_told(
     watched = watch(fake, learner)
     assert watched.base == {"biology": 0.25, "mathematics": 1.0}
     learner.right = {"new": new, "old": old}
-    standing = watched.look()
-    assert standing.fallen == fallen
+    standing = watched.evaluate()
+    assert standing.regressed == fallen
     assert standing.accuracy == {"biology": new / 40, "mathematics": old / 40}
     assert standing.changes["biology"].difference == pytest.approx((new - 10) / 40)
 
@@ -56,5 +56,5 @@ def test_the_cached_prefix_of_another_state_is_dropped(fake: ModuleType, learner
     learner.right = {"new": 10, "old": 40}
     watched = watch(fake, learner)
     learner.closed = False
-    watched.look()
+    watched.evaluate()
     assert learner.closed

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
 from benchmarks.lm_eval_model import EngineLM  # noqa: E402
-from benchmarks.prompts import Format, Prompter  # noqa: E402
+from benchmarks.prompts import PromptBuilder, PromptFormat  # noqa: E402
 from benchmarks.scoring.score import score  # noqa: E402
 from benchmarks.tasks import load_task  # noqa: E402
 from domainlift.errors import Misuse  # noqa: E402
@@ -71,7 +71,7 @@ def instances(kind, arguments):
 
 def requests_of(name, mode, shots, count):
     task = load_task(name, data=Path(DATA) if DATA else None, domains=load_domains())
-    prompter = Prompter(task, Format(mode, shots, chat=False))
+    prompter = PromptBuilder(task, PromptFormat(mode, shots, chat=False))
     chosen = task.questions[:count]
     return chosen, [prompter.request(q, Treatment()) for q in chosen]
 

@@ -161,7 +161,7 @@ LETTERS = [
 
 @pytest.mark.parametrize(("reply", "meant"), LETTERS)
 def test_a_letter_is_read_or_the_reply_is_unparsed(reply: str, meant: int | None) -> None:
-    assert parsing.letter(reply, CITIES) == meant
+    assert parsing.extract_letter(reply, CITIES) == meant
 
 
 TEXTS = [
@@ -187,7 +187,7 @@ TEXTS = [
 def test_an_option_is_known_by_its_text(
     reply: str, options: tuple[str, ...], meant: int | None
 ) -> None:
-    assert parsing.letter(reply, options) == meant
+    assert parsing.extract_letter(reply, options) == meant
 
 
 NUMBERS = [
@@ -236,7 +236,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("reply", "meant"), NUMBERS)
 def test_a_number_is_read_or_the_reply_is_unparsed(reply: str, meant: str | None) -> None:
-    assert parsing.number(reply) == meant
+    assert parsing.extract_number(reply) == meant
 
 
 @pytest.mark.parametrize(
@@ -258,14 +258,14 @@ def test_a_number_is_read_or_the_reply_is_unparsed(reply: str, meant: str | None
     ],
 )
 def test_only_one_number_is_a_number(text: str, plain: str | None) -> None:
-    assert parsing.simplest(text) == plain
+    assert parsing.as_number(text) == plain
 
 
 @given(st.text(), st.lists(st.text(), max_size=26))
 def test_any_reply_is_read_without_an_error(reply: str, options: list[str]) -> None:
-    meant = parsing.letter(reply, options)
+    meant = parsing.extract_letter(reply, options)
     assert meant is None or 0 <= meant < len(options)
-    assert parsing.number(reply) is None or any(c.isdecimal() for c in reply)
+    assert parsing.extract_number(reply) is None or any(c.isdecimal() for c in reply)
 
 
 WORDS = st.sampled_from(
@@ -275,16 +275,20 @@ WORDS = st.sampled_from(
 
 @given(st.lists(WORDS, max_size=12).map(" ".join))
 def test_any_mixture_of_the_forms_is_read_without_an_error(reply: str) -> None:
-    meant = parsing.letter(reply, CITIES)
+    meant = parsing.extract_letter(reply, CITIES)
     assert meant is None or 0 <= meant < len(CITIES)
 
 
 @given(st.decimals(-(10**9), 10**9, places=3))
 def test_a_number_survives_whatever_its_notation(value: Decimal) -> None:
-    plain = parsing.simplest(f"{value}")
+    plain = parsing.as_number(f"{value}")
     assert plain is not None
-    assert plain == parsing.number(f"The answer is {value:,}.") == parsing.number(f"${value}")
-    assert parsing.simplest(plain) == plain
+    assert (
+        plain
+        == parsing.extract_number(f"The answer is {value:,}.")
+        == parsing.extract_number(f"${value}")
+    )
+    assert parsing.as_number(plain) == plain
 
 
 LONG = [
@@ -310,6 +314,6 @@ LONG = [
 @pytest.mark.parametrize("reply", LONG, ids=range(len(LONG)))
 def test_a_long_reply_takes_no_time(reply: str) -> None:
     start = time.monotonic()
-    parsing.letter(reply, CITIES)
-    parsing.number(reply)
+    parsing.extract_letter(reply, CITIES)
+    parsing.extract_number(reply)
     assert time.monotonic() - start < 2

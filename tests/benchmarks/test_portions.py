@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.held_out.split import SHARE, portion
+from benchmarks.held_out.split import SHARE, split_task
 from benchmarks.tasks.base import ALL_MODES, Task
 from domainlift.types import Question
 from engines.base import Mode
@@ -25,14 +25,14 @@ def ids(tasks: tuple[Task, ...]) -> set[str]:
 
 def test_enough_validation_questions_leave_the_test_questions_alone() -> None:
     test = [question(f"t{n}") for n in range(80)]
-    found = portion([task(test)], {"t": [question(f"v{n}") for n in range(40)]})
+    found = split_task([task(test)], {"t": [question(f"v{n}") for n in range(40)]})
     assert ids(found.held_out) == {q.id for q in test}
     assert ids(found.selection) == {f"v{n}" for n in range(40)}
 
 
 def test_few_validation_questions_are_joined_by_test_questions() -> None:
     test = [question(f"t{n}") for n in range(100)]
-    found = portion([task(test)], {"t": [question(f"v{n}") for n in range(11)]})
+    found = split_task([task(test)], {"t": [question(f"v{n}") for n in range(11)]})
     assert len(ids(found.selection)) == 37
     assert not ids(found.selection) & ids(found.held_out)
     assert ids(found.selection) | ids(found.held_out) >= {q.id for q in test}
@@ -42,12 +42,12 @@ def test_a_copy_of_a_held_out_question_is_not_chosen_on() -> None:
     test = [question(f"t{n}") for n in range(9)]
     copy = Question("v", "biology", "t", test[0].text, ("x", "y"), 0)
     spare = [copy, *(question(f"w{n}") for n in range(9))]
-    assert "v" not in ids(portion([task(test)], {"t": spare}).selection)
+    assert "v" not in ids(split_task([task(test)], {"t": spare}).selection)
 
 
 def test_a_question_of_both_splits_is_asked_once() -> None:
     test = [question(f"t{n}") for n in range(30)]
-    found = portion([task(test)], {"t": test[:10]})
+    found = split_task([task(test)], {"t": test[:10]})
     chosen = [q.id for each in found.selection for q in each.questions]
     assert len(chosen) == len(set(chosen))
     assert not set(chosen) & ids(found.held_out)
@@ -57,7 +57,7 @@ def test_another_order_of_options_makes_no_other_question() -> None:
     test = [question(f"t{n}") for n in range(9)]
     copy = Question("v", "biology", "t", test[0].text.upper(), ("y", "x"), 1)
     spare = [copy, *(question(f"w{n}") for n in range(9))]
-    assert "v" not in ids(portion([task(test)], {"t": spare}).selection)
+    assert "v" not in ids(split_task([task(test)], {"t": spare}).selection)
 
 
 @given(
@@ -72,7 +72,7 @@ def test_passages_stay_whole_and_a_third_is_for_choosing(
         for n, (domain, cluster) in enumerate(made)
     ]
     own = [question(f"v{n}", "a") for n in range(spare)]
-    found = portion([task(test)], {"t": own})
+    found = split_task([task(test)], {"t": own})
     chosen, held = ids(found.selection), ids(found.held_out)
     assert not chosen & held
     assert chosen | held == {q.id for q in (*test, *own)}
@@ -93,7 +93,7 @@ def test_passages_stay_whole_and_a_third_is_for_choosing(
 
 def test_the_same_questions_are_divided_in_the_same_way() -> None:
     test = [question(f"t{n}") for n in range(50)]
-    assert portion([task(test)], {}) == portion([task(test)], {})
-    fewer = ids(portion([task(test[:25])], {}).held_out)
+    assert split_task([task(test)], {}) == split_task([task(test)], {})
+    fewer = ids(split_task([task(test[:25])], {}).held_out)
     # A question that is held out with few others may move, but most stay where they are.
-    assert len(fewer & ids(portion([task(test)], {}).held_out)) >= len(fewer) // 2
+    assert len(fewer & ids(split_task([task(test)], {}).held_out)) >= len(fewer) // 2

@@ -6,13 +6,13 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.results.domain_scores import Profile, profile, summarise
-from benchmarks.runs.runner import Settings, execute, open_run, prepare
-from benchmarks.runs.store import Manifest, Record, Store
+from benchmarks.results.domain_scores import EvalResult, evaluate_records, evaluate_run
+from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
+from benchmarks.runs.store import Record, RunManifest, RunStore
 from domainlift.statistics import Verdict, wilson
 from domainlift.types import Question
 
-MANIFEST = Manifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)
+MANIFEST = RunManifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")
 Case = tuple[Question, Record | None]
 
@@ -32,10 +32,10 @@ def case(
     return question, Record(identity, domain, "t", said, correct, chosen=chosen, **more)  # type: ignore[arg-type]
 
 
-def summary(cases: list[Case], target: float = 0.6) -> Profile:
+def summary(cases: list[Case], target: float = 0.6) -> EvalResult:
     questions = {question.id: question for question, _ in cases}
     records = [record for _, record in cases if record is not None]
-    return summarise(MANIFEST, questions, records, target)
+    return evaluate_records(MANIFEST, questions, records, target)
 
 
 def test_domains_and_the_whole_are_counted() -> None:
@@ -169,10 +169,12 @@ def test_what_engines_add_is_averaged_over_those_that_have_it() -> None:
 
 def test_the_json_is_what_scripts_rely_on(fake: ModuleType, tmp_path: Path) -> None:
     engine = fake.FakeEngine(troubles={"exam-1": "error", "exam-2": "unparsed"})
-    job = prepare([fake.task(9, domains=("law", "history"))], Settings("fakes"), engine.info)
-    run = open_run(job, engine.info, Store(tmp_path))
-    execute(job, engine, run, lambda _: None)
-    data = json.loads(json.dumps(profile(run).as_json()))
+    job = prepare_job(
+        [fake.task(9, domains=("law", "history"))], EvalSettings("fakes"), engine.info
+    )
+    run = open_run(job, engine.info, RunStore(tmp_path))
+    execute_run(job, engine, run, lambda _: None)
+    data = json.loads(json.dumps(evaluate_run(run).as_json()))
     assert {"run", "model", "suite", "domains", "overall", "seconds", "forward_tokens"} <= set(data)
     assert list(data["domains"]) == ["history", "law"]
     fields = {"n", "correct", "accuracy", "interval", "chance"}

@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 
 from benchmarks.held_out.validation_questions import validation_job
-from benchmarks.results.pairing import pair_records
+from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.store import Record
-from benchmarks.treatments.passages import Bases, confidence, treater, trials
+from benchmarks.treatments.passages import (
+    OpenKnowledgeBases,
+    calibration_samples,
+    confidence,
+    passage_policy,
+)
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
-from rag.treatment import Budget, Known
+from rag.treatment import Budget, QuestionSignals
 
 
 def record(name: str, correct: bool | None, domain: str = "history", **more: Any) -> Record:
@@ -47,7 +52,7 @@ def test_trials_join_what_was_answered_both_ways() -> None:
         record("e", True, found=found(0.5), leak="chunk"),
         record("f", True, found=found(0.5)),
     ]
-    joined = trials(base, helped)
+    joined = calibration_samples(base, helped)
     assert set(joined) == {"history", "law"}
     only = joined["history"]
     assert [(t.score, t.confidence, t.base, t.helped) for t in only] == [(0.9, 0.5, False, True)]
@@ -58,7 +63,7 @@ def test_pairs_are_counted_per_domain_and_in_total(fake: ModuleType) -> None:
     questions = {f"exam-{n}": fake.question(n, "law" if n % 2 else "history") for n in range(6)}
     base = [record(f"exam-{n}", n < 3, "law" if n % 2 else "history") for n in range(6)]
     after = [record(f"exam-{n}", n > 0, "law" if n % 2 else "history") for n in range(5)]
-    made = pair_records(base, after, questions)
+    made = paired_record_changes(base, after, questions)
     assert list(made) == ["", "history", "law"]
     assert (made["history"].n, made["history"].gains, made["history"].losses) == (3, 1, 1)
     assert (made["law"].n, made["law"].gains, made["law"].losses) == (2, 1, 0)
@@ -67,44 +72,44 @@ def test_pairs_are_counted_per_domain_and_in_total(fake: ModuleType) -> None:
 
 @pytest.fixture
 def bases() -> Any:
-    def make(generation: str = "g1", k: int = 3, **settings: Any) -> Bases:
+    def make(generation: str = "g1", k: int = 3, **settings: Any) -> OpenKnowledgeBases:
         index = SimpleNamespace(manifest=SimpleNamespace(generation=generation))
         shelf: Any = SimpleNamespace(index=index, settings=Retrieval(**settings))
-        return Bases({"history": shelf}, Budget(len, k))
+        return OpenKnowledgeBases({"history": shelf}, Budget(len, k))
 
     return make
 
 
 def test_whatever_may_change_a_prompt_makes_another_run(bases: Any) -> None:
-    nothing = Known({}, {})
+    nothing = QuestionSignals({}, {})
     digests = [
-        treater(bases(), {}, nothing).digest,
-        treater(bases("g2"), {}, nothing).digest,
-        treater(bases(k=2), {}, nothing).digest,
-        treater(bases(mmr=0.5), {}, nothing).digest,
-        treater(bases(), {"history": SHUT}, nothing).digest,
-        treater(bases(), {}, Known({"a": 0.5}, {})).digest,
-        treater(bases(), {}, Known({}, {"a": "c"})).digest,
+        passage_policy(bases(), {}, nothing).digest,
+        passage_policy(bases("g2"), {}, nothing).digest,
+        passage_policy(bases(k=2), {}, nothing).digest,
+        passage_policy(bases(mmr=0.5), {}, nothing).digest,
+        passage_policy(bases(), {"history": SHUT}, nothing).digest,
+        passage_policy(bases(), {}, QuestionSignals({"a": 0.5}, {})).digest,
+        passage_policy(bases(), {}, QuestionSignals({}, {"a": "c"})).digest,
     ]
     assert len(set(digests)) == len(digests)
-    assert treater(bases(), {"history": OPEN}, nothing).digest == digests[0]
+    assert passage_policy(bases(), {"history": OPEN}, nothing).digest == digests[0]
 
 
 def test_validation_asks_in_the_same_way_but_never_what_is_reported(
     fake: ModuleType, tmp_path: Any
 ) -> None:
-    from benchmarks.runs.runner import Settings, prepare
+    from benchmarks.runs.runner import EvalSettings, prepare_job
     from benchmarks.tasks import load_task
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
 
     domains = load_domains()
     task = load_task("own:biology", data=None, domains=domains)
-    settings = Settings("demo", mode=Mode.CLOZE, limit=5)
-    job = prepare([task], settings, fake.INFO)
+    settings = EvalSettings("demo", mode=Mode.CLOZE, limit=5)
+    job = prepare_job([task], settings, fake.INFO)
     made = validation_job(job, fake.INFO, None, domains, {"biology"})
     assert made is not None
-    assert made.forms == job.forms
+    assert made.formats == job.formats
     assert len(made.questions) == 83
     reported = {(q.text, q.options) for q in task.questions}
     assert not any((q.text, q.options) in reported for q in made.questions)

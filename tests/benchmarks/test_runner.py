@@ -14,18 +14,18 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.results.domain_scores import profile
+from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import (
-    Job,
-    Settings,
-    execute,
-    fingerprint,
+    EvalJob,
+    EvalSettings,
+    execute_run,
     open_run,
-    prepare,
-    substitutions,
+    prepare_job,
+    run_fingerprint,
+    scoring_fallbacks,
 )
-from benchmarks.runs.store import Record, Run, Store
-from benchmarks.treatments.base import Treater
+from benchmarks.runs.store import Record, Run, RunStore
+from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.errors import BenchError, EngineDown, Misuse
 from domainlift.types import Passage, Question, Treatment
 from engines.base import Engine, Mode
@@ -38,16 +38,18 @@ def ignore(_: Record) -> None:
     """Notify nobody."""
 
 
-def job(fake: ModuleType, count: int = 12, engine: Engine | None = None, **settings: object) -> Job:
+def job(
+    fake: ModuleType, count: int = 12, engine: Engine | None = None, **settings: object
+) -> EvalJob:
     info = fake.INFO if engine is None else engine.info
-    return prepare([fake.task(count, domains=DOMAINS)], Settings("fakes", **settings), info)
+    return prepare_job([fake.task(count, domains=DOMAINS)], EvalSettings("fakes", **settings), info)
 
 
 def start(
     root: Path, fake: ModuleType, engine: Engine, count: int = 12, **settings: object
-) -> tuple[Job, Run]:
+) -> tuple[EvalJob, Run]:
     made = job(fake, count, engine, **settings)
-    return made, open_run(made, engine.info, Store(root))
+    return made, open_run(made, engine.info, RunStore(root))
 
 
 def timeless(run: Run) -> dict[str, dict[str, object]]:
@@ -62,7 +64,7 @@ def timeless(run: Run) -> dict[str, dict[str, object]]:
 def test_every_question_is_answered_once(mode: Mode, fake: ModuleType, tmp_path: Path) -> None:
     engine, seen = fake.FakeEngine(), []
     made, run = start(tmp_path, fake, engine, mode=mode)
-    execute(made, engine, run, seen.append)
+    execute_run(made, engine, run, seen.append)
     assert sorted(record.id for record in run.records()) == sorted(q.id for q in made.questions)
     texts = [request.prompt.text for request in engine.asked]
     assert texts == sorted(texts), "prompts with a common prefix follow one another"
@@ -97,9 +99,9 @@ def test_a_manifest_holds_what_repeating_takes(fake: ModuleType, tmp_path: Path)
 def test_tasks_are_asked_one_after_another(fake: ModuleType, tmp_path: Path) -> None:
     engine = fake.FakeEngine()
     tasks = [fake.task(3, "one"), fake.task(3, "two")]
-    made = prepare(tasks, Settings("fakes"), engine.info)
-    run = open_run(made, engine.info, Store(tmp_path))
-    execute(made, engine, run, ignore)
+    made = prepare_job(tasks, EvalSettings("fakes"), engine.info)
+    run = open_run(made, engine.info, RunStore(tmp_path))
+    execute_run(made, engine, run, ignore)
     assert [request.id for request in engine.asked] == [
         *(f"one-{n}" for n in range(3)),
         *(f"two-{n}" for n in range(3)),
@@ -108,11 +110,11 @@ def test_tasks_are_asked_one_after_another(fake: ModuleType, tmp_path: Path) -> 
 
 def test_a_treatment_reaches_the_prompt_and_the_record(fake: ModuleType, tmp_path: Path) -> None:
     treatment = Treatment((Passage("Rome is old.", "docs/rome"),), adapter="lora", reason="routed")
-    treater = Treater("always", "digest", lambda questions: [treatment] * len(questions))
+    treater = TreatmentPolicy("always", "digest", lambda questions: [treatment] * len(questions))
     engine = fake.FakeEngine()
-    made = prepare([fake.task(2)], Settings("fakes"), engine.info, treater)
-    run = open_run(made, engine.info, Store(tmp_path))
-    execute(made, engine, run, ignore)
+    made = prepare_job([fake.task(2)], EvalSettings("fakes"), engine.info, treater)
+    run = open_run(made, engine.info, RunStore(tmp_path))
+    execute_run(made, engine, run, ignore)
     assert {record.treatment for record in run.records()} == {"routed"}
     assert all("Rome is old." in request.prompt.text for request in engine.asked)
     assert {request.prompt.adapter for request in engine.asked} == {"lora"}
@@ -127,9 +129,11 @@ def test_where_adapters_are_loaded_each_is_asked_for_once(
 
     engine = fake.FakeEngine(replace(fake.INFO, one_adapter_at_a_time=one))
     tasks = [fake.task(4, "one"), fake.task(4, "two")]
-    made = prepare(tasks, Settings("fakes"), engine.info, Treater("mixed", "digest", treat))
-    run = open_run(made, engine.info, Store(tmp_path))
-    execute(made, engine, run, ignore)
+    made = prepare_job(
+        tasks, EvalSettings("fakes"), engine.info, TreatmentPolicy("mixed", "digest", treat)
+    )
+    run = open_run(made, engine.info, RunStore(tmp_path))
+    execute_run(made, engine, run, ignore)
     asked = [request.prompt.adapter for request in engine.asked]
     loads = 1 + sum(before != after for before, after in pairwise(asked))
     assert len(asked) == 8
@@ -142,18 +146,18 @@ def test_where_adapters_are_loaded_each_is_asked_for_once(
 def test_a_finished_run_is_found_again_and_asks_nothing(fake: ModuleType, tmp_path: Path) -> None:
     engine = fake.FakeEngine()
     made, run = start(tmp_path, fake, engine)
-    execute(made, engine, run, ignore)
+    execute_run(made, engine, run, ignore)
     before, again = timeless(run), fake.FakeEngine()
     made, found = start(tmp_path, fake, again)
     assert found.folder == run.folder
-    execute(made, again, found, ignore)
+    execute_run(made, again, found, ignore)
     assert again.asked == []
     assert timeless(found) == before
     assert found.manifest.finished
 
 
 def test_fresh_makes_another_folder_each_time(fake: ModuleType, tmp_path: Path) -> None:
-    made, store = job(fake), Store(tmp_path)
+    made, store = job(fake), RunStore(tmp_path)
     first = open_run(made, fake.INFO, store)
     names = [open_run(made, fake.INFO, store, fresh=True).folder.name for _ in range(2)]
     assert names == [f"{first.folder.name}-2", f"{first.folder.name}-3"]
@@ -162,8 +166,8 @@ def test_fresh_makes_another_folder_each_time(fake: ModuleType, tmp_path: Path) 
 
 
 def test_fresh_in_an_empty_workspace_is_an_ordinary_run(fake: ModuleType, tmp_path: Path) -> None:
-    fresh = open_run(job(fake), fake.INFO, Store(tmp_path), fresh=True)
-    assert open_run(job(fake), fake.INFO, Store(tmp_path)).folder == fresh.folder
+    fresh = open_run(job(fake), fake.INFO, RunStore(tmp_path), fresh=True)
+    assert open_run(job(fake), fake.INFO, RunStore(tmp_path)).folder == fresh.folder
 
 
 @pytest.mark.parametrize(
@@ -187,7 +191,7 @@ def test_a_run_of_other_settings_is_not_resumed(
     fake: ModuleType,
     tmp_path: Path,
 ) -> None:
-    store, info = Store(tmp_path), replace(fake.INFO, **engine)
+    store, info = RunStore(tmp_path), replace(fake.INFO, **engine)
     first = open_run(job(fake), fake.INFO, store).folder.name
     other = job(fake, **settings)
     with pytest.raises(Misuse, match=f"run `{first}` was made with other settings: ") as caught:
@@ -200,16 +204,16 @@ def test_a_run_of_other_settings_is_not_resumed(
 
 
 def test_data_that_changed_make_another_run(fake: ModuleType) -> None:
-    before = prepare([fake.task(3)], Settings("fakes"), fake.INFO)
+    before = prepare_job([fake.task(3)], EvalSettings("fakes"), fake.INFO)
     changed = replace(fake.task(3), digest="other")
-    after = prepare([changed], Settings("fakes"), fake.INFO)
-    a, b = fingerprint(before, fake.INFO), fingerprint(after, fake.INFO)
+    after = prepare_job([changed], EvalSettings("fakes"), fake.INFO)
+    a, b = run_fingerprint(before, fake.INFO), run_fingerprint(after, fake.INFO)
     assert {key for key in a if a[key] != b[key]} == {"data"}
 
 
 def test_notes_and_versions_do_not_make_another_run(fake: ModuleType) -> None:
     other = replace(fake.INFO, notes=(), versions={"fake": "2"})
-    assert fingerprint(job(fake), fake.INFO) == fingerprint(job(fake), other)
+    assert run_fingerprint(job(fake), fake.INFO) == run_fingerprint(job(fake), other)
 
 
 def test_errors_are_asked_again_and_the_later_record_counts(
@@ -219,7 +223,7 @@ def test_errors_are_asked_again_and_the_later_record_counts(
         troubles={"exam-1": "error", "exam-4": "error", "exam-2": "truncated", "exam-3": "unparsed"}
     )
     made, run = start(tmp_path, fake, engine)
-    execute(made, engine, run, ignore)
+    execute_run(made, engine, run, ignore)
     assert Counter(r.status for r in run.records()) == {
         "ok": 8,
         "error": 2,
@@ -228,11 +232,11 @@ def test_errors_are_asked_again_and_the_later_record_counts(
     }
     assert not run.manifest.finished
     again = fake.FakeEngine(troubles={"exam-4": "error"})
-    execute(made, again, run, ignore)
+    execute_run(made, again, run, ignore)
     assert [request.id for request in again.asked] == ["exam-1", "exam-4"]
     assert not run.manifest.finished
     last = fake.FakeEngine()
-    execute(made, last, run, ignore)
+    execute_run(made, last, run, ignore)
     assert [request.id for request in last.asked] == ["exam-4"]
     assert run.manifest.finished
     assert Counter(r.status for r in run.records()) == {"ok": 10, "truncated": 1, "unparsed": 1}
@@ -242,12 +246,12 @@ def test_an_engine_that_goes_down_costs_nothing(fake: ModuleType, tmp_path: Path
     engine = fake.FakeEngine(down=5)
     made, run = start(tmp_path, fake, engine)
     with pytest.raises(EngineDown):
-        execute(made, engine, run, ignore)
+        execute_run(made, engine, run, ignore)
     assert len(run.records()) == 5
     assert not run.manifest.finished
     assert run.manifest.forward_tokens == engine.forward_tokens
     again = fake.FakeEngine()
-    execute(made, again, run, ignore)
+    execute_run(made, again, run, ignore)
     assert len(again.asked) == 7
     assert run.manifest.finished
     assert run.manifest.forward_tokens == engine.forward_tokens + again.forward_tokens
@@ -261,7 +265,7 @@ def test_an_interrupt_keeps_what_was_answered(fake: ModuleType, tmp_path: Path) 
     engine = fake.FakeEngine(before=interrupt)
     made, run = start(tmp_path, fake, engine)
     with pytest.raises(KeyboardInterrupt):
-        execute(made, engine, run, ignore)
+        execute_run(made, engine, run, ignore)
     assert len(run.records()) == 7
     assert not run.manifest.finished
 
@@ -274,7 +278,7 @@ def test_an_engine_that_forgets_a_question_is_an_error(fake: ModuleType, tmp_pat
     engine = Forgetful()
     made, run = start(tmp_path, fake, engine)
     with pytest.raises(BenchError, match="left 1 questions of `exam` unanswered"):
-        execute(made, engine, run, ignore)
+        execute_run(made, engine, run, ignore)
     assert not run.manifest.finished
 
 
@@ -284,7 +288,7 @@ def test_ten_thousand_stored_answers_are_skipped(fake: ModuleType, tmp_path: Pat
     with run.writing():
         for question in made.questions[:-1]:
             run.append(Record(question.id, question.domain, "exam", "ok", True, chosen=0))
-    execute(made, engine, run, ignore)
+    execute_run(made, engine, run, ignore)
     assert [request.id for request in engine.asked] == ["exam-10000"]
     assert len(run.records()) == 10_001
     assert run.manifest.finished
@@ -297,7 +301,7 @@ def test_a_disk_that_fills_up_loses_nothing(fake: ModuleType, tmp_path: Path) ->
     first = fake.FakeEngine(down=5)
     made, run = start(tmp_path, fake, first)
     with pytest.raises(EngineDown):
-        execute(made, first, run, ignore)
+        execute_run(made, first, run, ignore)
     answers, kept = run.folder / "answers.jsonl", tmp_path / "kept"
 
     def fill(_: int) -> None:
@@ -306,12 +310,12 @@ def test_a_disk_that_fills_up_loses_nothing(fake: ModuleType, tmp_path: Path) ->
             answers.symlink_to(full)
 
     with pytest.raises(BenchError, match=r"the disk is full at `.*answers\.jsonl`; everything"):
-        execute(made, fake.FakeEngine(before=fill), run, ignore)
+        execute_run(made, fake.FakeEngine(before=fill), run, ignore)
     answers.unlink()
     kept.rename(answers)
     assert len(run.records()) == 5
     last = fake.FakeEngine()
-    execute(made, last, run, ignore)
+    execute_run(made, last, run, ignore)
     assert len(last.asked) == 7
     assert run.manifest.finished
 
@@ -332,21 +336,24 @@ def test_what_cannot_be_asked_is_said(
     settings: dict[str, object], info: dict[str, object], said: str, fake: ModuleType
 ) -> None:
     with pytest.raises(Misuse, match=said) as caught:
-        prepare([fake.task(4)], Settings("fakes", **settings), replace(fake.INFO, **info))
+        prepare_job([fake.task(4)], EvalSettings("fakes", **settings), replace(fake.INFO, **info))
     assert caught.value.hint
 
 
 def test_a_task_falls_back_to_what_the_engine_can(fake: ModuleType) -> None:
     info = replace(fake.INFO, modes=frozenset({Mode.GENERATE}))
-    assert prepare([fake.task(2)], Settings("fakes"), info).forms["exam"].mode is Mode.GENERATE
+    assert (
+        prepare_job([fake.task(2)], EvalSettings("fakes"), info).formats["exam"].mode
+        is Mode.GENERATE
+    )
     only_cloze = replace(fake.task(2), mode=Mode.CLOZE, modes=frozenset({Mode.CLOZE}))
     with pytest.raises(Misuse, match="cannot score task `exam`, which needs `cloze`"):
-        prepare([only_cloze], Settings("fakes"), info)
+        prepare_job([only_cloze], EvalSettings("fakes"), info)
 
 
 def test_a_question_may_stand_there_only_once(fake: ModuleType) -> None:
     with pytest.raises(Misuse, match="2 questions stand there more than once, `exam-0` for one"):
-        prepare([fake.task(2), fake.task(3)], Settings("fakes"), fake.INFO)
+        prepare_job([fake.task(2), fake.task(3)], EvalSettings("fakes"), fake.INFO)
 
 
 def test_a_limit_takes_questions_of_every_domain(fake: ModuleType) -> None:
@@ -369,8 +376,8 @@ def test_a_run_is_called_so_that_every_system_takes_it(
     suite: str, model: str, start_of_name: str, fake: ModuleType, tmp_path: Path
 ) -> None:
     info = replace(fake.INFO, model=model)
-    made = prepare([fake.task(2)], Settings(suite), info)
-    name = open_run(made, info, Store(tmp_path)).folder.name
+    made = prepare_job([fake.task(2)], EvalSettings(suite), info)
+    name = open_run(made, info, RunStore(tmp_path)).folder.name
     assert name.startswith(start_of_name)
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
@@ -389,7 +396,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def only_run(root: Path) -> Run:
-    store = Store(root)
+    store = RunStore(root)
     (name,) = store.ids()
     return store.get(name)
 
@@ -419,7 +426,7 @@ def test_a_kill_at_any_moment_costs_nothing(fake: ModuleType, tmp_path: Path) ->
     assert timeless(stored) == timeless(undisturbed)
     assert stored.questions() == undisturbed.questions()
     assert stored.manifest.finished
-    a, b = profile(stored), profile(undisturbed)
+    a, b = evaluate_run(stored), evaluate_run(undisturbed)
     assert replace(a, seconds=0, forward_tokens=0) == replace(b, seconds=0, forward_tokens=0)
 
 
@@ -449,7 +456,7 @@ def test_two_runs_in_one_workspace_do_not_disturb_each_other(tmp_path: Path) -> 
         assert line(first) == line(second) == "ready"
         names = {line(first), line(second)}
     assert (first.returncode, second.returncode) == (0, 0)
-    store = Store(tmp_path)
+    store = RunStore(tmp_path)
     assert set(store.ids()) == names
     for name in names:
         run = store.get(name)
@@ -471,8 +478,8 @@ def test_the_same_settings_choose_the_same_questions(fake: ModuleType) -> None:
 def test_another_way_of_scoring_than_the_tasks_own_is_said(fake: ModuleType) -> None:
     info = replace(fake.INFO, modes=frozenset({Mode.LETTER}))
     task = replace(fake.task(3), mode=Mode.CLOZE)
-    (said,) = substitutions(prepare([task], Settings("fakes"), info), info)
+    (said,) = scoring_fallbacks(prepare_job([task], EvalSettings("fakes"), info), info)
     assert "scored by `letter`" in said
     assert "cannot score by `cloze`" in said
-    asked = prepare([task], Settings("fakes", mode=Mode.LETTER), info)
-    assert substitutions(asked, info) == []
+    asked = prepare_job([task], EvalSettings("fakes", mode=Mode.LETTER), info)
+    assert scoring_fallbacks(asked, info) == []

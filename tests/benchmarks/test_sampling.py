@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.runs.sampling import even_quotas, repeated, stratified
+from benchmarks.runs.sampling import duplicate_ids, even_quotas, stratified
 from domainlift.types import Question
 
 SIZES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 30), max_size=8)
@@ -101,5 +101,5 @@ def test_the_seed_changes_the_sample_and_it_is_not_the_first_ones() -> None:
 
 def test_ids_that_stand_there_twice_are_found() -> None:
     pool = questions({"a": 3, "b": 2})
-    assert repeated(pool) == set()
-    assert repeated([*pool, pool[0], pool[0], pool[3]]) == {"a0", "b0"}
+    assert duplicate_ids(pool) == set()
+    assert duplicate_ids([*pool, pool[0], pool[0], pool[3]]) == {"a0", "b0"}

@@ -89,9 +89,9 @@ def test_what_was_not_answered_is_neither_right_nor_wrong(status: Status) -> Non
 
 
 def test_where_no_letter_was_among_the_alternatives_none_is_chosen() -> None:
-    some = Answer("q", logprobs=(-5.0, -1.0, -5.0), floored=2)
+    some = Answer("q", logprobs=(-5.0, -1.0, -5.0), n_bounded=2)
     assert score(CLOSED, some, Mode.LETTER) == Score(Status.OK, True, 1)
-    none = Answer("q", logprobs=(-5.0, -5.0, -5.0), floored=3)
+    none = Answer("q", logprobs=(-5.0, -5.0, -5.0), n_bounded=3)
     assert score(CLOSED, none, Mode.LETTER) == Score(Status.UNPARSED, False)
 
 

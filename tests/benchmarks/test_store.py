@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.runs.store import Manifest, Record, Run, Store, differences
+from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.types import Question
 
-MANIFEST = Manifest(
+MANIFEST = RunManifest(
     run="demo-x-1",
     model="x",
     suite="demo",
@@ -34,7 +34,7 @@ RECORD = Record("q1", "history", "exam", "ok", True, logprobs=(-0.5, -2.25), cho
 
 
 def made(root: Path, name: str = MANIFEST.run) -> Run:
-    return Store(root).create(replace(MANIFEST, run=name), QUESTIONS)
+    return RunStore(root).create(replace(MANIFEST, run=name), QUESTIONS)
 
 
 def answers(run: Run) -> Path:
@@ -49,7 +49,7 @@ def append(run: Run, *records: Record) -> None:
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     made(tmp_path)
-    run = Store(tmp_path).get(MANIFEST.run)
+    run = RunStore(tmp_path).get(MANIFEST.run)
     assert run.manifest == MANIFEST
     assert run.questions() == list(QUESTIONS)
     assert run.records() == []
@@ -183,8 +183,8 @@ def test_a_broken_manifest_says_how_to_be_rid_of_the_run(text: str, tmp_path: Pa
     with pytest.raises(Malformed, match=r"manifest\.json: not the manifest of a run") as caught:
         _ = run.manifest
     assert caught.value.hint == "remove the run: `bench runs rm demo-x-1`"
-    Store(tmp_path).remove("demo-x-1")
-    assert Store(tmp_path).ids() == []
+    RunStore(tmp_path).remove("demo-x-1")
+    assert RunStore(tmp_path).ids() == []
 
 
 def test_a_manifest_of_a_later_version_may_hold_more(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         with pytest.raises(BenchError, match=said) as caught:
             append(run, RECORD)
         with pytest.raises(BenchError, match=said):
-            Store(tmp_path).remove(MANIFEST.run)
+            RunStore(tmp_path).remove(MANIFEST.run)
         assert "`--fresh`" in str(caught.value.hint)
         holder.kill()
     # The lock goes with its process, however that ended.
@@ -265,7 +265,7 @@ def test_a_writer_leaves_the_lock_whatever_happens(tmp_path: Path) -> None:
 
 
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path / "workspace")
+    store = RunStore(tmp_path / "workspace")
     assert store.ids() == []
     with pytest.raises(NoSuch):
         store.get("x")
@@ -277,21 +277,21 @@ def test_runs_are_listed_by_age_even_when_an_old_one_goes_on(tmp_path: Path) -> 
     for second, name in enumerate(names):
         run = made(tmp_path, name)
         os.utime(run.folder / "questions.jsonl", (second, second))
-    append(Store(tmp_path).get("c"), RECORD)
-    assert Store(tmp_path).ids() == names
+    append(RunStore(tmp_path).get("c"), RECORD)
+    assert RunStore(tmp_path).ids() == names
 
 
 def test_a_folder_without_a_manifest_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "runs" / "half").mkdir(parents=True)
     (tmp_path / "runs" / "file").write_text("", encoding="utf-8")
     made(tmp_path)
-    assert Store(tmp_path).ids() == ["demo-x-1"]
+    assert RunStore(tmp_path).ids() == ["demo-x-1"]
 
 
 @pytest.mark.parametrize("name", ["demo-x-2", "../x", "", ".", "/etc"])
 def test_an_unknown_run_leads_to_those_that_exist(name: str, tmp_path: Path) -> None:
     made(tmp_path)
-    for act in (Store(tmp_path).get, Store(tmp_path).remove):
+    for act in (RunStore(tmp_path).get, RunStore(tmp_path).remove):
         with pytest.raises(NoSuch, match="no run `") as caught:
             act(name)
         assert "`bench runs list` shows all 1" in str(caught.value.hint)
@@ -306,9 +306,9 @@ def test_a_workspace_that_cannot_be_one_is_an_error(tmp_path: Path) -> None:
 def test_differences_name_what_differs() -> None:
     a = {"model": "sha256:00112233445566", "data": "aabbccddeeff", "same": "x"}
     b = {"model": "sha256:99112233445566", "same": "x", "more": "1"}
-    assert differences(a, b) == [
+    assert fingerprint_differences(a, b) == [
         "data aabbccdd -> none",
         "model 00112233 -> 99112233",
         "more none -> 1",
     ]
-    assert differences(a, a) == []
+    assert fingerprint_differences(a, a) == []

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from benchmarks.prompts import Format, Prompter
+from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.lm_eval_task import read_config, yaml_files
@@ -74,7 +74,7 @@ def test_multiple_choice(tmp_path: Path) -> None:
     assert task.questions[0].options == (" cat", " carp", " crow")
     assert [q.answer for q in task.questions] == [0, 2, 1]
     assert (task.mode, task.modes) == (Mode.CLOZE, frozenset({Mode.CLOZE}))
-    assert (task.verbatim, task.domain, task.shots) == (True, "general", 0)
+    assert (task.prerendered, task.domain, task.shots) == (True, "general", 0)
     assert len({q.id for q in task.questions}) == 3
 
 
@@ -189,6 +189,6 @@ def test_our_mmlu_prompts_are_lm_evals(tmp_path: Path) -> None:
         with file.open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream).writerows(part)
     ours = load_task("mmlu:anatomy", data=tmp_path, domains={})
-    prompter = Prompter(ours, Format(Mode.LETTER, shots=5, chat=False))
+    prompter = PromptBuilder(ours, PromptFormat(Mode.LETTER, shots=5, chat=False))
     for mine, other in zip(ours.questions, theirs.questions, strict=True):
         assert prompter.request(mine, Treatment()).prompt.text == other.text

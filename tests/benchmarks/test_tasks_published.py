@@ -12,7 +12,7 @@ import pytest
 from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.gsm8k import final_number
-from benchmarks.tasks.hub_or_mirror import hub, mirror_file
+from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.mmlu import SUBJECTS, description
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.types import Split
@@ -223,7 +223,7 @@ def test_no_mirror_and_no_file_are_the_same(tmp_path: Path) -> None:
 
 def test_what_the_hub_cannot_give_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="cannot be had from the hub") as caught:
-        hub(str(tmp_path / "none"), None, "test", layout="mmlu/test/anatomy_test.csv")
+        hub_split(str(tmp_path / "none"), None, "test", layout="mmlu/test/anatomy_test.csv")
     assert "\n" not in caught.value.what
     assert "BENCH_DATA with `mmlu/test/anatomy_test.csv`" in str(caught.value.hint)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.runs.store import Record
-from improve.select import arm, cheapest
-from improve.triage import Evidence, by_id, misses, triage
+from improve.select import cheapest_not_worse, score_treatment
+from improve.triage import TriageAnswers, by_id, misses, triage
 
 
 def record(name: str, correct: bool | None, domain: str = "biology", tokens: int = 10) -> Record:
@@ -19,9 +19,11 @@ def test_each_miss_has_one_fate_and_the_first_that_mends_it_counts() -> None:
     again = [record("q2", True), *(record(f"q{n}", False) for n in (3, 4, 5))]
     passages = [record("q0", False), record("q1", True), record("q2", True), record("q3", True)]
     gold = [record("q3", True), record("q4", True), record("q5", False)]
-    found = triage(Evidence(by_id(BASE), by_id(again), by_id(passages), by_id(gold)))["biology"]
+    found = triage(TriageAnswers(by_id(BASE), by_id(again), by_id(passages), by_id(gold)))[
+        "biology"
+    ]
     assert (found.n, found.hits, found.noise) == (6, 2, 1)
-    assert (found.passages, found.retrieval, found.beyond, found.broken) == (1, 1, 1, 1)
+    assert (found.passages, found.retrieval, found.unrecoverable, found.broken) == (1, 1, 1, 1)
     assert found.ceilings == pytest.approx(
         {"rag": 1 / 6, "rag, retrieval mended": 2 / 6, "lora": 3 / 6, "rag+lora": 3 / 6}
     )
@@ -29,8 +31,8 @@ def test_each_miss_has_one_fate_and_the_first_that_mends_it_counts() -> None:
 
 def test_without_passages_all_that_is_not_noise_is_beyond() -> None:
     again = [record("q2", True)]
-    found = triage(Evidence(by_id(BASE), by_id(again), {}, {}))["biology"]
-    assert (found.noise, found.beyond, found.ceilings["rag"]) == (1, 3, 0.0)
+    found = triage(TriageAnswers(by_id(BASE), by_id(again), {}, {}))["biology"]
+    assert (found.noise, found.unrecoverable, found.ceilings["rag"]) == (1, 3, 0.0)
 
 
 def test_a_question_without_an_answer_is_nobodys_miss() -> None:
@@ -52,7 +54,7 @@ def answers(right: int, n: int = 40, tokens: int = 10) -> list[Record]:
     ],
 )
 def test_the_cheapest_that_is_not_worse_is_taken(rights: dict[str, int], chosen: str) -> None:
-    assert cheapest({name: answers(right) for name, right in rights.items()}) == chosen
+    assert cheapest_not_worse({name: answers(right) for name, right in rights.items()}) == chosen
 
 
 def test_one_that_turns_many_both_ways_hides_no_better_one() -> None:
@@ -60,11 +62,11 @@ def test_one_that_turns_many_both_ways_hides_no_better_one() -> None:
     base = [record(f"q{n}", n < 9) for n in range(40)]
     lora = [record(f"q{n}", 6 <= n < 23) for n in range(40)]
     rag = [record(f"q{n}", 1 <= n < 18) for n in range(40)]
-    assert cheapest({"base": base, "lora": lora}) == "base"
-    assert cheapest({"base": base, "lora": lora, "rag": rag}) == "lora"
+    assert cheapest_not_worse({"base": base, "lora": lora}) == "base"
+    assert cheapest_not_worse({"base": base, "lora": lora, "rag": rag}) == "lora"
 
 
 def test_a_domain_without_answers_keeps_the_base_model() -> None:
     nothing = [record("q", None)]
-    assert cheapest({"base": nothing, "rag": nothing}) == "base"
-    assert arm(nothing).n == 0
+    assert cheapest_not_worse({"base": nothing, "rag": nothing}) == "base"
+    assert score_treatment(nothing).n == 0

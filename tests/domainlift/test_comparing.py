@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.comparing import detectable, holm, power, questions_to_show
+from domainlift.comparing import holm, minimum_detectable_effect, power, required_sample_size
 from domainlift.statistics import mcnemar
 
 p_lists = st.lists(st.floats(0, 1), max_size=20)
@@ -84,38 +84,40 @@ class TestDetectable:
     def test_the_smallest_difference_is_found_four_times_in_five(
         self, n: int, discordance: float
     ) -> None:
-        assert found(n, discordance, detectable(n, discordance)) == pytest.approx(0.8, abs=0.03)
+        assert found(n, discordance, minimum_detectable_effect(n, discordance)) == pytest.approx(
+            0.8, abs=0.03
+        )
 
     @pytest.mark.parametrize("n", [0, 1, 5])
     def test_too_few_questions_show_nothing(self, n: int) -> None:
-        assert detectable(n, 0.2) == math.inf
+        assert minimum_detectable_effect(n, 0.2) == math.inf
 
     @pytest.mark.parametrize(("n", "points"), [(50, 17.6), (100, 12.8), (400, 6.4), (1000, 4.0)])
     def test_the_table_of_the_page(self, n: int, points: float) -> None:
         """docs/compare.md, "The words"."""
-        assert round(100 * detectable(n, 0.2), 1) == points
+        assert round(100 * minimum_detectable_effect(n, 0.2), 1) == points
 
     def test_it_falls_with_n_and_grows_with_discordance(self) -> None:
-        by_n = [detectable(n, 0.2) for n in (20, 100, 400, 2000, 100_000)]
+        by_n = [minimum_detectable_effect(n, 0.2) for n in (20, 100, 400, 2000, 100_000)]
         assert by_n == sorted(by_n, reverse=True)
-        by_share = [detectable(400, share) for share in (0.0, 0.05, 0.2, 0.5, 1.0)]
+        by_share = [minimum_detectable_effect(400, share) for share in (0.0, 0.05, 0.2, 0.5, 1.0)]
         assert by_share == sorted(by_share)
 
     def test_a_difference_above_the_discordance_brings_its_own(self) -> None:
-        assert detectable(50, 0.0) == detectable(50, 0.05) > 0.12
+        assert minimum_detectable_effect(50, 0.0) == minimum_detectable_effect(50, 0.05) > 0.12
 
     def test_a_stricter_level_and_more_power_ask_for_more(self) -> None:
-        assert detectable(400, 0.2, level=0.01) > detectable(400, 0.2)
-        assert detectable(400, 0.2, power=0.95) > detectable(400, 0.2)
+        assert minimum_detectable_effect(400, 0.2, level=0.01) > minimum_detectable_effect(400, 0.2)
+        assert minimum_detectable_effect(400, 0.2, power=0.95) > minimum_detectable_effect(400, 0.2)
 
 
 class TestQuestionsToShow:
     @pytest.mark.parametrize(("difference", "discordance"), [(0.05, 0.2), (0.08, 0.2), (0.2, 0.2)])
     def test_so_many_have_the_power(self, difference: float, discordance: float) -> None:
-        n = questions_to_show(difference, discordance)
+        n = required_sample_size(difference, discordance)
         assert n is not None
         assert power(n, discordance, difference) >= 0.8 > power(n - 1, discordance, difference)
 
     def test_nothing_shows_what_is_not_there(self) -> None:
-        assert questions_to_show(0.0, 0.2) is None
-        assert questions_to_show(0.001, 0.5) is None
+        assert required_sample_size(0.0, 0.2) is None
+        assert required_sample_size(0.001, 0.5) is None

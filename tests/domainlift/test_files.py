@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
-from domainlift.files import disk_errors, inside, new_folder, sha256, write_json, write_text
+from domainlift.files import atomic_folder, disk_errors, safe_join, sha256, write_json, write_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -79,27 +79,27 @@ def test_another_failure_of_the_disk_says_what_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["run", "run-2", "a/b", "a/../b"])
 def test_a_name_inside_is_a_path(name: str, tmp_path: Path) -> None:
-    assert inside(tmp_path, name).is_relative_to(tmp_path.resolve())
+    assert safe_join(tmp_path, name).is_relative_to(tmp_path.resolve())
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", "a/../..", "", ".", "a/.."])
 def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="leads out of"):
-        inside(tmp_path, name)
+        safe_join(tmp_path, name)
 
 
 def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "made"
 
     def fail() -> None:
-        with new_folder(target) as build:
+        with atomic_folder(target) as build:
             (build / "part").write_text("half", encoding="utf-8")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert list(target.parent.iterdir()) == []
-    with new_folder(target) as build:
+    with atomic_folder(target) as build:
         (build / "part").write_text("whole", encoding="utf-8")
         assert not target.exists()
     assert (target / "part").read_text(encoding="utf-8") == "whole"
@@ -107,12 +107,12 @@ def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_exists_is_never_written_over(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="exists already"), new_folder(tmp_path):
+    with pytest.raises(BenchError, match="exists already"), atomic_folder(tmp_path):
         pass
     target = tmp_path / "made"
 
     def be_late() -> None:
-        with new_folder(target) as build:
+        with atomic_folder(target) as build:
             (build / "mine").write_text("", encoding="utf-8")
             target.mkdir()
             (target / "theirs").write_text("", encoding="utf-8")
@@ -135,7 +135,7 @@ with new_folder(Path(sys.argv[1])) as build:
 def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path / "a")], check=False)
     assert len(list(tmp_path.iterdir())) == 2
-    with new_folder(tmp_path / "b") as build, new_folder(tmp_path / "c"):
+    with atomic_folder(tmp_path / "b") as build, atomic_folder(tmp_path / "c"):
         assert build.is_dir()  # one that lives is left alone
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
 

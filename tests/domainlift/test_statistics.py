@@ -16,11 +16,11 @@ from domainlift.statistics import (
     Verdict,
     accuracy_interval,
     below_chance,
-    change,
+    binomial_mass,
     design_effect,
-    mass,
     mcnemar,
     paired,
+    paired_change,
     questions_to_settle,
     sign_test,
     upper_tail,
@@ -459,7 +459,7 @@ def test_no_pairs_say_nothing() -> None:
 def test_a_comparison_knows_both_accuracies_of_its_questions() -> None:
     made = paired([True, True, False, False], [True, False, True, True], [""] * 4)
     assert (made.baseline, made.candidate) == (0.5, 0.75)
-    assert change([0.0], [""]).candidate is None
+    assert paired_change([0.0], [""]).candidate is None
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
@@ -489,7 +489,9 @@ def test_mcnemar_is_that_of_scipy() -> None:
 
 @pytest.mark.parametrize(("k", "n", "p"), [(3, 10, 0.2), (0, 5, 0.3), (6, 5, 0.3), (5, 5, 1.0)])
 def test_a_tail_is_the_sum_of_its_masses(k: int, n: int, p: float) -> None:
-    assert upper_tail(k, n, p) == pytest.approx(sum(mass(each, n, p) for each in range(k, n + 1)))
+    assert upper_tail(k, n, p) == pytest.approx(
+        sum(binomial_mass(each, n, p) for each in range(k, n + 1))
+    )
 
 
 def test_a_comparison_is_quick_where_whole_numbers_are_not() -> None:
@@ -501,8 +503,8 @@ def test_a_comparison_is_quick_where_whole_numbers_are_not() -> None:
 
 def test_a_comparison_says_how_many_questions_count_as_one() -> None:
     changes, names = [1.0] * 20 + [0.0] * 20, [f"p{n // 10}" for n in range(40)]
-    made = change(changes, names)
+    made = paired_change(changes, names)
     assert made.design == design_effect(changes, names) > 5
     told = paired([False] * 40, [bool(each) for each in changes], names)
     assert replace(told, baseline=None) == made
-    assert change(changes, [""] * 40).design == 1.0
+    assert paired_change(changes, [""] * 40).design == 1.0

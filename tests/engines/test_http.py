@@ -12,8 +12,22 @@ import pytest
 
 from domainlift.errors import BenchError, EngineDown
 from engines.base import Answer, Mode, Prompt, Request, Status
-from engines.servers.http import Retries, Server, guard, is_loopback, settle, stream
-from engines.servers.responses import Failure, Overflow, cut, dig, error_text, refusal
+from engines.servers.http import (
+    Retries,
+    Server,
+    answer_or_error,
+    circuit_breaker,
+    is_loopback,
+    stream,
+)
+from engines.servers.responses import (
+    ContextOverflow,
+    Failure,
+    error_message,
+    error_text,
+    get_path,
+    truncate,
+)
 
 if TYPE_CHECKING:
     from conftest import Reply, Stub
@@ -146,17 +160,17 @@ def test_the_sentence_in_an_error(text: str, found: str) -> None:
     ],
 )
 def test_which_errors_mean_a_prompt_too_long(text: str, overflow: bool) -> None:
-    assert isinstance(refusal(400, json.dumps({"error": text})), Overflow) is overflow
+    assert isinstance(error_message(400, json.dumps({"error": text})), ContextOverflow) is overflow
 
 
 def test_cut_ends_at_the_first_stop() -> None:
-    assert cut("one\ntwo END", ("END", "\n", "")) == "one"
-    assert cut("one", ("x",)) == "one"
+    assert truncate("one\ntwo END", ("END", "\n", "")) == "one"
+    assert truncate("one", ("x",)) == "one"
 
 
 def test_dig_finds_or_gives_none() -> None:
-    assert dig({"a": [{"b": 1}]}, "a", 0, "b") == 1
-    assert [dig({"a": [1]}, *path) for path in (("b",), ("a", 5), ("a", 0, "c"))] == [None] * 3
+    assert get_path({"a": [{"b": 1}]}, "a", 0, "b") == 1
+    assert [get_path({"a": [1]}, *path) for path in (("b",), ("a", 5), ("a", 0, "c"))] == [None] * 3
 
 
 def test_settle_turns_a_failure_into_an_answer() -> None:
@@ -164,10 +178,10 @@ def test_settle_turns_a_failure_into_an_answer() -> None:
         def ask(_: Request) -> Answer:
             raise error
 
-        return settle(requests(1)[0], ask)
+        return answer_or_error(requests(1)[0], ask)
 
     assert fail(Failure("no")).status is Status.ERROR
-    assert fail(Overflow("long")).status is Status.TRUNCATED
+    assert fail(ContextOverflow("long")).status is Status.TRUNCATED
     assert fail(BenchError("odd")).error == "odd"
     with pytest.raises(EngineDown):
         fail(EngineDown("gone"))
@@ -176,13 +190,13 @@ def test_settle_turns_a_failure_into_an_answer() -> None:
 def test_the_breaker_trips_after_five_in_a_row_and_passes_none_of_them_on() -> None:
     passed: list[str] = []
     with pytest.raises(EngineDown, match="failed 5 times in a row: because 7") as caught:
-        passed.extend(each.id for each in guard(answers(".x.xxxxx."), "u"))
+        passed.extend(each.id for each in circuit_breaker(answers(".x.xxxxx."), "u"))
     assert passed == ["0", "1", "2"]
     assert "the same command" in str(caught.value.hint)
 
 
 def test_fewer_than_five_in_a_row_pass() -> None:
-    assert [each.id for each in guard(answers("xxxx.xxxx"), "u")] == list("012345678")
+    assert [each.id for each in circuit_breaker(answers("xxxx.xxxx"), "u")] == list("012345678")
 
 
 def test_stream_with_one_worker_keeps_the_order() -> None:
@@ -253,6 +267,6 @@ def test_closing_wakes_requests_under_way(stub: Stub, reply: type[Reply]) -> Non
     start = time.monotonic()
     found.close()
     assert time.monotonic() - start < 5
-    server.rearm()
+    server.reset()
     stub.on("/x", reply({"fine": 1}))
     assert server.post("/x", {}) == {"fine": 1}

@@ -23,13 +23,13 @@ def logs(**probabilities: float) -> list[tuple[str, float]]:
 def test_tokens_that_differ_in_white_space_are_the_letter(token: str) -> None:
     letters = read_letters([(token, math.log(0.5)), ("x", math.log(0.2))], ["A"])
     assert letters.logprobs == (pytest.approx(math.log(0.5)),)
-    assert (letters.mass, letters.floored, letters.greedy) == (pytest.approx(0.5), 0, (True,))
+    assert (letters.mass, letters.n_bounded, letters.greedy) == (pytest.approx(0.5), 0, (True,))
 
 
 @pytest.mark.parametrize("token", ["A.", "a", "AA", "(A", "", " ", "\uff21"])
 def test_other_tokens_are_not(token: str) -> None:
     letters = read_letters([(token, math.log(0.5))], ["A"])
-    assert (letters.mass, letters.floored, letters.greedy) == (0, 1, (False,))
+    assert (letters.mass, letters.n_bounded, letters.greedy) == (0, 1, (False,))
 
 
 def test_variants_add_up() -> None:
@@ -42,7 +42,7 @@ def test_variants_add_up() -> None:
 def test_an_absent_letter_is_bounded_by_the_smallest_probability() -> None:
     letters = read_letters(logs(A=0.5, B=0.1), ABCD)
     assert math.exp(letters.logprobs[2]) == pytest.approx(0.1)
-    assert letters.floored == 2
+    assert letters.n_bounded == 2
 
 
 def test_an_absent_letter_is_bounded_by_what_is_left() -> None:
@@ -53,7 +53,7 @@ def test_an_absent_letter_is_bounded_by_what_is_left() -> None:
 def test_without_any_letter_all_are_equal_and_have_no_mass() -> None:
     letters = read_letters(logs(The=0.6, I=0.2), ABCD)
     assert len(set(letters.logprobs)) == 1
-    assert (letters.mass, letters.floored, letters.greedy) == (0, 4, (False,) * 4)
+    assert (letters.mass, letters.n_bounded, letters.greedy) == (0, 4, (False,) * 4)
 
 
 def test_greedy_is_what_the_model_would_say_and_not_the_best_letter() -> None:
@@ -88,7 +88,7 @@ def test_both_shapes_fill_an_answer_alike() -> None:
     listed = [{"token": token, "logprob": value, "bytes": None} for token, value in pairs.items()]
     one, other = (with_letters(Answer("q"), found, ABCD) for found in (pairs, listed))
     assert one == other
-    assert (one.logprobs[:2], one.floored, one.greedy[0]) == ((-0.5, -1.5), 2, True)
+    assert (one.logprobs[:2], one.n_bounded, one.greedy[0]) == ((-0.5, -1.5), 2, True)
 
 
 tokens = st.sampled_from(["A", " A", "▁A", "B", " B", "C", "D", "x", "The", "\n", "A."])
@@ -111,7 +111,7 @@ def test_all_that_holds_for_any_distribution(alternatives: list[tuple[str, float
         any(t.replace("▁", " ").strip() == letter.strip() for t, _ in alternatives)
         for letter in ABCD
     ]
-    assert letters.floored == present.count(False)
+    assert letters.n_bounded == present.count(False)
     assert 0 <= letters.mass <= 1
     assert (letters.mass == 0) == (not any(present))
     assert sum(letters.greedy) <= 1
@@ -131,4 +131,4 @@ def test_the_order_of_alternatives_does_not_matter(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = read_letters(alternatives, ABCD), read_letters(shuffled, ABCD)
     assert one.logprobs == pytest.approx(other.logprobs)
-    assert one.floored == other.floored
+    assert one.n_bounded == other.n_bounded

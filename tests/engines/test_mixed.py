@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engines.base import Mode, Prompt, Request
 from engines.local.engine import TransformersEngine
-from engines.local.prefix_tree import Item, trie_size
+from engines.local.prefix_tree import PromptItem, trie_size
 from engines.registry import tiny_folder
 
 torch = pytest.importorskip("torch")
@@ -159,7 +159,7 @@ def least(engine: TransformersEngine, requests: list[Request]) -> int:
     """The nodes of each adapter's own trie, added up."""
     names = list({request.prompt.adapter for request in requests})
     items = [
-        Item(
+        PromptItem(
             key,
             tuple(engine.tokenizer(request.prompt.text)["input_ids"]),
             tuple(tuple(engine.tokenizer(o)["input_ids"]) for o in request.options),

@@ -79,7 +79,7 @@ def test_letters_in_one_call(ollama: Stub) -> None:
     assert math.exp(answer.logprobs[0]) == pytest.approx(0.3)
     assert math.exp(answer.logprobs[1]) == pytest.approx(0.6)
     assert math.exp(answer.logprobs[2]) == pytest.approx(0.1)
-    assert (answer.greedy, answer.floored) == ((False, True, False, False), 2)
+    assert (answer.greedy, answer.n_bounded) == ((False, True, False, False), 2)
     assert answer.mass == pytest.approx(0.9)
     assert (answer.prompt_tokens, answer.output_tokens) == (40, 1)
     assert answer.seconds > 0
@@ -129,7 +129,7 @@ def test_a_chat_goes_to_the_chat_endpoint(ollama: Stub, reply: type[Reply]) -> N
     del answered["response"]
     ollama.on("/api/chat", reply(answered))
     [answer] = engine(ollama).answer([chat("Which?")])
-    assert answer.floored == 1
+    assert answer.n_bounded == 1
     assert ollama.bodies("/api/chat")[0]["messages"] == [{"role": "user", "content": "Which?"}]
 
 

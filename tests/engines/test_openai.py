@@ -71,7 +71,7 @@ def test_letters_of_plain_text(server: Stub) -> None:
     [answer] = engine(server).answer([letter()])
     assert [math.exp(each) for each in answer.logprobs] == pytest.approx([0.2, 0.7])
     assert answer.mass == pytest.approx(0.9)
-    assert (answer.greedy, answer.floored, answer.prompt_tokens) == ((False, True), 0, 12)
+    assert (answer.greedy, answer.n_bounded, answer.prompt_tokens) == ((False, True), 0, 12)
     [body] = server.bodies(TEXT)
     wanted = {"model": "m", "max_tokens": 1, "logprobs": 20, "temperature": 0, "seed": 0}
     assert wanted.items() <= body.items()

@@ -281,7 +281,7 @@ def test_a_live_model_is_asked_as_it_is_now(fresh: Fresh, tokenizer: Any, method
     before = scores(engine, questions(6))
     live = trained(model, method)
     for _ in range(2):
-        with engine.look_through(live), torch.no_grad():
+        with engine.answering_with(live), torch.no_grad():
             found = scores(engine, questions(6))
         for request in questions(6):
             expected = plain_scores(live, tokenizer, request)
@@ -300,7 +300,7 @@ def test_adapters_answer_beside_a_live_model(fresh: Fresh, tokenizer: Any, tmp_p
     engine.add_adapter("x", saved(fresh(), "prefix", tmp_path / "adapter"))
     base, other = scores(engine, questions(2)), scores(engine, questions(2, "x"))
     live = trained(model, "prompt", seed=2)
-    with engine.look_through(live):
+    with engine.answering_with(live):
         seen = scores(engine, questions(2))
         assert scores(engine, questions(2, "x")) == other
         assert scores(engine, questions(2)) == seen != base

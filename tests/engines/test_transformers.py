@@ -270,7 +270,7 @@ class TestLoading:
         (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
         (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
         with pytest.raises(Misuse, match="pickled weights"):
-            loading.load(str(tmp_path))
+            loading.load_model(str(tmp_path))
 
     @pytest.mark.parametrize(
         ("files", "message"),
@@ -288,7 +288,7 @@ class TestLoading:
         for name, text in files.items():
             (tmp_path / name).write_text(text)
         with pytest.raises(BenchError, match=message):
-            loading.load(str(tmp_path))
+            loading.load_model(str(tmp_path))
 
     def test_a_saved_model_is_loaded_and_its_digest_follows_the_weights(self, tokenizer, tmp_path):
         for seed, name in ((1.0, "a"), (1.0, "b"), (2.0, "c")):

@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from ensemble.router.classifier import packed
+from ensemble.router.classifier import classifier_bytes
 from ensemble.router.keywords import (
     Calibration,
     DomainTerms,
     Keywords,
     as_text,
+    backup,
     by_hand,
     hand_written,
-    keep_aside,
     read_keywords,
     write_keywords,
 )
-from ensemble.router.safe_regex import compiled
-from ensemble.router.tokenize import singular, term_of, words
+from ensemble.router.safe_regex import compile_safely
+from ensemble.router.tokenize import router_words, singular, term_of
 from knowledge_bases.domains import load_domains
 
 KNOWN = load_domains()
@@ -48,7 +48,7 @@ domains:
 def small() -> bytes:
     """The file of a classifier of two terms."""
     weights = np.array([[1.0, -1.0], [0.5, 2.0]])
-    return packed(("biology", "history"), ("cell", "war"), weights, np.zeros(2), 1.0)
+    return classifier_bytes(("biology", "history"), ("cell", "war"), weights, np.zeros(2), 1.0)
 
 
 def npz(**parts: Any) -> bytes:
@@ -145,10 +145,10 @@ BAD = [
 @pytest.mark.parametrize(("pattern", "fault"), BAD)
 def test_only_harmless_patterns_are_taken(pattern: str, fault: str | None) -> None:
     if fault is None:
-        assert compiled(pattern)
+        assert compile_safely(pattern)
         return
     with pytest.raises(ValueError, match=fault):
-        compiled(pattern)
+        compile_safely(pattern)
 
 
 @given(st.text(alphabet="ab(|)*+?{}123,[]\\.^$", max_size=16))
@@ -156,7 +156,7 @@ def test_what_is_taken_ends_soon(pattern: str) -> None:
     import time
 
     try:
-        made = compiled(pattern)
+        made = compile_safely(pattern)
     except ValueError:
         return
     start = time.perf_counter()
@@ -249,10 +249,10 @@ def test_a_note_that_is_empty_is_left_out(tmp_path: Path) -> None:
 
 def test_the_file_before_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "routes.yaml"
-    assert keep_aside(path) is None
+    assert backup(path) is None
     for number in (1, 2):
         path.write_text(str(number), encoding="utf-8")
-        assert keep_aside(path) == tmp_path / f"routes.{number}.yaml"
+        assert backup(path) == tmp_path / f"routes.{number}.yaml"
     assert (tmp_path / "routes.2.yaml").read_text(encoding="utf-8") == "2"
 
 
@@ -283,5 +283,5 @@ def test_plurals_are_one_with_their_words(word: str, term: str) -> None:
 
 
 def test_words_numbers_and_marks() -> None:
-    assert words("3x + 12 = DNA's.") == ["0", "x", "+", "0", "=", "dna", "s", "."]
-    assert words("Étés, ÉTÉ") == ["été", "été"]
+    assert router_words("3x + 12 = DNA's.") == ["0", "x", "+", "0", "=", "dna", "s", "."]
+    assert router_words("Étés, ÉTÉ") == ["été", "été"]

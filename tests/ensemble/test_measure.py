@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from ensemble.fit.evaluate import OTHER, coverage, judge
-from ensemble.router.router import Route
+from ensemble.fit.evaluate import OTHER, coverage, router_metrics
+from ensemble.router.router import RouteDecision
 
 
-def routes(*held: tuple[str | None, float]) -> list[Route]:
-    return [Route(name, "keywords", probability=p) for name, p in held]
+def routes(*held: tuple[str | None, float]) -> list[RouteDecision]:
+    return [RouteDecision(name, "keywords", probability=p) for name, p in held]
 
 
 def test_counts_are_those_of_the_table() -> None:
     truth = ["a", "a", "a", "b", OTHER, OTHER]
     sent = ["a", "a", "b", "b", "a", OTHER]
-    found = judge(truth, sent, routes(*[(s, 0.5) for s in sent]), ("a", "b"), seconds=0.006)
+    found = router_metrics(
+        truth, sent, routes(*[(s, 0.5) for s in sent]), ("a", "b"), seconds=0.006
+    )
     assert found.accuracy == pytest.approx(4 / 6)
     assert found.interval.low < 4 / 6 < found.interval.high
     a, b, other = (found.domains[name] for name in ("a", "b", OTHER))
@@ -26,7 +28,7 @@ def test_counts_are_those_of_the_table() -> None:
 
 
 def test_json_has_what_scripts_read() -> None:
-    told = judge(["a"], ["b"], routes(("b", 0.9)), ("a", "b")).as_json()
+    told = router_metrics(["a"], ["b"], routes(("b", 0.9)), ("a", "b")).as_json()
     keys = {"n", "accuracy", "domains", "coverage_at_95", "microseconds"}
     assert keys <= told.keys()
     assert told["domains"]["a"] == {"precision": None, "recall": 0.0, "n": 1, "routed": 0}
@@ -53,7 +55,7 @@ def test_coverage_at_an_accuracy(
 
 def test_the_curve_ends_with_everything() -> None:
     right = [n % 3 > 0 for n in range(200)]
-    found = judge(
+    found = router_metrics(
         ["a"] * 200,
         ["a" if good else "b" for good in right],
         routes(*[("a", n / 200) for n in range(200)]),
@@ -66,17 +68,17 @@ def test_the_curve_ends_with_everything() -> None:
 
 def test_after_a_tie_the_curve_goes_on_in_even_steps() -> None:
     chances = [0.9] * 100 + [n / 400 for n in range(100)]
-    found = judge(["a"] * 200, ["a"] * 200, routes(*[("a", p) for p in chances]), ("a",))
+    found = router_metrics(["a"] * 200, ["a"] * 200, routes(*[("a", p) for p in chances]), ("a",))
     assert [c for c, _ in found.curve] == [0.5, *(round(0.5 + n / 20, 2) for n in range(1, 11))]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 19, 21, 39])
 def test_a_short_curve_ends_with_everything_too(n: int) -> None:
-    found = judge(["a"] * n, ["a"] * n, routes(*[("a", k / n) for k in range(n)]), ("a",))
+    found = router_metrics(["a"] * n, ["a"] * n, routes(*[("a", k / n) for k in range(n)]), ("a",))
     assert len(found.curve) == min(n, 20)
     assert found.curve[-1] == (1.0, 1.0)
 
 
 def test_no_questions_are_no_error() -> None:
-    found = judge([], [], [], ("a",))
+    found = router_metrics([], [], [], ("a",))
     assert (found.n, found.accuracy, found.curve) == (0, 0.0, ())

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed
-from ensemble.plan import TREATMENTS, Care, Plan, read_plan, write_plan
+from ensemble.plan import TREATMENTS, DomainTreatment, Plan, read_plan, write_plan
 from rag.retrieval_gate import OPEN, SHUT, Gate
 
 CARES = {
-    "biology": Care(
+    "biology": DomainTreatment(
         "rag+lora",
         knowledge_base="g0001-1a2b3c4d",
         gate=Gate(0.41, 0.9, 3),
@@ -19,8 +19,8 @@ CARES = {
         adapter_digest="sha256:ab",
         evidence={"n": 83, "gain": 0.71, "baseline": "demo-tiny-1"},
     ),
-    "history": Care("rag", knowledge_base="g0002-1a2b3c4d", gate=OPEN),
-    "law": Care(),
+    "history": DomainTreatment("rag", knowledge_base="g0002-1a2b3c4d", gate=OPEN),
+    "law": DomainTreatment(),
 }
 PLAN = Plan("tiny", "sha256:cd", CARES, "a.routes.yaml", "ef", verdict="promoted", created="today")
 
@@ -48,7 +48,9 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 def test_gates_survive_the_file(tmp_path_factory: pytest.TempPathFactory, gates: object) -> None:
     assert isinstance(gates, dict)
     path = tmp_path_factory.mktemp("plans") / "plan.yaml"
-    cares = {name: Care("rag", knowledge_base="g", gate=gate) for name, gate in gates.items()}
+    cares = {
+        name: DomainTreatment("rag", knowledge_base="g", gate=gate) for name, gate in gates.items()
+    }
     write_plan(path, Plan("m", "d", cares))
     assert read_plan(path).domains == cares
 
@@ -107,7 +109,7 @@ def test_a_bad_plan_names_its_line(tmp_path: Path, body: str, line: int, said: s
 
 def test_a_shut_gate_says_so(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
-    write_plan(path, Plan("m", "d", {"law": Care("rag", knowledge_base="g", gate=SHUT)}))
+    write_plan(path, Plan("m", "d", {"law": DomainTreatment("rag", knowledge_base="g", gate=SHUT)}))
     text = path.read_text(encoding="utf-8")
     assert "shut: true" in text
     assert "inf" not in text

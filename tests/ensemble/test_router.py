@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domainlift.errors import NoSuch
 from ensemble.router.keywords import SHIPPED, Calibration, DomainTerms, Keywords, read_keywords
 from ensemble.router.router import Router
-from ensemble.router.tokenize import Lexicon, terms
+from ensemble.router.tokenize import Vocabulary, terms
 
 TARGETS = ("biology", "history", "mathematics", "philosophy", "security")
 TRAPS = yaml.safe_load(Path(__file__).with_name("traps.yaml").read_text(encoding="utf-8"))["traps"]
@@ -231,7 +231,7 @@ WORDS = st.sampled_from(["cells", "Gene", "war", "of", "roman", "empires", ".", 
 @given(st.lists(st.lists(WORDS, max_size=12).map(" ".join), min_size=1, max_size=4))
 def test_the_quick_way_finds_what_the_plain_one_finds(parts: list[str]) -> None:
     known = ["cell", "gene", "war", "roman empire", "of roman empire", "0", "x =", "0 x = 1"]
-    lexicon = Lexicon(known)
+    lexicon = Vocabulary(known)
     found, count = terms(parts)
     places, words = lexicon.find(parts)
     assert {lexicon.terms[place] for place in places} == found.keys() & set(known)

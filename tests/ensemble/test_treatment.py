@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.treatments.plan import BY_LABEL, always, at_random, ensemble
+from benchmarks.treatments.plan import ORACLE, constant_policy, plan_policy, random_policy
 from domainlift.types import Question
-from ensemble.plan import Care
-from ensemble.treatment import Means, Routed, treat
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources, Routed, treat_by_plan
 from rag.base import Chunk, Hit
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
-from rag.treatment import Budget, Known
+from rag.treatment import Budget, QuestionSignals
 
 QUESTIONS = [Question(f"q{n}", "biology", "t", f"question {n}", ("x", "y"), 0) for n in range(4)]
-NOTHING = Known({}, {})
+NOTHING = QuestionSignals({}, {})
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Shelf:
         return [[Hit(Chunk(f"{self.name} text", self.name), 1, 0.9, 0.8)] for _ in queries]
 
 
-def means(*shelves: str, **adapters: str) -> Means:
+def means(*shelves: str, **adapters: str) -> PlanResources:
     found: Any = {name: Shelf(name) for name in shelves}
-    return Means(found, adapters, Budget(lambda text: len(text.split())))
+    return PlanResources(found, adapters, Budget(lambda text: len(text.split())))
 
 
 def sent(*domains: str) -> list[Routed]:
@@ -41,11 +41,11 @@ def sent(*domains: str) -> list[Routed]:
 
 def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
     cares = {
-        "biology": Care("rag+lora", knowledge_base="g", adapter="biology/v0001"),
-        "history": Care("rag", knowledge_base="g"),
-        "law": Care(),
+        "biology": DomainTreatment("rag+lora", knowledge_base="g", adapter="biology/v0001"),
+        "history": DomainTreatment("rag", knowledge_base="g"),
+        "law": DomainTreatment(),
     }
-    made = treat(
+    made = treat_by_plan(
         QUESTIONS,
         sent("biology", "history", "law", ""),
         cares,
@@ -65,8 +65,8 @@ def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
 
 
 def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
-    care = Care("rag+lora", knowledge_base="g", gate=SHUT, adapter="biology/v0001")
-    made = treat(
+    care = DomainTreatment("rag+lora", knowledge_base="g", gate=SHUT, adapter="biology/v0001")
+    made = treat_by_plan(
         QUESTIONS[:1], sent("biology"), {"biology": care}, means("biology", biology="bio"), NOTHING
     )
     assert made[0].passages == ()
@@ -75,39 +75,46 @@ def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
 
 
 def test_the_gate_may_ask_how_sure_the_model_is() -> None:
-    care = Care("rag", knowledge_base="g", gate=replace(OPEN, confidence=0.5))
-    made = treat(
+    care = DomainTreatment("rag", knowledge_base="g", gate=replace(OPEN, confidence=0.5))
+    made = treat_by_plan(
         QUESTIONS[:2],
         sent("biology", "biology"),
         {"biology": care},
         means("biology"),
-        Known({"q0": 0.9, "q1": 0.4}, {}),
+        QuestionSignals({"q0": 0.9, "q1": 0.4}, {}),
     )
     assert [len(t.passages) for t in made] == [0, 1]
 
 
 @pytest.mark.parametrize("other", ["name", "care", "known"])
 def test_the_digest_changes_with_what_may_change_a_treatment(other: str) -> None:
-    care = Care("lora", adapter="biology/v0001", adapter_digest="a")
-    first = ensemble("x", BY_LABEL, {"biology": care}, means(biology="bio"), NOTHING)
+    care = DomainTreatment("lora", adapter="biology/v0001", adapter_digest="a")
+    first = plan_policy("x", ORACLE, {"biology": care}, means(biology="bio"), NOTHING)
     name = "y" if other == "name" else "x"
     changed = replace(care, adapter_digest="b") if other == "care" else care
-    known = Known({"q0": 0.1}, {}) if other == "known" else NOTHING
-    second = ensemble(name, BY_LABEL, {"biology": changed}, means(biology="bio"), known)
+    known = QuestionSignals({"q0": 0.1}, {}) if other == "known" else NOTHING
+    second = plan_policy(name, ORACLE, {"biology": changed}, means(biology="bio"), known)
     assert first.digest != second.digest
 
 
 def test_ways_to_send_a_question() -> None:
     many = [replace(QUESTIONS[0], id=str(n)) for n in range(900)]
-    chance = [at_random(["biology", "history"]).send(question).domain for question in many]
-    assert chance == [at_random(["history", "biology"]).send(question).domain for question in many]
+    chance = [random_policy(["biology", "history"]).send(question).domain for question in many]
+    assert chance == [
+        random_policy(["history", "biology"]).send(question).domain for question in many
+    ]
     assert all(200 < chance.count(name) < 400 for name in ("biology", "history", ""))
-    assert BY_LABEL.send(QUESTIONS[0]).domain == "biology"
-    assert always("law").send(QUESTIONS[0]).domain == "law"
+    assert ORACLE.send(QUESTIONS[0]).domain == "biology"
+    assert constant_policy("law").send(QUESTIONS[0]).domain == "law"
 
 
 def test_another_route_is_another_treatment() -> None:
-    care = {"biology": Care("rag", "g1")}
-    routes = (BY_LABEL, always("biology"), always("law"), at_random(["biology"]))
-    made = [ensemble("x", each, care, means(biology="bio"), NOTHING).digest for each in routes]
+    care = {"biology": DomainTreatment("rag", "g1")}
+    routes = (
+        ORACLE,
+        constant_policy("biology"),
+        constant_policy("law"),
+        random_policy(["biology"]),
+    )
+    made = [plan_policy("x", each, care, means(biology="bio"), NOTHING).digest for each in routes]
     assert len(set(made)) == len(made)

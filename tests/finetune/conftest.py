@@ -67,10 +67,10 @@ def random_adapter() -> Make:
     import peft
     import torch
 
-    from engines.local.loading import load
+    from engines.local.loading import load_model
 
     def make(folder: Path, base: Path, seed: int = 0, **settings: Any) -> Path:
-        model, _ = load(str(base), device="cpu")
+        model, _ = load_model(str(base), device="cpu")
         torch.manual_seed(seed)
         plain = {
             "r": 4,
@@ -94,9 +94,9 @@ def random_adapter() -> Make:
 @pytest.fixture
 def base_model(base_folder: Path) -> tuple[Any, Any]:
     """A small random model and its tokenizer, for one test."""
-    from engines.local.loading import load
+    from engines.local.loading import load_model
 
-    return load(str(base_folder), device="cpu")
+    return load_model(str(base_folder), device="cpu")
 
 
 @pytest.fixture(scope="session")

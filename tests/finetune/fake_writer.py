@@ -14,7 +14,7 @@ from pathlib import Path
 
 from domainlift.types import Passage
 from engines.base import Answer, EngineInfo, Mode, Request, Status
-from finetune.synthetic.generate import Textbook, Work, write
+from finetune.synthetic.generate import SynthesisJob, SyntheticTextbook, synthesize
 from finetune.synthetic.prompts import KINDS, Excerpt
 
 ROSES = "Roses are pruned in February, before the buds break. The cut is made above the third bud."
@@ -119,9 +119,11 @@ def garden() -> list[Excerpt]:
     ]
 
 
-def written(engine: FakeWriter, folder: Path, **changes: object) -> Textbook:
-    work = Work("gardening", garden(), fence)
-    return write(Work(**{**vars(work), **changes}), engine, folder, lambda stage, done, total: None)
+def written(engine: FakeWriter, folder: Path, **changes: object) -> SyntheticTextbook:
+    work = SynthesisJob("gardening", garden(), fence)
+    return synthesize(
+        SynthesisJob(**{**vars(work), **changes}), engine, folder, lambda stage, done, total: None
+    )
 
 
 if __name__ == "__main__":

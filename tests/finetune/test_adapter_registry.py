@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from finetune.adapters.model_card import CARD, model_card, read_card
-from finetune.adapters.registry import CONFIG, WEIGHTS, Adapters, Draft
+from finetune.adapters.model_card import CARD, read_model_card, render_model_card
+from finetune.adapters.registry import CONFIG, WEIGHTS, AdapterDraft, AdapterRegistry
 
 BASE = "Qwen/Qwen2.5-3B"
 
 
-def draft(folder: Path, domain: str = "biology", **more: Any) -> Draft:
+def draft(folder: Path, domain: str = "biology", **more: Any) -> AdapterDraft:
     """The registry does not look into weights, so any bytes are."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(os.urandom(2048))
@@ -36,30 +36,30 @@ def draft(folder: Path, domain: str = "biology", **more: Any) -> Draft:
         "scores": {"biology": {"base": 0.25, "adapter": 0.9}},
         "curves": "curves.jsonl",
     }
-    return Draft(domain, folder, **(settings | more))
+    return AdapterDraft(domain, folder, **(settings | more))
 
 
 @pytest.fixture
-def adapters(tmp_path: Path) -> Adapters:
-    return Adapters(tmp_path / "workspace" / "adapters")
+def adapters(tmp_path: Path) -> AdapterRegistry:
+    return AdapterRegistry(tmp_path / "workspace" / "adapters")
 
 
 @pytest.fixture
-def published(adapters: Adapters, tmp_path: Path) -> Adapters:
+def published(adapters: AdapterRegistry, tmp_path: Path) -> AdapterRegistry:
     """Two versions for biology, one for history."""
     for domain in ("biology", "history", "biology"):
         adapters.publish(draft(tmp_path / "draft", domain))
     return adapters
 
 
-def test_reading_makes_no_folder(adapters: Adapters) -> None:
+def test_reading_makes_no_folder(adapters: AdapterRegistry) -> None:
     assert adapters.list() == []
     with pytest.raises(NoSuch, match="no adapter `biology`"):
         adapters.open("biology")
     assert not adapters.root.exists()
 
 
-def test_what_is_published_can_be_read(adapters: Adapters, tmp_path: Path) -> None:
+def test_what_is_published_can_be_read(adapters: AdapterRegistry, tmp_path: Path) -> None:
     source = draft(tmp_path / "draft")
     made = adapters.publish(source)
     found = adapters.open("biology")
@@ -75,14 +75,14 @@ def test_what_is_published_can_be_read(adapters: Adapters, tmp_path: Path) -> No
     assert "peft" in found.card.versions
 
 
-def test_a_name_without_a_version_is_the_newest(published: Adapters) -> None:
+def test_a_name_without_a_version_is_the_newest(published: AdapterRegistry) -> None:
     assert published.list() == ["biology/v0001", "biology/v0002", "history/v0001"]
     assert published.open("biology").name == "biology/v0002"
     assert published.open("biology/v0001").name == "biology/v0001"
     assert published.open("biology").digest != published.open("biology/v0001").digest
 
 
-def test_a_folder_is_a_name_too(published: Adapters, tmp_path: Path) -> None:
+def test_a_folder_is_a_name_too(published: AdapterRegistry, tmp_path: Path) -> None:
     shutil.copytree(published.root / "history" / "v0001", tmp_path / "elsewhere")
     found = published.open(str(tmp_path / "elsewhere"))
     assert found.card == published.show("history")
@@ -99,7 +99,9 @@ def test_a_folder_is_a_name_too(published: Adapters, tmp_path: Path) -> None:
         (".locks", "bench adapters list"),
     ],
 )
-def test_a_name_that_does_not_exist_is_told(published: Adapters, name: str, near: str) -> None:
+def test_a_name_that_does_not_exist_is_told(
+    published: AdapterRegistry, name: str, near: str
+) -> None:
     with pytest.raises(NoSuch) as caught:
         published.open(name)
     assert near in str(caught.value.hint)
@@ -107,35 +109,37 @@ def test_a_name_that_does_not_exist_is_told(published: Adapters, name: str, near
 
 @pytest.mark.parametrize("domain", ["", "..", "a/b", "A b", ".locks", "a:b"])
 def test_a_domain_that_cannot_name_a_folder_is_refused(
-    adapters: Adapters, domain: str, tmp_path: Path
+    adapters: AdapterRegistry, domain: str, tmp_path: Path
 ) -> None:
     with pytest.raises(Misuse, match="cannot name a domain"):
         adapters.publish(draft(tmp_path / "draft", domain))
     assert not adapters.root.exists()
 
 
-def test_the_model_card_tells_what_a_person_asks(published: Adapters) -> None:
+def test_the_model_card_tells_what_a_person_asks(published: AdapterRegistry) -> None:
     folder = published.root / "biology" / "v0002"
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert text == model_card(read_card(folder))
+    assert text == render_model_card(read_model_card(folder))
     assert text.startswith(f"---\nbase_model: {BASE}\nlibrary_name: peft\n")
     for said in ("biology", "CC-BY-4.0", '"adapter": 0.9', "sha256:aaaa", "peft"):
         assert said in text
 
 
-def test_a_local_base_is_not_linked_on_the_hub(adapters: Adapters, tmp_path: Path) -> None:
+def test_a_local_base_is_not_linked_on_the_hub(adapters: AdapterRegistry, tmp_path: Path) -> None:
     made = adapters.publish(draft(tmp_path / "draft", base="./models/mine"))
     assert "base_model:" not in (made.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_people_may_write_into_the_model_card(published: Adapters) -> None:
+def test_people_may_write_into_the_model_card(published: AdapterRegistry) -> None:
     (published.root / "biology" / "v0002" / "README.md").write_text("mine", encoding="utf-8")
     published.open("biology")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "curves.jsonl"])
 @pytest.mark.parametrize("how", ["changed", "cut", "gone", "elsewhere"])
-def test_a_file_that_is_not_as_it_was_is_named(published: Adapters, name: str, how: str) -> None:
+def test_a_file_that_is_not_as_it_was_is_named(
+    published: AdapterRegistry, name: str, how: str
+) -> None:
     path = published.root / "biology" / "v0002" / name
     content = path.read_bytes()
     path.unlink()
@@ -152,7 +156,7 @@ def test_a_file_that_is_not_as_it_was_is_named(published: Adapters, name: str, h
     assert published.open("biology/v0001").name == "biology/v0001"
 
 
-def test_weights_that_the_card_does_not_know_are_refused(published: Adapters) -> None:
+def test_weights_that_the_card_does_not_know_are_refused(published: AdapterRegistry) -> None:
     path = published.root / "biology" / "v0002" / CARD
     card = json.loads(path.read_text(encoding="utf-8"))
     del card["files"][WEIGHTS]
@@ -161,7 +165,7 @@ def test_weights_that_the_card_does_not_know_are_refused(published: Adapters) ->
         published.open("biology")
 
 
-def test_a_card_cannot_lead_out_of_its_folder(published: Adapters) -> None:
+def test_a_card_cannot_lead_out_of_its_folder(published: AdapterRegistry) -> None:
     path = published.root / "biology" / "v0002" / CARD
     card = json.loads(path.read_text(encoding="utf-8"))
     card["files"]["../../history/v0001/card.json"] = "0" * 64
@@ -174,7 +178,7 @@ def test_a_card_cannot_lead_out_of_its_folder(published: Adapters) -> None:
     "content",
     ["", "[]", "null", "{}", '{"schema": 1}', '{"schema": 7}', "\x00", "[" * 100_000],
 )
-def test_a_damaged_card_is_told(published: Adapters, content: str) -> None:
+def test_a_damaged_card_is_told(published: AdapterRegistry, content: str) -> None:
     path = published.root / "biology" / "v0002" / CARD
     path.write_text(content, encoding="utf-8")
     with pytest.raises(Malformed, match=CARD):
@@ -182,14 +186,14 @@ def test_a_damaged_card_is_told(published: Adapters, content: str) -> None:
     assert "biology/v0002" in published.list()
 
 
-def test_a_folder_without_a_card_is_refused(published: Adapters) -> None:
+def test_a_folder_without_a_card_is_refused(published: AdapterRegistry) -> None:
     (published.root / "biology" / "v0002" / CARD).unlink()
     with pytest.raises(Malformed, match="the base model is not known"):
         published.open("biology")
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt"])
-def test_pickled_weights_are_refused(published: Adapters, tmp_path: Path, name: str) -> None:
+def test_pickled_weights_are_refused(published: AdapterRegistry, tmp_path: Path, name: str) -> None:
     source = draft(tmp_path / "draft")
     (source.folder / name).write_bytes(b"\x80\x04")
     with pytest.raises(Misuse, match=f"pickled weights.*{name}"):
@@ -200,7 +204,9 @@ def test_pickled_weights_are_refused(published: Adapters, tmp_path: Path, name: 
     assert len(published.list()) == 3
 
 
-def test_a_draft_that_lacks_a_file_is_not_published(adapters: Adapters, tmp_path: Path) -> None:
+def test_a_draft_that_lacks_a_file_is_not_published(
+    adapters: AdapterRegistry, tmp_path: Path
+) -> None:
     for name in (WEIGHTS, CONFIG, "curves.jsonl"):
         source = draft(tmp_path / "draft")
         (source.folder / name).unlink()
@@ -209,7 +215,7 @@ def test_a_draft_that_lacks_a_file_is_not_published(adapters: Adapters, tmp_path
     assert adapters.list() == []
 
 
-def test_another_base_is_refused_by_both_names(published: Adapters) -> None:
+def test_another_base_is_refused_by_both_names(published: AdapterRegistry) -> None:
     found = published.open("biology")
     found.check_base("whatever it is called", "sha256:" + "a" * 64)
     with pytest.raises(Misuse) as caught:
@@ -218,7 +224,9 @@ def test_another_base_is_refused_by_both_names(published: Adapters) -> None:
         assert said in caught.value.what
 
 
-def test_a_removed_version_is_gone_and_its_number_too(published: Adapters, tmp_path: Path) -> None:
+def test_a_removed_version_is_gone_and_its_number_too(
+    published: AdapterRegistry, tmp_path: Path
+) -> None:
     published.remove("biology")
     assert published.list() == ["biology/v0001", "history/v0001"]
     assert published.publish(draft(tmp_path / "draft")).name == "biology/v0003"
@@ -229,7 +237,9 @@ def test_a_removed_version_is_gone_and_its_number_too(published: Adapters, tmp_p
     assert published.publish(draft(tmp_path / "draft")).name == "biology/v0004"
 
 
-def test_only_adapters_of_the_registry_can_be_removed(published: Adapters, tmp_path: Path) -> None:
+def test_only_adapters_of_the_registry_can_be_removed(
+    published: AdapterRegistry, tmp_path: Path
+) -> None:
     shutil.copytree(published.root / "history" / "v0001", tmp_path / "elsewhere")
     with pytest.raises(Misuse):
         published.remove(str(tmp_path / "elsewhere"))
@@ -237,7 +247,7 @@ def test_only_adapters_of_the_registry_can_be_removed(published: Adapters, tmp_p
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(
-    published: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: AdapterRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copyfile
 
@@ -256,7 +266,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert published.publish(draft(tmp_path / "draft")).name == "biology/v0003"
 
 
-def test_a_second_writer_is_told_who_the_first_is(published: Adapters, tmp_path: Path) -> None:
+def test_a_second_writer_is_told_who_the_first_is(
+    published: AdapterRegistry, tmp_path: Path
+) -> None:
     with published.writing("biology") as writer:
         said = rf"the adapter of `biology` is being written by process {os.getpid()}"
         for attempt in (
@@ -282,7 +294,9 @@ for _ in range(1000):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills processes")
-def test_a_kill_at_any_moment_leaves_whole_versions(adapters: Adapters, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_leaves_whole_versions(
+    adapters: AdapterRegistry, tmp_path: Path
+) -> None:
     source = draft(tmp_path / "draft").folder
     (source / WEIGHTS).write_bytes(os.urandom(200_000))
     rng = random.Random(5)
@@ -309,7 +323,7 @@ def test_a_kill_at_any_moment_leaves_whole_versions(adapters: Adapters, tmp_path
 
 
 def test_threads_that_publish_at_once_get_versions_of_their_own(
-    adapters: Adapters, tmp_path: Path
+    adapters: AdapterRegistry, tmp_path: Path
 ) -> None:
     made: list[str] = []
 

@@ -7,13 +7,13 @@ torch = pytest.importorskip("torch")
 from finetune.adapters.methods import attach, detach, trainable  # noqa: E402
 from finetune.data.rows import Row  # noqa: E402
 from finetune.training.base_distillation import KEPT  # noqa: E402
-from finetune.training.gradients import Worker  # noqa: E402
+from finetune.training.gradients import GradientWorker  # noqa: E402
 from finetune.training.loss import answer_losses  # noqa: E402
-from finetune.training.packing import Limits  # noqa: E402
-from finetune.training.settings import Training  # noqa: E402
+from finetune.training.packing import PackLimits  # noqa: E402
+from finetune.training.settings import TrainingArguments  # noqa: E402
 from finetune.training.tokenize import Encoded  # noqa: E402
 
-LIMITS = Limits(200, 200)
+LIMITS = PackLimits(200, 200)
 
 
 def example(ids: tuple[int, ...], start: int, kind: str) -> Encoded:
@@ -29,13 +29,15 @@ def live(base_folder):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base_folder)
-    live = attach(model, Training(rank=4)).train()
+    live = attach(model, TrainingArguments(rank=4)).train()
     yield live
     detach(live)
 
 
-def worker(live, **settings) -> Worker:
-    return Worker(live, Training(rank=4, **settings), LIMITS, recomputes=False, half=False)
+def worker(live, **settings) -> GradientWorker:
+    return GradientWorker(
+        live, TrainingArguments(rank=4, **settings), LIMITS, recomputes=False, half=False
+    )
 
 
 def moved(live) -> None:

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.types import Passage, Question, Split
-from finetune.data.sources.raft import Contexts, Setting, context_rows, evidence, laid_out
+from finetune.data.sources.raft import (
+    Contexts,
+    ContextSettings,
+    context_rows,
+    evidence,
+    with_context,
+)
 
 
 def passage(number: int, text: str, place: str = "") -> Passage:
@@ -61,17 +67,17 @@ def test_the_best_passage_that_holds_the_answer(asked: Question, place: int | No
 def test_at_most_one_passage_holds_the_answer(
     number: int, distractors: int, without: float, seed: int
 ) -> None:
-    asked, setting = question(number), Setting(distractors, without, seed)
-    shown = laid_out(asked, FOUND, FOUND[1], setting)
+    asked, setting = question(number), ContextSettings(distractors, without, seed)
+    shown = with_context(asked, FOUND, FOUND[1], setting)
     holding = [each for each in shown if "late winter" in each.text]
     assert [each.id for each in holding] in ([], ["p1"])
     assert len({each.id for each in shown}) == len(shown) == min(distractors + 1, 3 + len(holding))
-    assert laid_out(asked, FOUND, FOUND[1], setting) == shown
+    assert with_context(asked, FOUND, FOUND[1], setting) == shown
 
 
 def test_the_right_one_is_left_out_in_a_fifth_of_the_rows_and_stands_anywhere() -> None:
     pairs = [(question(number), FOUND) for number in range(1000)]
-    made = context_rows(pairs, render, Setting())
+    made = context_rows(pairs, render, ContextSettings())
     assert (len(made.rows), made.skipped) == (1000, 0)
     assert 160 <= made.alone <= 240
     assert sum("pruned in late winter" not in row.prompt for row in made.rows) == made.alone
@@ -84,19 +90,19 @@ def test_the_right_one_is_left_out_in_a_fifth_of_the_rows_and_stands_anywhere() 
     ]
     assert {0, 1} <= set(places)
     assert all(row.completion == " late winter" for row in made.rows)
-    assert context_rows(pairs, render, Setting()) == made
-    assert context_rows(pairs, render, Setting(seed=1)).rows != made.rows
+    assert context_rows(pairs, render, ContextSettings()) == made
+    assert context_rows(pairs, render, ContextSettings(seed=1)).rows != made.rows
 
 
 def test_every_row_is_kept_with_its_plain_one() -> None:
-    (row,) = context_rows([(question(7), FOUND)], render, Setting(), licence="CC0").rows
+    (row,) = context_rows([(question(7), FOUND)], render, ContextSettings(), licence="CC0").rows
     assert (row.kind, row.source, row.domain) == ("question-context", "own#q7", "gardening")
     assert row.licence == "CC0"
 
 
 def test_a_row_is_under_all_its_licences() -> None:
     licences = {"p0": "MIT", "p1": "CC BY 4.0", "p3": "CC0", "p4": ""}
-    setting = Setting(distractors=2, without=0.0)
+    setting = ContextSettings(distractors=2, without=0.0)
     made = context_rows([(question(), FOUND)], render, setting, licence="CC0", licences=licences)
     assert made.rows[0].licence == "CC BY 4.0 and CC0 and MIT"
 
@@ -108,18 +114,18 @@ def test_what_has_no_evidence_is_counted_and_other_splits_are_not() -> None:
         (question(3, split="test"), FOUND),
         (question(4, split="validation"), FOUND),
     ]
-    assert context_rows(pairs, render, Setting()) == Contexts((), 0, 2)
+    assert context_rows(pairs, render, ContextSettings()) == Contexts((), 0, 2)
 
 
 def test_without_anything_else_there_is_no_row_without_the_right_one() -> None:
-    made = context_rows([(question(), FOUND[1:2])], render, Setting(without=1.0))
+    made = context_rows([(question(), FOUND[1:2])], render, ContextSettings(without=1.0))
     assert made == Contexts((), 0, 1)
-    made = context_rows([(question(), FOUND[1:2])], render, Setting(without=0.0))
+    made = context_rows([(question(), FOUND[1:2])], render, ContextSettings(without=0.0))
     assert (len(made.rows), made.alone) == (1, 0)
 
 
 def test_several_tasks_add_up() -> None:
-    one = context_rows([(question(1), FOUND)], render, Setting(without=1.0))
-    two = context_rows([(question(2, answer=0), FOUND)], render, Setting())
+    one = context_rows([(question(1), FOUND)], render, ContextSettings(without=1.0))
+    two = context_rows([(question(2, answer=0), FOUND)], render, ContextSettings())
     both = Contexts() + one + two
     assert (len(both.rows), both.alone, both.skipped) == (1, 1, 1)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from finetune.training.divergence import Diverged, check
+from finetune.training.divergence import Diverged, check_divergence
 
 ROWS = ["one", "two"]
 
@@ -22,7 +22,7 @@ ROWS = ["one", "two"]
     ids=["first", "young", "four", "not in a row", "small", "less than twice"],
 )
 def test_what_can_be_gone_on_from(losses: list[float], norm: float) -> None:
-    check(losses, norm, ROWS)
+    check_divergence(losses, norm, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_what_can_be_gone_on_from(losses: list[float], norm: float) -> None:
 )
 def test_what_cannot(losses: list[float], norm: float, said: str) -> None:
     with pytest.raises(Diverged, match=said) as caught:
-        check(losses, norm, ROWS)
+        check_divergence(losses, norm, ROWS)
     assert "rows: `one`, `two`" in caught.value.what
     assert "learning_rate" in str(caught.value.hint)
 
 
 def test_of_many_rows_some_are_named() -> None:
     with pytest.raises(Diverged, match=r"`31` and 68 more$"):
-        check([math.nan], 1.0, [str(i) for i in range(100)])
+        check_divergence([math.nan], 1.0, [str(i) for i in range(100)])

@@ -75,14 +75,17 @@ def test_what_is_trained_is_what_the_evaluation_reads() -> None:
         item = Encoder(tokenizer()).items([request])[0]
         for option, tokens in zip(request.options, item.options, strict=True):
             found = one(row(prompt, option))
-            assert (found.ids[: found.start], found.ids[found.start :]) == (item.prompt, tokens)
+            assert (found.ids[: found.prompt_length], found.ids[found.prompt_length :]) == (
+                item.prompt,
+                tokens,
+            )
 
 
 def test_pieces_that_would_join_across_the_seam_stay_apart() -> None:
     ids = tokenizer()("Answer:\n")["input_ids"]
     assert tokenizer()("Answer:\n\ncell")["input_ids"][: len(ids)] != ids
     found = one(row("Answer:\n", "\ncell"))
-    assert list(found.ids[: found.start]) == ids
+    assert list(found.ids[: found.prompt_length]) == ids
 
 
 def test_a_plain_row_ends_only_where_it_is_asked_to() -> None:
@@ -140,7 +143,7 @@ def test_a_long_row_loses_the_beginning_of_its_prompt_and_says_so() -> None:
     assert found[0] == one(short)
     assert found[1].ids == whole.ids[-20:]
     assert found[1].trained == whole.trained
-    assert found[1].cut == len(whole.ids) - 20
+    assert found[1].n_truncated == len(whole.ids) - 20
     assert truncated(found) == [long.id]
 
 
@@ -158,7 +161,7 @@ def test_an_answer_is_never_cut() -> None:
     with pytest.raises(Misuse, match=rf"answer of example `{long.id}` has \d+ tokens, and 9 fit"):
         encode([long], tokenizer(), max_tokens=10)
     trained = one(long).trained
-    assert one(long, max_tokens=trained + 1).start == 1
+    assert one(long, max_tokens=trained + 1).prompt_length == 1
 
 
 WORDS = st.text(st.sampled_from(" \n.:abcdeé9字"), max_size=30)
@@ -168,7 +171,7 @@ WORDS = st.text(st.sampled_from(" \n.:abcdeé9字"), max_size=30)
 def test_nothing_is_lost_at_the_seam(prompt: str, completion: str, end: bool) -> None:
     found = one(row(prompt, completion), end=end)
     assert found.trained >= 1
-    assert found.start >= 1
+    assert found.prompt_length >= 1
     ids = list(found.ids)
     first = tokenizer().eos_token_id
     if not prompt.rstrip(" "):
@@ -186,5 +189,5 @@ def test_no_row_is_longer_than_allowed(prompt: str, completion: str, most: int) 
         assert whole.trained >= most
         return
     assert len(found.ids) <= most
-    assert found.ids[found.start :] == whole.ids[whole.start :]
-    assert replace(found, cut=0) == whole or found.cut == len(whole.ids) - most
+    assert found.ids[found.prompt_length :] == whole.ids[whole.prompt_length :]
+    assert replace(found, cut=0) == whole or found.n_truncated == len(whole.ids) - most

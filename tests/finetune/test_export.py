@@ -12,9 +12,9 @@ import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from engines.local import loading
-from finetune.adapters.registry import Adapter, Adapters, Draft
-from finetune.export.base import Options
-from finetune.export.exporting import KINDS, Exported, export
+from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry
+from finetune.export.base import ExportOptions
+from finetune.export.exporting import KINDS, Exported, export_adapter
 from finetune.export.modelfile import chat_of, write_modelfile
 
 pytest.importorskip("gguf")
@@ -28,12 +28,12 @@ PROMPTS = (
     "Rivers:\n\n- the Nile\n- (perhaps) the Rhine, isn't it?\n-",
     "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n",
 )
-F32 = Options(stored="f32", prompts=PROMPTS)
+F32 = ExportOptions(stored="f32", prompts=PROMPTS)
 
 
 def base_digest(base: Path) -> str:
-    model, _ = loading.load(str(base), device="cpu")
-    return loading.digest(str(base), model)
+    model, _ = loading.load_model(str(base), device="cpu")
+    return loading.model_digest(str(base), model)
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,8 @@ def publish_draft(tmp_path_factory: pytest.TempPathFactory) -> Publish:
 
     def make(folder: Path, base: Path) -> Adapter:
         (folder / "README.md").unlink(missing_ok=True)
-        draft = Draft("biology", folder, "lora", str(base), base_digest(base))
-        return Adapters(root).publish(draft)
+        draft = AdapterDraft("biology", folder, "lora", str(base), base_digest(base))
+        return AdapterRegistry(root).publish(draft)
 
     return make
 
@@ -76,7 +76,7 @@ def base_gguf(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     from finetune.export.gguf_base import write_gguf
 
     folder = tmp_path_factory.mktemp("gguf")
-    model, tokenizer = loading.load(str(base_folder), device="cpu")
+    model, tokenizer = loading.load_model(str(base_folder), device="cpu")
     files = {stored: folder / f"{stored}.gguf" for stored in ("f32", "f16", "q8_0")}
     for stored, path in files.items():
         write_gguf(path, model, tokenizer, stored)
@@ -107,7 +107,7 @@ def test_every_architecture_is_written_exactly(
     base = random_base(tmp_path / "base", kind)
     adapter = publish(base)
     for to in ("gguf-lora", "gguf"):
-        exported = export(adapter, str(base), to, tmp_path / to, F32)
+        exported = export_adapter(adapter, str(base), to, tmp_path / to, F32)
         assert drift(exported) < 1e-3
         assert exported.check.agreement == 1  # type: ignore[union-attr]
 
@@ -125,7 +125,9 @@ def test_every_plain_lora_has_its_own_scale(
     settings: dict[str, Any], base_folder: Path, publish: Publish, tmp_path: Path
 ) -> None:
     adapter = publish(base_folder, **settings)
-    assert drift(export(adapter, str(base_folder), "gguf-lora", tmp_path / "out", F32)) < 1e-3
+    assert (
+        drift(export_adapter(adapter, str(base_folder), "gguf-lora", tmp_path / "out", F32)) < 1e-3
+    )
 
 
 @pytest.mark.parametrize("stored", ["f32", "f16", "q8_0"])
@@ -138,8 +140,8 @@ def test_a_users_own_base_file_is_taken(
     base_gguf: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    options = Options(base_gguf=base_gguf[stored], prompts=PROMPTS)
-    exported = export(adapter, str(base_folder), to, tmp_path / "out", options)
+    options = ExportOptions(base_gguf=base_gguf[stored], prompts=PROMPTS)
+    exported = export_adapter(adapter, str(base_folder), to, tmp_path / "out", options)
     assert drift(exported) < {"f32": 1e-3, "f16": 0.02, "q8_0": 0.5}[stored]
     if to != "gguf-lora":
         size = (tmp_path / "out" / "model.gguf").stat().st_size
@@ -147,9 +149,9 @@ def test_a_users_own_base_file_is_taken(
 
 
 def test_a_merged_model_is_a_model(adapter: Adapter, base_folder: Path, tmp_path: Path) -> None:
-    exported = export(adapter, str(base_folder), "merged", tmp_path / "out", F32)
+    exported = export_adapter(adapter, str(base_folder), "merged", tmp_path / "out", F32)
     assert drift(exported) < 1e-3
-    model, tokenizer = loading.load(str(tmp_path / "out"), device="cpu")
+    model, tokenizer = loading.load_model(str(tmp_path / "out"), device="cpu")
     assert model.config.model_type == "qwen2"
     assert tokenizer.chat_template is not None
     assert not any("lora" in name for name, _ in model.named_parameters())
@@ -163,9 +165,9 @@ def test_a_merged_model_keeps_the_type_of_its_base(
     from safetensors.torch import load_file
 
     base = random_base(tmp_path / "base", initializer_range=0.05)
-    model, _ = loading.load(str(base), device="cpu")
+    model, _ = loading.load_model(str(base), device="cpu")
     model.to(getattr(torch, dtype)).save_pretrained(base)
-    drift(export(publish(base), str(base), "merged", tmp_path / "out", F32))
+    drift(export_adapter(publish(base), str(base), "merged", tmp_path / "out", F32))
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert {str(weight.dtype) for weight in weights.values()} == {f"torch.{dtype}"}
 
@@ -185,10 +187,10 @@ def test_what_is_more_than_lora_is_merged(
 ) -> None:
     adapter = publish(base_folder, **settings)
     with pytest.raises(Misuse, match="cannot hold as a LoRA") as caught:
-        export(adapter, str(base_folder), "gguf-lora", tmp_path / "lora", F32)
+        export_adapter(adapter, str(base_folder), "gguf-lora", tmp_path / "lora", F32)
     assert "--to merged" in str(caught.value.hint)
     for to in ("merged", "gguf"):
-        assert drift(export(adapter, str(base_folder), to, tmp_path / to, F32)) < 1e-3
+        assert drift(export_adapter(adapter, str(base_folder), to, tmp_path / to, F32)) < 1e-3
 
 
 def test_trained_prompts_are_no_weights(
@@ -196,18 +198,18 @@ def test_trained_prompts_are_no_weights(
 ) -> None:
     import peft
 
-    model, _ = loading.load(str(base_folder), device="cpu")
+    model, _ = loading.load_model(str(base_folder), device="cpu")
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "draft")
     (tmp_path / "draft" / "README.md").unlink(missing_ok=True)
     digest = adapter.card.base_digest
-    draft = Draft("biology", tmp_path / "draft", "prompt", str(base_folder), digest)
-    prompts = Adapters(tmp_path / "registry").publish(draft)
+    draft = AdapterDraft("biology", tmp_path / "draft", "prompt", str(base_folder), digest)
+    prompts = AdapterRegistry(tmp_path / "registry").publish(draft)
     for to in sorted(KINDS.keys() - {"hub"}):
         with pytest.raises(Misuse, match="trained prompts") as caught:
-            export(prompts, str(base_folder), to, tmp_path / "out", F32)
+            export_adapter(prompts, str(base_folder), to, tmp_path / "out", F32)
         assert "--to hub" in str(caught.value.hint)
-    assert export(prompts, str(base_folder), "hub", tmp_path / "out", F32).check is None
+    assert export_adapter(prompts, str(base_folder), "hub", tmp_path / "out", F32).check is None
 
 
 def test_other_adapters_are_merged(
@@ -216,7 +218,7 @@ def test_other_adapters_are_merged(
     import peft
     import torch
 
-    model, _ = loading.load(str(base_folder), device="cpu")
+    model, _ = loading.load_model(str(base_folder), device="cpu")
     wrapped = peft.get_peft_model(model, peft.IA3Config(task_type="CAUSAL_LM"))
     with torch.no_grad():
         for name, weight in wrapped.named_parameters():
@@ -225,9 +227,9 @@ def test_other_adapters_are_merged(
     wrapped.save_pretrained(tmp_path / "draft")
     adapter = publish_draft(tmp_path / "draft", base_folder)
     for to in ("merged", "gguf"):
-        assert drift(export(adapter, str(base_folder), to, tmp_path / to, F32)) < 1e-3
+        assert drift(export_adapter(adapter, str(base_folder), to, tmp_path / to, F32)) < 1e-3
     with pytest.raises(Misuse, match="of kind `IA3`"):
-        export(adapter, str(base_folder), "gguf-lora", tmp_path / "lora", F32)
+        export_adapter(adapter, str(base_folder), "gguf-lora", tmp_path / "lora", F32)
 
 
 @pytest.mark.parametrize("to", ["gguf", "merged"])
@@ -237,7 +239,7 @@ def test_an_adapted_output_layer_that_is_the_embedding_too_is_not_exported_wrong
     """Merged into the one weight, it would change what goes in as well as what comes out."""
     adapter = publish(base_folder, target_modules=["q_proj", "lm_head"])
     with pytest.raises(BenchError):
-        export(adapter, str(base_folder), to, tmp_path / "out", F32)
+        export_adapter(adapter, str(base_folder), to, tmp_path / "out", F32)
     assert not (tmp_path / "out").exists()
 
 
@@ -245,16 +247,16 @@ def test_a_weak_adapter_is_said_to_prove_nothing(
     base_folder: Path, publish: Publish, tmp_path: Path
 ) -> None:
     adapter = publish(base_folder, lora_alpha=1e-4)
-    exported = export(adapter, str(base_folder), "merged", tmp_path / "out", F32)
+    exported = export_adapter(adapter, str(base_folder), "merged", tmp_path / "out", F32)
     assert any("would not see it missing" in note for note in exported.notes)
 
 
 def test_what_is_no_number_is_a_drift() -> None:
-    from finetune.export.verify import Asked, compare, tolerance_of
+    from finetune.export.verify import VerifiedPrompt, compare_logprobs, tolerance_of
 
-    asked = [Asked("a", (1,), {2: -0.1, 3: -3.0})]
+    asked = [VerifiedPrompt("a", (1,), {2: -0.1, 3: -3.0})]
     for said in ({2: math.nan, 3: -3.0}, {2: -0.1, 3: math.nan}, {2: -math.inf, 3: -3.0}):
-        check = compare(asked, lambda _, said=said: said, lambda each: each.tokens, 10.0)
+        check = compare_logprobs(asked, lambda _, said=said: said, lambda each: each.tokens, 10.0)
         assert not check.ok
         with pytest.raises(BenchError, match="is not the base model"):
             tolerance_of(check, "it")
@@ -273,9 +275,9 @@ def test_a_base_file_in_parts_is_refused(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    options = Options(base_gguf=tmp_path / "part.gguf", prompts=PROMPTS)
+    options = ExportOptions(base_gguf=tmp_path / "part.gguf", prompts=PROMPTS)
     with pytest.raises(Misuse, match="one of 2 parts"):
-        export(adapter, str(base_folder), "gguf", tmp_path / "out", options)
+        export_adapter(adapter, str(base_folder), "gguf", tmp_path / "out", options)
 
 
 @pytest.mark.parametrize("to", ["gguf", "gguf-lora"])
@@ -284,9 +286,9 @@ def test_layers_that_llama_cpp_does_not_adapt_are_refused(
 ) -> None:
     base = random_base(tmp_path / "base", "Llama")
     adapter = publish(base, target_modules=["q_proj", "lm_head"])
-    options = Options(base_gguf=tmp_path / "none.gguf", prompts=PROMPTS)
+    options = ExportOptions(base_gguf=tmp_path / "none.gguf", prompts=PROMPTS)
     with pytest.raises((Misuse, Malformed)):
-        export(adapter, str(base), to, tmp_path / "out", options)
+        export_adapter(adapter, str(base), to, tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
 
 
@@ -320,16 +322,18 @@ def test_a_base_file_that_cannot_be_used_is_refused(
         "llama": {"kind": "Llama"},
     }
     if content in others:
-        write_gguf(path, *loading.load(str(random_base(tmp_path / "b", **others[content]))), "f16")
+        write_gguf(
+            path, *loading.load_model(str(random_base(tmp_path / "b", **others[content]))), "f16"
+        )
     elif content == "torn":
         path.write_bytes(base_gguf["f16"].read_bytes()[:90_000])
     elif content == "text":
         path.write_text("not at all", encoding="utf-8")
     elif content == "q4_0":
         path = base_gguf["q4_0"]
-    options = Options(base_gguf=path, prompts=PROMPTS)
+    options = ExportOptions(base_gguf=path, prompts=PROMPTS)
     with pytest.raises(BenchError, match=said):
-        export(adapter, str(base_folder), "gguf", tmp_path / "out", options)
+        export_adapter(adapter, str(base_folder), "gguf", tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
 
 
@@ -351,17 +355,17 @@ def test_a_drift_is_found_and_nothing_is_left(
 
     halved = [dataclasses.replace(each, scale=each.scale / 2) for each in lora.read_deltas(adapter)]
     monkeypatch.setattr(kinds, "read_deltas", lambda _: halved)
-    merge = base.Job.merge
+    merge = base.ExportJob.merge
 
-    def spoiled(job: base.Job) -> Any:
+    def spoiled(job: base.ExportJob) -> Any:
         model = merge(job)
         model.model.layers[1].mlp.down_proj.weight.data[:20] *= 1.3
         return model
 
-    monkeypatch.setattr(base.Job, "merge", spoiled)
-    options = Options(base_gguf=base_gguf["q8_0"], prompts=PROMPTS)
+    monkeypatch.setattr(base.ExportJob, "merge", spoiled)
+    options = ExportOptions(base_gguf=base_gguf["q8_0"], prompts=PROMPTS)
     with pytest.raises(BenchError, match="does not answer as the evaluated model") as caught:
-        export(adapter, str(base_folder), to, tmp_path / "out", options)
+        export_adapter(adapter, str(base_folder), to, tmp_path / "out", options)
     assert "nothing was published" in str(caught.value.hint)
     assert list(tmp_path.iterdir()) == []
 
@@ -373,7 +377,7 @@ def test_a_folder_that_exists_is_left_alone(
     (tmp_path / "out" / "mine").write_text("mine", encoding="utf-8")
     for to in KINDS:
         with pytest.raises(BenchError, match="exists already"):
-            export(adapter, str(base_folder), to, tmp_path / "out", F32)
+            export_adapter(adapter, str(base_folder), to, tmp_path / "out", F32)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
@@ -381,24 +385,26 @@ def test_a_kind_or_a_base_that_is_none_is_refused(
     adapter: Adapter, base_folder: Path, random_base: Make, tmp_path: Path
 ) -> None:
     with pytest.raises(NoSuch, match="no kind of export `gguf_lora`"):
-        export(adapter, str(base_folder), "gguf_lora", tmp_path / "out", F32)
-    options = Options(stored="q4_k_m", prompts=PROMPTS)
+        export_adapter(adapter, str(base_folder), "gguf_lora", tmp_path / "out", F32)
+    options = ExportOptions(stored="q4_k_m", prompts=PROMPTS)
     with pytest.raises(NoSuch, match="no way of storing weights `q4_k_m`"):
-        export(adapter, str(base_folder), "gguf", tmp_path / "out", options)
+        export_adapter(adapter, str(base_folder), "gguf", tmp_path / "out", options)
     other = random_base(tmp_path / "other", seed=5)
     with pytest.raises(Misuse, match="was trained on"):
-        export(adapter, str(other), "merged", tmp_path / "out", F32)
+        export_adapter(adapter, str(other), "merged", tmp_path / "out", F32)
     with pytest.raises(Misuse, match="another process holds"):
-        export(adapter, "http://127.0.0.1:9/v1#it", "merged", tmp_path / "out", F32)
+        export_adapter(adapter, "http://127.0.0.1:9/v1#it", "merged", tmp_path / "out", F32)
     with pytest.raises(BenchError, match="at least one is empty or missing"):
-        export(adapter, str(base_folder), "merged", tmp_path / "out", Options(prompts=()))
+        export_adapter(
+            adapter, str(base_folder), "merged", tmp_path / "out", ExportOptions(prompts=())
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_the_export_says_what_it_is(adapter: Adapter, base_folder: Path, tmp_path: Path) -> None:
     from domainlift.files import sha256
 
-    exported = export(adapter, str(base_folder), "gguf-lora", tmp_path / "out", F32)
+    exported = export_adapter(adapter, str(base_folder), "gguf-lora", tmp_path / "out", F32)
     said = json.loads((tmp_path / "out" / "export.json").read_text(encoding="utf-8"))
     assert said["kind"] == "gguf-lora"
     assert said["adapter_digest"] == adapter.digest
@@ -414,10 +420,10 @@ def test_the_hubs_folder_can_be_opened_again(
     bare = tmp_path / "bare"
     shutil.copytree(adapter.folder, bare)
     (bare / "README.md").unlink()
-    found = Adapters(tmp_path / "none").open(str(bare))
-    exported = export(found, str(base_folder), "hub", tmp_path / "out", F32)
+    found = AdapterRegistry(tmp_path / "none").open(str(bare))
+    exported = export_adapter(found, str(base_folder), "hub", tmp_path / "out", F32)
     assert drift(exported) == 0
-    again = Adapters(tmp_path / "none").open(str(tmp_path / "out"))
+    again = AdapterRegistry(tmp_path / "none").open(str(tmp_path / "out"))
     assert again.digest == adapter.digest
     assert (tmp_path / "out" / "README.md").is_file()
     assert any("no name on the hub" in note for note in exported.notes)
@@ -440,14 +446,14 @@ def test_an_adapter_of_its_own_only_where_ollama_takes_it(
     base_folder: Path,
     tmp_path: Path,
 ) -> None:
-    options = Options(
+    options = ExportOptions(
         stored="f32",
         prompts=PROMPTS,
         ollama_from=source,
         ollama_version=version,
         name="lifted",
     )
-    exported = export(adapter, str(base_folder), "ollama", tmp_path / "out", options)
+    exported = export_adapter(adapter, str(base_folder), "ollama", tmp_path / "out", options)
     text = (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")
     start = "FROM qwen2.5:3b\nADAPTER ./adapter.gguf\n" if adapted else "FROM ./model.gguf\n"
     assert text.startswith(start)
@@ -473,7 +479,7 @@ QWEN = (
 
 
 def test_the_template_is_told_by_what_the_model_writes(base_folder: Path) -> None:
-    _, tokenizer = loading.load(str(base_folder), device="cpu")
+    _, tokenizer = loading.load_model(str(base_folder), device="cpu")
     assert chat_of(tokenizer).system == ""
     tokenizer.chat_template = QWEN
     chat = chat_of(tokenizer)
@@ -505,7 +511,7 @@ def test_a_tokenizer_that_llama_cpp_has_no_name_for_is_refused(
 
     from finetune.export.gguf_tokenizer import add_tokenizer
 
-    _, tokenizer = loading.load(str(base_folder), device="cpu")
+    _, tokenizer = loading.load_model(str(base_folder), device="cpu")
     raw = json.loads(tokenizer.backend_tokenizer.to_str())
     change(raw)
     other = SimpleNamespace(backend_tokenizer=SimpleNamespace(to_str=lambda: json.dumps(raw)))
@@ -520,7 +526,7 @@ def test_positions_that_cannot_be_written_are_refused(
     rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     base = random_base(tmp_path / "base", rope_parameters=rope)
     with pytest.raises(Misuse, match="positions of type `linear`"):
-        export(publish(base), str(base), "gguf", tmp_path / "out", F32)
+        export_adapter(publish(base), str(base), "gguf", tmp_path / "out", F32)
 
 
 def test_the_embedded_model_can_leave(publish: Publish, tmp_path: Path) -> None:
@@ -530,7 +536,12 @@ def test_the_embedded_model_can_leave(publish: Publish, tmp_path: Path) -> None:
     shutil.copytree(tiny_folder(), base)
     adapter = publish(base)
     for to in ("gguf", "gguf-lora", "ollama"):
-        assert drift(export(adapter, str(base), to, tmp_path / to, Options(stored="f32"))) < 1e-3
+        assert (
+            drift(
+                export_adapter(adapter, str(base), to, tmp_path / to, ExportOptions(stored="f32"))
+            )
+            < 1e-3
+        )
 
 
 @pytest.mark.skipif("BENCH_DATA" not in os.environ, reason="needs Qwen2.5's tokenizer")
@@ -540,7 +551,7 @@ def test_qwens_own_tokenizer_cuts_alike(random_base: Make, tmp_path: Path) -> No
     from perf.shapes import mirror, tokenizer
 
     base = random_base(tmp_path / "base", vocab_size=151_936, num_hidden_layers=1)
-    model, _ = loading.load(str(base), device="cpu")
+    model, _ = loading.load_model(str(base), device="cpu")
     qwen = tokenizer()
     write_gguf(tmp_path / "model.gguf", model, qwen, "q8_0")
     rows = (mirror() / "mmlu" / "test").glob("*_test.csv")

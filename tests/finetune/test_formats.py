@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domainlift.errors import Malformed
 from domainlift.types import Question
 from engines.base import Message
-from finetune.data.formats import FORMATS, Problem, check, read_rows
+from finetune.data.formats import FORMATS, Problem, check_rows, read_training_rows
 from finetune.data.formats.base import LONGEST_LINE
 from finetune.data.formats.chat import MOST_TURNS
 from finetune.data.rows import Row
@@ -200,8 +200,8 @@ def test_each_form_becomes_rows(name: str, tmp_path: Path) -> None:
         Row(prompt, completion, "biology", "file", "mine.jsonl#1", "", messages, tools)
         for prompt, completion, messages, tools in expected
     ]
-    assert list(read_rows(path, "biology")) == rows
-    assert check(path) == []
+    assert list(read_training_rows(path, "biology")) == rows
+    assert check_rows(path) == []
 
 
 CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
@@ -280,20 +280,20 @@ BAD: list[tuple[Any, str]] = [
 def test_each_fault_is_said_and_the_next_line_is_read(row: Any, what: str, tmp_path: Path) -> None:
     good = {"prompt": "Sky?", "completion": "blue"}
     path = write(tmp_path / "mine.jsonl", good, row, good)
-    problems = check(path)
+    problems = check_rows(path)
     assert [problem.line for problem in problems] == [2]
     assert what in problems[0].what
     with pytest.raises(Malformed, match=r"mine\.jsonl:2: ") as error:
-        list(read_rows(path, "biology"))
+        list(read_training_rows(path, "biology"))
     assert "bench data check" in str(error.value.hint)
     skipped: list[Problem] = []
-    assert len(list(read_rows(path, "biology", skipped=skipped.append))) == 2
+    assert len(list(read_training_rows(path, "biology", skipped=skipped.append))) == 2
     assert skipped == problems
 
 
 def test_one_line_may_have_several_problems(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"prompt": "a", "completion": "", "x": 1, "y": 2})
-    assert len(check(path)) == 3
+    assert len(check_rows(path)) == 3
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -303,28 +303,28 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         b'{"prompt": "caf\xe9", "completion": "b"}\r\n\n'
         b'{"prompt": "a\x01\xc2\x85", "completion": "b"}'
     )
-    assert check(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
-    rows = list(read_rows(path, "d", skipped=lambda _: None))
+    assert check_rows(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
+    rows = list(read_training_rows(path, "d", skipped=lambda _: None))
     assert [(row.prompt, row.source) for row in rows] == [("a", "a.jsonl#1"), ("a\n", "a.jsonl#4")]
     path.write_text('{"prompt": "a"}', encoding="utf-16")
-    assert check(path) == [Problem(1, "is UTF-16 or no text at all; save the file as UTF-8")]
+    assert check_rows(path) == [Problem(1, "is UTF-16 or no text at all; save the file as UTF-8")]
 
 
 def test_halves_of_characters_are_dropped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"prompt": "a\\ud83d\\u0000?", "completion": "b"}')
-    assert [row.prompt for row in read_rows(path, "d")] == ["a?"]
+    assert [row.prompt for row in read_training_rows(path, "d")] == ["a?"]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[]"])
 def test_a_file_without_rows(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(text, encoding="utf-8")
-    assert check(path) == [Problem(1, "is empty")]
+    assert check_rows(path) == [Problem(1, "is empty")]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="cannot be read"):
-        check(tmp_path / "a.jsonl")
+        check_rows(tmp_path / "a.jsonl")
 
 
 def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
@@ -336,8 +336,8 @@ def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
         Problem(6, "`completion` is empty"),
         Problem(14, "must be keys with values, not a number"),
     ]
-    assert check(path) == problems
-    assert [r.source for r in read_rows(path, "d", skipped=lambda _: None)] == [
+    assert check_rows(path) == problems
+    assert [r.source for r in read_training_rows(path, "d", skipped=lambda _: None)] == [
         "a.json#2",
         "a.json#10",
     ]
@@ -350,8 +350,8 @@ def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
 def test_a_json_list_that_breaks_off(end: str, what: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"prompt": "a", "completion": "b"}' + end, encoding="utf-8")
-    assert [what in problem.what for problem in check(path)] == [True]
-    assert len(list(read_rows(path, "d", skipped=lambda _: None))) == 1
+    assert [what in problem.what for problem in check_rows(path)] == [True]
+    assert len(list(read_training_rows(path, "d", skipped=lambda _: None))) == 1
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -365,12 +365,12 @@ def test_a_table(tmp_path: Path) -> None:
         table.writerow(["Open?", "", "", "", "yes"])
         file.write('"Sky" x,red,blue,green,A\n')
         table.writerow(["Snow?", "white", "blue", "red", "0"])
-    assert check(path) == [
+    assert check_rows(path) == [
         Problem(4, "`answer` is empty"),
         Problem(5, "has 2 cells, the header 5"),
         Problem(7, "broken CSV: ',' expected after '\"'"),
     ]
-    rows = list(read_rows(path, "d", skipped=lambda _: None))
+    rows = list(read_training_rows(path, "d", skipped=lambda _: None))
     assert [row.completion for row in rows] == [" blue", " yes", " white"]
     assert rows[0].prompt == "Question: Sky,\nby day?\nAnswer:"
 
@@ -379,11 +379,11 @@ def test_a_table_of_conversations_and_one_that_is_no_text(tmp_path: Path) -> Non
     path = tmp_path / "a.csv"
     turns = json.dumps(chat("user: a", "assistant: b")).replace('"', '""')
     path.write_text(f'messages\n"{turns}"\n', encoding="utf-8")
-    assert [row.completion for row in read_rows(path, "d")] == ["b"]
+    assert [row.completion for row in read_training_rows(path, "d")] == ["b"]
     path.write_bytes(b"prompt,completion\ncaf\xe9,b\n")
-    assert check(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
+    assert check_rows(path) == [Problem(2, "is not UTF-8 (byte 0xe9)")]
     path.write_text("prompt,prompt\na,b\n", encoding="utf-8")
-    assert check(path) == [Problem(1, "column `prompt` stands there twice")]
+    assert check_rows(path) == [Problem(1, "column `prompt` stands there twice")]
 
 
 def test_the_caller_says_how_questions_are_asked(tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_the_caller_says_how_questions_are_asked(tmp_path: Path) -> None:
         return f"{question.text} A or B?", f" {'AB'[int(question.answer)]}"
 
     path = write(tmp_path / "a.jsonl", {"question": "Sky?", "options": ["r", "b"], "answer": 1})
-    [row] = read_rows(path, "d", render=lettered)
+    [row] = read_training_rows(path, "d", render=lettered)
     assert (row.prompt, row.completion) == ("Sky? A or B?", " B")
 
 
@@ -403,7 +403,7 @@ def test_where_rows_come_from(tmp_path: Path) -> None:
         {**pair, "source": "wiki", "license": "MIT"},
         {**pair, "source": "wiki#Etna", "licence": "CC0"},
     )
-    rows = read_rows(path, "d", licence="own")
+    rows = read_training_rows(path, "d", licence="own")
     assert [(row.source, row.licence) for row in rows] == [
         ("a.jsonl#1", "own"),
         ("wiki#2", "MIT"),
@@ -428,7 +428,7 @@ def test_a_conversation_reads_the_same_in_every_form(
         {"conversations": [{"from": role, "value": content} for role, content in turns]},
         {"instruction": instruction, "output": output, "history": earlier},
     )
-    rows = list(read_rows(path, "d"))
+    rows = list(read_training_rows(path, "d"))
     n = len(pairs)
     for row in (rows[n - 1], rows[2 * n - 1], rows[2 * n]):
         again = [*((m.role, m.content) for m in row.messages), ("assistant", row.completion)]
@@ -447,7 +447,7 @@ def test_no_bytes_stop_the_check(tmp_path_factory: pytest.TempPathFactory, conte
     for ending in ("jsonl", "json", "csv"):
         path = tmp_path_factory.mktemp("bytes") / f"a.{ending}"
         path.write_bytes(content)
-        assert check(path) or list(read_rows(path, "d")) is not None
+        assert check_rows(path) or list(read_training_rows(path, "d")) is not None
 
 
 JSON = st.recursive(
@@ -477,5 +477,5 @@ def test_no_values_stop_the_check(
     tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any]
 ) -> None:
     path = write(tmp_path_factory.mktemp("values") / "a.jsonl", json.dumps(row))
-    problems = check(path)
-    assert problems or all(found.completion.strip() for found in read_rows(path, "d"))
+    problems = check_rows(path)
+    assert problems or all(found.completion.strip() for found in read_training_rows(path, "d"))

@@ -11,14 +11,14 @@ from finetune.synthetic.grounding import (
     NONE,
     OTHER,
     OWN,
-    Limits,
-    Reading,
-    continued,
-    fault,
+    GroundingLimits,
+    PieceLogprobs,
+    continuation_of,
     parts_of,
+    text_fault,
     ungrounded,
 )
-from finetune.synthetic.prompts import Excerpt, Piece
+from finetune.synthetic.prompts import Excerpt, GeneratedText
 
 TEXT = (
     "In 1856 Gregor Mendel began to cross pea plants in Brno. He grew about 28,000 plants over "
@@ -28,12 +28,12 @@ MENDEL = Excerpt(Passage(TEXT, "Genetics > Mendel", "m1", "bio.md#Mendel"))
 ENTRY = "rewrite-entry"
 
 
-def said(text: str, kind: str = ENTRY, question: str = "", *, whole: bool = True) -> Piece:
-    return Piece(kind, text, question, whole)
+def said(text: str, kind: str = ENTRY, question: str = "", *, whole: bool = True) -> GeneratedText:
+    return GeneratedText(kind, text, question, whole)
 
 
-def asked(question: str, answer: str) -> Piece:
-    return Piece("questions", answer, question)
+def asked(question: str, answer: str) -> GeneratedText:
+    return GeneratedText("questions", answer, question)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def asked(question: str, answer: str) -> Piece:
         (asked("Where did Mendel cross peas?", "in Brno"), ""),
     ],
 )
-def test_what_the_words_of_a_piece_rule_out(piece: Piece, reason: str) -> None:
-    assert fault(piece, MENDEL) == reason
+def test_what_the_words_of_a_piece_rule_out(piece: GeneratedText, reason: str) -> None:
+    assert text_fault(piece, MENDEL) == reason
 
 
 def test_where_nouns_have_capitals_they_are_no_names() -> None:
@@ -79,7 +79,7 @@ def test_where_nouns_have_capitals_they_are_no_names() -> None:
     )
     german = Excerpt(Passage(text, "Rosen"))
     assert (
-        fault(said("Vor dem Austrieb schneidet man im Winter mit Werkzeug die Rosen."), german)
+        text_fault(said("Vor dem Austrieb schneidet man im Winter mit Werkzeug die Rosen."), german)
         == ""
     )
 
@@ -87,16 +87,16 @@ def test_where_nouns_have_capitals_they_are_no_names() -> None:
 @given(st.text())
 def test_no_text_is_too_strange_to_be_judged(text: str) -> None:
     for piece in (said(text), said(text, "implications"), asked(text, text)):
-        reason = fault(piece, MENDEL)
-        assert reason == fault(piece, MENDEL)
+        reason = text_fault(piece, MENDEL)
+        assert reason == text_fault(piece, MENDEL)
         assert reason or parts_of(piece)
 
 
 # --- by log-probabilities
 
 
-def reading(*logprobs: float, tokens: int = 10, greedy: bool = False) -> Reading:
-    return Reading(logprobs, (tokens,) * len(logprobs), (greedy,) * len(logprobs))
+def reading(*logprobs: float, tokens: int = 10, greedy: bool = False) -> PieceLogprobs:
+    return PieceLogprobs(logprobs, (tokens,) * len(logprobs), (greedy,) * len(logprobs))
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,19 @@ def test_more_support_never_hurts(pairs: list[tuple[float, float]], more: float)
 
 def test_limits_can_be_set() -> None:
     readings = {OWN: reading(-10.0), NONE: reading(-12.0)}
-    assert ungrounded(said("x"), readings, Limits(gain=0.1)) == ""
-    assert ungrounded(said("x"), readings, Limits(gain=math.inf)) != ""
+    assert ungrounded(said("x"), readings, GroundingLimits(gain=0.1)) == ""
+    assert ungrounded(said("x"), readings, GroundingLimits(gain=math.inf)) != ""
 
 
 def test_a_piece_is_read_after_its_title_or_question() -> None:
     def block(passages: object) -> str:
         return f"<{len(list(passages))}>"  # type: ignore[call-overload]
 
-    assert continued(said("x"), MENDEL, [MENDEL.passage], block) == "<1>Mendel:"
+    assert continuation_of(said("x"), MENDEL, [MENDEL.passage], block) == "<1>Mendel:"
     question = asked("Where did he live?", "Brno")
-    assert continued(question, MENDEL, [], block) == "<0>Question: Where did he live?\nAnswer:"
+    assert (
+        continuation_of(question, MENDEL, [], block) == "<0>Question: Where did he live?\nAnswer:"
+    )
     assert parts_of(question) == ("Brno",)
     assert parts_of(said("- One is. Two are.\nTeacher: Three.")) == (
         "One is.",

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.local.loading import load
+from engines.local.loading import load_model
 from engines.local.lora_mask import BASE
-from finetune.multi_adapter.layers import Joint, from_peft, split
+from finetune.multi_adapter.layers import Joint, from_peft, split_adapters
 
 NAMES = ("biology", "history", "security")
 
@@ -37,7 +37,7 @@ def folders(
 
 @pytest.fixture
 def model(base_folder: Path) -> Any:
-    return load(str(base_folder), device="cpu")[0]
+    return load_model(str(base_folder), device="cpu")[0]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def alone(base_folder: Path, folders: dict[str, Path]) -> Callable[[str | None],
     """A model with one adapter only, as PEFT loads it."""
 
     def make(name: str | None) -> Any:
-        model = load(str(base_folder), device="cpu")[0]
+        model = load_model(str(base_folder), device="cpu")[0]
         if name is None:
             return model
         return peft.PeftModel.from_pretrained(model, str(folders[name]), is_trainable=True)
@@ -151,7 +151,7 @@ def test_training_together_is_training_apart(
         optimiser.step()
         for name, loss in losses.items():
             together[name].append(float(loss.detach()))
-    split(joint, {name: tmp_path / name for name in joint.names})
+    split_adapters(joint, {name: tmp_path / name for name in joint.names})
     for name in joint.names:
         single = alone(name)
         weights = [weight for weight in single.parameters() if weight.requires_grad]
@@ -177,7 +177,7 @@ def test_what_is_split_is_what_was_loaded(
 ) -> None:
     from safetensors.torch import load_file
 
-    split(joint, {name: tmp_path / name for name in NAMES})
+    split_adapters(joint, {name: tmp_path / name for name in NAMES})
     for name, folder in folders.items():
         before = load_file(folder / "adapter_model.safetensors")
         after = load_file(tmp_path / name / "adapter_model.safetensors")
@@ -214,7 +214,7 @@ def test_the_number_of_operations_does_not_grow(
             return f(*args, **(kwargs or {}))
 
     def operations(number: int) -> int:
-        model = load(str(base_folder), device="cpu")[0]
+        model = load_model(str(base_folder), device="cpu")[0]
         configs = {str(n): peft.LoraConfig(r=2, target_modules="all-linear") for n in range(number)}
         joint = Joint(model, configs)
         with torch.no_grad(), joint.using([str(n) for n in range(number)]), Counter() as counter:
@@ -281,4 +281,4 @@ def test_an_adapter_of_another_shape_is_refused(
 ) -> None:
     other = random_base(tmp_path / "wide", hidden_size=96)
     with pytest.raises(Misuse, match="fits the model"):
-        from_peft(load(str(other), device="cpu")[0], {"biology": folders["biology"]})
+        from_peft(load_model(str(other), device="cpu")[0], {"biology": folders["biology"]})

@@ -11,11 +11,11 @@ import transformers
 
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
-from finetune.memory.activation_memory import counted
-from finetune.memory.estimate import Sizes, free_bytes, peak_bytes, plan, sizes, stand_ins
+from finetune.memory.activation_memory import count_activations
+from finetune.memory.estimate import Sizes, dummy_rows, free_bytes, peak_bytes, plan_memory, sizes
 from finetune.training.attention import rows_apart
-from finetune.training.packing import packed
-from finetune.training.settings import METHODS, Training
+from finetune.training.packing import pack_rows
+from finetune.training.settings import METHODS, TrainingArguments
 from finetune.training.tokenize import Encoded
 
 
@@ -55,7 +55,7 @@ def made(**settings: Any) -> Sizes:
 
 
 def test_peak_grows_with_tokens_and_falls_with_recomputation() -> None:
-    found = sizes(config(), Training())
+    found = sizes(config(), TrainingArguments())
     assert found.peak(200, 8, False) > found.peak(100, 8, False) > found.weights
     assert found.peak(200, 8, True) < found.peak(200, 8, False)
 
@@ -68,7 +68,7 @@ def test_logits_count_where_they_are_more_than_the_work_of_a_layer() -> None:
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"qlora"}))
 def test_counts_are_those_of_the_live_model(method: str) -> None:
-    settings = Training(method=method)
+    settings = TrainingArguments(method=method)
     base = transformers.Qwen2ForCausalLM(config())
     weights = sum(p.nbytes for p in base.parameters())
     body = sum(p.nbytes for p in base.model.layers.parameters())
@@ -81,37 +81,37 @@ def test_counts_are_those_of_the_live_model(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["lora", "dora", "full"])
 def test_layers_beyond_those_counted_are_like_them(method: str) -> None:
-    settings = Training(method=method)
-    found, whole = sizes(config(7), settings), counted(config(7), settings, 7)
+    settings = TrainingArguments(method=method)
+    found, whole = sizes(config(7), settings), count_activations(config(7), settings, 7)
     for name in ("weights", "trained", "early", "late", "kept", "always", "working"):
         assert getattr(found, name) == pytest.approx(whole[name], rel=0.01, abs=64), name
 
 
 def test_a_model_of_one_layer_is_measured() -> None:
-    one, two = sizes(config(1), Training()), sizes(config(2), Training())
+    one, two = sizes(config(1), TrainingArguments()), sizes(config(2), TrainingArguments())
     assert two.kept - one.kept == pytest.approx(one.layer)
 
 
 def test_settings_change_what_is_held() -> None:
-    plain = sizes(config(), Training())
-    assert sizes(config(), Training(dtype="bfloat16")).kept < plain.kept
-    assert sizes(config(), Training(rank=64)).trained == 4 * plain.trained
-    full = sizes(config(), Training(method="full"))
+    plain = sizes(config(), TrainingArguments())
+    assert sizes(config(), TrainingArguments(dtype="bfloat16")).kept < plain.kept
+    assert sizes(config(), TrainingArguments(rank=64)).trained == 4 * plain.trained
+    full = sizes(config(), TrainingArguments(method="full"))
     # Weights, two moments, gradients; and the tied embedding's gradient in three parts.
     assert full.peak(1, 1, False) == 16 * full.trained + 8 * 500 * 64
-    four_bit = sizes(config(), Training(method="qlora", dtype="bfloat16"))
-    assert four_bit.weights < sizes(config(), Training(dtype="bfloat16")).weights
+    four_bit = sizes(config(), TrainingArguments(method="qlora", dtype="bfloat16"))
+    assert four_bit.weights < sizes(config(), TrainingArguments(dtype="bfloat16")).weights
 
 
 def test_who_shares_the_layers_out_holds_a_part_of_them() -> None:
-    whole = sizes(config(8), Training())
+    whole = sizes(config(8), TrainingArguments())
     assert whole.shared(1, "lora") == whole
     # Of eight layers a quarter, and two that are in use.
     four = whole.shared(4, "lora")
     assert whole.weights - four.weights == pytest.approx(whole.body * (3 / 4 - 2 / 8))
     assert (four.trained, four.late) == (whole.trained, whole.late)
     # Of a full training gradients and moments too: here all that is outside the layers, and half.
-    full = sizes(config(8), Training(method="full"))
+    full = sizes(config(8), TrainingArguments(method="full"))
     two = full.shared(2, "full")
     assert two.trained == full.trained - full.body // 8
     outside = full.trained - full.body // 4
@@ -123,16 +123,16 @@ def test_counting_leaves_random_numbers_alone() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    sizes(config(), Training())
+    sizes(config(), TrainingArguments())
     assert torch.equal(torch.rand(3), wanted)
 
 
 @pytest.mark.parametrize("method", ["lora", "ia3", "dora"])
 def test_what_is_kept_is_within_15_per_cent_of_a_true_pass(method: str) -> None:
-    settings = Training(method=method)
+    settings = TrainingArguments(method=method)
     live = attach(transformers.Qwen2ForCausalLM(config(4)), settings).train()
     rows = [Encoded(tuple(range(n)), n - 4, Row("", "", "")) for n in (120, 110, 100, 90)]
-    pack = packed(rows)
+    pack = pack_rows(rows)
     owned = {p.data_ptr() for p in live.parameters()}
     kept: dict[int, Any] = {}
 
@@ -142,7 +142,7 @@ def test_what_is_kept_is_within_15_per_cent_of_a_true_pass(method: str) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), rows_apart(live):
-        live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra)
+        live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.logit_positions, **pack.extra)
     found = sizes(config(4), settings)
     predicted = found.kept * 420 + found.always
     assert predicted == pytest.approx(sum(s.nbytes() for s in kept.values()), rel=0.15)
@@ -150,22 +150,24 @@ def test_what_is_kept_is_within_15_per_cent_of_a_true_pass(method: str) -> None:
 
 @pytest.mark.parametrize("recompute", [True, False])
 def test_settings_decide_the_plan(recompute: bool) -> None:
-    settings = Training(micro_batch=300, checkpointing=recompute)
-    limits, chosen = plan(made(), settings, 100, "cpu")
+    settings = TrainingArguments(micro_batch=300, checkpointing=recompute)
+    limits, chosen = plan_memory(made(), settings, 100, "cpu")
     assert (limits.tokens, chosen) == (300, recompute)
 
 
 def test_activations_are_kept_while_the_longest_row_fits() -> None:
-    assert plan(made(), Training(), 100, "cpu")[1] is False
+    assert plan_memory(made(), TrainingArguments(), 100, "cpu")[1] is False
     free = free_bytes("cpu")
-    limits, recompute = plan(made(kept=free / 80, layer=1.0), Training(), 100, "cpu")
+    limits, recompute = plan_memory(
+        made(kept=free / 80, layer=1.0), TrainingArguments(), 100, "cpu"
+    )
     assert recompute
     assert limits.tokens >= 100
 
 
 def test_the_automatic_batch_fits_free_memory() -> None:
     found = made(kept=free_bytes("cpu") / 400, layer=1.0)
-    limits, recompute = plan(found, Training(checkpointing=False), 100, "cpu")
+    limits, recompute = plan_memory(found, TrainingArguments(checkpointing=False), 100, "cpu")
     assert not recompute
     assert 100 <= limits.tokens < 512
     assert found.activations(limits.tokens, limits.trained, False) < free_bytes("cpu")
@@ -175,11 +177,14 @@ def test_the_automatic_batch_fits_free_memory() -> None:
     ("kept", "tokens"), [(1e3, 2048), (2**28 / 1000, 1000), (1e6, 512), (0, 2048)]
 )
 def test_on_a_processor_packs_are_no_larger_than_is_of_use(kept: float, tokens: int) -> None:
-    assert plan(made(kept=kept), Training(checkpointing=False), 10, "cpu")[0].tokens == tokens
+    assert (
+        plan_memory(made(kept=kept), TrainingArguments(checkpointing=False), 10, "cpu")[0].tokens
+        == tokens
+    )
 
 
 def test_a_row_longer_than_is_of_use_still_goes_through() -> None:
-    assert plan(made(), Training(), 5000, "cpu")[0].tokens == 5000
+    assert plan_memory(made(), TrainingArguments(), 5000, "cpu")[0].tokens == 5000
 
 
 def test_free_and_peak_memory_are_plausible() -> None:
@@ -215,9 +220,9 @@ print(resident() - before)
 
 
 def test_stand_ins_have_the_lengths_asked_for() -> None:
-    assert [(len(e.ids), e.trained) for e in stand_ins([(7, 2), (3, 1)])] == [(7, 2), (3, 1)]
+    assert [(len(e.ids), e.trained) for e in dummy_rows([(7, 2), (3, 1)])] == [(7, 2), (3, 1)]
 
 
 def test_sizes_are_those_of_the_model_whatever_the_batch() -> None:
-    settings = Training(batch=4)
+    settings = TrainingArguments(batch=4)
     assert sizes(config(), settings) == sizes(config(), replace(settings, batch=64))

@@ -12,11 +12,18 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from engines.local.loading import load, load_adapter
-from finetune.adapters.methods import attach, detach, fingerprint, four_bit, recompute, trainable
+from engines.local.loading import load_adapter, load_model
+from finetune.adapters.methods import (
+    attach,
+    detach,
+    four_bit,
+    recompute,
+    trainable,
+    weights_fingerprint,
+)
 from finetune.data.rows import Row
-from finetune.training.settings import METHODS, Training
-from finetune.training.train import train
+from finetune.training.settings import METHODS, TrainingArguments
+from finetune.training.train import train_rows
 
 ADAPTERS = [name for name in METHODS if name not in {"qlora", "full"}]
 ROWS = [
@@ -40,11 +47,11 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def settings(method: str, **more: Any) -> Training:
+def settings(method: str, **more: Any) -> TrainingArguments:
     plain: dict[str, Any] = {"rank": 4, "batch": 8, "steps": 8}
     # Where nothing is left to measure, a training begins sooner.
     plain |= {"micro_batch": 2048, "checkpointing": False}
-    return Training(method=method, **(plain | more))
+    return TrainingArguments(method=method, **(plain | more))
 
 
 @pytest.mark.parametrize("method", ADAPTERS)
@@ -61,7 +68,7 @@ def test_a_method_learns_saves_what_peft_loads_and_leaves_no_trace(
         live.append(logits(held))
         return Validation(0.5)
 
-    out = train(
+    out = train_rows(
         ROWS,
         model,
         tokenizer,
@@ -84,7 +91,7 @@ def test_full_training_saves_a_model(
     base_folder: Path, base_model: tuple[Any, Any], tmp_path: Path
 ) -> None:
     model, tokenizer = base_model
-    out = train(
+    out = train_rows(
         ROWS,
         model,
         tokenizer,
@@ -93,7 +100,7 @@ def test_full_training_saves_a_model(
         adapter_folder=tmp_path / "model",
     )
     assert out.losses[-1] < out.losses[0] - 0.05
-    loaded, _ = load(str(tmp_path / "model"), device="cpu")
+    loaded, _ = load_model(str(tmp_path / "model"), device="cpu")
     assert torch.equal(logits(loaded), logits(model))
     base = AutoModelForCausalLM.from_pretrained(base_folder)
     assert not torch.allclose(logits(base), logits(model), atol=1e-2)
@@ -126,7 +133,7 @@ def test_only_the_method_is_trained_and_its_numbers_depend_on_the_seed(
 ) -> None:
     found = []
     for seed in (0, 0, 1):
-        model, _ = load(str(base_folder), device="cpu")
+        model, _ = load_model(str(base_folder), device="cpu")
         live = attach(model, settings(method, seed=seed))
         found.append({name: weight.detach() for name, weight in trainable(live).items()})
         assert sum(w.numel() for w in found[-1].values()) < 0.4 * model.num_parameters()
@@ -199,8 +206,8 @@ def test_activations_computed_again_change_nothing(
 ) -> None:
     losses = []
     for again in (False, True):
-        model, tokenizer = load(str(base_folder), device="cpu")
-        out = train(
+        model, tokenizer = load_model(str(base_folder), device="cpu")
+        out = train_rows(
             ROWS,
             model,
             tokenizer,
@@ -222,7 +229,7 @@ def test_a_model_that_cannot_compute_again_is_given_back(
     type(model).supports_gradient_checkpointing = False
     try:
         with pytest.raises(Misuse, match="Qwen2ForCausalLM cannot compute activations again"):
-            train(
+            train_rows(
                 ROWS,
                 model,
                 tokenizer,
@@ -240,7 +247,10 @@ def test_a_base_is_known_by_its_numbers(
     random_base: Callable[..., Path], base_folder: Path, tmp_path: Path
 ) -> None:
     other = random_base(tmp_path / "other", seed=1)
-    found = [fingerprint(load(str(f), device="cpu")[0]) for f in (base_folder, base_folder, other)]
+    found = [
+        weights_fingerprint(load_model(str(f), device="cpu")[0])
+        for f in (base_folder, base_folder, other)
+    ]
     assert found[0] == found[1] != found[2]
 
 
@@ -248,9 +258,9 @@ def test_a_base_is_known_by_its_numbers(
 def test_a_model_in_bfloat16_is_trained_in_float32(
     base_folder: Path, tmp_path: Path, method: str
 ) -> None:
-    model, tokenizer = load(str(base_folder), device="cpu", dtype="bfloat16")
+    model, tokenizer = load_model(str(base_folder), device="cpu", dtype="bfloat16")
     before = weights(model)
-    out = train(
+    out = train_rows(
         ROWS,
         model,
         tokenizer,
@@ -265,7 +275,7 @@ def test_a_model_in_bfloat16_is_trained_in_float32(
 
 
 def test_float16_is_refused_where_the_base_would_work_in_it(base_folder: Path) -> None:
-    model = load(str(base_folder), device="cpu", dtype="float16")[0]
+    model = load_model(str(base_folder), device="cpu", dtype="float16")[0]
     with pytest.raises(Misuse, match="float16") as error:
         attach(model, settings("lora"))
     assert "dtype: bfloat16" in error.value.hint
@@ -278,5 +288,5 @@ def test_loading_and_training_an_adapter_warn_of_nothing(
     folder = random_adapter(tmp_path / "adapter", base_folder, seed=1, r=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
-        attach(load(str(base_folder), device="cpu")[0], settings("lora"))
-        load_adapter(load(str(base_folder), device="cpu")[0], None, "a", folder)
+        attach(load_model(str(base_folder), device="cpu")[0], settings("lora"))
+        load_adapter(load_model(str(base_folder), device="cpu")[0], None, "a", folder)

@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from finetune.data.rows import Row
 from finetune.training.attention import groups, keeps_apart, rows_apart
-from finetune.training.gradients import Worker
+from finetune.training.gradients import GradientWorker
 from finetune.training.loss import answer_losses
-from finetune.training.packing import Limits, Pack, bins, most_trained, packed, padded
-from finetune.training.settings import Training
+from finetune.training.packing import Pack, PackLimits, best_fit, most_trained, pack_rows, pad_rows
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
 Make = Callable[..., Path]
@@ -76,7 +76,7 @@ def test_bins_hold_every_row_once_and_respect_the_limits(
     lengths: list[tuple[int, int]], tokens: int, trained: int, padding: bool, virtual: int
 ) -> None:
     examples = rows(lengths)
-    found = bins(examples, Limits(tokens, trained), padding, virtual)
+    found = best_fit(examples, PackLimits(tokens, trained), padding, virtual)
     assert sorted(e.row.id for each in found for e in each) == sorted(e.row.id for e in examples)
     for each in found:
         sizes = [len(e.ids) + virtual for e in each]
@@ -93,14 +93,14 @@ def test_bins_do_not_depend_on_the_order_of_the_rows(
     examples = rows(lengths)
     mixed = list(examples)
     rng.shuffle(mixed)
-    assert bins(mixed, Limits(60, 30)) == bins(examples, Limits(60, 30))
+    assert best_fit(mixed, PackLimits(60, 30)) == best_fit(examples, PackLimits(60, 30))
 
 
 def test_halved_limits_end_at_one() -> None:
-    limits = Limits(5, 3)
+    limits = PackLimits(5, 3)
     for _ in range(5):
         limits = limits.halved()
-    assert limits == Limits(1, 1)
+    assert limits == PackLimits(1, 1)
 
 
 @pytest.mark.parametrize(("vocabulary", "positions"), [(2048, 2**15), (2**22, 16), (2**30, 16)])
@@ -125,7 +125,7 @@ def test_groups_place_every_position_once(lengths: list[int]) -> None:
 
 def run(model: Any, pack: Pack) -> torch.Tensor:
     out: torch.Tensor = model(
-        input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra
+        input_ids=pack.ids, use_cache=False, logits_to_keep=pack.logit_positions, **pack.extra
     ).logits.flatten(0, -2)
     return out
 
@@ -134,10 +134,10 @@ def run(model: Any, pack: Pack) -> torch.Tensor:
 def test_rows_in_one_sequence_are_as_each_alone(model_of: Any, shape: str) -> None:
     model = model_of(*SHAPES[shape])
     assert keeps_apart(model, 64)
-    ordered = bins(SOME, Limits(1000, 1000))[0]
+    ordered = best_fit(SOME, PackLimits(1000, 1000))[0]
     with rows_apart(model):
-        together = run(model, packed(ordered))
-    alone = [model(torch.tensor([e.ids])).logits[0, e.start - 1 : -1] for e in ordered]
+        together = run(model, pack_rows(ordered))
+    alone = [model(torch.tensor([e.ids])).logits[0, e.prompt_length - 1 : -1] for e in ordered]
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
 
@@ -146,11 +146,13 @@ def test_gradients_of_packed_rows_are_those_of_each_alone(model_of: Any, shape: 
     model = model_of(*SHAPES[shape])
     trained = sum(e.trained for e in SOME)
     for each in SOME:
-        logits = model(torch.tensor([each.ids])).logits[0, each.start - 1 : -1]
-        loss = cross_entropy(logits, torch.tensor(each.ids[each.start :]), reduction="sum")
+        logits = model(torch.tensor([each.ids])).logits[0, each.prompt_length - 1 : -1]
+        loss = cross_entropy(logits, torch.tensor(each.ids[each.prompt_length :]), reduction="sum")
         (loss / trained).backward()
     wanted = {name: weight.grad for name, weight in model.named_parameters()}
-    worker = Worker(model, Training(method="full"), Limits(40, 25), recomputes=False, half=False)
+    worker = GradientWorker(
+        model, TrainingArguments(method="full"), PackLimits(40, 25), recomputes=False, half=False
+    )
     worker.gradients(SOME, trained)
     for name, weight in model.named_parameters():
         assert torch.allclose(weight.grad, wanted[name], rtol=1e-3, atol=1e-5), name
@@ -164,13 +166,15 @@ def test_where_rows_cannot_be_kept_apart_they_are_padded(model_of: Any, shape: s
     with torch.no_grad():
         wanted = sum(
             cross_entropy(
-                model(torch.tensor([e.ids])).logits[0, e.start - 1 : -1],
-                torch.tensor(e.ids[e.start :]),
+                model(torch.tensor([e.ids])).logits[0, e.prompt_length - 1 : -1],
+                torch.tensor(e.ids[e.prompt_length :]),
                 reduction="sum",
             )
             for e in SOME
         )
-    worker = Worker(model, Training(method="full"), Limits(60, 60), recomputes=False, half=False)
+    worker = GradientWorker(
+        model, TrainingArguments(method="full"), PackLimits(60, 60), recomputes=False, half=False
+    )
     assert worker.gradients(SOME, trained) == pytest.approx(float(wanted) / trained, rel=1e-5)
 
 
@@ -214,10 +218,10 @@ def test_the_model_attends_as_before_afterwards(model_of: Any) -> None:
 
 
 def test_padded_rows_are_read_where_their_answers_stand() -> None:
-    pack = padded(SOME[2:4], virtual=3)
+    pack = pad_rows(SOME[2:4], virtual=3)
     assert pack.ids.shape == (2, 9)
-    assert pack.keep.shape == (2, 12)
-    assert pack.keep.nonzero().tolist() == [[0, 10], [1, 7], [1, 8], [1, 9]]
+    assert pack.logit_positions.shape == (2, 12)
+    assert pack.logit_positions.nonzero().tolist() == [[0, 10], [1, 7], [1, 8], [1, 9]]
     assert pack.targets.tolist() == [*SOME[2].ids[-1:], *SOME[3].ids[-3:]]
 
 

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from torch.distributed.tensor import DTensor
 
 from domainlift.errors import BenchError, Misuse
-from engines.local.loading import load
+from engines.local.loading import load_model
 from finetune.adapters.methods import attach
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
-from finetune.distributed.fsdp import layers_of, share_out, wanted
-from finetune.distributed.process_group import Team, own_device, team
-from finetune.distributed.rank_zero import led
+from finetune.distributed.fsdp import fsdp_requested, layers_of, shard_model
+from finetune.distributed.process_group import ProcessGroup, join_group, own_device
+from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.training.early_stopping import Validation
-from finetune.training.gradients import Worker
-from finetune.training.packing import Limits
-from finetune.training.settings import Training
+from finetune.training.gradients import GradientWorker
+from finetune.training.packing import PackLimits
+from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded, encode
-from finetune.training.train import train
+from finetune.training.train import train_rows
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 #: Six rows, then one: processes have different numbers of rows, and one of them has none. One row
@@ -75,11 +75,11 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
 
     Validation asks the model, differently often; that of step `fails` finds something wrong.
     """
-    model, tokenizer = load(base, device="cpu")
-    settings = Training(**{**PLAIN, **METHODS[name]})
-    shares = wanted(settings.method) and name != WHOLE
+    model, tokenizer = load_model(base, device="cpu")
+    settings = TrainingArguments(**{**PLAIN, **METHODS[name]})
+    shares = fsdp_requested(settings.method) and name != WHOLE
     if shares:
-        share_out(model, model.device, team(model.device), settings)
+        shard_model(model, model.device, join_group(model.device), settings)
     asked: list[int] = []
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
@@ -92,7 +92,7 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
             raise BenchError("the scorer is wrong")
         return Validation(SEEN[step // 2 - 1])
 
-    out = train(
+    out = train_rows(
         ROWS,
         model,
         tokenizer,
@@ -137,7 +137,7 @@ def test_two_processes_do_what_one_does(
     base_folder: Path, tmp_path: Path, two_processes: Launch
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
-    model, _ = load(str(base_folder), device="cpu")
+    model, _ = load_model(str(base_folder), device="cpu")
     every = model.num_parameters()
     layers = sum(weight.numel() for weight in model.model.layers.parameters())
     for name in ("lora", "full"):  # what one began, several go on with
@@ -195,11 +195,11 @@ def test_memory_that_runs_out_where_others_wait_ends_it(
     base_model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokenizer = base_model
-    settings = Training(**PLAIN)
+    settings = TrainingArguments(**PLAIN)
     live = attach(model, settings)
-    monkeypatch.setattr(Team, "most", lambda self, number, device: number)
-    worker = Worker(
-        live, settings, Limits(60, 99), recomputes=False, half=False, in_step=Team(0, 2)
+    monkeypatch.setattr(ProcessGroup, "most", lambda self, number, device: number)
+    worker = GradientWorker(
+        live, settings, PackLimits(60, 99), recomputes=False, half=False, in_step=ProcessGroup(0, 2)
     )
 
     def full(*_: Any) -> None:
@@ -227,7 +227,7 @@ def test_the_launcher_says_whether_the_model_is_shared_out(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", asked)
-    assert wanted(method) is shared
+    assert fsdp_requested(method) is shared
 
 
 @pytest.mark.parametrize("method", ["dora", "qlora"])
@@ -237,7 +237,7 @@ def test_methods_that_need_the_whole_model_are_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(Misuse, match=f"`{method}` does not go with `--use_fsdp`"):
-        wanted(method)
+        fsdp_requested(method)
 
 
 LENGTHS = st.lists(st.integers(2, 60), max_size=40)
@@ -246,7 +246,7 @@ LENGTHS = st.lists(st.integers(2, 60), max_size=40)
 @given(LENGTHS, st.integers(1, 6))
 def test_shares_hold_every_row_once_and_are_level(lengths: list[int], size: int) -> None:
     examples = [Encoded(tuple(range(n)), 1, Row(str(i), "", "b")) for i, n in enumerate(lengths)]
-    shares = [Team(rank, size).share(examples) for rank in range(size)]
+    shares = [ProcessGroup(rank, size).share(examples) for rank in range(size)]
     assert sorted(e.row.prompt for share in shares for e in share) == sorted(
         e.row.prompt for e in examples
     )
@@ -256,13 +256,13 @@ def test_shares_hold_every_row_once_and_are_level(lengths: list[int], size: int)
 
 def test_alone_nothing_is_asked_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    found = team(torch.device("cpu"))
-    assert found == Team(0, 1)
-    assert found.leads
-    assert found.most(3, torch.device("cpu")) == 3
-    assert found.text(b"ready", torch.device("cpu")) == b"ready"
-    assert led(found, None, lambda: "ready") == "ready"
-    assert found.add_up([torch.ones(1)], 2.5) == 2.5
+    found = join_group(torch.device("cpu"))
+    assert found == ProcessGroup(0, 1)
+    assert found.is_main
+    assert found.all_reduce_max(3, torch.device("cpu")) == 3
+    assert found.broadcast_bytes(b"ready", torch.device("cpu")) == b"ready"
+    assert run_on_rank_zero(found, None, lambda: "ready") == "ready"
+    assert found.all_reduce_sum([torch.ones(1)], 2.5) == 2.5
 
 
 def test_others_that_are_not_there_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_others_that_are_not_there_are_one_line(monkeypatch: pytest.MonkeyPatch)
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BenchError, match="another process of this training") as caught:
-        team(torch.device("cpu"))
+        join_group(torch.device("cpu"))
     assert "\n" not in caught.value.what
 
 

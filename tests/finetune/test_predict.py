@@ -8,13 +8,13 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
 from finetune.adapters.methods import attach, recompute
-from finetune.distributed.process_group import Team
-from finetune.memory.cost_model import Rates, flops, load, predict, rates, seconds
-from finetune.memory.estimate import sizes, stand_ins
+from finetune.distributed.process_group import ProcessGroup
+from finetune.memory.cost_model import Rates, flops, pass_load, predict, rates, seconds
+from finetune.memory.estimate import dummy_rows, sizes
 from finetune.training.attention import rows_apart
 from finetune.training.loss import answer_losses
-from finetune.training.packing import packed
-from finetune.training.settings import Training
+from finetune.training.packing import pack_rows
+from finetune.training.settings import TrainingArguments
 
 AT = Rates(flops=1e11, traffic=1e10, call=1e-6)
 ROWS = [(100, 4)] * 10 + [(60, 2)] * 22
@@ -41,7 +41,7 @@ def step(live: Any, pack: Any) -> None:
 
 
 def test_counts_follow_rows_and_settings() -> None:
-    settings = Training(epochs=3, batch=16, checkpointing=False)
+    settings = TrainingArguments(epochs=3, batch=16, checkpointing=False)
     found = predict(config(), settings, ROWS, "cpu")
     assert found.steps == 6
     assert found.tokens == 3 * (10 * 100 + 22 * 60)
@@ -51,15 +51,17 @@ def test_counts_follow_rows_and_settings() -> None:
 
 
 def test_steps_beyond_those_tried_are_carried_forward() -> None:
-    found = predict(config(), Training(steps=640, batch=4), [(50, 2)] * 4, "cpu")
+    found = predict(config(), TrainingArguments(steps=640, batch=4), [(50, 2)] * 4, "cpu")
     assert (found.steps, found.tokens) == (640, 640 * 4 * 50)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_of_several_processes_each_takes_a_share(method: str) -> None:
-    settings = Training(method=method, epochs=1, checkpointing=False)
+    settings = TrainingArguments(method=method, epochs=1, checkpointing=False)
     alone, both, parts = (
-        predict(config(num_hidden_layers=8), settings, ROWS, "cpu", Team(0, size), shared=shared)
+        predict(
+            config(num_hidden_layers=8), settings, ROWS, "cpu", ProcessGroup(0, size), shared=shared
+        )
         for size, shared in ((1, False), (2, False), (2, True))
     )
     assert alone.trainable == both.trainable == parts.trainable
@@ -70,7 +72,7 @@ def test_of_several_processes_each_takes_a_share(method: str) -> None:
 def test_the_largest_pack_decides_the_memory() -> None:
     def peak(rows: list[tuple[int, int]], **settings: Any) -> int:
         chosen = {"checkpointing": False, **settings}
-        return predict(config(), Training(**chosen), rows, "cpu").peak_bytes
+        return predict(config(), TrainingArguments(**chosen), rows, "cpu").peak_bytes
 
     small = peak(ROWS, micro_batch=1)
     assert peak([*ROWS, (400, 4)], micro_batch=1) > small
@@ -79,16 +81,18 @@ def test_the_largest_pack_decides_the_memory() -> None:
 
 
 def test_virtual_tokens_are_counted_and_rows_padded() -> None:
-    rows = stand_ins([(10, 2), (4, 1)])
-    assert load(rows, Training()).tokens == 14
-    assert load(rows, Training(method="prefix")).tokens == 20
-    assert load(rows, Training(method="prompt", rank=8)).tokens == 36
-    assert load(rows, Training()).squares == 116
+    rows = dummy_rows([(10, 2), (4, 1)])
+    assert pass_load(rows, TrainingArguments()).tokens == 14
+    assert pass_load(rows, TrainingArguments(method="prefix")).tokens == 20
+    assert pass_load(rows, TrainingArguments(method="prompt", rank=8)).tokens == 36
+    assert pass_load(rows, TrainingArguments()).squares == 116
 
 
 def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> None:
     rows = [(100, 4), *[(10, 2)] * 3]
-    settings = Training(steps=1, batch=4, micro_batch=400, max_tokens=128, checkpointing=False)
+    settings = TrainingArguments(
+        steps=1, batch=4, micro_batch=400, max_tokens=128, checkpointing=False
+    )
     shape = config().to_dict()
     del shape["layer_types"]
     packed, padded = (
@@ -103,27 +107,27 @@ def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> Non
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("again", [False, True])
 def test_operations_are_those_that_torch_counts(method: str, again: bool) -> None:
-    settings = Training(method=method)
+    settings = TrainingArguments(method=method)
     live = attach(transformers.Qwen2ForCausalLM(config()), settings).train()
     recompute(live, again)
-    rows = stand_ins([(40, 6), (40, 6), (30, 6)])
-    pack = packed(rows)
+    rows = dummy_rows([(40, 6), (40, 6), (30, 6)])
+    pack = pack_rows(rows)
     with FlopCounterMode(display=False) as counter, rows_apart(live):
         step(live, pack)
-    said = flops(sizes(config(), settings), settings, load(rows, settings), again)
+    said = flops(sizes(config(), settings), settings, pass_load(rows, settings), again)
     assert said == pytest.approx(counter.get_total_flops(), rel=0.15)
 
 
 def test_time_grows_with_tokens_and_with_recomputation() -> None:
-    settings = Training()
+    settings = TrainingArguments()
     found = sizes(config(), settings)
-    short, long = (load(stand_ins([(n, 4)]), settings) for n in (100, 1000))
+    short, long = (pass_load(dummy_rows([(n, 4)]), settings) for n in (100, 1000))
     assert seconds(found, settings, short, False, AT) < seconds(found, settings, long, False, AT)
     assert seconds(found, settings, long, False, AT) < seconds(found, settings, long, True, AT)
 
 
 def test_a_device_is_measured_in_moments() -> None:
-    found = rates(sizes(config(), Training()), "cpu")
+    found = rates(sizes(config(), TrainingArguments()), "cpu")
     assert 1e8 < found.flops < 1e16
     assert 1e8 < found.traffic < 1e14
     assert 1e-8 < found.call < 1e-2
@@ -131,11 +135,11 @@ def test_a_device_is_measured_in_moments() -> None:
 
 def test_the_time_of_a_true_training_is_predicted_within_a_factor() -> None:
     """A wide one: machines under load are slow at one moment and fast at the next."""
-    settings = Training(batch=8, steps=6, shuffle=False)
+    settings = TrainingArguments(batch=8, steps=6, shuffle=False)
     shape = config(hidden_size=128, intermediate_size=400, vocab_size=2000)
-    rows = stand_ins([(120, 8)] * 8)
+    rows = dummy_rows([(120, 8)] * 8)
     live = attach(transformers.Qwen2ForCausalLM(shape), settings).train()
-    pack = packed(rows)
+    pack = pack_rows(rows)
     best = float("inf")
     for _ in range(3):
         begun = time.perf_counter()

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from engines.base import Message
-from finetune.data.cleaning import clean, clean_row, joined, plain, refusal, words
+from finetune.data.cleaning import clean_row, clean_rows, join, plain_form, reject_reason, words
 from finetune.data.contamination import exact_finder
-from finetune.data.duplicates import distinct, grams, jaccard
-from finetune.data.prepare import prepare, split_of
+from finetune.data.duplicates import jaccard, shingles, without_near_duplicates
+from finetune.data.prepare import prepare_rows, split_of
 from finetune.data.row_io import SPLITS, load_rows, row_lines
 from finetune.data.rows import Row
-from finetune.data.sampling import choose, quotas
+from finetune.data.sampling import choose_evenly, quotas
 
 FILES = ("card.json", "card.md", "held_out.jsonl", "train.jsonl", "validation.jsonl")
 
@@ -47,7 +47,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_written_and_what_is_returned(tmp_path: Path) -> None:
-    made = prepare("biology", rows(200), folder=tmp_path / "set")
+    made = prepare_rows("biology", rows(200), folder=tmp_path / "set")
     read = {split: load_rows(tmp_path / "set", split) for split in SPLITS}
     assert (made.train, made.validation, made.held_out) == tuple(map(len, read.values()))
     assert sorted(str(each) for found in read.values() for each in found) == sorted(
@@ -71,7 +71,9 @@ def test_the_card_tells_all(tmp_path: Path) -> None:
         Row("", "ok", "biology"),
     ]
     question = row(5).prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
-    made = prepare("biology", given, folder=tmp_path / "set", seed=3, benchmark=[question, "no"])
+    made = prepare_rows(
+        "biology", given, folder=tmp_path / "set", seed=3, benchmark=[question, "no"]
+    )
     card = json.loads((tmp_path / "set" / "card.json").read_text(encoding="utf-8"))
     assert (made.duplicates, made.leaked) == (1, 1)
     assert card["taken out"] == {
@@ -117,27 +119,27 @@ def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> N
 
 def test_an_existing_data_set_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    made = prepare("biology", rows(30), folder=folder)
+    made = prepare_rows("biology", rows(30), folder=folder)
     before = content(folder)
-    assert prepare("biology", rows(30), folder=folder) == made
+    assert prepare_rows("biology", rows(30), folder=folder) == made
     with pytest.raises(Misuse, match="holds another data set") as error:
-        prepare("biology", rows(31), folder=folder)
+        prepare_rows("biology", rows(31), folder=folder)
     assert "name another folder" in str(error.value.hint)
     assert content(folder) == before
     (folder / "train.jsonl").unlink()
     with pytest.raises(Misuse, match=r"`train\.jsonl` differs"):
-        prepare("biology", rows(30), folder=folder)
+        prepare_rows("biology", rows(30), folder=folder)
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
-    prepare("biology", rows(30), folder=tmp_path / "set")
+    prepare_rows("biology", rows(30), folder=tmp_path / "set")
     assert tuple(content(tmp_path / "set")) == FILES
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no row is left to learn from in `biology`") as error:
-        prepare("biology", [row(1, completion="")] * 3, folder=tmp_path / "set")
+        prepare_rows("biology", [row(1, completion="")] * 3, folder=tmp_path / "set")
     assert error.value.hint == "taken out: empty answer 3"
     assert list(tmp_path.iterdir()) == []
 
@@ -153,10 +155,10 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BenchError, match="the disk is full"):
-        prepare("biology", rows(30), folder=tmp_path / "set")
+        prepare_rows("biology", rows(30), folder=tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(os, "fsync", synced)
-    assert prepare("biology", rows(30), folder=tmp_path / "set").train
+    assert prepare_rows("biology", rows(30), folder=tmp_path / "set").train
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -178,7 +180,7 @@ def test_a_kill_leaves_nothing_half(moment: int, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not folder.exists()
-    made = prepare("biology", rows(30), folder=folder)
+    made = prepare_rows("biology", rows(30), folder=folder)
     assert made.train + made.validation + made.held_out == 30
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -207,8 +209,8 @@ def test_rows_of_one_place_stay_together() -> None:
 
 
 def test_what_a_size_leaves_out_does_not_move_the_rest(tmp_path: Path) -> None:
-    prepare("biology", rows(300), folder=tmp_path / "few", size=100, seed=1)
-    prepare("biology", rows(310), folder=tmp_path / "more", size=110, seed=1)
+    prepare_rows("biology", rows(300), folder=tmp_path / "few", size=100, seed=1)
+    prepare_rows("biology", rows(310), folder=tmp_path / "more", size=110, seed=1)
     for split in SPLITS:
         few = {each.id for each in load_rows(tmp_path / "few", split)}
         others = {
@@ -239,7 +241,7 @@ def test_a_choice_depends_on_names_and_seed_only() -> None:
     names = [f"{n}" for n in range(50)]
 
     def chosen(given: list[str], seed: int) -> set[str]:
-        return set(choose(given, 10, seed, name=str, kind=lambda _: ""))
+        return set(choose_evenly(given, 10, seed, name=str, kind=lambda _: ""))
 
     assert chosen(names, 1) == chosen(names[::-1], 1)
     assert chosen(names, 1) != chosen(names, 2)
@@ -260,15 +262,22 @@ CASES = [
 @pytest.mark.parametrize(("_", "other", "copy"), CASES, ids=[case[0] for case in CASES])
 def test_near_copies(_: str, other: tuple[str, str], copy: bool) -> None:
     first = Row("Which metal is it then?", " iron", "d")
-    kept, exact, near = distinct([first, Row(*other, "d"), replace(first, source="elsewhere")])
+    kept, exact, near = without_near_duplicates(
+        [first, Row(*other, "d"), replace(first, source="elsewhere")]
+    )
     assert (kept[0], exact, near) == (first, 1, int(copy))
 
 
 def test_one_other_word_in_sixty_is_a_near_copy_and_two_are_not() -> None:
     far = Row(LONG, " iron", "d")
     near = replace(far, prompt=LONG.replace("word20", "other"))
-    assert distinct([far, near])[2] == 1
-    assert distinct([far, replace(near, prompt=near.prompt.replace("word9 ", "another "))])[2] == 0
+    assert without_near_duplicates([far, near])[2] == 1
+    assert (
+        without_near_duplicates(
+            [far, replace(near, prompt=near.prompt.replace("word9 ", "another "))]
+        )[2]
+        == 0
+    )
 
 
 def test_questions_on_one_passage_are_no_copies() -> None:
@@ -277,12 +286,12 @@ def test_questions_on_one_passage_are_no_copies() -> None:
         Row(f"{passage}\nHow high above the sea is the mountain?", " 3", "d"),
         Row(f"{passage}\nHow many people lived there in that year?", " 3", "d"),
     ]
-    assert distinct(asked) == (asked, 0, 0)
+    assert without_near_duplicates(asked) == (asked, 0, 0)
 
 
 def test_sums_are_told_apart_by_their_signs() -> None:
     sums = [Row(f"What is 6 {sign} 3?", " 9", "d") for sign in "+-*/"]
-    assert distinct(sums) == (sums, 0, 0)
+    assert without_near_duplicates(sums) == (sums, 0, 0)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=14), max_size=12))
@@ -290,10 +299,12 @@ def test_the_search_finds_what_comparing_all_finds(texts: list[list[str]]) -> No
     given = [Row(" ".join(text), " yes", f"{n}") for n, text in enumerate(texts)]
     expected: list[Row] = []
     for one in {each.id: each for each in given}.values():
-        sets = [grams([*words(other.prompt), "yes"]) for other in expected]
-        if all(jaccard(grams([*words(one.prompt), "yes"]), other) < 0.8 for other in sets):
+        sets = [shingles([*words(other.prompt), "yes"]) for other in expected]
+        if all(jaccard(shingles([*words(one.prompt), "yes"]), other) < 0.8 for other in sets):
             expected.append(one)
-    assert [each.prompt for each in distinct(given)[0]] == [each.prompt for each in expected]
+    assert [each.prompt for each in without_near_duplicates(given)[0]] == [
+        each.prompt for each in expected
+    ]
 
 
 # --- leaks
@@ -323,18 +334,18 @@ def test_a_better_finder_can_be_handed_in(tmp_path: Path) -> None:
         asked.extend(texts)
         return [text == texts[3] for text in texts]
 
-    made = prepare("biology", rows(30), folder=tmp_path / "set", leaked=finder)
+    made = prepare_rows("biology", rows(30), folder=tmp_path / "set", leaked=finder)
     assert made.leaked == 1
     assert asked[0] == f"{row(0).prompt}\n{row(0).completion}"
     with pytest.raises(ValueError, match="1 findings for 30 texts"):
-        prepare("biology", rows(30), folder=tmp_path / "other", leaked=lambda _: [True])
+        prepare_rows("biology", rows(30), folder=tmp_path / "other", leaked=lambda _: [True])
 
 
 # --- texts
 
 
 def test_texts_in_one_form() -> None:
-    assert clean("e\u0301\r\na\x00b\u2028c\ud800\tz\r") == "é\nab\nc\tz\n"
+    assert clean_rows("e\u0301\r\na\x00b\u2028c\ud800\tz\r") == "é\nab\nc\tz\n"
     assert " ".join(words("The B-cell’s 3 × 4 = 12")) == "the b - cell s 3 × 4 = 12"
 
 
@@ -357,8 +368,8 @@ def test_a_chat_row_is_trimmed_and_a_plain_one_keeps_its_seam() -> None:
     [("Why?", " ", "empty answer"), ("a", "b", "too short"), ("a" * 50_000, "b", "too long")],
 )
 def test_what_is_no_row(prompt: str, completion: str, why: str) -> None:
-    assert refusal(Row(prompt, completion, "d")) == why
-    assert refusal(Row("Why is it?", " so", "d")) == ""
+    assert reject_reason(Row(prompt, completion, "d")) == why
+    assert reject_reason(Row("Why is it?", " so", "d")) == ""
 
 
 @pytest.mark.parametrize(
@@ -373,19 +384,21 @@ def test_what_is_no_row(prompt: str, completion: str, why: str) -> None:
     ],
 )
 def test_words_do_not_stick_together(prompt: str, completion: str, expected: str) -> None:
-    assert joined(prompt, completion) == expected
+    assert join(prompt, completion) == expected
 
 
 # --- the file
 
 
-MESSAGES = st.lists(st.builds(Message, st.sampled_from(["user", "tool"]), st.text().map(clean)))
+MESSAGES = st.lists(
+    st.builds(Message, st.sampled_from(["user", "tool"]), st.text().map(clean_rows))
+)
 ROWS = st.builds(
     Row,
-    prompt=st.text().map(clean),
-    completion=st.text().map(clean),
+    prompt=st.text().map(clean_rows),
+    completion=st.text().map(clean_rows),
     domain=st.sampled_from(["a", "b"]),
-    source=st.text().map(clean),
+    source=st.text().map(clean_rows),
     messages=MESSAGES.map(tuple),
     tools=st.just("") | st.just("[]"),
 )
@@ -427,4 +440,4 @@ def test_plain_questions_read_as_they_are_asked() -> None:
     from domainlift.types import Question
 
     question = Question("", "d", "t", " Sky? ", ("red", "blue"), 1)
-    assert plain(question) == ("Question: Sky?\nAnswer:", " blue")
+    assert plain_form(question) == ("Question: Sky?\nAnswer:", " blue")

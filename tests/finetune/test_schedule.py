@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
-from finetune.training.schedule import chosen, permutation, rate_at
-from finetune.training.settings import METHODS, Training
+from finetune.training.schedule import batch_indices, permutation, rate_at
+from finetune.training.settings import METHODS, TrainingArguments
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_rates_rise_then_fall_and_are_never_nought(steps: int, warm_up: float) -
 @given(st.integers(1, 40), st.integers(1, 50), st.none() | st.integers(0, 5), st.integers(0, 3))
 def test_every_epoch_is_a_permutation(rows: int, batch: int, seed: int | None, epoch: int) -> None:
     per_epoch = -(-rows // batch)
-    steps = [chosen(epoch * per_epoch + i, rows, batch, seed) for i in range(per_epoch)]
+    steps = [batch_indices(epoch * per_epoch + i, rows, batch, seed) for i in range(per_epoch)]
     flat = [place for step in steps for place in step]
     assert sorted(flat) == list(range(rows))
     assert all(0 < len(step) <= batch for step in steps)
@@ -66,7 +66,7 @@ def test_epochs_and_seeds_differ_and_stay_the_same() -> None:
     ],
 )
 def test_steps(settings: dict[str, float], rows: int, steps: int) -> None:
-    assert Training(**settings).total_steps(rows) == steps  # type: ignore[arg-type]
+    assert TrainingArguments(**settings).total_steps(rows) == steps  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_steps(settings: dict[str, float], rows: int, steps: int) -> None:
 )
 def test_settings_that_cannot_work_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(BenchError, match=f"`?{list(wrong)[-1]}`?"):
-        Training(**wrong)  # type: ignore[arg-type]
+        TrainingArguments(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_settings_that_cannot_work_are_refused_by_name(wrong: dict[str, float]) 
     ],
 )
 def test_rates_by_size_and_method(method: str, hidden: int, rate: float) -> None:
-    assert Training(method=method).rate(hidden) == pytest.approx(rate, rel=0.01)
-    assert Training(method=method, learning_rate=0.3).rate(hidden) == 0.3
+    assert TrainingArguments(method=method).rate(hidden) == pytest.approx(rate, rel=0.01)
+    assert TrainingArguments(method=method, learning_rate=0.3).rate(hidden) == 0.3
 
 
 def test_scale() -> None:
-    found = {method: Training(method=method, rank=8).scale for method in METHODS}
+    found = {method: TrainingArguments(method=method, rank=8).scale for method in METHODS}
     assert found["lora"] == 16
     assert found["rslora"] == 8
-    assert Training(alpha=3).scale == 3
+    assert TrainingArguments(alpha=3).scale == 3

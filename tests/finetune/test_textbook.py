@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.types import Passage
-from finetune.data.cleaning import refusal
+from finetune.data.cleaning import reject_reason
 from finetune.synthetic.prompts import (
     KINDS,
     Excerpt,
-    Piece,
+    GeneratedText,
     pieces_of,
     prompt_of,
     prompts_digest,
@@ -95,10 +95,10 @@ def test_only_the_end_of_a_cut_off_list_is_lost() -> None:
 
 def test_texts_are_learned_whole_and_questions_as_they_are_asked() -> None:
     pieces = [
-        Piece("rewrite-entry", "In February one prunes roses."),
-        Piece("implications", "One."),
-        Piece("implications", "Two."),
-        Piece("questions", "February", "When are roses pruned?"),
+        GeneratedText("rewrite-entry", "In February one prunes roses."),
+        GeneratedText("implications", "One."),
+        GeneratedText("implications", "Two."),
+        GeneratedText("questions", "February", "When are roses pruned?"),
     ]
     rows = rows_of(ROSES, pieces, "gardening")
     assert [(row.kind, row.prompt, row.completion) for row in rows] == [
@@ -109,7 +109,9 @@ def test_texts_are_learned_whole_and_questions_as_they_are_asked() -> None:
     ]
     assert len({row.source for row in rows}) == len(rows)
     assert all(row.source.startswith("g.md#Roses/r1/") for row in rows)
-    assert {(row.licence, row.domain, refusal(row)) for row in rows} == {("CC0", "gardening", "")}
+    assert {(row.licence, row.domain, reject_reason(row)) for row in rows} == {
+        ("CC0", "gardening", "")
+    }
 
 
 def test_a_passage_alone_is_no_row() -> None:

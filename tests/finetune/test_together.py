@@ -11,15 +11,15 @@ import safetensors.torch
 import torch
 
 from domainlift.errors import BenchError, Misuse
-from engines.local.loading import load
+from engines.local.loading import load_model
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
-from finetune.multi_adapter.loop import Subject, train_together
+from finetune.multi_adapter.loop import JointTask, train_together
 from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validation
-from finetune.training.settings import Training
-from finetune.training.train import train
-from finetune.training.train_result import Progress, Trained
+from finetune.training.settings import TrainingArguments
+from finetune.training.train import train_rows
+from finetune.training.train_result import TrainingProgress, TrainResult
 
 #: Domains with other numbers of rows, and so of steps: 6, 4 and 8.
 ROWS = {
@@ -32,7 +32,7 @@ ROWS = {
 #: The last row of each is one that the model knows, the same for two of them.
 for _name, _known in (("biology", "two"), ("history", "two"), ("security", "ten")):
     ROWS[_name][-1] = Row(f"One and {_known}?\nAnswer:", " three.", "sums", kind=REPLAY)
-SETTINGS = Training(
+SETTINGS = TrainingArguments(
     rank=2,
     batch=4,
     epochs=2,
@@ -58,8 +58,8 @@ class Place:
     base: Path
     folder: Path
 
-    def subject(self, name: str, seen: Sequence[float] = ()) -> Subject:
-        return Subject(
+    def subject(self, name: str, seen: Sequence[float] = ()) -> JointTask:
+        return JointTask(
             ROWS[name],
             self.folder / name,
             self.folder / name / "adapter",
@@ -68,14 +68,14 @@ class Place:
 
     def together(
         self,
-        settings: Training = SETTINGS,
+        settings: TrainingArguments = SETTINGS,
         *,
-        subjects: Mapping[str, Subject] | None = None,
-        notify: Callable[[Progress], None] | None = None,
+        subjects: Mapping[str, JointTask] | None = None,
+        notify: Callable[[TrainingProgress], None] | None = None,
         spoil: Callable[[Any], object] | None = None,
-    ) -> dict[str, Trained]:
+    ) -> dict[str, TrainResult]:
         """Train as a new process would, and see that the model comes back as it was."""
-        model, tokenizer = load(str(self.base), device="cpu")
+        model, tokenizer = load_model(str(self.base), device="cpu")
         before = {name: value.clone() for name, value in model.state_dict().items()}
         if spoil is not None:
             spoil(model)
@@ -90,11 +90,15 @@ class Place:
             assert not model.training
 
     def alone(
-        self, name: str, settings: Training = SETTINGS, seen: Sequence[float] = (), **more: Any
-    ) -> Trained:
-        model, tokenizer = load(str(self.base), device="cpu")
+        self,
+        name: str,
+        settings: TrainingArguments = SETTINGS,
+        seen: Sequence[float] = (),
+        **more: Any,
+    ) -> TrainResult:
+        model, tokenizer = load_model(str(self.base), device="cpu")
         subject = self.subject(name, seen)
-        return train(
+        return train_rows(
             subject.rows,
             model,
             tokenizer,
@@ -131,7 +135,7 @@ def place(base_folder: Path, tmp_path: Path) -> Place:
     return Place(base_folder, tmp_path)
 
 
-Outcomes = tuple[Place, dict[str, Trained]]
+Outcomes = tuple[Place, dict[str, TrainResult]]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,7 @@ def apart(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcom
     return place, {name: place.alone(name, seen=SEEN[name]) for name in ROWS}
 
 
-def assert_same(place: Place, found: Mapping[str, Trained], wanted: Outcomes) -> None:
+def assert_same(place: Place, found: Mapping[str, TrainResult], wanted: Outcomes) -> None:
     for name, out in found.items():
         other = wanted[1][name]
         assert out.losses == pytest.approx(other.losses, rel=1e-4, abs=1e-5)
@@ -155,7 +159,7 @@ def assert_same(place: Place, found: Mapping[str, Trained], wanted: Outcomes) ->
 
 def test_together_is_one_after_the_other(place: Place, apart: Outcomes) -> None:
     """Same rows, rates, losses and weights, with one that is ended early and ends of all kinds."""
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     found = place.together(notify=told.append)
     assert_same(place, found, apart)
     assert {name: (out.steps, out.best_step, out.stopped) for name, out in found.items()} == {
@@ -251,8 +255,8 @@ def test_killed_at_any_step_it_goes_on(place: Place, apart: Outcomes) -> None:
     assert_same(place, place.together(subjects=subjects), apart)
 
 
-def killer(step: int) -> Callable[[Progress], None]:
-    def notify(progress: Progress) -> None:
+def killer(step: int) -> Callable[[TrainingProgress], None]:
+    def notify(progress: TrainingProgress) -> None:
         if progress.step == step:
             raise Killed
 
@@ -294,7 +298,7 @@ def test_one_goes_on_by_itself_and_joins_others(place: Place, apart: Outcomes) -
 def test_a_second_training_in_one_of_the_folders_is_refused(place: Place) -> None:
     refused: list[BenchError] = []
 
-    def notify(progress: Progress) -> None:
+    def notify(progress: TrainingProgress) -> None:
         if not refused:
             with pytest.raises(BenchError, match="is being written by process") as caught:
                 place.alone("history")

@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from engines.local.loading import load
+from engines.local.loading import load_model
 from finetune.data.rows import Row
 from finetune.training import checkpoints
 from finetune.training.early_stopping import Validate, Validation
-from finetune.training.settings import Training
-from finetune.training.train import Diverged, train
-from finetune.training.train_result import Progress, Trained
+from finetune.training.settings import TrainingArguments
+from finetune.training.train import Diverged, train_rows
+from finetune.training.train_result import TrainingProgress, TrainResult
 
 ROWS = [
     Row(f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:", f" at {7 * i % 13}.", "b")
@@ -42,7 +42,7 @@ PLAIN: dict[str, Any] = {
     "micro_batch": 2048,
     "checkpointing": False,
 }
-SETTINGS = Training(**PLAIN)
+SETTINGS = TrainingArguments(**PLAIN)
 
 
 class Killed(BaseException):
@@ -67,19 +67,19 @@ class Place:
 
     def train(
         self,
-        settings: Training = SETTINGS,
+        settings: TrainingArguments = SETTINGS,
         *,
         rows: list[Row] = ROWS,
         spoil: Callable[[Any], object] | None = None,
         **more: Any,
-    ) -> Trained:
+    ) -> TrainResult:
         """Train as a new process would: from the base and what lies in the folder."""
-        model, tokenizer = load(str(self.base), device="cpu")
+        model, tokenizer = load_model(str(self.base), device="cpu")
         before = {name: value.clone() for name, value in model.state_dict().items()}
         if spoil is not None:
             spoil(model)
         try:
-            return train(
+            return train_rows(
                 rows,
                 model,
                 tokenizer,
@@ -107,15 +107,15 @@ def place(base_folder: Path, tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def undisturbed(
     base_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Trained, dict[str, torch.Tensor]]:
+) -> tuple[TrainResult, dict[str, torch.Tensor]]:
     place = Place(base_folder, tmp_path_factory.mktemp("undisturbed"))
     return place.train(), place.weights
 
 
-def at(*steps: int) -> Callable[[Progress], None]:
+def at(*steps: int) -> Callable[[TrainingProgress], None]:
     """A `notify` that ends the training at one of these steps."""
 
-    def notify(progress: Progress) -> None:
+    def notify(progress: TrainingProgress) -> None:
         if progress.step in steps:
             raise Killed
 
@@ -123,7 +123,7 @@ def at(*steps: int) -> Callable[[Progress], None]:
 
 
 def assert_same(
-    found: Trained, place: Place, wanted: tuple[Trained, dict[str, torch.Tensor]]
+    found: TrainResult, place: Place, wanted: tuple[TrainResult, dict[str, torch.Tensor]]
 ) -> None:
     assert found.losses == pytest.approx(wanted[0].losses, rel=1e-5)
     assert found.steps == wanted[0].steps
@@ -138,7 +138,7 @@ def assert_same(
 
 
 def test_the_loss_falls_and_the_outcome_tells(place: Place) -> None:
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     settings = replace(SETTINGS, dropout=0.0, max_tokens=24)
     out = place.train(settings, notify=told.append)
     assert sum(out.losses[-3:]) < 0.95 * sum(out.losses[:3])
@@ -254,7 +254,7 @@ def test_what_decides_only_how_may_change_on_the_way(place: Place) -> None:
     other = Place(place.base, place.folder / "other")
     with pytest.raises(Killed):
         other.train(settings, notify=at(5))
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     changed = replace(settings, micro_batch=20, checkpointing=True)
     two = other.train(changed, notify=told.append)
     assert told[0].step == 5
@@ -267,7 +267,7 @@ def test_a_finished_training_is_only_saved_again(place: Place) -> None:
     first = place.train(settings)
     weights = place.weights
     shutil.rmtree(place.folder / "adapter")
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     again = place.train(settings, notify=told.append)
     assert told == []
     assert_same(again, place, (first, weights))
@@ -313,12 +313,12 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_an_error_that_says_what_to_do(tmp_path: Path, damage: str) -> None:
     saved = checkpoints.Checkpoint(4, {"a": torch.ones(9)}, {"step a": torch.ones(1)}, {})
-    checkpoints.save(tmp_path, saved)
+    checkpoints.save_checkpoint(tmp_path, saved)
     path = tmp_path / "checkpoint-00000004"
     name, harm = DAMAGE[damage]
     harm(path / name)
     with pytest.raises(Malformed, match=r"checkpoint-00000004: not a whole checkpoint") as caught:
-        checkpoints.last(tmp_path)
+        checkpoints.last_checkpoint(tmp_path)
     assert "\n" not in caught.value.what
     assert "starts at the beginning" in str(caught.value.hint)
 
@@ -340,13 +340,13 @@ def test_an_older_checkpoint_and_what_was_torn_go_with_the_next(tmp_path: Path) 
     (tmp_path / ".best-00000002.safetensors.0a.part").write_bytes(b"half")
     for step in (2, 3):
         checkpoints.save_best(tmp_path, step, {"a": torch.full((9,), float(step))})
-    checkpoints.save(tmp_path, saved, best_step=3)
-    checkpoints.save(tmp_path, replace(saved, step=6), best_step=3)
+    checkpoints.save_checkpoint(tmp_path, saved, best_step=3)
+    checkpoints.save_checkpoint(tmp_path, replace(saved, step=6), best_step=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best-00000003.safetensors",
         "checkpoint-00000006",
     ]
-    found = checkpoints.last(tmp_path)
+    found = checkpoints.last_checkpoint(tmp_path)
     assert found is not None
     assert (found.step, found.state["x"]) == (6, 1)
     assert checkpoints.load_best(tmp_path, 3)["a"].tolist() == [3.0] * 9
@@ -389,7 +389,7 @@ def test_a_file_that_the_system_refuses_is_one_line(place: Place, undisturbed: A
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def notify(progress: Progress) -> None:
+    def notify(progress: TrainingProgress) -> None:
         if progress.step == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
 
@@ -654,7 +654,7 @@ def test_validation_sees_no_dropout_and_draws_no_numbers(place: Place) -> None:
 def test_a_second_training_in_one_folder_is_refused(place: Place) -> None:
     refused: list[BenchError] = []
 
-    def notify(progress: Progress) -> None:
+    def notify(progress: TrainingProgress) -> None:
         if not refused:
             with pytest.raises(BenchError, match=r"is being written by process \d+") as caught:
                 place.train()

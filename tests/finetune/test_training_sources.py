@@ -7,8 +7,8 @@ import pytest
 
 from domainlift.types import Question
 from engines.base import Message
-from finetune.data.cleaning import plain
-from finetune.data.replay import Answered, replay
+from finetune.data.cleaning import plain_form
+from finetune.data.replay import SelfAnswer, replay_rows
 from finetune.data.rows import Row
 from finetune.data.sources.cloze import BLANK
 from finetune.data.sources.mitre_questions import record_questions
@@ -59,7 +59,7 @@ def question(number: int, split: str) -> Question:
 
 def test_only_training_wordings_are_learned_as_they_are_asked() -> None:
     questions = [question(n, split) for n, split in enumerate(["train", "validation", "test"])]
-    assert question_rows(questions, plain, licence="CC0") == [
+    assert question_rows(questions, plain_form, licence="CC0") == [
         Row(
             "Question: Which group is animal 0 in?\nAnswer:",
             " birds",
@@ -71,7 +71,7 @@ def test_only_training_wordings_are_learned_as_they_are_asked() -> None:
     ]
     shown = question_rows(questions, lambda q: (f"{q.text} {q.options}", " A"))
     assert shown[0].prompt == "Which group is animal 0 in? ('birds', 'fish')"
-    assert len(question_rows([question(n, "train") for n in range(9)], plain, size=4)) == 4
+    assert len(question_rows([question(n, "train") for n in range(9)], plain_form, size=4)) == 4
 
 
 # --- records
@@ -203,16 +203,16 @@ def test_rows_depend_on_the_seed_and_not_on_the_neighbours() -> None:
 def test_replay_is_what_the_model_said_when_it_was_right() -> None:
     asked = (Message("user", "Sky?"),)
     answered = [
-        Answered("Sky?\nAnswer:", "physics", True, ("red", "(blue)"), 1, source="t#1"),
-        Answered("Sky?\nAnswer:", "physics", False, ("red", "blue"), 0),
-        Answered("Why?\nAnswer:", "logic", True, reply=" Because it is so.\n"),
-        Answered("Why?\nAnswer:", "logic", True, reply="Therefore", licence="MIT"),
-        Answered("Cut?\nAnswer:", "logic", True, reply="Becau", whole=False),
-        Answered("Void?\nAnswer:", "logic", True, reply=" \n"),
-        Answered("", "logic", True, reply=" Blue.", messages=asked),
-        Answered("Cell?\nAnswer:", "biology", True, ("a", "b"), 0),
+        SelfAnswer("Sky?\nAnswer:", "physics", True, ("red", "(blue)"), 1, source="t#1"),
+        SelfAnswer("Sky?\nAnswer:", "physics", False, ("red", "blue"), 0),
+        SelfAnswer("Why?\nAnswer:", "logic", True, reply=" Because it is so.\n"),
+        SelfAnswer("Why?\nAnswer:", "logic", True, reply="Therefore", licence="MIT"),
+        SelfAnswer("Cut?\nAnswer:", "logic", True, reply="Becau", whole=False),
+        SelfAnswer("Void?\nAnswer:", "logic", True, reply=" \n"),
+        SelfAnswer("", "logic", True, reply=" Blue.", messages=asked),
+        SelfAnswer("Cell?\nAnswer:", "biology", True, ("a", "b"), 0),
     ]
-    assert replay(answered, without=["biology"]) == [
+    assert replay_rows(answered, without=["biology"]) == [
         Row("Sky?\nAnswer:", " (blue)", "physics", "replay", "t#1"),
         Row("Why?\nAnswer:", " Because it is so.", "logic", "replay"),
         Row("Why?\nAnswer:", " Therefore", "logic", "replay", licence="MIT"),
@@ -222,11 +222,11 @@ def test_replay_is_what_the_model_said_when_it_was_right() -> None:
 
 def test_replay_is_shared_evenly_among_domains() -> None:
     answered = [
-        Answered(f"{domain} {n}?", domain, True, reply=" yes")
+        SelfAnswer(f"{domain} {n}?", domain, True, reply=" yes")
         for domain, count in (("a", 50), ("b", 50), ("c", 3))
         for n in range(count)
     ]
-    found = replay(answered, size=23, seed=1)
+    found = replay_rows(answered, size=23, seed=1)
     assert Counter(row.domain for row in found) == {"a": 10, "b": 10, "c": 3}
-    assert found == replay(answered, size=23, seed=1)
-    assert found != replay(answered, size=23, seed=2)
+    assert found == replay_rows(answered, size=23, seed=1)
+    assert found != replay_rows(answered, size=23, seed=2)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.training.early_stopping import Validation, Watch
+from finetune.training.early_stopping import EarlyStopping, Validation
 
 FALL = "history"
 
 
-def watched(*seen: float | str, patience: int = 2) -> Watch:
+def watched(*seen: float | str, patience: int = 2) -> EarlyStopping:
     """A watch after validations at steps 10, 20, …; a text is a fallen domain."""
-    watch = Watch()
+    watch = EarlyStopping()
     for index, each in enumerate(seen, 1):
         fallen = (each,) if isinstance(each, str) else ()
         accuracy = 1.0 if isinstance(each, str) else each
@@ -44,4 +44,4 @@ def test_what_ends_a_training_and_what_is_best(
 ) -> None:
     found = watched(*seen, patience=patience)
     assert (found.best, found.best_step, found.stopped) == (best, best_step, stopped)
-    assert found.fallen == ((FALL,) if stopped == "fallen" else ())
+    assert found.regressed == ((FALL,) if stopped == "fallen" else ())

@@ -12,11 +12,11 @@ import pytest
 
 from domainlift.errors import BenchError, EngineDown, Malformed, Misuse
 from engines.base import Mode
-from finetune.synthetic.generate import Textbook
+from finetune.synthetic.generate import SyntheticTextbook
 from finetune.synthetic.prompts import KINDS
 
 
-def told(book: Textbook) -> dict[str, list[str]]:
+def told(book: SyntheticTextbook) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in book.rows:
         found.setdefault(row.kind, []).append(row.completion.strip())

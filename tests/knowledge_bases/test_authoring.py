@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from knowledge_bases.authoring import facts
-from knowledge_bases.authoring.build import FACT_DOMAINS, HOME, RULE_DOMAINS, build, fact_items
+from knowledge_bases.authoring.build import (
+    FACT_DOMAINS,
+    HOME,
+    RULE_DOMAINS,
+    build_builtin,
+    fact_items,
+)
 
 ALL = (*FACT_DOMAINS, *RULE_DOMAINS)
 SPLITS = ("train", "validation", "test")
@@ -24,7 +30,7 @@ def questions(domain: str) -> list[dict[str, Any]]:
 
 
 def relations(domain: str) -> tuple[facts.Relation, ...]:
-    return facts.load(HOME / domain / "facts.yaml")
+    return facts.load_facts(HOME / domain / "facts.yaml")
 
 
 def words(text: str) -> set[str]:
@@ -43,7 +49,7 @@ def built_files(root: Path) -> dict[str, bytes]:
 
 
 def test_the_shipped_files_are_those_that_are_built(tmp_path: Path) -> None:
-    build(tmp_path)
+    build_builtin(tmp_path)
     by_hand = {f"{domain}/documents" for domain in RULE_DOMAINS}
     shipped = built_files(HOME)
     assert built_files(tmp_path) == {
@@ -54,8 +60,8 @@ def test_the_shipped_files_are_those_that_are_built(tmp_path: Path) -> None:
 
 
 def test_two_builds_write_the_same_bytes(tmp_path: Path) -> None:
-    build(tmp_path / "a")
-    build(tmp_path / "b")
+    build_builtin(tmp_path / "a")
+    build_builtin(tmp_path / "b")
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
     assert files
     for path in files:
@@ -166,7 +172,7 @@ def test_documents_tell_each_fact_in_changing_wordings(domain: str) -> None:
         text = (HOME / domain / "documents" / f"{relation.name}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# {relation.title}\n")
         for wording in relation.statements:
-            told = [facts.tell(wording, s, o) in text for s, o in relation.facts.items()]
+            told = [facts.statement(wording, s, o) in text for s, o in relation.facts.items()]
             assert any(told)
             assert not all(told)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
 from knowledge_bases.domains import BUILT_IN, Domain, load_domain_file, load_domains
-from knowledge_bases.sources import Source, place
+from knowledge_bases.sources import Source, parse_location
 
 MMLU_SUBJECTS = """
 abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology
@@ -99,7 +99,7 @@ def test_a_shipped_domain_is_described_for_a_reader_and_a_router(domain: Domain)
     ids=lambda source: source.where,
 )
 def test_a_shipped_source_is_credited(source: Source) -> None:
-    assert place(source.where)[0] in ("mirror", "hf")
+    assert parse_location(source.where)[0] in ("mirror", "hf")
     assert source.title
     assert source.url.startswith("https://")
     if "textbooks" in source.where:

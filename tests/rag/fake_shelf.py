@@ -21,8 +21,8 @@ import numpy as np
 from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
 from rag.corpus.source_files import SourceFile
-from rag.index.build import BuildReport, build
-from rag.index.build_options import Embedding, Recipe
+from rag.index.build import BuildReport, build_index
+from rag.index.build_options import BuildOptions, Embedding
 from rag.index.index import Progress
 
 if TYPE_CHECKING:
@@ -92,13 +92,15 @@ class Shelf:
             for path in sorted(self.papers.iterdir())
         ]
 
-    def recipe(self, *, size: int = 8, rebuild: bool = False, chroma: str | None = None) -> Recipe:
+    def recipe(
+        self, *, size: int = 8, rebuild: bool = False, chroma: str | None = None
+    ) -> BuildOptions:
         def load() -> WordBag:
             self.loads += 1
             return self.bag
 
         embedding = Embedding(self.bag.name, self.bag.digest, load)
-        return Recipe(embedding, size, chroma, rebuild, self.read, split)
+        return BuildOptions(embedding, size, chroma, rebuild, self.read, split)
 
     def build(
         self,
@@ -110,7 +112,7 @@ class Shelf:
         progress: Progress | None = None,
     ) -> BuildReport:
         recipe = self.recipe(size=size, rebuild=rebuild, chroma=chroma)
-        return build(self.root, domain, self.files(), recipe, progress=progress)
+        return build_index(self.root, domain, self.files(), recipe, progress=progress)
 
     def read(self, page: SourceFile) -> Iterable[Paper]:
         self.read_files.append(page.label)

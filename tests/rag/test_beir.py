@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from rag.index.bm25 import Lexical, write_bm25
-from rag.quality.beir import METHODS, Entry, evaluate, read_set
-from rag.quality.metrics import measure
+from rag.index.bm25 import BM25Index, write_bm25
+from rag.quality.beir import METHODS, CorpusEntry, evaluate_retrieval, read_set
+from rag.quality.metrics import retrieval_metrics
 
 CORPUS = {
     "cell": ("Cells", "A mitochondrion makes the energy of a cell."),
@@ -47,7 +47,7 @@ def put_qrels(folder: Path, *rows: str) -> None:
 
 def test_a_set_is_read(folder: Path) -> None:
     found = read_set(folder)
-    assert found.documents[0] == Entry("cell", *CORPUS["cell"])
+    assert found.documents[0] == CorpusEntry("cell", *CORPUS["cell"])
     assert len(found.documents) == 5
     assert found.queries == QUERIES
     assert found.qrels["2"] == {"king": 2, "war": 1, "leaf": 0}
@@ -139,7 +139,7 @@ def test_a_missing_split(folder: Path) -> None:
 
 
 def test_an_evaluation(folder: Path, fake_shelf) -> None:
-    found = evaluate(folder, fake_shelf.WordBag())
+    found = evaluate_retrieval(folder, fake_shelf.WordBag())
     assert (found.queries, found.documents, found.chunks) == (3, 5, 5)
     assert tuple(found.methods) == METHODS
     for values in found.methods.values():
@@ -157,7 +157,7 @@ def test_a_document_ranks_where_its_best_chunk_does(folder: Path, fake_shelf) ->
     put(folder, "corpus.jsonl", json.dumps({"_id": "zoo", "text": text}), GOOD)
     put(folder, "queries.jsonl", '{"_id": "1", "text": "A zebra crosses"}')
     put_qrels(folder, "1\tzoo\t1")
-    found = evaluate(folder, fake_shelf.WordBag())
+    found = evaluate_retrieval(folder, fake_shelf.WordBag())
     assert found.chunks > found.documents == 2
     assert found.methods["bm25"]["ndcg@10"] == 1.0
     # Every chunk of both documents is found, and each document counts once.
@@ -167,15 +167,15 @@ def test_a_document_ranks_where_its_best_chunk_does(folder: Path, fake_shelf) ->
 def test_the_document_from_which_a_query_was_taken_is_left_out(folder: Path, fake_shelf) -> None:
     put(folder, "queries.jsonl", '{"_id": "king", "text": "The king signed a treaty."}')
     put_qrels(folder, "king\twar\t1")
-    assert evaluate(folder, fake_shelf.WordBag()).methods["bm25"]["mrr@10"] == 1.0
+    assert evaluate_retrieval(folder, fake_shelf.WordBag()).methods["bm25"]["mrr@10"] == 1.0
 
 
 def test_a_kept_knowledge_base_is_not_embedded_again(folder: Path, fake_shelf) -> None:
     bag = fake_shelf.WordBag()
     root = folder / "kept"
-    first = evaluate(folder, bag, root=root)
+    first = evaluate_retrieval(folder, bag, root=root)
     count = len(bag.embedded)
-    assert evaluate(folder, bag, root=root) == first
+    assert evaluate_retrieval(folder, bag, root=root) == first
     assert len(bag.embedded) == count == 5
 
 
@@ -189,11 +189,11 @@ def test_scifact_by_words_alone_is_as_good_as_published(tmp_path: Path) -> None:
     judgements = read_set(SCIFACT)
     assert (len(judgements.documents), len(judgements.queries)) == (5183, 300)
     write_bm25(tmp_path, [f"{entry.title}\n{entry.text}" for entry in judgements.documents])
-    found = Lexical(tmp_path).query(list(judgements.queries.values()), 100)
+    found = BM25Index(tmp_path).query(list(judgements.queries.values()), 100)
     results = {
         query: [judgements.documents[row].id for row, _ in ranking]
         for query, ranking in zip(judgements.queries, found, strict=True)
     }
-    values = measure(judgements.qrels, results)
+    values = retrieval_metrics(judgements.qrels, results)
     assert values["ndcg@10"] >= 0.665
     assert values["recall@100"] >= 0.88

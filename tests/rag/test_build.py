@@ -13,9 +13,9 @@ from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Misuse
 from rag.corpus.source_files import SourceFile
-from rag.index.build import MOST_CHURN, BuildReport, build
+from rag.index.build import MOST_CHURN, BuildReport, build_index
 from rag.index.index import Index, open_index
-from rag.index.store import Store
+from rag.index.store import KnowledgeBaseStore
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -70,7 +70,7 @@ def test_a_first_build_adds_everything(library: Shelf) -> None:
 
 def test_the_manifest_says_how_it_was_made(library: Shelf) -> None:
     report = library.build()
-    manifest = Store(library.root).manifest("biology")
+    manifest = KnowledgeBaseStore(library.root).manifest("biology")
     assert manifest.generation == report.generation
     assert [(s.label, s.documents, s.licence) for s in manifest.sources] == [
         ("cell.txt", 2, "CC0"),
@@ -166,7 +166,7 @@ def test_a_worn_index_is_made_afresh(library: Shelf) -> None:
     seen = []
     for turn in range(4):
         library.put("plant.txt", *(f"leaf {n}: green {turn} and {n}" for n in range(6)))
-        manifest = Store(library.root).manifest(library.build().domain)
+        manifest = KnowledgeBaseStore(library.root).manifest(library.build().domain)
         assert manifest.churn <= MOST_CHURN * manifest.chunks
         seen.append(manifest.churn)
     assert 0 in seen[1:]
@@ -189,19 +189,19 @@ def test_another_model_is_refused_with_both_names(library: Shelf) -> None:
     with pytest.raises(Misuse, match=r"`word-bag` \(01234567\), not with `better-bag`") as caught:
         library.build()
     assert "`bench kb build biology --rebuild`" in str(caught.value.hint)
-    assert Store(library.root).manifest("biology").generation == first.generation
+    assert KnowledgeBaseStore(library.root).manifest("biology").generation == first.generation
     report = library.build(rebuild=True)
     assert counts(report) == (0, 0, 43, 0)
     assert len(library.bag.embedded) == report.chunks
-    assert Store(library.root).manifest("biology").embedder == "better-bag"
+    assert KnowledgeBaseStore(library.root).manifest("biology").embedder == "better-bag"
 
 
 def test_a_model_that_turns_out_to_be_another_one_is_refused(library: Shelf) -> None:
     recipe = library.recipe()
     wrong = replace(recipe, embedding=replace(recipe.embedding, digest="sha256:promised"))
     with pytest.raises(BenchError, match="changed while it was loaded"):
-        build(library.root, "biology", library.files(), wrong)
-    assert Store(library.root).names() == []
+        build_index(library.root, "biology", library.files(), wrong)
+    assert KnowledgeBaseStore(library.root).names() == []
 
 
 def test_a_rebuild_makes_a_new_generation_of_the_same(library: Shelf) -> None:
@@ -216,7 +216,7 @@ def test_real_files_are_read_and_split(shelf: Shelf) -> None:
     shelf.put("cell.md", "# Cell", "", "## Nucleus", "", "It keeps the chromosomes. " * 40)
     shelf.put("junk.txt", "\x00\x01\x02" * 400)
     recipe = replace(shelf.recipe(size=40), read=None, split=None)
-    report = build(shelf.root, "biology", shelf.files(), recipe)
+    report = build_index(shelf.root, "biology", shelf.files(), recipe)
     [refused] = report.refused
     assert refused.startswith("junk.txt: ")
     assert report.documents == 1
@@ -225,7 +225,7 @@ def test_real_files_are_read_and_split(shelf: Shelf) -> None:
         assert index.chunks[0].heading == "Cell > Nucleus"
         assert max(shelf.bag.count(chunk.indexed) for chunk in index.chunks) <= 40
     shelf.loads = 0
-    again = build(shelf.root, "biology", shelf.files(), recipe)
+    again = build_index(shelf.root, "biology", shelf.files(), recipe)
     assert (again.generation, again.refused, shelf.loads) == (report.generation, (refused,), 0)
 
 
@@ -243,13 +243,13 @@ def test_a_data_set_is_known_by_its_documents(library: Shelf) -> None:
         ]
 
     recipe = replace(library.recipe(), read=read)
-    first = build(library.root, "biology", files, recipe)
+    first = build_index(library.root, "biology", files, recipe)
     assert first.documents == 45
     library.loads = 0
-    again = build(library.root, "biology", files, recipe)
+    again = build_index(library.root, "biology", files, recipe)
     assert (again.generation, library.loads) == (first.generation, 0)
     texts[0] = "the golgi apparatus packs proteins"
-    assert counts(build(library.root, "biology", files, recipe)) == (0, 1, 44, 0)
+    assert counts(build_index(library.root, "biology", files, recipe)) == (0, 1, 44, 0)
 
 
 def test_nothing_to_build_is_an_error_and_changes_nothing(library: Shelf) -> None:
@@ -258,7 +258,7 @@ def test_nothing_to_build_is_an_error_and_changes_nothing(library: Shelf) -> Non
         path.unlink()
     with pytest.raises(Misuse, match="no text for knowledge base `biology`"):
         library.build()
-    assert Store(library.root).manifest("biology").generation == first.generation
+    assert KnowledgeBaseStore(library.root).manifest("biology").generation == first.generation
 
 
 def test_a_file_without_text_is_remembered_as_such(library: Shelf) -> None:

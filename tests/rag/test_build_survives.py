@@ -18,7 +18,7 @@ import pytest
 
 from domainlift.errors import BenchError, NoSuch
 from rag.index.index import open_index
-from rag.index.store import Store
+from rag.index.store import KnowledgeBaseStore
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -104,7 +104,7 @@ def check(shelf: Shelf, *states: list[Chunk]) -> None:
 
 def no_leftovers(shelf: Shelf) -> None:
     folder = shelf.root / "biology"
-    name = Store(shelf.root).manifest("biology").generation
+    name = KnowledgeBaseStore(shelf.root).manifest("biology").generation
     assert {path.name for path in folder.iterdir()} == {"current.json", "leases", name}
     assert list((folder / "leases").iterdir()) == []
     assert [path.name for path in (shelf.root / ".locks").iterdir()] == ["biology.lock"]
@@ -130,7 +130,7 @@ def test_a_kill_at_any_moment_costs_nothing(
         new = expected(shelf, fake_shelf)
         builders.build(kill_after=whole * (turn - 1 - chance.random()) / KILLS)
         try:
-            published += Store(shelf.root).manifest("biology").generation != ""
+            published += KnowledgeBaseStore(shelf.root).manifest("biology").generation != ""
         except (NoSuch, BenchError):
             assert first
         else:
@@ -194,5 +194,5 @@ def test_two_builds_at_once_are_one_build(shelf: Shelf, builders: Builders) -> N
 
     shelf.build(progress=hinder)
     assert refused == [False]
-    assert Store(shelf.root).names() == ["biology"]
+    assert KnowledgeBaseStore(shelf.root).names() == ["biology"]
     no_leftovers(shelf)

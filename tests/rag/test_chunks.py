@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 
 from domainlift.errors import Misuse
 from rag.base import Chunk
-from rag.corpus.chunks import WIDEST, split
+from rag.corpus.chunks import WIDEST, split_text
 
 _PIECES = re.compile(r"\w{1,5}|[^\w\s]")
 
@@ -82,7 +82,7 @@ TEXTS = st.one_of(
 def test_any_text_is_cut_whole_and_within_the_size(
     text: str, heading: str, count: Callable[[str], int], size: int
 ) -> None:
-    check(split(document(text, heading), count, size=size), text, count, size)
+    check(split_text(document(text, heading), count, size=size), text, count, size)
 
 
 @pytest.mark.parametrize("count", [pieces, whole_words, bytes_of])
@@ -100,23 +100,25 @@ def test_any_text_is_cut_whole_and_within_the_size(
     ids=["word", "word, end", "repeated", "no spaces", "blank", "uneven", "signs"],
 )
 def test_awkward_texts(text: str, count: Callable[[str], int]) -> None:
-    check(split(document(text, "Title"), count), text, count, 200)
+    check(split_text(document(text, "Title"), count), text, count, 200)
 
 
 def test_a_short_document_is_one_chunk_with_its_place_and_licence() -> None:
-    (chunk,) = split(document("ATP is made.", "Cells > ATP", licence="CC0"), pieces)
+    (chunk,) = split_text(document("ATP is made.", "Cells > ATP", licence="CC0"), pieces)
     assert (chunk.text, chunk.heading, chunk.offset) == ("ATP is made.", "Cells > ATP", 0)
     assert (chunk.source, chunk.licence, len(chunk.document)) == ("a.md", "CC0", 16)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t "])
 def test_an_empty_document_has_no_chunks(text: str) -> None:
-    assert split(document(text, "Title"), pieces) == []
+    assert split_text(document(text, "Title"), pieces) == []
 
 
 def test_the_document_is_known_by_text_and_heading() -> None:
     one, other, same, elsewhere = (
-        split(Document(text, metadata={"heading": heading, "source": source}), pieces)[0].document
+        split_text(Document(text, metadata={"heading": heading, "source": source}), pieces)[
+            0
+        ].document
         for text, heading, source in [
             *(("a", "b", "x"), ("a", "c", "x"), ("a", "b", "x"), ("a", "b", "y"))
         ]
@@ -127,13 +129,13 @@ def test_the_document_is_known_by_text_and_heading() -> None:
 def test_paragraphs_are_kept_whole_where_they_fit() -> None:
     paragraph = " ".join(f"Sentence number {n} stands here." for n in range(12))
     text = "\n\n".join([paragraph] * 6)
-    chunks = split(document(text), pieces, size=150)
+    chunks = split_text(document(text), pieces, size=150)
     assert {chunk.text for chunk in chunks} == {paragraph}
 
 
 def test_sentences_are_kept_whole_where_they_fit() -> None:
     text = " ".join(f"Dr. J. Smith wrote e.g. sentence number {n} of this text." for n in range(90))
-    chunks = split(document(text), pieces, size=100)
+    chunks = split_text(document(text), pieces, size=100)
     assert len(chunks) > 8
     assert all(chunk.text.startswith("Dr.") and chunk.text.endswith("text.") for chunk in chunks)
 
@@ -142,7 +144,7 @@ def test_words_are_kept_whole_where_they_fit() -> None:
     text = " ".join(f"word{n}" for n in range(2000))
     assert all(
         (word.startswith("word") and text.find(f"{word} ") >= 0) or word == "word1999"
-        for chunk in split(document(text), pieces)
+        for chunk in split_text(document(text), pieces)
         for word in chunk.text.split()
     )
 
@@ -150,7 +152,7 @@ def test_words_are_kept_whole_where_they_fit() -> None:
 @pytest.mark.parametrize("words", [199, 205, 240, 399])
 def test_no_short_piece_is_left_at_the_end(words: int) -> None:
     text = " ".join(["cell"] * words)
-    lengths = [len(chunk.text.split()) for chunk in split(document(text), pieces)]
+    lengths = [len(chunk.text.split()) for chunk in split_text(document(text), pieces)]
     assert sum(lengths) == words
     assert len(lengths) == (1 if words < 199 else -(-words // 198)), lengths
     assert min(lengths) >= 50
@@ -158,18 +160,18 @@ def test_no_short_piece_is_left_at_the_end(words: int) -> None:
 
 def test_the_limit_of_the_model_is_below_the_wished_size() -> None:
     text = "word " * 3000
-    chunks = split(document(text, "Title"), pieces, size=500, limit=64)
+    chunks = split_text(document(text, "Title"), pieces, size=500, limit=64)
     assert max(pieces(chunk.indexed) for chunk in chunks) <= 64
 
 
 def test_a_size_that_holds_no_sentence_is_refused() -> None:
     with pytest.raises(Misuse, match="chunks of 10 tokens are too small"):
-        split(document("a"), pieces, size=10)
+        split_text(document("a"), pieces, size=10)
 
 
 def test_a_long_heading_is_shortened_from_the_left() -> None:
     heading = " > ".join(f"heading number {n}" for n in range(60))
-    (chunk,) = split(document("ATP is made.", heading), pieces)
+    (chunk,) = split_text(document("ATP is made.", heading), pieces)
     assert heading.endswith(chunk.heading)
     assert chunk.heading.startswith("heading number")
     assert 20 <= pieces(chunk.heading) <= 67
@@ -177,7 +179,7 @@ def test_a_long_heading_is_shortened_from_the_left() -> None:
 
 def test_one_long_heading_keeps_its_last_words() -> None:
     heading = " ".join(f"number{n}" for n in range(600))
-    (chunk,) = split(document("ATP is made.", heading), pieces)
+    (chunk,) = split_text(document("ATP is made.", heading), pieces)
     assert chunk.heading.startswith("… ")
     assert heading.endswith(chunk.heading.removeprefix("… "))
     assert 20 <= pieces(chunk.heading) <= 67
@@ -196,18 +198,18 @@ def test_the_work_grows_with_the_text_and_not_with_its_square() -> None:
     for times in (200, 2000, 20_000):
         counted = 0
         text = sentence * times
-        split(document(text, "Cells"), count)
+        split_text(document(text, "Cells"), count)
         assert counted < 2.5 * len(text)
 
 
 def test_a_long_text_is_cut_in_reasonable_time() -> None:
     text = "Mitochondria make the ATP that a cell needs. " * 100_000  # 4.5 MB
     start = time.perf_counter()
-    chunks = split(document(text), lambda piece: 2 + len(piece) // 4)
+    chunks = split_text(document(text), lambda piece: 2 + len(piece) // 4)
     assert len(chunks) > 4000
     assert time.perf_counter() - start < 10
 
 
 def test_no_chunk_is_wider_than_its_tokens_explain() -> None:
-    chunks = split(document("x" * 100_000), whole_words, size=100)
+    chunks = split_text(document("x" * 100_000), whole_words, size=100)
     assert max(len(chunk.text) for chunk in chunks) <= 100 * WIDEST

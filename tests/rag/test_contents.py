@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from rag.base import Chunk
-from rag.corpus.collect import Counts, count, gather
+from rag.corpus.collect import Counts, collect, count_changes
 from rag.corpus.documents import Loaded
 from rag.corpus.source_files import SourceFile
-from rag.index.index import silent
+from rag.index.index import no_progress
 
 DOCUMENTS = st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")))
 
@@ -31,7 +31,7 @@ DOCUMENTS = st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")))
     ],
 )
 def test_documents_are_counted(old: str, new: str, counts: Counts) -> None:
-    assert count(pairs(old), pairs(new)) == counts
+    assert count_changes(pairs(old), pairs(new)) == counts
 
 
 def pairs(text: str) -> set[tuple[str, str]]:
@@ -42,7 +42,7 @@ def pairs(text: str) -> set[tuple[str, str]]:
 def test_every_document_is_counted_once(
     old: set[tuple[str, str]], new: set[tuple[str, str]]
 ) -> None:
-    counts = count(old, new)
+    counts = count_changes(old, new)
     assert counts.added + counts.updated + counts.skipped == len(new)
     assert counts.deleted + counts.updated + counts.skipped == len(old)
     assert min(counts.added, counts.deleted) >= 0
@@ -62,10 +62,10 @@ def silence(file: SourceFile) -> Loaded:
 
 def test_a_data_set_that_cannot_be_reached_stays_as_it_was() -> None:
     hub = SourceFile("hf:org/set", None, "")
-    first = gather([hub], {}, answer, cut, silent)
+    first = collect([hub], {}, answer, cut, no_progress)
     [source] = first.sources
     kept = {(source.label, source.sha256, source.licence, source.title): first.chunks}
-    later = gather([hub], kept, silence, cut, silent)
+    later = collect([hub], kept, silence, cut, no_progress)
     assert later.chunks == first.chunks
     assert later.sources == first.sources
     assert later.refused == ["hf:org/set: the hub does not answer; it stays as it was"]
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_any_more_is_left_out() -> None:
     old = SourceFile("a.txt", Path("a.txt"), "1")
     kept = {("a.txt", "1", "", ""): [Chunk("text", "a.txt")]}
     new = SourceFile("a.txt", Path("a.txt"), "2")
-    assert gather([old], kept, silence, cut, silent).refused == []
-    later = gather([new], kept, silence, cut, silent)
+    assert collect([old], kept, silence, cut, no_progress).refused == []
+    later = collect([new], kept, silence, cut, no_progress)
     assert later.chunks == later.sources == []
     assert later.refused == ["a.txt: the hub does not answer"]

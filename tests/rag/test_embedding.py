@@ -164,7 +164,7 @@ def test_the_digest_is_that_of_content_not_of_spelling(tmp_path: Path) -> None:
         tmp_path / "b", model__safetensors="w", modules__json=json.dumps(modules, indent=4) + "\r\n"
     )
     c = model_folder(tmp_path / "c", model__safetensors="v", modules__json=modules)
-    assert weights.digest(a) == weights.digest(b) != weights.digest(c)
+    assert weights.weights_digest(a) == weights.weights_digest(b) != weights.weights_digest(c)
 
 
 def test_a_package_with_other_weights_is_refused(

@@ -9,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from rag.retrieval_gate import OPEN, SHUT, Gate, Trial, calibrate, store_gate, stored_gates
+from rag.retrieval_gate import (
+    OPEN,
+    SHUT,
+    CalibrationSample,
+    Gate,
+    calibrate,
+    store_gate,
+    stored_gates,
+)
 
 shares = st.floats(0, 1, allow_nan=False)
-trials = st.lists(st.builds(Trial, shares, shares, st.booleans(), st.booleans()), max_size=80)
+trials = st.lists(
+    st.builds(CalibrationSample, shares, shares, st.booleans(), st.booleans()), max_size=80
+)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +45,14 @@ def test_a_gate_opens_for_a_good_passage_and_an_unsure_model(
 
 
 def test_passages_that_help_are_let_in() -> None:
-    gate, _ = calibrate({3: [Trial(0.7, 0.3, base=False, helped=True)] * 20})
+    gate, _ = calibrate({3: [CalibrationSample(0.7, 0.3, base=False, helped=True)] * 20})
     assert (gate.let_in, gate.gains, gate.losses) == (20, 20, 0)
     assert gate.opens(0.7, 0.3)
 
 
 def test_passages_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_fit() -> None:
-    good = [Trial(0.8, 0.3, base=False, helped=True)] * 15
-    bad = [Trial(0.2, 0.3, base=True, helped=False)] * 15
+    good = [CalibrationSample(0.8, 0.3, base=False, helped=True)] * 15
+    bad = [CalibrationSample(0.2, 0.3, base=True, helped=False)] * 15
     gate, _ = calibrate({3: good + bad})
     assert gate.opens(0.8, 0.3)
     assert not gate.opens(0.2, 0.3)
@@ -50,8 +60,8 @@ def test_passages_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_f
 
 
 def test_a_sure_model_is_left_alone_where_passages_confuse_it() -> None:
-    unsure = [Trial(0.5, 0.3, base=False, helped=True)] * 15
-    sure = [Trial(0.5, 0.99, base=True, helped=False)] * 15
+    unsure = [CalibrationSample(0.5, 0.3, base=False, helped=True)] * 15
+    sure = [CalibrationSample(0.5, 0.99, base=True, helped=False)] * 15
     gate, _ = calibrate({3: unsure + sure})
     assert gate.opens(0.5, 0.3)
     assert not gate.opens(0.5, 0.99)
@@ -61,21 +71,22 @@ def test_a_sure_model_is_left_alone_where_passages_confuse_it() -> None:
     "found",
     [
         [],
-        [Trial(0.7, 0.5, base=True, helped=True)] * 100,
-        [Trial(0.7, 0.5, base=True, helped=False)] * 30,
+        [CalibrationSample(0.7, 0.5, base=True, helped=True)] * 100,
+        [CalibrationSample(0.7, 0.5, base=True, helped=False)] * 30,
         # Four to nothing has p = 1/16: luck.
-        [Trial(0.7, 0.5, base=False, helped=True)] * 4,
-        [Trial(0.7, 0.5, False, True)] * 12 + [Trial(0.7, 0.5, True, False)] * 8,
+        [CalibrationSample(0.7, 0.5, base=False, helped=True)] * 4,
+        [CalibrationSample(0.7, 0.5, False, True)] * 12
+        + [CalibrationSample(0.7, 0.5, True, False)] * 8,
     ],
 )
-def test_without_proof_the_gate_stays_shut(found: list[Trial]) -> None:
+def test_without_proof_the_gate_stays_shut(found: list[CalibrationSample]) -> None:
     gate, _ = calibrate({3: found})
     assert gate.closed
     assert gate.n == len(found)
 
 
 @given(trials)
-def test_what_a_gate_reports_is_what_it_does(found: list[Trial]) -> None:
+def test_what_a_gate_reports_is_what_it_does(found: list[CalibrationSample]) -> None:
     gate, tried = calibrate({3: found})
     inside = [t for t in found if gate.opens(t.score, t.confidence)]
     assert gate.let_in == len(inside)
@@ -87,8 +98,8 @@ def test_what_a_gate_reports_is_what_it_does(found: list[Trial]) -> None:
 
 
 def test_the_number_of_passages_is_chosen_too() -> None:
-    one = [Trial(0.7, 0.3, base=False, helped=True)] * 20
-    three = [Trial(0.7, 0.3, base=False, helped=n % 2 == 0) for n in range(20)]
+    one = [CalibrationSample(0.7, 0.3, base=False, helped=True)] * 20
+    three = [CalibrationSample(0.7, 0.3, base=False, helped=n % 2 == 0) for n in range(20)]
     assert calibrate({1: one, 3: three})[0].k == 1
     assert calibrate({1: three, 3: one})[0].k == 3
     assert calibrate({1: one, 3: one})[0].k == 1
@@ -96,7 +107,7 @@ def test_the_number_of_passages_is_chosen_too() -> None:
 
 
 def test_gates_are_stored_per_model(tmp_path: Path) -> None:
-    gate, tried = calibrate({3: [Trial(0.7, 0.3, base=False, helped=True)] * 20})
+    gate, tried = calibrate({3: [CalibrationSample(0.7, 0.3, base=False, helped=True)] * 20})
     store_gate(tmp_path, "sha256:one", gate, tried)
     path = store_gate(tmp_path, "sha256:two", SHUT, [OPEN])
     found = stored_gates(tmp_path)

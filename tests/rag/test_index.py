@@ -20,7 +20,7 @@ import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from rag.index.index import open_index
-from rag.index.store import Store
+from rag.index.store import KnowledgeBaseStore
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -38,7 +38,7 @@ def facts(shelf: Shelf) -> Shelf:
 
 
 def generation(shelf: Shelf) -> Path:
-    return shelf.root / "biology" / Store(shelf.root).manifest("biology").generation
+    return shelf.root / "biology" / KnowledgeBaseStore(shelf.root).manifest("biology").generation
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -185,7 +185,7 @@ def test_vectors_that_are_none_are_refused(bad: np.ndarray, shelf: Shelf) -> Non
     shelf.put("a.txt", "one: a text")
     with pytest.raises(BenchError, match="one finite vector per chunk"):
         shelf.build()
-    assert Store(shelf.root).names() == []
+    assert KnowledgeBaseStore(shelf.root).names() == []
 
 
 def test_a_full_disk_is_told_and_loses_nothing(
@@ -295,7 +295,7 @@ def test_a_server_holds_one_collection_per_generation(
         assert "chroma run" in str(caught.value.hint)
     reader.close()
     assert facts.build(size=20, chroma=url).generation == second.generation
-    Store(facts.root).remove("biology")
+    KnowledgeBaseStore(facts.root).remove("biology")
 
 
 def test_a_server_that_is_down_is_one_clear_error(facts: Shelf) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import NoSuch
-from rag.quality.metrics import REPORTED, hole, judged, measure, mrr, ndcg, ranked, recall
+from rag.quality.metrics import REPORTED, hole, judged, mrr, ndcg, ranked, recall, retrieval_metrics
 
 GRADES = {"a": 2, "b": 1, "c": 0}
 LOG3, IDEAL = math.log2(3), 2 + 1 / math.log2(3)
@@ -58,26 +58,34 @@ def test_means_go_over_queries_with_a_relevant_document() -> None:
     qrels = {"1": {"a": 1}, "2": {"b": 1}, "nothing relevant": {"a": 0}, "none at all": {}}
     results = {"1": ["a"], "2": ["a"], "nothing relevant": ["a"], "not judged": ["a"]}
     assert judged(qrels) == ["1", "2"]
-    assert measure(qrels, results, ("mrr@10", "hole@10")) == {"mrr@10": 0.5, "hole@10": 0.5}
+    assert retrieval_metrics(qrels, results, ("mrr@10", "hole@10")) == {
+        "mrr@10": 0.5,
+        "hole@10": 0.5,
+    }
 
 
 def test_a_query_without_results_counts_as_zero() -> None:
-    assert measure({"1": {"a": 1}, "2": {"a": 1}}, {"1": ["a"]}, ("ndcg@10",)) == {"ndcg@10": 0.5}
+    assert retrieval_metrics({"1": {"a": 1}, "2": {"a": 1}}, {"1": ["a"]}, ("ndcg@10",)) == {
+        "ndcg@10": 0.5
+    }
 
 
 def test_nothing_to_measure() -> None:
-    assert set(measure({}, {}).values()) == {0.0}
-    assert tuple(measure({}, {})) == REPORTED
+    assert set(retrieval_metrics({}, {}).values()) == {0.0}
+    assert tuple(retrieval_metrics({}, {})) == REPORTED
 
 
 def test_a_document_that_comes_twice_counts_once() -> None:
-    assert measure({"1": {"a": 1, "b": 1}}, {"1": ["a", "a", "b"]}, ("ndcg@2",))["ndcg@2"] == 1.0
+    assert (
+        retrieval_metrics({"1": {"a": 1, "b": 1}}, {"1": ["a", "a", "b"]}, ("ndcg@2",))["ndcg@2"]
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@ten", "map@10"])
 def test_an_unknown_metric(name: str) -> None:
     with pytest.raises(NoSuch, match=f"no metric `{name}`"):
-        measure({"1": {"a": 1}}, {}, (name,))
+        retrieval_metrics({"1": {"a": 1}}, {}, (name,))
 
 
 def test_equal_scores_are_ranked_by_name() -> None:

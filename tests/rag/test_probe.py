@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from domainlift.types import Question
 from rag.base import Chunk, Hit
-from rag.index.bm25 import Lexical, write_bm25
-from rag.quality.option_support import probe
+from rag.index.bm25 import BM25Index, write_bm25
+from rag.quality.option_support import option_support
 
 FACTS = {
     "Which organelle makes ATP?": ("mitochondrion", "The mitochondrion makes ATP for the cell."),
@@ -29,7 +29,7 @@ def by_words(folder: Path, texts: Sequence[str]) -> Callable[[Sequence[str], int
     """Search texts by BM25."""
     chunks = [Chunk(text, f"{number}.md") for number, text in enumerate(texts)]
     write_bm25(folder, [chunk.indexed for chunk in chunks])
-    index = Lexical(folder)
+    index = BM25Index(folder)
 
     def search(queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [
@@ -58,7 +58,7 @@ def asked(seed: int = 0) -> list[Question]:
 
 
 def test_a_corpus_that_knows_the_answers(tmp_path: Path) -> None:
-    found = probe(asked(), by_words(tmp_path, [fact for _, fact in FACTS.values()]))
+    found = option_support(asked(), by_words(tmp_path, [fact for _, fact in FACTS.values()]))
     assert (found.n, found.correct, found.chance) == (5, 5, 0.2)
     assert [guess.question for guess in found.guesses] == list(FACTS)
     assert all(guess.correct and guess.margin > 0 for guess in found.guesses)
@@ -66,12 +66,12 @@ def test_a_corpus_that_knows_the_answers(tmp_path: Path) -> None:
 
 def test_a_probe_repeats_itself(tmp_path: Path) -> None:
     search = by_words(tmp_path, [fact for _, fact in FACTS.values()])
-    assert probe(asked(), search) == probe(asked(), search)
+    assert option_support(asked(), search) == option_support(asked(), search)
 
 
 @given(st.integers(0, 1000))
 def test_the_order_of_the_options_does_not_matter(seed: int) -> None:
-    one, other = (probe(asked(s), overlap) for s in (0, seed))
+    one, other = (option_support(asked(s), overlap) for s in (0, seed))
     for a, b, q, r in zip(one.guesses, other.guesses, asked(0), asked(seed), strict=True):
         if a.margin > 1e-6:
             assert q.options[a.chosen] == r.options[b.chosen]
@@ -98,7 +98,7 @@ def overlap(queries: Sequence[str], k: int) -> list[list[Hit]]:
 @pytest.mark.parametrize("search", [nothing, overlap])
 def test_ties_favour_no_letter(search) -> None:
     alike = [question(f"q{n}", f"Which {n}?", ["xyzzy"] * 4) for n in range(800)]
-    found = probe(alike, search)
+    found = option_support(alike, search)
     counts = [sum(guess.chosen == letter for guess in found.guesses) for letter in range(4)]
     assert all(151 < count < 249 for count in counts)  # 200, four standard deviations
     assert {guess.margin for guess in found.guesses} == {0.0}
@@ -108,18 +108,18 @@ def test_without_questions_nothing_is_searched() -> None:
     def refuse(queries: Sequence[str], k: int) -> list[list[Hit]]:
         raise AssertionError(queries)
 
-    found = probe([question("open", "Why?", (), "because")], refuse)
+    found = option_support([question("open", "Why?", (), "because")], refuse)
     assert (found.n, found.correct, found.chance, found.guesses) == (0, 0, 0.0, ())
 
 
 def test_chance_is_the_mean_over_questions() -> None:
     two = [question("a", "A?", ["x", "y"]), question("b", "B?", ["x", "y", "z", "w"])]
-    assert probe(two, nothing).chance == pytest.approx(0.375)
+    assert option_support(two, nothing).chance == pytest.approx(0.375)
 
 
 @pytest.mark.parametrize("text", ["", "?!", "Is it?", "日本の首都は？"])
 def test_any_question_is_survived(text: str) -> None:
-    found = probe([question("a", text, ["", "All of the above", text])], overlap)
+    found = option_support([question("a", text, ["", "All of the above", text])], overlap)
     assert found.n == 1
 
 
@@ -150,5 +150,5 @@ def test_on_unrelated_text_it_only_guesses(case: str, tmp_path: Path) -> None:
         question(f"q{n}", said(12), [option(letter == answer) for letter in range(4)], answer)
         for n, answer in enumerate(answers)
     ]
-    found = probe(questions, by_words(tmp_path, [said(120) for _ in range(500)]))
+    found = option_support(questions, by_words(tmp_path, [said(120) for _ in range(500)]))
     assert abs(found.correct - 100) < 35  # four standard deviations

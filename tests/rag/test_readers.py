@@ -12,7 +12,7 @@ import pytest
 
 from domainlift.errors import BenchError, Malformed
 from knowledge_bases.domains import BUILT_IN
-from rag.corpus.documents import load, read_documents
+from rag.corpus.documents import load_documents, read_documents
 from rag.corpus.source_files import SourceFile
 
 Told = tuple[str, str, str]
@@ -57,7 +57,7 @@ def test_every_question_of_the_built_in_domains_is_supported_by_a_document() -> 
         supports = {json.loads(line).get("support") for line in lines}
         paths = sorted(questions.parent.glob("documents/*.md"))
         files = [SourceFile(f"documents/{path.name}", path, "") for path in paths]
-        sources = {d.metadata["source"] for d in load(files).documents}
+        sources = {d.metadata["source"] for d in load_documents(files).documents}
         assert supports - {None} <= sources
 
 
@@ -283,7 +283,7 @@ def test_the_hub_out_of_reach_is_one_error(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BenchError, match="cannot be had from the hub") as caught:
         list(read_documents(file))
     assert "\n" not in caught.value.what
-    assert load([file]).refused[0][0] == "hf:org/name"
+    assert load_documents([file]).refused[0][0] == "hf:org/name"
 
 
 # --- textbooks

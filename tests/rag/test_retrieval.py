@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domainlift.errors import Misuse
 from rag.base import Chunk
 from rag.search.langchain import as_langchain
-from rag.search.retrieval import Retrieval, Retriever, distinct, varied
+from rag.search.retrieval import Retrieval, Retriever, mmr, without_duplicates
 
 np = pytest.importorskip("numpy")
 
@@ -122,7 +122,7 @@ vectors = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(
 
 @given(vectors)
 def test_of_like_rows_the_first_stays(rows: Any) -> None:
-    kept = distinct(rows, 0.999, 99)
+    kept = without_duplicates(rows, 0.999, 99)
     assert kept[0] == 0
     assert kept == sorted(kept)
     for place in range(len(rows)):
@@ -133,7 +133,7 @@ def test_of_like_rows_the_first_stays(rows: Any) -> None:
 @given(vectors, st.integers(1, 5))
 def test_variety_weighs_nothing_at_one(rows: Any, k: int) -> None:
     query = np.array([1.0, 0.0], np.float32)
-    taken = varied(query, rows, range(len(rows)), 1.0, k)
+    taken = mmr(query, rows, range(len(rows)), 1.0, k)
     assert len(taken) == min(k, len(rows)) == len(set(taken))
     cosines = [float(rows[p] @ query) for p in taken]
     assert cosines == sorted(cosines, reverse=True)
@@ -142,8 +142,8 @@ def test_variety_weighs_nothing_at_one(rows: Any, k: int) -> None:
 def test_variety_prefers_what_is_new() -> None:
     rows = np.array([[1.0, 0.0], [0.999, 0.045], [0.7, 0.714]], np.float32)
     query = np.array([1.0, 0.0], np.float32)
-    assert varied(query, rows, [0, 1, 2], 0.3, 2) == [0, 2]
-    assert varied(query, rows, [0, 1, 2], 1.0, 2) == [0, 1]
+    assert mmr(query, rows, [0, 1, 2], 0.3, 2) == [0, 2]
+    assert mmr(query, rows, [0, 1, 2], 1.0, 2) == [0, 1]
 
 
 def test_langchain_gets_documents(retriever: Any) -> None:

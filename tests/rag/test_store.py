@@ -13,7 +13,7 @@ import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from rag.index.index import open_index
-from rag.index.store import Store
+from rag.index.store import KnowledgeBaseStore
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -47,7 +47,7 @@ def generations(shelf: Shelf) -> list[str]:
 
 
 def test_reading_makes_no_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path / "workspace" / "knowledge_bases")
+    store = KnowledgeBaseStore(tmp_path / "workspace" / "knowledge_bases")
     assert store.names() == []
     with pytest.raises(NoSuch, match="no knowledge base `biology`"):
         store.open("biology")
@@ -56,7 +56,7 @@ def test_reading_makes_no_folder(tmp_path: Path) -> None:
 
 def test_the_nearest_name_is_given(built: Shelf) -> None:
     built.build("history")
-    store = Store(built.root)
+    store = KnowledgeBaseStore(built.root)
     assert store.names() == ["biology", "history"]
     for ask in (store.open, store.manifest, store.remove):
         with pytest.raises(NoSuch) as caught:
@@ -67,7 +67,7 @@ def test_the_nearest_name_is_given(built: Shelf) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".locks", "A b", "ü", "a:b"])
 def test_a_name_that_is_none_is_refused(name: str, built: Shelf) -> None:
     with pytest.raises(Misuse):
-        Store(built.root).open(name)
+        KnowledgeBaseStore(built.root).open(name)
     with pytest.raises(Misuse):
         built.build(name)
 
@@ -80,7 +80,7 @@ def test_every_name_of_a_domain_can_be_built(name: str, built: Shelf) -> None:
 
 
 def test_a_reader_keeps_its_generation_while_later_ones_are_published(built: Shelf) -> None:
-    first = Store(built.root).manifest("biology").generation
+    first = KnowledgeBaseStore(built.root).manifest("biology").generation
     with open_index(built.root, "biology") as index:
         second = change(built, "cells hold mitochondria")
         third = change(built, "cells hold ribosomes")
@@ -129,7 +129,7 @@ def test_a_second_writer_is_told_who_the_first_is(
 ) -> None:
     with hold("writing") as holder:
         said = rf"knowledge base `biology` is being written by process {holder.pid} since \d+ s"
-        for attempt in (built.build, lambda: Store(built.root).remove("biology")):
+        for attempt in (built.build, lambda: KnowledgeBaseStore(built.root).remove("biology")):
             with pytest.raises(BenchError, match=said):
                 attempt()
         built.build("history")  # another domain is nobody's business
@@ -142,28 +142,28 @@ def test_a_second_writer_is_told_who_the_first_is(
 def test_the_lease_of_another_process_holds_until_it_dies(
     built: Shelf, hold: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
-    first = Store(built.root).manifest("biology").generation
+    first = KnowledgeBaseStore(built.root).manifest("biology").generation
     with hold("open") as holder:
         second = change(built, "cells hold mitochondria")
         assert generations(built) == [first, second]
         with pytest.raises(BenchError, match="is being read"):
-            Store(built.root).remove("biology")
-        assert Store(built.root).names() == ["biology"]
+            KnowledgeBaseStore(built.root).remove("biology")
+        assert KnowledgeBaseStore(built.root).names() == ["biology"]
         holder.kill()
     built.build()
     assert generations(built) == [second]
 
 
 def test_what_is_removed_is_gone_and_can_be_built_again(built: Shelf) -> None:
-    Store(built.root).remove("biology")
+    KnowledgeBaseStore(built.root).remove("biology")
     assert not (built.root / "biology").exists()
-    assert Store(built.root).names() == []
+    assert KnowledgeBaseStore(built.root).names() == []
     built.build()
-    assert Store(built.root).names() == ["biology"]
+    assert KnowledgeBaseStore(built.root).names() == ["biology"]
 
 
 def test_what_others_put_beside_the_files_stays(built: Shelf) -> None:
-    generation = Store(built.root).manifest("biology").generation
+    generation = KnowledgeBaseStore(built.root).manifest("biology").generation
     gate = built.root / "biology" / generation / "gates" / "tiny.json"
     gate.parent.mkdir()
     gate.write_text("{}", encoding="utf-8")
@@ -258,7 +258,7 @@ def use(shelf: Shelf) -> None:
 def test_a_damaged_store_says_how_to_make_it_anew(
     harm: Callable[[Path], None], where: str, built: Shelf
 ) -> None:
-    generation = Store(built.root).manifest("biology").generation
+    generation = KnowledgeBaseStore(built.root).manifest("biology").generation
     [path] = (built.root / "biology").glob(where.replace("G", generation))
     harm(path)
     with pytest.raises((Malformed, Misuse)) as caught:
@@ -280,7 +280,7 @@ def test_a_damaged_store_says_how_to_make_it_anew(
 def test_a_damaged_store_is_made_anew_by_that_command(
     harm: Callable[[Path], None], where: str, built: Shelf
 ) -> None:
-    generation = Store(built.root).manifest("biology").generation
+    generation = KnowledgeBaseStore(built.root).manifest("biology").generation
     harm(built.root / "biology" / where.replace("G", generation))
     built.build(rebuild=True)
     use(built)

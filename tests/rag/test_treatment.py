@@ -8,9 +8,9 @@ import pytest
 from domainlift.types import Question
 from rag.base import Chunk, Hit
 from rag.retrieval_gate import OPEN, SHUT, Gate
-from rag.treatment import Budget, Known, as_passage, query, treat
+from rag.treatment import Budget, QuestionSignals, as_passage, query, treat_with_passages
 
-NOTHING = Known({}, {})
+NOTHING = QuestionSignals({}, {})
 
 
 class Shelf:
@@ -38,11 +38,15 @@ def words(text: str) -> int:
 
 def test_passages_stand_best_first_within_the_budget() -> None:
     shelf: Any = Shelf(0.9, 0.8, 0.7, 0.6)
-    treated = treat([question("a")], {"biology": shelf}, {}, Budget(words, k=3), NOTHING)[0]
+    treated = treat_with_passages(
+        [question("a")], {"biology": shelf}, {}, Budget(words, k=3), NOTHING
+    )[0]
     assert [p.source for p in treated.passages] == ["Book > 1", "Book > 2", "Book > 3"]
     assert treated.found == treated.passages
     assert treated.reason == "rag"
-    tight = treat([question("a")], {"biology": shelf}, {}, Budget(words, tokens=13), NOTHING)[0]
+    tight = treat_with_passages(
+        [question("a")], {"biology": shelf}, {}, Budget(words, tokens=13), NOTHING
+    )[0]
     assert [p.source for p in tight.passages] == ["Book > 1", "Book > 2"]
     assert len(tight.found) == 3
 
@@ -51,7 +55,9 @@ def test_each_domain_is_searched_once_and_order_is_kept() -> None:
     biology: Any = Shelf(0.9)
     law: Any = Shelf(0.5)
     asked = [question("a"), question("b", "law"), question("c"), question("d", "art")]
-    treated = treat(asked, {"biology": biology, "law": law}, {}, Budget(words), NOTHING)
+    treated = treat_with_passages(
+        asked, {"biology": biology, "law": law}, {}, Budget(words), NOTHING
+    )
     assert biology.asked == [["Text a?", "Text c?"]]
     assert law.asked == [["Text b?"]]
     assert [t.found[0].dense if t.found else None for t in treated] == [0.9, 0.5, 0.9, None]
@@ -70,8 +76,10 @@ def test_each_domain_is_searched_once_and_order_is_kept() -> None:
 )
 def test_a_gate_keeps_passages_out_and_says_why(gate: Gate, confidence: float, reason: str) -> None:
     shelf: Any = Shelf(0.9)
-    known = Known({"a": confidence}, {"a": "chunk-7"})
-    made = treat([question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), known)[0]
+    known = QuestionSignals({"a": confidence}, {"a": "chunk-7"})
+    made = treat_with_passages(
+        [question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), known
+    )[0]
     assert made.reason == reason
     assert bool(made.passages) == (reason == "rag")
     # What was found is recorded either way.
@@ -82,13 +90,15 @@ def test_a_gate_keeps_passages_out_and_says_why(gate: Gate, confidence: float, r
 def test_a_gate_may_let_in_fewer_than_were_found() -> None:
     shelf: Any = Shelf(0.9, 0.8, 0.7)
     gate = Gate(0.5, k=1)
-    made = treat([question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), NOTHING)[0]
+    made = treat_with_passages(
+        [question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), NOTHING
+    )[0]
     assert (len(made.passages), len(made.found)) == (1, 3)
 
 
 def test_an_empty_shelf_leaves_the_question_alone() -> None:
     shelf: Any = Shelf()
-    made = treat([question("a")], {"biology": shelf}, {}, Budget(words), NOTHING)[0]
+    made = treat_with_passages([question("a")], {"biology": shelf}, {}, Budget(words), NOTHING)[0]
     assert (made.passages, made.reason) == ((), "base: nothing found")
 
 

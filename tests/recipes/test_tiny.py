@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from benchmarks.results.domain_scores import profile
-from benchmarks.runs.runner import Settings, execute, open_run, prepare
-from benchmarks.runs.store import Store
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
+from benchmarks.runs.store import RunStore
 from benchmarks.tasks import load_task
-from benchmarks.treatments.base import Treater
+from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.statistics import wilson
 from domainlift.types import Passage, Treatment
 from engines.registry import open_engine, tiny_folder
@@ -66,16 +66,16 @@ def with_passage(questions):
     return [Treatment(passages=(supporting_passage(q),), reason="oracle") for q in questions]
 
 
-ORACLE = Treater("oracle", "oracle", with_passage)
+ORACLE = TreatmentPolicy("oracle", "oracle", with_passage)
 
 
 def scores(engine, folder: Path, names, treater=None):
     tasks = [load_task(f"own:{name}", data=None, domains=DOMAINS) for name in names]
     extra = () if treater is None else (treater,)
-    job = prepare(tasks, Settings("demo"), engine.info, *extra)
-    run = open_run(job, engine.info, Store(folder))
-    execute(job, engine, run, lambda _: None)
-    return profile(run).domains
+    job = prepare_job(tasks, EvalSettings("demo"), engine.info, *extra)
+    run = open_run(job, engine.info, RunStore(folder))
+    execute_run(job, engine, run, lambda _: None)
+    return evaluate_run(run).domains
 
 
 class TestCorpus:

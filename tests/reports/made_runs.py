@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs.store import Manifest, Record, Run, Store
+from benchmarks.runs.store import Record, Run, RunManifest, RunStore
 from domainlift.types import Question
 
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")
-MANIFEST = Manifest(
+MANIFEST = RunManifest(
     run="",
     model="made",
     suite="made",
@@ -69,7 +69,7 @@ def store(
         for key, value in manifest.items()
     }
     said = replace(MANIFEST, **{"run": name, "questions": len(rows), **changed})
-    run = Store(workspace).create(said, [asked for asked, _ in rows])
+    run = RunStore(workspace).create(said, [asked for asked, _ in rows])
     with run.writing():
         for _, answer in rows:
             if answer is not None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.results.comparison import Comparison, compare
-from benchmarks.results.flips import Kind
-from reports.compare_html import MOST_BYTES, Section, render_html
+from benchmarks.results.comparison import Comparison, compare_runs
+from benchmarks.results.flips import FlipKind
+from reports.compare_html import MOST_BYTES, ReportSection, render_html
 from reports.compare_markdown import render_markdown
-from reports.compare_terminal import show
+from reports.compare_terminal import show_comparison
 
 HOSTILE = {
     "script": "</script><script>document.title = 'taken'</script>",
@@ -46,7 +46,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def rich(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Everything at once: kinds, words, routes, passages, errors, warnings and hostile text."""
-    return compare(*_rich_runs(made, tmp_path_factory.mktemp("rich")))
+    return compare_runs(*_rich_runs(made, tmp_path_factory.mktemp("rich")))
 
 
 def _rich_runs(made: Any, folder: Path) -> tuple[Any, Any]:
@@ -127,8 +127,8 @@ class TestPage:
     def test_the_terminal_is_not_commanded(
         self, rich: Comparison, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        for kind in Kind:
-            show(rich, kind, 50)
+        for kind in FlipKind:
+            show_comparison(rich, kind, 50)
         said = capsys.readouterr().out
         assert "\x1b" not in said
         assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\u2066-\u2069]", said)
@@ -140,7 +140,7 @@ class TestPage:
             made.store(tmp_path, name, [(asked, made.record(asked, right))])
             for name, right in (("b", True), ("a", False))
         ]
-        said = render_markdown(compare(*runs))
+        said = render_markdown(compare_runs(*runs))
         assert not re.search(r"@\w|<b>|https://|www\.|#12|GH-|(?<!\\)\||(?<!\\)\$", _foreign(said))
         # Names and numbers are looked for once entities are resolved, and must stay broken.
         assert not re.search(r"[@#]\w|GH-", html.unescape(_foreign(said)))
@@ -154,7 +154,7 @@ class TestPage:
             made.store(tmp_path, name, [(asked, made.record(asked, right))])
             for name, right in (("b", True), ("a", False))
         ]
-        show(compare(*runs))
+        show_comparison(compare_runs(*runs))
         said = capsys.readouterr().out
         assert "\x1b" not in said
         assert "[31mred" in said
@@ -174,7 +174,7 @@ class TestPage:
         assert "unsafe" not in policy
 
     def test_the_order_of_the_contents(self, rich: Comparison) -> None:
-        page = render_html(rich, [Section("The gate", ("check", "result"), [("gain", "+5")])])
+        page = render_html(rich, [ReportSection("The gate", ("check", "result"), [("gain", "+5")])])
         ids = ("verdict", "domains", "chart", "differences", "unanswered", "flips", "routes")
         ids += ("retrieval", "costs", "h-more-1", "provenance")
         places = [page.index(f'id="{each}"') for each in ids]
@@ -182,7 +182,9 @@ class TestPage:
 
     def test_sections_are_shown_and_escaped(self, rich: Comparison) -> None:
         rows = [("<i>gain</i>", 5), ("p", 0.01)]
-        page = render_html(rich, [Section("The <b>gate</b>", ("check", "x"), rows, "one\ntwo")])
+        page = render_html(
+            rich, [ReportSection("The <b>gate</b>", ("check", "x"), rows, "one\ntwo")]
+        )
         for text in ("The &lt;b&gt;gate", "&lt;i&gt;gain", "<td>0.01</td>", "one\ntwo"):
             assert text in page
 
@@ -204,12 +206,12 @@ class TestSize:
             made.store(tmp_path, name, [(q, made.record(q, right, **said)) for q in asked[:40]])
             for name, right in (("b", True), ("a", False))
         ]
-        assert len(render_html(compare(*sides)).encode()) < 1_000_000
+        assert len(render_html(compare_runs(*sides)).encode()) < 1_000_000
         wide = [
             made.store(tmp_path, name, [(q, made.record(q, right)) for q in asked])
             for name, right in (("c", True), ("d", False))
         ]
-        page = render_html(compare(*wide, top=2000))
+        page = render_html(compare_runs(*wide, top=2000))
         assert 300_000 < len(page.encode()) <= MOST_BYTES
         assert "and 180 more domains" in page
         assert re.search(r"<b>900</b> broken \(\d+ shown\)", page)
@@ -224,7 +226,7 @@ class TestSize:
             (q, made.record(q, True, route=q.domain if n < 130 else "zoo", rung="keywords"))
             for n, q in enumerate(asked)
         ]
-        page = render_html(compare(before, made.store(tmp_path, "a", rows)))
+        page = render_html(compare_runs(before, made.store(tmp_path, "a", rows)))
         matrix = page.split('id="routes"')[1].split("</section>")[0]
         heads = re.findall(r'<th scope="col"><bdi>(.*?)</bdi>', matrix)
         assert len(heads) == 26
@@ -247,7 +249,7 @@ class TestSize:
             made.store(tmp_path, name, [(asked, made.record(asked, right, text="x" * 10**6))])
             for name, right in (("b", True), ("a", False))
         ]
-        assert "more characters)" in render_html(compare(*runs))
+        assert "more characters)" in render_html(compare_runs(*runs))
 
 
 class TestCases:
@@ -264,10 +266,10 @@ class TestCases:
     def test_small_runs_have_a_page(
         self, outcomes: Any, made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        found = compare(*made.two(tmp_path, outcomes))
+        found = compare_runs(*made.two(tmp_path, outcomes))
         for page in (render_html(found), render_markdown(found)):
             assert not re.search(r"\b(?:nan|inf|None)\b", page)
-        show(found)
+        show_comparison(found)
         assert capsys.readouterr().out
 
 
@@ -275,7 +277,7 @@ class TestCases:
 def file(rich: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page on the disk."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(rich, [Section("More", ("a",), [("b",)])]), encoding="utf-8")
+    path.write_text(render_html(rich, [ReportSection("More", ("a",), [("b",)])]), encoding="utf-8")
     return path
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.results.comparison import Comparison, Word, compare
-from benchmarks.results.flips import Kind, every_flip
-from benchmarks.results.paired_runs import join
-from benchmarks.results.pairing import pair
+from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
+from benchmarks.results.flips import FlipKind, all_flips
+from benchmarks.results.paired_runs import pair_runs
+from benchmarks.results.pairing import paired_changes
 from domainlift.errors import Malformed, Misuse, NoSuch
 from reports.compare_json import as_json
-from reports.format import verdict
+from reports.format import verdict_text
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def compared(made: Any, tmp_path: Path) -> Any:
     """Compare two runs with these outcomes."""
 
     def run(outcomes: Any, **after: Any) -> Comparison:
-        return compare(*made.two(tmp_path, outcomes, **after))
+        return compare_runs(*made.two(tmp_path, outcomes, **after))
 
     return run
 
@@ -45,7 +45,7 @@ class TestFigures:
             tmp_path,
             {"a": made.outcomes(3, 9, 2, 4), "b": [*made.outcomes(9, 1, 8, 2), (None, True)]},
         )
-        found, simple = compare(*runs), pair(*runs)
+        found, simple = compare_runs(*runs), paired_changes(*runs)
         for name, row in {**found.domains, "": found.overall}.items():
             assert (row.n, row.gained, row.lost) == (
                 simple[name].n,
@@ -70,7 +70,7 @@ class TestFigures:
         for alone in (True, False):
             folder = tmp_path / str(alone)
             runs = [made.store(folder, str(after), rows(after, alone)) for after in (False, True)]
-            p[alone] = compare(*runs).overall.p
+            p[alone] = compare_runs(*runs).overall.p
         assert p[True] < 0.001 < p[False]
 
     def test_the_largest_loss_comes_first(self, made: Any, compared: Any) -> None:
@@ -90,9 +90,9 @@ class TestFigures:
         outcomes: dict[str, list[tuple[bool, bool]]] = {}
         for before, after, domain in rows:
             outcomes.setdefault(domain, []).append((before, after))
-        found = compare(*made.two(tmp_path_factory.mktemp("w"), outcomes))
+        found = compare_runs(*made.two(tmp_path_factory.mktemp("w"), outcomes))
         assert sum(found.overall.kinds.values()) == found.overall.n == len(rows)
-        for kind in Kind:
+        for kind in FlipKind:
             assert found.overall.kinds[kind] == sum(r.kinds[kind] for r in found.domains.values())
             shown = [flip for flip in found.flips if flip.kind is kind]
             assert len(shown) == min(found.overall.kinds[kind], len(shown))
@@ -102,29 +102,29 @@ class TestWords:
     @pytest.mark.parametrize(
         ("kinds", "word"),
         [
-            ({"fixed": 30, "both": 70}, Word.BETTER),
-            ({"broken": 30, "both": 70}, Word.WORSE),
-            ({"fixed": 4, "broken": 3, "both": 700}, Word.NO_CHANGE),
-            ({"fixed": 4, "broken": 3, "both": 20}, Word.NO_EVIDENCE),
-            ({"both": 20}, Word.NO_EVIDENCE),
-            ({"both": 200}, Word.NO_CHANGE),
-            ({"fixed": 1}, Word.NO_EVIDENCE),
-            ({"broken": 1}, Word.NO_EVIDENCE),
+            ({"fixed": 30, "both": 70}, ChangeLabel.BETTER),
+            ({"broken": 30, "both": 70}, ChangeLabel.WORSE),
+            ({"fixed": 4, "broken": 3, "both": 700}, ChangeLabel.NO_CHANGE),
+            ({"fixed": 4, "broken": 3, "both": 20}, ChangeLabel.NO_EVIDENCE),
+            ({"both": 20}, ChangeLabel.NO_EVIDENCE),
+            ({"both": 200}, ChangeLabel.NO_CHANGE),
+            ({"fixed": 1}, ChangeLabel.NO_EVIDENCE),
+            ({"broken": 1}, ChangeLabel.NO_EVIDENCE),
         ],
     )
-    def test_a_row_in_a_word(self, kinds: Any, word: Word, made: Any, compared: Any) -> None:
+    def test_a_row_in_a_word(self, kinds: Any, word: ChangeLabel, made: Any, compared: Any) -> None:
         found = compared({"law": made.outcomes(**kinds)})
         assert found.domains["law"].word is word
-        assert found.regressed == (["law"] if word is Word.WORSE else [])
+        assert found.regressed == (["law"] if word is ChangeLabel.WORSE else [])
 
     def test_many_domains_make_luck_likelier(self, made: Any, compared: Any) -> None:
         lucky = made.outcomes(both=20, fixed=8, broken=1)
-        assert compared({"a": lucky}).domains["a"].word is Word.BETTER
+        assert compared({"a": lucky}).domains["a"].word is ChangeLabel.BETTER
 
     def test_among_ten_domains_the_same_is_no_evidence(self, made: Any, compared: Any) -> None:
         lucky, dull = made.outcomes(both=20, fixed=8, broken=1), made.outcomes(both=20, fixed=1)
         found = compared({"a": lucky} | {f"d{n}": dull for n in range(9)})
-        assert found.domains["a"].word is Word.NO_EVIDENCE
+        assert found.domains["a"].word is ChangeLabel.NO_EVIDENCE
 
     @pytest.mark.parametrize(
         ("kinds", "begins"),
@@ -136,7 +136,7 @@ class TestWords:
         ],
     )
     def test_the_verdict(self, kinds: Any, begins: str, made: Any, compared: Any) -> None:
-        said = str(verdict(compared({"law": made.outcomes(**kinds)})))
+        said = str(verdict_text(compared({"law": made.outcomes(**kinds)})))
         assert said.startswith(begins)
         assert said.endswith(".")
 
@@ -149,7 +149,7 @@ class TestWords:
             },
             settings={"treatment": "passages"},
         )
-        said = str(verdict(found))
+        said = str(verdict_text(found))
         assert "passages against base" in said
         assert "better in law, worse in art, not significantly different in 1 of 3 domains" in said
 
@@ -161,19 +161,19 @@ class TestSurvives:
             for n in range(2)
         ]
         with pytest.raises(Misuse, match="no question in common") as caught:
-            compare(*runs)
+            compare_runs(*runs)
         assert caught.value.hint is not None
 
     def test_one_run_twice(self, made: Any, tmp_path: Path) -> None:
         before, _ = made.two(tmp_path, {"a": made.outcomes(both=1)})
         with pytest.raises(Misuse, match="with itself"):
-            compare(before, before)
+            compare_runs(before, before)
 
     def test_overlapping_runs(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n, "law" if n < 8 else "art") for n in range(10)]
         before = made.store(tmp_path, "before", [(q, made.record(q, True)) for q in asked[:7]])
         after = made.store(tmp_path, "after", [(q, made.record(q, True)) for q in asked[3:]])
-        found = compare(before, after)
+        found = compare_runs(before, after)
         assert found.overall.n == 4
         assert found.warnings[0].startswith(
             "the runs ask DIFFERENT QUESTIONS: 4 are in both and compared, 3 are only in "
@@ -186,7 +186,7 @@ class TestSurvives:
         asked = [made.question(n) for n in (0, 1, 1, 2)]
         rows = [(q, made.record(q, True)) for q in asked]
         again = [*rows, (asked[0], made.record(asked[0], False))]
-        found = compare(made.store(tmp_path, "b", rows), made.store(tmp_path, "a", again))
+        found = compare_runs(made.store(tmp_path, "b", rows), made.store(tmp_path, "a", again))
         assert found.overall.n == 3
         # The later answer counts, as in the store itself.
         assert found.overall.lost == 1
@@ -197,19 +197,19 @@ class TestSurvives:
         changed = made.question(2, text="Another text?")
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in (same, other)])
         after = made.store(tmp_path, "a", [(q, made.record(q, True)) for q in (same, changed)])
-        found = compare(before, after)
+        found = compare_runs(before, after)
         assert found.overall.n == 1
         assert any("same id" in warning for warning in found.warnings)
         only = made.store(tmp_path, "c", [(changed, made.record(changed, True))])
         with pytest.raises(Misuse, match="different questions under the same"):
-            compare(before, only)
+            compare_runs(before, only)
 
     def test_a_run_with_errors_only(self, made: Any, compared: Any) -> None:
         found = compared({"law": [(True, None)] * 5})
         row = found.domains["law"]
-        assert (row.n, row.baseline, row.word) == (0, None, Word.NO_ANSWERS)
+        assert (row.n, row.baseline, row.word) == (0, None, ChangeLabel.NO_ANSWERS)
         assert row.sides[1].errors == 5
-        assert str(verdict(found)) == (
+        assert str(verdict_text(found)) == (
             "Nothing can be said: no question has an answer in both runs."
         )
         assert any("5 of 5 questions have no answer in `after`" in w for w in found.warnings)
@@ -219,13 +219,13 @@ class TestSurvives:
         found = compared({"law": [(False, True)]})
         assert (found.overall.n, found.overall.detectable) == (1, math.inf)
         assert as_json(found)["overall"]["detectable"] is None
-        assert "so few questions can show nothing" in str(verdict(found))
+        assert "so few questions can show nothing" in str(verdict_text(found))
 
     def test_an_unfinished_run(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(4)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         rows = [(q, made.record(q, True) if n else None) for n, q in enumerate(asked)]
-        found = compare(before, made.store(tmp_path, "a", rows, finished=False))
+        found = compare_runs(before, made.store(tmp_path, "a", rows, finished=False))
         assert (found.overall.n, found.overall.sides[1].missing) == (3, 1)
         assert any("(missing 1)" in warning for warning in found.warnings)
 
@@ -233,7 +233,7 @@ class TestSurvives:
         before, after = made.two(tmp_path, {"a": made.outcomes(both=3)})
         path = after.folder / "answers.jsonl"
         path.write_bytes(path.read_bytes()[:-5])
-        assert compare(before, after).overall.sides[1].missing == 1
+        assert compare_runs(before, after).overall.sides[1].missing == 1
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"id": "q0"}', "1", '"x"'])
     def test_a_broken_line_is_named(self, line: str, made: Any, tmp_path: Path) -> None:
@@ -241,14 +241,14 @@ class TestSurvives:
         with (after.folder / "answers.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         with pytest.raises(Malformed, match=r"answers\.jsonl:4: not a stored row"):
-            compare(before, after)
+            compare_runs(before, after)
 
     def test_what_was_joined_is_not_joined_again(self, made: Any, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(fixed=2)})
-        joined, whole = join(*runs, ["art"]), compare(*runs, domains=["art"])
+        joined, whole = pair_runs(*runs, ["art"]), compare_runs(*runs, domains=["art"])
         for run in runs:
             (run.folder / "questions.jsonl").write_text("not read\n", encoding="utf-8")
-        found = compare(*runs, joined, top=0)
+        found = compare_runs(*runs, joined, top=0)
         assert (found.domains, found.warnings) == (whole.domains, whole.warnings)
 
     def test_of_chosen_domains_only_theirs_are_told(self, made: Any, tmp_path: Path) -> None:
@@ -262,16 +262,16 @@ class TestSurvives:
             made.store(tmp_path, "b", rows("One?", 92)),
             made.store(tmp_path, "a", rows("Two?", 91)),
         ]
-        assert len(compare(*runs).warnings) == 4
-        told = compare(*runs, domains=["law"]).warnings
+        assert len(compare_runs(*runs).warnings) == 4
+        told = compare_runs(*runs, domains=["law"]).warnings
         assert [each[:30] for each in told] == ["only some domains are compared"]
-        assert len(compare(*runs, domains=["art"]).warnings) == 4
+        assert len(compare_runs(*runs, domains=["art"]).warnings) == 4
 
     def test_an_unknown_domain(self, made: Any, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(both=2)})
-        assert list(compare(*runs, domains=["art"]).domains) == ["art"]
+        assert list(compare_runs(*runs, domains=["art"]).domains) == ["art"]
         with pytest.raises(NoSuch, match="no domain in both runs `lew`"):
-            compare(*runs, domains=["lew"])
+            compare_runs(*runs, domains=["lew"])
 
 
 class TestDiffers:
@@ -301,7 +301,7 @@ class TestDiffers:
             settings={"command": "bench run --other", "treatment": "passages"},
         )
         assert found.warnings == ()
-        assert "other (passages) against made (base)" in str(verdict(found))
+        assert "other (passages) against made (base)" in str(verdict_text(found))
 
     def test_asking_again_is_called_so(self, made: Any, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=3)})
@@ -317,7 +317,7 @@ class TestDiffers:
         rows = [
             (q, made.record(q, n < 10, leak="c1" if n < 10 else "")) for n, q in enumerate(asked)
         ]
-        found = compare(before, made.store(tmp_path, "a", rows))
+        found = compare_runs(before, made.store(tmp_path, "a", rows))
         clean = found.domains["history"].clean
         assert clean is not None
         assert (clean.n, clean.difference) == (10, 0.0)
@@ -342,7 +342,7 @@ class TestFlips:
         more = {"treatment": "rag, adapter law-v0001", "passages": ("c1",), "found": found_}
         before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
         after = made.store(tmp_path, "a", [(asked, made.record(asked, False, **more))])
-        (flip,) = compare(before, after).flips
+        (flip,) = compare_runs(before, after).flips
         assert (flip.kind, flip.gold, flip.options[1]) == ("broken", 1, "Rome")
         assert flip.before.probabilities == pytest.approx((0.1, 0.7, 0.1, 0.1))
         assert (flip.before.chosen, flip.after.chosen) == (1, 2)
@@ -356,25 +356,25 @@ class TestFlips:
         asked = [made.question(0, "law"), made.question(1, "law"), made.question(2, "art")]
         before = made.store(tmp_path, "b", [(q, made.record(q, False)) for q in asked])
         plain = made.store(tmp_path, "p", [(q, made.record(q, True)) for q in asked])
-        assert compare(before, plain).routes.n == 0
+        assert compare_runs(before, plain).routes.n == 0
         given = [
             {"route": "law", "rung": "keywords", "matched": ("court",)},
             {"route": "art", "rung": "classifier"},
             {},
         ]
         rows = [(q, made.record(q, True, **more)) for q, more in zip(asked, given, strict=True)]
-        found = compare(before, made.store(tmp_path, "a", rows))
+        found = compare_runs(before, made.store(tmp_path, "a", rows))
         assert found.routes.confusion == {("law", "law"): 1, ("law", "art"): 1, ("art", "base"): 1}
         assert (found.routes.covered, found.routes.right) == (pytest.approx(2 / 3), 0.5)
         assert {flip.after.matched for flip in found.flips} == {("court",), ()}
 
     def test_only_the_most_telling_are_kept(self, made: Any, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(fixed=60, broken=60)})
-        kept = compare(*runs, top=20).flips
-        assert (len(kept), sum(flip.kind is Kind.BROKEN for flip in kept)) == (20, 13)
-        pairs, folders = join(*runs).pairs, (runs[0].folder, runs[1].folder)
-        assert len(list(every_flip(pairs, folders))) == 120
-        assert compare(*runs, top=0).flips == ()
+        kept = compare_runs(*runs, top=20).flips
+        assert (len(kept), sum(flip.kind is FlipKind.BROKEN for flip in kept)) == (20, 13)
+        pairs, folders = pair_runs(*runs).pairs, (runs[0].folder, runs[1].folder)
+        assert len(list(all_flips(pairs, folders))) == 120
+        assert compare_runs(*runs, top=0).flips == ()
 
     @pytest.mark.parametrize(
         ("top", "kept"),
@@ -392,8 +392,8 @@ class TestFlips:
         self, top: int, kept: tuple[int, ...], made: Any, tmp_path: Path
     ) -> None:
         some = made.outcomes(broken=6, fixed=9, neither=2, both=40)
-        flips = compare(*made.two(tmp_path, {"law": some}), top=top).flips
-        assert tuple(sum(flip.kind is kind for flip in flips) for kind in Kind) == kept
+        flips = compare_runs(*made.two(tmp_path, {"law": some}), top=top).flips
+        assert tuple(sum(flip.kind is kind for flip in flips) for kind in FlipKind) == kept
 
     def test_a_megabyte_is_cut_and_written_whole(self, made: Any, tmp_path: Path) -> None:
         asked = made.question(1)
@@ -405,11 +405,11 @@ class TestFlips:
             for name, right in (("b", True), ("a", False))
         ]
         runs = [run for _, run in rows]
-        (flip,) = compare(*runs).flips
+        (flip,) = compare_runs(*runs).flips
         assert flip.after.text is not None
         assert len(flip.after.text) < 5000
         assert flip.after.text.endswith("(996,000 more characters)")
-        (whole,) = every_flip(join(*runs).pairs, (runs[0].folder, runs[1].folder))
+        (whole,) = all_flips(pair_runs(*runs).pairs, (runs[0].folder, runs[1].folder))
         assert len(whole["after"]["text"]) == 10**6
         assert (whole["baseline"], whole["candidate"], whole["kind"]) == ("b", "a", "broken")
 
@@ -420,7 +420,7 @@ class TestFlips:
             made.store(tmp_path, name, [(asked, made.record(asked, right, logprobs=(value,) * 4))])
             for name, right in (("b", True), ("a", False))
         ]
-        found = compare(*runs)
+        found = compare_runs(*runs)
         assert found.flips[0].after.probabilities == ()
         json.dumps(as_json(found), allow_nan=False)
 
@@ -430,7 +430,7 @@ class TestFlips:
             made.store(tmp_path, name, [(asked, made.record(asked, right, chosen=said, text=said))])
             for name, right, said in (("b", False, "41"), ("a", True, "42"))
         ]
-        (flip,) = compare(*runs).flips
+        (flip,) = compare_runs(*runs).flips
         assert (flip.gold, flip.options, flip.before.chosen) == ("42", (), "41")
 
 
@@ -447,7 +447,7 @@ class TestSides:
             {"seconds": 0.0, "treatment": "base, adapter law-v1"},
         ]
         rows = [(q, made.record(q, True, **more)) for q, more in zip(asked, given, strict=True)]
-        side = compare(before, made.store(tmp_path, "a", rows)).overall.sides[1]
+        side = compare_runs(before, made.store(tmp_path, "a", rows)).overall.sides[1]
         assert (side.retrieved, side.let_in, side.hits, side.supported, side.adapted) == (
             2,
             1,
@@ -478,7 +478,7 @@ class TestSides:
         found = tuple({"id": str(n), "place": place} for n, place in enumerate(places))
         answer = made.record(asked, True, found=found, treatment=treatment)
         before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
-        side = compare(before, made.store(tmp_path, "a", [(asked, answer)])).overall.sides[1]
+        side = compare_runs(before, made.store(tmp_path, "a", [(asked, answer)])).overall.sides[1]
         assert (side.hits, side.supported) == counts
 
     @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ class TestSides:
         asked = made.question(1)
         before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
         after = made.store(tmp_path, "a", [(asked, made.record(asked, True, **given))])
-        assert compare(before, after).overall.sides[1].adapted == adapted
+        assert compare_runs(before, after).overall.sides[1].adapted == adapted
 
     def test_tokens_are_means_over_answered_questions(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(3)]
@@ -506,10 +506,10 @@ class TestSides:
             (asked[1], made.record(asked[1], False, prompt_tokens=30, output_tokens=4)),
             (asked[2], made.record(asked[2], None, prompt_tokens=0, output_tokens=0)),
         ]
-        side = compare(before, made.store(tmp_path, "a", rows)).overall.sides[1]
+        side = compare_runs(before, made.store(tmp_path, "a", rows)).overall.sides[1]
         assert (side.prompt_tokens, side.output_tokens) == (20.0, 3.0)
         silent = [(q, made.record(q, None)) for q in asked]
-        side = compare(before, made.store(tmp_path, "s", silent)).overall.sides[1]
+        side = compare_runs(before, made.store(tmp_path, "s", silent)).overall.sides[1]
         assert (side.prompt_tokens, side.output_tokens) == (0.0, 0.0)
 
     def test_unparsed_and_truncated_have_their_own_columns(self, made: Any, tmp_path: Path) -> None:
@@ -520,7 +520,7 @@ class TestSides:
             (asked[1], made.record(asked[1], None, status="truncated")),
             (asked[2], made.record(asked[2], None)),
         ]
-        found = compare(before, made.store(tmp_path, "a", rows))
+        found = compare_runs(before, made.store(tmp_path, "a", rows))
         side = found.overall.sides[1]
         assert (found.overall.n, side.unparsed, side.truncated, side.errors) == (1, 1, 1, 1)
 
@@ -537,4 +537,4 @@ class TestJson:
 
     def test_the_kinds_shown_are_chosen(self, made: Any, compared: Any) -> None:
         found = compared({"law": made.outcomes(fixed=2, broken=1)})
-        assert {flip["kind"] for flip in as_json(found, (Kind.FIXED,))["flips"]} == {"fixed"}
+        assert {flip["kind"] for flip in as_json(found, (FlipKind.FIXED,))["flips"]} == {"fixed"}

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.results.domain_scores import DomainScore, Profile
-from benchmarks.runs.store import Manifest
+from benchmarks.results.domain_scores import DomainScore, EvalResult
+from benchmarks.runs.store import RunManifest
 from domainlift.statistics import Interval, Verdict
-from reports.domain_scores import remarks, show, show_manifest
+from reports.domain_scores import remarks, show_manifest, show_scores
 from reports.terminal import printable
 
 SCORE = DomainScore(
@@ -26,8 +26,8 @@ WEAK = replace(SCORE, verdict=Verdict.WEAK, further=None)
 EMPTY = DomainScore(0, 0, None, Interval(0, 1), 0.0, 0, 0, 4, None)
 
 
-def profile(**domains: DomainScore) -> Profile:
-    return Profile("demo-x-1", "x", "demo", 0.6, domains, WEAK, 1.0, 10, 0)
+def profile(**domains: DomainScore) -> EvalResult:
+    return EvalResult("demo-x-1", "x", "demo", 0.6, domains, WEAK, 1.0, 10, 0)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -36,7 +36,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_a_row_says_all_of_a_domain(capsys: pytest.CaptureFixture[str]) -> None:
-    show(profile(history=SCORE))
+    show_scores(profile(history=SCORE))
     head, columns, row, *_ = lines(capsys)
     assert head == "x on demo (run demo-x-1)"
     assert columns == "domain n accuracy 95 % interval chance unparsed truncated errors verdict"
@@ -46,14 +46,14 @@ def test_a_row_says_all_of_a_domain(capsys: pytest.CaptureFixture[str]) -> None:
 def test_several_domains_have_an_overall_row_without_a_verdict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(profile(history=WEAK, law=replace(SCORE, verdict=Verdict.STRONG, further=None)))
+    show_scores(profile(history=WEAK, law=replace(SCORE, verdict=Verdict.STRONG, further=None)))
     rows = lines(capsys)[2:5]
     assert [row.split()[0] for row in rows] == ["history", "law", "overall"]
     assert [row.split()[-1] for row in rows] == ["weak", "strong", "3"]
 
 
 def test_a_domain_without_answers_has_dashes(capsys: pytest.CaptureFixture[str]) -> None:
-    show(profile(history=EMPTY))
+    show_scores(profile(history=EMPTY))
     assert lines(capsys)[2] == "history 0 - [0.000, 1.000] 0.00 0 0 4 -"
 
 
@@ -77,14 +77,14 @@ FOREIGN = "[bold]\x1b[31m\x07x\u202e[/y]"
 def test_foreign_text_is_shown_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     odd = replace(SCORE, below_chance=True, samples=(FOREIGN,))
     made = profile(**{FOREIGN: odd, "law": WEAK})
-    show(replace(made, model=FOREIGN, suite=FOREIGN))
+    show_scores(replace(made, model=FOREIGN, suite=FOREIGN))
     out = capsys.readouterr().out
     assert not set(out) & set("\x1b\x07\u202e")
     assert out.count("[bold]�[31m�x�[/y]") == 6
 
 
 def test_a_manifest_is_shown_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = Manifest(
+    manifest = RunManifest(
         *("r", "m", "s", {"model": "aa"}, {"limit": 3}, {"name": FOREIGN}, {"bench": "1"}),
         questions=1,
         created="2025-01-01",

@@ -5,34 +5,36 @@ from typing import Any
 
 import pytest
 
-from benchmarks.held_out.gate import Promotion, Word
-from benchmarks.results.domain_scores import profile
-from benchmarks.results.pairing import pair
+from benchmarks.held_out.gate import GateVerdict, Promotion
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.pairing import paired_changes
 from domainlift.statistics import wilson
-from improve.result import Improved, Noise, Proof, diagnose
-from reports.improve import Board
+from improve.result import HeldOutResult, ImproveResult, RetestNoise, diagnose
+from reports.improve import ImproveView
 
 
 @pytest.fixture
 def improved(made: Any, tmp_path: Path) -> Any:
     """Make what was found on two runs in which law has answers on one side only."""
 
-    def make(**more: Any) -> Improved:
+    def make(**more: Any) -> ImproveResult:
         outcomes = {"law": [*made.outcomes(both=2, fixed=1, neither=1), (None, True), (True, None)]}
         before, after = made.two(tmp_path, outcomes)
-        found = Improved("tiny", "demo", diagnose(profile(before), Noise(4, 0, wilson(0, 4))))
+        found = ImproveResult(
+            "tiny", "demo", diagnose(evaluate_run(before), RetestNoise(4, 0, wilson(0, 4)))
+        )
         if not more:
             return found
-        proof = Proof(
-            change=pair(before, after),
-            promotion=Promotion(Word.INCONCLUSIVE, "few", {}, ()),
+        proof = HeldOutResult(
+            change=paired_changes(before, after),
+            promotion=Promotion(GateVerdict.INCONCLUSIVE, "few", {}, ()),
             controls={},
             routed=1.0,
             look=1,
             level=0.03,
             due=False,
         )
-        return Improved(found.model, found.suite, found.diagnosis, proof=proof)
+        return ImproveResult(found.model, found.suite, found.diagnosis, proof=proof)
 
     return make
 
@@ -40,7 +42,7 @@ def improved(made: Any, tmp_path: Path) -> Any:
 def test_without_a_weak_domain_nothing_is_said_of_treatments(
     improved: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Board().close(improved())
+    ImproveView().close(improved())
     assert "nothing is proposed: no domain is weak\n" in capsys.readouterr().out
 
 
@@ -50,7 +52,7 @@ def test_a_row_is_over_the_questions_that_both_answered(
     found = improved(proof=True)
     held = found.as_json()["domains"]["law"]["held_out"]
     assert (held["n"], held["baseline"], held["candidate"], held["delta"]) == (4, 0.5, 0.75, 0.25)
-    Board().close(found)
+    ImproveView().close(found)
     table = capsys.readouterr().out.split("The ensemble (held-out questions)")[1]
     for name in ("law", "overall"):
         (row,) = [line for line in table.splitlines() if line.startswith(name)]

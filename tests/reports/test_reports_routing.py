@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from ensemble.fit.evaluate import judge
-from ensemble.router.router import Route
-from reports.router import show_quality
+from ensemble.fit.evaluate import router_metrics
+from ensemble.router.router import RouteDecision
+from reports.router import show_router_metrics
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,9 @@ from reports.router import show_quality
 def test_the_curve_is_shown_by_fifths_and_to_its_end(
     chances: list[float], shown: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    routes = [Route("a", "keywords", probability=p) for p in chances]
-    show_quality(judge(["a"] * len(chances), ["a"] * len(chances), routes, ("a",)), 0)
+    routes = [RouteDecision("a", "keywords", probability=p) for p in chances]
+    show_router_metrics(
+        router_metrics(["a"] * len(chances), ["a"] * len(chances), routes, ("a",)), 0
+    )
     table = capsys.readouterr().out.split("coverage  accuracy")[1]
     assert re.findall(r"^ +(\d\.\d\d) ", table, re.MULTILINE) == shown

@@ -1,6 +1,7 @@
 """Read examples from a user's file, in whichever form they stand, and say what is wrong with it.
 
-Each row is known by its keys (`finetune.data.formats.table`), so that one file may hold several forms.
+Each row is known by its keys (`finetune.data.formats.table`), so that one file may hold several
+forms.
 A conversation becomes one row per turn of the assistant, with all earlier turns as its context:
 every answer is learned, and nothing else.
 """
@@ -12,21 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from domainlift.errors import Malformed
-from finetune.data.cleaning import clean_row, one_line, plain
-from finetune.data.formats.base import Fields, Problem, Render, Wrong, optional
-from finetune.data.formats.files import Item, items
+from finetune.data.cleaning import clean_row, one_line, plain_form
+from finetune.data.formats.base import Fields, InvalidRow, Problem, Render, optional
+from finetune.data.formats.files import FileRow, items
 from finetune.data.formats.table import FORMATS, find_format, unknown_keys
 from finetune.data.rows import Row
 
-__all__ = ["FORMATS", "Problem", "Render", "check", "read_rows"]
+__all__ = ["FORMATS", "Problem", "Render", "check_rows", "read_training_rows"]
 
 
-def read_rows(
+def read_training_rows(
     path: Path,
     domain: str,
     *,
     licence: str = "",
-    render: Render = plain,
+    render: Render = plain_form,
     skipped: Callable[[Problem], None] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a JSONL file, a JSON list or a CSV table, cleaned.
@@ -47,16 +48,16 @@ def read_rows(
                 skipped(problem)
 
 
-def check(path: Path) -> list[Problem]:
+def check_rows(path: Path) -> list[Problem]:
     """Everything that is wrong with a file, by line."""
     problems: list[Problem] = []
     last = None
     for last in items(path):
-        problems += _read(last, plain)[1]
+        problems += _read(last, plain_form)[1]
     return problems if last is not None else [Problem(1, "is empty")]
 
 
-def _read(item: Item, render: Render) -> tuple[list[Row], list[Problem]]:
+def _read(item: FileRow, render: Render) -> tuple[list[Row], list[Problem]]:
     if item.problem:
         return [], [Problem(item.line, item.problem)]
     problems: list[str] = []
@@ -66,14 +67,14 @@ def _read(item: Item, render: Render) -> tuple[list[Row], list[Problem]]:
         problems += unknown_keys(item.fields, name)
         rows += [clean_row(row) for row in FORMATS[name].read(item.fields, render)]
         _told(item.fields)
-    except Wrong as error:
+    except InvalidRow as error:
         problems.append(str(error))
     if not all(row.completion.strip() for row in rows):
         problems.append("the answer holds nothing but control characters")
     return rows, [Problem(item.line, one_line(what)) for what in problems]
 
 
-def _placed(row: Row, item: Item, path: Path, domain: str, licence: str) -> Row:
+def _placed(row: Row, item: FileRow, path: Path, domain: str, licence: str) -> Row:
     """The row with where it comes from; the turns of a conversation come from one place.
 
     A `source` of its own without a `#` names a collection, and not one place in it.

@@ -26,7 +26,7 @@ class Problem:
     what: str
 
 
-class Wrong(ValueError):
+class InvalidRow(ValueError):
     """A row that cannot be read; its text says why."""
 
 
@@ -34,9 +34,9 @@ def text(fields: Fields, key: str) -> str:
     """The text under a key that must be there, letter for letter; numbers are texts, too."""
     value = optional(fields, key)
     if not value:
-        raise Wrong(f"`{key}` is empty")
+        raise InvalidRow(f"`{key}` is empty")
     if not value.strip():
-        raise Wrong(f"`{key}` is only white space")
+        raise InvalidRow(f"`{key}` is only white space")
     return value
 
 
@@ -46,7 +46,7 @@ def optional(fields: Fields, key: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Wrong(f"`{key}` must be a text, not {kind_name(value)}")
+        raise InvalidRow(f"`{key}` must be a text, not {kind_name(value)}")
     return str(value)
 
 
@@ -57,7 +57,7 @@ def from_json(value: Any, name: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise Wrong(f"{name} is a text, but not JSON") from None
+        raise InvalidRow(f"{name} is a text, but not JSON") from None
 
 
 def kind_name(value: object) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.base import Message
-from finetune.data.formats.base import Wrong, from_json, kind_name
+from finetune.data.formats.base import InvalidRow, from_json, kind_name
 from finetune.data.rows import Row
 
 #: More turns than these are not read: each answer holds all the turns before it.
@@ -60,7 +60,7 @@ class Turn:
     learned: bool = True
 
 
-def rows(turns: Sequence[Turn], tools: str = "") -> Iterator[Row]:
+def chat_rows(turns: Sequence[Turn], tools: str = "") -> Iterator[Row]:
     """One row per turn of the assistant, with all the turns before it as its context."""
     _check_order(turns)
     before: list[Message] = []
@@ -74,11 +74,11 @@ def read_turns(value: Any, key: str, *, role: str = "role", content: str = "cont
     """Read the turns under a key, of which each has its speaker and its text under these keys."""
     value = from_json(value, f"`{key}`")
     if not isinstance(value, list):
-        raise Wrong(f"`{key}` must be a list of turns, not {kind_name(value)}")
+        raise InvalidRow(f"`{key}` must be a list of turns, not {kind_name(value)}")
     if not value:
-        raise Wrong(f"`{key}` is empty")
+        raise InvalidRow(f"`{key}` is empty")
     if len(value) > MOST_TURNS:
-        raise Wrong(f"`{key}` has {len(value)} turns, and at most {MOST_TURNS} are read")
+        raise InvalidRow(f"`{key}` has {len(value)} turns, and at most {MOST_TURNS} are read")
     return [_turn(turn, f"turn {number}", role, content) for number, turn in enumerate(value, 1)]
 
 
@@ -88,7 +88,7 @@ def read_tools(value: Any) -> str:
     if value is None or value in ("", []):
         return ""
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise Wrong("`tools` must be a list of tools, each with keys and values")
+        raise InvalidRow("`tools` must be a list of tools, each with keys and values")
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -97,22 +97,22 @@ def read_tools(value: Any) -> str:
 
 def _turn(turn: Any, place: str, role_key: str, content_key: str) -> Turn:
     if not isinstance(turn, Mapping):
-        raise Wrong(f"{place} must be keys with values, not {kind_name(turn)}")
+        raise InvalidRow(f"{place} must be keys with values, not {kind_name(turn)}")
     missing = next((key for key in (role_key, content_key) if key not in turn), None)
     calls = turn.get("tool_calls")
     if missing == role_key or (missing is not None and not calls):
-        raise Wrong(f"{place} has no `{missing}`")
+        raise InvalidRow(f"{place} has no `{missing}`")
     name = turn[role_key]
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        raise Wrong(f"{place} has the unknown role `{str(name)[:30]}`")
+        raise InvalidRow(f"{place} has the unknown role `{str(name)[:30]}`")
     content = _content(turn.get(content_key), place)
     if name in _CALLS:
         content = _call(from_json(content, f"the tool call of {place}"), place)
     if calls:
         content = "\n".join([*filter(None, [content.strip()]), *_calls(calls, place)])
     if not content.strip():
-        raise Wrong(f"{place} (`{role}`) is empty")
+        raise InvalidRow(f"{place} (`{role}`) is empty")
     learned = turn.get("weight") != 0
     return Turn(role, content.strip(), _calls_tools(role, content, place), learned)
 
@@ -124,31 +124,33 @@ def _content(value: Any, place: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        raise Wrong(f"{place} must hold a text, not {kind_name(value)}")
+        raise InvalidRow(f"{place} must hold a text, not {kind_name(value)}")
     texts = []
     for part in value:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind != "text" or not isinstance(part.get("text"), str):
-            raise Wrong(f"{place} holds a part of type `{kind}`, and only `text` can be learned")
+            raise InvalidRow(
+                f"{place} holds a part of type `{kind}`, and only `text` can be learned"
+            )
         texts.append(part["text"])
     return "".join(texts)
 
 
 def _calls(value: Any, place: str) -> Iterator[str]:
     if not isinstance(value, list):
-        raise Wrong(f"`tool_calls` of {place} must be a list, not {kind_name(value)}")
+        raise InvalidRow(f"`tool_calls` of {place} must be a list, not {kind_name(value)}")
     for call in value:
         yield _call(call.get("function", call) if isinstance(call, Mapping) else call, place)
 
 
 def _call(call: Any, place: str) -> str:
     if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
-        raise Wrong(f"a tool call of {place} has no `name`")
+        raise InvalidRow(f"a tool call of {place} has no `name`")
     arguments = from_json(call.get("arguments"), f"`arguments` of {place}")
     if arguments in (None, ""):
         arguments = {}
     if not isinstance(arguments, Mapping):
-        raise Wrong(f"the arguments of `{call['name']}` in {place} must be keys with values")
+        raise InvalidRow(f"the arguments of `{call['name']}` in {place} must be keys with values")
     told = json.dumps({"name": call["name"], "arguments": arguments}, ensure_ascii=False)
     return f"{OPENS}\n{told}\n{CLOSES}"
 
@@ -158,7 +160,7 @@ def _calls_tools(role: str, content: str, place: str) -> bool:
         return False
     opened = content.count(OPENS)
     if opened != content.count(CLOSES):
-        raise Wrong(f"unclosed tool call in {place}")
+        raise InvalidRow(f"unclosed tool call in {place}")
     return opened > 0
 
 
@@ -170,10 +172,10 @@ def _check_order(turns: Sequence[Turn]) -> None:
     for number, turn in enumerate(turns, 1):
         allowed = _NEXT[before]
         if turn.role not in allowed:
-            raise Wrong(_out_of_order(number, turn.role, before))
+            raise InvalidRow(_out_of_order(number, turn.role, before))
         before = "calls" if turn.calls else turn.role
     if before in ("user", "tool", "system", ""):
-        raise Wrong(f"roles out of order: the last turn is `{before}`, which nothing answers")
+        raise InvalidRow(f"roles out of order: the last turn is `{before}`, which nothing answers")
 
 
 def _out_of_order(number: int, role: str, before: str) -> str:

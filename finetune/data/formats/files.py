@@ -29,7 +29,7 @@ _TOO_LONG = f"is over {LONGEST_LINE // 1_000_000} MB"
 
 
 @dataclass(frozen=True)
-class Item:
+class FileRow:
     """A row and its line, or what is wrong there."""
 
     line: int
@@ -37,7 +37,7 @@ class Item:
     problem: str = ""
 
 
-def items(path: Path) -> Iterator[Item]:
+def items(path: Path) -> Iterator[FileRow]:
     """Yield every row of a CSV file, a JSON list, or lines of JSON, as its first character says."""
     try:
         with path.open("rb") as file:
@@ -48,9 +48,9 @@ def items(path: Path) -> Iterator[Item]:
         raise Malformed(path, f"cannot be read: {error.strerror}") from error
 
 
-def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[Item]:
+def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
     if start.startswith(_UTF16) or b"\0" in start:
-        yield Item(1, problem="is UTF-16 or no text at all; save the file as UTF-8")
+        yield FileRow(1, problem="is UTF-16 or no text at all; save the file as UTF-8")
     elif path.suffix.lower() == ".csv":
         yield from _table(path, file)
     elif start.lstrip().startswith(b"["):
@@ -71,30 +71,30 @@ def _whole(path: Path, file: IO[bytes]) -> str:
 # --- lines of JSON
 
 
-def _lines(file: IO[bytes]) -> Iterator[Item]:
+def _lines(file: IO[bytes]) -> Iterator[FileRow]:
     number = 0
     while raw := file.readline(LONGEST_LINE + 1):
         number += 1
         if len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
             while raw and not raw.endswith(b"\n"):
                 raw = file.readline(LONGEST_LINE)
-            yield Item(number, problem=_TOO_LONG)
+            yield FileRow(number, problem=_TOO_LONG)
         elif raw.strip():
             yield _line(number, raw.decode("utf-8", "surrogateescape"))
 
 
-def _line(number: int, text: str) -> Item:
+def _line(number: int, text: str) -> FileRow:
     try:
         return _item(number, json.loads(text, strict=False), text)
     except (ValueError, RecursionError) as error:
-        return Item(number, problem=_bad_bytes(text) or _broken(error))
+        return FileRow(number, problem=_bad_bytes(text) or _broken(error))
 
 
-def _item(line: int, value: Any, text: str) -> Item:
+def _item(line: int, value: Any, text: str) -> FileRow:
     problem = _bad_bytes(text)
     if not problem and not isinstance(value, dict):
         problem = f"must be keys with values, not {kind_name(value)}"
-    return Item(line, problem=problem) if problem else Item(line, value)
+    return FileRow(line, problem=problem) if problem else FileRow(line, value)
 
 
 def _broken(error: Exception) -> str:
@@ -113,7 +113,7 @@ def _bad_bytes(text: str) -> str:
 # --- a JSON list
 
 
-def _list(text: str) -> Iterator[Item]:
+def _list(text: str) -> Iterator[FileRow]:
     decoder = json.JSONDecoder(strict=False)
     place, line, before = _skip(text, text.index("[") + 1), 1, 0
     while not text.startswith("]", place):
@@ -121,11 +121,11 @@ def _list(text: str) -> Iterator[Item]:
         try:
             value, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            yield Item(line, problem=f"{_broken(error)}; the rest of the list cannot be read")
+            yield FileRow(line, problem=f"{_broken(error)}; the rest of the list cannot be read")
             return
         piece = text[place:end]
         yield (
-            Item(line, problem=_TOO_LONG)
+            FileRow(line, problem=_TOO_LONG)
             if end - place > LONGEST_LINE
             else _item(line, value, piece)
         )
@@ -134,7 +134,7 @@ def _list(text: str) -> Iterator[Item]:
             place = _skip(text, place + 1)
         elif not text.startswith("]", place):
             line += text.count("\n", before, place)
-            yield Item(line, problem="broken JSON: a row must be followed by `,` or `]`")
+            yield FileRow(line, problem="broken JSON: a row must be followed by `,` or `]`")
             return
 
 
@@ -146,19 +146,19 @@ def _skip(text: str, place: int) -> int:
 # --- a table
 
 
-def _table(path: Path, file: IO[bytes]) -> Iterator[Item]:
+def _table(path: Path, file: IO[bytes]) -> Iterator[FileRow]:
     rows = _csv_rows(_whole(path, file))
     line, header, problem = next(rows, (1, [], ""))
     columns = [cell.strip() for cell in header]
     twice = next((c for n, c in enumerate(columns) if c in columns[:n]), None)
     if problem or twice is not None:
-        yield Item(line, problem=problem or f"column `{twice}` stands there twice")
+        yield FileRow(line, problem=problem or f"column `{twice}` stands there twice")
         return
     for line, cells, problem in rows:
         if not problem and len(cells) != len(columns):
             problem = f"has {len(cells)} cells, the header {len(columns)}"
         problem = problem or next(filter(None, map(_bad_bytes, cells)), "")
-        yield Item(line, {} if problem else _fields(columns, cells), problem)
+        yield FileRow(line, {} if problem else _fields(columns, cells), problem)
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str], str]]:

@@ -9,14 +9,22 @@ from string import ascii_uppercase
 from typing import Any
 
 from domainlift.types import Question
-from finetune.data.cleaning import joined
+from finetune.data.cleaning import join
 from finetune.data.formats import chat
-from finetune.data.formats.base import Fields, Render, Wrong, from_json, kind_name, optional, text
+from finetune.data.formats.base import (
+    Fields,
+    InvalidRow,
+    Render,
+    from_json,
+    kind_name,
+    optional,
+    text,
+)
 from finetune.data.rows import Row
 
 
 @dataclass(frozen=True)
-class Format:
+class RowFormat:
     """A form of rows: the keys that make it out, those that it may have, and its reader."""
 
     needs: tuple[str, ...]
@@ -36,7 +44,7 @@ def find_format(fields: Fields) -> str:
     for name, form in FORMATS.items():
         if all(key in fields for key in form.needs):
             return name
-    raise Wrong(_no_format(fields))
+    raise InvalidRow(_no_format(fields))
 
 
 def unknown_keys(fields: Fields, name: str) -> list[str]:
@@ -73,7 +81,7 @@ def _no_format(fields: Fields) -> str:
 
 def _messages(fields: Fields, _: Render) -> Iterator[Row]:
     turns = chat.read_turns(fields["messages"], "messages")
-    yield from chat.rows(turns, chat.read_tools(fields.get("tools")))
+    yield from chat.chat_rows(turns, chat.read_tools(fields.get("tools")))
 
 
 def _sharegpt(fields: Fields, _: Render) -> Iterator[Row]:
@@ -83,7 +91,7 @@ def _sharegpt(fields: Fields, _: Render) -> Iterator[Row]:
     keys = ("role", "content") if named else ("from", "value")
     turns = chat.read_turns(value, "conversations", role=keys[0], content=keys[1])
     turns = _after_system(optional(fields, "system"), turns)
-    yield from chat.rows(turns, chat.read_tools(fields.get("tools")))
+    yield from chat.chat_rows(turns, chat.read_tools(fields.get("tools")))
 
 
 def _preference(fields: Fields, _: Render) -> Iterator[Row]:
@@ -98,7 +106,7 @@ def _preference(fields: Fields, _: Render) -> Iterator[Row]:
         answer = _after_system(optional(fields, "system"), answer)
         yield _last(answer, chat.read_tools(fields.get("tools")))
     elif "prompt" not in fields:
-        raise Wrong("no `prompt` (preference)")
+        raise InvalidRow("no `prompt` (preference)")
     else:
         yield _continued(fields, "chosen")
 
@@ -143,17 +151,17 @@ def _question(fields: Fields, render: Render) -> Iterator[Row]:
 
 
 #: Format -> its keys and its reader; of several that fit the first counts.
-FORMATS: dict[str, Format] = {
-    "messages": Format(("messages",), ("tools", "parallel_tool_calls"), _messages),
-    "ShareGPT": Format(("conversations",), ("system", "tools"), _sharegpt),
-    "preference": Format(
+FORMATS: dict[str, RowFormat] = {
+    "messages": RowFormat(("messages",), ("tools", "parallel_tool_calls"), _messages),
+    "ShareGPT": RowFormat(("conversations",), ("system", "tools"), _sharegpt),
+    "preference": RowFormat(
         ("chosen", "rejected"),
         ("prompt", "system", "tools", "score_chosen", "score_rejected"),
         _preference,
     ),
-    "Alpaca": Format(("instruction", "output"), ("input", "system", "history", "text"), _alpaca),
-    "prompt/completion": Format(("prompt", "completion"), ("tools",), _completion),
-    "question/answer": Format(
+    "Alpaca": RowFormat(("instruction", "output"), ("input", "system", "history", "text"), _alpaca),
+    "prompt/completion": RowFormat(("prompt", "completion"), ("tools",), _completion),
+    "question/answer": RowFormat(
         ("question", "answer"),
         ("context", "options", "choices", "split", "support", "cluster"),
         _question,
@@ -169,22 +177,22 @@ def _turns_or_text(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("[{"):
         try:
             return from_json(value, "it")
-        except Wrong:
+        except InvalidRow:
             return value
     return value
 
 
 def _last(turns: list[chat.Turn], tools: str = "") -> Row:
     """The row of the last answer only: what stands before it was given, not said."""
-    found = list(chat.rows(turns, tools))
+    found = list(chat.chat_rows(turns, tools))
     if not found or not turns[-1].learned:
-        raise Wrong("the last turn has the weight 0: nothing is learned")
+        raise InvalidRow("the last turn has the weight 0: nothing is learned")
     return found[-1]
 
 
 def _continued(fields: Fields, key: str) -> Row:
     prompt, completion = text(fields, "prompt"), text(fields, key)
-    return Row(prompt, joined(prompt, completion), "")
+    return Row(prompt, join(prompt, completion), "")
 
 
 def _asked(prompt: Any) -> list[chat.Turn]:
@@ -209,13 +217,13 @@ def _history(fields: Fields) -> list[chat.Turn]:
     if history is None or history == "":
         return []
     if not isinstance(history, list):
-        raise Wrong(f"`history` must be a list of pairs, not {kind_name(history)}")
+        raise InvalidRow(f"`history` must be a list of pairs, not {kind_name(history)}")
     turns = []
     for pair in history:
         if not (
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair)
         ):
-            raise Wrong("`history` must be a list of pairs of texts")
+            raise InvalidRow("`history` must be a list of pairs of texts")
         turns += [chat.Turn("user", pair[0].strip()), chat.Turn("assistant", pair[1].strip())]
     return turns
 
@@ -226,12 +234,12 @@ def _options(fields: Fields) -> tuple[str, ...]:
     if given is None or given in ("", []):
         return ()
     if not isinstance(given, list) or not all(_is_plain(option) for option in given):
-        raise Wrong(f"`{key}` must be a list of texts")
+        raise InvalidRow(f"`{key}` must be a list of texts")
     options = tuple(str(option).strip() for option in given)
     if not 2 <= len(options) <= len(ascii_uppercase):
-        raise Wrong(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
+        raise InvalidRow(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
     if "" in options or len(set(options)) < len(options):
-        raise Wrong("an option is empty or stands there twice")
+        raise InvalidRow("an option is empty or stands there twice")
     return options
 
 
@@ -239,11 +247,11 @@ def _answer_index(answer: Any, options: tuple[str, ...]) -> int:
     """Read an index from 0, a letter, or the text of an option."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         if not 0 <= answer < len(options):
-            raise Wrong(f"answer {answer} is out of range (0 to {len(options) - 1})")
+            raise InvalidRow(f"answer {answer} is out of range (0 to {len(options) - 1})")
         return answer
     told = answer.strip() if isinstance(answer, str) else ""
     if not told:
-        raise Wrong("`answer` is empty" if answer in ("", None) else "`answer` must be a text")
+        raise InvalidRow("`answer` is empty" if answer in ("", None) else "`answer` must be a text")
     letters = ascii_uppercase[: len(options)]
     meant = {options.index(told)} if told in options else set()
     if len(told) == 1 and told.upper() in letters:
@@ -253,7 +261,7 @@ def _answer_index(answer: Any, options: tuple[str, ...]) -> int:
         meant.add(int(told))
     if len(meant) != 1:
         fault = "can be read in two ways" if meant else f"is none of the {len(options)} options"
-        raise Wrong(f"answer `{told[:60]}` {fault}")
+        raise InvalidRow(f"answer `{told[:60]}` {fault}")
     return meant.pop()
 
 

@@ -42,7 +42,7 @@ def cloze(text: str, heading: str, spread: Counter[str], draw: Random) -> Iterat
             yield blanked, term
 
 
-def continued(text: str, heading: str, draw: Random) -> Iterator[tuple[str, str]]:
+def continuations(text: str, heading: str, draw: Random) -> Iterator[tuple[str, str]]:
     """Yield (heading and beginning, what follows) for one place of a section, if it is prose.
 
     The completion continues the prompt letter for letter.

@@ -12,11 +12,11 @@ from random import Random
 from typing import Any, Protocol
 
 from domainlift.types import Question
-from finetune.data.cleaning import one_line, plain
+from finetune.data.cleaning import one_line, plain_form
 from finetune.data.formats.base import Render
 from finetune.data.rows import Row
-from finetune.data.sampling import choose, rank
-from finetune.data.sources.cloze import cloze, continued, spread_of
+from finetune.data.sampling import choose_evenly, seeded_order
+from finetune.data.sources.cloze import cloze, continuations, spread_of
 from finetune.data.sources.mitre_questions import record_questions
 
 
@@ -56,7 +56,7 @@ def question_rows(
             prompt, completion = render(question)
             source = f"{question.task}#{question.id}"
             rows.append(Row(prompt, completion, question.domain, "question", source, licence))
-    return choose(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
+    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
 def document_rows(
@@ -66,7 +66,7 @@ def document_rows(
     size: int | None = None,
     seed: int = 0,
     kinds: Sequence[str] = ("record", "cloze", "continue"),
-    render: Render = plain,
+    render: Render = plain_form,
 ) -> list[Row]:
     """Rows of the documents, at most `size`, an even share of each kind.
 
@@ -81,7 +81,7 @@ def document_rows(
         for kind in kinds
         for prompt, completion in KINDS[kind](_Material(place, spread, seed), render)
     ]
-    return choose(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
 
 
 # --- the kinds
@@ -110,7 +110,7 @@ class _Material:
     seed: int
 
     def draw(self, kind: str) -> Random:
-        return Random(rank(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
+        return Random(seeded_order(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
 
 
 def _records(material: _Material, render: Render) -> Iterator[tuple[str, str]]:
@@ -126,7 +126,7 @@ def _cloze(material: _Material, render: Render) -> Iterator[tuple[str, str]]:
 
 def _continued(material: _Material, _: Render) -> Iterator[tuple[str, str]]:
     place = material.place
-    return continued(place.text, place.heading, material.draw("continue"))
+    return continuations(place.text, place.heading, material.draw("continue"))
 
 
 def _open_question(text: str, answer: str) -> Question:

@@ -15,7 +15,7 @@ from random import Random
 from domainlift.types import Passage, Question
 from finetune.data.cleaning import words
 from finetune.data.rows import Row
-from finetune.data.sampling import rank
+from finetune.data.sampling import seeded_order
 
 #: A question's prompt with these passages before it, and the completion that is right.
 RenderWith = Callable[[Question, Sequence[Passage]], tuple[str, str]]
@@ -29,7 +29,7 @@ _SHORTEST = 4
 
 
 @dataclass(frozen=True)
-class Setting:
+class ContextSettings:
     """How many passages without the answer stand there, and how often they stand there alone."""
 
     distractors: int = 2
@@ -57,7 +57,7 @@ class Contexts:
 def context_rows(
     found: Iterable[tuple[Question, Sequence[Passage]]],
     render: RenderWith,
-    setting: Setting,
+    setting: ContextSettings,
     *,
     licence: str = "",
     licences: Mapping[str, str] | None = None,
@@ -74,7 +74,7 @@ def context_rows(
         if question.split != "train":
             continue
         gold = evidence(question, passages)
-        shown = laid_out(question, passages, gold, setting) if gold is not None else ()
+        shown = with_context(question, passages, gold, setting) if gold is not None else ()
         if gold is None or not shown:
             skipped += 1
             continue
@@ -95,15 +95,15 @@ def evidence(question: Question, passages: Sequence[Passage]) -> Passage | None:
     return next((each for each in passages if _is_evidence(question, each)), None)
 
 
-def laid_out(
-    question: Question, passages: Sequence[Passage], gold: Passage, setting: Setting
+def with_context(
+    question: Question, passages: Sequence[Passage], gold: Passage, setting: ContextSettings
 ) -> tuple[Passage, ...]:
     """The passages that stand before a question, in an order that a seed makes.
 
     Where the right one is left out, another stands in its place, so that their number tells
     nothing. There may be fewer where little was found.
     """
-    draw = Random(rank(f"context:{question.id}", setting.seed))
+    draw = Random(seeded_order(f"context:{question.id}", setting.seed))
     alone = draw.random() < setting.without
     others = [each for each in passages if each.id != gold.id and not _holds(question, each)]
     shown = others[: setting.distractors + 1] if alone else [gold, *others[: setting.distractors]]

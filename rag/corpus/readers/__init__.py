@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 #: Ending of a file (`hf:` stands for data sets of the hub) -> what reads it.
 READERS: Mapping[str, str] = {
-    ".md": "rag.corpus.readers.markdown:read",
-    ".markdown": "rag.corpus.readers.markdown:read",
-    ".txt": "rag.corpus.readers.text:read",
-    ".text": "rag.corpus.readers.text:read",
-    ".html": "rag.corpus.readers.html:read",
-    ".htm": "rag.corpus.readers.html:read",
-    ".pdf": "rag.corpus.readers.pdf:read",
+    ".md": "rag.corpus.readers.markdown:read_markdown",
+    ".markdown": "rag.corpus.readers.markdown:read_markdown",
+    ".txt": "rag.corpus.readers.text:read_text_file",
+    ".text": "rag.corpus.readers.text:read_text_file",
+    ".html": "rag.corpus.readers.html:read_html",
+    ".htm": "rag.corpus.readers.html:read_html",
+    ".pdf": "rag.corpus.readers.pdf:read_pdf",
     ".jsonl": "rag.corpus.readers.rows:read_jsonl",
     ".jsonl.gz": "rag.corpus.readers.rows:read_jsonl",
     ".csv": "rag.corpus.readers.rows:read_csv",
@@ -21,7 +21,7 @@ READERS: Mapping[str, str] = {
 }
 
 
-def ending(name: str) -> str | None:
+def reader_key(name: str) -> str | None:
     """The ending by which a file is read, None where it is not a known one."""
     if name.startswith("hf:"):
         return "hf:"

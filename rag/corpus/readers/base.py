@@ -43,7 +43,7 @@ def fold(blocks: Iterable[Block], title: str = "") -> Iterator[Section]:
     yield from _section(path, texts)
 
 
-def distinct(name: str, taken: dict[str, int]) -> str:
+def distinct_blocks(name: str, taken: dict[str, int]) -> str:
     """Return `name`, with a number where it is taken already, and take it.
 
     `taken` knows the last number of each name, so that thousands of one name are no trouble.

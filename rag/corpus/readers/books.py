@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean, one_line
+from rag.corpus.readers.text import clean_text, one_line
 
 _KEYS = {"book", "path", "module", "title", "section", "text"}
 # They tell what will be told, in the words of questions, and so are found instead of it.
@@ -67,4 +67,4 @@ def _text(text: str) -> str:
     text = html.unescape(text)
     for pattern, kept in _REMAINS:
         text = pattern.sub(kept, text)
-    return re.sub(r"\n{2,}", "\n", clean(text)).strip()
+    return re.sub(r"\n{2,}", "\n", clean_text(text)).strip()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed
 from rag.corpus.readers.base import Block, Section, fold
-from rag.corpus.readers.text import clean, decode, file_path, one_line, read_bytes
+from rag.corpus.readers.text import clean_text, decode, file_path, one_line, read_bytes
 
 if TYPE_CHECKING:
     from rag.corpus.source_files import SourceFile
@@ -40,20 +40,20 @@ _PARTS = re.compile(f"{_HEADING}([1-6])([^{_HEADING}]*){_HEADING}")
 _SNIFF = 4096
 
 
-def read(file: SourceFile) -> Iterator[Section]:
+def read_html(file: SourceFile) -> Iterator[Section]:
     """Read an HTML file; its first heading of level 1, or its title, leads all headings."""
     path = file_path(file)
     raw = read_bytes(path)
     if len(raw) > LARGEST:
         what = f"holds more than {LARGEST // 2**20} MB, the most that is read of HTML"
         raise Malformed(path, what, hint="split it into smaller files")
-    text = clean(_decode(path, raw))
+    text = clean_text(_decode(path, raw))
     blocks = list(_blocks(text))
     has_title = any(level == 1 for level, _ in blocks)
     return fold(blocks, "" if has_title else _title(text))
 
 
-def plain(text: str) -> str:
+def html_to_text(text: str) -> str:
     """Reduce a piece of HTML to its text, headings included."""
     return "\n".join(block for _, block in _blocks(text) if block)
 
@@ -76,7 +76,7 @@ def _title(text: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    marked = _marked(_soup(clean(text)))
+    marked = _marked(_soup(clean_text(text)))
     _, *parts = ["", "0", *_PARTS.split(marked)]
     # Split gives text, level, heading, text, level, heading, …, text.
     yield from _paragraphs(parts[1])

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from rag.corpus.readers.base import Block, Section, fold
-from rag.corpus.readers.html import plain as plain_html
-from rag.corpus.readers.text import clean, decode, file_path, one_line, read_bytes
+from rag.corpus.readers.html import html_to_text as plain_html
+from rag.corpus.readers.text import clean_text, decode, file_path, one_line, read_bytes
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -26,10 +26,10 @@ _ENDS = ("<br", "</p", "</li", "</div")
 _ALT_WORDS = 3  # a shorter description of an image is a name, not a sentence
 
 
-def read(file: SourceFile) -> Iterator[Section]:
+def read_markdown(file: SourceFile) -> Iterator[Section]:
     """Read a Markdown file; its first title leads the headings of all its sections."""
     path = file_path(file)
-    text = clean(decode(path, read_bytes(path)))
+    text = clean_text(decode(path, read_bytes(path)))
     front = _FRONT.match(text)
     if front is None:
         return fold(_blocks(text))
@@ -37,7 +37,7 @@ def read(file: SourceFile) -> Iterator[Section]:
     return fold(_blocks(text[front.end() :]), one_line(title[1]) if title is not None else "")
 
 
-def plain(text: str) -> str:
+def markdown_to_text(text: str) -> str:
     """Reduce Markdown to its text, headings included."""
     return "\n\n".join(block for _, block in _blocks(text) if block)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rag.corpus.readers.base import Section
-from rag.corpus.readers.markdown import plain
-from rag.corpus.readers.text import clean, one_line
+from rag.corpus.readers.markdown import markdown_to_text
+from rag.corpus.readers.text import clean_text, one_line
 
 Row = Mapping[str, Any]
 
@@ -61,16 +61,18 @@ def is_object(row: Row) -> bool:
     return "type" in row and any(isinstance(n, str) and "--" in n for n in names)
 
 
-def entry(row: Row) -> Section | None:
+def attack_entry(row: Row) -> Section | None:
     """Read an object that tells something; None for the others and for what is out of date."""
     kind, name = TYPES.get(str(row["type"])), one_line(str(row.get("name", "")))
     if kind is None or not name or row.get("revoked") or row.get("x_mitre_deprecated"):
         return None
     number = _number(row)
-    described = plain(_TAG.sub(_untag, _CITATION.sub("", str(row.get("description", "")))))
+    described = markdown_to_text(
+        _TAG.sub(_untag, _CITATION.sub("", str(row.get("description", ""))))
+    )
     known = f"{kind} {number}" if number and not number.startswith("CAPEC") else number or kind
     return Section(
-        text=clean("\n\n".join(part for part in (described, *_fields(row, name)) if part)),
+        text=clean_text("\n\n".join(part for part in (described, *_fields(row, name)) if part)),
         headings=(f"{name} ({known})",),
         record=number or str(row["id"]),
     )
@@ -99,7 +101,7 @@ def _fields(row: Row, name: str) -> Iterator[str]:
 def _told(value: Any) -> Iterator[str]:
     """Texts, lists of them, texts by name, and phases of a kill chain."""
     if isinstance(value, str):
-        text = clean(_REF.sub("", _TAG.sub(_untag, html.unescape(_CITATION.sub("", value)))))
+        text = clean_text(_REF.sub("", _TAG.sub(_untag, html.unescape(_CITATION.sub("", value)))))
         lines = (" ".join(line.split()) for line in text.split("\n"))
         yield "\n".join(line for line in lines if line)
     elif isinstance(value, list):
@@ -148,7 +150,7 @@ def weakness(row: Row) -> Section:
         value = str(row.get(column) or "")
         texts.append("\n".join(_entries(value, label, names, tells)))
     return Section(
-        text=clean(html.unescape("\n\n".join(text for text in texts if text.strip()))),
+        text=clean_text(html.unescape("\n\n".join(text for text in texts if text.strip()))),
         headings=(f"{number}: {one_line(str(row['Name']))}",),
         record=number,
     )

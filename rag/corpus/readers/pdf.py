@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed
 from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean, file_path, one_line, unwrap
+from rag.corpus.readers.text import clean_text, file_path, one_line, unwrap
 
 if TYPE_CHECKING:
     from rag.corpus.source_files import SourceFile
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
-def read(file: SourceFile) -> Iterator[Section]:
+def read_pdf(file: SourceFile) -> Iterator[Section]:
     """Read the text of each page; encrypted files and scans are errors."""
     path = file_path(file)
     reader = _open(path)
@@ -27,7 +27,7 @@ def read(file: SourceFile) -> Iterator[Section]:
     empty = True
     for number in range(count):
         text = _or_broken(path, lambda page=number: reader.pages[page].extract_text())
-        text = unwrap(_HYPHEN.sub("", clean(text)))
+        text = unwrap(_HYPHEN.sub("", clean_text(text)))
         if text:
             empty = False
             yield Section(text, (title,) if title else (), f"page {number + 1}", title=title)

@@ -13,7 +13,7 @@ from domainlift.errors import Malformed
 from domainlift.hub_datasets import hub_rows
 from rag.corpus.readers import books, mitre
 from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean, decode, file_path, lines, one_line, read_bytes
+from rag.corpus.readers.text import clean_text, decode, file_path, lines, one_line, read_bytes
 
 if TYPE_CHECKING:
     from rag.corpus.source_files import SourceFile
@@ -32,7 +32,7 @@ _SEPARATORS = ",;\t"
 KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Row], Section | None]], ...] = (
     (books.is_section, books.section),
     (mitre.is_weakness, mitre.weakness),
-    (mitre.is_object, mitre.entry),
+    (mitre.is_object, mitre.attack_entry),
 )
 
 
@@ -113,7 +113,7 @@ def _generic(path: Path, number: int, row: Row) -> Section:
         raise Malformed(path, what, line=number, hint=hint)
     title = one_line(_first(row, TITLES))
     return Section(
-        text=clean(_first(row, TEXTS)),
+        text=clean_text(_first(row, TEXTS)),
         headings=(title,) if title else (),
         record=one_line(_first(row, IDS)) or title or str(number),
         licence=one_line(_first(row, LICENCES)),

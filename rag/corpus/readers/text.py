@@ -38,10 +38,10 @@ _ESCAPES = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 _WRAPPED = 45  # a shorter line ended where its writer wanted it to
 
 
-def read(file: SourceFile) -> Iterator[Section]:
+def read_text_file(file: SourceFile) -> Iterator[Section]:
     """Read a plain text as one section."""
     path = file_path(file)
-    yield Section(unwrap(clean(decode(path, read_bytes(path)))))
+    yield Section(unwrap(clean_text(decode(path, read_bytes(path)))))
 
 
 def file_path(file: SourceFile) -> Path:
@@ -87,7 +87,7 @@ def decode(path: Path, raw: bytes, line: int | None = None) -> str:
     return text
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Drop control and invisible characters and white space that means nothing."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\x1b" in text:
@@ -99,7 +99,7 @@ def clean(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Clean a text that is to stand in one line, as a heading does."""
-    return " ".join(clean(text).split())
+    return " ".join(clean_text(text).split())
 
 
 def unwrap(text: str) -> str:
