@@ -75,6 +75,18 @@ def module() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope="session")
+def fake(module: Callable[[str], ModuleType]) -> ModuleType:
+    """The module `fake_engine`, which scripts outside of pytest import as well."""
+    return module("benchmarks/fake_engine.py")
+
+
+@pytest.fixture(scope="session")
+def made(module: Callable[[str], ModuleType]) -> ModuleType:
+    """The module `made_runs`, which writes runs."""
+    return module("reports/made_runs.py")
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the server sends; `drop` announces more than it sends, and hangs up."""

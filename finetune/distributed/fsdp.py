@@ -81,7 +81,7 @@ def shard_model(
         )
     for layer in layers:
         made: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        if trained:  # gradients are sums over all processes, as `ProcessGroup.all_reduce_sum` makes of the rest
+        if trained:  # gradients are sums over all processes, as `all_reduce_sum` makes of the rest
             made.set_gradient_divide_factor(1.0)
             made.set_force_sum_reduction_for_comms(True)
     parts = {weight for layer in layers for weight in layer.parameters()}

@@ -1,18 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture(scope="module")
-def made(module: Callable[[str], ModuleType]) -> ModuleType:
-    """The module that writes runs, of the tests of `reports`."""
-    return module("reports/made_runs.py")
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from rag.corpus.documents import from_langchain, load, read_documents
-from rag.corpus.readers import READERS, ending
+from rag.corpus.documents import from_langchain, load_documents, read_documents
+from rag.corpus.readers import READERS, reader_key
 from rag.corpus.source_files import SourceFile
 
 
@@ -53,7 +53,7 @@ def rows(*values: object) -> str:
     ],
 )
 def test_a_file_is_known_by_its_ending(name: str, found: str | None) -> None:
-    assert ending(name) == found
+    assert reader_key(name) == found
 
 
 @pytest.mark.parametrize("entry", sorted(set(READERS.values())))
@@ -79,7 +79,7 @@ def test_a_missing_package_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "bs4", None)
     page = file(tmp_path / "a.html", "<p>ATP</p>")
     with pytest.raises(BenchError, match="`bs4` is not installed") as caught:
-        load([page])
+        load_documents([page])
     assert caught.value.hint == 'pip install "domainlift[rag]"'
 
 
@@ -90,7 +90,7 @@ def test_a_folder_with_a_bad_file_is_read_all_the_same(tmp_path: Path) -> None:
     good, bad = file(tmp_path / "a.md", "# A\n\nATP"), file(tmp_path / "b.txt", b"\xff\x00\x01")
     last = file(tmp_path / "c.jsonl", '{"text": "x"}\n{"text": \n')
     said: list[tuple[int, int]] = []
-    loaded = load([bad, good, last], lambda done, of: said.append((done, of)))
+    loaded = load_documents([bad, good, last], lambda done, of: said.append((done, of)))
     assert told(loaded.documents) == [("a.md", "A", "ATP")]
     assert [label for label, _ in loaded.refused] == ["b.txt", "c.jsonl"]
     assert all(str(tmp_path) not in reason and "\n" not in reason for _, reason in loaded.refused)
@@ -100,7 +100,7 @@ def test_a_folder_with_a_bad_file_is_read_all_the_same(tmp_path: Path) -> None:
 
 def test_a_bad_file_that_was_named_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="is no text"):
-        load([file(tmp_path / "b.txt", b"a\0b", named=True)])
+        load_documents([file(tmp_path / "b.txt", b"a\0b", named=True)])
 
 
 def test_a_file_of_another_ending_is_an_error(tmp_path: Path) -> None:

@@ -10,12 +10,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def made(module: Callable[[str], ModuleType]) -> ModuleType:
-    """The module `made_runs`, which writes runs."""
-    return module("reports/made_runs.py")
-
-
-@pytest.fixture(scope="session")
 def page(
     module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:

@@ -87,7 +87,7 @@ def test_what_passes_is_kept_and_the_rest_is_named() -> None:
 
 def test_inconclusive_says_how_many_questions_it_lacks() -> None:
     found = apply_gate({"biology": change(60, 6, 2)}, ["biology"], LEVEL)
-    further = found.domains["biology"].further
+    further = found.domains["biology"].questions_needed
     assert found.word is GateVerdict.INCONCLUSIVE
     assert further is not None
     assert str(further) in found.why
@@ -114,13 +114,13 @@ def test_several_domains_need_more_than_one() -> None:
 def test_a_gain_that_is_too_small_asks_for_no_more_questions(made: DomainEvidence) -> None:
     found = apply_gate({"biology": made}, ["biology"], LEVEL).domains["biology"]
     assert found.word is GateVerdict.INCONCLUSIVE
-    assert found.further is None
+    assert found.questions_needed is None
     assert "5pt are wanted" in found.why
 
 
 def test_questions_on_one_passage_and_other_domains_ask_for_more() -> None:
     def further(changes: dict[str, DomainEvidence]) -> int:
-        found = apply_gate(changes, list(changes), LEVEL).domains["a"].further
+        found = apply_gate(changes, list(changes), LEVEL).domains["a"].questions_needed
         assert found is not None
         return found
 
