@@ -11,13 +11,13 @@ from improve.retrieve import NUMBERS
 from improve.score import score_job
 
 if TYPE_CHECKING:
+    from benchmarks.results.improve_result import TriageResult
     from benchmarks.runs.store import Record, Run
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.treatment import PlanResources
     from improve.context import ImproveContext
     from improve.plan_runner import PlanRunner
-    from improve.triage import TriageResult
     from rag.retrieval_gate import Gate
 
 

@@ -24,11 +24,11 @@ from improve.score import score_job
 from improve.train import LazyEngine, TreatmentBuilder
 
 if TYPE_CHECKING:
+    from benchmarks.results.improve_result import Diagnosis, ImproveResult, RetestNoise
     from benchmarks.tasks.base import Task
     from ensemble.plan import DomainTreatment
     from improve.context import ImproveContext
     from improve.diagnose import TreatmentRuns
-    from improve.result import Diagnosis, ImproveResult, RetestNoise
 
 #: Questions that are asked twice, to know how often the same model answers otherwise.
 SAMPLE = 100
@@ -66,7 +66,7 @@ OnResult = Callable[["ImproveResult"], None]
 
 def improve(scene: ImproveContext, held: LazyEngine, tell: OnResult) -> ImproveResult:
     """Find weak domains, treat them, and judge the outcome on questions never asked before."""
-    from improve.result import ImproveResult
+    from benchmarks.results.improve_result import ImproveResult
 
     clock = StageTimer(scene.options.minutes)
     notes: list[str] = []
@@ -147,9 +147,9 @@ def _diagnosis(scene: ImproveContext, asker: PlanRunner) -> Diagnosis:
 
 def _noise(asker: PlanRunner) -> RetestNoise:
     """Ask a sample once more, with nothing changed."""
+    from benchmarks.results.improve_result import RetestNoise
     from benchmarks.runs.sampling import stratified
     from domainlift.statistics import wilson
-    from improve.result import RetestNoise
 
     sample = tuple(stratified(asker.job.questions, SAMPLE, seed=1))
     again = {record.id: record.correct for record in retest(asker, sample, "noise").records()}

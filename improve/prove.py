@@ -16,6 +16,7 @@ from improve.score import RunOptions
 if TYPE_CHECKING:
     from benchmarks.held_out.gate import GateCriteria, Promotion
     from benchmarks.held_out.ledger import HeldOutUse
+    from benchmarks.results.improve_result import HeldOutResult, ImproveResult, TreatmentScore
     from benchmarks.runs.store import Record, Run
     from benchmarks.treatments.plan import RoutingPolicy
     from domainlift.statistics import Paired
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ensemble.plan import DomainTreatment
     from ensemble.router.keywords import Keywords
     from ensemble.treatment import PlanResources, Routed
-    from improve.result import HeldOutResult, ImproveResult
-    from improve.select import TreatmentScore
 
 #: Held-out questions on which other ways of sending them are tried, and selection questions on
 #: which the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -145,9 +144,9 @@ def _proof(
     proving: Candidate, final: PlanRunner, ours: Run, runs: Mapping[str, Run], look: HeldOutUse
 ) -> HeldOutResult:
     """Compare with the base model; questions that stand in a knowledge base prove nothing."""
+    from benchmarks.results.improve_result import HeldOutResult
     from benchmarks.results.pairing import paired_record_changes
     from benchmarks.treatments.passages import contaminated_ids
-    from improve.result import HeldOutResult
 
     every = ours.records()
     leaks = contaminated_ids(every)

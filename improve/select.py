@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from benchmarks.results.improve_result import TreatmentScore
 from benchmarks.runs.store import Record
 from domainlift.statistics import sign_test
 
 #: How unlikely the losses against the best must be as luck for a treatment to be worse.
 WORSE = 0.05
-
-
-@dataclass(frozen=True)
-class TreatmentScore:
-    """A treatment on the selection questions of one domain; `tokens` are per question."""
-
-    n: int
-    accuracy: float
-    tokens: float
-    seconds: float
 
 
 def score_treatment(records: Sequence[Record]) -> TreatmentScore:

@@ -8,49 +8,10 @@ that breaks is what the gate must keep them from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from benchmarks.results.improve_result import TriageResult
 from benchmarks.runs.store import Record
-
-
-@dataclass(frozen=True)
-class TriageResult:
-    """The questions of one domain, counted by what became of them.
-
-    Misses are `noise` (right when asked again), else mended by the `passages` that were found,
-    else only by the one for the right answer (`retrieval` is to be mended), else by nothing
-    (`beyond` what the model can read). Hits are `broken` by passages or not.
-    """
-
-    n: int
-    hits: int
-    noise: int
-    passages: int
-    retrieval: int
-    unrecoverable: int
-    broken: int
-
-    @property
-    def ceilings(self) -> dict[str, float]:
-        """The most that each treatment can gain, as a difference of accuracies.
-
-        Passages: with a gate that is never wrong. An adapter: every miss that is not noise.
-        """
-        real = self.passages + self.retrieval + self.unrecoverable
-        return {
-            "rag": self._share(self.passages),
-            "rag, retrieval mended": self._share(self.passages + self.retrieval),
-            "lora": self._share(real),
-            "rag+lora": self._share(real),
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """The counts and the ceilings."""
-        return {**asdict(self), "ceilings": self.ceilings}
-
-    def _share(self, count: int) -> float:
-        return count / self.n if self.n else 0.0
 
 
 @dataclass(frozen=True)

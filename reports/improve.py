@@ -9,10 +9,13 @@ from reports.format import accuracy, p_value
 from reports.terminal import console, printable, table
 
 if TYPE_CHECKING:
+    from benchmarks.results.improve_result import (
+        HeldOutResult,
+        ImproveResult,
+        TreatmentScore,
+        TriageResult,
+    )
     from domainlift.statistics import Paired
-    from improve.result import HeldOutResult, ImproveResult
-    from improve.select import TreatmentScore
-    from improve.triage import TriageResult
     from reports.compare_html import ReportSection
 
 _STANDING = ("domain", "n", "accuracy", "95 % interval", "word")

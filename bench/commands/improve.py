@@ -23,8 +23,8 @@ from domainlift.errors import Misuse
 from improve.score import RunOptions
 
 if TYPE_CHECKING:
+    from benchmarks.results.improve_result import ImproveResult
     from improve.context import ImproveContext
-    from improve.result import ImproveResult
     from improve.train import LazyEngine
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from benchmarks.held_out.gate import GateVerdict, Promotion
 from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.improve_result import HeldOutResult, ImproveResult, RetestNoise
 from benchmarks.results.pairing import paired_changes
 from domainlift.statistics import wilson
-from improve.result import HeldOutResult, ImproveResult, RetestNoise, diagnose
+from improve.result import diagnose
 from reports.improve import ImproveView
 
 
