@@ -284,12 +284,12 @@ def test_a_second_writer_is_told_who_the_first_is(
 PUBLISH = """
 import sys
 from pathlib import Path
-from finetune.adapters.registry import Adapters, Draft
+from finetune.adapters.registry import AdapterDraft, AdapterRegistry
 root, source = map(Path, sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(1000):
-    Adapters(root).publish(Draft("biology", source, "lora", "tiny", "sha256:0"))
+    AdapterRegistry(root).publish(AdapterDraft("biology", source, "lora", "tiny", "sha256:0"))
 """
 
 

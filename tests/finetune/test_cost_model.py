@@ -35,7 +35,9 @@ def config(**settings: Any) -> Any:
 
 def step(live: Any, pack: Any) -> None:
     """Forward and backward."""
-    output = live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.keep, **pack.extra)
+    output = live(
+        input_ids=pack.ids, use_cache=False, logits_to_keep=pack.logit_positions, **pack.extra
+    )
     loss: Any = answer_losses(output.logits.flatten(0, -2), pack.targets).sum()
     loss.backward()
 

@@ -188,10 +188,10 @@ import os, sys, time
 from pathlib import Path
 import safetensors.torch
 import torch
-from engines.local.loading import load
+from engines.local.loading import load_model
 from finetune.data.rows import Row
-from finetune.training.settings import Training
-from finetune.training.train import train
+from finetune.training.settings import TrainingArguments
+from finetune.training.train import train_rows
 
 base, folder, settings, rows, ends = sys.argv[1:]
 torch.set_num_threads(1)
@@ -213,10 +213,10 @@ def save_file(tensors, path, **more):
         die()
 
 safetensors.torch.save_file = save_file
-model, tokenizer = load(base, device="cpu")
-train([Row(*each) for each in eval(rows)], model, tokenizer, Training(**eval(settings)),
-      checkpoint_folder=Path(folder, "checkpoints"), adapter_folder=Path(folder, "adapter"),
-      notify=notify)
+model, tokenizer = load_model(base, device="cpu")
+train_rows([Row(*each) for each in eval(rows)], model, tokenizer,
+           TrainingArguments(**eval(settings)), checkpoint_folder=Path(folder, "checkpoints"),
+           adapter_folder=Path(folder, "adapter"), notify=notify)
 """
 
 
