@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.sampling import stratified
-from benchmarks.tasks import load_task
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError
 from domainlift.types import Split
 from finetune.data.question_rows import assumed_answers, row_losses, self_answers

@@ -144,7 +144,8 @@ def embedding(name: str) -> Embed:
 def _questions(
     task: str, split: Split, domains: Mapping[str, Domain], data: Path | None
 ) -> list[Labelled] | str:
-    from benchmarks.tasks import NoSplit, load_task
+    from benchmarks.tasks.base import NoSplit
+    from benchmarks.tasks.registry import load_task
     from ensemble.fit.fit import Labelled
 
     try:

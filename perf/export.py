@@ -126,7 +126,7 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
 
 
 def _questions(split: Any) -> list[tuple[str, str]]:
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from finetune.data.question_rows import renderer
     from knowledge_bases.domains import load_domains
 

@@ -189,7 +189,7 @@ def _questions(settings: argparse.Namespace) -> list[Any]:
     if settings.model != "tiny":
         return shapes.requests(6, -(-settings.questions // 6), settings.shots)[: settings.questions]
     from benchmarks.prompts import PromptBuilder, PromptFormat
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from domainlift.types import Treatment
     from engines.base import Mode
     from knowledge_bases.domains import load_domains

@@ -74,7 +74,7 @@ def _oracle() -> dict[str, str]:
     """Accuracy with exactly the section that holds the answer before the question."""
     from benchmarks.prompts import PromptFormat
     from benchmarks.runs.evaluate_task import evaluate_task
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from domainlift.statistics import wilson
     from domainlift.types import Treatment
     from engines.base import Mode
@@ -121,7 +121,7 @@ def _sections(domain: str) -> dict[str, Any]:
 
 def _recall(workspace: Path, domain: str) -> float:
     """The share of test questions whose supporting section is among the first three."""
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from knowledge_bases.domains import load_domains
     from rag.library import library
 

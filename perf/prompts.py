@@ -13,8 +13,8 @@ import time
 from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
-from benchmarks.tasks import load_task
 from benchmarks.tasks.mmlu import SUBJECTS
+from benchmarks.tasks.registry import load_task
 from domainlift.types import Treatment
 from engines.base import Mode
 from knowledge_bases.domains import load_domains

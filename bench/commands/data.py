@@ -183,7 +183,7 @@ class ContaminationCheckers:
 
 def _reported(order: DatasetSpec) -> tuple[str, ...]:
     """The tasks of which some claim may be made."""
-    from benchmarks.tasks import task_names
+    from benchmarks.tasks.registry import task_names
 
     known = task_names(order.domains)
     own = [name for name in known if name.startswith("own:")]

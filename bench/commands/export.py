@@ -202,7 +202,7 @@ def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:
 
 def _tasks(domain: Domain, domains: Mapping[str, Domain], data: Path | None) -> Iterator[Task]:
     """The domain's own tasks, and those of a mirror: nothing is fetched for a check."""
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
 
     splits: tuple[Split, ...] = ("validation", "test")
     at_hand = [task for task in domain.tasks if data is not None or task.startswith("own:")]

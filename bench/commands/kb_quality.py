@@ -125,8 +125,8 @@ def _questions(
     domain: str, tasks: Sequence[str] | None, split: str, workspace: Path, data: Path | None
 ) -> list[Question]:
     """The questions of a domain; tasks whose data is not at hand are told and left out."""
-    from benchmarks.tasks import load_task
     from benchmarks.tasks.question_file import SPLITS
+    from benchmarks.tasks.registry import load_task
     from knowledge_bases.domains import load_domains
 
     if split not in SPLITS:

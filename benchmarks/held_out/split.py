@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks import load_validation
+from benchmarks.tasks.registry import load_validation
 from domainlift.types import dedup_key
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
-from benchmarks.tasks import load_validation
+from benchmarks.tasks.registry import load_validation
 from domainlift.types import dedup_key
 
 if TYPE_CHECKING:

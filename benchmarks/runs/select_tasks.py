@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings
 from benchmarks.runs.suites import load_suite
-from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
+from benchmarks.tasks.registry import load_task
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain

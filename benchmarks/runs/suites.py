@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.tasks import file_kind, task_names
 from benchmarks.tasks.readers import read_text
+from benchmarks.tasks.registry import file_kind, task_names
 from domainlift.errors import Malformed, NoSuch
 from engines.base import Mode
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import evaluate_task
-from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Misuse
 from domainlift.types import Question, Treatment
 from engines.base import Engine, Mode, Prompt, Request

@@ -30,7 +30,7 @@ def test_a_domain_is_prepared_in_the_form_in_which_it_is_asked(bench: Any) -> No
 
 
 def test_rows_of_ones_own_are_taken_and_leaks_are_not(bench: Any, tmp_path: Path) -> None:
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from knowledge_bases.domains import load_domains
 
     tested = load_task("own:biology", data=None, domains=load_domains()).questions[0]

@@ -13,7 +13,7 @@ pytest.importorskip("lm_eval")
 from benchmarks.lm_eval_model import EngineLM  # noqa: E402
 from benchmarks.prompts import PromptBuilder, PromptFormat  # noqa: E402
 from benchmarks.scoring.score import score  # noqa: E402
-from benchmarks.tasks import load_task  # noqa: E402
+from benchmarks.tasks.registry import load_task  # noqa: E402
 from domainlift.errors import Misuse  # noqa: E402
 from domainlift.types import Treatment  # noqa: E402
 from engines.base import Answer, Mode  # noqa: E402

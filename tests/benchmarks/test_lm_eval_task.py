@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("lm_eval")
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
-from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.lm_eval_task import read_config, yaml_files
 from benchmarks.tasks.mmlu import SUBJECTS, description
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.types import Split, Treatment
 from engines.base import Mode

@@ -99,7 +99,7 @@ def test_validation_asks_in_the_same_way_but_never_what_is_reported(
     fake: ModuleType, tmp_path: Any
 ) -> None:
     from benchmarks.runs.runner import EvalSettings, prepare_job
-    from benchmarks.tasks import load_task
+    from benchmarks.tasks.registry import load_task
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
 

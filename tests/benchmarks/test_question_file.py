@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.question_file import answer_index
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import Malformed, Misuse
 from domainlift.types import Split
 from engines.base import Mode

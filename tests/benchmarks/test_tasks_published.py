@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tasks import load_task
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.gsm8k import final_number
 from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.mmlu import SUBJECTS, description
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.types import Split
 from engines.base import Mode
@@ -230,7 +230,7 @@ def test_what_the_hub_cannot_give_is_one_error(tmp_path: Path) -> None:
 
 OFFLINE = """
 import sys
-from benchmarks.tasks import load_task
+from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError
 assert "datasets" not in sys.modules
 try:

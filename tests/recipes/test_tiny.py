@@ -10,7 +10,7 @@ import pytest
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
 from benchmarks.runs.store import RunStore
-from benchmarks.tasks import load_task
+from benchmarks.tasks.registry import load_task
 from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.statistics import wilson
 from domainlift.types import Passage, Treatment
