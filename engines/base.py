@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Mode(StrEnum):
@@ -132,6 +137,37 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what the engine holds."""
+        ...
+
+
+@runtime_checkable
+class AdapterEngine(Engine, Protocol):
+    """An engine that loads LoRA adapters beside its model."""
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter from its folder; requests ask for it by `name`.
+
+        Raises BenchError where it does not fit the model, or the server has no such model.
+        """
+        ...
+
+
+@runtime_checkable
+class TrainableEngine(Engine, Protocol):
+    """An engine whose model is held by this process, so that it can be trained."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The loaded model; what the engine answers changes with it."""
+        ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        ...
+
+    def answering_with(self, live: Any) -> AbstractContextManager[None]:
+        """Answer with the weights or prompts of `live`, PEFT's model in training over `model`."""
         ...
 
 

@@ -26,7 +26,7 @@ from finetune.training.divergence import Diverged
 if TYPE_CHECKING:
     import optuna
 
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from finetune.jobs import TrainingJob
     from finetune.replay_questions import TrainingDomains
     from finetune.train_adapter import PreparedTraining
@@ -73,7 +73,7 @@ class SearchResult:
 def search_hyperparameters(
     wish: TrainingJob,
     around: TrainingDomains,
-    engine: TransformersEngine,
+    engine: TrainableEngine,
     trials: int,
     notify: OnProgress,
     look: OnValidation,

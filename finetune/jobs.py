@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from domainlift.workspace import data_folder
 
 if TYPE_CHECKING:
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from finetune.data.mixing import Mix
     from finetune.data.recipe import Recipe
     from finetune.data.rows import Row
@@ -49,7 +49,7 @@ def training_domains(wish: TrainingJob, domains: Mapping[str, Domain]) -> Traini
     return TrainingDomains(domains, learned, wish.mirror, wish.own)
 
 
-def build_mix(wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine | None) -> Mix:
+def build_mix(wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine | None) -> Mix:
     """Mix prepared rows with known ones; without an engine, with as many as there would be."""
     from finetune.data.mixing import mix, natural_size
     from finetune.data.question_rows import row_losses

@@ -21,7 +21,7 @@ from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 
 if TYPE_CHECKING:
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from finetune.adapters.registry import Adapter, AdapterDraft, AdapterWriter
     from finetune.data.rows import Row
     from finetune.replay_questions import TrainingDomains
@@ -72,7 +72,7 @@ class PreparedTraining:
 
     wish: TrainingJob
     around: TrainingDomains
-    engine: TransformersEngine
+    engine: TrainableEngine
     folder: Path
     rows: Sequence[Row]
     eye: Validator | None
@@ -96,7 +96,7 @@ def find_existing(wish: TrainingJob, model: str, digest: str) -> Adapter | None:
 
 
 def prepare_training(
-    wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine, part: str = ""
+    wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine, part: str = ""
 ) -> PreparedTraining:
     """Mix the rows, or take those of the interrupted training, and ask the base model.
 
@@ -143,7 +143,7 @@ def run_training(
 def train_adapter(
     wish: TrainingJob,
     around: TrainingDomains,
-    engine: TransformersEngine,
+    engine: TrainableEngine,
     notify: OnProgress,
     look: OnValidation,
 ) -> TrainingResult:
@@ -198,7 +198,7 @@ def clean_up(folder: Path) -> None:
 
 
 def _rows(
-    folder: Path, wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine
+    folder: Path, wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine
 ) -> Sequence[Row]:
     """The rows of the interrupted training, or those that are mixed now."""
     from domainlift.files import disk_errors, write_text
@@ -228,7 +228,7 @@ def _without_ways(recipe: Mapping[str, Any], wish: TrainingJob) -> dict[str, Any
     return {**recipe, "training": training}
 
 
-def _digest(wish: TrainingJob, around: TrainingDomains, engine: TransformersEngine) -> str:
+def _digest(wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine) -> str:
     """What makes this training the same one when the command is repeated."""
     from finetune.data.row_io import row_lines
 

@@ -20,7 +20,7 @@ from finetune.train_adapter import (
 )
 
 if TYPE_CHECKING:
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from finetune.adapters.registry import AdapterWriter
     from finetune.jobs import TrainingJob
     from finetune.replay_questions import TrainingDomains
@@ -37,7 +37,7 @@ class JointResult:
 
 def train_adapters(
     jobs: Sequence[tuple[TrainingJob, TrainingDomains]],
-    engine: TransformersEngine,
+    engine: TrainableEngine,
     notify: OnProgress,
     look: Callable[[str], OnValidation],
 ) -> JointResult:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from domainlift.errors import Misuse
 
 if TYPE_CHECKING:
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from finetune.training.settings import TrainingArguments
 
 
@@ -24,12 +24,12 @@ class ModelSpec:
     dtype: str
 
 
-def load_trainable(loading: ModelSpec, settings: TrainingArguments) -> TransformersEngine:
+def load_trainable(loading: ModelSpec, settings: TrainingArguments) -> TrainableEngine:
     """Open the model in this process, whatever serves it, or a part of it in each of several.
 
     Each training opens it anew: a full one changes it.
     """
-    from engines.local.engine import TransformersEngine
+    from engines.base import TrainableEngine
     from engines.registry import EngineOptions, open_engine, weights_name
     from finetune.distributed import fsdp as sharding
     from finetune.distributed.process_group import own_device
@@ -44,14 +44,12 @@ def load_trainable(loading: ModelSpec, settings: TrainingArguments) -> Transform
     if settings.method == "qlora":
         return _four_bit(name, device)
     engine = open_engine(name, EngineOptions(device, loading.dtype))
-    if not isinstance(engine, TransformersEngine):
+    if not isinstance(engine, TrainableEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
 
 
-def _shared_out(
-    name: str, device: str, dtype: str, settings: TrainingArguments
-) -> TransformersEngine:
+def _shared_out(name: str, device: str, dtype: str, settings: TrainingArguments) -> TrainableEngine:
     import torch
 
     from engines.local.engine import TransformersEngine
@@ -73,7 +71,7 @@ def _shared_out(
     return TransformersEngine(model, tokenizer, name=name, digest=model_digest(found, model))
 
 
-def _four_bit(name: str, device: str) -> TransformersEngine:
+def _four_bit(name: str, device: str) -> TrainableEngine:
     from engines.local.engine import TransformersEngine
     from engines.local.loading import load_config_and_tokenizer, model_digest
     from engines.registry import source

@@ -80,10 +80,12 @@ def _retriever(domain: str, care: DomainTreatment, shelves: KnowledgeBases) -> R
 
 def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path) -> str:
     from domainlift.workspace import adapters_root
-    from finetune.adapters.registry import AdapterRegistry
+    from engines.base import AdapterEngine
+    from finetune.adapters.registry import AdapterRegistry, load_adapter_into
 
-    add = getattr(engine, "add_adapter", None)
-    if add is None:  # a server knows its adapters by the names that the plan gives
+    if not isinstance(
+        engine, AdapterEngine
+    ):  # a server knows its adapters by the names that the plan gives
         return care.adapter
     known = AdapterRegistry(adapters_root(workspace))
     if care.adapter not in known.list():
@@ -93,7 +95,4 @@ def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path
     if care.adapter_digest and found.digest != care.adapter_digest:
         what = f"adapter `{care.adapter}` is not the one that the plan was made with"
         raise BenchError(what, "make the plan anew: `bench improve`")
-    found.check_base(engine.info.model, engine.info.digest)
-    name = found.name.replace("/", "-")
-    add(name, found.folder)
-    return name
+    return load_adapter_into(engine, found)

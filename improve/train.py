@@ -252,8 +252,9 @@ def _too_late(name: str, takes: float, left: float) -> str:
 
 def _check_served(adapter: Adapter, held: LazyEngine) -> None:
     """Over a server, an adapter answers only once the server has it."""
+    from engines.base import AdapterEngine
     from engines.registry import is_served
+    from finetune.adapters.registry import load_adapter_into
 
-    add = getattr(held.engine, "add_adapter", None) if is_served(held.loading.model) else None
-    if add is not None:
-        add(adapter.name.replace("/", "-"), adapter.folder)
+    if is_served(held.loading.model) and isinstance(held.engine, AdapterEngine):
+        load_adapter_into(held.engine, adapter)

@@ -50,12 +50,6 @@ def _loaded(
 ) -> AdaptersByDomain:
     from finetune.adapters import registry as registry
 
-    add = getattr(engine, "add_adapter", None)
-    if add is None:
-        raise Misuse(
-            f"engine `{engine.info.engine}` cannot load an adapter",
-            "score in this process (`--model org/name`), or export the adapter: `bench export`",
-        )
     known = registry.AdapterRegistry(adapters_root(workspace))
     own = wanted == (OWN,)
     if own:
@@ -65,9 +59,8 @@ def _loaded(
     names, digests = {}, []
     for name in wanted:
         found = known.open(name)
-        found.check_base(engine.info.model, engine.info.digest)
-        add(found.name.replace("/", "-"), found.folder)
-        names[found.card.domain if own or len(wanted) > 1 else ""] = found.name.replace("/", "-")
+        domain = found.card.domain if own or len(wanted) > 1 else ""
+        names[domain] = registry.load_adapter_into(engine, found)
         digests.append(found.digest)
     return AdaptersByDomain(names, hashlib.sha256("".join(digests).encode()).hexdigest())
 

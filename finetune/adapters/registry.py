@@ -28,6 +28,7 @@ from domainlift.files import (
     write_json,
     write_text,
 )
+from engines.base import AdapterEngine, Engine
 from engines.servers.ollama_hub_names import hub_name
 from finetune.adapters.model_card import (
     CARD,
@@ -96,6 +97,22 @@ class Adapter:
             f"({_short(self.card.base_digest)}), not on `{name}` ({_short(digest)})",
             f"use `--model {self.card.base}`, or train an adapter for `{name}`",
         )
+
+
+def load_adapter_into(engine: Engine, adapter: Adapter) -> str:
+    """Load an adapter into an engine; return the name by which requests ask for it.
+
+    Raises Misuse where the engine takes no adapters or has another base model.
+    """
+    if not isinstance(engine, AdapterEngine):
+        raise Misuse(
+            f"engine `{engine.info.engine}` cannot load an adapter",
+            "score in this process (`--model org/name`), or export the adapter: `bench export`",
+        )
+    adapter.check_base(engine.info.model, engine.info.digest)
+    name = adapter.name.replace("/", "-")
+    engine.add_adapter(name, adapter.folder)
+    return name
 
 
 class AdapterRegistry:

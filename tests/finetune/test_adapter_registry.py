@@ -10,13 +10,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from finetune.adapters.model_card import CARD, read_model_card, render_model_card
-from finetune.adapters.registry import CONFIG, WEIGHTS, AdapterDraft, AdapterRegistry
+from finetune.adapters.registry import (
+    CONFIG,
+    WEIGHTS,
+    AdapterDraft,
+    AdapterRegistry,
+    load_adapter_into,
+)
 
 BASE = "Qwen/Qwen2.5-3B"
 
@@ -222,6 +229,45 @@ def test_another_base_is_refused_by_both_names(published: AdapterRegistry) -> No
         found.check_base("other/model", "commit:" + "b" * 40)
     for said in (BASE, "sha256:aaaaaaaaaaaa", "other/model", "commit:bbbbbbbbbbbb"):
         assert said in caught.value.what
+
+
+class Engine:
+    """As much of an engine as loading an adapter looks at."""
+
+    forward_tokens = 0
+
+    def __init__(self, digest: str) -> None:
+        self.info = SimpleNamespace(engine="fake", model="other/model", digest=digest)
+
+    def answer(self, *_: Any) -> None:
+        raise AssertionError("nothing is asked")
+
+    count = close = answer
+
+
+class LoadingEngine(Engine):
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.loaded: dict[str, Path] = {}
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        self.loaded[name] = folder
+
+
+def test_an_adapter_is_loaded_only_into_an_engine_of_its_base_that_takes_adapters(
+    published: AdapterRegistry,
+) -> None:
+    found = published.open("biology")
+    engine: Any = LoadingEngine("sha256:" + "a" * 64)
+    assert load_adapter_into(engine, found) == "biology-v0002"
+    assert engine.loaded == {"biology-v0002": found.folder}
+    other: Any = LoadingEngine("commit:" + "b" * 40)
+    with pytest.raises(Misuse, match="was trained on"):
+        load_adapter_into(other, found)
+    assert other.loaded == {}
+    bare: Any = Engine("sha256:" + "a" * 64)
+    with pytest.raises(Misuse, match="`fake` cannot load an adapter"):
+        load_adapter_into(bare, found)
 
 
 def test_a_removed_version_is_gone_and_its_number_too(
