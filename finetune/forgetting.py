@@ -9,7 +9,7 @@ from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.evaluate_task import evaluate_task
 from benchmarks.runs.runner import EvalJob
 from benchmarks.runs.store import Record
-from domainlift.statistics import Paired, sign_test
+from domainlift.stats.paired import Paired, sign_test
 from domainlift.types import Question, Treatment
 from engines.base import Engine
 

@@ -149,7 +149,7 @@ def _noise(asker: PlanRunner) -> RetestNoise:
     """Ask a sample once more, with nothing changed."""
     from benchmarks.results.improve_result import RetestNoise
     from benchmarks.runs.sampling import stratified
-    from domainlift.statistics import wilson
+    from domainlift.stats.intervals import wilson
 
     sample = tuple(stratified(asker.job.questions, SAMPLE, seed=1))
     again = {record.id: record.correct for record in retest(asker, sample, "noise").records()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.results.improve_result import HeldOutResult, ImproveResult, TreatmentScore
     from benchmarks.runs.store import Record, Run
     from benchmarks.treatments.plan import RoutingPolicy
-    from domainlift.statistics import Paired
+    from domainlift.stats.paired import Paired
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.router.keywords import Keywords

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.results.domain_scores import EvalResult
 from benchmarks.results.improve_result import Diagnosis, RetestNoise
-from domainlift.statistics import Verdict
+from domainlift.stats.intervals import Verdict
 
 FAULTY = "faulty"
 

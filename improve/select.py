@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.results.improve_result import TreatmentScore
 from benchmarks.runs.store import Record
-from domainlift.statistics import sign_test
+from domainlift.stats.paired import sign_test
 
 #: How unlikely the losses against the best must be as luck for a treatment to be worse.
 WORSE = 0.05

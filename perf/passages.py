@@ -75,7 +75,7 @@ def _oracle() -> dict[str, str]:
     from benchmarks.prompts import PromptFormat
     from benchmarks.runs.evaluate_task import evaluate_task
     from benchmarks.tasks.registry import load_task
-    from domainlift.statistics import wilson
+    from domainlift.stats.intervals import wilson
     from domainlift.types import Treatment
     from engines.base import Mode
     from engines.registry import EngineOptions, open_engine

@@ -14,7 +14,8 @@ from itertools import product
 
 from benchmarks.held_out.gate import DomainEvidence, GateCriteria, GateVerdict, apply_gate
 from benchmarks.held_out.ledger import alpha_spent
-from domainlift.statistics import paired, wilson
+from domainlift.stats.intervals import wilson
+from domainlift.stats.paired import paired
 
 SIZES = (100, 400, 1000)
 DISCORDANCE = 0.20

@@ -19,7 +19,7 @@ from typing import Any
 
 from domainlift.errors import Malformed
 from domainlift.files import disk_errors, write_json
-from domainlift.statistics import sign_test
+from domainlift.stats.paired import sign_test
 
 #: How unlikely the gains must be as luck; see `sign_test`.
 LEVEL = 0.05

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from domainlift.comparing import MARGIN
+from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.sanitize import line
 

@@ -22,7 +22,7 @@ from benchmarks.results.comparison import ChangeLabel, Comparison
 from benchmarks.results.flips import Flip, FlipKind
 from benchmarks.results.route_counts import BASE, RouteCounts
 from domainlift import __version__
-from domainlift.comparing import MARGIN
+from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.chart import chart
 from reports.sanitize import block, line

@@ -12,7 +12,7 @@ from benchmarks.results.comparison import ChangeLabel, Comparison
 if TYPE_CHECKING:
     from benchmarks.results.comparison import DomainChange
     from benchmarks.runs.store import RunManifest
-    from domainlift.statistics import Interval
+    from domainlift.stats.intervals import Interval
 
 #: A shape for each word, so that no colour needs to be told apart.
 SIGNS = {

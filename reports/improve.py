@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         TreatmentScore,
         TriageResult,
     )
-    from domainlift.statistics import Paired
+    from domainlift.stats.paired import Paired
     from reports.compare_html import ReportSection
 
 _STANDING = ("domain", "n", "accuracy", "95 % interval", "word")

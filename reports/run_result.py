@@ -11,7 +11,7 @@ from reports.terminal import console, printable, table
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import DomainScore
     from benchmarks.results.run_result import RunResult
-    from domainlift.statistics import Paired
+    from domainlift.stats.paired import Paired
     from rag.contamination import Leak
     from rag.retrieval_gate import Gate
 

@@ -95,7 +95,7 @@ def kb_probe_command(
 
     Example: bench kb probe biology
     """
-    from domainlift.statistics import accuracy_interval
+    from domainlift.stats.intervals import accuracy_interval
     from rag.quality.option_support import option_support as solve
 
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]

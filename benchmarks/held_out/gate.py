@@ -13,9 +13,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domainlift.comparing import holm, required_sample_size
 from domainlift.errors import Misuse
-from domainlift.statistics import Paired, sign_test
+from domainlift.stats.multiple_testing import holm
+from domainlift.stats.paired import Paired, sign_test
+from domainlift.stats.power import required_sample_size
 
 #: A domain with a p-value below this is harmed, however many others were looked at: in a large
 #: suite the adjusted one alone would let a great loss pass.

@@ -14,8 +14,10 @@ from benchmarks.results.flips import Flip, FlipKind, choose_flips
 from benchmarks.results.paired_runs import Pair, PairedRuns, pair_runs, without_garbage_collection
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
-from domainlift import comparing
-from domainlift.statistics import Interval, Paired, paired_change
+from domainlift.stats.intervals import Interval
+from domainlift.stats.multiple_testing import holm
+from domainlift.stats.paired import MARGIN, Paired, paired_change
+from domainlift.stats.power import LEVEL, minimum_detectable_effect
 
 if TYPE_CHECKING:
     from benchmarks.runs.store import Run, RunManifest
@@ -135,7 +137,7 @@ def _rows(joined: PairedRuns) -> dict[str, DomainChange]:
     rows = {name: _change(by_domain[name]) for name in sorted(by_domain)}
     # A domain without answers tests nothing, and does not make the others' tests harder.
     tested = [name for name, row in rows.items() if row.n]
-    adjusted = comparing.holm([rows[name].p for name in tested])
+    adjusted = holm([rows[name].p for name in tested])
     for name, p in zip(tested, adjusted, strict=True):
         rows[name] = _word(replace(rows[name], p_holm=p))
     return dict(sorted(rows.items(), key=lambda item: (not item[1].n, item[1].delta)))
@@ -157,9 +159,7 @@ def _change(pairs: Sequence[Pair]) -> DomainChange:
         p_holm=found.p,
         gained=found.gains,
         lost=found.losses,
-        detectable=comparing.minimum_detectable_effect(
-            size, (found.gains + found.losses) / n if n else 0.0
-        ),
+        detectable=minimum_detectable_effect(size, (found.gains + found.losses) / n if n else 0.0),
         word=ChangeLabel.NO_ANSWERS,
         sides=(summarize_side(pairs, 1), summarize_side(pairs, 2)),
         kinds=_kinds(found, before),
@@ -188,9 +188,9 @@ def _word(row: DomainChange) -> DomainChange:
     """Judge a row by its adjusted p first, and by its interval where that shows nothing."""
     if not row.n:
         return row
-    if row.p_holm < comparing.LEVEL:
+    if row.p_holm < LEVEL:
         return replace(row, word=ChangeLabel.BETTER if row.delta > 0 else ChangeLabel.WORSE)
-    margin = comparing.MARGIN
+    margin = MARGIN
     inside = -margin <= row.interval.low and row.interval.high <= margin
     return replace(row, word=ChangeLabel.NO_CHANGE if inside else ChangeLabel.NO_EVIDENCE)
 

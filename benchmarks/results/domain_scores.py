@@ -8,8 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.runs.store import Record, Run, RunManifest
-from domainlift import statistics
-from domainlift.statistics import Interval, Verdict
+from domainlift.stats.binomial import SUSPICIOUS, below_chance
+from domainlift.stats.intervals import (
+    Interval,
+    Verdict,
+    accuracy_interval,
+    design_effect,
+    questions_to_settle,
+    verdict,
+)
 from domainlift.types import Question
 from engines.base import Status
 
@@ -125,10 +132,10 @@ def _score(
     clusters = [questions[r.id].cluster for r in answered]
     n, correct = len(answered), int(sum(outcomes))
     chance = _mean([questions[r.id].chance for r in answered]) or 0.0
-    design = statistics.design_effect(outcomes, clusters)
-    interval = statistics.accuracy_interval(outcomes, clusters)
-    verdict = statistics.verdict(interval, target) if n else None
-    odd = n > 0 and statistics.below_chance(correct, n, chance, design) < statistics.SUSPICIOUS
+    design = design_effect(outcomes, clusters)
+    interval = accuracy_interval(outcomes, clusters)
+    judged = verdict(interval, target) if n else None
+    odd = n > 0 and below_chance(correct, n, chance, design) < SUSPICIOUS
     return DomainScore(
         n=n,
         correct=correct,
@@ -138,9 +145,9 @@ def _score(
         unparsed=_count(records, Status.UNPARSED),
         truncated=_count(records, Status.TRUNCATED),
         errors=_count(records, Status.ERROR),
-        verdict=verdict,
-        further=statistics.questions_to_settle(correct / n, n, target, design)
-        if verdict is Verdict.UNCERTAIN
+        verdict=judged,
+        further=questions_to_settle(correct / n, n, target, design)
+        if judged is Verdict.UNCERTAIN
         else None,
         accuracy_raw=_mean([float(r.correct_raw) for r in answered if r.correct_raw is not None]),
         mass=_mean([r.mass for r in answered if r.mass is not None]),
@@ -158,7 +165,7 @@ def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> Unc
     kept = [r for r in answered if not r.leak]
     outcomes = [float(bool(r.correct)) for r in kept]
     clusters = [questions[r.id].cluster for r in kept]
-    interval = statistics.accuracy_interval(outcomes, clusters)
+    interval = accuracy_interval(outcomes, clusters)
     return UncontaminatedScore(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.held_out.gate import DomainVerdict, Promotion
 from benchmarks.results.domain_scores import EvalResult
-from domainlift.statistics import Interval, Paired
+from domainlift.stats.intervals import Interval
+from domainlift.stats.paired import Paired
 
 
 @dataclass(frozen=True)

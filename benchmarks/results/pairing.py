@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmarks.runs.store import Record, Run
-from domainlift.statistics import Paired, paired
+from domainlift.stats.paired import Paired, paired
 from domainlift.types import Question
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.results.domain_scores import EvalResult
-from domainlift.statistics import Paired
+from domainlift.stats.paired import Paired
 from rag.contamination import Leak
 from rag.retrieval_gate import Gate
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.results.paired_runs import Pair, PairedAnswer
-from domainlift import statistics
+from domainlift.stats.binomial import SUSPICIOUS, below_chance
+from domainlift.stats.intervals import design_effect
 from engines.base import Status
 
 
@@ -83,5 +84,5 @@ def _below_chance(pairs: Sequence[Pair], place: Literal[1, 2]) -> bool:
     correct = int(sum(outcomes))
     if correct >= chance * len(rows):
         return False
-    design = statistics.design_effect(outcomes, [asked.cluster for asked, _ in rows])
-    return statistics.below_chance(correct, len(rows), chance, design) < statistics.SUSPICIOUS
+    design = design_effect(outcomes, [asked.cluster for asked, _ in rows])
+    return below_chance(correct, len(rows), chance, design) < SUSPICIOUS

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from domainlift.statistics import Interval, wilson
+from domainlift.stats.intervals import Interval, wilson
 
 if TYPE_CHECKING:
     from ensemble.fit.fit import Labelled

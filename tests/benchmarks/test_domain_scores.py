@@ -9,7 +9,7 @@ import pytest
 from benchmarks.results.domain_scores import EvalResult, evaluate_records, evaluate_run
 from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
 from benchmarks.runs.store import Record, RunManifest, RunStore
-from domainlift.statistics import Verdict, wilson
+from domainlift.stats.intervals import Verdict, wilson
 from domainlift.types import Question
 
 MANIFEST = RunManifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)

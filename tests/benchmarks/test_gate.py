@@ -15,7 +15,7 @@ from benchmarks.held_out.gate import (
     parse_min_gain,
 )
 from domainlift.errors import Misuse
-from domainlift.statistics import paired
+from domainlift.stats.paired import paired
 
 LEVEL = GateCriteria()
 

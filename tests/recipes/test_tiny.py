@@ -12,7 +12,7 @@ from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_
 from benchmarks.runs.store import RunStore
 from benchmarks.tasks.registry import load_task
 from benchmarks.treatments.base import TreatmentPolicy
-from domainlift.statistics import wilson
+from domainlift.stats.intervals import wilson
 from domainlift.types import Passage, Treatment
 from engines.registry import open_engine, tiny_folder
 from knowledge_bases.authoring import exercises, facts

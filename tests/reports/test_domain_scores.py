@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.results.domain_scores import DomainScore, EvalResult
 from benchmarks.runs.store import RunManifest
-from domainlift.statistics import Interval, Verdict
+from domainlift.stats.intervals import Interval, Verdict
 from reports.domain_scores import remarks, show_manifest, show_scores
 from reports.terminal import printable
 

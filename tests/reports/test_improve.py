@@ -9,7 +9,7 @@ from benchmarks.held_out.gate import GateVerdict, Promotion
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import HeldOutResult, ImproveResult, RetestNoise
 from benchmarks.results.pairing import paired_changes
-from domainlift.statistics import wilson
+from domainlift.stats.intervals import wilson
 from improve.result import diagnose
 from reports.improve import ImproveView
 

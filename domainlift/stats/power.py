@@ -1,41 +1,19 @@
-"""Many tests at once, and what a comparison of n questions can show at all.
-
-Pure functions beside those of `domainlift.statistics`; `docs/compare.md` explains them to a user.
-"""
+"""Power of the exact McNemar test: what a comparison of n paired questions can show."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
-from domainlift.statistics import binomial_mass, upper_tail
+from domainlift.stats.binomial import binomial_mass, upper_tail
 
-#: A difference whose whole interval lies within so much of zero counts as no change.
-MARGIN = 0.03
 LEVEL = 0.05
 _MOST_HALVINGS = 40
 _PRECISION = 1e-4
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number, in the given order.
-
-    The step-down method of Holm (1979, Scandinavian Journal of Statistics 6): the k-th smallest of
-    m is multiplied by m - k + 1, and none falls below a smaller one's. Whoever rejects where the
-    result is below 0.05 rejects a true hypothesis in at most 5 % of such families, however the
-    tests depend on each other.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [1.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, p_values[place] * (len(order) - rank)))
-        adjusted[place] = highest
-    return adjusted
-
-
-def power(n: int, discordance: float, difference: float, level: float = LEVEL) -> float:
+def mcnemar_power(n: int, discordance: float, difference: float, level: float = LEVEL) -> float:
     """Return the probability that the exact McNemar test shows a true difference.
 
     Of `n` pairs each turns with the probability `discordance`, and of those that turn the share
@@ -56,25 +34,22 @@ def minimum_detectable_effect(
     """Return the smallest true difference that n paired questions could show.
 
     That is the one which the exact McNemar test finds with probability `power` where the share
-    `discordance` of the questions turns either way (see the function `power`); a difference above
+    `discordance` of the questions turns either way (see `mcnemar_power`); a difference above
     the discordance has a discordance of its own size. It is right to 0.0001, and infinite where
     none is large enough: below 6 questions at the usual level.
     """
-    if _power(n, discordance, 1.0, level) < power:
+    if mcnemar_power(n, discordance, 1.0, level) < power:
         return math.inf
     low, high = 0.0, 1.0
     for _ in range(_MOST_HALVINGS):
         if high - low < _PRECISION:
             break
         middle = (low + high) / 2
-        if _power(n, discordance, middle, level) < power:
+        if mcnemar_power(n, discordance, middle, level) < power:
             low = middle
         else:
             high = middle
     return high
-
-
-_power = power  # `detectable` has an argument of that name, by which people know it
 
 
 def required_sample_size(
@@ -90,13 +65,13 @@ def required_sample_size(
     is the least n up to such a step.
     """
     low, high = 0, 8
-    while _power(high, discordance, difference, level) < power:
+    while mcnemar_power(high, discordance, difference, level) < power:
         low, high = high, high * 2
         if low >= most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if _power(middle, discordance, difference, level) < power:
+        if mcnemar_power(middle, discordance, difference, level) < power:
             low = middle
         else:
             high = middle
