@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Workspace = Annotated[
+WorkspaceOption = Annotated[
     Path,
     typer.Option(
         "--workspace", envvar="BENCH_WORKSPACE", help="Where everything is kept.", show_default=True

@@ -4,7 +4,8 @@ BenchError            it failed; exit code 1
 ├── Misuse            the command or a file is wrong; exit code 2
 │   ├── NoSuch        a name that does not exist, with the nearest one that does
 │   └── Malformed     a file that cannot be read, with its place
-└── EngineDown        the model's server or process cannot go on; the run can be resumed
+├── EngineDown        the model's server or process cannot go on; the run can be resumed
+└── Interrupted       Ctrl-C; exit code 130
 
 Every error says in one line what is wrong and where; `hint` is the command or the change that
 mends it. Only `bench.app` prints them and turns them into exit codes.
@@ -60,3 +61,9 @@ class Malformed(Misuse):
 
 class EngineDown(BenchError):
     """The engine cannot answer any more; what is stored stays, and the run can be resumed."""
+
+
+class Interrupted(BenchError):
+    """The user pressed Ctrl-C; what was stored until then stays."""
+
+    exit_code = 130

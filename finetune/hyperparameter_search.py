@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
-from domainlift.workspace import adapters_root, training_folder
+from domainlift.workspace import Workspace
 from finetune.train_adapter import (
     OnValidation,
     TrainingResult,
@@ -88,7 +88,7 @@ def search_hyperparameters(
 
     from finetune.adapters.registry import AdapterRegistry
 
-    with AdapterRegistry(adapters_root(wish.workspace)).writing(wish.name) as writer:
+    with AdapterRegistry(Workspace(wish.workspace).adapters).writing(wish.name) as writer:
         lesson = prepare_training(wish, around, engine, "search-")
         if lesson.eye is None:
             raise BenchError(
@@ -177,7 +177,7 @@ def _lesson(lesson: PreparedTraining, params: Mapping[str, Any]) -> PreparedTrai
     settings = replace(wish.settings, **{**params, "targets": targets})
     told = json.dumps([lesson.folder.name, settings.result_settings()], sort_keys=True)
     name = f"{wish.name}-trial-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    folder = training_folder(wish.workspace, name)
+    folder = Workspace(wish.workspace).training(name)
     return replace(lesson, wish=replace(wish, settings=settings), folder=folder)
 
 

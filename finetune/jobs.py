@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domainlift.workspace import data_folder
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from engines.base import TrainableEngine
@@ -79,7 +79,7 @@ def prepared_rows(
 
     rows: dict[str, list[Row]] = {}
     for name in wish.learned:
-        folder = data_folder(wish.workspace, wish.data.get(name, name))
+        folder = Workspace(wish.workspace).data_set(wish.data.get(name, name))
         if not folder.is_dir() and _strength(around.domains, name):
             continue
         rows[name] = load_rows(folder, split)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.workspace import adapters_root, data_folder, model_folder, training_folder
+from domainlift.workspace import Workspace
 from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 
@@ -82,7 +82,7 @@ def find_existing(wish: TrainingJob, model: str, digest: str) -> Adapter | None:
     """The newest published adapter of the same rows, settings and base model; None without one."""
     from finetune.adapters.registry import AdapterRegistry
 
-    known = AdapterRegistry(adapters_root(wish.workspace))
+    known = AdapterRegistry(Workspace(wish.workspace).adapters)
     names = [name for name in known.list() if name.split("/")[0] == wish.name]
     recipe, data = _deciding(wish), _data_cards(wish)
     for name in reversed(names):
@@ -108,7 +108,7 @@ def prepare_training(
     from finetune.validation import open_validator
 
     name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
-    folder = training_folder(wish.workspace, name)
+    folder = Workspace(wish.workspace).training(name)
     eye: Validator | None = None
 
     def prepare() -> str:
@@ -168,7 +168,7 @@ def adapter_writer(wish: TrainingJob) -> Iterator[AdapterWriter | None]:
     from finetune.adapters.registry import AdapterRegistry
 
     if from_environment().is_main:
-        with AdapterRegistry(adapters_root(wish.workspace)).writing(wish.name) as writer:
+        with AdapterRegistry(Workspace(wish.workspace).adapters).writing(wish.name) as writer:
             yield writer
     else:
         yield None
@@ -296,7 +296,7 @@ def _model(lesson: PreparedTraining) -> Path:
     """Move a fully trained model to its place."""
     from domainlift.files import atomic_folder
 
-    path = model_folder(lesson.wish.workspace, lesson.folder.name)
+    path = Workspace(lesson.wish.workspace).model(lesson.folder.name)
     with atomic_folder(path) as build:
         shutil.copytree(lesson.folder / "adapter", build, dirs_exist_ok=True)
     return path
@@ -314,7 +314,7 @@ def _data_cards(wish: TrainingJob) -> dict[str, Any]:
     """What is known of the rows, by domain: counts, licences, sources, digest."""
     cards = {}
     for name in wish.learned:
-        path = data_folder(wish.workspace, wish.data.get(name, name)) / "card.json"
+        path = Workspace(wish.workspace).data_set(wish.data.get(name, name)) / "card.json"
         if path.is_file():
             cards[name] = json.loads(path.read_text(encoding="utf-8"))
     return cards

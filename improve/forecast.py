@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from domainlift.errors import BenchError, Misuse
+from domainlift.workspace import Workspace
 from reports.forecast import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
@@ -158,9 +159,8 @@ def _asking(sizes: _Sizes, names: list[str], pace: float | None) -> Iterator[Sta
 def _bases(scene: ImproveContext, names: list[str], look: _MissingItems) -> Iterator[Stage]:
     from rag.corpus.source_files import domain_sources
     from rag.index.store import KnowledgeBaseStore
-    from rag.library import kb_root
 
-    there = KnowledgeBaseStore(kb_root(scene.place.workspace)).names()
+    there = KnowledgeBaseStore(Workspace(scene.place.workspace).knowledge_bases).names()
     without = [n for n in names if n not in there and not domain_sources(scene.domains[n])]
     if without:
         what = f"none for {', '.join(without)}: no sources are declared"
@@ -208,13 +208,12 @@ def _rehearsed(
     scene: ImproveContext, name: str, loading: ModelSpec, guards: ContaminationCheckers
 ) -> DryRun:
     """Make the rows aside, and see what training on them takes."""
-    from domainlift.workspace import data_folder
     from finetune.dry_run import dry_run
     from improve.train import make_rows, training_job
 
     wishes, place = scene.options, scene.place
     with TemporaryDirectory() as aside:
-        if not data_folder(place.workspace, name).is_dir():
+        if not Workspace(place.workspace).data_set(name).is_dir():
             place = replace(place, workspace=Path(aside))
             make_rows(name, scene.domains, place, wishes.own, guards)
         job = training_job(name, scene.domains, place, wishes.own, wishes.change)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domainlift.workspace import Workspace
 from improve.plan_runner import PlanRunner
 from improve.resources import open_resources
 from improve.score import RunOptions
@@ -223,7 +224,7 @@ def _plan(proving: Candidate, proof: HeldOutResult, final: PlanRunner, ours: Run
     kept = proof.promotion.kept if passed else tuple(proving.cares)
     info = final.engine().info
     name = f"{final.base.folder.name}-{proving.digest[:8]}"
-    folder = _folder(proving, "plans")
+    folder = _make_folder(Workspace(proving.place.workspace).plans)
     routes = folder / f"{name}.routes.yaml"
     write_keywords(routes, proving.keywords)
     from domainlift.files import sha256
@@ -264,10 +265,9 @@ def _evidence(
     }
 
 
-def _folder(proving: Candidate, name: str) -> Path:
+def _make_folder(folder: Path) -> Path:
     from domainlift.files import disk_errors
 
-    folder = proving.place.workspace / name
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -279,6 +279,7 @@ def _report(proving: Candidate, done: ImproveResult, base: Run, ours: Run) -> Pa
     from reports.compare_html import render_html
     from reports.improve import sections
 
-    path = _folder(proving, "reports") / f"{ours.folder.name}.html"
+    path = Workspace(proving.place.workspace).report(ours.folder.name)
+    _make_folder(path.parent)
     write_text(path, render_html(compare_runs(base, ours), sections(done)))
     return path

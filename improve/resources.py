@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError
+from domainlift.workspace import Workspace
 from rag.library import library
 from rag.treatment import PASSAGES, TOKENS
 
@@ -79,7 +80,6 @@ def _retriever(domain: str, care: DomainTreatment, shelves: KnowledgeBases) -> R
 
 
 def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path) -> str:
-    from domainlift.workspace import adapters_root
     from engines.base import AdapterEngine
     from finetune.adapters.registry import AdapterRegistry, load_adapter_into
 
@@ -87,7 +87,7 @@ def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path
         engine, AdapterEngine
     ):  # a server knows its adapters by the names that the plan gives
         return care.adapter
-    known = AdapterRegistry(adapters_root(workspace))
+    known = AdapterRegistry(Workspace(workspace).adapters)
     if care.adapter not in known.list():
         hint = f"`bench train {domain}`, then make the plan anew: `bench improve`"
         raise BenchError(f"adapter `{care.adapter}` of the plan is gone", hint)

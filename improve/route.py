@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.types import Split, dedup_key
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -40,9 +41,9 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
 
 def keyword_file(workspace: Path) -> Path:
     """The file in which a workspace's keywords stand."""
-    from ensemble.router.keywords import FILE, SHIPPED
+    from ensemble.router.keywords import SHIPPED
 
-    own = workspace / FILE
+    own = Workspace(workspace).keywords
     return own if own.is_file() else SHIPPED
 
 
@@ -97,7 +98,7 @@ def fit_or_find_router(
     from ensemble.router.keywords import read_keywords, write_keywords
 
     material = RouterData(rows, glossaries(domains))
-    path = workspace / "routers" / f"{router_data_digest(material)}-{__version__}.yaml"
+    path = Workspace(workspace).router(f"{router_data_digest(material)}-{__version__}")
     if not path.is_file():
         write_keywords(path, fit_router(material))
     return read_keywords(path, domains)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domainlift.errors import BenchError
+from domainlift.errors import Interrupted
 
 if TYPE_CHECKING:
     from benchmarks.runs.evaluate_task import AnswerCache
@@ -97,11 +97,9 @@ def _execute(job: EvalJob, engine: Engine, run: Run, part: str, known: AnswerCac
     )
 
 
-def _stopped(stored: int, total: int, run: Run, part: str) -> BenchError:
+def _stopped(stored: int, total: int, run: Run, part: str) -> Interrupted:
     how = "" if part else f" with `--resume {run.folder.name}`"
-    stopped = BenchError(
+    return Interrupted(
         f"stopped; {stored} of {total} answers are stored",
         f"repeat the same command{how}: it goes on where it stopped",
     )
-    stopped.exit_code = 130
-    return stopped

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import BenchError, Misuse
-from rag.library import kb_root, library
+from domainlift.errors import BenchError, Interrupted, Misuse
+from domainlift.workspace import Workspace
+from rag.library import library
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -99,7 +100,7 @@ def _write_textbook(domain: str, workspace: Path, author: SynthesisOptions) -> S
     engine = open_engine(author.model, EngineOptions(seed=author.seed))
     try:
         work = SynthesisJob(domain, excerpts, passage_block, author.checked)
-        return _written(work, engine, workspace / "textbooks" / domain)
+        return _written(work, engine, Workspace(workspace).synthesis_log(domain))
     finally:
         engine.close()
 
@@ -184,7 +185,7 @@ def _excerpts(domain: str, workspace: Path, author: SynthesisOptions) -> list[Ex
     from rag.treatment import as_passage
 
     _need_base(domain, workspace)
-    with KnowledgeBaseStore(kb_root(workspace)).open(domain) as generation:
+    with KnowledgeBaseStore(Workspace(workspace).knowledge_bases).open(domain) as generation:
         chunks = Chunks(generation.folder, domain, generation.manifest.chunks)[:]
     rows = sorted(range(len(chunks)), key=lambda row: seeded_order(chunks[row].id, author.seed))
     chosen = [chunks[row] for row in sorted(rows[: author.passages])]
@@ -194,7 +195,7 @@ def _excerpts(domain: str, workspace: Path, author: SynthesisOptions) -> list[Ex
 def _need_base(domain: str, workspace: Path) -> None:
     from rag.index.store import KnowledgeBaseStore
 
-    if domain not in KnowledgeBaseStore(kb_root(workspace)).names():
+    if domain not in KnowledgeBaseStore(Workspace(workspace).knowledge_bases).names():
         raise BenchError(f"no knowledge base for `{domain}`", f"`bench kb build {domain}`")
 
 
@@ -207,12 +208,10 @@ def _written(work: SynthesisJob, engine: Engine, folder: Path) -> SyntheticTextb
     try:
         return synthesize(work, engine, folder, stages)
     except KeyboardInterrupt as error:
-        stopped = BenchError(
+        raise Interrupted(
             f"stopped; what was written about `{work.domain}` is stored",
             "repeat the same command: it goes on where it stopped",
-        )
-        stopped.exit_code = 130
-        raise stopped from error
+        ) from error
     finally:
         stages.end()
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Interrupted
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.commands.data import ContaminationCheckers
@@ -65,9 +66,8 @@ class TreatmentBuilder:
         """The knowledge base of each domain as it is, or built from what the domain declares."""
         from ensemble.plan import DomainTreatment
         from rag.index.store import KnowledgeBaseStore
-        from rag.library import kb_root
 
-        store = KnowledgeBaseStore(kb_root(self.place.workspace))
+        store = KnowledgeBaseStore(Workspace(self.place.workspace).knowledge_bases)
         cares = {}
         for name in names:
             if name not in store.names():
@@ -138,23 +138,20 @@ class TreatmentBuilder:
         """Note what goes wrong with one thing, and go on without it; Ctrl-C ends everything."""
         try:
             yield
+        except Interrupted:
+            raise
         except BenchError as error:
-            if error.exit_code == 130:
-                raise
             self._note(f"no {what}: {_said(error)}")
 
     def _prepare(self, name: str, guards: ContaminationCheckers) -> None:
         """Make training rows, unless there are some already."""
-        from domainlift.workspace import data_folder
-
-        if not data_folder(self.place.workspace, name).is_dir():
+        if not Workspace(self.place.workspace).data_set(name).is_dir():
             made = make_rows(name, self.domains, self.place, self.own, guards)
             print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
     def _trained(self, jobs: Mapping[str, _Job], held: LazyEngine) -> dict[str, Adapter]:
         """Train what is left: in one pass where there are several and the method allows it."""
         from bench.commands.train import train_with_progress
-        from domainlift.workspace import adapters_root
         from finetune.adapters.registry import AdapterRegistry
 
         made: list[TrainingResult] = []
@@ -167,7 +164,7 @@ class TreatmentBuilder:
             for name, (wish, around) in jobs.items():
                 with self._noting(f"adapter for {name}"):
                     made.append(train_with_progress(wish, around, held.loading))
-        known = AdapterRegistry(adapters_root(self.place.workspace))
+        known = AdapterRegistry(Workspace(self.place.workspace).adapters)
         return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
 
     def _together(self, jobs: Mapping[str, _Job], held: LazyEngine) -> Sequence[TrainingResult]:
@@ -215,9 +212,8 @@ def make_rows(
     With `own`, only its own questions are turned into rows.
     """
     from bench.commands.data import DatasetSpec, prepare_dataset
-    from domainlift.workspace import data_folder
 
-    folder = data_folder(place.workspace, name)
+    folder = Workspace(place.workspace).data_set(name)
     order = DatasetSpec(domains[name], domains, place.data, (), own, None, 0, folder)
     return prepare_dataset(order, place.workspace, guards)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
+from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, Node, read_yaml
 from knowledge_bases.sources import Source, leads_out, parse_location
 
@@ -170,7 +171,7 @@ def _workspace_files(workspace: Path | None) -> Iterator[Path]:
     """Yield the domain.yaml of every folder; no part of a domain may lead out of the workspace."""
     if workspace is None:
         return
-    root = workspace / "domains"
+    root = Workspace(workspace).domains
     _refuse_link_out(root, workspace)
     if not root.is_dir():
         return

@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from domainlift.workspace import Workspace
+
 _DOMAINS = 57
 _MIB = 2**20
 _OPTIONS = ("the first option", "the second one", "another", "none of these")
@@ -40,7 +42,7 @@ def main() -> None:
 
 def _measure(workspace: Path, count: int) -> None:
     for name in ("before", "after"):
-        _make(workspace / "runs" / name, count, helped=name == "after")
+        _make(Workspace(workspace).runs / name, count, helped=name == "after")
     size = sum(path.stat().st_size for path in workspace.rglob("*.jsonl")) / _MIB
     page = workspace / "page.html"
     for words in ([], ["--json"], ["--flips", str(workspace / "flips.jsonl")]):

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from domainlift.workspace import Workspace
 from perf import shapes
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
         optimiser.zero_grad()
     wrapped.save_pretrained(folder / "draft")
     draft = AdapterDraft("biology", folder / "draft", "lora", str(base), found)
-    return AdapterRegistry(folder / "adapters").publish(draft)
+    return AdapterRegistry(Workspace(folder).adapters).publish(draft)
 
 
 def _questions(split: Any) -> list[tuple[str, str]]:

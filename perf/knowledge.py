@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from domainlift.workspace import Workspace
 from perf.shapes import mirror
 
 PROBED = {
@@ -72,7 +73,7 @@ def _row(domain: str, label: str, workspace: Path, data: Path) -> None:
     start = time.perf_counter()
     found = _bench(["kb", "build", domain], workspace, data)
     seconds = time.perf_counter() - start
-    folder = workspace / "knowledge_bases" / domain / found["generation"]
+    folder = Workspace(workspace).knowledge_bases / domain / found["generation"]
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(
         f"| {domain} | {label} | {found['documents']:,} | {found['chunks']:,} | {seconds:.1f} "

@@ -1,4 +1,4 @@
-"""Where the knowledge bases of a workspace are, and the models that made them."""
+"""Knowledge bases of a workspace, opened with the models that embedded them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from rag.base import Embedder
@@ -15,17 +16,12 @@ if TYPE_CHECKING:
     from rag.search.retrieval import Rerank, Retrieval, Retriever
 
 
-def kb_root(workspace: Path) -> Path:
-    """The folder of all knowledge bases."""
-    return workspace / "knowledge_bases"
-
-
 def open_cached(name: str, workspace: Path) -> Embedder:
     """An embedding model that remembers its vectors in the workspace."""
     from rag.embedding import open_embedder
     from rag.embedding.cache import CachedEmbedder
 
-    return CachedEmbedder(open_embedder(name), kb_root(workspace) / ".vectors.sqlite")
+    return CachedEmbedder(open_embedder(name), Workspace(workspace).embedding_cache)
 
 
 @contextmanager
@@ -47,7 +43,7 @@ class KnowledgeBases:
         """The domains that have a knowledge base."""
         from rag.index.store import KnowledgeBaseStore
 
-        return KnowledgeBaseStore(kb_root(self._workspace)).names()
+        return KnowledgeBaseStore(Workspace(self._workspace).knowledge_bases).names()
 
     def open(
         self, domain: str, settings: Retrieval | None = None, rerank: Rerank | None = None
@@ -59,7 +55,9 @@ class KnowledgeBases:
         from rag.index.index import open_index
         from rag.search.retrieval import Retriever
 
-        index = self._stack.enter_context(open_index(kb_root(self._workspace), domain))
+        index = self._stack.enter_context(
+            open_index(Workspace(self._workspace).knowledge_bases, domain)
+        )
         encode = self._embedder(index.manifest).encode_queries
         return Retriever(index, encode, settings, rerank)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace, comma_separated
+from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
 from domainlift.errors import Misuse
-from domainlift.workspace import adapters_root
+from domainlift.workspace import Workspace
 from improve.arms import AdaptersByDomain
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _loaded(
 ) -> AdaptersByDomain:
     from finetune.adapters import registry as registry
 
-    known = registry.AdapterRegistry(adapters_root(workspace))
+    known = registry.AdapterRegistry(Workspace(workspace).adapters)
     own = wanted == (OWN,)
     if own:
         wanted = tuple(sorted({name.split("/")[0] for name in known.list()} & set(domains)))
@@ -66,14 +66,14 @@ def _loaded(
 
 
 @adapters.command("list")
-def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """List all adapters.
 
     Example: bench adapters list
     """
     from finetune.adapters import registry as registry
 
-    known = registry.AdapterRegistry(adapters_root(workspace))
+    known = registry.AdapterRegistry(Workspace(workspace).adapters)
     cards = {name: known.show(name) for name in known.list()}
     if as_json:
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
@@ -91,14 +91,14 @@ def list_adapters(workspace: Workspace = WORKSPACE, as_json: Json = False) -> No
 
 
 @adapters.command("show")
-def show_adapter(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """Show how an adapter was made, and what it scored.
 
     Example: bench adapters show biology
     """
     from finetune.adapters import registry as registry
 
-    found = registry.AdapterRegistry(adapters_root(workspace)).open(name)
+    found = registry.AdapterRegistry(Workspace(workspace).adapters).open(name)
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
@@ -111,7 +111,7 @@ def show_adapter(name: Name, workspace: Workspace = WORKSPACE, as_json: Json = F
 @adapters.command("rm")
 def remove_adapters(
     name: Annotated[list[str], typer.Argument(help="DOMAIN/VERSION.")],
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Remove versions of adapters for good.
 
@@ -119,7 +119,7 @@ def remove_adapters(
     """
     from finetune.adapters import registry as registry
 
-    known = registry.AdapterRegistry(adapters_root(workspace))
+    known = registry.AdapterRegistry(Workspace(workspace).adapters)
     for each in name:
         known.remove(each)
         print(f"removed `{each}`")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace, comma_separated
+from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import Comparison
@@ -63,7 +64,7 @@ def compare_command(
         str | None,
         typer.Option(help="List questions: fixed, broken, both or neither.", show_default=False),
     ] = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Compare runs question by question; the first is the baseline.
@@ -190,7 +191,7 @@ def _object(found: Sequence[Comparison], kind: FlipKind | None) -> dict[str, Any
 
 def _page_path(each: Comparison, html: Path | None, workspace: Path, count: int) -> Path:
     if html is None:
-        return workspace / "reports" / f"{each.baseline.run}-vs-{each.candidate.run}.html"
+        return Workspace(workspace).report(f"{each.baseline.run}-vs-{each.candidate.run}")
     if count == 1:
         return html
     return html.with_name(f"{html.stem}-{each.candidate.run}{html.suffix}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Misuse, NoSuch
-from domainlift.workspace import data_folder
+from domainlift.workspace import Workspace
 from improve.synthesize import ContextOptions, SynthesisOptions, SyntheticRows, extras
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def prepare_command(
         int, typer.Option(min=1, help="Passages without the answer, per question.")
     ] = 2,
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 0,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +91,7 @@ def prepare_command(
             raise NoSuch("domain", each, domains, "bench domains")
         found = domains.get(each, bare_domain(each))
         chosen = replace(found, sources=()) if own else found
-        folder = data_folder(workspace, name if name is not None else each)
+        folder = Workspace(workspace).data_set(name if name is not None else each)
         order = DatasetSpec(chosen, domains, data, files, own, size, seed, folder)
         tasks = _tasks(order)
         more = extras(chosen, tasks, workspace, author, layout)

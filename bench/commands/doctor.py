@@ -11,7 +11,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
 _MIRROR = ("mmlu", "gsm8k", "arc")
@@ -26,7 +26,9 @@ class Finding:
     hint: str = ""
 
 
-def doctor(workspace: Workspace = WORKSPACE, data: Data = None, as_json: Json = False) -> None:
+def doctor(
+    workspace: WorkspaceOption = WORKSPACE, data: Data = None, as_json: Json = False
+) -> None:
     """Show versions, devices, memory, models and data.
 
     Example: bench doctor

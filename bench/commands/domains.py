@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from bench.options import WORKSPACE, Json, Workspace
+from bench.options import WORKSPACE, Json, WorkspaceOption
 
 
-def domains(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """List all domains.
 
     A folder `domains/NAME` with a `domain.yaml` in the workspace adds one.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands.adapters import Name
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import BenchError, Misuse
-from domainlift.workspace import adapters_root
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -71,7 +71,7 @@ def export_command(
         str | None,
         typer.Option(help="Write nothing; check this model of a running Ollama instead."),
     ] = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +90,7 @@ def export_command(
         "--upload": upload,
     }
     _check_options(to, check_served, given)
-    found = AdapterRegistry(adapters_root(workspace)).open(adapter)
+    found = AdapterRegistry(Workspace(workspace).adapters).open(adapter)
     options = ExportOptions(
         stored=stored if stored is not None else "f16",
         base_gguf=base_gguf,
@@ -180,7 +180,7 @@ def _result(made: Exported) -> dict[str, Any]:
 
 
 def _folder(workspace: Path, adapter: Adapter, to: str) -> Path:
-    return workspace / "exports" / f"{adapter.card.domain}-{adapter.card.version}-{to}"
+    return Workspace(workspace).export(f"{adapter.card.domain}-{adapter.card.version}-{to}")
 
 
 def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:

@@ -15,7 +15,7 @@ from bench.options import (
     Device,
     Json,
     Suite,
-    Workspace,
+    WorkspaceOption,
     comma_separated,
     suite_for,
 )
@@ -57,7 +57,7 @@ def improve_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the stages, and what each will take.")
     ] = False,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
@@ -104,7 +104,7 @@ def improve_command(
         held.drop()
 
 
-def demo(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def demo(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """Improve the embedded model on the built-in questions: the whole loop in a few minutes.
 
     Example: bench demo

@@ -10,8 +10,9 @@ import typer
 
 from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
-from bench.options import WORKSPACE, Json, Workspace
-from rag.library import kb_root, library
+from bench.options import WORKSPACE, Json, WorkspaceOption
+from domainlift.workspace import Workspace
+from rag.library import library
 
 if TYPE_CHECKING:
     pass
@@ -28,14 +29,14 @@ Name = Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.
 
 
 @kb.command("list")
-def list_knowledge_bases(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def list_knowledge_bases(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """List all knowledge bases.
 
     Example: bench kb list
     """
     from rag.index.store import KnowledgeBaseStore
 
-    store = KnowledgeBaseStore(kb_root(workspace))
+    store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     manifests = [store.manifest(name) for name in store.names()]
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
@@ -63,7 +64,7 @@ def list_knowledge_bases(workspace: Workspace = WORKSPACE, as_json: Json = False
 def show_knowledge_base(
     domain: Name,
     path: Annotated[bool, typer.Option("--path", help="Print the folder only.")] = False,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show what a knowledge base was made of, and the gates that were calibrated on it.
@@ -73,7 +74,7 @@ def show_knowledge_base(
     from rag.index.store import KnowledgeBaseStore
     from rag.retrieval_gate import stored_gates
 
-    with KnowledgeBaseStore(kb_root(workspace)).open(domain) as generation:
+    with KnowledgeBaseStore(Workspace(workspace).knowledge_bases).open(domain) as generation:
         gates = stored_gates(generation.folder)
         if path:
             print(generation.folder)
@@ -87,7 +88,8 @@ def show_knowledge_base(
 
 @kb.command("rm")
 def remove_knowledge_bases(
-    domain: Annotated[list[str], typer.Argument(help="Domains.")], workspace: Workspace = WORKSPACE
+    domain: Annotated[list[str], typer.Argument(help="Domains.")],
+    workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Remove knowledge bases for good; their vectors stay in the cache.
 
@@ -95,7 +97,7 @@ def remove_knowledge_bases(
     """
     from rag.index.store import KnowledgeBaseStore
 
-    store = KnowledgeBaseStore(kb_root(workspace))
+    store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     for name in domain:
         store.remove(name)
         print(f"removed `{name}`")
@@ -109,7 +111,7 @@ def search_command(
     method: Annotated[str, typer.Option(help="hybrid, dense or bm25.")] = "hybrid",
     mmr: Annotated[float | None, typer.Option(help="Weigh relevance against variety.")] = None,
     rerank: Annotated[str | None, typer.Option(help="A cross-encoder.")] = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show the passages that answer a question, with their sources.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
-from domainlift.errors import BenchError, Misuse, NoSuch
-from rag.library import kb_root, open_cached
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.workspace import Workspace
+from rag.library import open_cached
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
@@ -47,7 +48,7 @@ def build_command(
         str | None, typer.Option(help="A Chroma server instead of the embedded store.")
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Take over nothing.")] = False,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +65,7 @@ def build_command(
     if own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
     names = _chosen(domain, every, domains, given=bool(source))
-    store = KnowledgeBaseStore(kb_root(workspace))
+    store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     reports = []
     for name in names:
         model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
@@ -164,15 +165,18 @@ def _build(name: str, found: Found, settings: _BuildSettings, workspace: Path) -
     stages = Stages(name)
     try:
         return build_index(
-            kb_root(workspace), name, found.files, recipe, missing=found.missing, progress=stages
+            Workspace(workspace).knowledge_bases,
+            name,
+            found.files,
+            recipe,
+            missing=found.missing,
+            progress=stages,
         )
     except KeyboardInterrupt as error:
-        stopped = BenchError(
+        raise Interrupted(
             f"stopped; knowledge base `{name}` is as it was before",
             "repeat the same command: what was embedded is not embedded again",
-        )
-        stopped.exit_code = 130
-        raise stopped from error
+        ) from error
     finally:
         stages.end()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import BenchError, Misuse
 from rag.library import library, open_cached
 
@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(help="A domain that has a knowledge base.")
 def kb_check_command(
     domain: Name,
     task: Task = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +57,7 @@ def kb_eval_command(
     path: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],
     split: Annotated[str, typer.Option(help="Which file in qrels/.")] = "test",
     embedder: Annotated[str, typer.Option(help="As for `bench kb build`.")] = "all-MiniLM-L6-v2",
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Measure retrieval by itself: dense, BM25 and both, on a set with known answers.
@@ -85,7 +85,7 @@ def kb_probe_command(
     domain: Name,
     task: Task = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, Workspace, comma_separated
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.types import dedup_key
+from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from ensemble.fit.fit import Labelled, RouterData
@@ -47,7 +48,7 @@ def route_fit_command(
     weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 90_000,
     out: Annotated[Path | None, typer.Option(help="Write here, not into the workspace.")] = None,
     data: Data = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Learn keywords from the training and validation questions of suites.
@@ -59,14 +60,14 @@ def route_fit_command(
     """
     from ensemble.fit.fit import FitSettings
     from ensemble.fit.fit import fit_router as learn
-    from ensemble.router.keywords import FILE, backup, write_keywords
+    from ensemble.router.keywords import backup, write_keywords
     from knowledge_bases.domains import load_domains
 
     known = load_domains(workspace)
     targets = _targets(domains, known)
     material = _material(_suites(suite, data), known, data, passages, vectors)
     found = learn(material, FitSettings(keywords, weights, targets), _say)
-    path = out if out is not None else workspace / FILE
+    path = out if out is not None else Workspace(workspace).keywords
     aside = backup(path)
     if aside is not None:
         _say(f"the keywords that stood there are kept as `{aside}`")
@@ -86,7 +87,7 @@ def route_explain_command(
     option: Annotated[list[str] | None, typer.Option(help="One of its options.")] = None,
     domain: Annotated[str | None, typer.Option(help="The domain that a user named.")] = None,
     domains: Targets = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show where a question goes, and why.
@@ -112,7 +113,7 @@ def route_test_command(
     domains: Targets = None,
     bare: Annotated[bool, typer.Option("--bare", help="Leave the options out.")] = False,
     data: Data = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Route the test questions of suites, which no fit has seen, and count.

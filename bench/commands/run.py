@@ -20,7 +20,7 @@ from bench.options import (
     Device,
     Json,
     Suite,
-    Workspace,
+    WorkspaceOption,
     comma_separated,
     suite_for,
 )
@@ -110,7 +110,7 @@ def run(
     plan: Annotated[
         Path | None, typer.Option(help="Also with the treatments of a plan of `bench improve`.")
     ] = None,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     device: Device = "auto",
     dtype: Annotated[

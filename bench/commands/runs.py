@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, Workspace
+from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.errors import Malformed
 
 runs = typer.Typer(
@@ -18,7 +18,7 @@ runs = typer.Typer(
 
 
 @runs.command("list")
-def list_runs(workspace: Workspace = WORKSPACE, as_json: Json = False) -> None:
+def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     """List all runs, oldest first.
 
     Example: bench runs list
@@ -52,7 +52,7 @@ def show_run(
     run: Annotated[str, typer.Argument(help="The run's name, from `bench runs list`.")],
     target: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.60,
     path: Annotated[bool, typer.Option("--path", help="Print the run's folder only.")] = False,
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Show the scores of a stored run, and how it was made.
@@ -84,7 +84,7 @@ def show_run(
 @runs.command("rm")
 def remove_runs(
     run: Annotated[list[str], typer.Argument(help="Names of runs.")],
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Remove runs for good.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Device, Json, Workspace
-from domainlift.errors import BenchError, Misuse
+from bench.options import WORKSPACE, Data, Device, Json, WorkspaceOption
+from domainlift.errors import Interrupted, Misuse
 from improve.load_model import ModelSpec, load_trainable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def train_command(
     ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    workspace: Workspace = WORKSPACE,
+    workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -226,12 +226,10 @@ def _progress() -> Iterator[_ProgressView]:
         except KeyboardInterrupt as error:
             if not from_environment().is_main:  # the first process says how far they came
                 raise
-            stopped = BenchError(
+            raise Interrupted(
                 f"stopped after step {screen.step}",
                 "repeat the same command: it goes on from the last checkpoint",
-            )
-            stopped.exit_code = 130
-            raise stopped from error
+            ) from error
 
 
 class _ProgressView:

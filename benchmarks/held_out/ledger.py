@@ -17,6 +17,7 @@ from pathlib import Path
 
 from domainlift.errors import Malformed
 from domainlift.files import disk_errors, exclusive_lock
+from domainlift.workspace import Workspace
 
 #: Below this level a look can hardly show anything: fresh questions are due.
 DUE = 0.001
@@ -72,7 +73,7 @@ class HeldOutLedger:
     """The looks of a workspace: a file with one line for each, which only grows."""
 
     def __init__(self, workspace: Path) -> None:
-        self.path = workspace / "held_out.jsonl"
+        self.path = Workspace(workspace).held_out_ledger
 
     def uses(self) -> list[HeldOutUse]:
         """All looks, oldest first; Malformed where a line is none."""

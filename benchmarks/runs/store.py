@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from domainlift.errors import Malformed, NoSuch
-from domainlift.files import disk_errors, exclusive_lock, safe_join, write_json, write_text
+from domainlift.files import disk_errors, exclusive_lock, write_json, write_text
 from domainlift.types import Question
+from domainlift.workspace import Workspace
 
 SCHEMA = 1
 _Row = TypeVar("_Row", "Record", Question)
@@ -181,7 +182,8 @@ class RunStore:
     """All runs of a workspace."""
 
     def __init__(self, workspace: Path) -> None:
-        self._root = workspace / "runs"
+        self._workspace = Workspace(workspace)
+        self._root = self._workspace.runs
 
     def ids(self) -> list[str]:
         """The names of all runs, oldest first; reading creates no folder."""
@@ -194,11 +196,11 @@ class RunStore:
         """An existing run; NoSuch with the nearest name otherwise."""
         if run not in self.ids():
             raise NoSuch("run", run, self.ids(), "bench runs list")
-        return Run(safe_join(self._root, run))
+        return Run(self._workspace.run(run))
 
     def create(self, manifest: RunManifest, questions: Iterable[Question]) -> Run:
         """Make the folder of a new run; the manifest is written last and makes it exist."""
-        folder = safe_join(self._root, manifest.run)
+        folder = self._workspace.run(manifest.run)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)

@@ -34,8 +34,7 @@ from ensemble.router.safe_regex import compile_safely
 from ensemble.router.tokenize import term_of
 from knowledge_bases.domains import Domain
 
-FILE = "routes.yaml"
-SHIPPED = Path(__file__).parents[1] / FILE
+SHIPPED = Path(__file__).parents[1] / "routes.yaml"
 #: The weight of a keyword that somebody wrote and nobody fitted.
 BY_HAND = 6.0
 

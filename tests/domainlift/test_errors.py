@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domainlift.errors import BenchError, EngineDown, Malformed, Misuse, NoSuch
+from domainlift.errors import BenchError, EngineDown, Interrupted, Malformed, Misuse, NoSuch
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from domainlift.errors import BenchError, EngineDown, Malformed, Misuse, NoSuch
     [
         (BenchError("it failed"), 1),
         (EngineDown("it is gone"), 1),
+        (Interrupted("stopped"), 130),
         (Misuse("it is wrong"), 2),
         (NoSuch("suite", "mmul", ["mmlu"]), 2),
         (Malformed(Path("x.yaml"), "is empty"), 2),
