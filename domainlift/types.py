@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,19 +42,6 @@ def question_id(task: str, text: str, options: tuple[str, ...], occurrence: int 
     """
     content = json.dumps([task, text, options, occurrence], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-#: What copies of a question have in common.
-DedupKey = tuple[str, tuple[str, ...]]
-
-
-def dedup_key(text: str, options: Sequence[str]) -> DedupKey:
-    """A question without case, white space and the order of its options: copies are equal."""
-    return _even(text), tuple(sorted(map(_even, options)))
-
-
-def _even(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True)

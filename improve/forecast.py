@@ -15,7 +15,7 @@ from domainlift.workspace import Workspace
 from reports.forecast import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
-    from bench.commands.data import ContaminationCheckers
+    from bench.commands.data import BenchmarkIndexes
     from benchmarks.tasks.base import Task
     from finetune.dry_run import DryRun
     from improve.context import ImproveContext
@@ -191,11 +191,11 @@ def _files(scene: ImproveContext, name: str) -> Found:
 def _trainings(
     scene: ImproveContext, names: list[str], held: LazyEngine, look: _MissingItems
 ) -> Iterator[Stage]:
-    from bench.commands.data import ContaminationCheckers
+    from bench.commands.data import BenchmarkIndexes
 
-    guards = ContaminationCheckers()
+    indexes = BenchmarkIndexes()
     for name in () if scene.options.skip_train else names:
-        found = look.at(lambda name=name: _rehearsed(scene, name, held.loading, guards))  # type: ignore[misc]
+        found = look.at(lambda name=name: _rehearsed(scene, name, held.loading, indexes))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
             what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}"
@@ -205,7 +205,7 @@ def _trainings(
 
 
 def _rehearsed(
-    scene: ImproveContext, name: str, loading: ModelSpec, guards: ContaminationCheckers
+    scene: ImproveContext, name: str, loading: ModelSpec, indexes: BenchmarkIndexes
 ) -> DryRun:
     """Make the rows aside, and see what training on them takes."""
     from finetune.dry_run import dry_run
@@ -215,7 +215,7 @@ def _rehearsed(
     with TemporaryDirectory() as aside:
         if not Workspace(place.workspace).data_set(name).is_dir():
             place = replace(place, workspace=Path(aside))
-            make_rows(name, scene.domains, place, wishes.own, guards)
+            make_rows(name, scene.domains, place, wishes.own, indexes)
         job = training_job(name, scene.domains, place, wishes.own, wishes.change)
         return dry_run(*job, loading.model, loading.device, loading.dtype)
 

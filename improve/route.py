@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.types import Split, dedup_key
+from domainlift.text.normalise import dedup_key
+from domainlift.types import Split
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from domainlift.errors import BenchError, Interrupted
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.commands.data import ContaminationCheckers
+    from bench.commands.data import BenchmarkIndexes
     from engines.base import Engine
     from ensemble.plan import DomainTreatment
     from finetune.adapters.registry import Adapter
@@ -109,15 +109,15 @@ class TreatmentBuilder:
         self, names: Sequence[str], held: LazyEngine, left: float
     ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
         """The adapters that are there, and the trainings that are left to do in the time."""
-        from bench.commands.data import ContaminationCheckers
+        from bench.commands.data import BenchmarkIndexes
         from finetune.train_adapter import find_existing
 
-        guards = ContaminationCheckers()
+        indexes = BenchmarkIndexes()
         found: dict[str, Adapter] = {}
         jobs: dict[str, _Job] = {}
         for name in names:
             with self._noting(f"adapter for {name}"):
-                self._prepare(name, guards)
+                self._prepare(name, indexes)
                 job = training_job(name, self.domains, self.place, self.own, self.change)
                 info = held.engine.info
                 before = find_existing(job[0], info.model, info.digest)
@@ -143,10 +143,10 @@ class TreatmentBuilder:
         except BenchError as error:
             self._note(f"no {what}: {_said(error)}")
 
-    def _prepare(self, name: str, guards: ContaminationCheckers) -> None:
+    def _prepare(self, name: str, indexes: BenchmarkIndexes) -> None:
         """Make training rows, unless there are some already."""
         if not Workspace(self.place.workspace).data_set(name).is_dir():
-            made = make_rows(name, self.domains, self.place, self.own, guards)
+            made = make_rows(name, self.domains, self.place, self.own, indexes)
             print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
     def _trained(self, jobs: Mapping[str, _Job], held: LazyEngine) -> dict[str, Adapter]:
@@ -205,7 +205,7 @@ def make_rows(
     domains: Mapping[str, Domain],
     place: RunOptions,
     own: bool,
-    guards: ContaminationCheckers,
+    indexes: BenchmarkIndexes,
 ) -> PreparedDataset:
     """Make the training rows of a domain from what it declares; BenchError where that is nothing.
 
@@ -215,7 +215,7 @@ def make_rows(
 
     folder = Workspace(place.workspace).data_set(name)
     order = DatasetSpec(domains[name], domains, place.data, (), own, None, 0, folder)
-    return prepare_dataset(order, place.workspace, guards)
+    return prepare_dataset(order, place.workspace, indexes)
 
 
 def _fit_together(jobs: Mapping[str, _Job]) -> bool:

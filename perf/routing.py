@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from domainlift.types import dedup_key
+from domainlift.text.normalise import dedup_key
 from ensemble.fit.evaluate import CountedRoutes, RouterMetrics, route_all
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords

@@ -18,8 +18,7 @@ from improve.synthesize import ContextOptions, SynthesisOptions, SyntheticRows, 
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
-    from domainlift.types import Question
-    from finetune.data.contamination import Leaked
+    from domainlift.text.contamination import QuestionIndex
     from finetune.data.prepare import PreparedDataset
     from finetune.data.question_rows import Render
     from finetune.data.rows import Row
@@ -84,7 +83,7 @@ def prepare_command(
     files = tuple(file if file is not None else ())
     author = SynthesisOptions(model, passages, not unchecked, seed) if from_kb else None
     layout = ContextOptions(distractors, seed) if with_context else None
-    guards = ContaminationCheckers()
+    indexes = BenchmarkIndexes()
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
         if each not in domains and not files:
@@ -97,7 +96,7 @@ def prepare_command(
         more = extras(chosen, tasks, workspace, author, layout)
         if not as_json:
             more.show()
-        made = _prepare(order, tasks, more, guards)
+        made = _prepare(order, tasks, more, indexes)
         if as_json:
             print(json.dumps({**made.as_json(), **more.as_json()}, ensure_ascii=False))
         else:
@@ -119,16 +118,16 @@ class DatasetSpec:
 
 
 def prepare_dataset(
-    order: DatasetSpec, workspace: Path, guards: ContaminationCheckers
+    order: DatasetSpec, workspace: Path, indexes: BenchmarkIndexes
 ) -> PreparedDataset:
     """Make a data set of what a domain declares, with nothing written for it."""
     tasks = _tasks(order)
     more = extras(order.domain, tasks, workspace, None, None)
-    return _prepare(order, tasks, more, guards)
+    return _prepare(order, tasks, more, indexes)
 
 
 def _prepare(
-    order: DatasetSpec, tasks: Sequence[Task], more: SyntheticRows, guards: ContaminationCheckers
+    order: DatasetSpec, tasks: Sequence[Task], more: SyntheticRows, indexes: BenchmarkIndexes
 ) -> PreparedDataset:
     from finetune.data.prepare import prepare_rows as write
 
@@ -136,49 +135,36 @@ def _prepare(
     name = order.domain.name
     if not rows:
         raise Misuse(f"domain `{name}` has nothing to learn from", "give rows: `--file PATH`")
-    guard = guards.of(order)
     made = write(
         name,
         rows,
         size=order.size,
         seed=order.seed,
-        benchmark=[question.text for question in guard.questions],
+        benchmark=indexes.of(order),
         folder=order.folder,
-        leaked=guard.leaked,
     )
     more.keep(made.path)
     return made
 
 
-@dataclass(frozen=True)
-class ContaminationChecker:
-    """The questions that training must not see, and what finds rows that hold most of one."""
-
-    questions: Sequence[Question]
-    leaked: Leaked
-
-
-class ContaminationCheckers:
-    """Makes guards, and keeps the last one: many domains are kept from the same questions."""
+class BenchmarkIndexes:
+    """Indexes of the questions that training must not see; the last one is kept for reuse."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] | None = None
-        self._guard = ContaminationChecker((), lambda texts: [False] * len(texts))
+        self._index: QuestionIndex
 
-    def of(self, order: DatasetSpec) -> ContaminationChecker:
-        """All questions that are at hand; which are not is told."""
+    def of(self, order: DatasetSpec) -> QuestionIndex:
+        """The index of all questions at hand; a note names the tasks that are missing."""
+        from domainlift.text.contamination import QuestionIndex
         from finetune.data.question_rows import reported_questions
-        from rag.contamination import passage_checker
 
         names = _reported(order)
         if names != self._names:
             questions, missing = reported_questions(names, order.domains, order.mirror)
             _note(f"not compared with what is missing: {what}" for what in missing)
-            self._names, self._guard = (
-                names,
-                ContaminationChecker(questions, passage_checker(questions)),
-            )
-        return self._guard
+            self._names, self._index = names, QuestionIndex(questions, short=True)
+        return self._index
 
 
 def _reported(order: DatasetSpec) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated
 from domainlift.errors import BenchError, Misuse, NoSuch
-from domainlift.types import dedup_key
+from domainlift.text.normalise import dedup_key
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:

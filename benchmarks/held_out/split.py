@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.tasks.registry import load_validation
-from domainlift.types import dedup_key
+from domainlift.text.normalise import dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task

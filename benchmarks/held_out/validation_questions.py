@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
 from benchmarks.tasks.registry import load_validation
-from domainlift.types import dedup_key
+from domainlift.text.normalise import dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
-    from domainlift.types import DedupKey
+    from domainlift.text.normalise import DedupKey
     from engines.base import EngineInfo
     from knowledge_bases.domains import Domain
 

@@ -12,8 +12,7 @@ from benchmarks.runs.store import Record
 from benchmarks.scoring.score import probabilities
 from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
-from rag import contamination as leaks
-from rag.contamination import Leak
+from rag.contamination import Leak, find_leaks
 from rag.retrieval_gate import OPEN, CalibrationSample, Gate, calibrate
 from rag.treatment import Budget, QuestionSignals, as_passage, treat_with_passages
 
@@ -109,9 +108,7 @@ def contaminated_questions(questions: Sequence[Question], bases: OpenKnowledgeBa
         if own:
             vectors = retriever.encode([question.text for question in own])
             index = retriever.index
-            leaked += leaks.find_leaks(
-                own, index.chunks, question_vectors=vectors, dense=index.dense
-            )
+            leaked += find_leaks(own, index.chunks, question_vectors=vectors, dense=index.dense)
     return leaked
 
 

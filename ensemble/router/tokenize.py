@@ -1,7 +1,8 @@
 """A text as the terms that keywords are looked up by: words, marks of formulas, short phrases.
 
 Words are in lower case and singular; every number is the term `0`. Phrases do not reach over the
-end of a sentence, so the order of sentences changes nothing.
+end of a sentence, so the order of sentences changes nothing. These are not the words of
+`domainlift.text`: the weights of every fitted keyword file belong to terms that are cut this way.
 """
 
 from __future__ import annotations

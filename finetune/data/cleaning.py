@@ -17,7 +17,6 @@ LONGEST = 40_000
 _BREAKS = re.compile(r"\r\n?|[\u0085\u2028\u2029]")
 # Control characters but line feeds and tabs, and halves of surrogate pairs, which are no UTF-8.
 _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
-_WORD = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
 
 
 def clean_rows(text: str) -> str:
@@ -58,11 +57,6 @@ def prompt_text(row: Row) -> str:
     if not row.messages:
         return row.prompt
     return "\n".join(message.content for message in row.messages)
-
-
-def words(text: str) -> list[str]:
-    """The words of a text for comparing: case folded letters and digits, and signs of sums."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows that say what another one says already.
+"""Removal of duplicate and near-duplicate rows.
 
 Two rows are near-duplicates where the 5-grams of their words, and those of their answers alone,
 have a Jaccard index |A ∩ B| / |A ∪ B| of at least 0.8. Of a long prompt the end is looked at,
@@ -18,14 +18,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from finetune.data.cleaning import prompt_text, words
+from domainlift.text.ngrams import jaccard, ngrams
+from domainlift.text.normalise import words_and_signs
+from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Grams = NDArray[np.int64]
+    Hashes = NDArray[np.int64]
 
 SIZE = 5
 JACCARD = 0.8
@@ -48,18 +50,6 @@ def without_near_duplicates(
     return kept, len(rows) - len(unique), len(unique) - len(kept)
 
 
-def shingles(text: Sequence[str], size: int = SIZE) -> set[int]:
-    """Hashes of the n-grams of words; a shorter text is one gram."""
-    size = max(1, min(size, len(text)))
-    return {hash(tuple(text[i : i + size])) for i in range(len(text) - size + 1)}
-
-
-def jaccard(a: set[int], b: set[int]) -> float:
-    """|a ∩ b| / |a ∪ b|, and 1 for two empty sets."""
-    shared = len(a & b)
-    return shared / (len(a) + len(b) - shared) if a or b else 1.0
-
-
 def _far_apart(rows: Sequence[Row], share: float) -> list[Row]:
     if not rows:
         return []
@@ -76,15 +66,15 @@ def _far_apart(rows: Sequence[Row], share: float) -> list[Row]:
 
 
 def _whole(row: Row) -> array[int]:
-    return array("q", shingles([*words(prompt_text(row))[-_TAIL:], *_answer(row)]))
+    prompt = words_and_signs(prompt_text(row))[-_TAIL:]
+    return array("q", {hash(gram) for gram in ngrams([*prompt, *_answer(row)], SIZE)})
 
 
 def _answer(row: Row) -> list[str]:
-    found = words(row.completion)
-    return found if found else [row.completion.strip()]
+    return words_and_signs(row.completion) or [row.completion.strip()]
 
 
-def _by_rarity(sets: Sequence[array[int]], share: float) -> tuple[list[Grams], list[list[int]]]:
+def _by_rarity(sets: Sequence[array[int]], share: float) -> tuple[list[Hashes], list[list[int]]]:
     """Each set with its rarest grams first, and of their prefixes what more than one set holds."""
     import numpy as np
 
@@ -103,11 +93,11 @@ def _by_rarity(sets: Sequence[array[int]], share: float) -> tuple[list[Grams], l
     return ordered, prefixes
 
 
-def _near(rows: Sequence[Row], sets: Sequence[Grams], pair: tuple[int, int], share: float) -> bool:
+def _near(rows: Sequence[Row], sets: Sequence[Hashes], pair: tuple[int, int], share: float) -> bool:
     one, other = (sets[place] for place in pair)
     if min(len(one), len(other)) < share * max(len(one), len(other)):
         return False
     if jaccard(set(one.tolist()), set(other.tolist())) < share:
         return False
-    answers = (shingles(_answer(rows[place])) for place in pair)
+    answers = (ngrams(_answer(rows[place]), SIZE) for place in pair)
     return jaccard(*answers) >= share

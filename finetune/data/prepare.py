@@ -17,8 +17,8 @@ from typing import Any
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors
+from domainlift.text.contamination import QuestionIndex, contaminated_rows
 from finetune.data.cleaning import clean_row, prompt_text, reject_reason
-from finetune.data.contamination import Leaked, exact_finder
 from finetune.data.dataset_card import FilterCounts, card_files
 from finetune.data.duplicates import without_near_duplicates
 from finetune.data.row_io import SPLITS, row_lines
@@ -57,21 +57,20 @@ def prepare_rows(
     *,
     size: int | None = None,
     seed: int = 0,
-    benchmark: Iterable[str] = (),
+    benchmark: QuestionIndex | None = None,
     folder: Path,
-    leaked: Leaked | None = None,
 ) -> PreparedDataset:
     """Write the data set of a domain to `folder`, at most `size` rows with an even share per kind.
 
-    Rows in which one of the `benchmark` questions stands word for word are left out, and those
-    that `leaked` finds. The same input gives the same bytes. A folder that holds another data set
-    is an error, and so is an input of which nothing is left.
+    Rows that hold one of the `benchmark` questions are left out. The same input gives the same
+    bytes. A folder that holds another data set is an error, and so is an input of which nothing is
+    left.
     """
-    questions = list(benchmark)
     cleaned, dropped = _cleaned(rows)
     unique, exact, near = without_near_duplicates(cleaned)
-    kept = _without(unique, [exact_finder(questions), *([leaked] if leaked is not None else [])])
-    sieve = FilterCounts(len(questions), dropped, exact, near, len(unique) - len(kept))
+    kept = _uncontaminated(unique, benchmark) if benchmark is not None else unique
+    compared = len(benchmark.questions) if benchmark is not None else 0
+    sieve = FilterCounts(compared, dropped, exact, near, len(unique) - len(kept))
     if not kept:
         raise BenchError(f"no row is left to learn from in `{domain}`", f"taken out: {sieve.told}")
     chosen = choose_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
@@ -110,15 +109,10 @@ def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
     return kept, dropped
 
 
-def _without(rows: Sequence[Row], finders: Sequence[Leaked]) -> list[Row]:
+def _uncontaminated(rows: Sequence[Row], benchmark: QuestionIndex) -> list[Row]:
     texts = [f"{prompt_text(row)}\n{row.completion}" for row in rows]
-    for finder in finders:
-        found = finder(texts)
-        if len(found) != len(texts):
-            raise ValueError(f"{len(found)} findings for {len(texts)} texts")
-        kept = [place for place, leaked in enumerate(found) if not leaked]
-        rows, texts = [rows[place] for place in kept], [texts[place] for place in kept]
-    return list(rows)
+    contaminated = contaminated_rows(texts, benchmark)
+    return [row for row, holds in zip(rows, contaminated, strict=True) if not holds]
 
 
 def _digest(files: dict[str, str]) -> str:

@@ -13,9 +13,10 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from domainlift.text.ngrams import ngrams
+from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
-from finetune.data.cleaning import plain_form, words
-from finetune.data.duplicates import shingles
+from finetune.data.cleaning import plain_form
 from finetune.data.sources.sentences import sentences
 from finetune.synthetic.prompts import (
     KINDS,
@@ -145,7 +146,8 @@ def _cut_off(piece: GeneratedText, _: Excerpt) -> bool:
 
 
 def _no_pair(piece: GeneratedText, _: Excerpt) -> bool:
-    return KINDS[piece.kind].row == "exercise" and len(words(piece.question)) < _LEAST_WORDS
+    exercise = KINDS[piece.kind].row == "exercise"
+    return exercise and len(words_and_signs(piece.question)) < _LEAST_WORDS
 
 
 def _unprintable(piece: GeneratedText, _: Excerpt) -> bool:
@@ -164,11 +166,11 @@ def _marked(piece: GeneratedText, _: Excerpt) -> bool:
 
 
 def _short(piece: GeneratedText, _: Excerpt) -> bool:
-    return not piece.question and len(words(piece.text)) < _LEAST_WORDS
+    return not piece.question and len(words_and_signs(piece.text)) < _LEAST_WORDS
 
 
 def _repeats(piece: GeneratedText, _: Excerpt) -> bool:
-    told = words(_all(piece))
+    told = words_and_signs(_all(piece))
     runs = [tuple(told[i : i + 3]) for i in range(len(told) - 2)]
     return len(told) >= _LONG and len(set(runs)) < _FRESH * len(runs)
 
@@ -176,9 +178,9 @@ def _repeats(piece: GeneratedText, _: Excerpt) -> bool:
 def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
     if piece.question:
         return False
-    own, source = shingles(words(piece.text), _SIZE), words(excerpt.passage.text)
-    size = min(_SIZE, len(words(piece.text)))
-    return len(own & shingles(source, size)) > KINDS[piece.kind].copied * len(own)
+    text, source = words_and_signs(piece.text), words_and_signs(excerpt.passage.text)
+    own = ngrams(text, _SIZE)
+    return len(own & ngrams(source, min(_SIZE, len(text)))) > KINDS[piece.kind].copied * len(own)
 
 
 def _talks(piece: GeneratedText, excerpt: Excerpt) -> bool:
@@ -188,12 +190,12 @@ def _talks(piece: GeneratedText, excerpt: Excerpt) -> bool:
 
 def _told_before(piece: GeneratedText, _: Excerpt) -> bool:
     """Whether the question holds its answer."""
-    return f" {' '.join(words(piece.text))} " in f" {' '.join(words(piece.question))} "
+    return contains_run(words_and_signs(piece.question), words_and_signs(piece.text))
 
 
 def _new_number(piece: GeneratedText, excerpt: Excerpt) -> bool:
     source = _source(excerpt)
-    spoken = {str(n) for n, word in enumerate(_COUNTS) if word in words(source)}
+    spoken = {str(n) for n, word in enumerate(_COUNTS) if word in words_and_signs(source)}
     lines = " ".join([piece.question, *parts_of(piece)])
     return not set(_numbers(lines)) <= {*_numbers(source), *spoken}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.files import disk_errors
-from rag.optional import need
+from domainlift.optional import need
 
 FOLDER = "bm25"
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from domainlift import __version__
 from domainlift.errors import BenchError, Malformed, Misuse
+from domainlift.optional import need
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.chroma_store import new_location
@@ -27,7 +28,6 @@ from rag.index.index import Changes, Progress, no_progress, write_index
 from rag.index.manifest import IndexManifest, check_sums, list_files
 from rag.index.published import PublishedGeneration
 from rag.index.store import GenerationWriter, KnowledgeBaseStore
-from rag.optional import need
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import disk_errors, write_json
+from domainlift.optional import need
 from rag.index.manifest import damaged_index
-from rag.optional import need
 
 if TYPE_CHECKING:
     from rag.base import Notify, Vectors

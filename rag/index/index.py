@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, overload
 
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
+from domainlift.optional import need
 from rag.base import Chunk
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
 from rag.index.manifest import check_sums, damaged_index
 from rag.index.store import Generation, KnowledgeBaseStore
-from rag.optional import need
 
 if TYPE_CHECKING:
     from rag.base import Vectors

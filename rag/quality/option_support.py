@@ -28,8 +28,8 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
-from rag.ngrams import text_words
-from rag.optional import need
+from domainlift.optional import need
+from domainlift.text.normalise import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ _DIGITS = 9  # beyond them, a difference of two scores is one of rounding
 _ROUNDING = 1e-9
 # Words that stand in any text; questions are full of them, and options differ by them by chance.
 _STOP = frozenset(
-    text_words("""
+    words("""
     a about after all also am an and any are as at be because been before being both but by can
     could did do does during each either for from had has have he her his how if in into is it its
     likely may might more most must neither no nor not of on one only or other our she should so
@@ -131,7 +131,7 @@ class _Library:
         self.passages: dict[str, Terms] = {}
 
     def terms(self, text: str) -> Terms:
-        return frozenset(self._stem([word for word in text_words(text) if word not in _STOP]))
+        return frozenset(self._stem([word for word in words(text) if word not in _STOP]))
 
     def put(self, hits: Iterable[Hit]) -> list[str]:
         """Take in what was found, and return the passages' names in their order."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed, Misuse
+from domainlift.text.contamination import QuestionIndex
+from domainlift.text.ngrams import jaccard, ngrams
+from domainlift.text.normalise import words_and_signs
+from domainlift.types import Question
 from engines.base import Message
-from finetune.data.cleaning import clean_row, clean_rows, join, plain_form, reject_reason, words
-from finetune.data.contamination import exact_finder
-from finetune.data.duplicates import jaccard, shingles, without_near_duplicates
+from finetune.data.cleaning import clean_row, clean_rows, join, plain_form, reject_reason
+from finetune.data.duplicates import SIZE, without_near_duplicates
 from finetune.data.prepare import prepare_rows, split_of
 from finetune.data.row_io import SPLITS, load_rows, row_lines
 from finetune.data.rows import Row
@@ -37,6 +39,11 @@ def row(number: int, kind: str = "question", **changes: str) -> Row:
 
 def rows(count: int, kind: str = "question") -> list[Row]:
     return [row(number, kind) for number in range(count)]
+
+
+def benchmark(*texts: str) -> QuestionIndex:
+    questions = [Question(text, "biology", "task", text, (), "") for text in texts]
+    return QuestionIndex(questions, short=True)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -72,7 +79,7 @@ def test_the_card_tells_all(tmp_path: Path) -> None:
     ]
     question = row(5).prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
     made = prepare_rows(
-        "biology", given, folder=tmp_path / "set", seed=3, benchmark=[question, "no"]
+        "biology", given, folder=tmp_path / "set", seed=3, benchmark=benchmark(question, "no")
     )
     card = json.loads((tmp_path / "set" / "card.json").read_text(encoding="utf-8"))
     assert (made.duplicates, made.leaked) == (1, 1)
@@ -299,46 +306,23 @@ def test_the_search_finds_what_comparing_all_finds(texts: list[list[str]]) -> No
     given = [Row(" ".join(text), " yes", f"{n}") for n, text in enumerate(texts)]
     expected: list[Row] = []
     for one in {each.id: each for each in given}.values():
-        sets = [shingles([*words(other.prompt), "yes"]) for other in expected]
-        if all(jaccard(shingles([*words(one.prompt), "yes"]), other) < 0.8 for other in sets):
+        sets = [ngrams([*words_and_signs(other.prompt), "yes"], SIZE) for other in expected]
+        own = ngrams([*words_and_signs(one.prompt), "yes"], SIZE)
+        if all(jaccard(own, other) < 0.8 for other in sets):
             expected.append(one)
     assert [each.prompt for each in without_near_duplicates(given)[0]] == [
         each.prompt for each in expected
     ]
 
 
-# --- leaks
+# --- contamination
 
 
-@pytest.mark.parametrize(
-    ("text", "leaks"),
-    [
-        ("Question: Which planet is nearest to the sun?\nAnswer: Mercury", True),
-        ("which planet — is NEAREST to the sun", True),
-        ("They asked: which planet is nearest to the sun now?", True),
-        ("Which planet is nearest to the moon?", False),
-        ("Question: What is DNS?\nAnswer: a protocol", True),
-        ("Tell me what is DNS and what is not", False),
-        ("", False),
-    ],
-)
-def test_questions_of_a_benchmark_are_found_word_for_word(text: str, leaks: bool) -> None:
-    finder = exact_finder(["Which planet is nearest to the sun?", "What is DNS?", "…"])
-    assert finder([text]) == [leaks]
-
-
-def test_a_better_finder_can_be_handed_in(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def finder(texts: Sequence[str]) -> list[bool]:
-        asked.extend(texts)
-        return [text == texts[3] for text in texts]
-
-    made = prepare_rows("biology", rows(30), folder=tmp_path / "set", leaked=finder)
+def test_rows_that_hold_most_of_a_question_are_removed(tmp_path: Path) -> None:
+    changed = LONG.replace("word20", "other")
+    given = [*rows(30), Row(f"{changed} And then?", " iron", "biology")]
+    made = prepare_rows("biology", given, folder=tmp_path / "set", benchmark=benchmark(LONG))
     assert made.leaked == 1
-    assert asked[0] == f"{row(0).prompt}\n{row(0).completion}"
-    with pytest.raises(ValueError, match="1 findings for 30 texts"):
-        prepare_rows("biology", rows(30), folder=tmp_path / "other", leaked=lambda _: [True])
 
 
 # --- texts
@@ -346,7 +330,6 @@ def test_a_better_finder_can_be_handed_in(tmp_path: Path) -> None:
 
 def test_texts_in_one_form() -> None:
     assert clean_rows("e\u0301\r\na\x00b\u2028c\ud800\tz\r") == "é\nab\nc\tz\n"
-    assert " ".join(words("The B-cell’s 3 × 4 = 12")) == "the b - cell s 3 × 4 = 12"
 
 
 @given(st.text(), st.text())

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domainlift.text.normalise import words
 from domainlift.types import Question
 from rag.base import Chunk
-from rag.contamination import Leak, find_leaks, passage_checker
-from rag.ngrams import text_words
+from rag.contamination import Leak, find_leaks
 
 ASKED = "Which organelle of the cell makes most of the ATP that it needs?"
 OPTIONS = ("The ribosome", "The mitochondrion", "The vacuole", "The nucleus")
@@ -157,7 +157,7 @@ def test_the_chunk_that_holds_most_is_named() -> None:
 
 
 def test_most_of_a_question_is_a_leak() -> None:
-    given, total = LONG.replace("farmer", "grower"), len(text_words(LONG))
+    given, total = LONG.replace("farmer", "grower"), len(words(LONG))
     (leak,) = leaks(question(LONG, ()), f"{given} Now think.")
     assert leak.kind == "n-gram"
     assert leak.overlap == pytest.approx((total - 12 - 2) / (total - 12))
@@ -279,13 +279,3 @@ def test_thousands_of_questions_against_thousands_of_chunks_take_seconds() -> No
     found = find_leaks(asked, chunks)
     assert time.monotonic() - start < 15
     assert [leak.question for leak in found] == ["123"]
-
-
-def test_a_finder_tells_of_each_text_what_find_leaks_would() -> None:
-    asked = [question(), question(LONG, (), "long")]
-    half = " ".join(LONG.split()[: len(LONG.split()) // 2])
-    texts = [f"See. {ASKED} Yes.", "Peas are green.", LONG, half, "", f"{LONG} {ASKED}"]
-    held = passage_checker(asked)
-    assert held(texts) == [bool(find_leaks(asked, [chunk(text)])) for text in texts]
-    assert held(texts) == [True, False, True, False, False, True]
-    assert held([]) == []

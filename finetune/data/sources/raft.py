@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
-from finetune.data.cleaning import words
 from finetune.data.rows import Row
 from finetune.data.sampling import seeded_order
 
@@ -114,13 +114,14 @@ def with_context(
 def _is_evidence(question: Question, passage: Passage) -> bool:
     if question.support:
         return passage.place == question.support and _holds(question, passage)
-    return len("".join(words(_answer(question)))) >= _SHORTEST and _holds(question, passage)
+    letters = "".join(words_and_signs(_answer(question)))
+    return len(letters) >= _SHORTEST and _holds(question, passage)
 
 
 def _holds(question: Question, passage: Passage) -> bool:
     """Whether the answer stands in a passage, word for word."""
-    sought = " ".join(words(_answer(question)))
-    return bool(sought) and f" {sought} " in f" {' '.join(words(passage.text))} "
+    answer = words_and_signs(_answer(question))
+    return bool(answer) and contains_run(words_and_signs(passage.text), answer)
 
 
 def _answer(question: Question) -> str:

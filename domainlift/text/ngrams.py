@@ -1,20 +1,18 @@
-"""Finding the n-grams of many short texts in a long stream of words, in one pass.
+"""N-grams of words, and an index that finds those of many short texts in a stream of words.
 
-A text becomes numbers: each word of the sought texts has one, all other words are 0. Windows of n
-words are told apart by a rolling 64-bit hash, computed for a whole block at once; a bitmap lets
-through few windows that are not sought. Memory depends on the sought texts and on the block.
+The index numbers the words of the sought texts; all other words are 0. Windows of n words are
+compared by a rolling 64-bit hash, computed for a whole block at once; a bitmap rejects most of the
+windows that are not sought. Memory depends on the sought texts and on the block.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag.optional import need
+from domainlift.optional import need
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,44 +26,36 @@ Item = TypeVar("Item")
 #: For each sought text, by its row: {place in the words: ordinal of the gram that begins there}.
 Places = Mapping[int, Mapping[int, int]]
 
-_WORD = re.compile(r"[^\W_]+")
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _END = ("",)  # no word, so that it parts two texts
 _BLOCK = 200_000  # words that are looked up at once
 _BITS = 22
 _BASE = 0x9E3779B97F4A7C15  # odd, so that no word of a window is shifted out of its hash
 
 
-def normal(text: str) -> str:
-    """The text in one form: NFKC, case folded, without characters that have no width."""
-    folded = unicodedata.normalize("NFKC", text).translate(_UNSEEN).casefold()
-    return unicodedata.normalize("NFKC", folded)
+def ngrams(words: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    """The distinct n-grams of these words; a text of fewer than `size` words is one gram."""
+    size = max(1, min(size, len(words)))
+    return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}
 
 
-def text_words(text: str) -> list[str]:
-    """The words of a text in one form: letters and digits, whatever stands between them."""
-    return normal_words(normal(text))
+def jaccard(a: Set[Any], b: Set[Any]) -> float:
+    """|a ∩ b| / |a ∪ b|, and 1 for two empty sets."""
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared) if a or b else 1.0
 
 
-def normal_words(text: str) -> list[str]:
-    """The words of a text that is in normal form already."""
-    return _WORD.findall(text)
+class NgramIndex:
+    """Index of the n-grams of the sought texts; one shorter than `size` words is one gram.
 
-
-def word_starts(text: str) -> list[int]:
-    """Where each of the `normal_words` begins."""
-    return [match.start() for match in _WORD.finditer(text)]
-
-
-class Grams:
-    """The n-grams of the sought texts; one shorter than `size` words is one gram as it stands."""
+    `counts` holds how many distinct n-grams each sought text has.
+    """
 
     def __init__(self, texts: Sequence[Sequence[str]], size: int) -> None:
         np = need("numpy")
         self.size = size
         self.counts = [0] * len(texts)
-        known = dict.fromkeys(chain.from_iterable(texts))
-        self._numbers = {word: number for number, word in enumerate(known, 1)}
+        vocabulary = dict.fromkeys(chain.from_iterable(texts))
+        self._numbers = {word: number for number, word in enumerate(vocabulary, 1)}
         draw = np.random.default_rng(0)
         self._codes = draw.integers(1, 2**63, len(self._numbers) + 1, dtype=np.uint64)
         self._tables: dict[int, _Table] = {}
@@ -115,25 +105,25 @@ class Grams:
         if not block or not self._tables:
             return
         numbers, starts = self._stream([text for _, text in block])
-        found: dict[int, dict[int, dict[int, int]]] = {}
+        hits: dict[int, dict[int, dict[int, int]]] = {}
         for length, hashes in _windows(self._codes, numbers, set(self._tables)):
             whole = _whole(numbers, length)
             places, rows, ordinals = self._tables[length].look_up(hashes[whole], whole)
             owners = np.searchsorted(starts, places, side="right") - 1
             columns = (owners, places - starts[owners], rows, ordinals)
             for owner, place, row, ordinal in np.stack(columns, axis=1).tolist():
-                found.setdefault(owner, {}).setdefault(row, {})[place] = ordinal
-        for owner in sorted(found):
-            yield *block[owner], found[owner]
+                hits.setdefault(owner, {}).setdefault(row, {})[place] = ordinal
+        for owner in sorted(hits):
+            yield *block[owner], hits[owner]
 
     def _stream(self, texts: Sequence[Sequence[str]]) -> tuple[Integers, Integers]:
         """The words of all texts as numbers, a 0 after each, and where each text begins."""
         import numpy as np
 
         ends = np.cumsum([len(text) + 1 for text in texts])
-        every = chain.from_iterable(chain(text, _END) for text in texts)
-        found = map(self._numbers.get, every, repeat(0))
-        numbers = np.fromiter(found, dtype=np.int64, count=int(ends[-1]) if len(texts) else 0)
+        stream = chain.from_iterable(chain(text, _END) for text in texts)
+        coded = map(self._numbers.get, stream, repeat(0))
+        numbers = np.fromiter(coded, dtype=np.int64, count=int(ends[-1]) if len(texts) else 0)
         return numbers, np.concatenate([[0], ends[:-1]]).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""The packages that only retrieval needs."""
+"""Import of the packages that only some extras install."""
 
 from __future__ import annotations
 

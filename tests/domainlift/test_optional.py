@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from domainlift.errors import BenchError
-from rag.optional import need
+from domainlift.optional import need
 
 
 def test_a_missing_package_says_how_to_get_it() -> None:

@@ -1,0 +1,1 @@
+"""Text: its normal form, n-grams of words, and benchmark questions that occur in it."""
