@@ -1,4 +1,4 @@
-"""From a question to what an engine gets.
+"""Prompts: from a question and its treatment to an engine's request.
 
 The order within a prompt is fixed: description, examples, passages, question. What many questions
 share comes first, so that it is computed once; passages differ from question to question and
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from benchmarks.scoring.scorer import BY_REFERENCE
 from benchmarks.tasks.base import Example, Task
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
@@ -38,9 +39,11 @@ class PromptFormat:
     chat: bool
 
     def digest(self, task: Task) -> str:
-        """What decides the prompts of a task, besides its data."""
+        """Hash of what decides a task's prompts and scores, besides its data."""
         task_parts = [task.description, task.prerendered, task.stop, task.max_tokens]
-        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts]
+        # Not the default scorer: stored runs that name none were scored by it.
+        scorer = [] if task.scorer == BY_REFERENCE else [task.scorer.name]
+        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

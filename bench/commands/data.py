@@ -169,12 +169,17 @@ class BenchmarkIndexes:
 
 def _reported(order: DatasetSpec) -> tuple[str, ...]:
     """The tasks of which some claim may be made."""
+    from benchmarks.runs.suites import load_suite
     from benchmarks.tasks.registry import task_names
 
-    known = task_names(order.domains)
-    own = [name for name in known if name.startswith("own:")]
-    every = known if order.mirror is not None else order.domain.tasks
-    return tuple(dict.fromkeys([*own, *(() if order.own else every)]))
+    own = [name for name in task_names(order.domains) if name.startswith("own:")]
+    if order.own:
+        return tuple(own)
+    if order.mirror is None:
+        return tuple(dict.fromkeys([*own, *order.domain.tasks]))
+    # A benchmark outside the suites is not fetched for this, but checked where it is mirrored.
+    mirrored = [name for name in task_names(order.domains) if (order.mirror / name).is_dir()]
+    return tuple(dict.fromkeys([*own, *load_suite("full", order.domains).tasks, *mirrored]))
 
 
 @data.command("check")

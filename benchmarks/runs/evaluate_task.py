@@ -10,11 +10,11 @@ from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.store import Record
-from benchmarks.scoring.score import score
+from benchmarks.scoring.score import Score, score
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError
 from domainlift.types import Passage, Question, Treatment
-from engines.base import Answer, Engine, Mode, Request, Status
+from engines.base import Answer, Engine, Request, Status
 
 #: Answers by question and by the digest of what was asked.
 AnswerCache = Mapping[tuple[str, str], Record]
@@ -50,7 +50,8 @@ def evaluate_task(
     with closing(engine.answer(requests)) as answers:
         for answer in answers:
             question, treatment, asked = open_.pop(answer.id)
-            yield replace(_record(question, treatment, answer, form.mode), asked=asked)
+            scored = score(question, answer, form.mode, task.scorer)
+            yield replace(_record(question, treatment, answer, scored), asked=asked)
     if open_:
         raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
 
@@ -108,8 +109,7 @@ def _prefix_order(request: Request) -> tuple[str, list[str], str]:
     return adapter, [message.content for message in prompt.messages], prompt.text
 
 
-def _record(question: Question, treatment: Treatment, answer: Answer, mode: Mode) -> Record:
-    scored = score(question, answer, mode)
+def _record(question: Question, treatment: Treatment, answer: Answer, scored: Score) -> Record:
     return Record(
         id=question.id,
         domain=question.domain,

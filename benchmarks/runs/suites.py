@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,18 +41,18 @@ def load_suite(name_or_path: str, domains: Mapping[str, Domain]) -> Suite:
 
 def _demo(domains: Mapping[str, Domain]) -> list[str]:
     built_in = {name: domain for name, domain in domains.items() if _is_built_in(domain)}
-    return [name for name in task_names(built_in) if name.startswith("own:")]
+    return _tasks_of(("own",), built_in)
 
 
-def _mmlu(domains: Mapping[str, Domain]) -> list[str]:
-    return [name for name in task_names(domains) if name.startswith("mmlu:")]
+def _tasks_of(prefixes: Sequence[str], domains: Mapping[str, Domain]) -> list[str]:
+    return [name for name in task_names(domains) if name.partition(":")[0] in prefixes]
 
 
-# Name -> the tasks it stands for.
+# Name -> its tasks. Stored figures of a suite hold only as long as its tasks stay the same.
 SUITES: dict[str, Callable[[Mapping[str, Domain]], list[str]]] = {
     "demo": _demo,
-    "mmlu": _mmlu,
-    "full": lambda domains: list(task_names(domains)),
+    "mmlu": partial(_tasks_of, ("mmlu",)),
+    "full": partial(_tasks_of, ("mmlu", "gsm8k", "arc", "own")),
 }
 
 

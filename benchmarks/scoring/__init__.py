@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scoring of answers: extraction from replies, scorers, and scores of log-probabilities."""

@@ -1,4 +1,4 @@
-"""From an engine's answer to a score."""
+"""Scores of answers: correct, wrong, unparsed, or not answered."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.scoring import answer_extraction as parsing
+from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
 
 
 @dataclass(frozen=True)
 class Score:
-    """What an answer is worth.
+    """Score of one answer.
 
     `correct` is None where the question was not answered (truncated, error). For cloze scoring
     it is decided by the log-likelihood per character, lm-eval's acc_norm; `correct_raw` by the
@@ -26,16 +26,19 @@ class Score:
     correct_raw: bool | None = None
 
 
-def score(question: Question, answer: Answer, mode: Mode) -> Score:
-    """Score one answer; what cannot be read is unparsed, never silently wrong."""
+def score(question: Question, answer: Answer, mode: Mode, scorer: Scorer = BY_REFERENCE) -> Score:
+    """Score log-probabilities by `mode` and a reply by `scorer`.
+
+    A reply without a readable answer is unparsed, never silently wrong.
+    """
     if answer.status in {Status.TRUNCATED, Status.ERROR}:
         return Score(answer.status, None)
     if answer.logprobs:
         if answer.n_bounded == len(answer.logprobs):
             # No letter was among the alternatives: all stand with the same bound, none is chosen.
             return Score(Status.UNPARSED, False)
-        return _scored_options(question, answer.logprobs, mode)
-    return _scored_reply(question, answer.text if answer.text is not None else "")
+        return _score_options(question, answer.logprobs, mode)
+    return _score_reply(question, answer.text if answer.text is not None else "", scorer)
 
 
 def per_character(question: Question, logprobs: Sequence[float]) -> list[float]:
@@ -53,7 +56,7 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _scored_options(question: Question, logprobs: Sequence[float], mode: Mode) -> Score:
+def _score_options(question: Question, logprobs: Sequence[float], mode: Mode) -> Score:
     raw = _best(logprobs)
     if mode is not Mode.CLOZE:
         return Score(Status.OK, raw == question.answer, raw)
@@ -61,20 +64,11 @@ def _scored_options(question: Question, logprobs: Sequence[float], mode: Mode) -
     return Score(Status.OK, chosen == question.answer, chosen, raw == question.answer)
 
 
-def _scored_reply(question: Question, reply: str) -> Score:
-    chosen: int | str | None
-    if isinstance(question.answer, int):
-        chosen = parsing.extract_letter(reply, question.options)
-        right: int | str | None = question.answer
-    elif parsing.as_number(question.answer) is not None:
-        chosen = parsing.extract_number(reply)
-        right = parsing.as_number(question.answer)
-    else:
-        chosen = " ".join(reply.split())
-        right = " ".join(question.answer.split())
+def _score_reply(question: Question, reply: str, scorer: Scorer) -> Score:
+    chosen = scorer.extract(question, reply)
     if chosen is None or chosen == "":
         return Score(Status.UNPARSED, False)
-    return Score(Status.OK, chosen == right, chosen)
+    return Score(Status.OK, scorer.matches(question, chosen), chosen)
 
 
 def _best(values: Sequence[float]) -> int:

@@ -1,4 +1,4 @@
-"""A task: questions with one prompt format and one way of scoring."""
+"""Task: questions with their prompt format, and the scorer of the replies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
 from domainlift.errors import Misuse
 from domainlift.types import Question, Split, question_id
 from engines.base import Mode
@@ -20,6 +21,9 @@ class NoSplit(Misuse):
 
 GENERAL = "general"
 ALL_MODES = frozenset(Mode)
+# End and length of a generated reply where the data set says nothing of them.
+STOP = ("Question:", "</s>", "<|im_end|>")
+MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """Questions and how to ask them.
+    """Questions, how to ask them, and how to score the replies.
 
     `examples` are the pool of the few-shot block, in order, and never contain one of the
     questions. `description` stands before that block in the lettered layout. With `prerendered`,
     a question's text is the whole prompt as another harness renders it, and its options are the
-    exact continuations. `digest` changes with anything a model could be shown or marked by.
+    exact continuations. `scorer` reads and compares generated replies. `digest` is that of the data
+    (`data_digest`).
     """
 
     name: str
@@ -52,14 +57,15 @@ class Task:
     stop: tuple[str, ...] = ()
     max_tokens: int = 0
     prerendered: bool = False
+    scorer: Scorer = BY_REFERENCE
 
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """What a loader is asked for.
+    """Arguments of a task's loader.
 
-    `rest` is what stands after the prefix of the task's name, `domain` where the task belongs
-    ("" where the questions themselves say it), `file` the questions' own file where there is one.
+    `rest` is the task's name without its prefix, `domain` the domain of the task ("" where each
+    question names its own), `data` the mirror, `file` the questions' own file where there is one.
     """
 
     name: str

@@ -1,12 +1,55 @@
-"""Published data: a local mirror in the authors' layout, or the hub."""
+"""Published data: splits of a data set from a local mirror in the authors' layout, or the hub."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
-from domainlift.errors import BenchError, Misuse
+from benchmarks.tasks.readers import csv_rows, jsonl_rows
+from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.hub_datasets import hub_rows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """One split of a data set: its place on the hub, and the mirror's file that holds the same."""
+
+    hub: str
+    config: str | None
+    split: str
+    file: str
+
+
+def published_rows(
+    source: PublishedSplit,
+    data: Path | None,
+    *,
+    from_hub: Callable[[dict[str, Any]], T],
+    from_mirror: Callable[[Any], T],
+) -> Iterator[T]:
+    """Yield what the readers make of the split's rows: objects, or the cells of a CSV mirror.
+
+    A reader's ValueError becomes Malformed, with the row's place.
+    """
+    path = mirror_file(data, source.file)
+    if path is None:
+        rows = hub_split(source.hub, source.config, source.split, layout=source.file)
+        return _read(Path(source.hub), enumerate(rows, start=1), from_hub)
+    numbered: Iterator[tuple[int, Any]]
+    numbered = csv_rows(path, strict=False) if path.suffix == ".csv" else jsonl_rows(path)
+    return _read(path, numbered, from_mirror)
+
+
+def _read(path: Path, rows: Iterator[tuple[int, Any]], reader: Callable[[Any], T]) -> Iterator[T]:
+    for line, row in rows:
+        try:
+            yield reader(row)
+        except ValueError as error:
+            raise Malformed(path, str(error), line=line) from None
 
 
 def mirror_file(data: Path | None, *parts: str) -> Path | None:

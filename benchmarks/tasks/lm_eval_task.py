@@ -10,32 +10,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks.base import NoSplit, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.base import MAX_TOKENS, NoSplit, Task, TaskRequest, data_digest, with_ids
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.hub_datasets import reason
 from domainlift.types import Question
 from engines.base import Mode
 
 MODES = {"multiple_choice": Mode.CLOZE, "generate_until": Mode.GENERATE}
-MAX_TOKENS = 256
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that the same examples are drawn
 _NAME = re.compile(rb"^[\"']?(?:task|group)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
 
 
-def load_lm_eval_task(want: TaskRequest) -> Task:
+def load_lm_eval_task(request: TaskRequest) -> Task:
     """Load a task of lm-eval by its name, or by the path of its YAML file."""
     if find_spec("lm_eval") is None:
         raise BenchError("lm-eval is not installed", 'pip install "domainlift[lm-eval]"')
-    path = _yaml_path(want.rest)
+    path = _yaml_path(request.rest)
     config = read_config(path)
-    kind = _supported(want.rest, config)
-    built = _build(want, path, config)
-    _one_answer(want.rest, built)
+    kind = _supported(request.rest, config)
+    built = _build(request, path, config)
+    _one_answer(request.rest, built)
     with _templates_compiled_once():
-        questions = with_ids(want.name, list(_drafts(built, want)))
+        questions = with_ids(request.name, list(_drafts(built, request)))
     return Task(
-        name=want.name,
-        domain=want.domain,
+        name=request.name,
+        domain=request.domain,
         questions=questions,
         examples=(),
         description="",
@@ -126,7 +125,7 @@ def _runs_remote_code(config: Mapping[str, Any]) -> bool:
     return bool(asked) and int(__version__.partition(".")[0]) < 4
 
 
-def _build(want: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
+def _build(request: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
     from lm_eval.tasks import TaskManager
 
     try:
@@ -134,7 +133,7 @@ def _build(want: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
         (built,) = loaded["tasks"].values()
     except Exception as error:  # whatever the data's library or the task's own code raises
         raise BenchError(
-            f"cannot load lm-eval task `{want.rest}` ({reason(error)})",
+            f"cannot load lm-eval task `{request.rest}` ({reason(error)})",
             f"its data `{config.get('dataset_path')}` comes from the hub: go online once",
         ) from error
     built.set_fewshot_seed(FEWSHOT_SEED)
@@ -148,24 +147,26 @@ def _one_answer(name: str, built: Any) -> None:
             raise Misuse(f"lm-eval task `{name}` has several {words} per question", hint)
 
 
-def _docs(built: Any, want: TaskRequest) -> Any:
-    if want.split == "test":
+def _docs(built: Any, request: TaskRequest) -> Any:
+    if request.split == "test":
         return built.eval_docs
-    train = want.split == "train"
+    train = request.split == "train"
     docs = built.training_docs() if train else built.validation_docs()
     if docs is None:
-        raise NoSplit(f"lm-eval task `{want.rest}` has no {want.split} split", "use split test")
+        raise NoSplit(
+            f"lm-eval task `{request.rest}` has no {request.split} split", "use split test"
+        )
     return docs
 
 
-def _drafts(built: Any, want: TaskRequest) -> Iterator[Question]:
+def _drafts(built: Any, request: TaskRequest) -> Iterator[Question]:
     shots = built.config.num_fewshot or 0
-    for number, doc in enumerate(_docs(built, want)):
+    for number, doc in enumerate(_docs(built, request)):
         prefix = built.doc_to_prefix(doc)
         context = built.fewshot_context(doc, num_fewshot=shots, gen_prefix=prefix)
-        requests = built.construct_requests(doc, context, metadata=(want.rest, number, 1))
+        requests = built.construct_requests(doc, context, metadata=(request.rest, number, 1))
         text, options, answer = _rendered(built, doc, requests)
-        yield Question("", want.domain, want.name, text, options, answer, split=want.split)
+        yield Question("", request.domain, request.name, text, options, answer, split=request.split)
 
 
 def _rendered(built: Any, doc: Any, requests: Any) -> tuple[str, tuple[str, ...], int | str]:

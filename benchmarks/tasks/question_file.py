@@ -1,4 +1,4 @@
-"""A domain's own questions, or any JSONL or CSV file in the same form.
+"""File of questions, JSONL or CSV: a domain's own or any other in the same form.
 
 JSONL: one object per line with `question`, `options` (a list; absent for an open answer) and
 `answer` (an index from 0, a letter, or the text of an option), and, where wanted, `split`,
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, get_args
 
-from benchmarks.tasks import csv_questions as csvform
 from benchmarks.tasks.base import (
     ALL_MODES,
+    MAX_TOKENS,
+    STOP,
     Example,
     NoSplit,
     Task,
@@ -22,37 +24,35 @@ from benchmarks.tasks.base import (
     data_digest,
     with_ids,
 )
+from benchmarks.tasks.csv_questions import csv_question_rows
 from benchmarks.tasks.readers import jsonl_rows
 from domainlift.errors import Malformed
 from domainlift.types import Question, Split
 from engines.base import Mode
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
-STOP = ("Question:", "</s>", "<|im_end|>")
-MAX_TOKENS = 256
 
 # Ending of the file -> how its rows are read.
 READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
     ".jsonl": jsonl_rows,
-    ".csv": csvform.csv_question_rows,
+    ".csv": csv_question_rows,
 }
 
 
-def load_question_file(want: TaskRequest) -> Task:
+def load_question_file(request: TaskRequest) -> Task:
     """Load the questions of one split of a file; those of the train split are the examples."""
-    path = want.file if want.file is not None else Path(want.name)
-    every = _questions(path, want)
-    questions = tuple(question for question in every if question.split == want.split)
+    path = request.file if request.file is not None else Path(request.name)
+    every = _questions(path, request)
+    questions = tuple(question for question in every if question.split == request.split)
     if not questions:
         splits = ", ".join(f"`{split}`" for split in sorted({q.split for q in every}))
-        raise NoSplit(f"{path}: no question of the split `{want.split}`", f"it has {splits}")
-    pool = () if want.split == "train" else tuple(q for q in every if q.split == "train")
+        raise NoSplit(f"{path}: no question of the split `{request.split}`", f"it has {splits}")
+    pool = () if request.split == "train" else tuple(q for q in every if q.split == "train")
     examples = tuple(Example(q, _reply(q)) for q in pool)
     closed = all(question.options for question in questions)
     return Task(
-        name=want.name,
-        domain=want.domain if want.domain else questions[0].domain,
+        name=request.name,
+        domain=request.domain if request.domain else questions[0].domain,
         questions=questions,
         examples=examples,
         description="",
@@ -88,20 +88,20 @@ def answer_index(answer: object, options: tuple[str, ...], *, digits: bool = Fal
 def _meant(answer: str, options: tuple[str, ...], digits: bool) -> Iterator[int]:
     if answer in options:
         yield options.index(answer)
-    if len(answer) == 1 and answer.upper() in LETTERS[: len(options)]:
-        yield LETTERS.index(answer.upper())
+    if len(answer) == 1 and answer.upper() in ascii_uppercase[: len(options)]:
+        yield ascii_uppercase.index(answer.upper())
     # At most two digits: there are no more than 26 options, and int() has a limit of its own.
     if digits and answer.isdecimal() and len(answer) < 3 and int(answer) < len(options):
         yield int(answer)
 
 
-def _questions(path: Path, want: TaskRequest) -> tuple[Question, ...]:
+def _questions(path: Path, request: TaskRequest) -> tuple[Question, ...]:
     reader = READERS.get(path.suffix.lower(), jsonl_rows)
     drafts: list[Question] = []
     lines: dict[str, int] = {}
     for line, row in reader(path):
         try:
-            draft = _draft(row, path, want)
+            draft = _draft(row, path, request)
             if draft.id and draft.id in lines:
                 raise ValueError(f"id `{row['id']}` stands already on line {lines[draft.id]}")
         except ValueError as error:
@@ -111,16 +111,16 @@ def _questions(path: Path, want: TaskRequest) -> tuple[Question, ...]:
     if not drafts:
         raise Malformed(path, "holds no question", hint=_hint(path))
     # Scoped by the file's name, not its place: a moved file keeps its ids.
-    return with_ids(_scope(path, want), drafts)
+    return with_ids(_scope(path, request), drafts)
 
 
-def _draft(row: Mapping[str, Any], path: Path, want: TaskRequest) -> Question:
+def _draft(row: Mapping[str, Any], path: Path, request: TaskRequest) -> Question:
     options = _options(row)
     own_id = _word(row, "id")
     return Question(
-        id=f"{_scope(path, want)}/{own_id}" if own_id else "",
-        domain=want.domain or _word(row, "domain") or path.stem,
-        task=want.name,
+        id=f"{_scope(path, request)}/{own_id}" if own_id else "",
+        domain=request.domain or _word(row, "domain") or path.stem,
+        task=request.name,
         text=_text(row),
         options=options,
         answer=_answer(row, options, digits=path.suffix.lower() == ".csv"),
@@ -130,8 +130,8 @@ def _draft(row: Mapping[str, Any], path: Path, want: TaskRequest) -> Question:
     )
 
 
-def _scope(path: Path, want: TaskRequest) -> str:
-    return want.rest if want.name.startswith("own:") else path.name
+def _scope(path: Path, request: TaskRequest) -> str:
+    return request.rest if request.name.startswith("own:") else path.name
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -150,8 +150,8 @@ def _options(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(_is_plain(option) for option in given):
         raise ValueError("`options` is not a list of texts")
     options = tuple(str(option).strip() for option in given)
-    if len(options) < 2 or len(options) > len(LETTERS):
-        raise ValueError(f"{len(options)} options, where 2 to {len(LETTERS)} are needed")
+    if len(options) < 2 or len(options) > len(ascii_uppercase):
+        raise ValueError(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
     if "" in options:
         raise ValueError("an option is empty")
     twice = next((o for n, o in enumerate(options) if o in options[:n]), None)

@@ -1,32 +1,55 @@
-"""Registry of tasks: the prefix of a task's name and the loader of its questions."""
+"""Registry of tasks: benchmarks and other loaders by the prefix of a task's name.
+
+A benchmark is added by one line in `BENCHMARKS` (docs/domains.md says how).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmarks.tasks.base import GENERAL, NoSplit, Task, TaskRequest
 from benchmarks.tasks.hub_or_mirror import mirror_path
-from benchmarks.tasks.mmlu import SUBJECTS
 from domainlift.errors import Misuse, NoSuch
 from domainlift.types import Split
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
 
-# The prefix of a task's name, or the ending of a file's, and who loads it.
+# Prefix of the tasks' names -> the benchmark, which offers tasks of its own.
+BENCHMARKS = {
+    "mmlu": "benchmarks.tasks.mmlu:MMLU",
+    "gsm8k": "benchmarks.tasks.gsm8k:GSM8K",
+    "arc": "benchmarks.tasks.arc:ARC",
+    "mmlu_pro": "benchmarks.tasks.mmlu_pro:MMLU_PRO",
+}
+# Prefix of a task's name, or ending of a file's -> the function that loads what the rest names.
 LOADERS = {
-    "mmlu": "benchmarks.tasks.mmlu:load_mmlu",
-    "gsm8k": "benchmarks.tasks.gsm8k:load_gsm8k",
-    "arc": "benchmarks.tasks.arc:load_arc",
     "own": "benchmarks.tasks.question_file:load_question_file",
     "lm-eval": "benchmarks.tasks.lm_eval_task:load_lm_eval_task",
     ".jsonl": "benchmarks.tasks.question_file:load_question_file",
     ".csv": "benchmarks.tasks.question_file:load_question_file",
 }
+
+
+class Benchmark(Protocol):
+    """Published data set: the tasks that it offers, and their loader."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names."""
+        ...
+
+    @property
+    def domains(self) -> Mapping[str, str]:
+        """The domain of a task that no domain lists, by the task's name without the prefix."""
+        ...
+
+    def load(self, request: TaskRequest) -> Task:
+        """Load one split of one task."""
+        ...
 
 
 def load_task(
@@ -37,11 +60,18 @@ def load_task(
         raise Misuse(f"no data folder `{data}`", "give --data or BENCH_DATA an existing folder")
     prefix, _, rest = name.partition(":")
     kind = file_kind(name) or prefix
-    if kind not in LOADERS or (kind[0] != "." and kind != "lm-eval"):
+    if kind not in {"lm-eval", ".jsonl", ".csv"}:
         _must_exist(name, domains)
     owner = _owner(name, domains)
-    want = TaskRequest(name, rest, owner.name if owner else _home(kind), split, data)
-    return _loader(kind)(_with_file(want, kind, domains, owner))
+    if kind in BENCHMARKS:
+        benchmark = _benchmark(kind)
+        home = benchmark.domains.get(rest, GENERAL)
+        domain = owner.name if owner else home if home in domains else GENERAL
+        return benchmark.load(TaskRequest(name, rest, domain, split, data))
+    domain = owner.name if owner else "" if kind.startswith(".") else GENERAL
+    file = _file(name, kind, domains, owner)
+    load: Callable[[TaskRequest], Task] = _import(LOADERS[kind])
+    return load(TaskRequest(name, rest, domain, split, data, file))
 
 
 def load_validation(name: str, *, data: Path | None, domains: Mapping[str, Domain]) -> Task | None:
@@ -55,8 +85,7 @@ def load_validation(name: str, *, data: Path | None, domains: Mapping[str, Domai
 def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:
     """Name every task that can be loaded without naming a file or another harness."""
     own = (f"own:{name}" for name, domain in domains.items() if domain.questions_file)
-    mmlu = (f"mmlu:{subject}" for subject in SUBJECTS)
-    return (*mmlu, "gsm8k", "arc:easy", "arc:challenge", *own)
+    return (*(name for prefix in BENCHMARKS for name in _benchmark(prefix).tasks), *own)
 
 
 def file_kind(name: str) -> str:
@@ -66,38 +95,33 @@ def file_kind(name: str) -> str:
 
 
 def _must_exist(name: str, domains: Mapping[str, Domain]) -> None:
-    known = task_names(domains)
-    if name not in known:
-        raise NoSuch("task", name, known, see="bench domains")
+    names = task_names(domains)
+    if name not in names:
+        raise NoSuch("task", name, names, see="bench domains")
 
 
 def _owner(name: str, domains: Mapping[str, Domain]) -> Domain | None:
     """Find the domain that lists the task; a domain always owns its own questions."""
     own = domains.get(name.removeprefix("own:")) if name.startswith("own:") else None
-    return own if own is not None else next(_listing(name, domains), None)
+    listing = (domain for domain in domains.values() if name in domain.tasks)
+    return own if own is not None else next(listing, None)
 
 
-def _listing(name: str, domains: Mapping[str, Domain]) -> Iterator[Domain]:
-    return (domain for domain in domains.values() if name in domain.tasks)
-
-
-def _home(kind: str) -> str:
-    return "" if kind.startswith(".") else GENERAL
-
-
-def _with_file(
-    want: TaskRequest, kind: str, domains: Mapping[str, Domain], owner: Domain | None
-) -> TaskRequest:
-    file = None
+def _file(name: str, kind: str, domains: Mapping[str, Domain], owner: Domain | None) -> Path | None:
+    """Return the file of a task's questions, where it has one of its own."""
     if kind == "own":
-        file = domains[want.rest].questions_file
-    elif kind.startswith("."):
-        # A domain lists its files by their place in its own folder.
-        file = Path(want.name) if owner is None else mirror_path(owner.folder, want.name)
-    return replace(want, file=file)
+        return domains[name.removeprefix("own:")].questions_file
+    if not kind.startswith("."):
+        return None
+    # A domain lists its files by their place in its own folder.
+    return Path(name) if owner is None else mirror_path(owner.folder, name)
 
 
-def _loader(kind: str) -> Callable[[TaskRequest], Task]:
-    module, _, function = LOADERS[kind].partition(":")
-    load: Callable[[TaskRequest], Task] = getattr(import_module(module), function)
-    return load
+def _benchmark(prefix: str) -> Benchmark:
+    benchmark: Benchmark = _import(BENCHMARKS[prefix])
+    return benchmark
+
+
+def _import(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -11,7 +11,7 @@ pytest.importorskip("lm_eval")
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.lm_eval_task import read_config, yaml_files
-from benchmarks.tasks.mmlu import SUBJECTS, description
+from benchmarks.tasks.mmlu import MMLU, SUBJECTS
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.types import Split, Treatment
@@ -170,7 +170,7 @@ def test_names_are_found_without_parsing() -> None:
 def test_our_mmlu_descriptions_are_lm_evals() -> None:
     for subject in SUBJECTS:
         config = read_config(yaml_files()[f"mmlu_{subject}"])
-        assert config["description"] == description(subject)
+        assert config["description"] == MMLU.header(subject)
 
 
 def test_our_mmlu_prompts_are_lm_evals(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_our_mmlu_prompts_are_lm_evals(tmp_path: Path) -> None:
     template = yaml_files()["mmlu_anatomy"].parent / "_default_template_yaml"
     rows = [[f" {n} of\nsix? ", " a", "b ", "c", "d", "ABCD"[n % 4]] for n in range(6)]
     body = template.read_text(encoding="utf-8").replace("dataset_path: cais/mmlu", "")
-    header = json.dumps(description("anatomy"))
+    header = json.dumps(MMLU.header("anatomy"))
     docs: list[dict[str, object]] = [
         {"question": r[0], "choices": r[1:5], "answer": "ABCD".index(r[5])} for r in rows
     ]

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.gsm8k import final_number
 from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
-from benchmarks.tasks.mmlu import SUBJECTS, description
+from benchmarks.tasks.mmlu import MMLU, SUBJECTS
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.types import Split
@@ -175,7 +175,7 @@ def test_arc_needs_no_training_file(data: Path) -> None:
 def test_arc_rows_are_checked(data: Path, bad: dict[str, object]) -> None:
     good = {"question": "Why?", "choices": ["a", "b", "c"], "answer": 2}
     write_jsonl(data / "arc" / "ARC-Easy" / "test.jsonl", [good, {**good, **bad}])
-    with pytest.raises(Malformed, match=r"test\.jsonl:2: row is no ARC question"):
+    with pytest.raises(Malformed, match=r"test\.jsonl:2: row is no question"):
         load("arc:easy", data)
 
 
@@ -256,7 +256,7 @@ def test_offline_without_a_mirror(tmp_path: Path) -> None:
 
 def test_there_are_57_subjects() -> None:
     assert len(set(SUBJECTS)) == 57
-    assert description("us_foreign_policy") == (
+    assert MMLU.header("us_foreign_policy") == (
         "The following are multiple choice questions (with answers) about us foreign policy.\n\n"
     )
 
