@@ -261,9 +261,9 @@ class AdapterTrainer:
             worker.go_on(PackLimits(**found.state["limits"]), found.state["recomputes"])
         state = dict(found.state["state"])
         watch = dict(state.pop("watch"))
-        self.state = TrainerState(
-            **state, watch=EarlyStopping(**{**watch, "fallen": tuple(watch["fallen"])})
-        )
+        # Checkpoints of version 0.1 call it `fallen`.
+        watch["regressed"] = tuple(watch.pop("fallen", watch.get("regressed", ())))
+        self.state = TrainerState(**state, watch=EarlyStopping(**watch))
 
     def _set(self, values: checkpoints.Tensors) -> None:
         import torch

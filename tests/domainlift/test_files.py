@@ -125,8 +125,8 @@ def test_a_folder_that_exists_is_never_written_over(tmp_path: Path) -> None:
 LEAVE = """
 import os, sys
 from pathlib import Path
-from domainlift.files import new_folder
-with new_folder(Path(sys.argv[1])) as build:
+from domainlift.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as build:
     (build / "part").write_text("half", encoding="utf-8")
     os._exit(9)
 """

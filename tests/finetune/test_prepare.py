@@ -110,9 +110,9 @@ def test_the_card_tells_all(tmp_path: Path) -> None:
 def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from finetune.data.rows import Row;"
-        "from finetune.data.prepare import prepare;"
+        "from finetune.data.prepare import prepare_rows;"
         "rows = [Row(f'{n * n} is the square of which number?', f' {n}', 'd') for n in range(99)];"
-        "prepare('d', rows * 2, size=50, seed=1, folder=Path(sys.argv[1]))"
+        "prepare_rows('d', rows * 2, size=50, seed=1, folder=Path(sys.argv[1]))"
     )
     for seed in ("1", "2"):
         command = [sys.executable, "-c", script, str(tmp_path / seed)]
@@ -173,14 +173,14 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_kill_leaves_nothing_half(moment: int, tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from finetune.data.rows import Row;"
-        "from finetune.data.prepare import prepare\n"
+        "from finetune.data.prepare import prepare_rows\n"
         "calls = []\n"
         "def fsync(handle):\n"
         "    calls.append(handle)\n"
         f"    if len(calls) == {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
         "os.fsync = fsync\n"
         "rows = [Row(f'What is {n} squared?', f' {n * n}', 'd') for n in range(99)]\n"
-        "prepare('d', rows, folder=Path(sys.argv[1]))"
+        "prepare_rows('d', rows, folder=Path(sys.argv[1]))"
     )
     folder = tmp_path / "set"
     command = [sys.executable, "-c", script, str(folder)]

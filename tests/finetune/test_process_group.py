@@ -197,7 +197,7 @@ def test_memory_that_runs_out_where_others_wait_ends_it(
     model, tokenizer = base_model
     settings = TrainingArguments(**PLAIN)
     live = attach(model, settings)
-    monkeypatch.setattr(ProcessGroup, "most", lambda self, number, device: number)
+    monkeypatch.setattr(ProcessGroup, "all_reduce_max", lambda self, number, device: number)
     worker = GradientWorker(
         live, settings, PackLimits(60, 99), recomputes=False, half=False, in_step=ProcessGroup(0, 2)
     )

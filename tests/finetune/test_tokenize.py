@@ -190,4 +190,4 @@ def test_no_row_is_longer_than_allowed(prompt: str, completion: str, most: int) 
         return
     assert len(found.ids) <= most
     assert found.ids[found.prompt_length :] == whole.ids[whole.prompt_length :]
-    assert replace(found, cut=0) == whole or found.n_truncated == len(whole.ids) - most
+    assert replace(found, n_truncated=0) == whole or found.n_truncated == len(whole.ids) - most

@@ -101,8 +101,8 @@ def test_a_reader_keeps_its_generation_while_later_ones_are_published(built: She
 HOLD = """
 import sys
 from pathlib import Path
-from rag.index.store import Store
-store = Store(Path(sys.argv[1]))
+from rag.index.store import KnowledgeBaseStore
+store = KnowledgeBaseStore(Path(sys.argv[1]))
 with getattr(store, sys.argv[2])("biology"):
     print("held", flush=True)
     sys.stdin.read()
