@@ -354,7 +354,7 @@ def test_a_kill_at_any_moment_leaves_whole_versions(
         )
         assert process.stdout is not None
         assert process.stdin is not None
-        process.stdout.readline()
+        assert process.stdout.readline() == b"ready\n"
         process.stdin.write(b"\n")
         process.stdin.flush()
         time.sleep(rng.uniform(0, 0.12))
