@@ -8,15 +8,15 @@ error rate; a look that is repeated for the same candidate is no new one.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from domainlift.errors import Malformed
 from domainlift.files import disk_errors, exclusive_lock
+from domainlift.jsonl import AppendLog, read_rows
 from domainlift.workspace import Workspace
 
 #: Below this level a look can hardly show anything: fresh questions are due.
@@ -76,12 +76,12 @@ class HeldOutLedger:
         self.path = Workspace(workspace).held_out_ledger
 
     def uses(self) -> list[HeldOutUse]:
-        """All looks, oldest first; Malformed where a line is none."""
-        if not self.path.is_file():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A line that was not finished was not followed by a look.
-        return [self._look(n, line) for n, line in enumerate(lines, 1) if line.endswith("\n")]
+        """All uses, oldest first; Malformed where a line is none.
+
+        A line that was not finished was not followed by a use.
+        """
+        hint = "restore the line: a look that is forgotten makes later claims too bold"
+        return list(read_rows(self.path, _use, "not a look", hint))
 
     def record_use(
         self, asked: HeldOutSet, candidate: str, level: float, *, run: str, decision: str
@@ -113,21 +113,11 @@ class HeldOutLedger:
                 when,
                 len(asked.ids),
             )
-            self._append(new)
+            log = AppendLog(self.path)
+            with log.writing():
+                log.append(asdict(new))
             return new
 
-    def _append(self, look: HeldOutUse) -> None:
-        with disk_errors(self.path):
-            whole = self.path.read_bytes() if self.path.is_file() else b""
-            with self.path.open("ab") as file:
-                if whole and not whole.endswith(b"\n"):
-                    file.truncate(whole.rfind(b"\n") + 1)
-                file.write((json.dumps(asdict(look)) + "\n").encode())
 
-    def _look(self, number: int, line: str) -> HeldOutUse:
-        try:
-            data = json.loads(line)
-            return HeldOutUse(**{f.name: data[f.name] for f in fields(HeldOutUse)})
-        except (ValueError, TypeError, KeyError) as error:
-            hint = "restore the line: a look that is forgotten makes later claims too bold"
-            raise Malformed(self.path, "not a look", line=number, hint=hint) from error
+def _use(row: Mapping[str, Any]) -> HeldOutUse:
+    return HeldOutUse(**{f.name: row[f.name] for f in fields(HeldOutUse)})

@@ -1,4 +1,4 @@
-r"""Where runs are kept: one folder per run, written so that a kill at any moment costs nothing.
+r"""Store of runs: one folder per run, written so that a kill at any moment costs nothing.
 
 manifest.json     everything needed to repeat the run, and whether it is finished
 questions.jsonl   the questions that are asked, written once before the first answer
@@ -11,15 +11,15 @@ again. One process writes a run at a time, and holds the run's lock while it doe
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, exclusive_lock, write_json, write_text
+from domainlift.jsonl import AppendLog, read_rows
 from domainlift.types import Question
 from domainlift.workspace import Workspace
 
@@ -88,7 +88,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file: IO[bytes] | None = None
+        self._answers = AppendLog(folder / "answers.jsonl")
 
     @property
     def manifest(self) -> RunManifest:
@@ -107,11 +107,11 @@ class Run:
 
     def questions(self) -> list[Question]:
         """The questions that this run asks."""
-        return list(_rows(self.folder / "questions.jsonl", Question))
+        return _read(self.folder / "questions.jsonl", Question)
 
     def records(self) -> list[Record]:
         """Every whole record; should a question stand twice, the later one counts."""
-        records = _rows(self.folder / "answers.jsonl", Record)
+        records = _read(self._answers.path, Record)
         return list({record.id: record for record in records}.values())
 
     @contextmanager
@@ -119,22 +119,12 @@ class Run:
         """Hold the run's lock; a second writer gets an error that names the first."""
         lock = self.folder / "writer.lock"
         hint = "wait for it, or start a run beside it: `--fresh`"
-        with exclusive_lock(lock, f"run `{self.folder.name}`", hint):
-            try:
-                self._drop_torn_line()
-                yield self
-            finally:
-                self._close()
+        with exclusive_lock(lock, f"run `{self.folder.name}`", hint), self._answers.writing():
+            yield self
 
     def append(self, record: Record) -> None:
         """Store one answer; it is on its way to the disk when this returns."""
-        path = self.folder / "answers.jsonl"
-        line = json.dumps(_compact(record), ensure_ascii=False) + "\n"
-        with disk_errors(path):
-            if self._file is None:
-                self._file = path.open("ab")
-            self._file.write(line.encode("utf-8", "backslashreplace"))
-            self._file.flush()
+        self._answers.append(_compact(record))
 
     def finish(
         self, *, seconds: float, forward_tokens: int, finished: bool, notes: Sequence[str] = ()
@@ -150,32 +140,6 @@ class Run:
             forward_tokens=manifest.forward_tokens + forward_tokens,
         )
         write_json(self.folder / "manifest.json", asdict(done))
-
-    def _drop_torn_line(self) -> None:
-        """Cut off a last line without its end."""
-        path = self.folder / "answers.jsonl"
-        if not path.exists():
-            return
-        with path.open("rb+") as file:
-            end = file.seek(0, os.SEEK_END)
-            whole = end
-            while whole:
-                start = max(0, whole - 65536)
-                file.seek(start)
-                found = file.read(whole - start).rfind(b"\n")
-                if found >= 0:
-                    whole = start + found + 1
-                    break
-                whole = start
-            if whole < end:
-                file.truncate(whole)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            # The last flush of a full disk fails again here; it was reported when it first did.
-            with suppress(OSError):
-                self._file.close()
-            self._file = None
 
 
 class RunStore:
@@ -228,27 +192,15 @@ def fingerprint_differences(a: Mapping[str, str], b: Mapping[str, str]) -> Seque
     ]
 
 
-def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
-    """Whole lines of a JSONL file; the last one counts only with its line feed."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield kind(**_lists_to_tuples(json.loads(line)))
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                raise Malformed(
-                    path,
-                    f"not a stored {kind.__name__.lower()}",
-                    line=number,
-                    hint="remove that line",
-                ) from error
+def _read(path: Path, kind: type[_Row]) -> list[_Row]:
+    what = f"not a stored {kind.__name__.lower()}"
+    return list(
+        read_rows(path, lambda row: kind(**_lists_to_tuples(row)), what, "remove that line")
+    )
 
 
 def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON calls a list is a tuple with us."""
+    """Convert lists to tuples."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 
 

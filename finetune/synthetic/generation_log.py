@@ -1,22 +1,20 @@
-"""What a model said, line by line, so that a kill at any moment costs one line at most.
+"""Log of what a model generated, line by line: a kill at any moment costs one line at most.
 
-A line counts when its line feed is there; it is on the disk before the next thing is asked. Only
-what was said and measured is kept, not what follows from it: other rules judge the same replies
-anew without asking.
+A line is on the disk before the next request. Only replies and measurements are logged, not what
+follows from them: other rules judge the same replies anew without asking the model.
 """
 
 from __future__ import annotations
 
-import json
-import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from domainlift.errors import Malformed
-from domainlift.files import disk_errors, exclusive_lock, sync_folder
+from domainlift.files import disk_errors, exclusive_lock
+from domainlift.jsonl import AppendLog, read_rows
 from finetune.synthetic.grounding import PieceLogprobs
 
 
@@ -48,7 +46,10 @@ class GenerationLog:
     origin: Mapping[str, Any]
     replies: dict[tuple[str, str], LoggedReply] = field(default_factory=dict)
     measures: dict[tuple[str, str, str], PieceLogprobs] = field(default_factory=dict)
-    _file: IO[bytes] | None = None
+    _log: AppendLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._log = AppendLog(self.path, fsync=True)
 
     @contextmanager
     def writing(self) -> Iterator[GenerationLog]:
@@ -57,25 +58,21 @@ class GenerationLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with exclusive_lock(lock, f"`{self.path.name}`", "wait for it, then repeat the command"):
-            self._read()
-            try:
-                with disk_errors(self.path), self.path.open("ab") as file:
-                    self._file = file
-                    if not file.tell():
-                        self._append({"origin": dict(self.origin)})
-                        sync_folder(self.path.parent)
-                    yield self
-            finally:
-                self._file = None
+            hint = "remove that line: what it held is asked again"
+            deque(read_rows(self.path, self._take, "no line of ours", hint), maxlen=0)
+            with self._log.writing():
+                if not self.path.exists() or not self.path.stat().st_size:
+                    self._log.append({"origin": dict(self.origin)})
+                yield self
 
     def reply(self, reply: LoggedReply) -> None:
         """Keep what was written."""
-        self._append({"reply": asdict(reply)})
+        self._log.append({"reply": asdict(reply)})
         self._take_reply(reply)
 
     def measure(self, measure: LoggedMeasure) -> None:
         """Keep what was measured."""
-        self._append({"measure": asdict(measure)})
+        self._log.append({"measure": asdict(measure)})
         self._take_measure(measure)
 
     def _take_reply(self, reply: LoggedReply) -> None:
@@ -83,32 +80,6 @@ class GenerationLog:
 
     def _take_measure(self, made: LoggedMeasure) -> None:
         self.measures[made.passage, made.piece, made.setting] = made.reading
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        if self._file is None:
-            raise ValueError("nothing is written outside of `writing`")
-        with disk_errors(self.path):
-            text = json.dumps(line, ensure_ascii=False) + "\n"
-            # Half a surrogate pair is written as JSON writes it.
-            self._file.write(text.encode("utf-8", "backslashreplace"))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def _read(self) -> None:
-        """Take in every whole line, and cut off a torn one."""
-        if not self.path.exists():
-            return
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[:whole].splitlines(), 1):
-            try:
-                self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                hint = "remove that line: what it held is asked again"
-                raise Malformed(self.path, "no line of ours", line=number, hint=hint) from error
-        if whole < len(content):
-            with disk_errors(self.path), self.path.open("rb+") as file:
-                file.truncate(whole)
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "reply" in line:
