@@ -20,7 +20,7 @@ _Row = TypeVar("_Row")
 _BLOCK = 65536
 
 
-def read_rows(path: Path, parse: Callable[[Any], _Row], what: str, hint: str) -> Iterator[_Row]:
+def read_log(path: Path, parse: Callable[[Any], _Row], what: str, hint: str) -> Iterator[_Row]:
     """Yield the parsed value of every whole line; nothing where there is no file.
 
     Malformed with the line's number, `what` it is not and `hint` where `parse` raises ValueError,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.files import disk_errors, exclusive_lock
-from domainlift.jsonl import AppendLog, read_rows
+from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 
 #: Below this level a look can hardly show anything: fresh questions are due.
@@ -81,7 +81,7 @@ class HeldOutLedger:
         A line that was not finished was not followed by a use.
         """
         hint = "restore the line: a look that is forgotten makes later claims too bold"
-        return list(read_rows(self.path, _use, "not a look", hint))
+        return list(read_log(self.path, _use, "not a look", hint))
 
     def record_use(
         self, asked: HeldOutSet, candidate: str, level: float, *, run: str, decision: str

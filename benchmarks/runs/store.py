@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, exclusive_lock, write_json, write_text
-from domainlift.jsonl import AppendLog, read_rows
+from domainlift.jsonl import AppendLog, read_log
 from domainlift.types import Question
 from domainlift.workspace import Workspace
 
@@ -194,9 +194,7 @@ def fingerprint_differences(a: Mapping[str, str], b: Mapping[str, str]) -> Seque
 
 def _read(path: Path, kind: type[_Row]) -> list[_Row]:
     what = f"not a stored {kind.__name__.lower()}"
-    return list(
-        read_rows(path, lambda row: kind(**_lists_to_tuples(row)), what, "remove that line")
-    )
+    return list(read_log(path, lambda row: kind(**_lists_to_tuples(row)), what, "remove that line"))
 
 
 def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:

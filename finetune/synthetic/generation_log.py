@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.files import disk_errors, exclusive_lock
-from domainlift.jsonl import AppendLog, read_rows
+from domainlift.jsonl import AppendLog, read_log
 from finetune.synthetic.grounding import PieceLogprobs
 
 
@@ -59,7 +59,7 @@ class GenerationLog:
         lock = self.path.with_suffix(".lock")
         with exclusive_lock(lock, f"`{self.path.name}`", "wait for it, then repeat the command"):
             hint = "remove that line: what it held is asked again"
-            deque(read_rows(self.path, self._take, "no line of ours", hint), maxlen=0)
+            deque(read_log(self.path, self._take, "no line of ours", hint), maxlen=0)
             with self._log.writing():
                 if not self.path.exists() or not self.path.stat().st_size:
                     self._log.append({"origin": dict(self.origin)})

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Malformed
-from domainlift.jsonl import AppendLog, read_rows
+from domainlift.jsonl import AppendLog, read_log
 
 
 def read(path: Path) -> list[Mapping[str, Any]]:
-    return list(read_rows(path, dict, "not a row", "remove that line"))
+    return list(read_log(path, dict, "not a row", "remove that line"))
 
 
 def append(path: Path, *rows: Mapping[str, Any], fsync: bool = False) -> None:
