@@ -1,5 +1,1 @@
-"""Choose what each question gets.
-
-The router (`router`, over `keywords` and `classifier`), how it is fitted (`material`, `fit`) and
-measured (`measure`); the plan (domain to treatment) and what it makes of a question.
-"""
+"""Ensemble: the plan of treatments per domain, and the router that finds a question's domain."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fit of a router: its training data, linear model, thresholds and evaluation."""

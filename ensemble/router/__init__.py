@@ -1,1 +1,1 @@
-"""TODO."""
+"""Router: keywords, a linear classifier, and the decision made of both."""

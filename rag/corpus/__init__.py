@@ -1,1 +1,1 @@
-"""TODO."""
+"""Corpus: source files read into documents and cut into chunks."""

@@ -14,7 +14,7 @@ from rag.index.manifest import SourceEntry
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from rag.corpus.source_files import SourceFile
+    from rag.corpus.readers.base import SourceFile
     from rag.index.build_options import Load
     from rag.index.index import Progress
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
 from rag.base import Notify
-from rag.corpus.readers import READERS, reader_key
-from rag.corpus.readers.base import Section, distinct_blocks
+from rag.corpus.readers.base import Section, SourceFile, distinct_blocks
+from rag.corpus.readers.registry import READERS, load_reader, reader_key
 from rag.corpus.readers.text import clean_text, one_line
-from rag.corpus.source_files import SourceFile
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document as Document  # others speak of it, too
@@ -53,16 +51,15 @@ def read_documents(file: SourceFile) -> Iterator[Document]:
 
     One document is one section, where a file shows its sections, or one record.
     """
-    found = reader_key(file.label if file.path is None else file.path.name)
-    if found is None:
+    key = reader_key(file.label if file.path is None else file.path.name)
+    if key is None:
         known = ", ".join(f"`{each}`" for each in READERS)
         raise Misuse(f"`{file.label}` has no ending that can be read", f"known: {known}")
-    module, _, function = READERS[found].partition(":")
     taken: dict[str, int] = {}
     try:
         from langchain_core.documents import Document
 
-        for section in getattr(import_module(module), function)(file):
+        for section in load_reader(key)(file):
             if section.text.strip():
                 yield Document(section.text, metadata=_metadata(file, section, taken))
     except ImportError as error:

@@ -10,29 +10,12 @@ from pathlib import Path
 from domainlift.errors import BenchError, Malformed, Misuse
 from knowledge_bases.domains import BUILT_IN, Domain, stays_inside
 from knowledge_bases.sources import Source, parse_location
-from rag.corpus.readers import READERS, reader_key
-from rag.corpus.readers.base import distinct_blocks
+from rag.corpus.readers.base import SourceFile, distinct_blocks
+from rag.corpus.readers.registry import file_endings, reader_key
 from rag.corpus.readers.text import LARGEST, one_line
 
 OWN_LICENCE = "Apache-2.0"
 _PIECE = 2**20
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file, or one data set of the hub, whose `path` is None and whose `sha256` is empty.
-
-    `label` is what it is called, the same on every machine. `named` says that a user gave this
-    very file: then an error in it is an error of the command.
-    """
-
-    label: str
-    path: Path | None
-    sha256: str
-    licence: str = ""
-    title: str = ""
-    url: str = ""
-    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,4 +195,4 @@ def _digest(path: Path) -> str:
 
 
 def _endings() -> str:
-    return "files are read that end in " + ", ".join(f"`{e}`" for e in READERS if e[0] == ".")
+    return "files are read that end in " + ", ".join(f"`{ending}`" for ending in file_endings())

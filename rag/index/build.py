@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag.base import Chunk, Embedder, Vectors
-    from rag.corpus.source_files import SourceFile
+    from rag.corpus.readers.base import SourceFile
 
 #: Above this share of changed rows a Chroma index is made afresh: changes wear its graph out.
 MOST_CHURN = 0.2

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rag.base import Chunk, Embedder
     from rag.corpus.documents import Loaded
-    from rag.corpus.source_files import SourceFile
+    from rag.corpus.readers.base import SourceFile
 
     Load = Callable[[SourceFile], Loaded]
     Read = Callable[[SourceFile], Iterable[Document]]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Quality of retrieval: BEIR sets, ranking metrics, and answers by passages alone."""

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse, NoSuch
+from rag.corpus.readers.base import SourceFile
 from rag.corpus.readers.text import lines
-from rag.corpus.source_files import SourceFile
 from rag.index.build import build_index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.index import open_index

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Search: hybrid retrieval of passages, rank fusion and reranking."""

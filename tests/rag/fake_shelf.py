@@ -20,7 +20,7 @@ import numpy as np
 
 from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
-from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import SourceFile
 from rag.index.build import BuildReport, build_index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.index import Progress

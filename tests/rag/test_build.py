@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Misuse
-from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import SourceFile
 from rag.index.build import MOST_CHURN, BuildReport, build_index
 from rag.index.index import Index, open_index
 from rag.index.store import KnowledgeBaseStore

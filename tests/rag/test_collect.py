@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from rag.base import Chunk
 from rag.corpus.collect import Counts, collect, count_changes
 from rag.corpus.documents import Loaded
-from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import SourceFile
 from rag.index.index import no_progress
 
 DOCUMENTS = st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz")))

@@ -15,8 +15,9 @@ from langchain_core.documents import Document
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from rag.corpus.documents import from_langchain, load_documents, read_documents
-from rag.corpus.readers import READERS, reader_key
-from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import SourceFile
+from rag.corpus.readers.registry import READERS, reader_key
+from rag.corpus.source_files import find_files
 
 
 def file(path: Path, content: str | bytes, **credits: Any) -> SourceFile:
@@ -61,6 +62,13 @@ def test_every_reader_exists(entry: str) -> None:
     module, _, function = entry.partition(":")
     code = f"import {module}; {module}.{function}"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_line_adds_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READERS, ".rst", "rag.corpus.readers.text:read_text_file")
+    (tmp_path / "cells.RST").write_text("Cells divide.")
+    (file,) = find_files([], folder=tmp_path, data=None, given=[str(tmp_path)]).files
+    assert [document.page_content for document in read_documents(file)] == ["Cells divide."]
 
 
 def test_importing_the_readers_imports_nothing_heavy() -> None:

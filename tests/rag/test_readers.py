@@ -13,7 +13,7 @@ import pytest
 from domainlift.errors import BenchError, Malformed
 from knowledge_bases.domains import BUILT_IN
 from rag.corpus.documents import load_documents, read_documents
-from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import SourceFile
 
 Told = tuple[str, str, str]
 

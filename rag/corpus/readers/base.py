@@ -1,12 +1,37 @@
-"""What every reader makes of a file: sections."""
+"""Input and output of readers: a source file, and its sections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 #: The level of a heading (1 to 6) and its text, or 0 and a block of text.
 Block = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file, or one data set of the hub, whose `path` is None and whose `sha256` is empty.
+
+    `label` is its name, the same on every machine. `named` says that a user gave this very file:
+    then an error in it is an error of the command.
+    """
+
+    label: str
+    path: Path | None
+    sha256: str
+    licence: str = ""
+    title: str = ""
+    url: str = ""
+    named: bool = False
+
+    @property
+    def local_path(self) -> Path:
+        """The path; ValueError for a data set of the hub."""
+        if self.path is None:
+            raise ValueError(f"{self.label} is no file")
+        return self.path
 
 
 @dataclass(frozen=True)

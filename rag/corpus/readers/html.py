@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Malformed
-from rag.corpus.readers.base import Block, Section, fold
-from rag.corpus.readers.text import clean_text, decode, file_path, one_line, read_bytes
-
-if TYPE_CHECKING:
-    from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import Block, Section, SourceFile, fold
+from rag.corpus.readers.text import clean_text, decode, one_line, read_bytes
 
 LARGEST = 64 * 2**20
 _UNREAD = (
@@ -42,7 +39,7 @@ _SNIFF = 4096
 
 def read_html(file: SourceFile) -> Iterator[Section]:
     """Read an HTML file; its first heading of level 1, or its title, leads all headings."""
-    path = file_path(file)
+    path = file.local_path
     raw = read_bytes(path)
     if len(raw) > LARGEST:
         what = f"holds more than {LARGEST // 2**20} MB, the most that is read of HTML"

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rag.corpus.readers.base import Block, Section, fold
+from rag.corpus.readers.base import Block, Section, SourceFile, fold
 from rag.corpus.readers.html import html_to_text as plain_html
-from rag.corpus.readers.text import clean_text, decode, file_path, one_line, read_bytes
+from rag.corpus.readers.text import clean_text, decode, one_line, read_bytes
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
-
-    from rag.corpus.source_files import SourceFile
 
 #: A longer paragraph is taken as it is: finding markup in it may take the square of its length.
 LONGEST = 50_000
@@ -28,7 +26,7 @@ _ALT_WORDS = 3  # a shorter description of an image is a name, not a sentence
 
 def read_markdown(file: SourceFile) -> Iterator[Section]:
     """Read a Markdown file; its first title leads the headings of all its sections."""
-    path = file_path(file)
+    path = file.local_path
     text = clean_text(decode(path, read_bytes(path)))
     front = _FRONT.match(text)
     if front is None:

@@ -6,21 +6,18 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Malformed
-from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean_text, file_path, one_line, unwrap
-
-if TYPE_CHECKING:
-    from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import Section, SourceFile
+from rag.corpus.readers.text import clean_text, one_line, unwrap
 
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
 def read_pdf(file: SourceFile) -> Iterator[Section]:
     """Read the text of each page; encrypted files and scans are errors."""
-    path = file_path(file)
+    path = file.local_path
     reader = _open(path)
     title = one_line(_or_broken(path, lambda: str((reader.metadata or {}).get("/Title") or "")))
     count = _or_broken(path, lambda: len(reader.pages))

@@ -7,16 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Malformed
 from domainlift.hub_datasets import hub_rows
 from rag.corpus.readers import books, mitre
-from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean_text, decode, file_path, lines, one_line, read_bytes
-
-if TYPE_CHECKING:
-    from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import Section, SourceFile
+from rag.corpus.readers.text import clean_text, decode, lines, one_line, read_bytes
 
 Row = Mapping[str, Any]
 
@@ -38,13 +35,13 @@ KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Row], Section | None]], ...]
 
 def read_jsonl(file: SourceFile) -> Iterator[Section]:
     """Read one JSON object per line."""
-    path = file_path(file)
+    path = file.local_path
     return _sections(path, ((n, _parsed(path, line, n)) for n, line in lines(path) if line.strip()))
 
 
 def read_json(file: SourceFile) -> Iterator[Section]:
     """Read a STIX bundle, a list of records, an object that holds one list, or one record."""
-    path = file_path(file)
+    path = file.local_path
     value = _parsed(path, decode(path, read_bytes(path)), None)
     if isinstance(value, dict):
         lists = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
@@ -56,7 +53,7 @@ def read_json(file: SourceFile) -> Iterator[Section]:
 
 def read_csv(file: SourceFile) -> Iterator[Section]:
     """Read a CSV file with a header."""
-    path = file_path(file)
+    path = file.local_path
     text = decode(path, read_bytes(path))
     return _sections(path, _csv_rows(path, text) if text.strip() else ())
 

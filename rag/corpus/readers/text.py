@@ -7,13 +7,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from domainlift.errors import Malformed
-from rag.corpus.readers.base import Section
-
-if TYPE_CHECKING:
-    from rag.corpus.source_files import SourceFile
+from rag.corpus.readers.base import Section, SourceFile
 
 LARGEST = 512 * 2**20
 #: How many times its size a packed file may grow, once it is beyond `FREE`.
@@ -40,15 +37,8 @@ _WRAPPED = 45  # a shorter line ended where its writer wanted it to
 
 def read_text_file(file: SourceFile) -> Iterator[Section]:
     """Read a plain text as one section."""
-    path = file_path(file)
+    path = file.local_path
     yield Section(unwrap(clean_text(decode(path, read_bytes(path)))))
-
-
-def file_path(file: SourceFile) -> Path:
-    """Where the file is; files of the hub have no path, and never come here."""
-    if file.path is None:
-        raise ValueError(f"{file.label} is no file")
-    return file.path
 
 
 def read_bytes(path: Path) -> bytes:
