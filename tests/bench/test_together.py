@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.tolerance import loss_tolerance
+
 pytest.importorskip("peft")
 
 FEW = ("--set", "steps=4", "--set", "eval_every=2", "--set", "batch=4", "--json")
 NAMES = ("biology", "history")
+
+
+def same_final_loss(result: dict[str, Any]) -> Any:
+    """Equal but for rounding."""
+    loss = result["final_loss"]
+    return pytest.approx(loss, rel=0, abs=loss_tolerance([loss], result["steps"]))
 
 
 @pytest.fixture
@@ -29,7 +37,7 @@ def test_a_domain_in_one_pass_with_another_is_as_by_itself(prepared: Any) -> Non
     ]
     one, other = alone.json, together[1]
     assert one.keys() == other.keys()
-    assert one["final_loss"] == pytest.approx(other["final_loss"], rel=1e-4)
+    assert one["final_loss"] == same_final_loss(other)
     for key in ("steps", "best_step", "stopped", "validation"):
         assert one[key] == other[key]
     assert "history, step 4, validation:" in said.err

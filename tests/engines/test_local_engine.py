@@ -13,6 +13,7 @@ from engines.base import Message, Mode, Prompt, Request, Status  # noqa: E402
 from engines.local import loading  # noqa: E402
 from engines.local.engine import TransformersEngine  # noqa: E402
 from engines.registry import tiny_folder  # noqa: E402
+from tests.helpers.tolerance import logprob_tolerance  # noqa: E402
 
 WORDS = (
     *("insulin", "pancreas", "the", "hormone", "is", "made", "in", "battle"),
@@ -74,6 +75,11 @@ def questions(count=40, seed=0):
     ]
 
 
+def near(logprobs, dtype="float32"):
+    """Equal but for rounding."""
+    return pytest.approx(logprobs, rel=0, abs=logprob_tolerance(logprobs, dtype))
+
+
 def plain(model, tokenizer, prompt, option):
     """log P(option | prompt) from one ordinary forward pass, tokenised as one text."""
     start = len(tokenizer(prompt)["input_ids"])
@@ -91,10 +97,8 @@ def test_log_probabilities_are_those_of_plain_passes(model, tokenizer, batch_tok
     }
     assert answers.keys() == {r.id for r in asked}
     for request in asked:
-        for value, option in zip(answers[request.id].logprobs, request.options, strict=True):
-            assert value == pytest.approx(
-                plain(model, tokenizer, request.prompt.text, option), abs=1e-4
-            )
+        expected = [plain(model, tokenizer, request.prompt.text, o) for o in request.options]
+        assert answers[request.id].logprobs == near(expected)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +118,14 @@ def test_an_architecture_that_cannot_share_is_computed_plainly(tokenizer, kind, 
     for answer in engine.answer(asked):
         request = asked[int(answer.id)]
         expected = [plain(model, tokenizer, request.prompt.text, o) for o in request.options]
-        assert answer.logprobs == pytest.approx(expected, abs=2e-3)
+        assert answer.logprobs == near(expected)
 
 
 def test_bfloat16_stays_near_float32(model, tokenizer):
     low = engine_of(build(tokenizer).to(torch.bfloat16), tokenizer)
     high = {a.id: a for a in engine_of(model, tokenizer).answer(questions(8))}
     for answer in low.answer(questions(8)):
-        assert answer.logprobs == pytest.approx(high[answer.id].logprobs, rel=0.1)
+        assert answer.logprobs == near(high[answer.id].logprobs, "bfloat16")
 
 
 def test_prefixes_are_computed_once(model, tokenizer):
@@ -201,9 +205,7 @@ class TestPrompts:
         (answer,) = engine_of(model, tokenizer).answer(
             [Request("e", Mode.CLOZE, Prompt(text=""), (" insulin",))]
         )
-        assert answer.logprobs[0] == pytest.approx(
-            plain(model, tokenizer, "<|endoftext|>", " insulin"), abs=1e-4
-        )
+        assert answer.logprobs == near([plain(model, tokenizer, "<|endoftext|>", " insulin")])
 
     def test_an_empty_option_is_an_error_of_its_question_only(self, model, tokenizer):
         asked = [
@@ -230,7 +232,7 @@ class TestPrompts:
         )
         rendered = "<|im_start|>user\nWhich?<|im_end|>\n<|im_start|>assistant\n"
         expected = [plain(model, tokenizer, rendered, letter) for letter in "AB"]
-        assert answer.logprobs == pytest.approx(expected, abs=1e-4)
+        assert answer.logprobs == near(expected)
 
     def test_chat_without_a_template_names_the_way_on(self, model):
         bare = transformers.AutoTokenizer.from_pretrained(tiny_folder())

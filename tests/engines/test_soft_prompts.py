@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from domainlift.errors import Misuse
 from engines.base import Mode, Prompt, Request, Status
 from engines.registry import tiny_folder
+from tests.helpers.tolerance import logprob_tolerance
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -110,6 +111,11 @@ def questions(count: int, adapter: str | None = None, shared: bool = True) -> li
     return found
 
 
+def near(logprobs: Sequence[float]) -> Any:
+    """Equal but for rounding."""
+    return pytest.approx(logprobs, rel=0, abs=logprob_tolerance(logprobs))
+
+
 def scores(engine: Any, asked: list[Request]) -> dict[str, tuple[float, ...]]:
     return {answer.id: answer.logprobs for answer in engine.answer(asked)}
 
@@ -162,7 +168,7 @@ def agrees(fresh: Fresh, tokenizer: Any, folder: Path, kind: str, method: str) -
     assert max(abs(found[r.id][0] - base[r.id][0]) for r in asked) > 0.1
     for request in asked:
         expected = plain_scores(live, tokenizer, request)
-        assert found[request.id] == pytest.approx(expected, abs=1e-4)
+        assert found[request.id] == near(expected)
     written = [Request(r.id, Mode.GENERATE, r.prompt, max_tokens=5) for r in asked[:4]]
     for answer in engine.answer(written):
         assert answer.text == plain_reply(live, tokenizer, written[int(answer.id)])
@@ -198,9 +204,9 @@ def test_every_question_is_answered_with_its_own_adapter(
         live = peft.PeftModel.from_pretrained(fresh(), str(tmp_path / method)).eval()
         for request in questions(4):
             expected = plain_scores(live, tokenizer, request)
-            assert found[f"{method}/{request.id}"] == pytest.approx(expected, abs=1e-4)
+            assert found[f"{method}/{request.id}"] == near(expected)
     for number, expected in before.items():
-        assert found[f"None/{number}"] == pytest.approx(expected, abs=1e-6)
+        assert found[f"None/{number}"] == near(expected)
     assert scores(engine, questions(4)) == before
 
 
@@ -216,7 +222,7 @@ def test_a_name_given_again_is_the_new_adapter(
     found = scores(engine, questions(2, "x"))
     for request in questions(2):
         expected = plain_scores(live, tokenizer, request)
-        assert found[request.id] == pytest.approx(expected, abs=1e-4)
+        assert found[request.id] == near(expected)
 
 
 class TestMemory:
@@ -247,7 +253,7 @@ class TestMemory:
         assert engine.batch_tokens < 500
         assert found.keys() == expected.keys()
         for number, logprobs in found.items():
-            assert logprobs == pytest.approx(expected[number], abs=1e-4)
+            assert logprobs == near(expected[number])
         assert [a.text for a in engine.answer(written)] == replies
 
     def test_a_batch_counts_the_root(self, fresh: Fresh, tokenizer: Any, tmp_path: Path) -> None:
@@ -285,7 +291,7 @@ def test_a_live_model_is_asked_as_it_is_now(fresh: Fresh, tokenizer: Any, method
             found = scores(engine, questions(6))
         for request in questions(6):
             expected = plain_scores(live, tokenizer, request)
-            assert found[request.id] == pytest.approx(expected, abs=1e-4)
+            assert found[request.id] == near(expected)
         with torch.no_grad():  # a step of training
             for weights in live.parameters():
                 if weights.requires_grad:

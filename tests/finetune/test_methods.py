@@ -24,6 +24,7 @@ from finetune.adapters.methods import (
 from finetune.data.rows import Row
 from finetune.training.settings import METHODS, TrainingArguments
 from finetune.training.train import train_rows
+from tests.helpers.tolerance import loss_tolerance, rounding
 
 ADAPTERS = [name for name in METHODS if name not in {"qlora", "full"}]
 ROWS = [
@@ -83,7 +84,7 @@ def test_a_method_learns_saves_what_peft_loads_and_leaves_no_trace(
     assert not any(weight.requires_grad for weight in model.parameters())
     alone = AutoModelForCausalLM.from_pretrained(base_folder)
     loaded = peft.PeftModel.from_pretrained(alone, str(tmp_path / "adapter")).eval()
-    assert torch.allclose(logits(loaded), live[-1], atol=1e-5)
+    assert torch.allclose(logits(loaded), live[-1], rtol=0, atol=rounding(live[-1]))
     assert not torch.allclose(live[-1], plain, atol=1e-2)
 
 
@@ -218,7 +219,7 @@ def test_activations_computed_again_change_nothing(
         assert out.checkpointing is again
         assert not model.is_gradient_checkpointing
         losses.append(out.losses)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=0, abs=loss_tolerance(losses[1], 2))
 
 
 def test_a_model_that_cannot_compute_again_is_given_back(

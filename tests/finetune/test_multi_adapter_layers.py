@@ -12,6 +12,7 @@ from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.local.loading import load_model
 from engines.local.lora_mask import BASE
 from finetune.multi_adapter.layers import Joint, from_peft, split_adapters
+from tests.helpers.tolerance import loss_tolerance, rounding
 
 NAMES = ("biology", "history", "security")
 
@@ -72,7 +73,7 @@ def test_every_row_gets_what_its_own_adapter_gives_alone(
     for row, name in enumerate(chosen):
         with torch.no_grad():
             single = alone(name)(tokens[row : row + 1]).logits[0]
-        assert (together[row] - single).abs().max() < 1e-5 * single.abs().max()
+        assert (together[row] - single).abs().max() < rounding(single)
 
 
 def test_the_adapters_differ(joint: Joint) -> None:
@@ -97,7 +98,7 @@ def test_tokens_of_one_packed_row_take_different_adapters(
         first = alone("biology")(tokens[:, :4]).logits[0]
         second = alone("history")(tokens[:, 4:]).logits[0]
     whole = torch.cat([first, second])
-    assert (packed - whole).abs().max() < 1e-5 * whole.abs().max()
+    assert (packed - whole).abs().max() < rounding(whole)
 
 
 def test_the_rows_of_one_adapter_leave_the_gradients_of_another_alone(joint: Joint) -> None:
@@ -115,7 +116,7 @@ def test_the_rows_of_one_adapter_leave_the_gradients_of_another_alone(joint: Joi
     )
     assert max(each.abs().max() for each in alone) > 0
     for one, two in zip(alone, mixed, strict=True):
-        assert torch.allclose(one, two, atol=1e-6 * float(one.abs().max()), rtol=1e-4)
+        assert torch.allclose(one, two, rtol=0, atol=rounding(one))
     # A row of another adapter that does count towards the loss gives nothing to this one.
     for weight in joint.parameters():
         weight.grad = None
@@ -163,13 +164,15 @@ def test_training_together_is_training_apart(
             loss.backward()
             optimiser.step()
             losses_alone.append(float(loss.detach()))
-        assert together[name] == pytest.approx(losses_alone, abs=1e-4)
+        assert together[name] == pytest.approx(
+            losses_alone, rel=0, abs=loss_tolerance(losses_alone, len(losses_alone))
+        )
         assert losses_alone[-1] < losses_alone[0] - 0.5
         again = peft.PeftModel.from_pretrained(alone(None), str(tmp_path / name))
         tokens = rows(2, seed=9)
         with torch.no_grad():
-            difference = again(tokens).logits - single(tokens).logits
-        assert difference.abs().max() < 2e-3
+            found, wanted = again(tokens).logits, single(tokens).logits
+        assert (found - wanted).abs().max() < rounding(wanted) * len(losses_alone)
 
 
 def test_what_is_split_is_what_was_loaded(

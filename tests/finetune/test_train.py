@@ -6,7 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from finetune.training.early_stopping import Validate, Validation
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import Diverged, train_rows
 from finetune.training.train_result import TrainingProgress, TrainResult
+from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
 ROWS = [
     Row(f"Question {i}: where{' and where' * (i % 4)} is it?\nAnswer:", f" at {7 * i % 13}.", "b")
@@ -125,13 +126,17 @@ def at(*steps: int) -> Callable[[TrainingProgress], None]:
 def assert_same(
     found: TrainResult, place: Place, wanted: tuple[TrainResult, dict[str, torch.Tensor]]
 ) -> None:
-    assert found.losses == pytest.approx(wanted[0].losses, rel=1e-5)
+    assert found.losses == same_losses(wanted[0].losses)
     assert found.steps == wanted[0].steps
     assert found.tokens == wanted[0].tokens
-    weights = place.weights
-    assert weights.keys() == wanted[1].keys()
-    for name, weight in weights.items():
-        assert torch.allclose(weight, wanted[1][name], atol=1e-6), name
+    assert_same_weights(
+        place.weights, wanted[1], steps=found.steps, learning_rate=SETTINGS.learning_rate
+    )
+
+
+def same_losses(losses: Sequence[float]) -> Any:
+    """Equal but for rounding."""
+    return pytest.approx(losses, rel=0, abs=loss_tolerance(losses, len(losses)))
 
 
 # What a training does
@@ -259,7 +264,7 @@ def test_what_decides_only_how_may_change_on_the_way(place: Place) -> None:
     two = other.train(changed, notify=told.append)
     assert told[0].step == 5
     assert (two.micro_batch, two.checkpointing) == (20, True)
-    assert two.losses == pytest.approx(one.losses, rel=1e-4)
+    assert two.losses == same_losses(one.losses)
 
 
 def test_a_finished_training_is_only_saved_again(place: Place) -> None:
@@ -690,7 +695,7 @@ def test_curves_for_tensorboard(place: Place) -> None:
     board = accumulator.EventAccumulator(str(place.checkpoints / "tensorboard")).Reload()
     losses = board.Scalars("train/loss")
     assert [event.step for event in losses] == list(range(1, 9))
-    assert [event.value for event in losses] == pytest.approx(out.losses, rel=1e-5)
+    assert [event.value for event in losses] == same_losses(out.losses)
     shown = [(event.step, event.value) for event in board.Scalars("validation/accuracy")]
     assert shown == [(4, 0.5), (8, pytest.approx(0.6))]
 

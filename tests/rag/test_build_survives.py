@@ -19,6 +19,7 @@ import pytest
 from domainlift.errors import BenchError, NoSuch
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
+from tests.helpers.tolerance import cosine_tolerance
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -97,7 +98,7 @@ def check(shelf: Shelf, *states: list[Chunk]) -> None:
         assert np.array_equal(index.vectors, vectors)
         near = index.dense(vectors, 3)
         assert [found[0][0] for found in near] == list(range(len(chunks)))
-        assert near[4][0][1] == pytest.approx(1, abs=1e-5)
+        assert near[4][0][1] == pytest.approx(1, abs=cosine_tolerance(shelf.bag.dimensions))
         words = index.bm25([chunk.text for chunk in chunks], 1)
         assert [found[0][0] for found in words] == list(range(len(chunks)))
 

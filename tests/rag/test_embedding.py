@@ -19,6 +19,7 @@ from rag.embedding.cache import CachedEmbedder
 from rag.embedding.ollama import OllamaEmbedder
 from rag.embedding.sentence import batches
 from rag.embedding.tokens import ending
+from tests.helpers.tolerance import cosine_tolerance
 
 np = pytest.importorskip("numpy")
 packaged = pytest.mark.skipif(
@@ -198,13 +199,14 @@ def test_vectors_are_those_of_the_library_itself() -> None:
     found = open_embedder(str(folder))
     assert (found.dimensions, found.max_tokens) == (384, 256)
     expected = SentenceTransformer(str(folder)).encode(texts)
-    np.testing.assert_allclose(found.encode(texts), expected, atol=1e-5)
+    near = {"rtol": 0, "atol": cosine_tolerance(found.dimensions)}
+    np.testing.assert_allclose(found.encode(texts), expected, **near)
     assert found.count("a cell") == 4
     with pytest.raises(BenchError, match="exceeds the 256"):
         found.encode(["word " * 300])
     long = found.encode_queries(["word " * 300 + "Which organelle makes ATP?"])
     tail = found.encode_queries(["word " * 248 + "Which organelle makes ATP?"])
-    np.testing.assert_allclose(long, tail, atol=1e-5)
+    np.testing.assert_allclose(long, tail, **near)
 
 
 @packaged
@@ -231,7 +233,7 @@ def test_ollama_embeds_in_unit_length(ollama: Any, reply: Any) -> None:
     ollama.on("/api/embed", lambda body: reply({"embeddings": [[3.0, 4.0]] * len(body["input"])}))
     found = ollama.keep(OllamaEmbedder.find("mini", ollama.url))
     assert (found.name, found.max_tokens, found.dimensions) == ("ollama:mini", 64, 2)
-    np.testing.assert_allclose(found.encode(["a", "b"] * 20), [[0.6, 0.8]] * 40, atol=1e-6)
+    np.testing.assert_allclose(found.encode(["a", "b"] * 20), [[0.6, 0.8]] * 40, rtol=1e-6)
     assert [len(body["input"]) for body in ollama.bodies("/api/embed")] == [1, 32, 8]
     assert not any(body["truncate"] for body in ollama.bodies("/api/embed"))
 

@@ -21,6 +21,7 @@ import pytest
 from domainlift.errors import BenchError, Malformed, Misuse
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
+from tests.helpers.tolerance import cosine_tolerance
 
 if TYPE_CHECKING:
     from fake_shelf import Shelf
@@ -52,14 +53,15 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_dense_gives_true_cosines_best_first(facts: Shelf) -> None:
     queries = facts.bag.encode_queries(["number 17", "remainder r3 digit d4", "zebra"])
+    near = {"rel": 0, "abs": cosine_tolerance(facts.bag.dimensions)}
     with open_index(facts.root, "biology") as index:
         true = queries @ np.asarray(index.vectors).T
         for found, cosines in zip(index.dense(queries, 10), true, strict=True):
             assert [cosine for _, cosine in found] == sorted((c for _, c in found), reverse=True)
             best = sorted(cosines, reverse=True)[:10]
-            assert [cosine for _, cosine in found] == pytest.approx(best, abs=1e-5)
+            assert [cosine for _, cosine in found] == pytest.approx(best, **near)
             for row, cosine in found:
-                assert cosine == pytest.approx(cosines[row], abs=1e-5)
+                assert cosine == pytest.approx(cosines[row], **near)
 
 
 def test_every_chunk_finds_itself(facts: Shelf) -> None:
