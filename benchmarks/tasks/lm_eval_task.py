@@ -1,16 +1,18 @@
-"""Tasks of lm-eval by name, rendered by its own code into finished prompts."""
+"""Task of lm-eval by its name: prompts rendered, and replies scored, by lm-eval's own code."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scoring.scorer import BY_REFERENCE
 from benchmarks.tasks.base import MAX_TOKENS, NoSplit, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.lm_eval_scorer import lm_eval_scorer, unsupported_filter
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.hub_datasets import reason
 from domainlift.types import Question
@@ -30,8 +32,11 @@ def load_lm_eval_task(request: TaskRequest) -> Task:
     kind = _supported(request.rest, config)
     built = _build(request, path, config)
     _one_answer(request.rest, built)
+    docs = list(_docs(built, request))
     with _templates_compiled_once():
-        questions = with_ids(request.name, list(_drafts(built, request)))
+        questions = with_ids(request.name, list(_drafts(built, docs, request)))
+    generated = kind == "generate_until"
+    docs_by_id = dict(zip((question.id for question in questions), docs, strict=True))
     return Task(
         name=request.name,
         domain=request.domain,
@@ -42,9 +47,10 @@ def load_lm_eval_task(request: TaskRequest) -> Task:
         modes=frozenset({MODES[kind]}),
         shots=built.config.num_fewshot or 0,
         digest=data_digest(questions),
-        stop=_stop(built) if kind == "generate_until" else (),
-        max_tokens=_max_tokens(built) if kind == "generate_until" else 0,
+        stop=_stop(built) if generated else (),
+        max_tokens=_max_tokens(built) if generated else 0,
         prerendered=True,
+        scorer=lm_eval_scorer(built, config, docs_by_id) if generated else BY_REFERENCE,
     )
 
 
@@ -56,12 +62,12 @@ def yaml_files() -> Mapping[str, Path]:
     """
     spec = find_spec("lm_eval")
     folders = [] if spec is None else spec.submodule_search_locations or []
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted((Path(folder) / "tasks").rglob("*.yaml")):
             for name in _NAME.findall(path.read_bytes())[:1]:
-                found.setdefault(name.decode("utf-8", "replace"), path)
-    return found
+                files.setdefault(name.decode("utf-8", "replace"), path)
+    return files
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def _yaml_path(name: str) -> Path:
 def _supported(name: str, config: Mapping[str, Any]) -> str:
     """Return the output type, or say why this task cannot be scored here."""
     kind = str(config.get("output_type", "generate_until"))
-    # What is true of the task, and what stands in the way.
+    filtered = unsupported_filter(config) if kind == "generate_until" else None
     obstacles = {
         "is a group": "group" in config,
         "is written as a Python class": "class" in config,
@@ -109,8 +115,9 @@ def _supported(name: str, config: Mapping[str, Any]) -> str:
         "runs the model's code": bool(config.get("unsafe_code")),
         "shows images or sounds": bool({"doc_to_image", "doc_to_audio"} & config.keys()),
         "runs its data set's code": _runs_remote_code(config),
+        f"has filter `{filtered}`, which cannot be applied to one reply": filtered is not None,
     }
-    obstacle = next((words for words, stands in obstacles.items() if stands), None)
+    obstacle = next((words for words, applies in obstacles.items() if applies), None)
     if obstacle is not None:
         known = " and ".join(f"`{kind}`" for kind in MODES)
         raise Misuse(f"lm-eval task `{name}` {obstacle}", f"single {known} tasks can be run here")
@@ -120,9 +127,9 @@ def _supported(name: str, config: Mapping[str, Any]) -> str:
 def _runs_remote_code(config: Mapping[str, Any]) -> bool:
     from datasets import __version__
 
-    asked = (config.get("dataset_kwargs") or {}).get("trust_remote_code", False)
-    # From version 4 on, `datasets` runs no such code whatever is asked.
-    return bool(asked) and int(__version__.partition(".")[0]) < 4
+    trusted = (config.get("dataset_kwargs") or {}).get("trust_remote_code", False)
+    # From version 4 on, `datasets` runs no such code whatever the configuration says.
+    return bool(trusted) and int(__version__.partition(".")[0]) < 4
 
 
 def _build(request: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
@@ -159,9 +166,9 @@ def _docs(built: Any, request: TaskRequest) -> Any:
     return docs
 
 
-def _drafts(built: Any, request: TaskRequest) -> Iterator[Question]:
+def _drafts(built: Any, docs: Sequence[Any], request: TaskRequest) -> Iterator[Question]:
     shots = built.config.num_fewshot or 0
-    for number, doc in enumerate(_docs(built, request)):
+    for number, doc in enumerate(docs):
         prefix = built.doc_to_prefix(doc)
         context = built.fewshot_context(doc, num_fewshot=shots, gen_prefix=prefix)
         requests = built.construct_requests(doc, context, metadata=(request.rest, number, 1))

@@ -62,6 +62,13 @@ def test_the_benchmark_is_one_small_file_and_one_line() -> None:
     assert BENCHMARKS["mmlu_pro"] == "benchmarks.tasks.mmlu_pro:MMLU_PRO"
 
 
+def test_the_guide_shows_the_file_as_it_is() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "domains.md").read_text(encoding="utf-8")
+    _, _, example = guide.partition("```python\n")
+    assert mmlu_pro.__file__ is not None
+    assert example.partition("```")[0] in Path(mmlu_pro.__file__).read_text(encoding="utf-8")
+
+
 def test_a_category_has_its_questions_and_its_examples(data: Path) -> None:
     task = load("mmlu_pro:biology", data)
     assert [q.text for q in task.questions] == ["biology 9?", "biology 13?"]

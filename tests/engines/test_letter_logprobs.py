@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_uppercase
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,15 @@ def test_an_absent_letter_is_bounded_by_the_smallest_probability() -> None:
 def test_an_absent_letter_is_bounded_by_what_is_left() -> None:
     letters = read_letters(logs(A=0.6, B=0.38), ABCD)
     assert math.exp(letters.logprobs[2]) == pytest.approx(0.02)
+
+
+def test_where_a_server_returns_fewer_alternatives_than_options_the_rest_is_bounded() -> None:
+    options = [f" {letter}" for letter in ascii_uppercase]
+    returned = [(f" {letter}", -2.0 - number) for number, letter in enumerate("JBZAC")]
+    letters = read_letters(returned, options)
+    assert letters.n_bounded == 21
+    assert max(range(26), key=letters.logprobs.__getitem__) == ascii_uppercase.index("J")
+    assert letters.logprobs[3] == min(letters.logprobs) <= -6.0
 
 
 def test_without_any_letter_all_are_equal_and_have_no_mass() -> None:
