@@ -1,4 +1,4 @@
-"""The gate: which questions get passages and how many, calibrated on questions.
+"""Retrieval gate: which questions get passages and how many, calibrated on questions.
 
 A gate has two thresholds: the cosine between the question and its best passage must be high
 enough, and the base model must not be sure without passages. It also says how many passages come
@@ -25,6 +25,7 @@ from domainlift.stats.paired import sign_test
 LEVEL = 0.05
 _STEPS = 6
 NEVER = math.inf
+_FORMER_KEYS = {"let_in": "n_opened"}
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,16 @@ class CalibrationSample:
 class Gate:
     """Passages come in where the score is at least `score` and the confidence at most `confidence`.
 
-    At most `k` come in; None leaves their number to the budget. The other fields say how it fared
-    on the `n` validation questions: how many it let in, how many turned right and wrong by that,
-    and the probability of so good an outcome by luck.
+    At most `k` come in; None leaves their number to the budget. The other fields are its result on
+    the `n` validation questions: for how many it opened, how many answers turned right and wrong
+    by that, and the p-value of the sign test on those.
     """
 
     score: float
     confidence: float = 1.0
     k: int | None = None
     n: int = 0
-    let_in: int = 0
+    n_opened: int = 0
     gains: int = 0
     losses: int = 0
     p: float = 1.0
@@ -68,6 +69,12 @@ class Gate:
         """The gate for JSON, which has no infinity: a `score` of None with `closed` or open."""
         score = self.score if math.isfinite(self.score) else None
         return {**asdict(self), "score": score, "closed": self.closed}
+
+    def __repr__(self) -> str:
+        # Digests of treatments contain this text: a renamed field must not change them.
+        evidence = f"let_in={self.n_opened}, gains={self.gains}, losses={self.losses}, p={self.p}"
+        use = f"score={self.score}, confidence={self.confidence}, k={self.k}"
+        return f"Gate({use}, n={self.n}, {evidence})"
 
     @property
     def closed(self) -> bool:
@@ -85,15 +92,15 @@ def calibrate(trials: Mapping[int, Sequence[CalibrationSample]]) -> tuple[Gate, 
     `trials` holds the same questions by the number of passages that they were asked with. A gate
     counts only if its gains are more than luck: the exact one-sided sign test over the questions
     that it turns has p < 0.05. So harm cannot be what it does, and a domain in which passages are
-    not shown to help stays shut. Of equal ones the gate that lets in fewest questions, with
+    not shown to help stays shut. Of equal ones the gate that opens for fewest questions, with
     fewest passages, is taken. Choosing the best of many makes p too small by itself; the figure to
     report is that of the test questions.
     """
-    tried = [gate for k, found in sorted(trials.items()) for gate in _all_tried(found, k)]
+    tried = [gate for k, samples in sorted(trials.items()) for gate in _all_tried(samples, k)]
     proven = [gate for gate in tried if gate.p < LEVEL]
     if not proven:
         return Gate(NEVER, n=max(map(len, trials.values()), default=0)), tried
-    return max(proven, key=lambda g: (g.gains - g.losses, -g.let_in, -_number(g.k))), tried
+    return max(proven, key=lambda g: (g.gains - g.losses, -g.n_opened, -_number(g.k))), tried
 
 
 def store_gate(folder: Path, model: str, gate: Gate, tried: Sequence[Gate]) -> Path:
@@ -112,9 +119,10 @@ def stored_gates(folder: Path) -> dict[str, dict[str, Any]]:
     gates = {}
     for path in sorted((folder / "gates").glob("*.json")):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            gates[str(found["model"])] = dict(found["gate"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            gate = {_FORMER_KEYS.get(key, key): value for key, value in stored["gate"].items()}
+            gates[str(stored["model"])] = gate
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Malformed(path, "not a stored gate", hint="delete the file") from error
     return gates
 
@@ -130,7 +138,7 @@ def _tried(trials: Sequence[CalibrationSample], gate: Gate) -> Gate:
     gains = sum(t.helped and not t.base for t in inside)
     losses = sum(t.base and not t.helped for t in inside)
     p = sign_test(gains, losses)
-    return replace(gate, n=len(trials), let_in=len(inside), gains=gains, losses=losses, p=p)
+    return replace(gate, n=len(trials), n_opened=len(inside), gains=gains, losses=losses, p=p)
 
 
 def _number(k: int | None) -> int:

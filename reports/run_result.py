@@ -95,7 +95,7 @@ def _gate(gate: Gate) -> str:
     number = f", {gate.k} passage{'s' * (gate.k > 1)} at most" if gate.k is not None else ""
     return (
         f"open from {least}{sure}{number}; on {gate.n} validation questions it let in "
-        f"{gate.let_in}, {gate.gains} turned right and {gate.losses} wrong"
+        f"{gate.n_opened}, {gate.gains} turned right and {gate.losses} wrong"
     )
 
 

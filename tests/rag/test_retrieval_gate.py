@@ -46,7 +46,7 @@ def test_a_gate_opens_for_a_good_passage_and_an_unsure_model(
 
 def test_passages_that_help_are_let_in() -> None:
     gate, _ = calibrate({3: [CalibrationSample(0.7, 0.3, base=False, helped=True)] * 20})
-    assert (gate.let_in, gate.gains, gate.losses) == (20, 20, 0)
+    assert (gate.n_opened, gate.gains, gate.losses) == (20, 20, 0)
     assert gate.opens(0.7, 0.3)
 
 
@@ -89,7 +89,7 @@ def test_without_proof_the_gate_stays_shut(found: list[CalibrationSample]) -> No
 def test_what_a_gate_reports_is_what_it_does(found: list[CalibrationSample]) -> None:
     gate, tried = calibrate({3: found})
     inside = [t for t in found if gate.opens(t.score, t.confidence)]
-    assert gate.let_in == len(inside)
+    assert gate.n_opened == len(inside)
     assert gate.gains - gate.losses == sum(t.helped - t.base for t in inside)
     assert gate.gains >= gate.losses
     proven = [g for g in tried if g.p < 0.05]
@@ -116,6 +116,16 @@ def test_gates_are_stored_per_model(tmp_path: Path) -> None:
     # JSON has no infinity.
     json.loads(path.read_text(), parse_constant=pytest.fail)
     assert math.isinf(SHUT.score)
+    stored = json.loads(path.read_text())
+    stored["gate"]["let_in"] = stored["gate"].pop("n_opened")
+    path.write_text(json.dumps(stored))
+    assert stored_gates(tmp_path)["sha256:two"] == SHUT.as_json()
     path.write_text("garbage")
     with pytest.raises(Malformed):
         stored_gates(tmp_path)
+
+
+def test_digests_of_treatments_do_not_depend_on_the_names_of_fields() -> None:
+    assert repr(Gate(0.4, 0.9, 3, 20, 12, 6, 1, 0.0625)) == (
+        "Gate(score=0.4, confidence=0.9, k=3, n=20, let_in=12, gains=6, losses=1, p=0.0625)"
+    )
