@@ -1,4 +1,4 @@
-"""What each question gets: a route, and what the plan has for the routed domain."""
+"""Treatment by a plan: what it has for the domain that a question is routed to."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domainlift.types import Question, Treatment
-from rag.treatment import QuestionSignals
-from rag.treatment import treat_with_passages as with_passages
+from rag.treatment import treat_with_passages
 
 if TYPE_CHECKING:
     from ensemble.plan import DomainTreatment
+    from ensemble.router.router import RouteDecision
     from rag.search.retrieval import Retriever
-    from rag.treatment import Budget
-
-
-@dataclass(frozen=True)
-class Routed:
-    """Where a question goes: a domain, or "" for the base model; who decided it, and by what."""
-
-    domain: str
-    rung: str = ""
-    matched: tuple[str, ...] = ()
+    from rag.treatment import Budget, QuestionSignals
 
 
 @dataclass(frozen=True)
 class PlanResources:
-    """What treatments are made of: opened knowledge bases, and adapters under the engine's names.
+    """Opened knowledge bases, and adapters under the engine's names.
 
     Both are by domain. With `options`, the options of a question are searched for too.
     """
@@ -40,41 +31,46 @@ class PlanResources:
 
 def treat_by_plan(
     questions: Sequence[Question],
-    routes: Sequence[Routed],
-    cares: Mapping[str, DomainTreatment],
-    means: PlanResources,
-    known: QuestionSignals,
+    routes: Sequence[RouteDecision],
+    plan: Mapping[str, DomainTreatment],
+    resources: PlanResources,
+    signals: QuestionSignals,
 ) -> list[Treatment]:
     """Treatments in the order of the questions; where the plan has nothing, the base model's.
 
-    Passages come from where a question was sent, which need not be the domain it belongs to.
+    Passages come from the domain that a question was routed to, which need not be its own.
     """
-    gates = {name: care.gate for name, care in cares.items() if care.uses_passages}
-    shelves = {name: found for name, found in means.retrievers.items() if name in gates}
-    moved = [replace(q, domain=r.domain) for q, r in zip(questions, routes, strict=True)]
-    passages = with_passages(moved, shelves, gates, means.budget, known)
+    gates = {name: entry.gate for name, entry in plan.items() if entry.uses_passages}
+    retrievers = {name: each for name, each in resources.retrievers.items() if name in gates}
+    routed = [replace(q, domain=r.domain or "") for q, r in zip(questions, routes, strict=True)]
+    treatments = treat_with_passages(routed, retrievers, gates, resources.budget, signals)
     return [
-        _apply(route, cares.get(route.domain), means, found)
-        for route, found in zip(routes, passages, strict=True)
+        _apply(route, plan.get(route.domain or ""), resources, treatment)
+        for route, treatment in zip(routes, treatments, strict=True)
     ]
 
 
 def _apply(
-    route: Routed, care: DomainTreatment | None, means: PlanResources, found: Treatment
+    route: RouteDecision,
+    entry: DomainTreatment | None,
+    resources: PlanResources,
+    treatment: Treatment,
 ) -> Treatment:
-    adapter = means.adapters[route.domain] if care is not None and care.uses_adapter else None
-    if not route.domain:
+    """The treatment with passages, and with the adapter and the route of the question."""
+    domain = route.domain or ""
+    adapter = resources.adapters[domain] if entry is not None and entry.uses_adapter else None
+    if not domain:
         reason = "base: no route"
-    elif care is None or care.treatment == "base":
-        reason = f"base: the plan has nothing for {route.domain}"
+    elif entry is None or entry.treatment == "base":
+        reason = f"base: the plan has nothing for {domain}"
     else:
-        reason = found.reason if care.uses_passages else ""
+        reason = treatment.reason if entry.uses_passages else ""
         reason = ", ".join(filter(None, (reason, adapter and f"adapter {adapter}")))
     return replace(
-        found,
+        treatment,
         adapter=adapter,
         reason=reason,
-        route=route.domain,
+        route=domain,
         rung=route.rung,
-        matched=route.matched,
+        matched=tuple(term for term, _ in route.matched),
     )

@@ -108,7 +108,7 @@ class PlanRunner:
     ) -> dict[str, str]:
         """The chunk in which a question stands, of those that may get passages from there."""
         open_ = {name for name, care in cares.items() if care.uses_passages}
-        sent = [replace(q, domain=route.send(q).domain) for q in self.job.questions]
+        sent = [replace(q, domain=route.send(q).domain or "") for q in self.job.questions]
         asked = [q for q in sent if q.domain in open_]
         self._look_up([q for q in asked if (q.domain, q.id) not in self.leaks], means)
         found = {q.id: self.leaks[q.domain, q.id] for q in asked}

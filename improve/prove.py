@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.router.keywords import Keywords
-    from ensemble.treatment import PlanResources, Routed
+    from ensemble.router.router import RouteDecision
+    from ensemble.treatment import PlanResources
 
 #: Held-out questions on which other ways of sending them are tried, and selection questions on
 #: which the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -76,18 +77,14 @@ def router(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
     """Send each question to one of the domains, or to none, as its words say."""
     from benchmarks.treatments.plan import RoutingPolicy
     from ensemble.router.router import Router
-    from ensemble.treatment import Routed
 
-    found = Router(keywords, targets)
-    known: dict[str, Routed] = {}
+    fitted = Router(keywords, targets)
+    decisions: dict[str, RouteDecision] = {}
 
-    def send(question: Question) -> Routed:
-        if question.id not in known:
-            decided = found.route(question.text, question.options)
-            domain = decided.domain if decided.domain is not None else ""
-            matched = tuple(term for term, _ in decided.matched)
-            known[question.id] = Routed(domain, decided.rung, matched)
-        return known[question.id]
+    def send(question: Question) -> RouteDecision:
+        if question.id not in decisions:
+            decisions[question.id] = fitted.route(question.text, question.options)
+        return decisions[question.id]
 
     return RoutingPolicy(f"keywords {_content(keywords)}: {', '.join(targets)}", send)
 

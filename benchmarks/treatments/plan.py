@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
-from ensemble.treatment import PlanResources, Routed, treat_by_plan
+from ensemble.router.router import RouteDecision
+from ensemble.treatment import PlanResources, treat_by_plan
 
 if TYPE_CHECKING:
     from ensemble.plan import DomainTreatment
@@ -21,7 +22,7 @@ class RoutingPolicy:
     """Sends each question somewhere; routes that differ have names that differ."""
 
     name: str
-    send: Callable[[Question], Routed]
+    send: Callable[[Question], RouteDecision]
 
 
 def plan_policy(
@@ -42,23 +43,24 @@ def plan_policy(
 
 
 #: To the domain that a question belongs to: the route that no router can beat.
-ORACLE = RoutingPolicy("label", lambda question: Routed(question.domain, "label"))
+ORACLE = RoutingPolicy("label", lambda question: RouteDecision(question.domain, "label"))
 
 
 def random_policy(domains: Sequence[str], seed: int = 0) -> RoutingPolicy:
     """Send each question to one of these domains, or to the base model, by a hash of its id."""
-    places = [*sorted(domains), ""]
+    names = [*sorted(domains), ""]
 
-    def route(question: Question) -> Routed:
+    def route(question: Question) -> RouteDecision:
         drawn = hashlib.sha256(f"{seed}:{question.id}".encode()).digest()
-        return Routed(places[int.from_bytes(drawn[:8], "big") % len(places)], "chance")
+        name = names[int.from_bytes(drawn[:8], "big") % len(names)]
+        return RouteDecision(name or None, "chance")
 
-    return RoutingPolicy(f"random {seed}: {', '.join(places)}", route)
+    return RoutingPolicy(f"random {seed}: {', '.join(names)}", route)
 
 
 def constant_policy(domain: str) -> RoutingPolicy:
     """Send every question to one domain."""
-    return RoutingPolicy(f"always {domain}", lambda _: Routed(domain, "always"))
+    return RoutingPolicy(f"always {domain}", lambda _: RouteDecision(domain, "always"))
 
 
 def _digest(

@@ -1,8 +1,8 @@
-"""Where a question goes, and why.
+"""Router: the domain of a question, and the reason.
 
-Who decides, in this order: the domain that somebody named, the keywords, the small classifier
-where it is surer than they are. What none of them is sure enough of goes to the base model, and so
-does what belongs to a field that is no target, is empty, foreign or code.
+Its stages, in the order in which they decide: a domain that the caller named, the keywords, the
+classifier where it is surer than they are. What none of them is sure enough of goes to the base
+model, and so does what belongs to a field that is no target, is empty, foreign or code.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _FAINT = 0.5
 
 @dataclass(frozen=True)
 class RouteDecision:
-    """Where a question goes: `domain`, or None for the base model; `rung` says who decided.
+    """The `domain` of a question, or None for the base model; `rung` is the stage that decided.
 
     `matched` are the terms that weighed most for the best domain, with their shares of its score.
-    `probability` is that of the decision, calibrated; `margin` what it is ahead of `runner_up`,
-    the next best (a domain, `base`, or None), below 0 where a threshold, or a lack of known words,
-    held that back. Both are 1 where a domain was named, or a simple test refused the text.
+    `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
+    `runner_up` (a domain, `base`, or None), negative where a threshold, or a lack of known words,
+    rejected the runner-up. Both are 1 where a domain was named, or the prefilter refused the text.
     """
 
     domain: str | None
-    rung: Stage
+    rung: str
     matched: tuple[tuple[str, float], ...] = ()
     probability: float = 1.0
     margin: float = 1.0

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.treatments.plan import ORACLE, constant_policy, plan_policy, random_policy
 from domainlift.types import Question
 from ensemble.plan import DomainTreatment
-from ensemble.treatment import PlanResources, Routed, treat_by_plan
+from ensemble.router.router import RouteDecision
+from ensemble.treatment import PlanResources, treat_by_plan
 from rag.base import Chunk, Hit
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
@@ -35,8 +36,8 @@ def means(*shelves: str, **adapters: str) -> PlanResources:
     return PlanResources(found, adapters, Budget(lambda text: len(text.split())))
 
 
-def sent(*domains: str) -> list[Routed]:
-    return [Routed(domain, "keywords", ("cell",)) for domain in domains]
+def sent(*domains: str | None) -> list[RouteDecision]:
+    return [RouteDecision(domain, "keywords", (("cell", 1.0),)) for domain in domains]
 
 
 def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
@@ -47,7 +48,7 @@ def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
     }
     made = treat_by_plan(
         QUESTIONS,
-        sent("biology", "history", "law", ""),
+        sent("biology", "history", "law", None),
         cares,
         means("biology", "history", biology="bio"),
         NOTHING,
@@ -103,7 +104,7 @@ def test_ways_to_send_a_question() -> None:
     assert chance == [
         random_policy(["history", "biology"]).send(question).domain for question in many
     ]
-    assert all(200 < chance.count(name) < 400 for name in ("biology", "history", ""))
+    assert all(200 < chance.count(name) < 400 for name in ("biology", "history", None))
     assert ORACLE.send(QUESTIONS[0]).domain == "biology"
     assert constant_policy("law").send(QUESTIONS[0]).domain == "law"
 
