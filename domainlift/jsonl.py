@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -21,13 +21,21 @@ _BLOCK = 65536
 
 
 def read_log(path: Path, parse: Callable[[Any], _Row], what: str, hint: str) -> Iterator[_Row]:
-    """Yield the parsed value of every whole line; nothing where there is no file.
+    """Yield the parsed value of every whole line; see `scan_log`."""
+    return (row for _, row in scan_log(path, parse, what, hint))
+
+
+def scan_log(
+    path: Path, parse: Callable[[Any], _Row], what: str, hint: str
+) -> Iterator[tuple[int, _Row]]:
+    """Yield each whole line's byte offset and parsed value; nothing where there is no file.
 
     Malformed with the line's number, `what` it is not and `hint` where `parse` raises ValueError,
     TypeError, KeyError or AttributeError, or the line is not JSON.
     """
     if not path.exists():
         return
+    offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -36,7 +44,18 @@ def read_log(path: Path, parse: Callable[[Any], _Row], what: str, hint: str) -> 
                 row = parse(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise Malformed(path, what, line=number, hint=hint) from error
-            yield row
+            yield offset, row
+            offset += len(line)
+
+
+def read_lines_at(
+    path: Path, parse: Callable[[Any], _Row], offsets: Iterable[int]
+) -> Iterator[_Row]:
+    """Yield the parsed values of the lines that begin at these byte offsets."""
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            yield parse(json.loads(file.readline()))
 
 
 class AppendLog:

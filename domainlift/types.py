@@ -66,17 +66,19 @@ class Passage:
 class Treatment:
     """What is done to one question before a model sees it, and why.
 
-    `passages` stand before the question, the best first. `found` are all that were retrieved,
-    also where none was let in. `leak` is the chunk of the knowledge base in which the question
-    itself stands, "" where there is none. `route` is the domain that a router chose, "" for the
-    base model, `rung` who decided it, and `matched` the terms that spoke for it.
+    `passages` stand before the question, the best first. `retrieved` are all that a search
+    returned, also where none is used; `searched` says whether there was one. `leak` is the chunk
+    of the knowledge base that contains the question, "" where there is none. `route` is the domain
+    that a router chose, "" for the base model, `decided_by` the stage that decided it, and
+    `matched` the terms that spoke for it.
     """
 
     passages: tuple[Passage, ...] = ()
     adapter: str | None = None
     reason: str = "base"
-    found: tuple[Passage, ...] = ()
+    retrieved: tuple[Passage, ...] = ()
+    searched: bool = False
     leak: str = ""
     route: str = ""
-    rung: str = ""
+    decided_by: str = ""
     matched: tuple[str, ...] = ()

@@ -71,6 +71,6 @@ def _apply(
         adapter=adapter,
         reason=reason,
         route=domain,
-        rung=route.rung,
+        decided_by=route.rung,
         matched=tuple(term for term, _ in route.matched),
     )

@@ -111,6 +111,7 @@ def _answer(n: int, dice: random.Random, helped: bool) -> dict[str, Any]:
         "logprobs": [round(value, 6) for value in logs],
         "prompt_tokens": 80 + n % 50,
         "seconds": 0.01,
+        "searched": False,
     }
     if n % 100 == 0:
         row["text"] = "so it is <b>said</b> " * 1000
@@ -132,9 +133,10 @@ def _help(n: int) -> dict[str, Any]:
     return {
         "treatment": "rag" if given else "base: sure without passages",
         "passages": given,
-        "found": found,
+        "searched": True,
+        "retrieved": found,
         "route": route,
-        "rung": "keywords" if route else "base",
+        "decided_by": "keywords" if route else "base",
         "matched": ["number"],
     }
 

@@ -93,13 +93,16 @@ def best_cosine(passages: Sequence[Passage]) -> float | None:
 def _treatment(
     question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, known: QuestionSignals
 ) -> Treatment:
-    found = tuple(as_passage(hit) for hit in hits)
-    leak = known.leaks.get(question.id, "")
-    score, confidence = best_cosine(found), known.confidence.get(question.id)
-    if gate.opens(score, confidence):
-        passages = _within(found[: gate.k], budget)
-        return Treatment(passages=passages, reason="rag", found=found, leak=leak)
-    return Treatment(reason=_why_not(gate, score), found=found, leak=leak)
+    retrieved = tuple(as_passage(hit) for hit in hits)
+    score, confidence = best_cosine(retrieved), known.confidence.get(question.id)
+    use = gate.opens(score, confidence)
+    return Treatment(
+        passages=_within(retrieved[: gate.k], budget) if use else (),
+        reason="rag" if use else _why_not(gate, score),
+        retrieved=retrieved,
+        searched=True,
+        leak=known.leaks.get(question.id, ""),
+    )
 
 
 def _within(passages: Sequence[Passage], budget: Budget) -> tuple[Passage, ...]:

@@ -212,7 +212,7 @@ def _routes(comparison: Comparison) -> dict[str, Any] | None:
         "rows": [(name, _routed(found, name, columns, asked[name])) for name in domains],
         "more": len(asked) - len(domains),
         "found": found,
-        "rungs": found.rungs.most_common(),
+        "decided_by": found.decided_by.most_common(),
     }
 
 

@@ -36,7 +36,7 @@ def as_json(comparison: Comparison, show: Collection[FlipKind] = tuple(FlipKind)
                 {"domain": domain, "route": route, "n": n}
                 for (domain, route), n in sorted(routes.confusion.items())
             ],
-            "rungs": dict(routes.rungs),
+            "decided_by": dict(routes.decided_by),
         },
         "treated": [
             {"domain": domain, "treatment": done, "n": n}

@@ -18,8 +18,8 @@ from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import Comparison
-    from benchmarks.results.flips import FlipKind, Folders
-    from benchmarks.results.paired_runs import Pair
+    from benchmarks.results.flips import FlipKind, Runs
+    from benchmarks.results.pairing import Pair
     from benchmarks.runs.store import Run, RunStore
 
 #: The name that stands for the newest run.
@@ -95,14 +95,14 @@ def compare_command(
 
 def _compared(
     baseline: Run, candidate: Run, domains: Sequence[str], keep: bool
-) -> tuple[Comparison, tuple[Sequence[Pair], Folders]]:
+) -> tuple[Comparison, tuple[Sequence[Pair], Runs]]:
     """Compare two runs and, to keep, what turned; a pair of runs is large, and let go after it."""
-    from benchmarks.results.comparison import compare_runs as compare_runs
-    from benchmarks.results.paired_runs import pair_runs
+    from benchmarks.results.comparison import compare_runs
+    from benchmarks.results.pairing import pair_runs
 
     joined = pair_runs(baseline, candidate, domains)
     turned = [pair for pair in joined.pairs if pair.change] if keep else []
-    return compare_runs(baseline, candidate, joined), (turned, (baseline.folder, candidate.folder))
+    return compare_runs(baseline, candidate, joined), (turned, (baseline, candidate))
 
 
 def _regressed(found: Sequence[Comparison]) -> bool:
@@ -206,7 +206,7 @@ def _write_page(each: Comparison, path: Path) -> None:
     print(f"report: {path}", file=sys.stderr)
 
 
-def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Folders]]) -> None:
+def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Runs]]) -> None:
     from benchmarks.results.flips import all_flips
 
     count = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.results.paired_runs import PairedRuns
+    from benchmarks.results.pairing import PairedRuns
     from benchmarks.runs.store import RunManifest
 
 _Pair = tuple["RunManifest", "RunManifest"]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from benchmarks.results.comparability import notes_of, warnings_of
-from benchmarks.results.flips import Flip, FlipKind, choose_flips
-from benchmarks.results.paired_runs import Pair, PairedRuns, pair_runs, without_garbage_collection
+from benchmarks.results.flips import Flip, FlipKind, choose_flips, flip_kind
+from benchmarks.results.pairing import Pair, PairedRuns, pair_runs, paired_accuracy
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
 from domainlift.stats.intervals import Interval
 from domainlift.stats.multiple_testing import holm
-from domainlift.stats.paired import MARGIN, Paired, paired_change
+from domainlift.stats.paired import MARGIN, Paired
 from domainlift.stats.power import LEVEL, minimum_detectable_effect
 
 if TYPE_CHECKING:
@@ -113,20 +113,18 @@ def compare_runs(
         replace(baseline.manifest, run=baseline.folder.name),
         replace(candidate.manifest, run=candidate.folder.name),
     )
-    with without_garbage_collection():
-        joined = pair_runs(baseline, candidate, domains) if joined is None else joined
-        rows = _rows(joined)
-        warned = warnings_of(manifests, joined)
-        return Comparison(
-            baseline=manifests[0],
-            candidate=manifests[1],
-            domains=rows,
-            overall=_word(_change(joined.pairs)),
-            warnings=(*warned, *_suspicions(rows, manifests)),
-            notes=notes_of(manifests),
-            flips=choose_flips(joined.pairs, (baseline.folder, candidate.folder), top),
-            routes=count_routes(joined.pairs),
-        )
+    joined = pair_runs(baseline, candidate, domains) if joined is None else joined
+    rows = _rows(joined)
+    return Comparison(
+        baseline=manifests[0],
+        candidate=manifests[1],
+        domains=rows,
+        overall=_word(_change(joined.pairs)),
+        warnings=(*warnings_of(manifests, joined), *_suspicions(rows, manifests)),
+        notes=notes_of(manifests),
+        flips=choose_flips(joined.pairs, (baseline, candidate), top),
+        routes=count_routes(joined.pairs),
+    )
 
 
 def _rows(joined: PairedRuns) -> dict[str, DomainChange]:
@@ -144,44 +142,39 @@ def _rows(joined: PairedRuns) -> dict[str, DomainChange]:
 
 
 def _change(pairs: Sequence[Pair]) -> DomainChange:
-    both = [(pair, turn) for pair in pairs if (turn := pair.change) is not None]
-    found, n = _paired(both), len(both)
-    before = sum(bool(pair.before and pair.before.correct) for pair, _ in both)
-    size = math.floor(n / found.design)
-    leaked = any(_leaked(pair) for pair, _ in both)
+    both = [pair for pair in pairs if pair.change is not None]
+    change = paired_accuracy(both)
+    clean = [pair for pair in both if not _leaked(pair)]
+    turned = (change.gains + change.losses) / change.n if change.n else 0.0
+    questions = [pair.question for pair in pairs]
     return DomainChange(
-        n=n,
-        baseline=before / n if n else None,
-        candidate=(before + found.gains - found.losses) / n if n else None,
-        delta=found.difference,
-        interval=found.interval,
-        p=found.p,
-        p_holm=found.p,
-        gained=found.gains,
-        lost=found.losses,
-        detectable=minimum_detectable_effect(size, (found.gains + found.losses) / n if n else 0.0),
+        n=change.n,
+        baseline=change.baseline,
+        candidate=change.candidate,
+        delta=change.difference,
+        interval=change.interval,
+        p=change.p,
+        p_holm=change.p,
+        gained=change.gains,
+        lost=change.losses,
+        detectable=minimum_detectable_effect(math.floor(change.n / change.design), turned),
         word=ChangeLabel.NO_ANSWERS,
-        sides=(summarize_side(pairs, 1), summarize_side(pairs, 2)),
-        kinds=_kinds(found, before),
-        clean=_paired([(p, turn) for p, turn in both if not _leaked(p)]) if leaked else None,
+        sides=(
+            summarize_side(questions, [pair.before for pair in pairs]),
+            summarize_side(questions, [pair.after for pair in pairs]),
+        ),
+        kinds=_kinds(both),
+        clean=paired_accuracy(clean) if len(clean) < len(both) else None,
     )
-
-
-def _paired(both: Sequence[tuple[Pair, float]]) -> Paired:
-    return paired_change([turn for _, turn in both], [pair.question.cluster for pair, _ in both])
 
 
 def _leaked(pair: Pair) -> bool:
     return any(answer is not None and answer.leak for answer in (pair.before, pair.after))
 
 
-def _kinds(found: Paired, before: int) -> dict[FlipKind, int]:
-    return {
-        FlipKind.BROKEN: found.losses,
-        FlipKind.FIXED: found.gains,
-        FlipKind.NEITHER: found.n - before - found.gains,
-        FlipKind.BOTH: before - found.losses,
-    }
+def _kinds(both: Sequence[Pair]) -> dict[FlipKind, int]:
+    counts = Counter(map(flip_kind, both))
+    return {kind: counts[kind] for kind in FlipKind}
 
 
 def _word(row: DomainChange) -> DomainChange:

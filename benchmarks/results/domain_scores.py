@@ -124,6 +124,15 @@ def evaluate_records(
     )
 
 
+def is_below_chance(outcomes: Sequence[float], chance: float, clusters: Sequence[str]) -> bool:
+    """Whether so few right answers (1.0) are too unlikely by guessing: a fault of the harness."""
+    n, correct = len(outcomes), int(sum(outcomes))
+    if not n or correct >= chance * n:
+        return False
+    design = design_effect(outcomes, clusters)
+    return below_chance(correct, n, chance, design) < SUSPICIOUS
+
+
 def _score(
     records: Sequence[Record], questions: Mapping[str, Question], target: float
 ) -> DomainScore:
@@ -132,10 +141,9 @@ def _score(
     clusters = [questions[r.id].cluster for r in answered]
     n, correct = len(answered), int(sum(outcomes))
     chance = _mean([questions[r.id].chance for r in answered]) or 0.0
-    design = design_effect(outcomes, clusters)
     interval = accuracy_interval(outcomes, clusters)
     judged = verdict(interval, target) if n else None
-    odd = n > 0 and below_chance(correct, n, chance, design) < SUSPICIOUS
+    odd = is_below_chance(outcomes, chance, clusters)
     return DomainScore(
         n=n,
         correct=correct,
@@ -146,7 +154,7 @@ def _score(
         truncated=_count(records, Status.TRUNCATED),
         errors=_count(records, Status.ERROR),
         verdict=judged,
-        further=questions_to_settle(correct / n, n, target, design)
+        further=questions_to_settle(correct / n, n, target, design_effect(outcomes, clusters))
         if judged is Verdict.UNCERTAIN
         else None,
         accuracy_raw=_mean([float(r.correct_raw) for r in answered if r.correct_raw is not None]),
@@ -154,7 +162,7 @@ def _score(
         at_chance=n > 0 and interval.low <= chance and not odd,
         below_chance=odd,
         samples=_samples(answered, questions) if odd else (),
-        retrieved=sum(bool(r.found) for r in records),
+        retrieved=sum(bool(r.retrieved) for r in records),
         let_in=sum(bool(r.passages) for r in records),
         leaked=sum(bool(r.leak) for r in records),
         clean=_clean(answered, questions) if any(r.leak for r in records) else None,

@@ -9,13 +9,14 @@ from enum import StrEnum
 from heapq import nsmallest
 from itertools import islice
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
-from benchmarks.results.paired_runs import Pair, PairedAnswer, read_line_at
+from benchmarks.results.pairing import Pair, PairedAnswer
+from benchmarks.runs.store import Record, Run
 from benchmarks.scoring.score import probabilities
 
-Folders = tuple[Path, Path]
+#: Baseline and candidate.
+Runs = tuple[Run, Run]
 #: So much of a text is kept; a model may say a megabyte.
 _MOST_TEXT = 4000
 _MOST_OPTIONS = 26
@@ -55,7 +56,7 @@ class FlipReply:
     probabilities: tuple[float, ...]
     treatment: str
     route: str
-    rung: str
+    decided_by: str
     matched: tuple[str, ...]
     sources: tuple[FlipPassage, ...]
     leak: str
@@ -82,7 +83,7 @@ class Flip:
         return "no answer" if chosen is None else str(chosen)
 
 
-def choose_flips(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Flip, ...]:
+def choose_flips(pairs: Sequence[Pair], runs: Runs, top: int) -> tuple[Flip, ...]:
     """The most telling questions, at most `top`: those that turned wrong first.
 
     Places that a kind does not need go to the others. Within a kind the domains take turns, the
@@ -93,16 +94,16 @@ def choose_flips(pairs: Sequence[Pair], folders: Folders, top: int) -> tuple[Fli
     by_kind = _by_kind(pairs)
     for kind, places in _places({kind: len(by_kind[kind]) for kind in FlipKind}, top).items():
         chosen += [(kind, pair) for pair in _in_turns(by_kind[kind], places)]
-    return tuple(map(_cut, _read(chosen, folders)))
+    return tuple(map(_cut, _read(chosen, runs)))
 
 
-def all_flips(pairs: Sequence[Pair], folders: Folders) -> Iterator[dict[str, Any]]:
+def all_flips(pairs: Sequence[Pair], runs: Runs) -> Iterator[dict[str, Any]]:
     """Every question that turned, uncut, those that turned wrong first, one at a time."""
     by_kind = _by_kind(pairs)
     turned = [(kind, pair) for kind in (FlipKind.BROKEN, FlipKind.FIXED) for pair in by_kind[kind]]
-    runs = {"baseline": folders[0].name, "candidate": folders[1].name}
-    for flip in _read(turned, folders):
-        yield {**runs, **_plain(flip)}
+    names = {"baseline": runs[0].folder.name, "candidate": runs[1].folder.name}
+    for flip in _read(turned, runs):
+        yield {**names, **_plain(flip)}
 
 
 def _plain(flip: Flip) -> dict[str, Any]:
@@ -162,60 +163,60 @@ def _moved(pair: Pair) -> tuple[float, str]:
     return -round(far, 6), pair.question.id
 
 
-def _read(chosen: Sequence[tuple[FlipKind, Pair]], folders: Folders) -> Iterator[Flip]:
+def _read(chosen: Sequence[tuple[FlipKind, Pair]], runs: Runs) -> Iterator[Flip]:
     """Read the texts of these pairs from the files, one at a time."""
     pairs = [pair for _, pair in chosen]
-    asked = read_line_at(folders[0] / "questions.jsonl", [pair.question.at for pair in pairs])
-    before = read_line_at(folders[0] / "answers.jsonl", [_at(pair.before) for pair in pairs])
-    after = read_line_at(folders[1] / "answers.jsonl", [_at(pair.after) for pair in pairs])
-    for (kind, pair), question, old, new in zip(chosen, asked, before, after, strict=True):
+    questions = runs[0].questions_at(pair.question.offset for pair in pairs)
+    before = runs[0].records_at(_offset(pair.before) for pair in pairs)
+    after = runs[1].records_at(_offset(pair.after) for pair in pairs)
+    for (kind, pair), question, old, new in zip(chosen, questions, before, after, strict=True):
         yield Flip(
-            id=question["id"],
+            id=question.id,
             domain=pair.question.domain,
-            task=question["task"],
+            task=question.task,
             kind=kind,
-            question=question["text"],
-            options=tuple(question["options"]),
-            gold=question["answer"],
+            question=question.text,
+            options=question.options,
+            gold=question.answer,
             before=_reply(old),
             after=_reply(new),
         )
 
 
-def _at(answer: PairedAnswer | None) -> int:
-    return answer.at if answer is not None else 0
+def _offset(answer: PairedAnswer | None) -> int:
+    return answer.offset if answer is not None else 0
 
 
-def _reply(row: Mapping[str, Any]) -> FlipReply:
-    given = set(row.get("passages", ()))
+def _reply(record: Record) -> FlipReply:
+    given = set(record.passages)
     return FlipReply(
-        status=row["status"],
-        correct=bool(row["correct"]),
-        chosen=row.get("chosen"),
-        text=row.get("text"),
-        probabilities=_shares(row.get("logprobs", ())),
-        treatment=row.get("treatment", "base"),
-        route=row.get("route", ""),
-        rung=row.get("rung", ""),
-        matched=tuple(row.get("matched", ())),
-        sources=tuple(_source(each, given) for each in row.get("found", ())),
-        leak=row.get("leak", ""),
+        status=record.status,
+        correct=bool(record.correct),
+        chosen=record.chosen,
+        text=record.text,
+        probabilities=_shares(record.logprobs),
+        treatment=record.treatment,
+        route=record.route,
+        decided_by=record.decided_by,
+        matched=record.matched,
+        sources=tuple(_source(hit, given) for hit in record.retrieved),
+        leak=record.leak,
     )
 
 
 def _shares(logprobs: Sequence[float]) -> tuple[float, ...]:
-    """Probabilities of the options; none where a model said nothing that is a number."""
+    """Probabilities of the options; none where a log-probability is not finite."""
     shares = probabilities(logprobs) if logprobs else []
     return tuple(round(p, 4) for p in shares) if all(map(isfinite, shares)) else ()
 
 
-def _source(found: Mapping[str, Any], given: set[str]) -> FlipPassage:
-    score = found.get("dense")
+def _source(hit: Mapping[str, Any], given: set[str]) -> FlipPassage:
+    score = hit.get("dense")
     return FlipPassage(
-        str(found.get("source", "")),
-        str(found.get("place", "")),
-        score if score is not None else found.get("score"),
-        found.get("id") in given,
+        str(hit.get("source", "")),
+        str(hit.get("place", "")),
+        score if score is not None else hit.get("score"),
+        hit.get("id") in given,
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.results.paired_runs import Pair, PairedAnswer
+from benchmarks.results.pairing import Pair, PairedAnswer
 
 #: What a router's abstention is called.
 BASE = "base"
@@ -16,11 +16,11 @@ BASE = "base"
 class RouteCounts:
     """The candidate's routes: `confusion` counts (domain of the question, route).
 
-    `rungs` counts what decided; `treated` counts (domain, what was done).
+    `decided_by` counts the stages that decided; `treated` counts (domain, what was done).
     """
 
     confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
-    rungs: Counter[str] = field(default_factory=Counter)
+    decided_by: Counter[str] = field(default_factory=Counter)
     treated: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
@@ -45,11 +45,11 @@ class RouteCounts:
 def count_routes(pairs: Sequence[Pair]) -> RouteCounts:
     """Count the candidate's routes and treatments."""
     there = [(pair.question.domain, pair.after) for pair in pairs if pair.after is not None]
-    # A run without a router has neither routes nor rungs on any question.
-    routed = any(answer.route or answer.rung for _, answer in there)
+    # A run without a router has neither routes nor stages.
+    routed = any(answer.route or answer.decided_by for _, answer in there)
     return RouteCounts(
         Counter((domain, answer.route or BASE) for domain, answer in there if routed),
-        Counter(answer.rung or BASE for _, answer in there if routed),
+        Counter(answer.decided_by or BASE for _, answer in there if routed),
         Counter((domain, _done(answer)) for domain, answer in there),
     )
 

@@ -1,14 +1,12 @@
-"""One run's side of a comparison: what was not answered, what was retrieved, what it cost."""
+"""One run's side of a comparison: faults, retrieval and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from benchmarks.results.paired_runs import Pair, PairedAnswer
-from domainlift.stats.binomial import SUSPICIOUS, below_chance
-from domainlift.stats.intervals import design_effect
+from benchmarks.results.domain_scores import is_below_chance
+from benchmarks.results.pairing import PairedAnswer, PairedQuestion
 from engines.base import Status
 
 
@@ -44,45 +42,35 @@ class RunSide:
         return self.errors + self.truncated + self.missing + self.unparsed
 
 
-def summarize_side(pairs: Sequence[Pair], place: Literal[1, 2]) -> RunSide:
-    """Sum up one run over these pairs: 1 the baseline, 2 the candidate."""
-    there: list[PairedAnswer] = [a for pair in pairs if (a := pair[place]) is not None]
-    if not there:
-        return RunSide(missing=len(pairs))
-    # By columns: a large run is summed up several times.
-    columns = dict(zip(PairedAnswer._fields, zip(*there, strict=True), strict=True))
-    timed = list(filter(None, columns["seconds"]))
-    status, hit, count = columns["status"], columns["hit"], len(there)
+def summarize_side(
+    questions: Sequence[PairedQuestion], answers: Sequence[PairedAnswer | None]
+) -> RunSide:
+    """Sum up one run's answers to these questions."""
+    there = [answer for answer in answers if answer is not None]
+    pairs = zip(questions, answers, strict=True)
+    scored = [(question, a) for question, a in pairs if a is not None and a.correct is not None]
+    answered = [answer for _, answer in scored]
     return RunSide(
-        errors=status.count(Status.ERROR),
-        unparsed=status.count(Status.UNPARSED),
-        truncated=status.count(Status.TRUNCATED),
-        missing=len(pairs) - count,
-        retrieved=count - columns["found"].count(0),
-        let_in=count - columns["passages"].count(0),
-        leaked=sum(columns["leak"]),
-        hits=hit.count(True),
-        supported=count - hit.count(None),
-        adapted=sum(columns["adapter"]),
-        prompt_tokens=_mean([a.prompt_tokens for a in there if a.correct is not None]),
-        output_tokens=_mean([a.output_tokens for a in there if a.correct is not None]),
-        seconds=_mean(timed),
-        below_chance=_below_chance(pairs, place),
+        errors=sum(a.status == Status.ERROR for a in there),
+        unparsed=sum(a.status == Status.UNPARSED for a in there),
+        truncated=sum(a.status == Status.TRUNCATED for a in there),
+        missing=len(answers) - len(there),
+        retrieved=sum(a.retrieved > 0 for a in there),
+        let_in=sum(a.passages > 0 for a in there),
+        leaked=sum(a.leak for a in there),
+        hits=sum(a.hit is True for a in there),
+        supported=sum(a.hit is not None for a in there),
+        adapted=sum(a.adapter for a in there),
+        prompt_tokens=_mean([a.prompt_tokens for a in answered]),
+        output_tokens=_mean([a.output_tokens for a in answered]),
+        seconds=_mean([a.seconds for a in there if a.seconds]),
+        below_chance=is_below_chance(
+            [float(bool(a.correct)) for a in answered],
+            _mean([q.chance for q, _ in scored]),
+            [q.cluster for q, _ in scored],
+        ),
     )
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / max(1, len(values))
-
-
-def _below_chance(pairs: Sequence[Pair], place: Literal[1, 2]) -> bool:
-    rows = [(pair.question, a) for pair in pairs if (a := pair[place]) and a.correct is not None]
-    if not rows:
-        return False
-    outcomes = [float(bool(answer.correct)) for _, answer in rows]
-    chance = sum(asked.chance for asked, _ in rows) / len(rows)
-    correct = int(sum(outcomes))
-    if correct >= chance * len(rows):
-        return False
-    design = design_effect(outcomes, [asked.cluster for asked, _ in rows])
-    return below_chance(correct, len(rows), chance, design) < SUSPICIOUS

@@ -38,27 +38,28 @@ def evaluate_task(
     open_: dict[str, tuple[Question, Treatment, str]] = {}
     for question, treatment in treated:
         request, fitted = fit_to_context(prompter, question, treatment, engine)
-        asked = _digest(request)
-        before = known.get((question.id, asked)) if known is not None else None
+        digest = _digest(request)
+        before = known.get((question.id, digest)) if known is not None else None
         if before is not None:
             yield replace(before, **_treatment(fitted))
             continue
         requests.append(request)
-        open_[question.id] = question, fitted, asked
+        open_[question.id] = question, fitted, digest
     requests.sort(key=_prefix_order)
     # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
     with closing(engine.answer(requests)) as answers:
         for answer in answers:
-            question, treatment, asked = open_.pop(answer.id)
+            question, treatment, digest = open_.pop(answer.id)
             scored = score(question, answer, form.mode, task.scorer)
-            yield replace(_record(question, treatment, answer, scored), asked=asked)
+            yield replace(_record(question, treatment, answer, scored), request_digest=digest)
     if open_:
         raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
 
 
 def answer_cache(records: Iterable[Record]) -> AnswerCache:
     """The requests that these records answer; those of one model only may be put together."""
-    return {(r.id, r.asked): r for r in records if r.asked and r.status != Status.ERROR}
+    kept = (r for r in records if r.request_digest and r.status != Status.ERROR)
+    return {(record.id, record.request_digest): record for record in kept}
 
 
 def fit_to_context(
@@ -120,7 +121,7 @@ def _record(question: Question, treatment: Treatment, answer: Answer, scored: Sc
         correct_raw=scored.correct_raw,
         logprobs=tuple(round(value, 6) for value in answer.logprobs),
         mass=None if answer.mass is None else round(answer.mass, 6),
-        floored=answer.n_bounded,
+        n_bounded=answer.n_bounded,
         text=answer.text,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
@@ -136,14 +137,15 @@ def _treatment(treatment: Treatment) -> dict[str, Any]:
         "treatment": treatment.reason,
         "adapter": treatment.adapter,
         "passages": tuple(passage.id for passage in treatment.passages),
-        "found": tuple(_found(passage) for passage in treatment.found),
+        "searched": treatment.searched,
+        "retrieved": tuple(_retrieved(passage) for passage in treatment.retrieved),
         "leak": treatment.leak,
         "route": treatment.route,
-        "rung": treatment.rung,
+        "decided_by": treatment.decided_by,
         "matched": treatment.matched,
     }
 
 
-def _found(passage: Passage) -> dict[str, Any]:
+def _retrieved(passage: Passage) -> dict[str, Any]:
     keys = ("id", "source", "place", "score", "dense", "bm25")
     return {key: getattr(passage, key) for key in keys}

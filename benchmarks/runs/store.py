@@ -15,16 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from benchmarks.runs.schema import SCHEMA, migrate_manifest, migrate_record
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, exclusive_lock, write_json, write_text
-from domainlift.jsonl import AppendLog, read_log
+from domainlift.jsonl import AppendLog, read_lines_at, scan_log
 from domainlift.types import Question
 from domainlift.workspace import Workspace
 
-SCHEMA = 1
-_Row = TypeVar("_Row", "Record", Question)
+_HINT = "remove that line"
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Record:
     """One answered question, as it is stored.
 
     `correct` is None where the question was not answered. `logprobs` are nats per option.
-    `treatment` says what was done to the question and why, `adapter` which one answered,
-    `passages` names those that stood before it, `found` all that were retrieved, with their scores,
-    and `leak` the chunk in which the question itself stands. `route`, `rung` and `matched` are a
-    router's. `asked` tells the request from any other one of the same question.
+    `n_bounded` counts options whose log-probability is an upper bound only. `treatment` says what
+    was done to the question and why, `adapter` which one answered, `passages` names those that
+    stood before it. `searched` says whether a knowledge base was searched, `retrieved` are all
+    hits with their scores, and `leak` is the chunk that contains the question. `route`,
+    `decided_by` and `matched` are a router's. `request_digest` identifies the request among those
+    of one question.
     """
 
     id: str
@@ -47,7 +49,7 @@ class Record:
     correct_raw: bool | None = None
     logprobs: tuple[float, ...] = ()
     mass: float | None = None
-    floored: int = 0
+    n_bounded: int = 0
     text: str | None = None
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -56,12 +58,13 @@ class Record:
     treatment: str = "base"
     adapter: str | None = None
     passages: tuple[str, ...] = ()
-    found: tuple[Mapping[str, Any], ...] = ()
+    searched: bool = False
+    retrieved: tuple[Mapping[str, Any], ...] = ()
     leak: str = ""
     route: str = ""
-    rung: str = ""
+    decided_by: str = ""
     matched: tuple[str, ...] = ()
-    asked: str = ""
+    request_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._questions = folder / "questions.jsonl"
         self._answers = AppendLog(folder / "answers.jsonl")
 
     @property
@@ -96,9 +100,10 @@ class Run:
         path = self.folder / "manifest.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            known = {f.name for f in fields(RunManifest)}
-            return RunManifest(**{key: value for key, value in data.items() if key in known})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            names = {f.name for f in fields(RunManifest)}
+            manifest = {key: value for key, value in data.items() if key in names}
+            return RunManifest(**migrate_manifest(manifest))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Malformed(
                 path,
                 "not the manifest of a run",
@@ -107,12 +112,27 @@ class Run:
 
     def questions(self) -> list[Question]:
         """The questions that this run asks."""
-        return _read(self.folder / "questions.jsonl", Question)
+        return [question for _, question in self.iter_questions()]
 
     def records(self) -> list[Record]:
         """Every whole record; should a question stand twice, the later one counts."""
-        records = _read(self._answers.path, Record)
-        return list({record.id: record for record in records}.values())
+        return list({record.id: record for _, record in self.iter_records()}.values())
+
+    def iter_questions(self) -> Iterator[tuple[int, Question]]:
+        """Each stored question with the byte offset of its line."""
+        return scan_log(self._questions, _question, "not a stored question", _HINT)
+
+    def iter_records(self) -> Iterator[tuple[int, Record]]:
+        """Each whole line of the answers, repeated ones too, with its byte offset."""
+        return scan_log(self._answers.path, _record, "not a stored record", _HINT)
+
+    def questions_at(self, offsets: Iterable[int]) -> Iterator[Question]:
+        """The questions whose lines begin at these bytes."""
+        return read_lines_at(self._questions, _question, offsets)
+
+    def records_at(self, offsets: Iterable[int]) -> Iterator[Record]:
+        """The records whose lines begin at these bytes."""
+        return read_lines_at(self._answers.path, _record, offsets)
 
     @contextmanager
     def writing(self) -> Iterator[Run]:
@@ -192,13 +212,15 @@ def fingerprint_differences(a: Mapping[str, str], b: Mapping[str, str]) -> Seque
     ]
 
 
-def _read(path: Path, kind: type[_Row]) -> list[_Row]:
-    what = f"not a stored {kind.__name__.lower()}"
-    return list(read_log(path, lambda row: kind(**_lists_to_tuples(row)), what, "remove that line"))
+def _question(row: Mapping[str, Any]) -> Question:
+    return Question(**_lists_to_tuples(row))
+
+
+def _record(row: dict[str, Any]) -> Record:
+    return Record(**_lists_to_tuples(migrate_record(row)))
 
 
 def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert lists to tuples."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
 
 
@@ -209,8 +231,8 @@ def _made(folder: Path) -> int:
 
 
 def _compact(record: Record) -> dict[str, Any]:
-    """A record without what it leaves at its default, but for what every reader needs."""
-    kept = {"id", "domain", "task", "status", "correct", "logprobs"}
+    """A record without its defaults; `searched` always stands there and marks the schema."""
+    kept = {"id", "domain", "task", "status", "correct", "logprobs", "searched"}
     return {
         f.name: value
         for f in fields(record)

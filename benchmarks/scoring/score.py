@@ -53,7 +53,8 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
     """The options' shares of the probability that falls on any of them."""
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return [weight / total for weight in weights]
 
 
 def _score_options(question: Question, logprobs: Sequence[float], mode: Mode) -> Score:

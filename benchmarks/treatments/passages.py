@@ -75,7 +75,7 @@ def calibration_samples(
     found: dict[str, list[CalibrationSample]] = defaultdict(list)
     for record in helped:
         score = max(
-            (hit["dense"] for hit in record.found if hit["dense"] is not None), default=None
+            (hit["dense"] for hit in record.retrieved if hit["dense"] is not None), default=None
         )
         if record.correct is None or record.id not in before or score is None or record.leak:
             continue
@@ -132,7 +132,7 @@ def _golden(questions: Sequence[Question], bases: OpenKnowledgeBases) -> list[Tr
         hits = retriever.search([_with_answer(questions[n]) for n in places], 1)
         for place, found in zip(places, hits, strict=True):
             best = tuple(as_passage(hit) for hit in found)
-            made[place] = Treatment(passages=best, reason="gold passage", found=best)
+            made[place] = Treatment(best, None, "gold passage", best, searched=True)
     return made
 
 

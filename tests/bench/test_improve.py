@@ -98,7 +98,7 @@ def test_the_plan_is_one_more_treatment_of_a_run(
     records = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     sent = [record for record in records if record.get("route") == "history"]
     assert sent
-    assert all(record["rung"] and record["matched"] for record in sent)
+    assert all(record["decided_by"] and record["matched"] for record in sent)
     assert any(record["passages"] for record in sent)
 
 

@@ -217,7 +217,7 @@ def test_a_question_longer_than_the_embedder_reads(
     said = run(bench, server, questions(tmp_path, long), "--rag", "--rag-gate", "off")
     assert said.code == 0, said.err
     answers = (tmp_path / "workspace" / "runs" / said.json["run"] / "answers.jsonl").read_text()
-    assert json.loads(answers)["found"][0]["source"] == "Pruning > Roses"
+    assert json.loads(answers)["retrieved"][0]["source"] == "Pruning > Roses"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
 from benchmarks.results.flips import FlipKind, all_flips
-from benchmarks.results.paired_runs import pair_runs
-from benchmarks.results.pairing import paired_changes
+from benchmarks.results.pairing import pair_runs, paired_changes
 from domainlift.errors import Malformed, Misuse, NoSuch
 from reports.compare_json import as_json
 from reports.format import verdict_text
@@ -147,10 +146,10 @@ class TestWords:
                 "art": made.outcomes(broken=20, both=10),
                 "sea": made.outcomes(both=10),
             },
-            settings={"treatment": "passages"},
+            settings={"treatment": "ensemble"},
         )
         said = str(verdict_text(found))
-        assert "passages against base" in said
+        assert "ensemble against base" in said
         assert "better in law, worse in art, not significantly different in 1 of 3 domains" in said
 
 
@@ -240,7 +239,7 @@ class TestSurvives:
         before, after = made.two(tmp_path, {"a": made.outcomes(both=3)})
         with (after.folder / "answers.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        with pytest.raises(Malformed, match=r"answers\.jsonl:4: not a stored row"):
+        with pytest.raises(Malformed, match=r"answers\.jsonl:4: not a stored record"):
             compare_runs(before, after)
 
     def test_what_was_joined_is_not_joined_again(self, made: Any, tmp_path: Path) -> None:
@@ -301,7 +300,7 @@ class TestDiffers:
             settings={"command": "bench run --other", "treatment": "passages"},
         )
         assert found.warnings == ()
-        assert "other (passages) against made (base)" in str(verdict_text(found))
+        assert "other (rag) against made (base)" in str(verdict_text(found))
 
     def test_asking_again_is_called_so(self, made: Any, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=3)})
@@ -339,7 +338,7 @@ class TestFlips:
             {"id": "c1", "source": "Cities", "place": "cities.md#Rome", "score": 0.1, "dense": 0.9},
             {"id": "c2", "source": "Rivers", "place": "rivers.md", "score": 0.0, "dense": None},
         )
-        more = {"treatment": "rag, adapter law-v0001", "passages": ("c1",), "found": found_}
+        more = {"treatment": "rag, adapter law-v0001", "passages": ("c1",), "retrieved": found_}
         before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
         after = made.store(tmp_path, "a", [(asked, made.record(asked, False, **more))])
         (flip,) = compare_runs(before, after).flips
@@ -358,8 +357,8 @@ class TestFlips:
         plain = made.store(tmp_path, "p", [(q, made.record(q, True)) for q in asked])
         assert compare_runs(before, plain).routes.n == 0
         given = [
-            {"route": "law", "rung": "keywords", "matched": ("court",)},
-            {"route": "art", "rung": "classifier"},
+            {"route": "law", "decided_by": "keywords", "matched": ("court",)},
+            {"route": "art", "decided_by": "classifier"},
             {},
         ]
         rows = [(q, made.record(q, True, **more)) for q, more in zip(asked, given, strict=True)]
@@ -372,8 +371,7 @@ class TestFlips:
         runs = made.two(tmp_path, {"law": made.outcomes(fixed=60, broken=60)})
         kept = compare_runs(*runs, top=20).flips
         assert (len(kept), sum(flip.kind is FlipKind.BROKEN for flip in kept)) == (20, 13)
-        pairs, folders = pair_runs(*runs).pairs, (runs[0].folder, runs[1].folder)
-        assert len(list(all_flips(pairs, folders))) == 120
+        assert len(list(all_flips(pair_runs(*runs).pairs, runs))) == 120
         assert compare_runs(*runs, top=0).flips == ()
 
     @pytest.mark.parametrize(
@@ -409,7 +407,7 @@ class TestFlips:
         assert flip.after.text is not None
         assert len(flip.after.text) < 5000
         assert flip.after.text.endswith("(996,000 more characters)")
-        (whole,) = all_flips(pair_runs(*runs).pairs, (runs[0].folder, runs[1].folder))
+        (whole,) = all_flips(pair_runs(*runs).pairs, (runs[0], runs[1]))
         assert len(whole["after"]["text"]) == 10**6
         assert (whole["baseline"], whole["candidate"], whole["kind"]) == ("b", "a", "broken")
 
@@ -441,10 +439,16 @@ class TestSides:
         miss = ({"id": "c2", "place": "b.md"},)
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         given = [
-            {"found": hit, "passages": ("c1",), "prompt_tokens": 80, "seconds": 2.0},
-            {"found": miss, "prompt_tokens": 40, "seconds": 1.0},
+            {
+                "searched": True,
+                "retrieved": hit,
+                "passages": ("c1",),
+                "prompt_tokens": 80,
+                "seconds": 2.0,
+            },
+            {"searched": True, "retrieved": miss, "prompt_tokens": 40, "seconds": 1.0},
             {"seconds": 0.0},
-            {"seconds": 0.0, "treatment": "base, adapter law-v1"},
+            {"seconds": 0.0, "adapter": "law-v1"},
         ]
         rows = [(q, made.record(q, True, **more)) for q, more in zip(asked, given, strict=True)]
         side = compare_runs(before, made.store(tmp_path, "a", rows)).overall.sides[1]
@@ -458,45 +462,25 @@ class TestSides:
         assert (side.prompt_tokens, side.seconds) == (40.0, 1.5)
 
     @pytest.mark.parametrize(
-        ("places", "treatment", "counts"),
+        ("places", "searched", "counts"),
         [
-            (["a.md#One"], "rag", (1, 1)),
-            (["b.md", "a.md#One#2"], "rag", (1, 1)),
-            (["a.md#One too"], "rag", (0, 1)),
-            (["a.md"], "rag", (0, 1)),
-            ([], "base: nothing found", (0, 1)),
-            ([], "base: nothing found, adapter law-v1", (0, 1)),
-            ([], "base: the gate is shut", (0, 1)),
-            ([], "base: no knowledge base", (0, 0)),
-            ([], "base", (0, 0)),
+            (["a.md#One"], True, (1, 1)),
+            (["b.md", "a.md#One#2"], True, (1, 1)),
+            (["a.md#One too"], True, (0, 1)),
+            (["a.md"], True, (0, 1)),
+            ([], True, (0, 1)),
+            ([], False, (0, 0)),
         ],
     )
     def test_a_search_that_did_not_find_it_is_a_miss(
-        self, places: list[str], treatment: str, counts: tuple[int, int], made: Any, tmp_path: Path
+        self, places: list[str], searched: bool, counts: tuple[int, int], made: Any, tmp_path: Path
     ) -> None:
         asked = made.question(1, support="a.md#One")
         found = tuple({"id": str(n), "place": place} for n, place in enumerate(places))
-        answer = made.record(asked, True, found=found, treatment=treatment)
+        answer = made.record(asked, True, retrieved=found, searched=searched)
         before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
         side = compare_runs(before, made.store(tmp_path, "a", [(asked, answer)])).overall.sides[1]
         assert (side.hits, side.supported) == counts
-
-    @pytest.mark.parametrize(
-        ("given", "adapted"),
-        [
-            ({"treatment": "rag: 2 of 3 passages fit the context", "adapter": "law-v1"}, 1),
-            ({"treatment": "adapter law-v1"}, 1),  # as older runs have it
-            ({"treatment": "rag, adapter law-v1"}, 1),
-            ({"treatment": "base: the plan has nothing for adapter_design"}, 0),
-        ],
-    )
-    def test_an_adapter_is_what_the_record_names(
-        self, given: Any, adapted: int, made: Any, tmp_path: Path
-    ) -> None:
-        asked = made.question(1)
-        before = made.store(tmp_path, "b", [(asked, made.record(asked, True))])
-        after = made.store(tmp_path, "a", [(asked, made.record(asked, True, **given))])
-        assert compare_runs(before, after).overall.sides[1].adapted == adapted
 
     def test_tokens_are_means_over_answered_questions(self, made: Any, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(3)]

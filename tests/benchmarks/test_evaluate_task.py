@@ -14,7 +14,7 @@ from engines.base import Mode
 
 FORM = PromptFormat(Mode.LETTER, 0, chat=False)
 LONG = tuple(Passage("word " * 300, f"P{n}", id=f"c{n}", dense=0.9) for n in range(1, 4))
-HELPED = Treatment(passages=LONG, reason="rag", found=LONG, leak="c9")
+HELPED = Treatment(passages=LONG, reason="rag", retrieved=LONG, leak="c9")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_passages_never_push_the_question_out(
     )
     assert [p.source for p in treatment.passages] == ["P1", "P2", "P3"][:left]
     assert task.questions[0].text in request.prompt.text
-    assert treatment.found == LONG
+    assert treatment.retrieved == LONG
     if left < 3:
         assert treatment.reason == f"rag: {left} of 3 passages fit the context"
 
@@ -65,10 +65,10 @@ def test_a_record_tells_what_was_found_and_what_stood_before_the_question(
     task = fake.task(1)
     record = next(iter(evaluate_task(task, FORM, [(task.questions[0], HELPED)], small(900))))
     assert record.passages == ("c1", "c2")
-    assert [each["id"] for each in record.found] == ["c1", "c2", "c3"]
-    assert record.found[0]["dense"] == 0.9
+    assert [each["id"] for each in record.retrieved] == ["c1", "c2", "c3"]
+    assert record.retrieved[0]["dense"] == 0.9
     assert record.leak == "c9"
-    assert "word" not in str(record.found)
+    assert "word" not in str(record.retrieved)
 
 
 def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) -> None:
@@ -79,7 +79,7 @@ def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) 
     first["exam-1"] = replace(first["exam-1"], status="error")
     del first["exam-3"]
     engine.asked.clear()
-    shut = Treatment(reason="base: the gate is shut", found=LONG, route="history")
+    shut = Treatment(reason="base: the gate is shut", retrieved=LONG, route="history")
     treated = [(q, HELPED if q.id == "exam-2" else shut) for q in task.questions]
     records = {
         r.id: r for r in evaluate_task(task, FORM, treated, engine, answer_cache(first.values()))
@@ -88,20 +88,20 @@ def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) 
     assert records["exam-0"].logprobs == first["exam-0"].logprobs
     assert records["exam-0"].treatment == "base: the gate is shut"
     assert records["exam-0"].route == "history"
-    assert len(records["exam-0"].found) == 3
+    assert len(records["exam-0"].retrieved) == 3
 
 
 def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, small: Any) -> None:
     task = fake.task(1)
     engine = small(None)
     first = list(evaluate_task(task, FORM, [(task.questions[0], HELPED)], engine))
-    again = replace(HELPED, reason="ensemble", found=())
+    again = replace(HELPED, reason="ensemble", retrieved=())
     found = list(
         evaluate_task(task, FORM, [(task.questions[0], again)], engine, answer_cache(first))
     )
     assert len(engine.asked) == 1
     assert found[0].treatment == "ensemble"
-    assert found[0].asked == first[0].asked
+    assert found[0].request_digest == first[0].request_digest
 
 
 @pytest.mark.parametrize(

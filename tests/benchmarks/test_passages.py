@@ -45,12 +45,12 @@ def test_trials_join_what_was_answered_both_ways() -> None:
         record("e", True),
     ]
     helped = [
-        record("a", True, found=found(0.2, 0.9, None)),
-        record("b", False, "law", found=found(0.5)),
-        record("c", True, found=found(0.5)),
-        record("d", None, found=found(0.5)),
-        record("e", True, found=found(0.5), leak="chunk"),
-        record("f", True, found=found(0.5)),
+        record("a", True, retrieved=found(0.2, 0.9, None)),
+        record("b", False, "law", retrieved=found(0.5)),
+        record("c", True, retrieved=found(0.5)),
+        record("d", None, retrieved=found(0.5)),
+        record("e", True, retrieved=found(0.5), leak="chunk"),
+        record("f", True, retrieved=found(0.5)),
     ]
     joined = calibration_samples(base, helped)
     assert set(joined) == {"history", "law"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domainlift.errors import BenchError, Malformed
-from domainlift.jsonl import AppendLog, read_log
+from domainlift.jsonl import AppendLog, read_lines_at, read_log, scan_log
 
 
 def read(path: Path) -> list[Mapping[str, Any]]:
@@ -31,6 +31,14 @@ def test_rows_are_read_as_they_were_appended(fsync: bool, tmp_path: Path) -> Non
     append(path, rows[0], fsync=fsync)
     append(path, rows[1], fsync=fsync)
     assert read(path) == rows
+
+
+def test_lines_are_read_again_at_their_offsets(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append(path, *({"text": "ü" * n} for n in range(5)))
+    offsets = [offset for offset, _ in scan_log(path, dict, "not a row", "remove that line")]
+    chosen = [offsets[4], offsets[0], offsets[2]]
+    assert [len(row["text"]) for row in read_lines_at(path, dict, chosen)] == [4, 0, 2]
 
 
 def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
     )
     assert made[0].passages == ()
     assert made[0].adapter == "bio"
-    assert len(made[0].found) == 1
+    assert len(made[0].retrieved) == 1
 
 
 def test_the_gate_may_ask_how_sure_the_model_is() -> None:

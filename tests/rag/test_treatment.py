@@ -42,13 +42,13 @@ def test_passages_stand_best_first_within_the_budget() -> None:
         [question("a")], {"biology": shelf}, {}, Budget(words, k=3), NOTHING
     )[0]
     assert [p.source for p in treated.passages] == ["Book > 1", "Book > 2", "Book > 3"]
-    assert treated.found == treated.passages
+    assert treated.retrieved == treated.passages
     assert treated.reason == "rag"
     tight = treat_with_passages(
         [question("a")], {"biology": shelf}, {}, Budget(words, tokens=13), NOTHING
     )[0]
     assert [p.source for p in tight.passages] == ["Book > 1", "Book > 2"]
-    assert len(tight.found) == 3
+    assert len(tight.retrieved) == 3
 
 
 def test_each_domain_is_searched_once_and_order_is_kept() -> None:
@@ -60,7 +60,7 @@ def test_each_domain_is_searched_once_and_order_is_kept() -> None:
     )
     assert biology.asked == [["Text a?", "Text c?"]]
     assert law.asked == [["Text b?"]]
-    assert [t.found[0].dense if t.found else None for t in treated] == [0.9, 0.5, 0.9, None]
+    assert [t.retrieved[0].dense if t.retrieved else None for t in treated] == [0.9, 0.5, 0.9, None]
     assert treated[3].reason == "base: no knowledge base"
 
 
@@ -83,7 +83,7 @@ def test_a_gate_keeps_passages_out_and_says_why(gate: Gate, confidence: float, r
     assert made.reason == reason
     assert bool(made.passages) == (reason == "rag")
     # What was found is recorded either way.
-    assert made.found
+    assert made.retrieved
     assert made.leak == "chunk-7"
 
 
@@ -93,7 +93,7 @@ def test_a_gate_may_let_in_fewer_than_were_found() -> None:
     made = treat_with_passages(
         [question("a")], {"biology": shelf}, {"biology": gate}, Budget(words), NOTHING
     )[0]
-    assert (len(made.passages), len(made.found)) == (1, 3)
+    assert (len(made.passages), len(made.retrieved)) == (1, 3)
 
 
 def test_an_empty_shelf_leaves_the_question_alone() -> None:

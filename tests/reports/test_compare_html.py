@@ -87,9 +87,10 @@ def _help(n: int, domain: str, texts: list[str]) -> dict[str, Any]:
     return {
         "treatment": f"rag, adapter {domain}-v0001",
         "passages": ("c1",) if n % 3 else (),
-        "found": found if n % 2 else (),
+        "searched": True,
+        "retrieved": found if n % 2 else (),
         "route": domain if n % 9 else "law",
-        "rung": ("keywords", "classifier")[n % 2],
+        "decided_by": ("keywords", "classifier")[n % 2],
         "matched": ("capital", "river", texts[n % len(texts)][:20]),
         "text": texts[n % len(texts)] * 3 if n % 11 == 0 else None,
     }
@@ -223,7 +224,7 @@ class TestSize:
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         # The first half goes home, the second to what comes last in the alphabet.
         rows = [
-            (q, made.record(q, True, route=q.domain if n < 130 else "zoo", rung="keywords"))
+            (q, made.record(q, True, route=q.domain if n < 130 else "zoo", decided_by="keywords"))
             for n, q in enumerate(asked)
         ]
         page = render_html(compare_runs(before, made.store(tmp_path, "a", rows)))
