@@ -17,7 +17,7 @@ from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
 from ensemble.router.keywords import Keywords
 from ensemble.router.prefilter import unroutable_reason
-from ensemble.router.safe_regex import SEEN, compile_safely
+from ensemble.router.safe_regex import MAX_TEXT, compile_safely
 from ensemble.router.tokenize import Vocabulary
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Router:
 
     def _matching(self, parts: Sequence[str]) -> list[int]:
         """The places of the patterns that match; they stand after all terms."""
-        seen, start = " ".join(parts)[:SEEN], len(self._lexicon.terms)
+        seen, start = " ".join(parts)[:MAX_TEXT], len(self._lexicon.terms)
         return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
 
     def _opinion(self, scores: list[float]) -> _StageVote:
