@@ -1,4 +1,4 @@
-"""`bench train --dry-run`: what would be trained on, and what it would take."""
+"""Dry run of a training (`bench train --dry-run`): its rows, and its predicted cost."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from engines.local.loading import load_config_and_tokenizer, pick_device
+from engines.registry import TINY, source
+from finetune.distributed.fsdp import fsdp_requested
+from finetune.distributed.process_group import from_environment, own_device
 from finetune.jobs import build_mix
+from finetune.memory.cost_model import Prediction, predict
+from finetune.training.tokenize import decoded, encode
 
 if TYPE_CHECKING:
     from finetune.distributed.process_group import ProcessGroup
     from finetune.jobs import TrainingJob
-    from finetune.memory.cost_model import Prediction
-    from finetune.replay_questions import TrainingDomains
     from finetune.training.tokenize import Encoded
 
 _SHOWN = 3
@@ -21,10 +25,9 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class DryRun:
-    """A training that did not take place.
+    """Result of a dry run.
 
-    `examples` are rows as (what is read, what is trained on); `parameters` are those of the whole
-    model.
+    `examples` are rows as (prompt, trained text); `parameters` are those of the whole model.
     """
 
     name: str
@@ -41,42 +44,33 @@ class DryRun:
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
-        found = self.prediction
-        told = asdict(self)
-        del told["prediction"]
+        prediction = self.prediction
+        values = asdict(self)
+        del values["prediction"]
         return {
-            **told,
-            "examples": [{"read": read, "trained": said} for read, said in self.examples],
-            "trainable": found.trainable,
-            "tokens": found.tokens,
-            "steps": found.steps,
-            "micro_batch": found.micro_batch,
-            "checkpointing": found.checkpointing,
-            "predicted_peak_bytes": found.peak_bytes,
-            "predicted_seconds": found.seconds,
+            **values,
+            "examples": [{"read": read, "trained": trained} for read, trained in self.examples],
+            "trainable": prediction.trainable,
+            "tokens": prediction.tokens,
+            "steps": prediction.steps,
+            "micro_batch": prediction.micro_batch,
+            "checkpointing": prediction.checkpointing,
+            "predicted_peak_bytes": prediction.peak_bytes,
+            "predicted_seconds": prediction.seconds,
         }
 
 
-def dry_run(
-    wish: TrainingJob, around: TrainingDomains, model: str, device: str, dtype: str
-) -> DryRun:
+def dry_run(job: TrainingJob, model: str, device: str, dtype: str) -> DryRun:
     """Read the rows and the model's configuration, but not its weights."""
-    from engines.local.loading import load_config_and_tokenizer, pick_device
-    from engines.registry import TINY, source
-    from finetune.distributed.fsdp import fsdp_requested
-    from finetune.distributed.process_group import from_environment, own_device
-    from finetune.memory.cost_model import predict
-    from finetune.training.tokenize import decoded, encode
-
     chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
     config, tokenizer = load_config_and_tokenizer(source(model), dtype=dtype, device=chosen)
-    mixed = build_mix(wish, around, None)
-    settings = wish.settings
+    mixed = build_mix(job, None)
+    settings = job.settings
     team, shared = from_environment(), fsdp_requested(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     lengths = [(len(each.ids), each.trained) for each in encoded]
     return DryRun(
-        name=wish.name,
+        name=job.name,
         device=chosen,
         rows=len(encoded),
         new=mixed.new,
@@ -86,11 +80,11 @@ def dry_run(
         trained_tokens=sum(each.trained for each in encoded),
         parameters=_parameters(config),
         prediction=predict(config, settings, lengths, chosen, team, shared=shared),
-        notes=(*mixed.notes, *_of_several(team, shared)),
+        notes=(*mixed.notes, *_process_notes(team, shared)),
     )
 
 
-def _of_several(team: ProcessGroup, shared: bool) -> Iterator[str]:
+def _process_notes(team: ProcessGroup, shared: bool) -> Iterator[str]:
     if team.size > 1:
         what = "a part of the layers" if shared else "the whole model"
         yield f"Memory and time are those of one of {team.size} processes; each holds {what}."

@@ -1,4 +1,4 @@
-"""Search the settings of a training, judged on validation questions only.
+"""Hyperparameter search, judged on validation questions only.
 
 <workspace>/training/<adapter>-search-<digest>/study.db   optuna's record of the trials
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
+from finetune.adapters.registry import AdapterRegistry
 from finetune.train_adapter import (
     OnValidation,
     TrainingResult,
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 
     from engines.base import TrainableEngine
     from finetune.jobs import TrainingJob
-    from finetune.replay_questions import TrainingDomains
     from finetune.train_adapter import PreparedTraining
-    from finetune.training.early_stopping import Validation
+    from finetune.training.early_stopping import ValidationResult
     from finetune.training.train_result import OnProgress
 
 RANKS, EPOCHS, TARGETS = (4, 8, 16, 32), (5, 10, 20), ("all", "attention", "mlp")
@@ -40,12 +40,12 @@ _RATES = (0.2, 3.0)
 _FIRST = 3
 
 #: Called with the number and the settings of each trial before it.
-Begin = Callable[[int, Mapping[str, Any]], None]
+OnTrial = Callable[[int, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One setting that was tried; `value` is what validation said of its best step.
+    """One trial; `value` is the objective of its best step.
 
     `state` is `complete`, `pruned` (worse than the median at the same step) or `diverged`.
     """
@@ -71,13 +71,12 @@ class SearchResult:
 
 
 def search_hyperparameters(
-    wish: TrainingJob,
-    around: TrainingDomains,
+    job: TrainingJob,
     engine: TrainableEngine,
     trials: int,
-    notify: OnProgress,
-    look: OnValidation,
-    begin: Begin,
+    on_progress: OnProgress,
+    on_validation: OnValidation,
+    on_trial: OnTrial,
 ) -> SearchResult:
     """Try settings until so many trials are done, and publish the adapter of the best.
 
@@ -86,39 +85,37 @@ def search_hyperparameters(
     """
     import optuna
 
-    from finetune.adapters.registry import AdapterRegistry
-
-    with AdapterRegistry(Workspace(wish.workspace).adapters).writing(wish.name) as writer:
-        lesson = prepare_training(wish, around, engine, "search-")
-        if lesson.eye is None:
+    with AdapterRegistry(Workspace(job.workspace).adapters).writing(job.name) as writer:
+        prepared = prepare_training(job, engine, "search-")
+        if prepared.validator is None:
             raise BenchError(
-                f"`{wish.name}` has no validation questions or rows to judge settings by",
+                f"`{job.name}` has no validation questions or rows to judge settings by",
                 "train without `--search`, or prepare more rows",
             )
-        study = _study(lesson)
+        study = _study(prepared)
         while (done := len(_done(study))) < trials:
             # A sampler that always began with one seed would repeat its first suggestions.
-            study.sampler = optuna.samplers.TPESampler(seed=wish.recipe.seed + done)
-            _try(study, lesson, notify, look, begin)
-        best = _lesson(lesson, _best(study).params)
-        made = publish(best, writer, run_training(best, notify, look))
+            study.sampler = optuna.samplers.TPESampler(seed=job.recipe.seed + done)
+            _try(study, prepared, on_progress, on_validation, on_trial)
+        best = _with_settings(prepared, _best(study).params)
+        made = publish(best, writer, run_training(best, on_progress, on_validation))
     for trial in study.trials:
-        clean_up(_lesson(lesson, trial.params).folder)
-    return SearchResult(tuple(map(_told, _done(study))), study.best_trial.number, made)
+        clean_up(_with_settings(prepared, trial.params).folder)
+    return SearchResult(tuple(map(_trial_result, _done(study))), study.best_trial.number, made)
 
 
-def _study(lesson: PreparedTraining) -> optuna.Study:
-    """The study, where a trial that was cut off is the next one to be tried."""
+def _study(prepared: PreparedTraining) -> optuna.Study:
+    """The study; a trial that was cut off is the next one to be tried."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
-        storage=f"sqlite:///{(lesson.folder / 'study.db').as_posix()}",
+        storage=f"sqlite:///{(prepared.folder / 'study.db').as_posix()}",
         study_name="search",
         direction="maximize",
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(
-            _FIRST, n_warmup_steps=2 * lesson.wish.settings.eval_every
+            _FIRST, n_warmup_steps=2 * prepared.job.settings.eval_every
         ),
     )
     for each in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
@@ -129,39 +126,37 @@ def _study(lesson: PreparedTraining) -> optuna.Study:
 
 def _try(
     study: optuna.Study,
-    lesson: PreparedTraining,
-    notify: OnProgress,
-    look: OnValidation,
-    begin: Begin,
+    prepared: PreparedTraining,
+    on_progress: OnProgress,
+    on_validation: OnValidation,
+    on_trial: OnTrial,
 ) -> None:
-    """One trial, from its checkpoint where one is."""
+    """Run one trial, from its checkpoint where there is one."""
     import optuna
 
     trial = study.ask()
-    own = _lesson(lesson, _suggest(trial, lesson))
-    begin(trial.number, trial.params)
-    step = 0
+    own = _with_settings(prepared, _suggest(trial, prepared))
+    on_trial(trial.number, trial.params)
 
-    def judge(found: Validation) -> None:
-        nonlocal step
-        step += lesson.wish.settings.eval_every
-        trial.report(found.accuracy, step)
+    def report(result: ValidationResult, step: int) -> None:
+        on_validation(result, step)
+        trial.report(result.objective, step)
         if trial.should_prune():
             raise optuna.TrialPruned
 
     try:
-        done = run_training(own, notify, look, judge)
+        trained = run_training(own, on_progress, report)
     except (optuna.TrialPruned, Diverged) as error:
         trial.set_user_attr("ended", "diverged" if isinstance(error, Diverged) else "pruned")
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return
-    good = [v["accuracy"] for v in done.validations if not v["fallen"]]
+    good = [v["accuracy"] for v in trained.validations if not v["fallen"]]
     # A training that did harm from the beginning is worse than none.
     study.tell(trial, max(good, default=0.0))
 
 
-def _suggest(trial: optuna.Trial, lesson: PreparedTraining) -> Mapping[str, Any]:
-    usual = lesson.wish.settings.rate(lesson.engine.model.config.get_text_config().hidden_size)
+def _suggest(trial: optuna.Trial, prepared: PreparedTraining) -> Mapping[str, Any]:
+    usual = prepared.job.settings.rate(prepared.engine.model.config.get_text_config().hidden_size)
     trial.suggest_categorical("rank", RANKS)
     trial.suggest_categorical("targets", TARGETS)
     trial.suggest_categorical("epochs", EPOCHS)
@@ -170,15 +165,15 @@ def _suggest(trial: optuna.Trial, lesson: PreparedTraining) -> Mapping[str, Any]
     return trial.params
 
 
-def _lesson(lesson: PreparedTraining, params: Mapping[str, Any]) -> PreparedTraining:
-    """The lesson with a trial's settings, in a folder that belongs to these settings."""
-    wish = lesson.wish
+def _with_settings(prepared: PreparedTraining, params: Mapping[str, Any]) -> PreparedTraining:
+    """The training with a trial's settings, in a folder that belongs to these settings."""
+    job = prepared.job
     targets = () if params["targets"] == "all" else (params["targets"],)
-    settings = replace(wish.settings, **{**params, "targets": targets})
-    told = json.dumps([lesson.folder.name, settings.result_settings()], sort_keys=True)
-    name = f"{wish.name}-trial-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-    folder = Workspace(wish.workspace).training(name)
-    return replace(lesson, wish=replace(wish, settings=settings), folder=folder)
+    settings = replace(job.settings, **{**params, "targets": targets})
+    key = json.dumps([prepared.folder.name, settings.result_settings()], sort_keys=True)
+    name = f"{job.name}-trial-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    folder = Workspace(job.workspace).training(name)
+    return replace(prepared, job=replace(job, settings=settings), folder=folder)
 
 
 def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -198,7 +193,7 @@ def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
     return study.best_trial
 
 
-def _told(trial: optuna.trial.FrozenTrial) -> SearchTrial:
+def _trial_result(trial: optuna.trial.FrozenTrial) -> SearchTrial:
     values = trial.intermediate_values.values()
     value = trial.value if trial.value is not None else max(values, default=None)
     state = trial.user_attrs.get("ended", "complete")

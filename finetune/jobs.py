@@ -1,99 +1,116 @@
-"""What a training is made of: prepared rows, and what the model knows already."""
+"""Training job: recipe and settings of an adapter, the domains it learns and those it protects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.tasks.registry import load_task
+from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
+from finetune.data.mixing import Mix, mix, natural_size
+from finetune.data.recipe import Recipe, read_setting
+from finetune.data.replay import collect_replay_rows
+from finetune.data.row_io import load_rows
+from finetune.data.row_losses import row_losses
+from finetune.data.rows import Row
+from finetune.training.settings import TrainingArguments
 
 if TYPE_CHECKING:
-    from engines.base import TrainableEngine
-    from finetune.data.mixing import Mix
-    from finetune.data.recipe import Recipe
-    from finetune.data.rows import Row
-    from finetune.replay_questions import TrainingDomains
-    from finetune.training.settings import TrainingArguments
+    from benchmarks.tasks.base import Task
+    from domainlift.types import Split
+    from engines.base import Engine
     from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is to be trained.
+    """Training of one adapter.
 
-    `data` names the data set of a domain where it is not called like the domain; with `own` only
-    the domains' own questions keep and watch what is known.
+    `data` names the prepared data set of a domain where it is not called like the domain. With
+    `own`, replay and validation use only questions that come with the project or stand in the
+    workspace.
     """
 
     name: str
     recipe: Recipe
     settings: TrainingArguments
     workspace: Path
+    domains: Mapping[str, Domain] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     mirror: Path | None = None
     own: bool = False
 
     @property
     def learned(self) -> tuple[str, ...]:
-        """The domains that the recipe names."""
-        return tuple(self.recipe.proportions)
+        """The domains of the recipe that are to get better."""
+        return tuple(name for name in self.recipe.proportions if not self.is_strength(name))
+
+    @property
+    def protected(self) -> tuple[str, ...]:
+        """The domains that must not get worse."""
+        return tuple(name for name in self.domains if self.is_strength(name))
+
+    def is_strength(self, name: str) -> bool:
+        """Whether a domain is declared as one to protect."""
+        return name in self.domains and self.domains[name].protected
+
+    def dataset(self, name: str) -> Path:
+        """The folder of a domain's prepared rows."""
+        return Workspace(self.workspace).data_set(self.data.get(name, name))
+
+    def tasks(self, name: str, split: Split) -> list[Task]:
+        """The tasks of a domain that have such a split and are at hand."""
+        tasks = []
+        for task in self.domains[name].tasks if name in self.domains else ():
+            if self.own and not task.startswith("own:"):
+                continue
+            try:
+                tasks.append(load_task(task, data=self.mirror, domains=self.domains, split=split))
+            except BenchError:  # it has no such split, or is not at hand, as `bench domains` shows
+                continue
+        return tasks
 
 
-def training_domains(wish: TrainingJob, domains: Mapping[str, Domain]) -> TrainingDomains:
-    """The domains around a training."""
-    from finetune.replay_questions import TrainingDomains
-
-    learned = tuple(name for name in wish.learned if not _strength(domains, name))
-    return TrainingDomains(domains, learned, wish.mirror, wish.own)
+def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingArguments:
+    """The settings of a recipe, with changes in the form KEY=VALUE."""
+    changed: dict[str, Any] = dict(read_setting(text, TrainingArguments) for text in changes)
+    return TrainingArguments(**{**recipe.training, **changed})
 
 
-def build_mix(wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine | None) -> Mix:
-    """Mix prepared rows with known ones; without an engine, with as many as there would be."""
-    from finetune.data.mixing import mix, natural_size
-    from finetune.data.question_rows import row_losses
-    from finetune.replay_questions import replay_rows_of
-
-    recipe = wish.recipe
-    rows = prepared_rows(wish, around)
-    known: list[Row] = []
+def build_mix(job: TrainingJob, engine: Engine | None) -> Mix:
+    """Mix the prepared rows with replay rows; without an engine only the sizes are right."""
+    recipe = job.recipe
+    rows = prepared_rows(job)
+    replay: list[Row] = []
     wanted = sum(map(len, rows.values())) * recipe.replay
-    if wanted or any(name in around.domains and not rows.get(name) for name in recipe.proportions):
-        known = replay_rows_of(around, max(round(wanted), 1), recipe.seed, engine)
+    if wanted or any(name in job.domains and not rows.get(name) for name in recipe.proportions):
+        tasks = {name: job.tasks(name, "train") for name in job.protected}
+        tasks = {name: own for name, own in tasks.items() if own}
+        replay = collect_replay_rows(tasks, max(round(wanted), 1), recipe.seed, engine)
     every = {name: [*own] for name, own in rows.items()}
-    for row in known:
+    for row in replay:
         every.setdefault(row.domain, []).append(row)
     new = natural_size(every, replace(recipe, replay=0.0))
-    size = round(new * (1 + recipe.replay)) if known else new
+    size = round(new * (1 + recipe.replay)) if replay else new
     if engine is None:
         return mix(every, replace(recipe, order="shuffled"), size)
     return mix(every, recipe, size, lambda rows: row_losses(rows, engine))
 
 
-def prepared_rows(
-    wish: TrainingJob, around: TrainingDomains, split: str = "train"
-) -> dict[str, list[Row]]:
-    """The rows of each domain of the recipe; a strength may have none but known ones."""
-    from finetune.data.row_io import load_rows
-
-    rows: dict[str, list[Row]] = {}
-    for name in wish.learned:
-        folder = Workspace(wish.workspace).data_set(wish.data.get(name, name))
-        if not folder.is_dir() and _strength(around.domains, name):
-            continue
-        rows[name] = load_rows(folder, split)
-    return rows
+def prepared_rows(job: TrainingJob, split: str = "train") -> dict[str, list[Row]]:
+    """The prepared rows of each domain of the recipe; a strength may have replay rows only."""
+    return {
+        name: load_rows(job.dataset(name), split)
+        for name in job.recipe.proportions
+        if job.dataset(name).is_dir() or not job.is_strength(name)
+    }
 
 
-def validation_rows(wish: TrainingJob, around: TrainingDomains) -> dict[str, list[Row]]:
-    """Rows to judge by where a learned domain has no validation questions, at most 200 each."""
-    from finetune.replay_questions import MAX_QUESTIONS
-
-    bare = [name for name in around.learned if not around.tasks(name, "validation")]
-    every = prepared_rows(wish, around, "validation") if bare else {}
-    return {name: every[name][:MAX_QUESTIONS] for name in bare if every.get(name)}
-
-
-def _strength(domains: Mapping[str, Domain], name: str) -> bool:
-    return name in domains and domains[name].protected
+def validation_rows(job: TrainingJob, most: int) -> dict[str, list[Row]]:
+    """Validation rows, at most `most` each, of learned domains without validation questions."""
+    names = [name for name in job.learned if not job.tasks(name, "validation")]
+    rows = prepared_rows(job, "validation") if names else {}
+    return {name: rows[name][:most] for name in names if rows.get(name)}

@@ -1,7 +1,7 @@
-"""Train adapters in a workspace: rows and known material go in, published versions come out.
+"""Training of an adapter in a workspace: prepare the rows, train, publish a version.
 
 <workspace>/training/<adapter>-<digest>/   a training under way: its rows, checkpoints and logs
-<workspace>/models/<adapter>-<digest>/     what a full training made
+<workspace>/models/<adapter>-<digest>/     the model that a full training made
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
+from domainlift.files import atomic_folder, disk_errors, write_json, write_text
 from domainlift.workspace import Workspace
-from finetune.distributed.process_group import from_environment
+from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
+from finetune.data.row_io import load_rows, read_rows, row_lines
+from finetune.distributed.process_group import from_environment, join_group
+from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
+from finetune.training.early_stopping import Validate, ValidationResult
+from finetune.training.train import train_rows
+from finetune.training.train_result import OnProgress, TrainResult
+from finetune.validation import Validator, open_validator
 
 if TYPE_CHECKING:
     from engines.base import TrainableEngine
-    from finetune.adapters.registry import Adapter, AdapterDraft, AdapterWriter
     from finetune.data.rows import Row
-    from finetune.replay_questions import TrainingDomains
-    from finetune.training.early_stopping import Validate, Validation
-    from finetune.training.train_result import OnProgress, TrainResult
-    from finetune.validation import ValidationScores, Validator
 
 _CURVES, _ROWS = "curves.json", "rows.jsonl"
-#: Called with what each validation saw, and after how many steps.
-OnValidation = Callable[["ValidationScores", int], None]
-#: Called with each validation's result; raises to end the training.
-Judge = Callable[["Validation"], None]
+#: Called with each validation's result and the number of steps; what it raises ends the training.
+OnValidation = Callable[[ValidationResult, int], None]
 
 
 @dataclass(frozen=True)
@@ -49,222 +50,170 @@ class TrainingResult:
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
-        done = self.trained
+        trained = self.trained
         return {
             "adapter": self.name,
             "version": self.version,
             "path": str(self.path),
-            "steps": done.steps,
-            "best_step": done.best_step,
-            "stopped": done.stopped,
-            "tokens_per_second": done.tokens_per_second,
-            "peak_bytes": done.peak_bytes,
-            "seconds": done.seconds,
-            "final_loss": done.losses[-1],
-            "truncated": list(done.truncated),
+            "steps": trained.steps,
+            "best_step": trained.best_step,
+            "stopped": trained.stopped,
+            "tokens_per_second": trained.tokens_per_second,
+            "peak_bytes": trained.peak_bytes,
+            "seconds": trained.seconds,
+            "final_loss": trained.losses[-1],
+            "truncated": list(trained.truncated),
             "validation": dict(self.scores),
         }
 
 
+def train_adapter(
+    job: TrainingJob,
+    engine: TrainableEngine,
+    on_progress: OnProgress,
+    on_validation: OnValidation,
+) -> TrainingResult:
+    """Train an adapter, or resume an interrupted training, and publish a version.
+
+    Of several processes under a launcher rank 0 publishes, and the others' version is "". Raises
+    BenchError where a protected domain regressed at every validation: nothing is published then.
+    """
+    with adapter_writer(job) as writer:
+        prepared = prepare_training(job, engine)
+        trained = run_training(prepared, on_progress, on_validation)
+        if writer is None:
+            return TrainingResult(job.name, "", prepared.folder, engine.info.model, trained, {})
+        result = publish(prepared, writer, trained)
+    clean_up(prepared.folder)
+    return result
+
+
+# --- prepare
+
+
 @dataclass(frozen=True)
 class PreparedTraining:
-    """A training laid out: the rows in their order, and the questions that watch it."""
+    """A training that is ready to run: its rows in order, and the validator of its model."""
 
-    wish: TrainingJob
-    around: TrainingDomains
+    job: TrainingJob
     engine: TrainableEngine
     folder: Path
     rows: Sequence[Row]
-    eye: Validator | None
-
-
-def find_existing(wish: TrainingJob, model: str, digest: str) -> Adapter | None:
-    """The newest published adapter of the same rows, settings and base model; None without one."""
-    from finetune.adapters.registry import AdapterRegistry
-
-    known = AdapterRegistry(Workspace(wish.workspace).adapters)
-    names = [name for name in known.list() if name.split("/")[0] == wish.name]
-    recipe, data = _deciding(wish), _data_cards(wish)
-    for name in reversed(names):
-        card = known.show(name)
-        if (_without_ways(card.recipe, wish), card.data) == (recipe, data):
-            found = known.open(name)
-            with suppress(Misuse):  # it was trained on another model
-                found.check_base(model, digest)
-                return found
-    return None
-
-
-def prepare_training(
-    wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine, part: str = ""
-) -> PreparedTraining:
-    """Mix the rows, or take those of the interrupted training, and ask the base model.
-
-    Of several processes the first one does, and tells the others, which have no eye.
-    """
-    from finetune.data.row_io import read_rows, row_lines
-    from finetune.distributed.process_group import join_group
-    from finetune.distributed.rank_zero import run_on_rank_zero
-    from finetune.validation import open_validator
-
-    name = f"{wish.name}-{part}{_digest(wish, around, engine)}"
-    folder = Workspace(wish.workspace).training(name)
-    eye: Validator | None = None
-
-    def prepare() -> str:
-        nonlocal eye
-        rows = _rows(folder, wish, around, engine)
-        eye = open_validator(wish, around, engine) if wish.settings.eval_every else None
-        return row_lines(rows)
-
-    told = run_on_rank_zero(join_group(engine.model.device), engine.model, prepare)
-    rows = read_rows(told, folder / _ROWS)
-    return PreparedTraining(wish, around, engine, folder, rows, eye)
-
-
-def run_training(
-    lesson: PreparedTraining, notify: OnProgress, look: OnValidation, judge: Judge | None = None
-) -> TrainResult:
-    """Train from the last checkpoint, where one is; `judge` may end it by raising."""
-    from finetune.training.train import train_rows
-
-    return train_rows(
-        lesson.rows,
-        lesson.engine.model,
-        lesson.engine.tokenizer,
-        lesson.wish.settings,
-        checkpoint_folder=lesson.folder,
-        adapter_folder=lesson.folder / "adapter",
-        validate=validation(lesson, look, judge),
-        notify=notify,
-    )
-
-
-def train_adapter(
-    wish: TrainingJob,
-    around: TrainingDomains,
-    engine: TrainableEngine,
-    notify: OnProgress,
-    look: OnValidation,
-) -> TrainingResult:
-    """Train, or go on with the training that was interrupted, and publish what came out.
-
-    Of several processes under a launcher the first one publishes, and the others' version is "".
-    Raises BenchError where protected knowledge falls at once, so that nothing can be published.
-    """
-    with adapter_writer(wish) as writer:
-        lesson = prepare_training(wish, around, engine)
-        trained = run_training(lesson, notify, look)
-        if writer is None:
-            return TrainingResult(wish.name, "", lesson.folder, engine.info.model, trained, {})
-        made = publish(lesson, writer, trained)
-    clean_up(lesson.folder)
-    return made
+    validator: Validator | None
 
 
 @contextmanager
-def adapter_writer(wish: TrainingJob) -> Iterator[AdapterWriter | None]:
-    """Be the only one who trains this adapter; of a launcher's processes the first is asked."""
-    from finetune.adapters.registry import AdapterRegistry
-
+def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
+    """The lock under which an adapter is trained and published; None on ranks other than 0."""
     if from_environment().is_main:
-        with AdapterRegistry(Workspace(wish.workspace).adapters).writing(wish.name) as writer:
+        with AdapterRegistry(Workspace(job.workspace).adapters).writing(job.name) as writer:
             yield writer
     else:
         yield None
 
 
-def publish(
-    lesson: PreparedTraining, writer: AdapterWriter, trained: TrainResult
-) -> TrainingResult:
-    """Make a finished training the newest version; BenchError where it did harm."""
-    scores = _scores(trained, lesson.folder)
-    model = lesson.engine.info.model
-    if lesson.wish.settings.method == "full":
-        path = _model(lesson)
-        version = path.name.rpartition("-")[2]
-        return TrainingResult(lesson.wish.name, version, path, model, trained, scores)
-    adapter = writer.publish(_draft(lesson, scores))
-    return TrainingResult(
-        lesson.wish.name, adapter.card.version, adapter.folder, model, trained, scores
-    )
+def prepare_training(
+    job: TrainingJob, engine: TrainableEngine, prefix: str = ""
+) -> PreparedTraining:
+    """Mix the rows, or read those of the interrupted training, and validate the base model.
+
+    Rank 0 does this and broadcasts the rows; other ranks have no validator.
+    """
+    folder = Workspace(job.workspace).training(f"{job.name}-{prefix}{_digest(job, engine)}")
+    validator: Validator | None = None
+
+    def prepare() -> str:
+        nonlocal validator
+        rows = _mixed_rows(folder, job, engine)
+        validator = open_validator(job, engine) if job.settings.eval_every else None
+        return row_lines(rows)
+
+    lines = run_on_rank_zero(join_group(engine.model.device), engine.model, prepare)
+    return PreparedTraining(job, engine, folder, read_rows(lines, folder / _ROWS), validator)
 
 
-def clean_up(folder: Path) -> None:
-    """Keep the log and the rows of a finished training; the rest is published."""
-    for path in folder.iterdir():
-        if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-
-
-def _rows(
-    folder: Path, wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine
-) -> Sequence[Row]:
-    """The rows of the interrupted training, or those that are mixed now."""
-    from domainlift.files import disk_errors, write_text
-    from finetune.data.row_io import load_rows, row_lines
-
+def _mixed_rows(folder: Path, job: TrainingJob, engine: TrainableEngine) -> Sequence[Row]:
+    """The rows of the interrupted training, or a new mix, which is stored."""
     path = folder / _ROWS
     if path.is_file():
         return load_rows(path)
-    rows = build_mix(wish, around, engine).rows
+    rows = build_mix(job, engine).rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(path, row_lines(rows))
     return rows
 
 
-def _deciding(wish: TrainingJob) -> dict[str, Any]:
-    """The recipe as JSON, with those settings that decide the result."""
-    made = {**asdict(wish.recipe), "training": wish.settings.result_settings()}
-    return dict(json.loads(json.dumps(made)))
+def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
+    """Fingerprint of job, rows and base model: equal when the command is repeated."""
+    data = {name: _sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
+    parts = [job.name, _result_recipe(job), data, job.own, engine.info.digest]
+    return _sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
 
 
-def _without_ways(recipe: Mapping[str, Any], wish: TrainingJob) -> dict[str, Any]:
-    """The same of a recipe that was published."""
-    training = {
-        k: v for k, v in recipe["training"].items() if k not in wish.settings.execution_settings()
-    }
-    return {**recipe, "training": training}
+# --- train
 
 
-def _digest(wish: TrainingJob, around: TrainingDomains, engine: TrainableEngine) -> str:
-    """What makes this training the same one when the command is repeated."""
-    from finetune.data.row_io import row_lines
+def run_training(
+    prepared: PreparedTraining, on_progress: OnProgress, on_validation: OnValidation
+) -> TrainResult:
+    """Train, from the last checkpoint where there is one."""
+    return train_rows(
+        prepared.rows,
+        prepared.engine.model,
+        prepared.engine.tokenizer,
+        prepared.job.settings,
+        checkpoint_folder=prepared.folder,
+        adapter_folder=prepared.folder / "adapter",
+        validate=validation_of(prepared, on_validation),
+        notify=on_progress,
+    )
 
-    rows = prepared_rows(wish, around)
-    data = {name: _sha256(row_lines(own)) for name, own in rows.items()}
-    parts = [wish.name, _deciding(wish), data, wish.own]
-    return _sha256(json.dumps([*parts, engine.info.digest], sort_keys=True, default=str))[:12]
 
-
-def validation(
-    lesson: PreparedTraining, look: OnValidation, judge: Judge | None = None
-) -> Validate | None:
-    """Look at the live model, which answers through the engine that holds it."""
-    from finetune.training.early_stopping import Validation
-
-    eye = lesson.eye
-    if eye is None:
+def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Validate | None:
+    """Validation of the live model, which answers through the engine that holds it."""
+    validator = prepared.validator
+    if validator is None:
         return None
 
-    def validate(live: Any, step: int) -> Validation:
-        with lesson.engine.answering_with(live):
-            seen = eye.evaluate()
-        look(seen, step)
-        found = Validation(seen.objective, seen.regressed, seen.details)
-        if judge is not None:
-            judge(found)
-        return found
+    def validate(live: Any, step: int) -> ValidationResult:
+        with prepared.engine.answering_with(live):
+            result = validator.evaluate()
+        on_validation(result, step)
+        return result
 
     return validate
 
 
-def _scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
-    """What validation said of the weights that were kept; BenchError where all were harmful."""
+# --- publish
+
+
+def publish(
+    prepared: PreparedTraining, writer: AdapterWriter, trained: TrainResult
+) -> TrainingResult:
+    """Publish a finished training as the newest version; BenchError where it did only harm."""
+    job, model = prepared.job, prepared.engine.info.model
+    scores = _best_scores(trained, prepared.folder)
+    if job.settings.method == "full":
+        path = _publish_model(prepared)
+        version = path.name.rpartition("-")[2]
+        return TrainingResult(job.name, version, path, model, trained, scores)
+    adapter = writer.publish(_draft(prepared, scores))
+    return TrainingResult(job.name, adapter.card.version, adapter.folder, model, trained, scores)
+
+
+def clean_up(folder: Path) -> None:
+    """Delete checkpoints and weights of a published training; its log and rows stay."""
+    for path in folder.iterdir():
+        if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
+    """The validation of the weights that were kept; BenchError where all were harmful."""
     good = [each for each in trained.validations if not each["fallen"]]
     if trained.validations and not good:
-        names = ", ".join(f"`{name}`" for name in trained.fallen)
+        names = ", ".join(f"`{name}`" for name in trained.regressed)
         raise BenchError(
             f"the training lowered {names} before it lifted anything; nothing is published",
             "set `replay` in the recipe higher, `learning_rate` lower, or `eval_every` lower; "
@@ -274,47 +223,70 @@ def _scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
     return dict(best["detail"]) if best is not None else {}
 
 
-def _draft(lesson: PreparedTraining, scores: Mapping[str, Any]) -> AdapterDraft:
-    from finetune.adapters.registry import AdapterDraft
-
-    wish, info = lesson.wish, lesson.engine.info
-    _name_base(lesson.folder / "adapter" / "adapter_config.json", info.model)
+def _draft(prepared: PreparedTraining, scores: Mapping[str, Any]) -> AdapterDraft:
+    job, info = prepared.job, prepared.engine.info
+    _set_base_name(prepared.folder / "adapter" / "adapter_config.json", info.model)
     return AdapterDraft(
-        wish.name,
-        lesson.folder / "adapter",
-        wish.settings.method,
+        job.name,
+        prepared.folder / "adapter",
+        job.settings.method,
         info.model,
         info.digest,
-        recipe={**asdict(wish.recipe), "training": asdict(wish.settings)},
-        data=_data_cards(wish),
+        recipe={**asdict(job.recipe), "training": asdict(job.settings)},
+        data=_dataset_cards(job),
         scores=scores,
         curves=_CURVES,
     )
 
 
-def _model(lesson: PreparedTraining) -> Path:
-    """Move a fully trained model to its place."""
-    from domainlift.files import atomic_folder
-
-    path = Workspace(lesson.wish.workspace).model(lesson.folder.name)
-    with atomic_folder(path) as build:
-        shutil.copytree(lesson.folder / "adapter", build, dirs_exist_ok=True)
-    return path
-
-
-def _name_base(path: Path, model: str) -> None:
-    """Name the base as the user does: where it lay on this machine says nothing elsewhere."""
-    from domainlift.files import write_json
-
+def _set_base_name(path: Path, model: str) -> None:
+    """Name the base as the user does: a path of this machine means nothing elsewhere."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "base_model_name_or_path": model})
 
 
-def _data_cards(wish: TrainingJob) -> dict[str, Any]:
-    """What is known of the rows, by domain: counts, licences, sources, digest."""
+def _publish_model(prepared: PreparedTraining) -> Path:
+    path = Workspace(prepared.job.workspace).model(prepared.folder.name)
+    with atomic_folder(path) as build:
+        shutil.copytree(prepared.folder / "adapter", build, dirs_exist_ok=True)
+    return path
+
+
+# --- find a training of before
+
+
+def find_existing(job: TrainingJob, model: str, digest: str) -> Adapter | None:
+    """The newest published adapter of the same rows, settings and base model; None without one."""
+    registry = AdapterRegistry(Workspace(job.workspace).adapters)
+    names = [name for name in registry.list() if name.split("/")[0] == job.name]
+    recipe, data = _result_recipe(job), _dataset_cards(job)
+    for name in reversed(names):
+        card = registry.show(name)
+        if (_without_execution_settings(card.recipe, job), card.data) == (recipe, data):
+            adapter = registry.open(name)
+            with suppress(Misuse):  # it was trained on another model
+                adapter.check_base(model, digest)
+                return adapter
+    return None
+
+
+def _result_recipe(job: TrainingJob) -> dict[str, Any]:
+    """The recipe as JSON, with the settings that decide the result."""
+    recipe = {**asdict(job.recipe), "training": job.settings.result_settings()}
+    return dict(json.loads(json.dumps(recipe)))
+
+
+def _without_execution_settings(recipe: Mapping[str, Any], job: TrainingJob) -> dict[str, Any]:
+    ignored = job.settings.execution_settings()
+    training = {name: value for name, value in recipe["training"].items() if name not in ignored}
+    return {**recipe, "training": training}
+
+
+def _dataset_cards(job: TrainingJob) -> dict[str, Any]:
+    """The data cards of the recipe's domains: counts, licences, sources, digests."""
     cards = {}
-    for name in wish.learned:
-        path = Workspace(wish.workspace).data_set(wish.data.get(name, name)) / "card.json"
+    for name in job.recipe.proportions:
+        path = job.dataset(name) / "card.json"
         if path.is_file():
             cards[name] = json.loads(path.read_text(encoding="utf-8"))
     return cards

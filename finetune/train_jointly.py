@@ -1,4 +1,4 @@
-"""Train the adapters of several domains in one pass, and publish each as its own version."""
+"""Training of several adapters in one pass, each published as a version of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
+from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 from finetune.train_adapter import (
     OnValidation,
     PreparedTraining,
@@ -16,78 +17,75 @@ from finetune.train_adapter import (
     clean_up,
     prepare_training,
     publish,
-    validation,
+    validation_of,
 )
 
 if TYPE_CHECKING:
     from engines.base import TrainableEngine
     from finetune.adapters.registry import AdapterWriter
     from finetune.jobs import TrainingJob
-    from finetune.replay_questions import TrainingDomains
     from finetune.training.train_result import OnProgress, TrainResult
 
 
 @dataclass(frozen=True)
 class JointResult:
-    """What became of each: an adapter, or why there is none."""
+    """The published adapters, and by name why others were not published."""
 
     made: tuple[TrainingResult, ...]
     errors: Mapping[str, BenchError]
 
 
 def train_adapters(
-    jobs: Sequence[tuple[TrainingJob, TrainingDomains]],
+    jobs: Sequence[TrainingJob],
     engine: TrainableEngine,
-    notify: OnProgress,
-    look: Callable[[str], OnValidation],
+    on_progress: OnProgress,
+    on_validation: Callable[[str], OnValidation],
 ) -> JointResult:
     """Train all adapters by the settings of the first, from their last checkpoints.
 
-    `look` gives what is called with each validation of an adapter. One whose training did harm is
-    not published; the others are.
+    `on_validation` gives the callback of an adapter by its name. An adapter that did harm is not
+    published; the others are.
     """
-    from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
-
-    settings = jobs[0][0].settings
+    settings = jobs[0].settings
     refuse_unfit(settings)
-    _refuse_twice([wish.name for wish, _ in jobs])
-    with ExitStack() as held:
-        writers = {wish.name: held.enter_context(adapter_writer(wish)) for wish, _ in jobs}
-        lessons = {wish.name: prepare_training(wish, around, engine) for wish, around in jobs}
-        subjects = {
+    _refuse_duplicates([job.name for job in jobs])
+    with ExitStack() as locks:
+        writers = {job.name: locks.enter_context(adapter_writer(job)) for job in jobs}
+        trainings = {job.name: prepare_training(job, engine) for job in jobs}
+        tasks = {
             name: JointTask(
-                lesson.rows,
-                lesson.folder,
-                lesson.folder / "adapter",
-                validation(lesson, look(name)),
+                prepared.rows,
+                prepared.folder,
+                prepared.folder / "adapter",
+                validation_of(prepared, on_validation(name)),
             )
-            for name, lesson in lessons.items()
+            for name, prepared in trainings.items()
         }
-        trained = train_together(subjects, engine.model, engine.tokenizer, settings, notify)
-        return _published(lessons, writers, trained)
+        results = train_together(tasks, engine.model, engine.tokenizer, settings, on_progress)
+        return _publish_all(trainings, writers, results)
 
 
-def _published(
-    lessons: Mapping[str, PreparedTraining],
+def _publish_all(
+    trainings: Mapping[str, PreparedTraining],
     writers: Mapping[str, AdapterWriter | None],
-    trained: Mapping[str, TrainResult],
+    results: Mapping[str, TrainResult],
 ) -> JointResult:
     made: list[TrainingResult] = []
     errors: dict[str, BenchError] = {}
-    for name, lesson in lessons.items():
+    for name, prepared in trainings.items():
         writer = writers[name]
         if writer is None:  # another process publishes
             continue
         try:
-            made.append(publish(lesson, writer, trained[name]))
+            made.append(publish(prepared, writer, results[name]))
         except BenchError as error:
             errors[name] = error
         else:
-            clean_up(lesson.folder)
+            clean_up(prepared.folder)
     return JointResult(tuple(made), errors)
 
 
-def _refuse_twice(names: Sequence[str]) -> None:
+def _refuse_duplicates(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise Misuse(f"`{name}` is named twice", "name each domain once")

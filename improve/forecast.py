@@ -15,8 +15,8 @@ from domainlift.workspace import Workspace
 from reports.forecast import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
-    from bench.commands.data import BenchmarkIndexes
     from benchmarks.tasks.base import Task
+    from finetune.data.build_dataset import BenchmarkIndexes
     from finetune.dry_run import DryRun
     from improve.context import ImproveContext
     from improve.load_model import ModelSpec
@@ -191,9 +191,10 @@ def _files(scene: ImproveContext, name: str) -> Found:
 def _trainings(
     scene: ImproveContext, names: list[str], held: LazyEngine, look: _MissingItems
 ) -> Iterator[Stage]:
-    from bench.commands.data import BenchmarkIndexes
+    from finetune.data.build_dataset import BenchmarkIndexes
+    from reports.terminal import print_note
 
-    indexes = BenchmarkIndexes()
+    indexes = BenchmarkIndexes(print_note)
     for name in () if scene.options.skip_train else names:
         found = look.at(lambda name=name: _rehearsed(scene, name, held.loading, indexes))  # type: ignore[misc]
         if found is not None:
@@ -217,7 +218,7 @@ def _rehearsed(
             place = replace(place, workspace=Path(aside))
             make_rows(name, scene.domains, place, wishes.own, indexes)
         job = training_job(name, scene.domains, place, wishes.own, wishes.change)
-        return dry_run(*job, loading.model, loading.device, loading.dtype)
+        return dry_run(job, loading.model, loading.device, loading.dtype)
 
 
 def _proving(sizes: _Sizes, domains: int, pace: float | None) -> Iterator[Stage]:

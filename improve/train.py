@@ -12,20 +12,16 @@ from domainlift.errors import BenchError, Interrupted
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bench.commands.data import BenchmarkIndexes
     from engines.base import Engine
     from ensemble.plan import DomainTreatment
     from finetune.adapters.registry import Adapter
+    from finetune.data.build_dataset import BenchmarkIndexes
     from finetune.data.prepare import PreparedDataset
     from finetune.jobs import TrainingJob
-    from finetune.replay_questions import TrainingDomains
     from finetune.train_adapter import TrainingResult
     from improve.load_model import ModelSpec
     from improve.score import RunOptions
     from knowledge_bases.domains import Domain
-
-
-_Job = tuple["TrainingJob", "TrainingDomains"]
 
 
 class LazyEngine:
@@ -107,20 +103,21 @@ class TreatmentBuilder:
 
     def _known(
         self, names: Sequence[str], held: LazyEngine, left: float
-    ) -> tuple[dict[str, Adapter], dict[str, _Job]]:
+    ) -> tuple[dict[str, Adapter], dict[str, TrainingJob]]:
         """The adapters that are there, and the trainings that are left to do in the time."""
-        from bench.commands.data import BenchmarkIndexes
+        from finetune.data.build_dataset import BenchmarkIndexes
         from finetune.train_adapter import find_existing
+        from reports.terminal import print_note
 
-        indexes = BenchmarkIndexes()
+        indexes = BenchmarkIndexes(print_note)
         found: dict[str, Adapter] = {}
-        jobs: dict[str, _Job] = {}
+        jobs: dict[str, TrainingJob] = {}
         for name in names:
             with self._noting(f"adapter for {name}"):
                 self._prepare(name, indexes)
                 job = training_job(name, self.domains, self.place, self.own, self.change)
                 info = held.engine.info
-                before = find_existing(job[0], info.model, info.digest)
+                before = find_existing(job, info.model, info.digest)
                 if before is not None:
                     print(f"    {name}: {before.name} was trained so before", file=sys.stderr)
                     found[name] = before
@@ -149,10 +146,12 @@ class TreatmentBuilder:
             made = make_rows(name, self.domains, self.place, self.own, indexes)
             print(f"    {name}: {made.train:,} rows to train on", file=sys.stderr)
 
-    def _trained(self, jobs: Mapping[str, _Job], held: LazyEngine) -> dict[str, Adapter]:
+    def _trained(self, jobs: Mapping[str, TrainingJob], held: LazyEngine) -> dict[str, Adapter]:
         """Train what is left: in one pass where there are several and the method allows it."""
-        from bench.commands.train import train_with_progress
         from finetune.adapters.registry import AdapterRegistry
+        from finetune.train_adapter import train_adapter
+        from improve.load_model import load_trainable
+        from reports.training_progress import training_progress
 
         made: list[TrainingResult] = []
         if jobs:
@@ -161,16 +160,26 @@ class TreatmentBuilder:
             with self._noting(f"adapter for {', '.join(jobs)}"):
                 made += self._together(jobs, held)
         else:
-            for name, (wish, around) in jobs.items():
+            for name, job in jobs.items():
                 with self._noting(f"adapter for {name}"):
-                    made.append(train_with_progress(wish, around, held.loading))
+                    engine = load_trainable(held.loading, job.settings)
+                    with training_progress() as view:
+                        on_validation = view.on_validation(job.name)
+                        made.append(train_adapter(job, engine, view.on_progress, on_validation))
         known = AdapterRegistry(Workspace(self.place.workspace).adapters)
         return {each.name: known.open(f"{each.name}/{each.version}") for each in made}
 
-    def _together(self, jobs: Mapping[str, _Job], held: LazyEngine) -> Sequence[TrainingResult]:
-        from bench.commands.train import train_jointly_with_progress
+    def _together(
+        self, jobs: Mapping[str, TrainingJob], held: LazyEngine
+    ) -> Sequence[TrainingResult]:
+        from finetune.train_jointly import train_adapters
+        from improve.load_model import load_trainable
+        from reports.training_progress import training_progress
 
-        done = train_jointly_with_progress(list(jobs.values()), held.loading)
+        trainings = list(jobs.values())
+        engine = load_trainable(held.loading, trainings[0].settings)
+        with training_progress() as view:
+            done = train_adapters(trainings, engine, view.on_progress, view.on_validation)
         for name, error in done.errors.items():
             self._note(f"no adapter for {name}: {_said(error)}")
         return done.made
@@ -188,16 +197,14 @@ def training_job(
     place: RunOptions,
     own: bool,
     change: Sequence[str] = (),
-) -> tuple[TrainingJob, TrainingDomains]:
+) -> TrainingJob:
     """The training of one domain with the settings of the house, but for what the user changed."""
-    from bench.commands.train import settings_of
     from finetune.data.recipe import one_domain
-    from finetune.jobs import TrainingJob, training_domains
+    from finetune.jobs import TrainingJob, training_arguments
 
     recipe = one_domain(name)
-    settings = settings_of(recipe, change)
-    wish = TrainingJob(name, recipe, settings, place.workspace, {}, place.data, own)
-    return wish, training_domains(wish, domains)
+    settings = training_arguments(recipe, change)
+    return TrainingJob(name, recipe, settings, place.workspace, domains, {}, place.data, own)
 
 
 def make_rows(
@@ -211,28 +218,29 @@ def make_rows(
 
     With `own`, only its own questions are turned into rows.
     """
-    from bench.commands.data import DatasetSpec, prepare_dataset
+    from finetune.data.build_dataset import DatasetSpec, build_dataset, tasks_to_learn
+    from reports.terminal import print_note
 
     folder = Workspace(place.workspace).data_set(name)
-    order = DatasetSpec(domains[name], domains, place.data, (), own, None, 0, folder)
-    return prepare_dataset(order, place.workspace, indexes)
+    spec = DatasetSpec(domains[name], domains, folder, place.data, own=own)
+    return build_dataset(spec, tasks_to_learn(spec, print_note), indexes, print_note)
 
 
-def _fit_together(jobs: Mapping[str, _Job]) -> bool:
+def _fit_together(jobs: Mapping[str, TrainingJob]) -> bool:
     from finetune.multi_adapter.loop import refuse_unfit
 
     try:
-        refuse_unfit(next(iter(jobs.values()))[0].settings)
+        refuse_unfit(next(iter(jobs.values())).settings)
     except BenchError:
         return False
     return True
 
 
-def _seconds(job: _Job, loading: ModelSpec) -> float:
+def _seconds(job: TrainingJob, loading: ModelSpec) -> float:
     """How long a training will take."""
     from finetune.dry_run import dry_run
 
-    return dry_run(*job, loading.model, loading.device, loading.dtype).prediction.seconds
+    return dry_run(job, loading.model, loading.device, loading.dtype).prediction.seconds
 
 
 def _said(error: BenchError) -> str:

@@ -128,12 +128,11 @@ def _trained(base: Path, folder: Path, rate: float, settings: Any) -> Adapter:
 
 def _questions(split: Any) -> list[tuple[str, str]]:
     from benchmarks.tasks.registry import load_task
-    from finetune.data.question_rows import renderer
+    from finetune.data.sources.questions import prompt_completion
     from knowledge_bases.domains import load_domains
 
     task = load_task("own:biology", data=None, domains=load_domains(), split=split)
-    render = renderer(task)
-    return [render(question) for question in task.questions]
+    return [prompt_completion(question, task) for question in task.questions]
 
 
 def _base_gguf(base: Path, folder: Path, stored: str) -> Path:

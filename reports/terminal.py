@@ -35,6 +35,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
+def print_note(text: str) -> None:
+    """Print a note to stderr."""
+    print(f"note: {printable(text)}", file=sys.stderr)
+
+
 def duration(seconds: float) -> str:
     """Two units at most: 12 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)

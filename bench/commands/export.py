@@ -186,15 +186,15 @@ def _folder(workspace: Path, adapter: Adapter, to: str) -> Path:
 def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:
     """Questions of the domain as they are asked, where they are at hand."""
     from benchmarks.runs.sampling import stratified
-    from finetune.data.question_rows import renderer
+    from finetune.data.sources.questions import prompt_completion
     from finetune.export.verify import PROMPTS
     from knowledge_bases.domains import load_domains
 
     domains = load_domains(workspace)
     columns = []
     for task in _tasks(domains[name], domains, data) if name in domains else ():
-        render = renderer(task)
-        columns.append([render(each)[0] for each in stratified(task.questions, _PROMPTS, seed=0)])
+        sample = stratified(task.questions, _PROMPTS, seed=0)
+        columns.append([prompt_completion(each, task)[0] for each in sample])
     # One of each task in turn, so that none goes without.
     prompts = [prompt for row in zip_longest(*columns) for prompt in row if prompt is not None]
     return prompts[:_PROMPTS] if prompts else PROMPTS

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 
-from domainlift.types import Question
+from benchmarks.prompts import question_block
 from engines.base import Message
 from finetune.data.rows import Row
 
@@ -67,11 +67,9 @@ def one_line(text: str) -> str:
 # --- how prompt and answer meet
 
 
-def plain_form(question: Question) -> tuple[str, str]:
-    """Render a question as it is asked in the open layout of plain text, without its options."""
-    answer = question.answer
-    told = answer if isinstance(answer, str) else question.options[answer]
-    return f"Question: {question.text.strip()}\nAnswer:", f" {told.strip()}"
+def open_layout(question: str, answer: str) -> tuple[str, str]:
+    """Prompt and completion of a question without options, as an evaluation asks it."""
+    return question_block(question.strip()), f" {answer.strip()}"
 
 
 def join(prompt: str, completion: str) -> str:

@@ -194,7 +194,7 @@ class _JointLoop:
         if validate is None or not course.due(self._settings.eval_every):
             return
         with self.joint.using(name):
-            course.look(validate, self.joint.model)
+            course.validate(validate, self.joint.model)
         course.keep_best()
 
     def _progress(self, active: Mapping[str, AdapterTrainer]) -> TrainingProgress:

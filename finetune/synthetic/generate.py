@@ -35,7 +35,6 @@ from finetune.synthetic.prompts import (
     KINDS,
     Excerpt,
     GeneratedText,
-    PassageRenderer,
     pieces_of,
     prompt_of,
     prompts_digest,
@@ -76,14 +75,13 @@ class SyntheticTextbook:
 
 @dataclass(frozen=True)
 class SynthesisJob:
-    """What is written about, for which domain, and how passages are laid out.
+    """The passages to write about, and their domain.
 
     Without `checked`, pieces are judged by their words alone.
     """
 
     domain: str
     excerpts: Sequence[Excerpt]
-    renderer: PassageRenderer
     checked: bool = True
     limits: GroundingLimits = field(default_factory=GroundingLimits)
 
@@ -152,7 +150,7 @@ def _write(
             key = excerpt.passage.id, kind
             if key in journal.replies:
                 continue
-            request = _request(kind, excerpt, work.renderer, engine)
+            request = _request(kind, excerpt, engine)
             if request is None:
                 failed[key] = "beyond the context"
             else:
@@ -167,10 +165,10 @@ def _write(
     return failed
 
 
-def _request(kind: str, excerpt: Excerpt, fence: PassageRenderer, engine: Engine) -> Request | None:
+def _request(kind: str, excerpt: Excerpt, engine: Engine) -> Request | None:
     """The request for one reply, as long as the context allows; None where it allows too little."""
     info = engine.info
-    prompt = prompt_of(KINDS[kind], excerpt, fence, chat=info.has_chat_template)
+    prompt = prompt_of(KINDS[kind], excerpt, chat=info.has_chat_template)
     wanted = round(KINDS[kind].length * engine.count(excerpt.passage.text)) + _MORE
     if info.context is not None:
         text = "".join([prompt.text, *(message.content for message in prompt.messages)])
@@ -224,7 +222,7 @@ def _measure(
         for piece, wrong in _judged(journal, excerpt):
             for setting, passages in settings.items():
                 if not wrong and (excerpt.passage.id, piece.id, setting) not in journal.measures:
-                    each = _reading(excerpt, piece, setting, passages, work.renderer)
+                    each = _reading(excerpt, piece, setting, passages)
                     wanted[each.request.id] = each
     requests = [each.request for each in wanted.values()]
     for answer in _answers(engine, requests, "checking", progress):
@@ -239,10 +237,9 @@ def _reading(
     piece: GeneratedText,
     setting: str,
     passages: Sequence[Passage],
-    fence: PassageRenderer,
 ) -> _Read:
     name = f"{excerpt.passage.id}/{piece.id}/{setting}"
-    prompt = Prompt(continuation_of(piece, excerpt, passages, fence))
+    prompt = Prompt(continuation_of(piece, excerpt, passages))
     options = tuple(f" {part}" for part in parts_of(piece))
     return _Read(Request(name, Mode.CLOZE, prompt, options), excerpt.passage.id, piece, setting)
 

@@ -13,16 +13,16 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.prompts import passage_block
 from domainlift.text.ngrams import ngrams
 from domainlift.text.normalise import contains_run, words_and_signs
-from domainlift.types import Passage, Question
-from finetune.data.cleaning import plain_form
+from domainlift.types import Passage
+from finetune.data.cleaning import open_layout
 from finetune.data.sources.sentences import sentences
 from finetune.synthetic.prompts import (
     KINDS,
     Excerpt,
     GeneratedText,
-    PassageRenderer,
     is_layout,
     title_of,
 )
@@ -84,12 +84,10 @@ def ungrounded(
     return "a sentence that the passage does not make likelier" if weakest < limits.part else ""
 
 
-def continuation_of(
-    piece: GeneratedText, excerpt: Excerpt, passages: Sequence[Passage], fence: PassageRenderer
-) -> str:
+def continuation_of(piece: GeneratedText, excerpt: Excerpt, passages: Sequence[Passage]) -> str:
     """The prompt that the parts of a piece continue, with these passages before it."""
-    asked, _ = plain_form(Question("", "", "", piece.question, (), ""))
-    return fence(passages) + (asked if piece.question else f"{title_of(excerpt)}:")
+    question, _ = open_layout(piece.question, "")
+    return passage_block(passages) + (question if piece.question else f"{title_of(excerpt)}:")
 
 
 def parts_of(piece: GeneratedText) -> tuple[str, ...]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from domainlift.types import Passage, Question
+from benchmarks.prompts import passage_block
+from domainlift.types import Passage
 from engines.base import Message, Prompt
-from finetune.data.cleaning import clean_rows, plain_form
+from finetune.data.cleaning import clean_rows, open_layout
 from finetune.data.rows import Row
-
-#: Lays passages out before what follows them, as they stand before a question.
-PassageRenderer = Callable[[Sequence[Passage]], str]
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,9 @@ class TextKind:
     pieces: Callable[[str, str, bool], list[GeneratedText]]
 
 
-def prompt_of(kind: TextKind, excerpt: Excerpt, fence: PassageRenderer, *, chat: bool) -> Prompt:
+def prompt_of(kind: TextKind, excerpt: Excerpt, *, chat: bool) -> Prompt:
     """Ask for one kind; the passage comes first, so that all kinds share its computation."""
-    block = fence([excerpt.passage])
+    block = passage_block([excerpt.passage])
     asked = f"{block}The passage is about {title_of(excerpt)}. {kind.instruction} {_MANNERS}"
     if chat:
         return Prompt(messages=(Message("user", asked),))
@@ -102,8 +100,8 @@ def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> l
     made: list[tuple[str, str, str, str]] = []
     for piece in pieces:
         if piece.question:
-            asked = Question("", domain, "", piece.question, (), piece.text)
-            made.append((piece.id, KINDS[piece.kind].row, *plain_form(asked)))
+            pair = open_layout(piece.question, piece.text)
+            made.append((piece.id, KINDS[piece.kind].row, *pair))
         else:
             texts.setdefault(piece.kind, []).append(piece.text)
     head = f"{title_of(excerpt)}:"

@@ -1,4 +1,4 @@
-"""One adapter's way through its steps: what it has seen, and what is kept to go on from."""
+"""Trainer of one adapter: optimiser steps, validation, checkpoints and curves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CURVES = "curves.json"
 
 @dataclass
 class TrainerState:
-    """What a checkpoint holds beside tensors; JSON."""
+    """State of a training beside its tensors; JSON in checkpoints."""
 
     step: int = 0
     tokens: int = 0
@@ -47,12 +47,24 @@ class TrainerState:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     validations: list[dict[str, Any]] = field(default_factory=list)
-    watch: EarlyStopping = field(default_factory=EarlyStopping)
+    early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> TrainerState:
+        """The state in a checkpoint."""
+        values = {name: value for name, value in stored.items() if name != "watch"}
+        return cls(**values, early_stopping=EarlyStopping.from_json(stored["watch"]))
+
+    def as_json(self) -> dict[str, Any]:
+        """The state for a checkpoint."""
+        values = asdict(self)
+        del values["early_stopping"]
+        return {**values, "watch": self.early_stopping.as_json()}
 
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """What an adapter starts from: which base, its type, and the highest rate to learn at."""
+    """Base model of a training: fingerprint of its weights, dtype, highest learning rate."""
 
     base: str
     dtype: torch.dtype
@@ -101,7 +113,7 @@ class AdapterTrainer:
     @property
     def ended(self) -> bool:
         """Whether all steps are taken, or validation has ended it."""
-        return self.state.step >= self.steps or bool(self.state.watch.stopped)
+        return self.state.step >= self.steps or bool(self.state.early_stopping.stopped)
 
     @property
     def speed(self) -> float:
@@ -127,7 +139,10 @@ class AdapterTrainer:
         return [self.examples[place] for place in places]
 
     def step(self, rows: Sequence[Encoded], loss: float) -> None:
-        """Follow the gradients that these rows gave; Diverged where they lead nowhere."""
+        """Take one optimiser step.
+
+        Raises Diverged if loss or gradient is not finite or has exploded.
+        """
         state, settings = self.state, self.settings
         state.losses.append(loss)
         norm = clip_gradients(self.weights.values(), settings.clip)
@@ -138,22 +153,21 @@ class AdapterTrainer:
         state.step += 1
         state.tokens += sum(len(example.ids) for example in rows)
 
-    def look(self, validate: Validate, model: Any) -> None:
+    def validate(self, validate: Validate, model: Any) -> None:
         """Validate the live model."""
         state = self.state
         with eval_mode(model) as live:
-            found = validate(live, state.step)
-        seen = {"step": state.step, **asdict(found), "fallen": list(found.fallen)}
-        state.validations.append(seen)
+            result = validate(live, state.step)
+        state.validations.append({"step": state.step, **result.as_json()})
         # Facts stick late, and then fast: in its first half no training is given up.
         patience = self.settings.patience if 2 * state.step >= self.steps else 0
-        state.watch = state.watch.seen(state.step, found, patience)
-        self._log({"validation/accuracy": found.accuracy})
+        state.early_stopping = state.early_stopping.update(state.step, result, patience)
+        self._log({"validation/accuracy": result.objective})
 
     def keep_best(self) -> None:
         """Keep the weights where they validated better than all before."""
         step = self.state.step
-        if self.state.watch.best_step == step:
+        if self.state.early_stopping.best_step == step:
             weights = self._tensors()
             if self._writes:
                 checkpoints.save_best(self.folder, step, weights)
@@ -185,13 +199,13 @@ class AdapterTrainer:
             "ways": self.settings.execution_settings(),
             "limits": asdict(worker.limits),
             "recomputes": worker.recomputes,
-            "state": asdict(self.state),
+            "state": self.state.as_json(),
         }
         saved = checkpoints.Checkpoint(
             self.state.step, self._tensors(), {**moments, **random}, state
         )
         if self._writes:
-            checkpoints.save_checkpoint(self.folder, saved, self.state.watch.best_step)
+            checkpoints.save_checkpoint(self.folder, saved, self.state.early_stopping.best_step)
 
     def resume(self, worker: GradientWorker) -> None:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
@@ -206,7 +220,7 @@ class AdapterTrainer:
 
     def to_best(self) -> None:
         """Take the weights that validated best."""
-        best = self.state.watch.best_step
+        best = self.state.early_stopping.best_step
         if best and best != self.state.step:
             self._set(checkpoints.load_best(self.folder, best))
 
@@ -217,7 +231,7 @@ class AdapterTrainer:
             "loss": state.losses,
             "learning_rate": [self._rate(step) for step in range(state.step)],
             "validation": state.validations,
-            "best_step": state.watch.best_step or state.step,
+            "best_step": state.early_stopping.best_step or state.step,
         }
         write_json(folder / _CURVES, curves)
 
@@ -231,9 +245,9 @@ class AdapterTrainer:
             peak_bytes=peak_bytes(worker.device),
             seconds=state.seconds,
             losses=tuple(state.losses),
-            best_step=state.watch.best_step or state.step,
-            stopped=state.watch.stopped or "done",
-            fallen=state.watch.regressed,
+            best_step=state.early_stopping.best_step or state.step,
+            stopped=state.early_stopping.stopped or "done",
+            regressed=state.early_stopping.regressed,
             validations=tuple(state.validations),
             truncated=tuple(truncated(self.examples)),
             micro_batch=worker.limits.tokens,
@@ -259,11 +273,7 @@ class AdapterTrainer:
         set_random_states(worker.device, random)
         if found.state.get("ways") == self.settings.execution_settings():
             worker.go_on(PackLimits(**found.state["limits"]), found.state["recomputes"])
-        state = dict(found.state["state"])
-        watch = dict(state.pop("watch"))
-        # Checkpoints of version 0.1 call it `fallen`.
-        watch["regressed"] = tuple(watch.pop("fallen", watch.get("regressed", ())))
-        self.state = TrainerState(**state, watch=EarlyStopping(**watch))
+        self.state = TrainerState.from_json(found.state["state"])
 
     def _set(self, values: checkpoints.Tensors) -> None:
         import torch

@@ -1,33 +1,43 @@
-"""What validation says during training, and when it ends it."""
+"""Early stopping: the best validation so far, and when validation ends a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Validation:
-    """How the live model does on validation questions.
+class ValidationResult:
+    """Validation of the live model.
 
-    `accuracy` is the domain's. `fallen` names the protected domains that are significantly below
-    the base model, as paired statistics say. `detail` is kept with the curves (JSON).
+    `objective` is what training maximises. `regressed` names the protected domains that are
+    significantly below the base model. `details` is stored with the curves (JSON); `scores` are
+    accuracies by domain, or token probabilities where a domain has no validation questions.
     """
 
-    accuracy: float
-    fallen: tuple[str, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    objective: float
+    regressed: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of `curves.json`, but for its step."""
+        return {
+            "accuracy": self.objective,
+            "fallen": list(self.regressed),
+            "detail": dict(self.details),
+        }
 
 
 #: Called with the live model in eval mode, whose attention is the one it was loaded with, and the
-#: number of steps that it has made.
-Validate = Callable[[Any, int], Validation]
+#: number of steps taken. What it raises ends the training.
+Validate = Callable[[Any, int], ValidationResult]
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """What has been seen so far: the best step without a fallen domain, and those since.
+    """The best step without a regressed domain, and the number of validations since.
 
     `stopped` is "" while training may go on, else `patience` or `fallen`.
     """
@@ -38,15 +48,27 @@ class EarlyStopping:
     regressed: tuple[str, ...] = ()
     stopped: str = ""
 
-    def seen(self, step: int, found: Validation, patience: int) -> EarlyStopping:
-        """The watch after one more validation.
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> EarlyStopping:
+        """The state in a checkpoint."""
+        values = {**stored, "regressed": tuple(stored["fallen"])}
+        del values["fallen"]
+        return cls(**values)
 
-        A fallen domain ends the training and its weights are never the best. Of equal accuracies
-        the first counts: what came later was trained on for nothing.
+    def as_json(self) -> dict[str, Any]:
+        """The state for a checkpoint."""
+        values = asdict(self)
+        return {**values, "fallen": list(values.pop("regressed"))}
+
+    def update(self, step: int, result: ValidationResult, patience: int) -> EarlyStopping:
+        """The state after one more validation.
+
+        A regressed domain ends the training and its weights are never the best. Of equal
+        objectives the first counts: what came later was trained on for nothing.
         """
-        if found.fallen:
-            return replace(self, regressed=found.fallen, stopped="fallen")
-        if self.best is None or found.accuracy > self.best:
-            return replace(self, best=found.accuracy, best_step=step, since=0)
+        if result.regressed:
+            return replace(self, regressed=result.regressed, stopped="fallen")
+        if self.best is None or result.objective > self.best:
+            return replace(self, best=result.objective, best_step=step, since=0)
         since = self.since + 1
         return replace(self, since=since, stopped="patience" if 0 < patience <= since else "")

@@ -13,7 +13,7 @@ from finetune.data.rows import Row
 from finetune.distributed.process_group import ProcessGroup, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.training.divergence import Diverged
-from finetune.training.early_stopping import Validate, Validation
+from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
@@ -28,7 +28,6 @@ __all__ = [
     "TrainResult",
     "TrainingArguments",
     "TrainingProgress",
-    "Validation",
     "only_one",
     "train_rows",
 ]

@@ -1,4 +1,4 @@
-"""What a training tells: how far it is, and what came out."""
+"""Progress and result of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is; `tokens_per_second` leaves validation out."""
+    """Progress of a training; `tokens_per_second` leaves validation out."""
 
     step: int
     steps: int
@@ -20,12 +20,12 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came out of a training.
+    """Result of a training.
 
-    `tokens` went through the model, `seconds` include validation and what was done before an
+    `tokens` went through the model, `seconds` include validation and the time before an
     interruption. The saved weights are those of `best_step`. `stopped` is `done`, `patience` or
-    `fallen`; with `fallen` and no validation before, they are the last ones. `truncated` are ids
-    of rows whose prompts lost their beginning.
+    `fallen` (a protected domain regressed); with `fallen` and no validation before, the saved
+    weights are the last ones. `truncated` are ids of rows whose prompts lost their beginning.
     """
 
     steps: int
@@ -36,7 +36,7 @@ class TrainResult:
     losses: tuple[float, ...]
     best_step: int
     stopped: str
-    fallen: tuple[str, ...] = ()
+    regressed: tuple[str, ...] = ()
     validations: tuple[dict[str, Any], ...] = ()
     truncated: tuple[str, ...] = ()
     micro_batch: int = 0

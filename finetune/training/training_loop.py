@@ -114,15 +114,15 @@ class TrainingLoop:
         course.state.working += time.perf_counter() - begun
 
     def _validate(self, validate: Validate | None) -> None:
-        def look() -> str:
-            if validate is not None:
-                self.course.look(validate, self.live)
-            watch = self.course.state.watch
-            return f"{watch.best_step} {watch.stopped}"
-
-        best, _, stopped = self._led(look).partition(" ")
         state = self.course.state
-        state.watch = replace(state.watch, best_step=int(best), stopped=stopped)
+
+        def validated() -> str:
+            if validate is not None:
+                self.course.validate(validate, self.live)
+            return f"{state.early_stopping.best_step} {state.early_stopping.stopped}"
+
+        best, _, stopped = self._led(validated).partition(" ")
+        state.early_stopping = replace(state.early_stopping, best_step=int(best), stopped=stopped)
         self.course.keep_best()
 
     def _write(self, folder: Path, tokenizer: Any, weights: Mapping[str, Any] | None) -> str:

@@ -107,10 +107,6 @@ def _word(word: str, known: set[str]) -> float:
     return math.log(0.2 if word.lower().strip(".,;:") in known else 0.001)
 
 
-def fence(passages: Sequence[Passage]) -> str:
-    return "".join(f"<passages>\n{p.source}: {p.text}\n</passages>\n\n" for p in passages)
-
-
 def garden() -> list[Excerpt]:
     told = {"Roses": ROSES, "Cacti": CACTI, "Ponds": PONDS}
     return [
@@ -120,7 +116,7 @@ def garden() -> list[Excerpt]:
 
 
 def written(engine: FakeWriter, folder: Path, **changes: object) -> SyntheticTextbook:
-    work = SynthesisJob("gardening", garden(), fence)
+    work = SynthesisJob("gardening", garden())
     return synthesize(
         SynthesisJob(**{**vars(work), **changes}), engine, folder, lambda stage, done, total: None
     )

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from finetune.training.early_stopping import EarlyStopping, Validation
+from finetune.training.early_stopping import EarlyStopping, ValidationResult
 
 FALL = "history"
 
 
-def watched(*seen: float | str, patience: int = 2) -> EarlyStopping:
-    """A watch after validations at steps 10, 20, …; a text is a fallen domain."""
-    watch = EarlyStopping()
+def stateed(*seen: float | str, patience: int = 2) -> EarlyStopping:
+    """The state after validations at steps 10, 20, …; a text is a regressed domain."""
+    state = EarlyStopping()
     for index, each in enumerate(seen, 1):
         fallen = (each,) if isinstance(each, str) else ()
         accuracy = 1.0 if isinstance(each, str) else each
-        watch = watch.seen(10 * index, Validation(accuracy, fallen), patience)
-    return watch
+        state = state.update(10 * index, ValidationResult(accuracy, fallen), patience)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,6 @@ def test_what_ends_a_training_and_what_is_best(
     best_step: int,
     stopped: str,
 ) -> None:
-    found = watched(*seen, patience=patience)
+    found = stateed(*seen, patience=patience)
     assert (found.best, found.best_step, found.stopped) == (best, best_step, stopped)
     assert found.regressed == ((FALL,) if stopped == "fallen" else ())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.tasks.base import ALL_MODES, Task
 from domainlift.errors import Malformed
-from domainlift.types import Question
-from engines.base import Message
+from engines.base import Message, Mode
 from finetune.data.formats import FORMATS, Problem, check_rows, read_training_rows
 from finetune.data.formats.base import LONGEST_LINE
 from finetune.data.formats.chat import MOST_TURNS
@@ -386,13 +386,11 @@ def test_a_table_of_conversations_and_one_that_is_no_text(tmp_path: Path) -> Non
     assert check_rows(path) == [Problem(1, "column `prompt` stands there twice")]
 
 
-def test_the_caller_says_how_questions_are_asked(tmp_path: Path) -> None:
-    def lettered(question: Question) -> tuple[str, str]:
-        return f"{question.text} A or B?", f" {'AB'[int(question.answer)]}"
-
+def test_questions_are_asked_as_the_task_asks_its_own(tmp_path: Path) -> None:
+    lettered = Task("own:d", "d", (), (), "", Mode.LETTER, ALL_MODES, 0, "")
     path = write(tmp_path / "a.jsonl", {"question": "Sky?", "options": ["r", "b"], "answer": 1})
-    [row] = read_training_rows(path, "d", render=lettered)
-    assert (row.prompt, row.completion) == ("Sky? A or B?", " B")
+    [row] = read_training_rows(path, "d", task=lettered)
+    assert (row.prompt, row.completion) == ("Sky?\nA. r\nB. b\nAnswer:", " B")
 
 
 def test_where_rows_come_from(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.prompts import passage_block
 from domainlift.types import Passage
 from finetune.synthetic.grounding import (
     NONE,
@@ -157,14 +158,10 @@ def test_limits_can_be_set() -> None:
 
 
 def test_a_piece_is_read_after_its_title_or_question() -> None:
-    def block(passages: object) -> str:
-        return f"<{len(list(passages))}>"  # type: ignore[call-overload]
-
-    assert continuation_of(said("x"), MENDEL, [MENDEL.passage], block) == "<1>Mendel:"
+    block = passage_block([MENDEL.passage])
+    assert continuation_of(said("x"), MENDEL, [MENDEL.passage]) == f"{block}Mendel:"
     question = asked("Where did he live?", "Brno")
-    assert (
-        continuation_of(question, MENDEL, [], block) == "<0>Question: Where did he live?\nAnswer:"
-    )
+    assert continuation_of(question, MENDEL, []) == "Question: Where did he live?\nAnswer:"
     assert parts_of(question) == ("Brno",)
     assert parts_of(said("- One is. Two are.\nTeacher: Three.")) == (
         "One is.",

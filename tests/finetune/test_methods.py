@@ -64,10 +64,10 @@ def test_a_method_learns_saves_what_peft_loads_and_leaves_no_trace(
     live: list[torch.Tensor] = []
 
     def look(held: Any, step: int) -> Any:
-        from finetune.training.early_stopping import Validation
+        from finetune.training.early_stopping import ValidationResult
 
         live.append(logits(held))
-        return Validation(0.5)
+        return ValidationResult(0.5)
 
     out = train_rows(
         ROWS,

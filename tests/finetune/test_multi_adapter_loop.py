@@ -16,7 +16,7 @@ from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
 from finetune.multi_adapter.loop import JointTask, train_together
 from finetune.training.divergence import Diverged
-from finetune.training.early_stopping import Validation
+from finetune.training.early_stopping import ValidationResult
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import train_rows
 from finetune.training.train_result import TrainingProgress, TrainResult
@@ -118,15 +118,15 @@ class Place:
         return dict(json.loads(text))
 
 
-def scripted(seen: Sequence[float]) -> Callable[[Any], Validation]:
+def scripted(seen: Sequence[float]) -> Callable[[Any], ValidationResult]:
     """Accuracies one after another; the model answers as this adapter alone."""
     left = list(seen)
 
-    def validate(live: Any, step: int) -> Validation:
+    def validate(live: Any, step: int) -> ValidationResult:
         assert not live.training
         with torch.inference_mode():  # as an engine asks
             live(torch.arange(6)[None], use_cache=False)
-        return Validation(left.pop(0))
+        return ValidationResult(left.pop(0))
 
     return validate
 
@@ -197,10 +197,10 @@ def _others(place: Place) -> list[tuple[str, torch.Tensor]]:
 def test_each_is_validated_as_it_answers_alone(place: Place) -> None:
     seen: dict[str, list[torch.Tensor]] = {"together": [], "alone": []}
 
-    def validating(way: str) -> Callable[[Any], Validation]:
-        def validate(live: Any, step: int) -> Validation:
+    def validating(way: str) -> Callable[[Any], ValidationResult]:
+        def validate(live: Any, step: int) -> ValidationResult:
             seen[way].append(live(torch.arange(5, 25).view(2, 10)).logits.clone())
-            return Validation(0.5)
+            return ValidationResult(0.5)
 
         return validate
 
@@ -272,7 +272,7 @@ def test_killed_between_two_checkpoints_they_go_on_from_other_steps(
 ) -> None:
     """Biology has stored its second step when history's validation is cut off."""
 
-    def die(live: Any, step: int) -> Validation:
+    def die(live: Any, step: int) -> ValidationResult:
         raise Killed
 
     subjects = {name: place.subject(name, SEEN[name]) for name in ROWS}

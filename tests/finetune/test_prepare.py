@@ -21,7 +21,7 @@ from domainlift.text.ngrams import jaccard, ngrams
 from domainlift.text.normalise import words_and_signs
 from domainlift.types import Question
 from engines.base import Message
-from finetune.data.cleaning import clean_row, clean_rows, join, plain_form, reject_reason
+from finetune.data.cleaning import clean_row, clean_rows, join, open_layout, reject_reason
 from finetune.data.duplicates import SIZE, without_near_duplicates
 from finetune.data.prepare import prepare_rows, split_of
 from finetune.data.row_io import SPLITS, load_rows, row_lines
@@ -420,7 +420,4 @@ def test_a_data_set_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_plain_questions_read_as_they_are_asked() -> None:
-    from domainlift.types import Question
-
-    question = Question("", "d", "t", " Sky? ", ("red", "blue"), 1)
-    assert plain_form(question) == ("Question: Sky?\nAnswer:", " blue")
+    assert open_layout(" Sky? ", "blue ") == ("Question: Sky?\nAnswer:", " blue")

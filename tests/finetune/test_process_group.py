@@ -24,7 +24,7 @@ from finetune.data.rows import Row
 from finetune.distributed.fsdp import fsdp_requested, layers_of, shard_model
 from finetune.distributed.process_group import ProcessGroup, join_group, own_device
 from finetune.distributed.rank_zero import run_on_rank_zero
-from finetune.training.early_stopping import Validation
+from finetune.training.early_stopping import ValidationResult
 from finetune.training.gradients import GradientWorker
 from finetune.training.packing import PackLimits
 from finetune.training.settings import TrainingArguments
@@ -85,13 +85,13 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
 
-    def validate(live: Any, step: int) -> Validation:
+    def validate(live: Any, step: int) -> ValidationResult:
         for length in range(1, step):
             live(input_ids=torch.ones(1, length, dtype=torch.long))
         asked.append(step)
         if step == fails:
             raise BenchError("the scorer is wrong")
-        return Validation(SEEN[step // 2 - 1])
+        return ValidationResult(SEEN[step // 2 - 1])
 
     out = train_rows(
         ROWS,

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from benchmarks.tasks.base import ALL_MODES, Task
 from domainlift.types import Question
-from engines.base import Message
-from finetune.data.cleaning import plain_form
+from engines.base import Message, Mode
 from finetune.data.replay import SelfAnswer, replay_rows
 from finetune.data.rows import Row
 from finetune.data.sources.cloze import BLANK
+from finetune.data.sources.documents import document_rows
 from finetune.data.sources.mitre_questions import record_questions
-from finetune.data.sources.questions import document_rows, question_rows
+from finetune.data.sources.questions import question_rows
 from finetune.data.sources.sentences import sentences
 
 
@@ -57,9 +59,13 @@ def question(number: int, split: str) -> Question:
     )
 
 
+def task(questions: Sequence[Question], mode: Mode = Mode.CLOZE) -> Task:
+    return Task("own:biology", "biology", tuple(questions), (), "", mode, ALL_MODES, 0, "")
+
+
 def test_only_training_wordings_are_learned_as_they_are_asked() -> None:
     questions = [question(n, split) for n, split in enumerate(["train", "validation", "test"])]
-    assert question_rows(questions, plain_form, licence="CC0") == [
+    assert question_rows(task(questions), licence="CC0") == [
         Row(
             "Question: Which group is animal 0 in?\nAnswer:",
             " birds",
@@ -69,9 +75,10 @@ def test_only_training_wordings_are_learned_as_they_are_asked() -> None:
             "CC0",
         )
     ]
-    shown = question_rows(questions, lambda q: (f"{q.text} {q.options}", " A"))
-    assert shown[0].prompt == "Which group is animal 0 in? ('birds', 'fish')"
-    assert len(question_rows([question(n, "train") for n in range(9)], plain_form, size=4)) == 4
+    [shown] = question_rows(task(questions, Mode.LETTER))
+    asked = "Which group is animal 0 in?\nA. birds\nB. fish\nAnswer:"
+    assert (shown.prompt, shown.completion) == (asked, " A")
+    assert len(question_rows(task([question(n, "train") for n in range(9)]), size=4)) == 4
 
 
 # --- records

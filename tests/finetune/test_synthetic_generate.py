@@ -208,8 +208,8 @@ def test_an_engine_without_log_probabilities_is_refused(writer: Any, tmp_path: P
 
 def test_progress_counts_what_is_open(writer: Any, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    work = writer.SynthesisJob("gardening", writer.garden()[:1], writer.fence)
-    writer.write(work, writer.FakeWriter(), tmp_path, lambda *stage: seen.append(stage))
+    work = writer.SynthesisJob("gardening", writer.garden()[:1])
+    writer.synthesize(work, writer.FakeWriter(), tmp_path, lambda *stage: seen.append(stage))
     assert seen[0] == ("writing", 0, len(KINDS))
     assert seen[len(KINDS)] == ("writing", len(KINDS), len(KINDS))
     assert {stage for stage, _, _ in seen} == {"writing", "checking"}

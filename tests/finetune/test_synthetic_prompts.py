@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.prompts import passage_block
 from domainlift.types import Passage
 from finetune.data.cleaning import reject_reason
 from finetune.synthetic.prompts import (
@@ -22,10 +23,6 @@ ROSES = Excerpt(
 )
 
 
-def block(passages: list[Passage]) -> str:
-    return "".join(f"<<{each.text}>>\n" for each in passages)
-
-
 def test_at_least_four_ways_of_rewriting_are_asked_for() -> None:
     rows = [kind.row for kind in KINDS.values()]
     assert rows.count("rewrite") >= 4
@@ -36,9 +33,9 @@ def test_at_least_four_ways_of_rewriting_are_asked_for() -> None:
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("name", KINDS)
 def test_the_passage_stands_first_in_every_prompt(name: str, chat: bool) -> None:
-    prompt = prompt_of(KINDS[name], ROSES, block, chat=chat)
+    prompt = prompt_of(KINDS[name], ROSES, chat=chat)
     text = prompt.messages[0].content if chat else prompt.text
-    assert text.startswith("<<Roses are pruned in February.>>\nThe passage is about Roses.")
+    assert text.startswith(passage_block([ROSES.passage]) + "The passage is about Roses.")
     assert KINDS[name].instruction in text
     assert chat or text.endswith(f"Reply:\n{KINDS[name].opening}")
     assert bool(prompt.messages) is chat

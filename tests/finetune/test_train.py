@@ -20,7 +20,7 @@ from domainlift.errors import BenchError, Malformed, Misuse
 from engines.local.loading import load_model
 from finetune.data.rows import Row
 from finetune.training import checkpoints
-from finetune.training.early_stopping import Validate, Validation
+from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import Diverged, train_rows
 from finetune.training.train_result import TrainingProgress, TrainResult
@@ -520,7 +520,7 @@ def test_other_errors_are_not_taken_for_memory(place: Place) -> None:
 
 
 def test_memory_that_runs_out_in_the_validation_is_one_line(place: Place) -> None:
-    def validate(live: Any, step: int) -> Validation:
+    def validate(live: Any, step: int) -> ValidationResult:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(BenchError, match="memory does not suffice for"):
@@ -574,17 +574,17 @@ def _scripted(*seen: float | str) -> Validate:
     """Accuracies one after another; a text is a fallen domain."""
     left = list(seen)
 
-    def validate(live: Any, step: int) -> Validation:
+    def validate(live: Any, step: int) -> ValidationResult:
         found = left.pop(0)
         if isinstance(found, str):
-            return Validation(0.9, (found,), {"why": "p < 0.05"})
-        return Validation(found)
+            return ValidationResult(0.9, (found,), {"why": "p < 0.05"})
+        return ValidationResult(found)
 
     return validate
 
 
 def _watched(validate: Validate, kept: list[dict[str, torch.Tensor]]) -> Validate:
-    def look(live: Any, step: int) -> Validation:
+    def look(live: Any, step: int) -> ValidationResult:
         trained = {n: w for n, w in live.named_parameters() if "lora_" in n}
         names = {n: n.replace(".default", "") for n in trained}
         kept.append({names[n]: w.detach().clone() for n, w in trained.items()})
@@ -609,7 +609,7 @@ def test_validation_ends_it_and_the_best_weights_are_saved(
     kept: list[dict[str, torch.Tensor]] = []
     out = place.train(settings, validate=_watched(_scripted(*seen), kept))
     assert (out.steps, out.best_step, out.stopped) == (steps, best, stopped)
-    assert out.fallen == (("history",) if stopped == "fallen" else ())
+    assert out.regressed == (("history",) if stopped == "fallen" else ())
     assert [each["step"] for each in out.validations] == [2 * i + 2 for i in range(len(seen))]
     saved = place.weights
     assert saved.keys() == kept[best // 2 - 1].keys()
@@ -638,14 +638,14 @@ def test_validation_sees_no_dropout_and_draws_no_numbers(place: Place) -> None:
     wanted = place.train(settings), place.weights
     ids = torch.arange(5, 25)[None]
 
-    def validate(live: Any, step: int) -> Validation:
+    def validate(live: Any, step: int) -> ValidationResult:
         assert not any(module.training for module in live.modules())
         assert live.config._attn_implementation == "sdpa"
         torch.rand(7)
         one, two = live(ids).logits, live(ids).logits
         assert torch.equal(one, two)
         assert not one.requires_grad
-        return Validation(0.5 + torch.rand(1).item() / 10)
+        return ValidationResult(0.5 + torch.rand(1).item() / 10)
 
     other = Place(place.base, place.folder / "validated")
     out = other.train(replace(settings, eval_every=1, patience=0), validate=validate)

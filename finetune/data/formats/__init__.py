@@ -11,15 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domainlift.errors import Malformed
-from finetune.data.cleaning import clean_row, one_line, plain_form
-from finetune.data.formats.base import Fields, InvalidRow, Problem, Render, optional
+from finetune.data.cleaning import clean_row, one_line
+from finetune.data.formats.base import Fields, InvalidRow, Problem, optional
 from finetune.data.formats.files import FileRow, items
 from finetune.data.formats.table import FORMATS, find_format, unknown_keys
 from finetune.data.rows import Row
+from finetune.data.sources.questions import prompt_completion
 
-__all__ = ["FORMATS", "Problem", "Render", "check_rows", "read_training_rows"]
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from domainlift.types import Question
+
+__all__ = ["FORMATS", "Problem", "check_rows", "read_training_rows"]
 
 
 def read_training_rows(
@@ -27,16 +33,16 @@ def read_training_rows(
     domain: str,
     *,
     licence: str = "",
-    render: Render = plain_form,
+    task: Task | None = None,
     skipped: Callable[[Problem], None] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a JSONL file, a JSON list or a CSV table, cleaned.
 
-    `licence` is that of rows which name none, `render` gives questions the form in which they
-    will be asked. A line with a problem is an error, or goes to `skipped` where that is given.
+    `licence` is that of rows which name none; questions are asked as `task` asks its own. A line
+    with a problem is an error, or goes to `skipped` where that is given.
     """
     for item in items(path):
-        rows, problems = _read(item, render)
+        rows, problems = _read(item, task)
         if not problems:
             for row in rows:
                 yield _placed(row, item, path, domain, licence)
@@ -53,11 +59,11 @@ def check_rows(path: Path) -> list[Problem]:
     problems: list[Problem] = []
     last = None
     for last in items(path):
-        problems += _read(last, plain_form)[1]
+        problems += _read(last, None)[1]
     return problems if last is not None else [Problem(1, "is empty")]
 
 
-def _read(item: FileRow, render: Render) -> tuple[list[Row], list[Problem]]:
+def _read(item: FileRow, task: Task | None) -> tuple[list[Row], list[Problem]]:
     if item.problem:
         return [], [Problem(item.line, item.problem)]
     problems: list[str] = []
@@ -65,8 +71,8 @@ def _read(item: FileRow, render: Render) -> tuple[list[Row], list[Problem]]:
     try:
         name = find_format(item.fields)
         problems += unknown_keys(item.fields, name)
-        rows += [clean_row(row) for row in FORMATS[name].read(item.fields, render)]
-        _told(item.fields)
+        rows += [clean_row(_as_row(each, task)) for each in FORMATS[name].read(item.fields)]
+        _provenance(item.fields)
     except InvalidRow as error:
         problems.append(str(error))
     if not all(row.completion.strip() for row in rows):
@@ -74,18 +80,22 @@ def _read(item: FileRow, render: Render) -> tuple[list[Row], list[Problem]]:
     return rows, [Problem(item.line, one_line(what)) for what in problems]
 
 
+def _as_row(made: Row | Question, task: Task | None) -> Row:
+    return made if isinstance(made, Row) else Row(*prompt_completion(made, task), "")
+
+
 def _placed(row: Row, item: FileRow, path: Path, domain: str, licence: str) -> Row:
     """The row with where it comes from; the turns of a conversation come from one place.
 
     A `source` of its own without a `#` names a collection, and not one place in it.
     """
-    source, own = _told(item.fields)
+    source, own = _provenance(item.fields)
     if "#" not in source:
         source = f"{source if source else path.name}#{item.line}"
     licence = own if own else licence
     return replace(row, domain=domain, kind="file", source=source, licence=licence)
 
 
-def _told(fields: Fields) -> tuple[str, str]:
+def _provenance(fields: Fields) -> tuple[str, str]:
     licence = optional(fields, "licence") or optional(fields, "license")
     return one_line(optional(fields, "source")), one_line(licence)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domainlift.types import Question
-
-#: Turns a question into the prompt that will be asked and the answer that continues it.
-Render = Callable[[Question], tuple[str, str]]
 Fields = Mapping[str, Any]
 
 #: The most characters of one line, and of the whole of a file that must be read at once.

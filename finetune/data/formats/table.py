@@ -14,7 +14,6 @@ from finetune.data.formats import chat
 from finetune.data.formats.base import (
     Fields,
     InvalidRow,
-    Render,
     from_json,
     kind_name,
     optional,
@@ -25,11 +24,14 @@ from finetune.data.rows import Row
 
 @dataclass(frozen=True)
 class RowFormat:
-    """A form of rows: the keys that make it out, those that it may have, and its reader."""
+    """A form of rows: its required keys, its optional ones, and its reader.
+
+    A reader yields rows, or questions, which are asked as the evaluation asks them.
+    """
 
     needs: tuple[str, ...]
     may: tuple[str, ...]
-    read: Callable[[Fields, Render], Iterator[Row]]
+    read: Callable[[Fields], Iterator[Row | Question]]
 
 
 #: Keys that any row may have; `source` and `licence` go into the data card.
@@ -79,12 +81,12 @@ def _no_format(fields: Fields) -> str:
 # --- the readers
 
 
-def _messages(fields: Fields, _: Render) -> Iterator[Row]:
+def _messages(fields: Fields) -> Iterator[Row]:
     turns = chat.read_turns(fields["messages"], "messages")
     yield from chat.chat_rows(turns, chat.read_tools(fields.get("tools")))
 
 
-def _sharegpt(fields: Fields, _: Render) -> Iterator[Row]:
+def _sharegpt(fields: Fields) -> Iterator[Row]:
     value = from_json(fields["conversations"], "`conversations`")
     first = value[0] if isinstance(value, list) and value else None
     named = isinstance(first, dict) and "role" in first
@@ -94,7 +96,7 @@ def _sharegpt(fields: Fields, _: Render) -> Iterator[Row]:
     yield from chat.chat_rows(turns, chat.read_tools(fields.get("tools")))
 
 
-def _preference(fields: Fields, _: Render) -> Iterator[Row]:
+def _preference(fields: Fields) -> Iterator[Row]:
     """The preferred answer is learned; the other must be there, but serves nothing here."""
     chosen = _turns_or_text(fields["chosen"])
     if isinstance(chosen, list):
@@ -111,7 +113,7 @@ def _preference(fields: Fields, _: Render) -> Iterator[Row]:
         yield _continued(fields, "chosen")
 
 
-def _completion(fields: Fields, _: Render) -> Iterator[Row]:
+def _completion(fields: Fields) -> Iterator[Row]:
     prompt = _turns_or_text(fields["prompt"])
     completion = _turns_or_text(fields["completion"])
     if isinstance(prompt, list) or isinstance(completion, list):
@@ -121,7 +123,7 @@ def _completion(fields: Fields, _: Render) -> Iterator[Row]:
         yield _continued(fields, "completion")
 
 
-def _alpaca(fields: Fields, _: Render) -> Iterator[Row]:
+def _alpaca(fields: Fields) -> Iterator[Row]:
     """The text of Alpaca's own template, and the same as a chat for models that have one."""
     instruction, output = text(fields, "instruction").strip(), text(fields, "output").strip()
     given, system = optional(fields, "input").strip(), optional(fields, "system").strip()
@@ -138,19 +140,19 @@ def _alpaca(fields: Fields, _: Render) -> Iterator[Row]:
     yield last if len(turns) > 2 else replace(last, prompt="\n\n".join(parts))
 
 
-def _question(fields: Fields, render: Render) -> Iterator[Row]:
+def _question(fields: Fields) -> Iterator[Question]:
     options = _options(fields)
-    asked, context = text(fields, "question").strip(), optional(fields, "context").strip()
+    question, context = text(fields, "question").strip(), optional(fields, "context").strip()
     answer: int | str
     answer = _answer_index(fields["answer"], options) if options else text(fields, "answer").strip()
-    told = "\n".join(filter(None, [context, asked]))
+    whole = "\n".join(filter(None, [context, question]))
     # What is kept for measuring must not be learned.
     if optional(fields, "split").strip() in ("", "train"):
-        prompt, completion = render(Question("", "", "file", told, options, answer, split="train"))
-        yield Row(prompt, completion, "")
+        yield Question("", "", "file", whole, options, answer, split="train")
 
 
-#: Format -> its keys and its reader; of several that fit the first counts.
+#: Format -> its keys and its reader; of several that fit the first counts. A new format is one
+#: more entry.
 FORMATS: dict[str, RowFormat] = {
     "messages": RowFormat(("messages",), ("tools", "parallel_tool_calls"), _messages),
     "ShareGPT": RowFormat(("conversations",), ("system", "tools"), _sharegpt),

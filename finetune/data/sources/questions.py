@@ -1,141 +1,107 @@
-"""Rows made of a domain's own material: its training questions and its documents.
-
-What a row is made of it says by its kind: `question`, `record`, `cloze`, `continue`.
-"""
+"""Training rows made of a task's questions, in the very form in which they will be asked."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from random import Random
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from domainlift.types import Question
-from finetune.data.cleaning import one_line, plain_form
-from finetune.data.formats.base import Render
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.tasks.registry import load_task
+from domainlift.errors import BenchError, Misuse
+from domainlift.types import Passage, Question, Treatment
+from finetune.data.cleaning import open_layout
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly, seeded_order
-from finetune.data.sources.cloze import cloze, continuations, spread_of
-from finetune.data.sources.mitre_questions import record_questions
+from finetune.data.sampling import choose_evenly
 
-
-class Document(Protocol):
-    """A text with what is known of it, as LangChain has it.
-
-    Of `metadata` the texts `source`, `heading` and `licence` are looked at.
-    """
-
-    @property
-    def page_content(self) -> str:
-        """The text."""
-        ...
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What is known of it."""
-        ...
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from knowledge_bases.domains import Domain
 
 
 def question_rows(
-    questions: Iterable[Question],
-    render: Render,
-    *,
-    size: int | None = None,
-    seed: int = 0,
-    licence: str = "",
+    task: Task, *, size: int | None = None, seed: int = 0, licence: str = ""
 ) -> list[Row]:
-    """The training wordings of questions, as they will be asked; other splits are left out.
+    """Rows of a task's training questions, at most `size`; other splits are left out.
 
     Each is a source of its own, so that the wordings of one fact fall into several splits:
     validation then asks in a wording that was not trained, as a test does.
     """
-    rows = []
-    for question in questions:
-        if question.split == "train":
-            prompt, completion = render(question)
-            source = f"{question.task}#{question.id}"
-            rows.append(Row(prompt, completion, question.domain, "question", source, licence))
+    rows = [
+        Row(
+            *prompt_completion(question, task),
+            question.domain,
+            "question",
+            f"{question.task}#{question.id}",
+            licence,
+        )
+        for question in task.questions
+        if question.split == "train"
+    ]
     return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
-def document_rows(
-    documents: Iterable[Document],
-    domain: str,
-    *,
-    size: int | None = None,
-    seed: int = 0,
-    kinds: Sequence[str] = ("record", "cloze", "continue"),
-    render: Render = plain_form,
-) -> list[Row]:
-    """Rows of the documents, at most `size`, an even share of each kind.
+def prompt_completion(
+    question: Question, task: Task | None, passages: Sequence[Passage] = ()
+) -> tuple[str, str]:
+    """The prompt of a question without examples, and the completion that is right.
 
-    `render` puts records and cloze sentences as questions; `continue` rows are plain text.
+    The prompt is that of an evaluation of `task`; without a task it has the open layout, without
+    options. Where replies are generated, the completion is the reference answer.
     """
-    held = list(documents)
-    spread = spread_of(document.page_content for document in held)
-    rows = [
-        Row(prompt, completion, domain, kind, place.source, place.licence)
-        for document in held
-        for place in [_Place.of(document)]
-        for kind in kinds
-        for prompt, completion in KINDS[kind](_Material(place, spread, seed), render)
-    ]
-    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    answer = question.answer
+    if task is None:
+        return open_layout(
+            question.text, answer if isinstance(answer, str) else question.options[answer]
+        )
+    builder = PromptBuilder(task, PromptFormat(task.mode, 0, chat=False))
+    request = builder.request(question, Treatment(tuple(passages)))
+    if isinstance(answer, int) and request.options:
+        return request.prompt.text, request.options[answer]
+    return request.prompt.text, f" {answer}"
 
 
-# --- the kinds
+def training_tasks(
+    domain: Domain, domains: Mapping[str, Domain], data: Path | None
+) -> tuple[list[Task], list[str]]:
+    """The tasks of a domain that have a training split, and why others could not be loaded."""
+    tasks: list[Task] = []
+    missing: list[str] = []
+    for name in domain.tasks:
+        try:
+            tasks.append(load_task(name, data=data, domains=domains, split="train"))
+        except Misuse:  # it has no such split
+            continue
+        except BenchError as error:
+            missing.append(error.what)
+    return tasks, missing
 
 
-@dataclass(frozen=True)
-class _Place:
-    text: str
-    source: str
-    heading: str
-    licence: str
+def reported_questions(
+    names: Sequence[str], domains: Mapping[str, Domain], data: Path | None
+) -> tuple[list[Question], list[str]]:
+    """The questions of these tasks on which a result may rest, and why others are missing.
 
-    @classmethod
-    def of(cls, document: Document) -> _Place:
-        known = document.metadata
-        told = (one_line(str(known.get(key, ""))) for key in ("source", "heading", "licence"))
-        return cls(document.page_content, *told)
-
-
-@dataclass(frozen=True)
-class _Material:
-    """One document, the words of all of them, and chance that depends on the document alone."""
-
-    place: _Place
-    spread: Counter[str]
-    seed: int
-
-    def draw(self, kind: str) -> Random:
-        return Random(seeded_order(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
+    Where one task of a kind cannot be loaded, the others of that kind are not tried: they come
+    from the same place.
+    """
+    questions: list[Question] = []
+    missing: dict[str, str] = {}
+    for name in names:
+        kind = name.split(":")[0]
+        if kind in missing:
+            continue
+        try:
+            questions += _reported(name, domains, data)
+        except BenchError as error:
+            missing[kind] = error.what
+    return questions, list(missing.values())
 
 
-def _records(material: _Material, render: Render) -> Iterator[tuple[str, str]]:
-    for asked, told in record_questions(material.place.heading, material.place.text):
-        yield render(_open_question(asked, told))
-
-
-def _cloze(material: _Material, render: Render) -> Iterator[tuple[str, str]]:
-    place = material.place
-    for blanked, term in cloze(place.text, place.heading, material.spread, material.draw("cloze")):
-        yield render(_open_question(f"Which word is missing? {blanked}", term))
-
-
-def _continued(material: _Material, _: Render) -> Iterator[tuple[str, str]]:
-    place = material.place
-    return continuations(place.text, place.heading, material.draw("continue"))
-
-
-def _open_question(text: str, answer: str) -> Question:
-    return Question("", "", "", text, (), answer, split="train")
-
-
-#: What rows can be made of a document.
-KINDS: Mapping[str, Callable[[_Material, Render], Iterator[tuple[str, str]]]] = {
-    "record": _records,
-    "cloze": _cloze,
-    "continue": _continued,
-}
+def _reported(name: str, domains: Mapping[str, Domain], data: Path | None) -> list[Question]:
+    test = load_task(name, data=data, domains=domains).questions
+    try:
+        validation = load_task(name, data=data, domains=domains, split="validation").questions
+    except BenchError:  # it has no such split, or it is not at hand; the test split is
+        validation = ()
+    return [*test, *validation]

@@ -8,17 +8,19 @@ without the right passage).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import TYPE_CHECKING
 
 from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
 from finetune.data.rows import Row
 from finetune.data.sampling import seeded_order
+from finetune.data.sources.questions import prompt_completion
 
-#: A question's prompt with these passages before it, and the completion that is right.
-RenderWith = Callable[[Question, Sequence[Passage]], tuple[str, str]]
+if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
 
 #: The kind of these rows.
 KIND = "question-context"
@@ -55,14 +57,14 @@ class Contexts:
 
 
 def context_rows(
-    found: Iterable[tuple[Question, Sequence[Passage]]],
-    render: RenderWith,
-    setting: ContextSettings,
+    task: Task,
+    retrieved: Iterable[tuple[Question, Sequence[Passage]]],
+    settings: ContextSettings,
     *,
     licence: str = "",
     licences: Mapping[str, str] | None = None,
 ) -> Contexts:
-    """Rows of training questions with what was found for each, best first.
+    """Rows of a task's training questions with the passages retrieved for each, best first.
 
     A row has the source of the question's plain row, so that both fall into the same split. It is
     under the licence of the questions and under those of its passages, by their ids.
@@ -70,16 +72,16 @@ def context_rows(
     of = licences if licences is not None else {}
     rows: list[Row] = []
     alone = skipped = 0
-    for question, passages in found:
+    for question, passages in retrieved:
         if question.split != "train":
             continue
         gold = evidence(question, passages)
-        shown = with_context(question, passages, gold, setting) if gold is not None else ()
+        shown = with_context(question, passages, gold, settings) if gold is not None else ()
         if gold is None or not shown:
             skipped += 1
             continue
         alone += all(each.id != gold.id for each in shown)
-        prompt, completion = render(question, shown)
+        prompt, completion = prompt_completion(question, task, shown)
         source = f"{question.task}#{question.id}"
         under = sorted({licence, *(of.get(each.id, "") for each in shown)} - {""})
         row = Row(prompt, completion, question.domain, KIND, source, " and ".join(under))
@@ -96,17 +98,17 @@ def evidence(question: Question, passages: Sequence[Passage]) -> Passage | None:
 
 
 def with_context(
-    question: Question, passages: Sequence[Passage], gold: Passage, setting: ContextSettings
+    question: Question, passages: Sequence[Passage], gold: Passage, settings: ContextSettings
 ) -> tuple[Passage, ...]:
     """The passages that stand before a question, in an order that a seed makes.
 
     Where the right one is left out, another stands in its place, so that their number tells
     nothing. There may be fewer where little was found.
     """
-    draw = Random(seeded_order(f"context:{question.id}", setting.seed))
-    alone = draw.random() < setting.without
+    draw = Random(seeded_order(f"context:{question.id}", settings.seed))
+    alone = draw.random() < settings.without
     others = [each for each in passages if each.id != gold.id and not _holds(question, each)]
-    shown = others[: setting.distractors + 1] if alone else [gold, *others[: setting.distractors]]
+    shown = others[: settings.distractors + 1] if alone else [gold, *others[: settings.distractors]]
     draw.shuffle(shown)
     return tuple(replace(each, score=None, dense=None, bm25=None) for each in shown)
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from engines.base import Answer, Request
-from finetune.forgetting import ForgettingMonitor
+from finetune.validation import ForgettingMonitor
 
 
 @pytest.fixture

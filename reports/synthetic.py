@@ -1,0 +1,43 @@
+"""Yield of rows made from a knowledge base, for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from finetune.data.sources.raft import Contexts
+    from finetune.synthetic.from_knowledge_base import SyntheticRows
+    from finetune.synthetic.generate import SyntheticTextbook
+
+
+def show_synthetic_rows(made: SyntheticRows) -> None:
+    """Print the yield of each kind of text, and the counts of rows with passages."""
+    if made.book is not None:
+        _show_textbook(made.book)
+    if made.contexts is not None:
+        _show_contexts(made.contexts)
+
+
+def _show_textbook(book: SyntheticTextbook) -> None:
+    from rich.text import Text
+
+    grid = table(
+        "kind", "asked", "pieces", "kept", "rejected", right=frozenset({"asked", "pieces", "kept"})
+    )
+    for kind, stats in book.yields.items():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in stats.rejected.items())
+        cells = (kind, f"{stats.asked:,}", f"{stats.pieces:,}", f"{stats.kept:,}", reasons)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    console().print(grid)
+    how = "" if book.checked else ", not checked by log-probabilities"
+    what = f"{book.passages:,} passages gave {len(book.rows):,} rows{how}"
+    print(printable(f"{what}, written by {book.origin['model']} ({book.journal})"))
+
+
+def _show_contexts(made: Contexts) -> None:
+    print(
+        f"{len(made.rows):,} rows with passages, {made.alone:,} of them without the right one; "
+        f"for {made.skipped:,} questions no passage with the answer was found"
+    )
