@@ -32,7 +32,7 @@ _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How a task's questions are put: the way of scoring, the examples, and chat or plain text."""
+    """Format of a task's prompts: scoring mode, number of examples, chat or plain text."""
 
     mode: Mode
     shots: int
@@ -48,7 +48,7 @@ class PromptFormat:
 
 
 class PromptBuilder:
-    """Builds the requests of one task; what its prompts share is built once."""
+    """Builder of one task's requests; the text that its prompts share is built once."""
 
     def __init__(self, task: Task, form: PromptFormat) -> None:
         if form.shots > len(task.examples) and not task.prerendered:
@@ -64,7 +64,7 @@ class PromptBuilder:
         self._turns = self._shared_turns() if form.chat else ()
 
     def request(self, question: Question, treatment: Treatment) -> Request:
-        """The request for one question under one treatment."""
+        """Return the request for one question under one treatment."""
         block = passage_block(treatment.passages) + self._block(question)
         if self._form.chat:
             description = "" if self._turns else self._description
@@ -115,7 +115,7 @@ class PromptBuilder:
         return question.options[question.answer]
 
     def _options(self, question: Question) -> tuple[str, ...]:
-        """The continuations to score: after plain text they begin with a space."""
+        """Return the continuations to score; after plain text they begin with a space."""
         if self._form.mode is Mode.GENERATE:
             return ()
         if self._task.prerendered:
@@ -138,12 +138,12 @@ class PromptBuilder:
 
 
 def question_block(text: str) -> str:
-    """A question in open layout; the answer continues it."""
+    """Return a question in open layout; the answer continues it."""
     return f"Question: {text}\nAnswer:"
 
 
 def passage_block(passages: Sequence[Passage]) -> str:
-    """Passages with numbered sources, fenced in: they are quoted, and no instructions."""
+    """Return passages with numbered sources, fenced so that they read as quotes."""
     if not passages:
         return ""
     lines = [

@@ -1,7 +1,7 @@
-"""Read the answer out of a reply, or say that there is none.
+"""Extraction of answers from replies: an option's letter, or a final number.
 
 A wrong reading is worse than none: a reply that hedges ("A or B"), or whose "A" may be the
-article, is left unparsed.
+article, has no answer.
 """
 
 from __future__ import annotations
@@ -59,33 +59,33 @@ _NUMBER_FORMS = (
 
 
 def extract_letter(reply: str, options: Sequence[str]) -> int | None:
-    """The index of the option that the reply names, by its letter or by its whole text.
+    """Return the index of the option that the reply names, by its letter or its whole text.
 
-    None where it names none, or where nothing tells which of several it means.
+    None where it names none, or where it is unclear which of several it means.
     """
-    said = _bare(reply)
+    text = _bare(reply)
     letters = ascii_uppercase[: len(options)]
     for form in _letter_forms(letters):
-        found = list(form.finditer(said))
-        if found:
-            last = found[-1]
-            unclear = _hedged(said, last, letters) or _lists(said, last, letters)
+        matches = list(form.finditer(text))
+        if matches:
+            last = matches[-1]
+            unclear = _hedged(text, last, letters) or _lists(text, last, letters)
             return None if unclear else letters.index(last[1].upper())
-    return _whole_text(said, options)
+    return _whole_text(text, options)
 
 
 def extract_number(reply: str) -> str | None:
-    """The number that the reply ends on, in its simplest decimal form; None where it has none."""
-    said = _bare(reply)
+    """Return the reply's final number in its simplest decimal form, None where it has none."""
+    text = _bare(reply)
     for form in _NUMBER_FORMS:
-        found = re.findall(form, said)
-        if found:
-            return as_number(found[-1])
+        numbers = re.findall(form, text)
+        if numbers:
+            return as_number(numbers[-1])
     return None
 
 
 def as_number(text: str) -> str | None:
-    """A number without signs of currency, separators, needless zeros: "$1,200.50" is "1200.5".
+    """Return a number without currency, separators and needless zeros: "1200.5" for "$1,200.50".
 
     A fraction is a number where it has a decimal form: 3/4 is, 1/3 is not.
     """
@@ -117,7 +117,7 @@ def _letter_forms(letters: str) -> tuple[re.Pattern[str], ...]:
     )
 
 
-def _hedged(said: str, match: re.Match[str], letters: str) -> bool:
+def _hedged(text: str, match: re.Match[str], letters: str) -> bool:
     """Whether another letter stands beside this one: "A or B", "A, B and C", "A/B"."""
     start, end = match.span(1)
     another = rf"[(\[]?[{letters}](?![\w'])"
@@ -125,14 +125,14 @@ def _hedged(said: str, match: re.Match[str], letters: str) -> bool:
     listed = rf"[)\]]?, ?(?:or |and )?{another}(?=[),.\n]|\Z| (?:or|and|are)\b)"
     before = rf"\b[{letters}][)\]]?(?:,? (?:or|and|&) | ?/ ?)[(\[]?\Z"
     return (
-        re.match(f"{joined}|{listed}", said[end : end + 20]) is not None
-        or re.search(before, said[max(0, start - 20) : start]) is not None
+        re.match(f"{joined}|{listed}", text[end : end + 20]) is not None
+        or re.search(before, text[max(0, start - 20) : start]) is not None
     )
 
 
-def _lists(said: str, match: re.Match[str], letters: str) -> bool:
+def _lists(text: str, match: re.Match[str], letters: str) -> bool:
     """Whether the reply goes through the options one by one, and so names none by its first."""
-    first, _, others = said.partition("\n")
+    first, _, others = text.partition("\n")
     return (
         match.end(1) < 12
         and re.search(r"\w", first[match.end(1) :]) is not None
@@ -140,15 +140,15 @@ def _lists(said: str, match: re.Match[str], letters: str) -> bool:
     )
 
 
-def _whole_text(said: str, options: Sequence[str]) -> int | None:
+def _whole_text(text: str, options: Sequence[str]) -> int | None:
     """An option that the reply consists of, or the only one that stands in its first line."""
     plain = [_plain(option) for option in options]
-    whole = _plain(said)
+    whole = _plain(text)
     if not whole:
         return None
     if whole in plain:
         return plain.index(whole) if plain.count(whole) == 1 else None
-    line = _plain(said.partition("\n")[0])
+    line = _plain(text.partition("\n")[0])
     inside = {i: place for i, o in enumerate(plain) if o and (place := _place(o, line)) is not None}
     # An option may be a part of another: "Paris", "Paris, Texas".
     longest = [i for i in inside if not any(i != j and plain[i] in plain[j] for j in inside)]
@@ -158,8 +158,8 @@ def _whole_text(said: str, options: Sequence[str]) -> int | None:
 
 
 def _place(text: str, line: str) -> int | None:
-    found = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", line)
-    return None if found is None else found.start()
+    match = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", line)
+    return None if match is None else match.start()
 
 
 def _bare(text: str) -> str:

@@ -35,14 +35,14 @@ def score(question: Question, answer: Answer, mode: Mode, scorer: Scorer = BY_RE
         return Score(answer.status, None)
     if answer.logprobs:
         if answer.n_bounded == len(answer.logprobs):
-            # No letter was among the alternatives: all stand with the same bound, none is chosen.
+            # No letter was among the alternatives: all have the same bound, none is chosen.
             return Score(Status.UNPARSED, False)
         return _score_options(question, answer.logprobs, mode)
     return _score_reply(question, answer.text if answer.text is not None else "", scorer)
 
 
 def per_character(question: Question, logprobs: Sequence[float]) -> list[float]:
-    """Log-likelihoods divided by the options' lengths in characters, as lm-eval's acc_norm."""
+    """Divide log-likelihoods by the options' lengths in characters, as lm-eval's acc_norm does."""
     return [
         value / max(1, len(option.strip()))
         for value, option in zip(logprobs, question.options, strict=True)
@@ -50,7 +50,7 @@ def per_character(question: Question, logprobs: Sequence[float]) -> list[float]:
 
 
 def probabilities(logprobs: Sequence[float]) -> list[float]:
-    """The options' shares of the probability that falls on any of them."""
+    """Normalise log-probabilities over the options (softmax)."""
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     total = sum(weights)

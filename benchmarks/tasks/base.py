@@ -16,7 +16,7 @@ from engines.base import Mode
 
 
 class NoSplit(Misuse):
-    """A task that exists, without questions of the split that is asked for."""
+    """The task exists, but has no questions of this split."""
 
 
 GENERAL = "general"
@@ -39,7 +39,7 @@ class Task:
     """Questions, how to ask them, and how to score the replies.
 
     `examples` are the pool of the few-shot block, in order, and never contain one of the
-    questions. `description` stands before that block in the lettered layout. With `prerendered`,
+    questions. `description` precedes that block in the lettered layout. With `prerendered`,
     a question's text is the whole prompt as another harness renders it, and its options are the
     exact continuations. `scorer` reads and compares generated replies. `digest` is that of the data
     (`data_digest`).

@@ -1,4 +1,4 @@
-"""Rows of a CSV file of questions in the form that a JSONL file has."""
+"""Reader of CSV files of questions; its rows have the form of a JSONL file's."""
 
 from __future__ import annotations
 

@@ -53,15 +53,19 @@ def choice_columns(*, options: str, answer: str) -> ChoiceReader:
 class MultipleChoice:
     """A multiple-choice benchmark as its authors publish it.
 
-    A task is named `name:subject`, or only `name` for the subject "". `subjects` maps each to the
-    authors' name, which is the hub's config; with `category`, one config holds all subjects, that
-    column of a row names its own, and "" stands for all. `splits` gives for each of ours the hub's
-    split and the mirror's file, `{}` being the subject. `from_mirror` reads what a mirror holds in
-    another form. `{}` in `description`, the header of the prompts, is the subject in words.
-
-    The examples are the first `pool` rows of the train split, of all subjects in turn; a mirror
-    may lack them where none is shown. `domains` says which domain a subject belongs to as long as
-    no domain lists it. With `passages`, questions on one long passage are a cluster.
+    name         prefix of the tasks' names: `name:subject`, or `name` for the subject ""
+    hub          path of the data set on the hub
+    subjects     subject -> the authors' name of it: a config of the hub, or a `category`
+    splits       our split -> (the hub's split, the mirror's file; `{}` is the authors' subject)
+    from_hub     reader of the hub's rows
+    from_mirror  reader of the mirror's rows, where they have another form
+    category     column with a row's subject, where one config holds all; the subject "" is all
+    description  header of the prompts; `{}` is the subject in words
+    mode, shots  default scoring mode and number of examples
+    pool         number of rows of the train split that are examples (None: all); a mirror may
+                 lack them if `shots` is 0
+    passages     questions that share a long passage are one cluster
+    domains      subject -> its domain, unless a domain lists the task
     """
 
     name: str
@@ -104,7 +108,7 @@ class MultipleChoice:
         )
 
     def header(self, subject: str) -> str:
-        """Return the description that stands before a subject's prompts."""
+        """Return the description that precedes a subject's prompts."""
         return self.description.format(subject.replace("_", " ") or "all subjects")
 
     def _examples(self, request: TaskRequest) -> tuple[Question, ...]:

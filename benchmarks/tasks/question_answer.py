@@ -27,11 +27,11 @@ OpenItem = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class QuestionAnswer:
-    """A benchmark of open questions as its authors publish it: one task, with its name.
+    """A benchmark of open questions as its authors publish it: one task of the same name.
 
-    `splits` gives for each of ours the hub's split and the mirror's file; the first `pool` rows of
-    the train split are the examples of the test split, with their worked answers. `reader` raises
-    ValueError for a row of another form; `scorer` marks the replies.
+    `splits` maps each of our splits to the hub's and to the mirror's file. The first `pool` rows of
+    the train split, with their worked answers, are the examples of the test split. `reader` raises
+    ValueError for a row of another form.
     """
 
     name: str

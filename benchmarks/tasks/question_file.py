@@ -2,7 +2,7 @@
 
 JSONL: one object per line with `question`, `options` (a list; absent for an open answer) and
 `answer` (an index from 0, a letter, or the text of an option), and, where wanted, `split`,
-`support`, `cluster`, `domain`, `id`. CSV: a header with the same names, where the options stand
+`support`, `cluster`, `domain`, `id`. CSV: a header with the same names, where the options are
 in columns A, B, C, … or as a JSON list under `options`.
 """
 

@@ -1,4 +1,4 @@
-"""Read rows from JSONL and CSV files, each with the line it stands on."""
+"""Readers of JSONL and CSV files: rows, each with its line number."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.prompts import PromptBuilder, PromptFormat, passage_block, question_block
+from benchmarks.scoring.scorer import TEXT
 from benchmarks.tasks.base import Example
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
@@ -209,6 +210,7 @@ def test_the_digest_changes_with_whatever_changes_a_prompt(fake: ModuleType) -> 
         form.digest(replace(task, prerendered=True)),
         form.digest(replace(task, stop=("END",))),
         form.digest(replace(task, max_tokens=9)),
+        form.digest(replace(task, scorer=TEXT)),
     ]
     assert len(set(variants)) == len(variants)
     assert form.digest(fake.task(2)) == variants[0]

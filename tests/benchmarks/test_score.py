@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.scoring.score import Score, per_character, probabilities, score
+from benchmarks.scoring.scorer import LETTER, NUMBER, TEXT, Scorer, scorer_of
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
 
@@ -76,6 +77,25 @@ def test_an_open_answer_is_compared_as_number_or_text(
     answer: str, reply: str, scored: Score
 ) -> None:
     assert score(opened(answer), Answer("q", text=reply), Mode.GENERATE) == scored
+
+
+def test_the_form_of_the_reference_chooses_the_scorer() -> None:
+    questions = (CLOSED, opened("1,800"), opened("blue whale"))
+    assert [scorer_of(question) for question in questions] == [LETTER, NUMBER, TEXT]
+
+
+def test_a_task_may_choose_another_scorer() -> None:
+    title = opened("1984")
+    assert score(title, Answer("q", text="1984.0"), Mode.GENERATE).correct
+    assert not score(title, Answer("q", text="1984.0"), Mode.GENERATE, TEXT).correct
+    last = Scorer("last word", lambda _, reply: reply.split()[-1], lambda q, word: word == q.answer)
+    reply = Answer("q", text="Orwell wrote 1984")
+    assert score(title, reply, Mode.GENERATE, last) == Score(Status.OK, True, "1984")
+
+
+def test_log_probabilities_are_scored_without_it() -> None:
+    answer = Answer("q", logprobs=(-2.0, -1.0, -3.0))
+    assert score(CLOSED, answer, Mode.LETTER, NUMBER) == Score(Status.OK, True, 1)
 
 
 def test_no_text_at_all_is_unparsed() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.prompts import PromptFormat
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.gsm8k import final_number
 from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
@@ -74,6 +75,23 @@ def test_mmlu(data: Path) -> None:
     assert [e.question.text for e in task.examples] == [f"dev {n}?" for n in range(5)]
     assert (task.shots, task.mode, task.modes) == (5, Mode.LETTER, frozenset(Mode))
     assert task.domain == "general"
+
+
+@pytest.mark.parametrize(
+    ("name", "data_hash", "prompts"),
+    [
+        ("mmlu:anatomy", "df4e58fce8320b0c", "710633bbe9a03220"),
+        ("gsm8k", "416518fd21f91df9", "2c95e3d3c536273f"),
+        ("arc:easy", "3e0a84a7d66de11a", "7e23ecdf09c2dbab"),
+    ],
+)
+def test_stored_runs_of_a_task_are_still_its_own(
+    data: Path, name: str, data_hash: str, prompts: str
+) -> None:
+    """A run is found by these digests: one that changes leaves all stored runs behind."""
+    task = load(name, data)
+    form = PromptFormat(task.mode, task.shots, chat=False)
+    assert (task.digest[:16], form.digest(task)[:16]) == (data_hash, prompts)
 
 
 def test_copies_of_a_question_have_their_own_ids(data: Path) -> None:
