@@ -1,21 +1,63 @@
-"""From the name that a user types to an engine.
+"""Registry of engines: a model's name, as a user types it, decides the engine.
 
-tiny                     the model that ships with this package
-http://host:port/v1#m    an OpenAI-compatible server, model m
-./folder or org/name     transformers, in this process
-tag:size or tag          Ollama
+To add an engine, write a module with a class that has the members of `engines.base.Engine` and a
+function `open_NAME(name, options)` that returns one, and add a line to `ENGINES` below. Whether it
+takes adapters or can be trained shows in its methods (`AdapterEngine`, `TrainableEngine`).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Misuse
+from domainlift.registry import load_object
 from engines.base import Engine
 
 TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """An engine, the names of models that it takes, and who opens it.
+
+    `pattern` is a regular expression that matches the whole name; with `folders`, the path of a
+    folder will do as well. `opener` is called with the name and EngineOptions. Of a `served` model
+    another process holds the weights; `hub_name` finds its name on the hub, None where it has none.
+    """
+
+    name: str
+    pattern: str
+    opener: str
+    folders: bool = False
+    served: bool = False
+    hub_name: str = ""
+
+    def takes(self, model: str) -> bool:
+        """Whether a model's name is one of this engine's."""
+        if re.fullmatch(self.pattern, model, re.DOTALL):
+            return True
+        return self.folders and model != "" and Path(model).is_dir()
+
+
+#: The first whose names fit opens a model.
+ENGINES = (
+    EngineEntry(TINY, TINY, "engines.local.engine:open_tiny"),
+    EngineEntry("openai", r"https?://.*", "engines.servers.openai:open_endpoint", served=True),
+    EngineEntry(
+        "transformers", r"[^./~:][^:]*/[^:]*", "engines.local.engine:open_local", folders=True
+    ),
+    EngineEntry(
+        "ollama",
+        r"(?!\s*$)[^./~].*",
+        "engines.servers.ollama:open_tag",
+        served=True,
+        hub_name="engines.servers.ollama_hub_names:hub_name",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -31,25 +73,26 @@ class EngineOptions:
     concurrency: int = 8
 
 
-def engine_of(name: str) -> str:
-    """Which engine a model's name means: tiny, openai, transformers or ollama."""
-    if name == TINY:
-        return TINY
-    if name.startswith(("http://", "https://")):
-        return "openai"
-    if Path(name).is_dir():
-        return "transformers"
-    if not name.strip() or name.startswith((".", "/", "~")):
-        raise Misuse(
-            f"`{name}` is neither a folder nor a model's name",
-            "give a folder, `org/name`, an Ollama tag such as `qwen2.5:3b`, or `tiny`",
-        )
-    return "transformers" if "/" in name and ":" not in name else "ollama"
+def open_engine(name: str, options: EngineOptions = EngineOptions()) -> Engine:
+    """Open the engine of a model's name."""
+    opener: Callable[[str, EngineOptions], Engine] = load_object(engine_of(name).opener)
+    return opener(name, options)
+
+
+def engine_of(name: str) -> EngineEntry:
+    """Find the engine that takes a model's name; Misuse where none does."""
+    for entry in ENGINES:
+        if entry.takes(name):
+            return entry
+    raise Misuse(
+        f"`{name}` is neither a folder nor a model's name",
+        "give a folder, `org/name`, an Ollama tag such as `qwen2.5:3b`, or `tiny`",
+    )
 
 
 def is_served(name: str) -> bool:
     """Whether another process holds the model, so that opening the engine costs nothing."""
-    return engine_of(name) in {"ollama", "openai"}
+    return engine_of(name).served
 
 
 def weights_name(name: str) -> str:
@@ -57,80 +100,27 @@ def weights_name(name: str) -> str:
 
     For an Ollama tag that is the same model on the hub, where it is known.
     """
-    if engine_of(name) in {TINY, "transformers"}:
+    entry = engine_of(name)
+    if not entry.served:
         return name
-    from engines.servers.ollama_hub_names import hub_name
-
-    found = hub_name(name) if engine_of(name) == "ollama" else None
-    if found is None:
+    hub_name = load_object(entry.hub_name)(name) if entry.hub_name else None
+    if hub_name is None:
         raise Misuse(
             f"another process holds the weights of `{name}`",
             "give the model's folder or its name on the hub: `ORG/NAME`",
         )
-    return found
+    return str(hub_name)
 
 
 def source(name: str) -> str:
     """The folder or the hub name from which a model's files come; see `weights_name`."""
-    found = weights_name(name)
-    return str(tiny_folder()) if found == TINY else found
-
-
-def open_engine(name: str, options: EngineOptions = EngineOptions()) -> Engine:
-    """Make the engine for a model's name."""
-    return _OPENERS[engine_of(name)](name, options)
+    weights = weights_name(name)
+    return str(tiny_folder()) if weights == TINY else weights
 
 
 def tiny_folder() -> Path:
-    """Where the embedded model is."""
+    """The folder of the embedded model's files."""
     spec = importlib.util.find_spec("engines.tiny")
     if spec is None or not spec.submodule_search_locations:
         raise Misuse("the embedded model is missing", "install the package anew")
     return Path(next(iter(spec.submodule_search_locations))) / "checkpoint"
-
-
-def _tiny(name: str, options: EngineOptions) -> Engine:
-    from engines.local.engine import TransformersEngine
-
-    return TransformersEngine.load(
-        str(tiny_folder()),
-        device="cpu" if options.device == "auto" else options.device,
-        dtype=options.dtype,
-        batch_tokens=options.batch_tokens,
-        shown=name,
-    )
-
-
-def _transformers(name: str, options: EngineOptions) -> Engine:
-    from engines.local.engine import TransformersEngine
-
-    return TransformersEngine.load(
-        name, device=options.device, dtype=options.dtype, batch_tokens=options.batch_tokens
-    )
-
-
-def _ollama(name: str, options: EngineOptions) -> Engine:
-    from engines.servers.ollama import OllamaEngine
-
-    return OllamaEngine(name, num_ctx=options.context, seed=options.seed, timeout=options.timeout)
-
-
-def _openai(name: str, options: EngineOptions) -> Engine:
-    from engines.servers.openai import OpenAIEngine, parse_openai_name
-
-    url, model = parse_openai_name(name)
-    return OpenAIEngine(
-        url,
-        model,
-        concurrency=options.concurrency,
-        timeout=options.timeout,
-        seed=options.seed,
-    )
-
-
-_OPENERS = {
-    TINY: _tiny,
-    "transformers": _transformers,
-    "ollama": _ollama,
-    "openai": _openai,
-}

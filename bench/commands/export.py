@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PROMPTS = 16
 _GGUF = ("gguf-lora", "gguf", "ollama")
-#: The kinds of export that an option bears on; another one would pass over it in silence.
+#: The targets that an option bears on; others would ignore it in silence.
 _CONCERNS = {
     "--base-gguf": _GGUF,
     "--stored": _GGUF,
@@ -113,12 +113,12 @@ def export_command(
 def _check_options(to: str | None, served: str | None, given: Mapping[str, object]) -> None:
     """Raise Misuse for options that say nothing together."""
     from domainlift.errors import NoSuch
-    from finetune.export.exporting import KINDS
+    from finetune.export.exporting import TARGETS
 
     if (to is None) == (served is None):
         raise Misuse("say what to write, or what to check", "`--to KIND` or `--check-served TAG`")
-    if to is not None and to not in KINDS:
-        raise NoSuch("kind of export", to, KINDS)
+    if to is not None and to not in TARGETS:
+        raise NoSuch("kind of export", to, TARGETS)
     for option, value in given.items():
         # The base model's tag there is what a served model is measured by.
         fine = to in _CONCERNS[option] or (to is None and option == "--from")

@@ -6,13 +6,13 @@ A benchmark is added by one line in `BENCHMARKS` (docs/domains.md says how).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.tasks.base import GENERAL, NoSplit, Task, TaskRequest
 from benchmarks.tasks.hub_or_mirror import mirror_path
 from domainlift.errors import Misuse, NoSuch
+from domainlift.registry import load_object
 from domainlift.types import Split
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def load_task(
         return benchmark.load(TaskRequest(name, rest, domain, split, data))
     domain = owner.name if owner else "" if kind.startswith(".") else GENERAL
     file = _file(name, kind, domains, owner)
-    load: Callable[[TaskRequest], Task] = _import(LOADERS[kind])
+    load: Callable[[TaskRequest], Task] = load_object(LOADERS[kind])
     return load(TaskRequest(name, rest, domain, split, data, file))
 
 
@@ -118,10 +118,5 @@ def _file(name: str, kind: str, domains: Mapping[str, Domain], owner: Domain | N
 
 
 def _benchmark(prefix: str) -> Benchmark:
-    benchmark: Benchmark = _import(BENCHMARKS[prefix])
+    benchmark: Benchmark = load_object(BENCHMARKS[prefix])
     return benchmark
-
-
-def _import(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)

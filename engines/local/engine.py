@@ -18,9 +18,28 @@ from engines.local.generation import Decoder
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.soft_prompts import soft_prompt_of
 from engines.local.tokenization import Encoder
+from engines.registry import EngineOptions, tiny_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def open_local(name: str, options: EngineOptions) -> TransformersEngine:
+    """Load the model of a folder or of a name on the hub."""
+    return TransformersEngine.load(
+        name, device=options.device, dtype=options.dtype, batch_tokens=options.batch_tokens
+    )
+
+
+def open_tiny(name: str, options: EngineOptions) -> TransformersEngine:
+    """Load the embedded model; where nothing else is asked, on the processor."""
+    return TransformersEngine.load(
+        str(tiny_folder()),
+        device="cpu" if options.device == "auto" else options.device,
+        dtype=options.dtype,
+        batch_tokens=options.batch_tokens,
+        shown=name,
+    )
 
 
 class TransformersEngine:

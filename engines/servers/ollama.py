@@ -10,6 +10,7 @@ from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
+from engines.registry import EngineOptions
 from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.ollama_model import is_older, look_up, parse_host
@@ -40,6 +41,11 @@ SAMPLING: dict[str, int | float] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
+
+
+def open_tag(name: str, options: EngineOptions) -> OllamaEngine:
+    """Open the model of an Ollama tag, such as `qwen2.5:3b`, at OLLAMA_HOST."""
+    return OllamaEngine(name, num_ctx=options.context, seed=options.seed, timeout=options.timeout)
 
 
 class OllamaEngine:

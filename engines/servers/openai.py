@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
+from engines.registry import EngineOptions
 from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.responses import (
@@ -43,6 +44,14 @@ OWN_SAMPLING: dict[str, dict[str, int | float]] = {
 # `root` stays: behind an alias it alone tells which model this is.
 _STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 _NO_KEY = "set BENCH_API_KEY to a key that the server accepts"
+
+
+def open_endpoint(name: str, options: EngineOptions) -> OpenAIEngine:
+    """Open the model of a name such as `http://host:port/v1#model`."""
+    url, model = parse_openai_name(name)
+    return OpenAIEngine(
+        url, model, concurrency=options.concurrency, timeout=options.timeout, seed=options.seed
+    )
 
 
 class OpenAIEngine:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import atomic_folder, sha256, write_json
+from domainlift.registry import load_object
 from finetune.adapters.registry import Adapter
-from finetune.export import targets as kinds
 from finetune.export.base import ExportJob, ExportOptions, ExportResult, is_prompts
 from finetune.export.gguf_base import STORED
 from finetune.export.verify import Check, need_ok
 
-#: How an adapter can leave, and who writes it.
-KINDS: dict[str, Callable[[ExportJob, Path], ExportResult]] = {
-    "merged": kinds.export_merged,
-    "gguf-lora": kinds.export_gguf_lora,
-    "gguf": kinds.export_gguf,
-    "ollama": kinds.export_ollama,
-    "hub": kinds.export_hub,
+#: A target of an export -> the function (ExportJob, build folder) -> ExportResult that writes it
+#: and checks what it wrote. A new target is one such function and one line here.
+TARGETS: Mapping[str, str] = {
+    "merged": "finetune.export.targets:export_merged",
+    "gguf-lora": "finetune.export.targets:export_gguf_lora",
+    "gguf": "finetune.export.targets:export_gguf",
+    "ollama": "finetune.export.targets:export_ollama",
+    "hub": "finetune.export.targets:export_hub",
 }
 
 
@@ -42,7 +43,7 @@ class Exported:
 def export_adapter(
     adapter: Adapter, base: str, to: str, folder: Path, options: ExportOptions = ExportOptions()
 ) -> Exported:
-    """Write `adapter` over the model `base` as one of KINDS into the new folder `folder`.
+    """Write `adapter` over the model `base` as one of TARGETS into the new folder `folder`.
 
     Raises NoSuch for another kind, Misuse for a base of another digest and for trained prompts,
     which only the hub takes, and BenchError where `folder` exists or where the artefact drifts from
@@ -54,7 +55,8 @@ def export_adapter(
         scratch = build / ".scratch"
         scratch.mkdir()
         job = ExportJob(adapter, base, options, folder, scratch)
-        written = KINDS[to](job, build)
+        export: Callable[[ExportJob, Path], ExportResult] = load_object(TARGETS[to])
+        written = export(job, build)
         shutil.rmtree(scratch)
         if written.check is not None:
             need_ok(written.check, to)
@@ -64,8 +66,8 @@ def export_adapter(
 
 
 def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:
-    if to not in KINDS:
-        raise NoSuch("kind of export", to, KINDS)
+    if to not in TARGETS:
+        raise NoSuch("kind of export", to, TARGETS)
     if options.stored not in STORED:
         raise NoSuch("way of storing weights", options.stored, STORED)
     if to != "hub" and is_prompts(adapter):

@@ -1,4 +1,4 @@
-"""The kinds of export, one function each: write into a folder, and check what was written."""
+"""The targets of an export, one function each: write into a folder, and check what was written."""
 
 from __future__ import annotations
 

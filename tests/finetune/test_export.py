@@ -14,7 +14,7 @@ from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from engines.local import loading
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry
 from finetune.export.base import ExportOptions
-from finetune.export.exporting import KINDS, Exported, export_adapter
+from finetune.export.exporting import TARGETS, Exported, export_adapter
 from finetune.export.modelfile import chat_of, write_modelfile
 
 pytest.importorskip("gguf")
@@ -205,7 +205,7 @@ def test_trained_prompts_are_no_weights(
     digest = adapter.card.base_digest
     draft = AdapterDraft("biology", tmp_path / "draft", "prompt", str(base_folder), digest)
     prompts = AdapterRegistry(tmp_path / "registry").publish(draft)
-    for to in sorted(KINDS.keys() - {"hub"}):
+    for to in sorted(TARGETS.keys() - {"hub"}):
         with pytest.raises(Misuse, match="trained prompts") as caught:
             export_adapter(prompts, str(base_folder), to, tmp_path / "out", F32)
         assert "--to hub" in str(caught.value.hint)
@@ -375,7 +375,7 @@ def test_a_folder_that_exists_is_left_alone(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine", encoding="utf-8")
-    for to in KINDS:
+    for to in TARGETS:
         with pytest.raises(BenchError, match="exists already"):
             export_adapter(adapter, str(base_folder), to, tmp_path / "out", F32)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]

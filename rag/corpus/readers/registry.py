@@ -13,9 +13,8 @@ that only this reader needs is imported within the function. `docs/sources.md` l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
-from typing import cast
 
+from domainlift.registry import load_object
 from rag.corpus.readers.base import Section, SourceFile
 
 Reader = Callable[[SourceFile], Iterator[Section]]
@@ -51,5 +50,5 @@ def reader_key(name: str) -> str | None:
 
 def load_reader(key: str) -> Reader:
     """Import the reader of a key; ImportError where its packages are not installed."""
-    module, _, function = READERS[key].partition(":")
-    return cast(Reader, getattr(import_module(module), function))
+    reader: Reader = load_object(READERS[key])
+    return reader
