@@ -138,7 +138,7 @@ def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str
 
 def embedding(name: str) -> Embed:
     """The vectors of words by an embedding model that needs no network."""
-    from rag.embedding import open_embedder
+    from rag.embedding.registry import open_embedder
 
     return open_embedder(name).encode_queries
 

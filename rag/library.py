@@ -1,4 +1,4 @@
-"""Knowledge bases of a workspace, opened with the models that embedded them."""
+"""Library: the knowledge bases of a workspace, opened with the models that embedded them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from domainlift.workspace import Workspace
+from rag.embedding.cache import CachedEmbedder
+from rag.embedding.registry import open_embedder
+from rag.index.index import open_index
+from rag.index.store import KnowledgeBaseStore
+from rag.search.retrieval import Retriever
 
 if TYPE_CHECKING:
     from rag.base import Embedder
     from rag.index.manifest import IndexManifest
-    from rag.search.retrieval import Rerank, Retrieval, Retriever
+    from rag.search.retrieval import Rerank, Retrieval
 
 
 def open_cached(name: str, workspace: Path) -> Embedder:
-    """An embedding model that remembers its vectors in the workspace."""
-    from rag.embedding import open_embedder
-    from rag.embedding.cache import CachedEmbedder
-
+    """An embedding model with the vector cache of the workspace."""
     return CachedEmbedder(open_embedder(name), Workspace(workspace).embedding_cache)
 
 
@@ -41,8 +43,6 @@ class KnowledgeBases:
 
     def names(self) -> Sequence[str]:
         """The domains that have a knowledge base."""
-        from rag.index.store import KnowledgeBaseStore
-
         return KnowledgeBaseStore(Workspace(self._workspace).knowledge_bases).names()
 
     def open(
@@ -52,9 +52,6 @@ class KnowledgeBases:
 
         Raises Misuse where the model of that name is another one by now.
         """
-        from rag.index.index import open_index
-        from rag.search.retrieval import Retriever
-
         index = self._stack.enter_context(
             open_index(Workspace(self._workspace).knowledge_bases, domain)
         )
@@ -65,12 +62,12 @@ class KnowledgeBases:
         name = manifest.embedder
         if name not in self._embedders:
             self._embedders[name] = open_cached(name, self._workspace)
-        found = self._embedders[name]
-        if found.digest != manifest.digest:
+        embedder = self._embedders[name]
+        if embedder.digest != manifest.digest:
             raise Misuse(
                 f"knowledge base `{manifest.domain}` was embedded by `{name}` "
                 f"({manifest.digest}), and the model of that name here is another one "
-                f"({found.digest})",
+                f"({embedder.digest})",
                 f"embed it anew: `bench kb build {manifest.domain} --rebuild`",
             )
-        return found
+        return embedder

@@ -12,7 +12,6 @@ from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.workspace import Workspace
-from rag.library import library
 
 if TYPE_CHECKING:
     pass
@@ -118,6 +117,7 @@ def search_command(
 
     Example: bench kb search biology "Which organelle makes ATP?"
     """
+    from rag.library import library
     from rag.search.rerank import open_reranker
     from rag.search.retrieval import Retrieval
 

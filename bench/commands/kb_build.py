@@ -14,7 +14,6 @@ import typer
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.workspace import Workspace
-from rag.library import open_cached
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
@@ -93,7 +92,7 @@ def build_knowledge_base(
     name: str, domains: dict[str, Domain], data: Path | None, workspace: Path
 ) -> BuildReport:
     """Build the knowledge base of a domain from what it declares, with the usual settings."""
-    from rag.embedding import DEFAULT
+    from rag.embedding.registry import DEFAULT
 
     return _build(
         name,
@@ -121,7 +120,7 @@ def _chosen(
 
 def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str:
     """The model that made the knowledge base so far, so that nobody has to name it again."""
-    from rag.embedding import DEFAULT
+    from rag.embedding.registry import DEFAULT
 
     if name not in store.names():
         return DEFAULT
@@ -153,6 +152,7 @@ def _files(
 def _build(name: str, found: Found, settings: _BuildSettings, workspace: Path) -> BuildReport:
     from rag.index.build import build_index
     from rag.index.build_options import BuildOptions, Embedding
+    from rag.library import open_cached
     from reports.progress import Stages
 
     model = open_cached(settings.embedder, workspace)

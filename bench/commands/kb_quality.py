@@ -13,7 +13,6 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import BenchError, Misuse
-from rag.library import library, open_cached
 
 if TYPE_CHECKING:
     from domainlift.types import Question, Split
@@ -37,6 +36,7 @@ def kb_check_command(
     Example: bench kb check biology
     """
     from benchmarks.treatments.passages import OpenKnowledgeBases, contaminated_questions
+    from rag.library import library
     from rag.treatment import Budget
 
     questions = _questions(domain, task, "test", workspace, data)
@@ -64,6 +64,7 @@ def kb_eval_command(
 
     Example: bench kb eval scifact/
     """
+    from rag.library import open_cached
     from rag.quality.beir import evaluate_retrieval as measure
     from reports.progress import Stages
 
@@ -96,6 +97,7 @@ def kb_probe_command(
     Example: bench kb probe biology
     """
     from domainlift.stats.intervals import accuracy_interval
+    from rag.library import library
     from rag.quality.option_support import option_support as solve
 
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]

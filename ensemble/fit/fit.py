@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Misuse
 from ensemble.fit.linear_model import Linear, distill, linear, prune, softmax
 from ensemble.fit.linear_model import temperature as best_temperature
+from ensemble.fit.thresholds import tune_thresholds
 from ensemble.fit.training_data import (
     GLOSSARY,
     PASSAGE,
@@ -215,8 +216,6 @@ def _calibrated(
     few, whole = (best_temperature(s, held_out.labels) for s in (held_out.few, held_out.whole))
     targets = [n for n, name in enumerate(stock.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
-    from ensemble.fit.thresholds import tune_thresholds
-
     sure, threshold, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,
         ladder=settings.weights > 0,

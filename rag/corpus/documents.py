@@ -11,7 +11,7 @@ from domainlift.errors import BenchError, Misuse
 from rag.base import Notify
 from rag.corpus.readers.base import Section, SourceFile, distinct_blocks
 from rag.corpus.readers.registry import READERS, load_reader, reader_key
-from rag.corpus.readers.text import clean_text, one_line
+from rag.corpus.readers.text import clean_line, clean_text
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document as Document  # others speak of it, too
@@ -80,8 +80,8 @@ def from_langchain(
             metadata = {
                 "source": distinct_blocks(source, taken),
                 "heading": _foreign_heading(foreign),
-                "licence": licence or one_line(str(foreign.get("licence", ""))),
-                "title": title or one_line(str(foreign.get("title", ""))),
+                "licence": licence or clean_line(str(foreign.get("licence", ""))),
+                "title": title or clean_line(str(foreign.get("title", ""))),
             }
             yield Document(text, metadata=metadata)
 
@@ -101,7 +101,7 @@ def _reason(file: SourceFile, error: BenchError) -> str:
     """What is wrong, without the file's name: it stands beside it."""
     reason = error.what.removeprefix(str(file.path)).lstrip(": ")
     line, colon, rest = reason.partition(": ")
-    return one_line(f"line {line}: {rest}" if colon and line.isdigit() else reason)
+    return clean_line(f"line {line}: {rest}" if colon and line.isdigit() else reason)
 
 
 def _metadata(file: SourceFile, section: Section, taken: dict[str, int]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _metadata(file: SourceFile, section: Section, taken: dict[str, int]) -> dict
 
 def _foreign_source(document: Document, number: int) -> str:
     foreign = document.metadata
-    where = one_line(str(foreign.get("source") or foreign.get("file_path") or ""))
+    where = clean_line(str(foreign.get("source") or foreign.get("file_path") or ""))
     if any(pure(where).is_absolute() for pure in (PurePosixPath, PureWindowsPath)):
         where = PureWindowsPath(where).name  # takes both kinds of slashes
     page = foreign.get("page")
@@ -124,9 +124,9 @@ def _foreign_source(document: Document, number: int) -> str:
         return f"{where}#page {page + 1}"
     parts: Mapping[str, Any] = {"id": document.id, **foreign}
     record = next((str(parts[key]) for key in _PARTS if parts.get(key) is not None), "")
-    return "#".join(part for part in (where, one_line(record)) if part) or f"document {number}"
+    return "#".join(part for part in (where, clean_line(record)) if part) or f"document {number}"
 
 
 def _foreign_heading(foreign: Mapping[str, Any]) -> str:
     levels = [str(foreign[key]) for key in sorted(foreign) if key.lower().startswith("header ")]
-    return str(foreign.get("heading") or "") or BETWEEN.join(map(one_line, levels))
+    return str(foreign.get("heading") or "") or BETWEEN.join(map(clean_line, levels))

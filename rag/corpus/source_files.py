@@ -12,7 +12,7 @@ from knowledge_bases.domains import BUILT_IN, Domain, stays_inside
 from knowledge_bases.sources import Source, parse_location
 from rag.corpus.readers.base import SourceFile, distinct_blocks
 from rag.corpus.readers.registry import file_endings, reader_key
-from rag.corpus.readers.text import LARGEST, one_line
+from rag.corpus.readers.text import LARGEST, clean_line
 
 OWN_LICENCE = "Apache-2.0"
 _PIECE = 2**20
@@ -156,10 +156,10 @@ class _Search:
         while label in self.labels and length < len(parts):
             length += 1
             label = "/".join(parts[-length:])
-        return distinct_blocks(one_line(label), self.labels)
+        return distinct_blocks(clean_line(label), self.labels)
 
     def _note(self, path: Path, reason: str) -> None:
-        self.notes.append(f"`{one_line(str(path))}` is left out: {one_line(reason)}")
+        self.notes.append(f"`{clean_line(str(path))}` is left out: {clean_line(reason)}")
 
 
 def _walk(folder: Path, root: Path, note: Callable[[Path, str], None]) -> Iterator[Path]:

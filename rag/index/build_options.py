@@ -1,4 +1,4 @@
-"""How files become a knowledge base."""
+"""Options of a build of a knowledge base."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.corpus.chunks import split_text
+from rag.corpus.documents import Loaded, load_documents
+
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from rag.base import Chunk, Embedder
-    from rag.corpus.documents import Loaded
     from rag.corpus.readers.base import SourceFile
 
     Load = Callable[[SourceFile], Loaded]
@@ -48,18 +50,12 @@ class BuildOptions:
     split: Split | None = None
 
     def loader(self) -> Load:
-        """What turns a file into documents; an error of a `read` given ends the build."""
-        from rag.corpus.documents import Loaded, load_documents
-
+        """The function that reads a file; an error of a `read` given ends the build."""
         read = self.read
         if read is None:
             return lambda file: load_documents([file])
         return lambda file: Loaded(tuple(read(file)))
 
     def splitter(self) -> Split:
-        """What cuts a document into chunks."""
-        if self.split is not None:
-            return self.split
-        from rag.corpus.chunks import split_text
-
-        return split_text
+        """The function that cuts a document into chunks."""
+        return self.split if self.split is not None else split_text

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Misuse
-from rag.embedding import open_embedder, weights
+from rag.embedding import weights
 from rag.embedding.cache import CachedEmbedder
 from rag.embedding.ollama import OllamaEmbedder
+from rag.embedding.registry import open_embedder
 from rag.embedding.sentence import batches
 from rag.embedding.tokens import ending
 from tests.helpers.tolerance import cosine_tolerance

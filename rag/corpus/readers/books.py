@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from rag.corpus.readers.base import Section
-from rag.corpus.readers.text import clean_text, one_line
+from rag.corpus.readers.text import clean_line, clean_text
 
 _KEYS = {"book", "path", "module", "title", "section", "text"}
 # They tell what will be told, in the words of questions, and so are found instead of it.
@@ -50,8 +50,8 @@ def section(row: Mapping[str, Any]) -> Section | None:
         text=_text(str(row["text"])),
         headings=headings,
         record="/".join(part for part in (str(row["module"]), _plain(named)) if part),
-        licence=one_line(str(row.get("license", ""))),
-        title=one_line(str(row["book"])),
+        licence=clean_line(str(row.get("license", ""))),
+        title=clean_line(str(row["book"])),
     )
 
 
@@ -60,7 +60,7 @@ def _headings(parts: list[str]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    return one_line(_text(text))
+    return clean_line(_text(text))
 
 
 def _text(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from domainlift.errors import Malformed
 from rag.corpus.readers.base import Block, Section, SourceFile, fold
-from rag.corpus.readers.text import clean_text, decode, one_line, read_bytes
+from rag.corpus.readers.text import clean_line, clean_text, decode, read_bytes
 
 LARGEST = 64 * 2**20
 _UNREAD = (
@@ -69,7 +69,7 @@ def _decode(path: Path, raw: bytes) -> str:
 
 def _title(text: str) -> str:
     found = re.search(r"<title[^>]{0,200}>([^<]{1,500})", text, re.IGNORECASE)
-    return one_line(_soup(found[1]).get_text()) if found is not None else ""
+    return clean_line(_soup(found[1]).get_text()) if found is not None else ""
 
 
 def _blocks(text: str) -> Iterator[Block]:
@@ -78,7 +78,7 @@ def _blocks(text: str) -> Iterator[Block]:
     # Split gives text, level, heading, text, level, heading, …, text.
     yield from _paragraphs(parts[1])
     for level, heading, body in zip(parts[2::3], parts[3::3], parts[4::3], strict=True):
-        yield int(level), one_line(re.sub(f"[{_BREAK}{_LINE}]", " ", heading))
+        yield int(level), clean_line(re.sub(f"[{_BREAK}{_LINE}]", " ", heading))
         yield from _paragraphs(body)
 
 

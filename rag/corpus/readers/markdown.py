@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rag.corpus.readers.base import Block, Section, SourceFile, fold
 from rag.corpus.readers.html import html_to_text as plain_html
-from rag.corpus.readers.text import clean_text, decode, one_line, read_bytes
+from rag.corpus.readers.text import clean_line, clean_text, decode, read_bytes
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -32,7 +32,7 @@ def read_markdown(file: SourceFile) -> Iterator[Section]:
     if front is None:
         return fold(_blocks(text))
     title = _FRONT_TITLE.search(front[1])
-    return fold(_blocks(text[front.end() :]), one_line(title[1]) if title is not None else "")
+    return fold(_blocks(text[front.end() :]), clean_line(title[1]) if title is not None else "")
 
 
 def markdown_to_text(text: str) -> str:
@@ -55,7 +55,7 @@ def _blocks(text: str) -> Iterator[Block]:
     tokens = iter(_parser().parse(text, env))
     for token in tokens:
         if token.type == "heading_open":
-            yield int(token.tag[1]), one_line(_inline(next(tokens).content, env, heading=True))
+            yield int(token.tag[1]), clean_line(_inline(next(tokens).content, env, heading=True))
         elif token.type == "html_block":
             yield 0, plain_html(token.content)
         elif token.type in ("fence", "code_block"):
@@ -98,7 +98,7 @@ def _rows(tokens: Iterable[Token], env: dict[str, object]) -> str:
         if token.type == "tr_open":
             rows.append([])
         elif token.type == "inline":
-            rows[-1].append(one_line(_inline(token.content, env)))
+            rows[-1].append(clean_line(_inline(token.content, env)))
     return "\n".join(" | ".join(row) for row in rows if any(row))
 
 

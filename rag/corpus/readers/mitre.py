@@ -9,7 +9,7 @@ from typing import Any
 
 from rag.corpus.readers.base import Section
 from rag.corpus.readers.markdown import markdown_to_text
-from rag.corpus.readers.text import clean_text, one_line
+from rag.corpus.readers.text import clean_line, clean_text
 
 Row = Mapping[str, Any]
 
@@ -63,7 +63,7 @@ def is_object(row: Row) -> bool:
 
 def attack_entry(row: Row) -> Section | None:
     """Read an object that tells something; None for the others and for what is out of date."""
-    kind, name = TYPES.get(str(row["type"])), one_line(str(row.get("name", "")))
+    kind, name = TYPES.get(str(row["type"])), clean_line(str(row.get("name", "")))
     if kind is None or not name or row.get("revoked") or row.get("x_mitre_deprecated"):
         return None
     number = _number(row)
@@ -81,12 +81,12 @@ def attack_entry(row: Row) -> Section | None:
 def _number(row: Row) -> str:
     """What people call the object, T1055 say; STIX hides it among the references."""
     if "--" not in str(row["id"]):
-        return one_line(str(row["id"]))
+        return clean_line(str(row["id"]))
     references = row.get("external_references")
     for reference in references if isinstance(references, list) else []:
         named = isinstance(reference, dict) and str(reference.get("source_name", "")).lower()
         if named and named.startswith(("mitre", "capec")):
-            return one_line(str(reference.get("external_id", "")))
+            return clean_line(str(reference.get("external_id", "")))
     return ""
 
 
@@ -144,14 +144,14 @@ def is_weakness(row: Row) -> bool:
 
 def weakness(row: Row) -> Section:
     """Read a weakness with its consequences, mitigations and examples."""
-    number = f"CWE-{one_line(str(row['CWE-ID']))}"
+    number = f"CWE-{clean_line(str(row['CWE-ID']))}"
     texts = [str(row.get("Description") or ""), str(row.get("Extended Description") or "")]
     for column, (label, names, tells) in _COLUMNS.items():
         value = str(row.get(column) or "")
         texts.append("\n".join(_entries(value, label, names, tells)))
     return Section(
         text=clean_text(html.unescape("\n\n".join(text for text in texts if text.strip()))),
-        headings=(f"{number}: {one_line(str(row['Name']))}",),
+        headings=(f"{number}: {clean_line(str(row['Name']))}",),
         record=number,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from domainlift.errors import Malformed
 from rag.corpus.readers.base import Section, SourceFile
-from rag.corpus.readers.text import clean_text, one_line, unwrap
+from rag.corpus.readers.text import clean_line, clean_text, unwrap
 
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
@@ -19,7 +19,7 @@ def read_pdf(file: SourceFile) -> Iterator[Section]:
     """Read the text of each page; encrypted files and scans are errors."""
     path = file.local_path
     reader = _open(path)
-    title = one_line(_or_broken(path, lambda: str((reader.metadata or {}).get("/Title") or "")))
+    title = clean_line(_or_broken(path, lambda: str((reader.metadata or {}).get("/Title") or "")))
     count = _or_broken(path, lambda: len(reader.pages))
     empty = True
     for number in range(count):

@@ -13,7 +13,7 @@ from domainlift.errors import Malformed
 from domainlift.hub_datasets import hub_rows
 from rag.corpus.readers import books, mitre
 from rag.corpus.readers.base import Section, SourceFile
-from rag.corpus.readers.text import clean_text, decode, lines, one_line, read_bytes
+from rag.corpus.readers.text import clean_line, clean_text, decode, lines, read_bytes
 
 Row = Mapping[str, Any]
 
@@ -108,12 +108,12 @@ def _generic(path: Path, number: int, row: Row) -> Section:
         what = f"row has no text, only {', '.join(names)}" if names else "row is empty"
         hint = f"its text stands under one of {', '.join(f'`{key}`' for key in TEXTS)}"
         raise Malformed(path, what, line=number, hint=hint)
-    title = one_line(_first(row, TITLES))
+    title = clean_line(_first(row, TITLES))
     return Section(
         text=clean_text(_first(row, TEXTS)),
         headings=(title,) if title else (),
-        record=one_line(_first(row, IDS)) or title or str(number),
-        licence=one_line(_first(row, LICENCES)),
+        record=clean_line(_first(row, IDS)) or title or str(number),
+        licence=clean_line(_first(row, LICENCES)),
     )
 
 

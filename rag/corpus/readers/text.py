@@ -87,7 +87,7 @@ def clean_text(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
-def one_line(text: str) -> str:
+def clean_line(text: str) -> str:
     """Clean a text that is to stand in one line, as a heading does."""
     return " ".join(clean_text(text).split())
 

@@ -1,0 +1,31 @@
+"""Registry of embedding models: a name, and the model behind it.
+
+all-MiniLM-L6-v2, org/name, a folder    sentence-transformers, in this process
+onnx                                    the same MiniLM through Chroma's ONNX function: no torch
+ollama:NAME                             a model of a local Ollama
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rag.embedding.ollama import OllamaEmbedder
+from rag.embedding.onnx import OnnxEmbedder
+from rag.embedding.sentence import SentenceEmbedder
+
+if TYPE_CHECKING:
+    from rag.base import Embedder
+
+DEFAULT = "all-MiniLM-L6-v2"
+
+
+def open_embedder(name: str = DEFAULT) -> Embedder:
+    """Find a model; its weights are loaded when something is embedded for the first time.
+
+    Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
+    """
+    if name == "onnx":
+        return OnnxEmbedder()
+    if name.startswith("ollama:"):
+        return OllamaEmbedder.find(name.removeprefix("ollama:"))
+    return SentenceEmbedder.find(name)
