@@ -14,7 +14,6 @@ from pathlib import Path
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
-_MIRROR = ("mmlu", "gsm8k", "arc")
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,8 @@ def _tiny() -> Finding:
 
 
 def _data(data: Path | None) -> list[Finding]:
+    from benchmarks.tasks.registry import BENCHMARKS
+
     if data is None:
         return [
             Finding(
@@ -141,8 +142,9 @@ def _data(data: Path | None) -> list[Finding]:
         ]
     if not data.is_dir():
         return [Finding("data", f"{data} is not a folder", "correct `--data` or BENCH_DATA")]
-    there = [name for name in _MIRROR if (data / name).is_dir()]
-    return [Finding("data", f"{data}: {', '.join(there) if there else 'none of the data sets'}")]
+    mirrored = [name for name in BENCHMARKS if (data / name).is_dir()]
+    listed = ", ".join(mirrored) if mirrored else "none of the data sets"
+    return [Finding("data", f"{data}: {listed}")]
 
 
 def _workspace(workspace: Path) -> Finding:
