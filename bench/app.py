@@ -29,6 +29,7 @@ from bench.commands.train import train_command
 from bench.options import ALL
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
+from domainlift.text.display import printable
 
 app = typer.Typer(
     name="bench",
@@ -153,12 +154,7 @@ def _parser_says(error: typer.TyperException) -> int:
 
 
 def _say(what: str, hint: str | None, code: int) -> int:
-    print(f"error: {_printable(what)}", file=sys.stderr)
+    print(f"error: {printable(what, ' ')}", file=sys.stderr)
     if hint is not None:
-        print(f"\nhint: {_printable(hint)}", file=sys.stderr)
+        print(f"\nhint: {printable(hint, ' ')}", file=sys.stderr)
     return code
-
-
-def _printable(text: str) -> str:
-    """One line without control characters: messages may quote files and servers."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -139,11 +139,30 @@ def sha256(path: Path) -> str:
 
 
 def safe_join(root: Path, name: str) -> Path:
-    """The path of `name` in `root`; a name that leads out of it is refused."""
+    """The path of `name` in `root`, all links followed; a name that leads out of it is refused."""
     path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()) or path == root.resolve():
+    if not stays_inside(path, root) or path == root.resolve():
         raise BenchError(f"`{name}` leads out of `{root}`")
     return path
+
+
+def stays_inside(path: Path, root: Path) -> bool:
+    """Whether `path`, all links followed, lies in `root`."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a loop of links; which of the two depends on the Python
+        return False
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name, on this system or another, is not simply a path within a folder.
+
+    Links are not followed: a mirror of published data may consist of them.
+    """
+    if not name.strip():
+        return True
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    return any(path.anchor or ".." in path.parts for path in paths)
 
 
 def _holder(path: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from domainlift.text.display import printable
+
 if TYPE_CHECKING:
     import yaml
 
@@ -20,7 +22,7 @@ _KIND_NAMES = {
 }
 
 
-def kind_name(node: yaml.Node) -> str:
+def node_kind(node: yaml.Node) -> str:
     """What to call a node in a message."""
     shape = shape_of(node)
     if shape != "scalar":
@@ -30,7 +32,7 @@ def kind_name(node: yaml.Node) -> str:
 
 def shown(name: str) -> str:
     """Return what fits into one line of a message; escapes in a file can stand for anything."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in name[:60])
+    return printable(name[:60])
 
 
 def shape_of(node: yaml.Node) -> Literal["scalar", "sequence", "mapping"]:

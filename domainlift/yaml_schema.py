@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from domainlift.errors import Malformed
-from domainlift.yaml_nodes import kind_name, line_of, number_of, shape_of, shown
+from domainlift.yaml_nodes import line_of, node_kind, number_of, shape_of, shown
 
 if TYPE_CHECKING:
     import yaml
@@ -63,7 +63,7 @@ def read_yaml(path: Path, schema: Mapping[str, Field]) -> dict[str, Node]:
     if root is None:
         raise Malformed(path, "file is empty", line=1, hint=_wanted(schema))
     if shape_of(root) != "mapping":
-        what = f"must hold keys with values, not {kind_name(root)}"
+        what = f"must hold keys with values, not {node_kind(root)}"
         raise Malformed(path, what, line=line_of(root), hint=_wanted(schema))
     return _mapping(path, root, schema, "")
 
@@ -167,7 +167,7 @@ def _key_name(
     path: Path, node: yaml.Node, schema: Mapping[str, Field] | None, seen: Mapping[str, Node]
 ) -> str:
     if shape_of(node) != "scalar":
-        raise Malformed(path, f"a key must be a text, not {kind_name(node)}", line=line_of(node))
+        raise Malformed(path, f"a key must be a text, not {node_kind(node)}", line=line_of(node))
     name = str(node.value)
     if schema is not None and name not in schema:
         near = get_close_matches(name, schema, n=1)
@@ -201,14 +201,14 @@ def _read_flag(place: _Place, node: yaml.Node) -> bool:
     if node.tag == "tag:yaml.org,2002:bool":
         value = yaml.SafeLoader.bool_values.get(str(node.value).lower())
     if value is None:
-        raise place.error(f"must be true or false, not {kind_name(node)}", line_of(node))
+        raise place.error(f"must be true or false, not {node_kind(node)}", line_of(node))
     return bool(value)
 
 
 def _read_number(place: _Place, node: yaml.Node) -> int | float:
     number = number_of(node)
     if number is None or not math.isfinite(number):
-        found = kind_name(node)
+        found = node_kind(node)
         given = f"`{shown(node.value)}`" if found == "a number" else found
         raise place.error(f"must be a finite number, not {given}", line_of(node))
     return number
@@ -217,7 +217,7 @@ def _read_number(place: _Place, node: yaml.Node) -> int | float:
 def _read_values(place: _Place, node: yaml.Node) -> dict[str, Node]:
     if shape_of(node) != "mapping":
         hint = f"write `{place.key}: {_EXAMPLES['values']}`"
-        raise place.error(f"must be keys with values, not {kind_name(node)}", line_of(node), hint)
+        raise place.error(f"must be keys with values, not {node_kind(node)}", line_of(node), hint)
     entries: dict[str, Node] = {}
     for key, value in node.value:
         name = _key_name(place.path, key, None, entries)
@@ -230,7 +230,7 @@ def _read_value(place: _Place, node: yaml.Node) -> Value:
         return _read_texts(place, node)
     if node.tag == "tag:yaml.org,2002:bool":
         return _read_flag(place, node)
-    if number_of(node) is not None or kind_name(node) == "a number":
+    if number_of(node) is not None or node_kind(node) == "a number":
         return _read_number(place, node)
     return _read_text(place, node, "must be a text, a number, a flag or a list, not", "is empty")
 
@@ -238,7 +238,7 @@ def _read_value(place: _Place, node: yaml.Node) -> Value:
 def _read_texts(place: _Place, node: yaml.Node) -> tuple[str, ...]:
     if shape_of(node) != "sequence":
         hint = f"write `{place.key}: {_EXAMPLES['texts']}`"
-        raise place.error(f"must be a list of texts, not {kind_name(node)}", line_of(node), hint)
+        raise place.error(f"must be a list of texts, not {node_kind(node)}", line_of(node), hint)
     texts: dict[str, None] = {}  # in order, and quick to look up in a long list
     for number, item in enumerate(node.value, 1):
         complaint = f"must be a list of texts, but item {number} is"
@@ -254,11 +254,11 @@ def _read_tables(
 ) -> tuple[Mapping[str, Node], ...]:
     hint = f"write `{place.key}: {_EXAMPLES['tables']}` with the keys of each; " + _wanted(keys)
     if shape_of(node) != "sequence":
-        what = f"must be a list of keys with values, not {kind_name(node)}"
+        what = f"must be a list of keys with values, not {node_kind(node)}"
         raise place.error(what, line_of(node), hint)
     for number, item in enumerate(node.value, 1):
         if shape_of(item) != "mapping":
-            what = f"must be a list of keys with values, but item {number} is {kind_name(item)}"
+            what = f"must be a list of keys with values, but item {number} is {node_kind(item)}"
             raise place.error(what, line_of(item), hint)
     return tuple(
         _mapping(place.path, item, keys, f" in item {number} of `{place.key}`")
@@ -272,7 +272,7 @@ def _read_text(place: _Place, node: yaml.Node, complaint: str, empty: str) -> st
     scalar = shape_of(node) == "scalar"
     if not scalar or node.tag != "tag:yaml.org,2002:str":
         hint = "put it in quotes" if scalar and node.value else None
-        raise place.error(f"{complaint} {kind_name(node)}", line, hint)
+        raise place.error(f"{complaint} {node_kind(node)}", line, hint)
     text = " ".join(str(node.value).split())
     if not text:
         raise place.error(empty, line)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Interrupted
+from domainlift.text.display import printable
 
 if TYPE_CHECKING:
     from benchmarks.runs.evaluate_task import AnswerCache
@@ -62,8 +63,6 @@ def score_job(
 
 
 def _say_notes(notes: Iterable[str]) -> None:
-    from reports.terminal import printable
-
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)
 

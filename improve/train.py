@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Interrupted
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -185,8 +186,6 @@ class TreatmentBuilder:
         return done.made
 
     def _note(self, text: str) -> None:
-        from reports.terminal import printable
-
         self.notes.append(text)
         print(f"note: {printable(text)}", file=sys.stderr)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
+from domainlift.files import leads_out, stays_inside
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, Node, read_yaml
-from knowledge_bases.sources import Source, leads_out, parse_location
+from knowledge_bases.sources import Source, parse_location
 
 BUILT_IN = Path(__file__).parent
 DOMAIN_FILE = "domain.yaml"
@@ -68,14 +69,6 @@ def bare_domain(name: str) -> Domain:
 def load_domain_file(path: Path) -> Domain:
     """Read one domain.yaml; the domain is called as the folder in which it stands."""
     return _load(path)[0]
-
-
-def stays_inside(path: Path, root: Path) -> bool:
-    """Whether `path`, all links followed, lies in `root`."""
-    try:
-        return path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a loop of links; which of the two depends on the Python
-        return False
 
 
 # --- one file

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal
+
+from domainlift.files import leads_out
 
 Kind = Literal["file", "mirror", "hf"]
 _PREFIXED = re.compile(r"(\w{2,}):(.*)")
@@ -42,11 +43,3 @@ def parse_location(where: str) -> tuple[Kind, str]:
             raise ValueError(f"`{where}` names no data set; {_FORMS}")
         return "hf", rest
     raise ValueError(f"`{kind}:` is no kind of source; {_FORMS}")
-
-
-def leads_out(path: str) -> bool:
-    """Whether a path, on this system or another, is not simply a path within a folder."""
-    if not path.strip():
-        return True
-    pures = (PurePosixPath(path), PureWindowsPath(path))
-    return any(pure.anchor or ".." in pure.parts for pure in pures)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.results.comparison import ChangeLabel, Comparison
 from benchmarks.results.flips import Flip, FlipKind
+from domainlift.text.display import printable
 from reports import format as wording
 from reports.sanitize import line
-from reports.terminal import console, printable, table
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from rich.text import Text

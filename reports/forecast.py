@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from reports.terminal import console, duration, printable, table
+from domainlift.text.display import printable
+from reports.terminal import console, duration, table
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from domainlift.text.display import printable
 from reports.format import accuracy, p_value
-from reports.terminal import console, printable, table
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import (

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.terminal import console, printable, table
+from domainlift.text.display import printable
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -8,7 +8,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
-from reports.terminal import duration, printable
+from domainlift.text.display import printable
+from reports.terminal import duration
 
 _EVERY = 10.0
 

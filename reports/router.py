@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from domainlift.text.display import printable
 from reports.format import accuracy
-from reports.terminal import console, printable, table
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from ensemble.fit.evaluate import RouterMetrics

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from domainlift.text.display import printable
 from reports.domain_scores import remarks, show_scores
-from reports.terminal import console, printable, table
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import DomainScore

@@ -5,7 +5,7 @@ Escaping for HTML or Markdown is the renderer's work; this is what comes before 
 
 from __future__ import annotations
 
-from reports.terminal import printable
+from domainlift.text.display import printable
 
 
 def line(text: object, most: int = 200) -> str:

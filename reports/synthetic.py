@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.terminal import console, printable, table
+from domainlift.text.display import printable
+from reports.terminal import console, table
 
 if TYPE_CHECKING:
     from finetune.data.sources.raft import Contexts

@@ -6,6 +6,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from domainlift.text.display import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -27,12 +29,6 @@ def table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
     for column in columns:
         grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return grid
-
-
-def printable(text: str) -> str:
-    """Foreign text without control characters and without marks that turn its direction."""
-    # Marks that turn the direction are format characters, and none of those is printable.
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def print_note(text: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.terminal import console, duration, printable, table
+from domainlift.text.display import printable
+from reports.terminal import console, duration, table
 
 if TYPE_CHECKING:
     from finetune.dry_run import DryRun

@@ -12,6 +12,7 @@ import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
 from domainlift.errors import Misuse
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from improve.arms import AdaptersByDomain
 
@@ -81,7 +82,7 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table("adapter", "method", "base", "created")
     for name, card in cards.items():
@@ -102,8 +103,6 @@ def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Js
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
-    from reports.terminal import printable
-
     for line in (found.folder / registry.README).read_text(encoding="utf-8").splitlines():
         print(printable(line))
 

@@ -14,6 +14,7 @@ import typer
 from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ def _compared(
 def _regressed(found: Sequence[Comparison]) -> bool:
     """Say on stderr what got worse; what has no answers any more has not passed either."""
     from benchmarks.results.comparison import ChangeLabel
-    from reports.terminal import printable
 
     told = []
     for each in found:

@@ -11,6 +11,7 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -124,7 +125,6 @@ def check_command(
     Example: bench data check notes.jsonl
     """
     from finetune.data.formats import check_rows
-    from reports.terminal import printable
 
     problems = check_rows(file)
     if as_json:

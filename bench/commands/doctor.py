@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from domainlift.text.display import printable
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
 
@@ -47,7 +48,7 @@ def doctor(
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table("what", "found", "what to do")
     for f in findings:

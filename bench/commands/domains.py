@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
+from domainlift.text.display import printable
 
 
 def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
@@ -33,7 +34,7 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table("domain", "title", "protected", "tasks")
     for d in found.values():

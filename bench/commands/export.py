@@ -16,6 +16,7 @@ import typer
 from bench.commands.adapters import Name
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import BenchError, Misuse
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -212,8 +213,6 @@ def _tasks(domain: Domain, domains: Mapping[str, Domain], data: Path | None) -> 
 
 
 def _say(name: str, result: Mapping[str, Any]) -> None:
-    from reports.terminal import printable
-
     where = result["path"] if result["path"] is not None else "the model that Ollama serves"
     print(printable(f"{name} ({result['kind']}): {where}"))
     if result["prompts"]:

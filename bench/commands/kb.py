@@ -11,6 +11,7 @@ import typer
 from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
 from bench.options import WORKSPACE, Json, WorkspaceOption
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_knowledge_bases(workspace: WorkspaceOption = WORKSPACE, as_json: Json =
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table(
         "domain",

@@ -13,6 +13,7 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -182,8 +183,6 @@ def _build(name: str, found: Found, settings: _BuildSettings, workspace: Path) -
 
 
 def _say(report: BuildReport, found: Found) -> None:
-    from reports.terminal import printable
-
     for line in [*found.notes, *report.missing, *(f"left out: {r}" for r in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)
     print(

@@ -11,6 +11,7 @@ import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.errors import Malformed
+from domainlift.text.display import printable
 
 runs = typer.Typer(
     help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
@@ -37,7 +38,7 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table("run", "model", "suite", "questions", "state", "created")
     for m in manifests:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.tasks.readers import csv_rows, jsonl_rows
 from domainlift.errors import BenchError, Malformed, Misuse
+from domainlift.files import leads_out
 from domainlift.hub_datasets import hub_rows
 
 T = TypeVar("T")
@@ -63,9 +64,8 @@ def mirror_file(data: Path | None, *parts: str) -> Path | None:
 def mirror_path(folder: Path, *parts: str) -> Path:
     """Join the parts to the folder; a part that would lead out of it is refused."""
     for part in parts:
-        for pure in (PurePosixPath(part), PureWindowsPath(part)):
-            if pure.anchor or ".." in pure.parts:
-                raise Misuse(f"`{part}` leads out of `{folder}`", "name a file inside the folder")
+        if leads_out(part):
+            raise Misuse(f"`{part}` leads out of `{folder}`", "name a file inside the folder")
     return folder.joinpath(*parts)
 
 

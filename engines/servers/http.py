@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown
+from domainlift.text.display import one_line
 from engines.base import Answer, Request, Status
-from engines.servers.responses import ContextOverflow, Failure, Json, error_message, one_line, parse
+from engines.servers.responses import ContextOverflow, Failure, Json, error_message, parse
 
 if TYPE_CHECKING:
     import httpx

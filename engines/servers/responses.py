@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from domainlift.errors import BenchError
+from domainlift.text.display import one_line
 
 Json = dict[str, Any]
 
@@ -94,9 +95,3 @@ def truncate(text: str, stops: Iterable[str]) -> str:
     """End a reply where the first of the stop strings begins."""
     ends = [text.find(stop) for stop in stops if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]
-
-
-def one_line(text: str, limit: int) -> str:
-    """Press a text into one line of at most `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from benchmarks.prompts import question_block
+from domainlift.text.display import one_line
 from engines.base import Message
 from finetune.data.rows import Row
 
@@ -37,8 +38,8 @@ def clean_row(row: Row) -> Row:
             Message(clean_rows(m.role), clean_rows(m.content).strip()) for m in row.messages
         ),
         tools=clean_rows(row.tools).strip(),
-        source=one_line(row.source),
-        licence=one_line(row.licence),
+        source=clean_field(row.source),
+        licence=clean_field(row.licence),
     )
 
 
@@ -59,9 +60,9 @@ def prompt_text(row: Row) -> str:
     return "\n".join(message.content for message in row.messages)
 
 
-def one_line(text: str) -> str:
-    """The clean text with its white space evened out."""
-    return " ".join(clean_rows(text).split())
+def clean_field(text: str) -> str:
+    """The clean text in one line, for a field such as a source or a licence."""
+    return one_line(clean_rows(text))
 
 
 # --- how prompt and answer meet

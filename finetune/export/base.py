@@ -14,8 +14,6 @@ from finetune.export.verify import PROMPTS, Check, VerifiedPrompt, ask_model, co
 if TYPE_CHECKING:
     import torch
 
-_PROMPTS_ONLY = ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING")
-
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -107,11 +105,6 @@ class ExportJob:
         self.model = self._adapted.merge_and_unload()
         self._adapted = None
         return self.model
-
-
-def is_prompts(adapter: Adapter) -> bool:
-    """Whether an adapter is trained prompts and no weights."""
-    return adapter.config.get("peft_type") in _PROMPTS_ONLY
 
 
 def _check_base(adapter: Adapter, base: str, digest: str) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import atomic_folder, sha256, write_json
 from domainlift.registry import load_object
+from engines.local.loading import is_prompts
 from finetune.adapters.registry import Adapter
-from finetune.export.base import ExportJob, ExportOptions, ExportResult, is_prompts
+from finetune.export.base import ExportJob, ExportOptions, ExportResult
 from finetune.export.gguf_base import STORED
 from finetune.export.verify import Check, need_ok
 
@@ -70,7 +71,7 @@ def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:
         raise NoSuch("kind of export", to, TARGETS)
     if options.stored not in STORED:
         raise NoSuch("way of storing weights", options.stored, STORED)
-    if to != "hub" and is_prompts(adapter):
+    if to != "hub" and is_prompts(adapter.folder):
         raise Misuse(
             f"adapter `{adapter.name}` is trained prompts, which are no part of weights",
             "export it with `--to hub`, or train with `method: lora`",

@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 from domainlift.files import write_text
+from engines.local.loading import is_prompts
 from engines.servers.ollama_model import is_older
 from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
 from finetune.adapters.registry import CONFIG, README
 from finetune.export.architectures import Names, need_gguf
-from finetune.export.base import ExportJob, ExportResult, is_prompts
+from finetune.export.base import ExportJob, ExportResult
 from finetune.export.gguf_base import write_gguf
 from finetune.export.gguf_lora import write_lora
 from finetune.export.gguf_merged import coarsest, merge_gguf
@@ -108,7 +109,7 @@ def export_hub(job: ExportJob, build: Path) -> ExportResult:
     named = job.adapter.config.get("base_model_name_or_path")
     if not is_hub_name(str(named)):
         notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
-    if is_prompts(job.adapter):
+    if is_prompts(job.adapter.folder):
         return ExportResult(None, _upload(job), (*notes, "not checked: trained prompts"))
     asked = job.adapt()
     return ExportResult(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from knowledge_bases.domains import BUILT_IN, Domain, stays_inside
+from domainlift.files import stays_inside
+from knowledge_bases.domains import BUILT_IN, Domain
 from knowledge_bases.sources import Source, parse_location
 from rag.corpus.readers.base import SourceFile, distinct_blocks
 from rag.corpus.readers.registry import file_endings, reader_key

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
-from domainlift.files import atomic_folder, disk_errors, safe_join, sha256, write_json, write_text
+from domainlift.files import (
+    atomic_folder,
+    disk_errors,
+    leads_out,
+    safe_join,
+    sha256,
+    stays_inside,
+    write_json,
+    write_text,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -157,3 +166,19 @@ def test_other_errors_pass(tmp_path: Path) -> None:
 def test_the_sum_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name", ["", "  ", "..", "a/../b", "/etc", "C:\\x", "\\\\host\\x", "..\\x"]
+)
+def test_a_name_with_a_root_or_a_step_up_leads_out_on_any_system(name: str) -> None:
+    assert leads_out(name)
+    assert not leads_out("a/b.c")
+
+
+def test_a_link_is_followed_before_it_is_inside(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path)
+    (tmp_path / "root" / "loop").symlink_to(tmp_path / "root" / "loop")
+    assert stays_inside(tmp_path / "root" / "a", tmp_path / "root")
+    assert not stays_inside(tmp_path / "root" / "link" / "a", tmp_path / "root")

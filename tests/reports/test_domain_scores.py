@@ -7,8 +7,8 @@ import pytest
 from benchmarks.results.domain_scores import DomainScore, EvalResult
 from benchmarks.runs.store import RunManifest
 from domainlift.stats.intervals import Interval, Verdict
+from domainlift.text.display import printable
 from reports.domain_scores import remarks, show_manifest, show_scores
-from reports.terminal import printable
 
 SCORE = DomainScore(
     n=40,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Malformed
-from finetune.data.cleaning import clean_row, one_line
+from finetune.data.cleaning import clean_field, clean_row
 from finetune.data.formats.base import Fields, InvalidRow, Problem, optional
 from finetune.data.formats.files import FileRow, items
 from finetune.data.formats.table import FORMATS, find_format, unknown_keys
@@ -77,7 +77,7 @@ def _read(item: FileRow, task: Task | None) -> tuple[list[Row], list[Problem]]:
         problems.append(str(error))
     if not all(row.completion.strip() for row in rows):
         problems.append("the answer holds nothing but control characters")
-    return rows, [Problem(item.line, one_line(what)) for what in problems]
+    return rows, [Problem(item.line, clean_field(what)) for what in problems]
 
 
 def _as_row(made: Row | Question, task: Task | None) -> Row:
@@ -98,4 +98,4 @@ def _placed(row: Row, item: FileRow, path: Path, domain: str, licence: str) -> R
 
 def _provenance(fields: Fields) -> tuple[str, str]:
     licence = optional(fields, "licence") or optional(fields, "license")
-    return one_line(optional(fields, "source")), one_line(licence)
+    return clean_field(optional(fields, "source")), clean_field(licence)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from finetune.data.cleaning import one_line, open_layout
+from finetune.data.cleaning import clean_field, open_layout
 from finetune.data.rows import Row
 from finetune.data.sampling import choose_evenly, seeded_order
 from finetune.data.sources.cloze import cloze, continuations, spread_of
@@ -63,7 +63,7 @@ class _Place:
     @classmethod
     def of(cls, document: Document) -> _Place:
         texts = (
-            one_line(str(document.metadata.get(key, "")))
+            clean_field(str(document.metadata.get(key, "")))
             for key in ("source", "heading", "licence")
         )
         return cls(document.page_content, *texts)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from finetune.data.cleaning import one_line
+from finetune.data.cleaning import clean_field
 from finetune.data.sources.sentences import sentences
 
 #: An answer of more characters than this is not asked for.
@@ -140,4 +140,4 @@ def _asked(
         asked = wording.format(
             kind=found.kind, name=found.name, number=found.number, label=label, told=told
         )
-        yield one_line(asked), one_line(answer)
+        yield clean_field(asked), clean_field(answer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from domainlift.errors import Malformed
+from domainlift.text.display import one_line
 from rag.corpus.readers.base import Section, SourceFile
 
 LARGEST = 512 * 2**20
@@ -89,7 +90,7 @@ def clean_text(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Clean a text that is to stand in one line, as a heading does."""
-    return " ".join(clean_text(text).split())
+    return one_line(clean_text(text))
 
 
 def unwrap(text: str) -> str:
