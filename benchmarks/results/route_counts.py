@@ -50,10 +50,10 @@ def count_routes(pairs: Sequence[Pair]) -> RouteCounts:
     return RouteCounts(
         Counter((domain, answer.route or BASE) for domain, answer in there if routed),
         Counter(answer.decided_by or BASE for _, answer in there if routed),
-        Counter((domain, _done(answer)) for domain, answer in there),
+        Counter((domain, _treatment(answer)) for domain, answer in there),
     )
 
 
-def _done(answer: PairedAnswer) -> str:
-    parts = [("passages", answer.passages > 0), ("adapter", answer.adapter)]
-    return " + ".join(name for name, given in parts if given) or BASE
+def _treatment(answer: PairedAnswer) -> str:
+    parts = [("rag", answer.passages > 0), ("lora", answer.adapter)]
+    return "+".join(name for name, given in parts if given) or BASE
