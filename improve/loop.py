@@ -148,7 +148,7 @@ def _diagnosis(scene: ImproveContext, asker: PlanRunner) -> Diagnosis:
 def _noise(asker: PlanRunner) -> RetestNoise:
     """Ask a sample once more, with nothing changed."""
     from benchmarks.results.improve_result import RetestNoise
-    from benchmarks.runs.sampling import stratified
+    from domainlift.sampling import stratified
     from domainlift.stats.intervals import wilson
 
     sample = tuple(stratified(asker.job.questions, SAMPLE, seed=1))

@@ -45,7 +45,7 @@ class PlanRunner:
 
     def sample(self, most: int) -> PlanRunner:
         """The same on at most so many of the questions, spread over the domains."""
-        from benchmarks.runs.sampling import stratified
+        from domainlift.sampling import stratified
 
         questions = self.job.questions
         if len(questions) <= most:

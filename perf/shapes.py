@@ -77,9 +77,9 @@ def model(shape: str, *, layers: int | None, device: str, dtype: str) -> Any:
 def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any]:
     """Letter requests on real MMLU questions; `subjects` are spread over the alphabet."""
     from benchmarks.prompts import PromptBuilder, PromptFormat
-    from benchmarks.runs.sampling import stratified
     from benchmarks.tasks.mmlu import SUBJECTS
     from benchmarks.tasks.registry import load_task
+    from domainlift.sampling import stratified
     from domainlift.types import Treatment
     from engines.base import Mode
     from knowledge_bases.domains import load_domains
@@ -98,9 +98,9 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
 
 def question_texts(count: int) -> list[str]:
     """Texts of real MMLU questions, spread over all subjects."""
-    from benchmarks.runs.sampling import stratified
     from benchmarks.tasks.mmlu import SUBJECTS
     from benchmarks.tasks.registry import load_task
+    from domainlift.sampling import stratified
     from knowledge_bases.domains import load_domains
 
     domains = load_domains()

@@ -186,7 +186,7 @@ def _folder(workspace: Path, adapter: Adapter, to: str) -> Path:
 
 def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:
     """Questions of the domain as they are asked, where they are at hand."""
-    from benchmarks.runs.sampling import stratified
+    from domainlift.sampling import stratified
     from finetune.data.sources.questions import prompt_completion
     from finetune.export.verify import PROMPTS
     from knowledge_bases.domains import load_domains

@@ -7,7 +7,6 @@ run divides them in the same way. A held-out question is never asked before the 
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.tasks.registry import load_validation
+from domainlift.sampling import hash_order
 from domainlift.text.normalise import dedup_key
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
     for domain, clusters in by_domain.items():
         there = spare.get(domain, 0)
         wanted = SHARE * (there + sum(map(len, clusters.values()))) - there
-        for cluster in sorted(clusters, key=_hash_order):
+        for cluster in sorted(clusters, key=lambda cluster: hash_order(cluster, "selection")):
             if wanted <= 0:
                 break
             moved.update(clusters[cluster])
@@ -89,7 +89,3 @@ def _only(task: Task, questions: Sequence[Question]) -> Task:
 
 def _asked(tasks: Sequence[Task]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.questions)
-
-
-def _hash_order(cluster: str) -> str:
-    return hashlib.sha256(f"selection:{cluster}".encode()).hexdigest()

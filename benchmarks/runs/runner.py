@@ -13,12 +13,12 @@ from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import AnswerCache, evaluate_task
-from benchmarks.runs.sampling import duplicate_ids, stratified
 from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
 from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift import __version__
 from domainlift.errors import Misuse
+from domainlift.sampling import duplicate_ids, stratified
 from domainlift.types import Question, Treatment
 from engines.base import Engine, EngineInfo, Mode, Status
 

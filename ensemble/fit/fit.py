@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
+from domainlift.sampling import hash_order
 from ensemble.fit.linear_model import Linear, distill, linear, prune, softmax
 from ensemble.fit.linear_model import temperature as best_temperature
 from ensemble.fit.thresholds import tune_thresholds
@@ -24,7 +25,6 @@ from ensemble.fit.training_data import (
     Labelled,
     RouterData,
     RouterFeatures,
-    hash_order,
     router_data_digest,
     subsample,
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from domainlift.sampling import hash_order
 from domainlift.types import Split
 from ensemble.fit.linear_model import Text, Vectorizer, idf
 from ensemble.router.tokenize import router_words, term_of, terms
@@ -184,8 +185,3 @@ def subsample(rows: Sequence[Labelled]) -> list[Labelled]:
     )
     kept = {id(row) for held in ranked for row in held}
     return [row for row in rows if id(row) in kept]
-
-
-def hash_order(text: str) -> bytes:
-    """A place in an order that has nothing to do with what a text says."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 
 from domainlift.errors import BenchError, NoSuch
+from domainlift.sampling import hash_order
 from finetune.data.recipe import Recipe
 from finetune.data.rows import Row
-from finetune.data.sampling import seeded_order
 
 REPLAY = "replay"
 #: How hard each row is for the base model, its loss, say.
@@ -97,7 +97,7 @@ def _apportioned(shares: Mapping[str, float], total: int) -> dict[str, int]:
 def _taken(rows: Rows, wanted: Mapping[str, int], seed: int) -> list[Row]:
     taken: list[Row] = []
     for domain, count in wanted.items():
-        ranked = sorted(rows[domain], key=lambda row: seeded_order(row.id, seed))
+        ranked = sorted(rows[domain], key=lambda row: hash_order(row.id, seed))
         whole, rest = divmod(count, len(ranked))
         taken += ranked * whole + ranked[:rest]
     return taken
@@ -120,4 +120,4 @@ def _ordered(rows: list[Row], recipe: Recipe, difficulty: Difficulty | None) -> 
     distinct = list({row.id: row for row in rows}.values())
     found = [math.inf if math.isnan(value) else value for value in difficulty(distinct)]
     hardness = dict(zip((row.id for row in distinct), found, strict=True))
-    return sorted(rows, key=lambda row: (hardness[row.id], seeded_order(row.id, recipe.seed)))
+    return sorted(rows, key=lambda row: (hardness[row.id], hash_order(row.id, recipe.seed)))

@@ -17,13 +17,13 @@ from typing import Any
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors
+from domainlift.sampling import sample_evenly
 from domainlift.text.contamination import QuestionIndex, contaminated_rows
 from finetune.data.cleaning import clean_row, prompt_text, reject_reason
 from finetune.data.dataset_card import FilterCounts, card_files
 from finetune.data.duplicates import without_near_duplicates
 from finetune.data.row_io import SPLITS, row_lines
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly
 
 #: What of 100 groups of rows stays for validation, and what nobody looks at before the end.
 VALIDATION = 5
@@ -73,7 +73,7 @@ def prepare_rows(
     sieve = FilterCounts(compared, dropped, exact, near, len(unique) - len(kept))
     if not kept:
         raise BenchError(f"no row is left to learn from in `{domain}`", f"taken out: {sieve.told}")
-    chosen = choose_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    chosen = sample_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
     sieve = replace(sieve, beyond_size=len(kept) - len(chosen))
     splits = {name: [row for row in chosen if split_of(row) == name] for name in SPLITS}
     files = {f"{name}.jsonl": row_lines(found) for name, found in splits.items()}

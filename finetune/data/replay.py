@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import evaluate_task
-from benchmarks.runs.sampling import stratified
 from benchmarks.tasks.base import Task
+from domainlift.sampling import sample_evenly, stratified
 from domainlift.types import Question, Treatment
 from engines.base import Engine, Message
 from finetune.data.cleaning import join
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly
 
 #: Questions that are asked for each row needed: not all are answered right.
 _SPARE = 2
@@ -134,7 +133,7 @@ def replay_rows(
         for each in answers
         if each.right and each.domain not in learned and (text := _text(each))
     ]
-    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
+    return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
 def _text(answer: SelfAnswer) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import write_json
+from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from engines.registry import EngineOptions, open_engine
-from finetune.data.sampling import seeded_order
 from finetune.data.sources.raft import Contexts, ContextSettings, context_rows
 from finetune.synthetic.generate import Progress, SynthesisJob, SyntheticTextbook, synthesize
 from finetune.synthetic.prompts import Excerpt
@@ -109,7 +109,7 @@ def _excerpts(domain: str, workspace: Path, options: SynthesisOptions) -> list[E
     with KnowledgeBaseStore(Workspace(workspace).knowledge_bases).open(domain) as generation:
         chunks = Chunks(generation.folder, domain, generation.manifest.chunks)[:]
     shuffled = sorted(
-        range(len(chunks)), key=lambda place: seeded_order(chunks[place].id, options.seed)
+        range(len(chunks)), key=lambda place: hash_order(chunks[place].id, options.seed)
     )
     chosen = [chunks[place] for place in sorted(shuffled[: options.passages])]
     return [Excerpt(as_passage(Hit(each, 1, 0.0)), each.licence) for each in chosen]

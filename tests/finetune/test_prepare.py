@@ -26,7 +26,6 @@ from finetune.data.duplicates import SIZE, without_near_duplicates
 from finetune.data.prepare import prepare_rows, split_of
 from finetune.data.row_io import SPLITS, load_rows, row_lines
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly, quotas
 
 FILES = ("card.json", "card.md", "held_out.jsonl", "train.jsonl", "validation.jsonl")
 
@@ -227,32 +226,6 @@ def test_what_a_size_leaves_out_does_not_move_the_rest(tmp_path: Path) -> None:
             for each in load_rows(tmp_path / "more", other)
         }
         assert few.isdisjoint(others)
-
-
-def test_sizes_are_shared_evenly_among_kinds() -> None:
-    assert quotas({"a": 100, "b": 100, "c": 4}, 40) == {"a": 18, "b": 18, "c": 4}
-    assert quotas({"a": 1, "b": 2}, 40) == {"a": 1, "b": 2}
-    assert sum(quotas({"a": 9, "b": 9, "c": 9}, 10).values()) == 10
-
-
-@given(st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 20)), st.integers(0, 60))
-def test_quotas_are_as_even_as_they_can_be(counts: dict[str, int], size: int) -> None:
-    found = quotas(counts, size)
-    assert sum(found.values()) == min(size, sum(counts.values()))
-    cut = [found[kind] for kind in counts if found[kind] < counts[kind]]
-    assert not cut or max(found.values()) <= min(cut) + len(counts)
-    assert all(0 <= found[kind] <= counts[kind] for kind in counts)
-
-
-def test_a_choice_depends_on_names_and_seed_only() -> None:
-    names = [f"{n}" for n in range(50)]
-
-    def chosen(given: list[str], seed: int) -> set[str]:
-        return set(choose_evenly(given, 10, seed, name=str, kind=lambda _: ""))
-
-    assert chosen(names, 1) == chosen(names[::-1], 1)
-    assert chosen(names, 1) != chosen(names, 2)
-    assert len(chosen([*names, "x"], 1) ^ chosen(names, 1)) in (0, 2)
 
 
 # --- copies

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+from domainlift.sampling import hash_order, sample_evenly
 from finetune.data.cleaning import clean_field, open_layout
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly, seeded_order
 from finetune.data.sources.cloze import cloze, continuations, spread_of
 from finetune.data.sources.mitre_questions import record_questions
 
@@ -47,7 +47,7 @@ def document_rows(
         for kind in (kinds if kinds is not None else KINDS)
         for prompt, completion in KINDS[kind](_Material(place, spread, seed))
     ]
-    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
+    return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
 
 
 # --- the kinds
@@ -78,7 +78,7 @@ class _Material:
     seed: int
 
     def draw(self, kind: str) -> Random:
-        return Random(seeded_order(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
+        return Random(hash_order(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
 
 
 def _records(material: _Material) -> Iterator[tuple[str, str]]:

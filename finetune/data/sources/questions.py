@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Misuse
+from domainlift.sampling import sample_evenly
 from domainlift.types import Passage, Question, Treatment
 from finetune.data.cleaning import open_layout
 from finetune.data.rows import Row
-from finetune.data.sampling import choose_evenly
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -38,7 +38,7 @@ def question_rows(
         for question in task.questions
         if question.split == "train"
     ]
-    return choose_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
+    return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
 def prompt_completion(

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
+from domainlift.sampling import hash_order
 from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
 from finetune.data.rows import Row
-from finetune.data.sampling import seeded_order
 from finetune.data.sources.questions import prompt_completion
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def with_context(
     Where the right one is left out, another stands in its place, so that their number tells
     nothing. There may be fewer where little was found.
     """
-    draw = Random(seeded_order(f"context:{question.id}", settings.seed))
+    draw = Random(hash_order(f"context:{question.id}", settings.seed))
     alone = draw.random() < settings.without
     others = [each for each in passages if each.id != gold.id and not _holds(question, each)]
     shown = others[: settings.distractors + 1] if alone else [gold, *others[: settings.distractors]]

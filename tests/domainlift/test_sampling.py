@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.runs.sampling import duplicate_ids, even_quotas, stratified
+from domainlift.sampling import (
+    Remainder,
+    duplicate_ids,
+    even_quotas,
+    hash_order,
+    sample_evenly,
+    stratified,
+)
 from domainlift.types import Question
 
 SIZES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 30), max_size=8)
@@ -24,17 +31,24 @@ def ids(chosen: list[Question]) -> set[str]:
     return {question.id for question in chosen}
 
 
-@given(SIZES, LIMITS)
-def test_quotas_share_out_all_that_can_be_had(sizes: dict[str, int], limit: int) -> None:
-    quotas = even_quotas(sizes, limit)
+REMAINDERS = st.sampled_from(["first", "largest"])
+
+
+@given(SIZES, LIMITS, REMAINDERS)
+def test_quotas_share_out_all_that_can_be_had(
+    sizes: dict[str, int], limit: int, remainder: Remainder
+) -> None:
+    quotas = even_quotas(sizes, limit, remainder)
     assert quotas.keys() == sizes.keys()
     assert all(0 <= quotas[name] <= size for name, size in sizes.items())
     assert sum(quotas.values()) == min(limit, sum(sizes.values()))
 
 
-@given(SIZES, LIMITS)
-def test_only_a_small_group_gets_less_than_another(sizes: dict[str, int], limit: int) -> None:
-    quotas = even_quotas(sizes, limit)
+@given(SIZES, LIMITS, REMAINDERS)
+def test_only_a_small_group_gets_less_than_another(
+    sizes: dict[str, int], limit: int, remainder: Remainder
+) -> None:
+    quotas = even_quotas(sizes, limit, remainder)
     most = max(quotas.values(), default=0)
     assert all(quota >= most - 1 or quota == sizes[name] for name, quota in quotas.items())
 
@@ -103,3 +117,42 @@ def test_ids_that_stand_there_twice_are_found() -> None:
     pool = questions({"a": 3, "b": 2})
     assert duplicate_ids(pool) == set()
     assert duplicate_ids([*pool, pool[0], pool[0], pool[3]]) == {"a0", "b0"}
+
+
+# Samples of the first version; fingerprints of runs and rows of trainings depend on them.
+GROUPS = {"history": 30, "biology": 4, "law": 17}
+NAMES = [f"{group}-{n}" for group, size in GROUPS.items() for n in range(size)]
+KEPT = [
+    *("history-12", "history-13", "history-14", "history-23"),
+    *("biology-0", "biology-1", "biology-3", "law-4", "law-5", "law-9"),
+]
+
+
+def test_samples_stay_what_they_were() -> None:
+    pool = [Question(name, name.split("-")[0], "t", "x", (), "y") for name in NAMES]
+    assert ids(stratified(pool, 11, 3)) == {*KEPT, "biology-2"}
+    sample = sample_evenly(NAMES, 11, 3, name=str, kind=lambda name: name.split("-")[0])
+    assert sample == [*KEPT, "law-12"]
+    assert even_quotas(GROUPS, 11) == {"history": 4, "biology": 4, "law": 3}
+    assert even_quotas(GROUPS, 11, "largest") == {"history": 4, "biology": 3, "law": 4}
+
+
+def test_orders_stay_what_they_were() -> None:
+    names = ["", "a", "é", "law-3", "grün 🤷"]
+    assert sorted(names, key=lambda name: hash_order(name, 7)) == ["grün 🤷", "é", "law-3", "", "a"]
+    assert sorted(names, key=hash_order) == ["grün 🤷", "é", "a", "law-3", ""]
+    assert hash_order("law-3").hex().startswith("d58e435bcaae233c0cfb82d3263a684b")
+    assert hash_order("law-3", 7).hex().startswith("41a5f945bb0c5602c8d6c39e0c70d97d")
+    assert hash_order("law-3", "selection").hex().startswith("cd5518347ad9b3ddcc2525cf5c52e550")
+    assert hash_order("\ud83d")
+
+
+def test_a_choice_depends_on_names_and_seed_only() -> None:
+    names = [f"{n}" for n in range(50)]
+
+    def chosen(given: list[str], seed: int) -> set[str]:
+        return set(sample_evenly(given, 10, seed, name=str, kind=lambda _: ""))
+
+    assert chosen(names, 1) == chosen(names[::-1], 1)
+    assert chosen(names, 1) != chosen(names, 2)
+    assert len(chosen([*names, "x"], 1) ^ chosen(names, 1)) in (0, 2)
