@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -46,3 +49,8 @@ def suite_for(suite: str | None, model: str) -> str:
 def comma_separated(text: str | None) -> tuple[str, ...]:
     """The names of an option that takes several, separated by commas."""
     return tuple(filter(None, map(str.strip, (text if text is not None else "").split(","))))
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command for the record; credentials in URLs are removed."""
+    return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))

@@ -8,7 +8,7 @@ of that name is noticed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class DomainTreatment:
     def uses_adapter(self) -> bool:
         """Whether an adapter answers."""
         return TREATMENTS[self.treatment][1]
+
+    def without_passages(self) -> DomainTreatment:
+        """The same with its adapter alone."""
+        treatment = "lora" if self.uses_adapter else "base"
+        return replace(self, treatment=treatment, knowledge_base="")
 
 
 @dataclass(frozen=True)

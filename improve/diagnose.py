@@ -1,29 +1,40 @@
-"""The middle of `bench improve`: what may help, found by asking; and each treatment that may."""
+"""Stage "diagnose": a word per domain, and triage, what each treatment could gain at most.
+
+Triage asks before any training. Each miss is asked once more as it was (one that turns is noise),
+then with the passages that are found, then with the best passage for its right answer. Each hit is
+asked with passages too: one that breaks is what the gate must keep them from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from improve.resources import open_adapters, open_resources
-from improve.retrieve import NUMBERS
-from improve.score import score_job
+from benchmarks.results.improve_result import FAULTY, Diagnosis, RetestNoise, TriageResult
+from benchmarks.treatments.passages import contaminated_ids, oracle_passage_policy
+from domainlift.errors import Misuse
+from domainlift.stats.intervals import Verdict
+from improve.context import check_only
+from improve.resources import open_resources
+from improve.retrieve import calibrate_gates
+from improve.score import retest, score_job
 
 if TYPE_CHECKING:
-    from benchmarks.results.improve_result import TriageResult
-    from benchmarks.runs.store import Record, Run
+    from benchmarks.results.domain_scores import EvalResult
+    from benchmarks.runs.store import Record
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.treatment import PlanResources
     from improve.context import ImproveContext
+    from improve.notes import Notes
     from improve.plan_runner import PlanRunner
     from rag.retrieval_gate import Gate
 
 
 @dataclass(frozen=True)
 class TriageOutcome:
-    """What triage found: counts, the gates of the base model, and what may be tried."""
+    """Counts and gates of the base model by domain, and the domains to try `rag` and `lora` on."""
 
     triage: Mapping[str, TriageResult]
     gates: Mapping[str, Gate]
@@ -32,182 +43,157 @@ class TriageOutcome:
 
 
 @dataclass(frozen=True)
-class TreatmentRuns:
-    """Every treatment on the selection questions.
+class TriageAnswers:
+    """Records by question: as asked, asked again, with passages, with the oracle passage."""
 
-    `runs` are their names, `cares` what each domain gets, `answers` by domain and treatment in
-    the order of cost.
-    """
+    base: Mapping[str, Record]
+    again: Mapping[str, Record]
+    passages: Mapping[str, Record]
+    gold: Mapping[str, Record]
 
-    runs: Mapping[str, str]
-    cares: Mapping[str, Mapping[str, DomainTreatment]]
-    answers: Mapping[str, Mapping[str, list[Record]]]
+
+def diagnose(scores: EvalResult, noise: RetestNoise) -> Diagnosis:
+    """Say of each domain what its score says; a fault of the harness is no weakness."""
+    words = {}
+    for domain, score in scores.domains.items():
+        unread = score.unparsed + score.truncated + score.errors
+        if score.below_chance or not score.n or unread > score.n // 10:
+            words[domain] = FAULTY
+        else:
+            words[domain] = (score.verdict if score.verdict else Verdict.UNCERTAIN).value
+    return Diagnosis(words, noise, scores)
+
+
+def domains_to_treat(context: ImproveContext, diagnosis: Diagnosis) -> list[str]:
+    """The domains that the user names, or the weak ones; Misuse where a named one is faulty."""
+    only = context.options.only
+    check_only(only, diagnosis.words.keys() & context.domains)
+    for name in only:
+        if diagnosis.words[name] == FAULTY:
+            hint = "`bench runs show` has sample replies; mend how the model is asked first"
+            raise Misuse(f"domain `{name}` is at fault, not weak: no treatment mends that", hint)
+    if only:
+        return list(only)
+    # What belongs to no declared domain has nothing that it could be treated with.
+    declared = (name for name in diagnosis.named("weak") if name in context.domains)
+    return [name for name in declared if not context.domains[name].protected]
 
 
 def run_triage(
-    scene: ImproveContext,
-    asker: PlanRunner,
+    context: ImproveContext,
+    runner: PlanRunner,
     names: list[str],
-    shelves: Mapping[str, DomainTreatment],
-    notes: list[str],
+    treatments: Mapping[str, DomainTreatment],
+    notes: Notes,
 ) -> TriageOutcome:
-    """Ask what was missed again: as it was, with passages, and with the best passage there is."""
-    from benchmarks.treatments import passages as rag
-    from improve import triage as found
+    """Ask again what was missed: as it was, with passages, and with the oracle passage.
 
-    base = asker.base.records()
-    with open_resources(shelves, asker.engine(), scene.place.workspace) as means:
-        runs = _with_passages(asker, shelves, means) if shelves else {}
-        leaks = rag.contaminated_ids(record for records in runs.values() for record in records)
+    `treatments` are passages of the domains that have a knowledge base.
+    """
+    base = runner.base.records()
+    with open_resources(treatments, runner.engine(), context.run_options.workspace) as resources:
+        calibration = calibrate_gates(runner, treatments, resources)
+        leaks = contaminated_ids(r for records in calibration.records.values() for r in records)
         sound = [r for r in base if r.domain in names and r.id not in leaks]
-        missed = set(found.misses(sound))
-        questions = tuple(q for q in asker.job.questions if q.id in missed)
-        golden = _golden(asker, questions, means) if questions and shelves else []
-    again = retest(asker, questions, "misses").records() if questions else []
+        missed = set(misses(sound))
+        questions = tuple(q for q in runner.job.questions if q.id in missed)
+        golden = _with_oracle(runner, questions, resources) if questions and treatments else []
+    again = retest(runner, questions, "misses").records() if questions else []
     if leaks:
-        notes.append(f"{len(leaks)} questions stand in the knowledge bases and do not count")
-    counts = found.triage(
-        found.TriageAnswers(
-            found.by_id(sound),
-            found.by_id(again),
-            _best_number(runs, names),
-            found.by_id(golden),
+        notes.add(f"{len(leaks)} questions stand in the knowledge bases and do not count")
+    counts = triage(
+        TriageAnswers(
+            by_id(sound), by_id(again), _best_count(calibration.records, names), by_id(golden)
         )
     )
-    tried = {k: rag.calibration_samples(base, records) for k, records in runs.items()}
-    gates = {name: gate for name, (gate, _) in rag.calibrate_gates(tried, shelves).items()}
-    return _allowed(scene, names, counts, gates)
+    return _worth_trying(context, names, counts, calibration.gates)
 
 
-def _allowed(
-    scene: ImproveContext,
+def triage(answers: TriageAnswers) -> dict[str, TriageResult]:
+    """Count the questions of each domain that were answered."""
+    outcomes: dict[str, list[str]] = {}
+    for record in answers.base.values():
+        if record.correct is not None:
+            outcomes.setdefault(record.domain, []).append(_outcome(record, answers))
+    return {domain: _counted(found) for domain, found in sorted(outcomes.items())}
+
+
+def misses(records: Sequence[Record]) -> list[str]:
+    """The questions that were answered wrong; unanswered questions are not counted."""
+    return [record.id for record in records if record.correct is False]
+
+
+def by_id(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by question."""
+    return {record.id: record for record in records}
+
+
+def by_domain(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by domain, in their order."""
+    domains: dict[str, list[Record]] = {}
+    for record in records:
+        domains.setdefault(record.domain, []).append(record)
+    return domains
+
+
+def _worth_trying(
+    context: ImproveContext,
     names: Sequence[str],
     counts: Mapping[str, TriageResult],
     gates: Mapping[str, Gate],
 ) -> TriageOutcome:
-    """What may be tried: what could gain enough, were it never wrong."""
-    least = scene.options.terms.min_gain
-    shares = {name: counts[name].hits / counts[name].n for name in counts if counts[name].n}
+    """Leave out treatments that could not gain enough even if they were never wrong."""
+    least = context.options.criteria.min_gain
+    accuracies = {name: counts[name].hits / counts[name].n for name in counts if counts[name].n}
 
     def reaches(name: str, treatment: str) -> bool:
-        return name in shares and counts[name].ceilings[treatment] >= least.over(shares[name])
+        if name not in accuracies:
+            return False
+        return counts[name].ceilings[treatment] >= least.over(accuracies[name])
 
     rag = tuple(n for n in gates if not gates[n].closed and reaches(n, "rag"))
-    lora = () if scene.options.skip_train else tuple(n for n in names if reaches(n, "lora"))
+    lora = () if context.options.skip_train else tuple(n for n in names if reaches(n, "lora"))
     return TriageOutcome(counts, gates, rag, lora)
 
 
-def _golden(
-    asker: PlanRunner, questions: tuple[Question, ...], means: PlanResources
+def _with_oracle(
+    runner: PlanRunner, questions: tuple[Question, ...], resources: PlanResources
 ) -> list[Record]:
     """The same with the one passage that is best for the right answer."""
-    from benchmarks.treatments.passages import OpenKnowledgeBases, oracle_passage_policy
-
-    treater = oracle_passage_policy(OpenKnowledgeBases(means.retrievers, means.budget))
-    job = replace(asker.job, questions=questions, policy=treater)
-    return score_job(job, asker.engine(), asker.place, part="gold passages").records()
+    policy = oracle_passage_policy(resources.retrievers)
+    job = replace(runner.job, questions=questions, policy=policy)
+    return score_job(job, runner.engine(), runner.options, part="gold passages").records()
 
 
-def _with_passages(
-    asker: PlanRunner, cares: Mapping[str, DomainTreatment], means: PlanResources
-) -> dict[int, list[Record]]:
-    """Every question of these domains with passages, whatever they are worth, by their number."""
-    from benchmarks.treatments.plan import ORACLE
-    from rag.retrieval_gate import OPEN
-
-    found = {}
-    kinds = "adapter, " if any(care.uses_adapter for care in cares.values()) else ""
-    for k in NUMBERS:
-        opened = {name: replace(care, gate=replace(OPEN, k=k)) for name, care in cares.items()}
-        found[k] = asker.run(f"{kinds}passages: {k}", ORACLE, opened, means).records()
-    return found
-
-
-def _best_number(runs: Mapping[int, list[Record]], names: Sequence[str]) -> dict[str, Record]:
+def _best_count(records: Mapping[int, Sequence[Record]], names: Sequence[str]) -> dict[str, Record]:
     """By question, the answer with as many passages as serve its domain best."""
-    from improve.triage import by_domain
-
     best: dict[str, Record] = {}
-    split = [by_domain(records) for records in runs.values()]
+    split = [by_domain(found) for found in records.values()]
     for name in names:
         answers = [found.get(name, []) for found in split]
-        chosen = max(answers, key=lambda records: sum(bool(r.correct) for r in records), default=[])
+        chosen = max(answers, key=lambda found: sum(bool(r.correct) for r in found), default=[])
         best.update({record.id: record for record in chosen})
     return best
 
 
-def run_treatments(
-    scene: ImproveContext,
-    asker: PlanRunner,
-    tried: TriageOutcome,
-    shelves: Mapping[str, DomainTreatment],
-    adapters: Mapping[str, DomainTreatment],
-) -> TreatmentRuns:
-    """Each treatment on the selection questions; passages and adapter together as well."""
-    from benchmarks.treatments.plan import ORACLE
-
-    runs: dict[str, Run] = {"base": asker.base}
-    rag = {name: replace(shelves[name], gate=tried.gates[name]) for name in tried.rag}
-    cares: dict[str, Mapping[str, DomainTreatment]] = {"lora": adapters, "rag": rag}
-    together = {
-        name: replace(adapters[name], treatment="rag+lora", knowledge_base=care.knowledge_base)
-        for name, care in shelves.items()
-        if name in adapters
-    }
-    workspace = scene.place.workspace
-    with open_resources(shelves, asker.engine(), workspace) as means:
-        own = open_adapters(adapters, asker.engine(), workspace)
-        means = replace(means, adapters=own)
-        if together:
-            cares["rag+lora"] = _with_gates(asker, together, means)
-        for arm, given in cares.items():
-            if given:
-                runs[arm] = asker.run(arm, ORACLE, given, means)
-    named = {name: run.folder.name for name, run in runs.items()}
-    records = {name: run.records() for name, run in runs.items()}
-    return TreatmentRuns(named, cares, without_contaminated(records, cares))
+def _outcome(record: Record, answers: TriageAnswers) -> str:
+    if record.correct:
+        helped = answers.passages.get(record.id)
+        return "broken" if helped is not None and helped.correct is False else "hit"
+    for name in ("again", "passages", "gold"):
+        other = getattr(answers, name).get(record.id)
+        if other is not None and other.correct:
+            return str(name)
+    return "unrecoverable"
 
 
-def without_contaminated(
-    records: Mapping[str, list[Record]], treated: Mapping[str, Container[str]]
-) -> dict[str, dict[str, list[Record]]]:
-    """By domain the answers under each treatment that it had; leaked questions do not count.
-
-    `treated` names the domains of each treatment; the base model's answers are there for all.
-    """
-    from benchmarks.treatments.passages import contaminated_ids
-    from improve.triage import by_domain
-
-    leaks = contaminated_ids(record for found in records.values() for record in found)
-    answers: dict[str, dict[str, list[Record]]] = {}
-    for arm, found in records.items():
-        sound = [record for record in found if record.id not in leaks]
-        for name, own in by_domain(sound).items():
-            if arm == "base" or name in treated[arm]:
-                answers.setdefault(name, {})[arm] = own
-    return answers
-
-
-def _with_gates(
-    asker: PlanRunner, cares: Mapping[str, DomainTreatment], means: PlanResources
-) -> dict[str, DomainTreatment]:
-    """Calibrate gates anew for a model that has learned; where one is shut, it answers alone."""
-    from benchmarks.treatments import passages as rag
-    from benchmarks.treatments.plan import ORACLE
-    from improve.plan_runner import without_passages
-
-    bare = {name: without_passages(care) for name, care in cares.items()}
-    plain = asker.run("lora", ORACLE, bare, means).records()
-    runs = _with_passages(asker, cares, means)
-    tried = {k: rag.calibration_samples(plain, records) for k, records in runs.items()}
-    gates = rag.calibrate_gates(tried, cares)
-    return {name: replace(care, gate=gates[name][0]) for name, care in cares.items()}
-
-
-def retest(asker: PlanRunner, questions: tuple[Question, ...], name: str) -> Run:
-    """The same questions in a run of their own, of which nothing is known."""
-    from benchmarks.treatments.base import BASE_POLICY
-
-    treater = replace(BASE_POLICY, name=name, digest=name)
-    job = replace(asker.job, questions=questions, policy=treater)
-    return score_job(job, asker.engine(), asker.place, part=f"asked again, {name}")
+def _counted(outcomes: Sequence[str]) -> TriageResult:
+    return TriageResult(
+        n=len(outcomes),
+        hits=outcomes.count("hit") + outcomes.count("broken"),
+        noise=outcomes.count("again"),
+        passages=outcomes.count("passages"),
+        retrieval=outcomes.count("gold"),
+        unrecoverable=outcomes.count("unrecoverable"),
+        broken=outcomes.count("broken"),
+    )

@@ -1,4 +1,4 @@
-"""The weights that are trained: held by this process, or a part of them by each of several."""
+"""Models of a command: the engine that answers, and the model that is trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
+from engines.base import TrainableEngine
+from engines.registry import EngineOptions, open_engine, source, weights_name
+from finetune.distributed.fsdp import fsdp_requested, shard_model
+from finetune.distributed.process_group import join_group, own_device
 
 if TYPE_CHECKING:
-    from engines.base import TrainableEngine
+    from engines.base import Engine
     from finetune.training.settings import TrainingArguments
 
 
@@ -24,60 +28,73 @@ class ModelSpec:
     dtype: str
 
 
-def load_trainable(loading: ModelSpec, settings: TrainingArguments) -> TrainableEngine:
+class LazyEngine:
+    """An engine that is opened when it is needed, and closed while others need its memory."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The open engine."""
+        if self._engine is None:
+            spec = self.spec
+            self._engine = open_engine(spec.model, EngineOptions(spec.device, spec.dtype))
+        return self._engine
+
+    def close(self) -> None:
+        """Close the engine, and free the memory of a model in this process."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+
+def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEngine:
     """Open the model in this process, whatever serves it, or a part of it in each of several.
 
     Each training opens it anew: a full one changes it.
     """
-    from engines.base import TrainableEngine
-    from engines.registry import EngineOptions, open_engine, weights_name
-    from finetune.distributed import fsdp as sharding
-    from finetune.distributed.process_group import own_device
-
-    parts = sharding.fsdp_requested(settings.method)
-    name = weights_name(loading.model)
-    if name != loading.model:
+    sharded = fsdp_requested(settings.method)
+    name = weights_name(spec.model)
+    if name != spec.model:
         print(f"note: training takes the weights of `{name}`", file=sys.stderr)
-    device = own_device(loading.device)
-    if parts:
-        return _shared_out(name, device, loading.dtype, settings)
+    device = own_device(spec.device)
+    if sharded:
+        return _sharded(name, device, spec.dtype, settings)
     if settings.method == "qlora":
         return _four_bit(name, device)
-    engine = open_engine(name, EngineOptions(device, loading.dtype))
+    engine = open_engine(name, EngineOptions(device, spec.dtype))
     if not isinstance(engine, TrainableEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
 
 
-def _shared_out(name: str, device: str, dtype: str, settings: TrainingArguments) -> TrainableEngine:
+def _sharded(name: str, device: str, dtype: str, settings: TrainingArguments) -> TrainableEngine:
     import torch
 
     from engines.local.engine import TransformersEngine
     from engines.local.loading import load_model, model_digest, pick_device, pick_dtype
-    from engines.registry import source
-    from finetune.distributed.fsdp import shard_model
-    from finetune.distributed.process_group import join_group
 
-    found, chosen = source(name), pick_device(device)
+    folder, chosen = source(name), pick_device(device)
     kind = str(pick_dtype(dtype, chosen)).removeprefix("torch.")
     # Parts of the model before hold on to one another: they would stay on the device.
     gc.collect()
     # Where this is on, as accelerate has it, transformers leaves the weights empty in all processes
     # but the first. Nothing here wants that, so it stays off.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    model, tokenizer = load_model(found, device="cpu", dtype=kind)
+    model, tokenizer = load_model(folder, device="cpu", dtype=kind)
     place = torch.device(chosen)
     shard_model(model, place, join_group(place), settings)
-    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(found, model))
+    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(folder, model))
 
 
 def _four_bit(name: str, device: str) -> TrainableEngine:
     from engines.local.engine import TransformersEngine
     from engines.local.loading import load_config_and_tokenizer, model_digest
-    from engines.registry import source
     from finetune.adapters.methods import four_bit
 
-    found = source(name)
-    _, tokenizer = load_config_and_tokenizer(found, device="cpu")
-    model = four_bit(found, device)
-    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(found, model))
+    folder = source(name)
+    _, tokenizer = load_config_and_tokenizer(folder, device="cpu")
+    model = four_bit(folder, device)
+    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(folder, model))

@@ -1,7 +1,9 @@
-"""The loop of `bench improve`: from the base model's score to a judged plan, stage by stage.
+"""Loop of `bench improve`: from the base model's score to a judged plan, stage by stage.
 
-Every stage finds what an interrupted one left: runs by their fingerprints, knowledge bases and
-adapters by what they were made of. So there is no state to keep, and the same command goes on.
+score -> diagnose -> retrieve -> train -> select -> route -> prove, each in the module of its name.
+Every stage finds what an interrupted one left: runs by their fingerprints, knowledge bases,
+adapters and routers by what they were made of. So there is no state to keep, and the same command
+goes on.
 """
 
 from __future__ import annotations
@@ -14,29 +16,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from domainlift.errors import Misuse
-from improve.context import HELD_OUT, SELECTION, check_only
-from improve.diagnose import retest, run_treatments, run_triage
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.improve_result import ImproveResult
+from benchmarks.runs.runner import prepare_job
+from improve.context import HELD_OUT, SELECTION
+from improve.diagnose import diagnose, domains_to_treat, run_triage
+from improve.notes import Notes
 from improve.plan_runner import PlanRunner
 from improve.prove import Candidate, evaluate_on_held_out
+from improve.retrieve import build_knowledge_bases
 from improve.route import fit_or_find_router
-from improve.score import score_job
-from improve.train import LazyEngine, TreatmentBuilder
+from improve.score import retest_noise, score_job
+from improve.select import cheapest_not_worse, run_treatments, score_treatment
+from improve.train import train_adapters
 
 if TYPE_CHECKING:
-    from benchmarks.results.improve_result import Diagnosis, ImproveResult, RetestNoise
     from benchmarks.tasks.base import Task
     from ensemble.plan import DomainTreatment
     from improve.context import ImproveContext
-    from improve.diagnose import TreatmentRuns
+    from improve.load_model import LazyEngine
+    from improve.select import TreatmentRuns
 
-#: Questions that are asked twice, to know how often the same model answers otherwise.
-SAMPLE = 100
+#: Called with the result so far, after each stage that adds to it.
+OnResult = Callable[[ImproveResult], None]
 
 
 @dataclass
 class StageTimer:
-    """How long each stage took, and how long there is."""
+    """Seconds of each stage, and the time that is left of `minutes`."""
 
     minutes: float | None
     stages: dict[str, float] = field(default_factory=dict)
@@ -44,7 +51,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Say that a stage begins, and time it."""
+        """Announce a stage and time it."""
         print(f"[{len(self.stages) + 1}] {name}", file=sys.stderr, flush=True)
         begun = time.monotonic()
         try:
@@ -60,115 +67,81 @@ class StageTimer:
         return max(0.0, 60 * self.minutes - (time.monotonic() - self.start))
 
 
-#: Called with what is known so far, after each stage that found something.
-OnResult = Callable[["ImproveResult"], None]
+def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> ImproveResult:
+    """Find weak domains, treat them, and evaluate the plan on held-out questions."""
+    timer, notes, options = StageTimer(context.options.minutes), Notes(), context.options
+    with timer.stage("baseline"):
+        runner = _base_runner(context, lazy, context.split.selection, SELECTION)
+        scores = evaluate_run(runner.base, context.run_options.target)
+        diagnosis = diagnose(scores, retest_noise(runner))
+        names = domains_to_treat(context, diagnosis)
+    model, suite = lazy.engine.info.model, context.settings.suite
+    result = ImproveResult(model, suite, diagnosis, notes=notes.lines, stages=timer.stages)
+    on_result(result)
+    with timer.stage("knowledge bases"):
+        passages = {} if options.skip_rag else build_knowledge_bases(context, names, notes)
+    with timer.stage("triage"):
+        triage = run_triage(context, runner, names, passages, notes)
+    on_result(result := replace(result, triage=triage.triage))
+    with timer.stage("training"):
+        adapters = train_adapters(context, triage.lora, lazy, timer.left, notes)
+    with timer.stage("selection"):
+        runs = run_treatments(context, runner, triage, passages, adapters)
+        result = _select(result, names, runs)
+    on_result(result)
+    chosen = {
+        domain: runs.treatments[treatment][domain]
+        for domain, treatment in result.chosen.items()
+        if treatment != "base"
+    }
+    return _prove(context, lazy, timer, result, runner, chosen) if chosen else result
 
 
-def improve(scene: ImproveContext, held: LazyEngine, tell: OnResult) -> ImproveResult:
-    """Find weak domains, treat them, and judge the outcome on questions never asked before."""
-    from benchmarks.results.improve_result import ImproveResult
-
-    clock = StageTimer(scene.options.minutes)
-    notes: list[str] = []
-    with clock.stage("baseline"):
-        asker = _asker(scene, held, scene.split.selection, SELECTION)
-        diagnosis = _diagnosis(scene, asker)
-        names = _to_treat(scene, diagnosis)
-    model, suite = held.engine.info.model, scene.settings.suite
-    done = ImproveResult(model, suite, diagnosis, notes=notes, stages=clock.stages)
-    tell(done)
-    wishes = scene.options
-    lifter = TreatmentBuilder(scene.domains, scene.place, wishes.own, notes, wishes.change)
-    with clock.stage("knowledge bases"):
-        shelves = {} if wishes.skip_rag else lifter.build(names)
-    with clock.stage("triage"):
-        tried = run_triage(scene, asker, names, shelves, notes)
-    tell(done := replace(done, triage=tried.triage))
-    with clock.stage("training"):
-        adapters = lifter.train(tried.lora, held, clock.left)
-    with clock.stage("selection"):
-        arms = run_treatments(scene, asker, tried, shelves, adapters)
-        done = _chosen(done, names, arms)
-    tell(done)
-    cares = {name: arms.cares[arm][name] for name, arm in done.chosen.items() if arm != "base"}
-    return _proven(scene, held, clock, done, asker, cares) if cares else done
-
-
-def _chosen(done: ImproveResult, names: Sequence[str], arms: TreatmentRuns) -> ImproveResult:
+def _select(result: ImproveResult, names: Sequence[str], runs: TreatmentRuns) -> ImproveResult:
     """Choose each domain's treatment."""
-    from improve.select import cheapest_not_worse, score_treatment
-
     return replace(
-        done,
-        arms={
-            name: {treatment: score_treatment(records) for treatment, records in own.items()}
-            for name, own in arms.answers.items()
+        result,
+        treatments={
+            domain: {treatment: score_treatment(records) for treatment, records in own.items()}
+            for domain, own in runs.answers.items()
         },
         chosen={
-            name: cheapest_not_worse(arms.answers[name]) if name in arms.answers else "base"
+            name: cheapest_not_worse(runs.answers[name]) if name in runs.answers else "base"
             for name in names
         },
-        runs=arms.runs,
+        runs=runs.runs,
     )
 
 
-def _proven(
-    scene: ImproveContext,
-    held: LazyEngine,
-    clock: StageTimer,
-    done: ImproveResult,
-    asker: PlanRunner,
-    cares: Mapping[str, DomainTreatment],
+def _prove(
+    context: ImproveContext,
+    lazy: LazyEngine,
+    timer: StageTimer,
+    result: ImproveResult,
+    runner: PlanRunner,
+    treatments: Mapping[str, DomainTreatment],
 ) -> ImproveResult:
-    with clock.stage("router"):
-        keywords = fit_or_find_router(scene.labelled, scene.domains, scene.place.workspace)
-    with clock.stage("held-out questions"):
-        proving = Candidate(cares, keywords, scene.place, scene.options.terms, scene.tested)
-        final = _asker(scene, held, scene.split.held_out, HELD_OUT)
-        return evaluate_on_held_out(proving, done, asker, final)
+    with timer.stage("router"):
+        workspace = context.run_options.workspace
+        keywords = fit_or_find_router(context.labelled, context.domains, workspace)
+    with timer.stage("held-out questions"):
+        candidate = Candidate(
+            treatments,
+            keywords,
+            context.run_options,
+            context.options.criteria,
+            context.task_digests,
+        )
+        held_out = _base_runner(context, lazy, context.split.held_out, HELD_OUT)
+        return evaluate_on_held_out(candidate, result, runner, held_out)
 
 
-def _asker(scene: ImproveContext, held: LazyEngine, tasks: Sequence[Task], part: str) -> PlanRunner:
-    from benchmarks.runs.runner import prepare_job
-
-    name = f"{scene.settings.suite}-{part.replace(' ', '-')}"
-    settings = replace(scene.settings, suite=name, limit=scene.limit_of(part))
-    job = prepare_job(tasks, settings, held.engine.info)
-    base = score_job(job, held.engine, scene.place, part=f"{part}, base")
-    return PlanRunner.from_base_run(job, lambda: held.engine, scene.place, base)
-
-
-def _diagnosis(scene: ImproveContext, asker: PlanRunner) -> Diagnosis:
-    from benchmarks.results.domain_scores import evaluate_run
-    from improve.result import diagnose
-
-    return diagnose(evaluate_run(asker.base, scene.place.target), _noise(asker))
-
-
-def _noise(asker: PlanRunner) -> RetestNoise:
-    """Ask a sample once more, with nothing changed."""
-    from benchmarks.results.improve_result import RetestNoise
-    from domainlift.sampling import stratified
-    from domainlift.stats.intervals import wilson
-
-    sample = tuple(stratified(asker.job.questions, SAMPLE, seed=1))
-    again = {record.id: record.correct for record in retest(asker, sample, "noise").records()}
-    pairs = [(r.correct, again[r.id]) for r in asker.base.records() if r.id in again]
-    answered = [(one, two) for one, two in pairs if one is not None and two is not None]
-    flips = sum(one != two for one, two in answered)
-    return RetestNoise(len(answered), flips, wilson(flips, len(answered)))
-
-
-def _to_treat(scene: ImproveContext, diagnosis: Diagnosis) -> list[str]:
-    from improve.result import FAULTY
-
-    check_only(scene.options.only, diagnosis.words.keys() & scene.domains)
-    for name in scene.options.only:
-        if diagnosis.words[name] == FAULTY:
-            hint = "`bench runs show` has sample replies; mend how the model is asked first"
-            raise Misuse(f"domain `{name}` is at fault, not weak: no treatment mends that", hint)
-    if scene.options.only:
-        return list(scene.options.only)
-    # What belongs to no declared domain has nothing that it could be treated with.
-    known = (name for name in diagnosis.named("weak") if name in scene.domains)
-    return [name for name in known if not scene.domains[name].protected]
+def _base_runner(
+    context: ImproveContext, lazy: LazyEngine, tasks: Sequence[Task], part: str
+) -> PlanRunner:
+    """Run the base model on one part of the questions."""
+    name = f"{context.settings.suite}-{part.replace(' ', '-')}"
+    settings = replace(context.settings, suite=name, limit=context.limit_of(part))
+    job = prepare_job(tasks, settings, lazy.engine.info)
+    base = score_job(job, lazy.engine, context.run_options, part=f"{part}, base")
+    return PlanRunner.from_base_run(job, lambda: lazy.engine, context.run_options, base)

@@ -1,4 +1,4 @@
-"""Ask the questions of a job under a plan's treatments, whatever decides who gets which."""
+"""Runner of one job's questions under the treatments of a plan, whatever routes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from improve.score import RunOptions, score_job
+from benchmarks.runs.evaluate_task import answer_cache
+from benchmarks.treatments.passages import confidence, contaminated_questions
+from benchmarks.treatments.plan import plan_policy
+from domainlift.sampling import stratified
+from improve.score import score_job
+from rag.treatment import QuestionSignals
 
 if TYPE_CHECKING:
     from benchmarks.runs.runner import EvalJob
@@ -16,113 +21,105 @@ if TYPE_CHECKING:
     from engines.base import Engine
     from ensemble.plan import DomainTreatment
     from ensemble.treatment import PlanResources
+    from improve.options import RunOptions
+    from rag.contamination import Leak
 
 
 @dataclass(frozen=True)
 class PlanRunner:
-    """Asks one job's questions; what any of its runs has answered is not asked again.
+    """Runs one job under different treatments; no request is sent twice.
 
-    `base` is the run without a treatment, which is made first. `engine` gives the engine, which
-    others may have closed in the meantime. `answers` are by question and request, `leaks` by
-    domain and question.
+    `base` is the run without treatments, made first. `engine` gives the engine, which may have
+    been closed in the meantime. `answers` are by question and request; `leaks` are by domain and
+    question, None where a question was looked for and does not stand in that knowledge base.
     """
 
     job: EvalJob
     engine: Callable[[], Engine]
-    place: RunOptions
+    options: RunOptions
     base: Run
     answers: dict[tuple[str, str], Record]
-    leaks: dict[tuple[str, str], str] = field(default_factory=dict)
+    leaks: dict[tuple[str, str], Leak | None] = field(default_factory=dict)
 
     @classmethod
     def from_base_run(
-        cls, job: EvalJob, engine: Callable[[], Engine], place: RunOptions, base: Run
+        cls, job: EvalJob, engine: Callable[[], Engine], options: RunOptions, base: Run
     ) -> PlanRunner:
-        """Ask a job's questions of which the base run is there."""
-        from benchmarks.runs.evaluate_task import answer_cache
-
-        return cls(job, engine, place, base, dict(answer_cache(base.records())))
+        """Make a runner from a job whose base run exists."""
+        return cls(job, engine, options, base, dict(answer_cache(base.records())))
 
     def sample(self, most: int) -> PlanRunner:
-        """The same on at most so many of the questions, spread over the domains."""
-        from domainlift.sampling import stratified
-
+        """The same on at most `most` of the questions, spread over the domains."""
         questions = self.job.questions
         if len(questions) <= most:
             return self
-        return replace(
-            self, job=replace(self.job, questions=tuple(stratified(questions, most, seed=2)))
-        )
+        job = replace(self.job, questions=tuple(stratified(questions, most, seed=2)))
+        return replace(self, job=job)
 
     def run(
         self,
         name: str,
-        route: RoutingPolicy,
-        cares: Mapping[str, DomainTreatment],
-        means: PlanResources,
+        routing: RoutingPolicy,
+        treatments: Mapping[str, DomainTreatment],
+        resources: PlanResources,
     ) -> Run:
-        """Score all questions, each as the plan says for the domain it is sent to.
+        """Score all questions, each under the treatment of the domain it is routed to.
 
-        A gate may look at how sure the model is without passages, so that is asked first.
+        A gate may depend on the model's confidence without passages, so that is asked first.
         """
-        from benchmarks.treatments import passages as rag
-        from benchmarks.treatments.plan import plan_policy
-        from rag.treatment import QuestionSignals
+        plain = self._without_passages(name, routing, treatments, resources)
+        leaks = self._leaked_chunks(routing, treatments, resources)
+        signals = QuestionSignals(confidence(plain.records()), leaks, resources.options)
+        policy = plan_policy(name, routing, treatments, resources, signals)
+        return self._score(replace(self.job, policy=policy), name)
 
-        plain = self._plain(name, route, cares, means)
-        leaks = self._leaks(route, cares, means)
-        known = QuestionSignals(rag.confidence(plain.records()), leaks, means.options)
-        job = replace(self.job, policy=plan_policy(name, route, cares, means, known))
-        return self._scored(job, name)
+    def leaks_of(self, domains: Sequence[str]) -> tuple[Leak, ...]:
+        """The questions that stand in the knowledge bases of these domains, as far as searched."""
+        return tuple(
+            leak
+            for (domain, _), leak in self.leaks.items()
+            if leak is not None and domain in domains
+        )
 
-    def _plain(
+    def _without_passages(
         self,
         name: str,
-        route: RoutingPolicy,
-        cares: Mapping[str, DomainTreatment],
-        means: PlanResources,
+        routing: RoutingPolicy,
+        treatments: Mapping[str, DomainTreatment],
+        resources: PlanResources,
     ) -> Run:
-        """The same without passages, where any gate wants to know; else the base run."""
-        from benchmarks.treatments.plan import plan_policy
-        from rag.treatment import QuestionSignals
-
-        bare = {domain: without_passages(care) for domain, care in cares.items()}
-        sure = any(care.uses_passages and care.gate.confidence < 1 for care in cares.values())
-        if not sure or not any(care.uses_adapter for care in bare.values()):
+        """The same without passages, where a gate needs it; else the base run."""
+        bare = {domain: each.without_passages() for domain, each in treatments.items()}
+        needed = any(
+            each.uses_passages and each.gate.confidence < 1 for each in treatments.values()
+        )
+        if not needed or not any(each.uses_adapter for each in bare.values()):
             return self.base
         title = f"{name}, no passages"
-        job = replace(
-            self.job, policy=plan_policy(title, route, bare, means, QuestionSignals({}, {}))
-        )
-        return self._scored(job, title)
+        policy = plan_policy(title, routing, bare, resources, QuestionSignals({}, {}))
+        return self._score(replace(self.job, policy=policy), title)
 
-    def _scored(self, job: EvalJob, title: str) -> Run:
-        from benchmarks.runs.evaluate_task import answer_cache
-
-        run = score_job(job, self.engine(), self.place, part=title, known=self.answers)
+    def _score(self, job: EvalJob, title: str) -> Run:
+        run = score_job(job, self.engine(), self.options, part=title, known=self.answers)
         self.answers.update(answer_cache(run.records()))
         return run
 
-    def _leaks(
-        self, route: RoutingPolicy, cares: Mapping[str, DomainTreatment], means: PlanResources
+    def _leaked_chunks(
+        self,
+        routing: RoutingPolicy,
+        treatments: Mapping[str, DomainTreatment],
+        resources: PlanResources,
     ) -> dict[str, str]:
-        """The chunk in which a question stands, of those that may get passages from there."""
-        open_ = {name for name, care in cares.items() if care.uses_passages}
-        sent = [replace(q, domain=route.send(q).domain or "") for q in self.job.questions]
-        asked = [q for q in sent if q.domain in open_]
-        self._look_up([q for q in asked if (q.domain, q.id) not in self.leaks], means)
-        found = {q.id: self.leaks[q.domain, q.id] for q in asked}
-        return {question: chunk for question, chunk in found.items() if chunk}
+        """By question, the chunk in which it stands, of questions that may get passages there."""
+        with_passages = {name for name, each in treatments.items() if each.uses_passages}
+        routed = [replace(q, domain=routing.send(q).domain or "") for q in self.job.questions]
+        searched = [q for q in routed if q.domain in with_passages]
+        self._search([q for q in searched if (q.domain, q.id) not in self.leaks], resources)
+        leaks = {q.id: self.leaks[q.domain, q.id] for q in searched}
+        return {question: leak.chunk for question, leak in leaks.items() if leak is not None}
 
-    def _look_up(self, questions: Sequence[Question], means: PlanResources) -> None:
-        from benchmarks.treatments import passages as rag
-
-        bases = rag.OpenKnowledgeBases(means.retrievers, means.budget, means.options)
-        found = {leak.question: leak.chunk for leak in rag.contaminated_questions(questions, bases)}
-        self.leaks.update({(q.domain, q.id): found.get(q.id, "") for q in questions})
-
-
-def without_passages(care: DomainTreatment) -> DomainTreatment:
-    """The same care with its adapter alone."""
-    treatment = "lora" if care.uses_adapter else "base"
-    return replace(care, treatment=treatment, knowledge_base="")
+    def _search(self, questions: Sequence[Question], resources: PlanResources) -> None:
+        found = {
+            leak.question: leak for leak in contaminated_questions(questions, resources.retrievers)
+        }
+        self.leaks.update({(q.domain, q.id): found.get(q.id) for q in questions})

@@ -1,4 +1,4 @@
-"""The last stages of `bench improve`: a router, held-out questions, the gate, plan and report."""
+"""Stage "prove": the candidate on held-out questions, the gate, the plan and the report."""
 
 from __future__ import annotations
 
@@ -9,228 +9,235 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.gate import DomainEvidence, GateVerdict, apply_gate
+from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
+from benchmarks.results.comparison import compare_runs
+from benchmarks.results.improve_result import HeldOutResult
+from benchmarks.results.pairing import paired_record_changes
+from benchmarks.treatments.passages import contaminated_ids
+from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
+from domainlift.files import disk_errors, sha256, write_text
 from domainlift.workspace import Workspace
-from improve.plan_runner import PlanRunner
+from ensemble.plan import Plan, write_plan
+from ensemble.router.keywords import write_keywords
+from ensemble.router.router import Router
+from improve.diagnose import by_domain
 from improve.resources import open_resources
-from improve.score import RunOptions
+from improve.select import score_treatment
+from reports.compare_html import render_html
+from reports.improve import sections
 
 if TYPE_CHECKING:
     from benchmarks.held_out.gate import GateCriteria, Promotion
     from benchmarks.held_out.ledger import HeldOutUse
-    from benchmarks.results.improve_result import HeldOutResult, ImproveResult, TreatmentScore
+    from benchmarks.results.improve_result import ImproveResult, TreatmentScore
     from benchmarks.runs.store import Record, Run
-    from benchmarks.treatments.plan import RoutingPolicy
     from domainlift.stats.paired import Paired
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.router.keywords import Keywords
     from ensemble.router.router import RouteDecision
     from ensemble.treatment import PlanResources
+    from improve.options import RunOptions
+    from improve.plan_runner import PlanRunner
 
-#: Held-out questions on which other ways of sending them are tried, and selection questions on
-#: which the best single treatment is found: they decide nothing, and cost as much as the rest.
+#: Held-out questions on which other routing policies are tried, and selection questions on which
+#: the best single treatment is found: they decide nothing, and cost as much as the rest.
 CONTROLS, SINGLES = 1_000, 300
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is proven: the treatments of each domain, and the router that chooses among them.
+    """Treatments of each domain, and the router that chooses among them.
 
-    `tested` has a digest of each task's data, by which looks at its questions are counted.
+    `task_digests` identify each task's data, by which uses of its held-out questions are counted.
     """
 
-    cares: Mapping[str, DomainTreatment]
+    treatments: Mapping[str, DomainTreatment]
     keywords: Keywords
-    place: RunOptions
-    terms: GateCriteria
-    tested: Mapping[str, str]
+    run_options: RunOptions
+    criteria: GateCriteria
+    task_digests: Mapping[str, str]
 
     @property
     def digest(self) -> str:
-        """What tells this candidate from another."""
-        parts = (sorted(self.cares.items()), _content(self.keywords))
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+        """12 hexadecimal digits that change with the treatments and with what routes."""
+        # The class was called Care when the first uses of held-out questions were recorded, and
+        # the same candidate is no second use.
+        treatments = repr(sorted(self.treatments.items())).replace("DomainTreatment(", "Care(")
+        parts = f"({treatments}, {_routing_digest(self.keywords)!r})"
+        return hashlib.sha256(parts.encode()).hexdigest()[:12]
 
 
 def evaluate_on_held_out(
-    proving: Candidate, done: ImproveResult, selection: PlanRunner, final: PlanRunner
+    candidate: Candidate, result: ImproveResult, selection: PlanRunner, held_out: PlanRunner
 ) -> ImproveResult:
-    """Judge the ensemble on questions that were never asked before; write plan and report.
+    """Evaluate the plan on held-out questions; write the plan and the report.
 
-    The look is written down before it is made. The best single treatment is chosen on selection
-    questions, as the others were.
+    The use of the questions is recorded before it is made. The best single treatment is chosen on
+    selection questions, as the others were.
     """
-    route = router(proving.keywords, tuple(proving.cares))
-    with open_resources(proving.cares, final.engine(), proving.place.workspace) as means:
-        single = _best_single(proving, selection, means)
-        look = _look(proving, final)
-        ours = final.run("ensemble", route, proving.cares, means)
-        others = _others(proving, final, means, single, ours)
-    proof = _proof(proving, final, ours, others, look)
-    plan = _plan(proving, proof, final, ours)
-    named = {"held out, base": final.base.folder.name, "held out, ensemble": ours.folder.name}
-    done = replace(done, proof=proof, plan=plan, runs={**done.runs, **named})
-    return replace(done, report=_report(proving, done, final.base, ours))
+    routing = keyword_routing(candidate.keywords, tuple(candidate.treatments))
+    workspace = candidate.run_options.workspace
+    with open_resources(candidate.treatments, held_out.engine(), workspace) as resources:
+        single = _best_single(candidate, selection, resources)
+        use = _record_use(candidate, held_out)
+        ensemble = held_out.run("ensemble", routing, candidate.treatments, resources)
+        controls = _controls(candidate, held_out, resources, single)
+    runs = {"base": held_out.base, "ensemble": ensemble, **controls}
+    proof = _held_out_result(candidate, held_out, ensemble, runs, use)
+    plan = _write_plan(candidate, proof, held_out, ensemble)
+    names = {
+        "held out, base": held_out.base.folder.name,
+        "held out, ensemble": ensemble.folder.name,
+    }
+    result = replace(result, proof=proof, plan=plan, runs={**result.runs, **names})
+    return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
 
-def router(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
+def keyword_routing(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
     """Send each question to one of the domains, or to none, as its words say."""
-    from benchmarks.treatments.plan import RoutingPolicy
-    from ensemble.router.router import Router
-
-    fitted = Router(keywords, targets)
+    router = Router(keywords, targets)
     decisions: dict[str, RouteDecision] = {}
 
     def send(question: Question) -> RouteDecision:
         if question.id not in decisions:
-            decisions[question.id] = fitted.route(question.text, question.options)
+            decisions[question.id] = router.route(question.text, question.options)
         return decisions[question.id]
 
-    return RoutingPolicy(f"keywords {_content(keywords)}: {', '.join(targets)}", send)
+    return RoutingPolicy(f"keywords {_routing_digest(keywords)}: {', '.join(targets)}", send)
 
 
-def _content(keywords: Keywords) -> str:
-    """A digest of what decides, without when and on what it was fitted."""
+def _routing_digest(keywords: Keywords) -> str:
+    """A digest of what routes, without when and on what it was fitted."""
     return replace(keywords, fitted={}).digest
 
 
-def _look(proving: Candidate, final: PlanRunner) -> HeldOutUse:
-    from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
-
-    asked = HeldOutSet(proving.tested, [question.id for question in final.job.questions])
-    return HeldOutLedger(proving.place.workspace).record_use(
-        asked,
-        proving.digest,
-        proving.terms.level,
-        run=final.base.folder.name,
+def _record_use(candidate: Candidate, held_out: PlanRunner) -> HeldOutUse:
+    questions = [question.id for question in held_out.job.questions]
+    return HeldOutLedger(candidate.run_options.workspace).record_use(
+        HeldOutSet(candidate.task_digests, questions),
+        candidate.digest,
+        candidate.criteria.level,
+        run=held_out.base.folder.name,
         decision="promote or reject a plan",
     )
 
 
-def _best_single(proving: Candidate, selection: PlanRunner, means: PlanResources) -> str:
+def _best_single(candidate: Candidate, selection: PlanRunner, resources: PlanResources) -> str:
     """The domain whose treatment, given to every question, serves all of them best."""
-    from benchmarks.treatments.plan import constant_policy
-    from improve.select import score_treatment
-
-    found = {}
+    accuracies = {}
     sample = selection.sample(SINGLES)
-    for domain in sorted(proving.cares):
-        title = f"all as {domain}"
-        run = sample.run(title, constant_policy(domain), proving.cares, means)
-        found[domain] = score_treatment(run.records()).accuracy
-    return max(found, key=lambda domain: found[domain])
+    for domain in sorted(candidate.treatments):
+        policy = constant_policy(domain)
+        run = sample.run(f"all as {domain}", policy, candidate.treatments, resources)
+        accuracies[domain] = score_treatment(run.records()).accuracy
+    return max(accuracies, key=lambda domain: accuracies[domain])
 
 
-def _others(
-    proving: Candidate, final: PlanRunner, means: PlanResources, single: str, ours: Run
+def _controls(
+    candidate: Candidate, held_out: PlanRunner, resources: PlanResources, single: str
 ) -> dict[str, Run]:
-    """What else could have been done with the same treatments, on a sample where there are many."""
-    from benchmarks.treatments.plan import ORACLE, constant_policy, random_policy
-
-    cares = proving.cares
-    ways: dict[str, RoutingPolicy] = {
+    """The same treatments under other routing policies, on a sample of many questions."""
+    policies: dict[str, RoutingPolicy] = {
         "route by label": ORACLE,
-        "route at random": random_policy(list(cares)),
+        "route at random": random_policy(list(candidate.treatments)),
         f"all as {single}": constant_policy(single),
     }
-    sample = final.sample(CONTROLS)
-    runs = {name: sample.run(name, way, cares, means) for name, way in ways.items()}
-    return {"base": final.base, "ensemble": ours, **runs}
+    sample = held_out.sample(CONTROLS)
+    return {
+        name: sample.run(name, policy, candidate.treatments, resources)
+        for name, policy in policies.items()
+    }
 
 
-def _proof(
-    proving: Candidate, final: PlanRunner, ours: Run, runs: Mapping[str, Run], look: HeldOutUse
+def _held_out_result(
+    candidate: Candidate,
+    held_out: PlanRunner,
+    ensemble: Run,
+    runs: Mapping[str, Run],
+    use: HeldOutUse,
 ) -> HeldOutResult:
     """Compare with the base model; questions that stand in a knowledge base prove nothing."""
-    from benchmarks.results.improve_result import HeldOutResult
-    from benchmarks.results.pairing import paired_record_changes
-    from benchmarks.treatments.passages import contaminated_ids
-
-    every = ours.records()
-    leaks = contaminated_ids(every)
-    after = [record for record in every if record.id not in leaks]
-    before = [record for record in final.base.records() if record.id not in leaks]
-    change = paired_record_changes(before, after, {q.id: q for q in final.job.questions})
+    records = ensemble.records()
+    leaks = contaminated_ids(records)
+    after = [record for record in records if record.id not in leaks]
+    before = [record for record in held_out.base.records() if record.id not in leaks]
+    change = paired_record_changes(before, after, {q.id: q for q in held_out.job.questions})
     return HeldOutResult(
         change=change,
-        promotion=_judged(proving, change, before, after, look.level),
-        controls=_controls(runs, leaks),
-        routed=_rightly_routed(every, proving.cares),
-        look=look.number,
-        level=look.level,
-        due=look.exhausted,
+        promotion=_promotion(candidate, change, before, after, use.level),
+        controls=_control_scores(runs, leaks),
+        routed=_share_routed_right(records, candidate.treatments),
+        look=use.number,
+        level=use.level,
+        due=use.exhausted,
         leaked=len(leaks),
     )
 
 
-def _judged(
-    proving: Candidate,
+def _promotion(
+    candidate: Candidate,
     changes: Mapping[str, Paired],
     before: list[Record],
     after: list[Record],
     level: float,
 ) -> Promotion:
-    from benchmarks.held_out.gate import DomainEvidence, apply_gate
-    from improve.triage import by_domain
-
     first, then = by_domain(before), by_domain(after)
-    judged = {
-        domain: DomainEvidence(change, *_readable(first[domain], then[domain]))
+    evidence = {
+        domain: DomainEvidence(change, *_parsed_changes(first[domain], then[domain]))
         for domain, change in changes.items()
         if domain
     }
-    return apply_gate(judged, list(proving.cares), replace(proving.terms, level=level))
+    criteria = replace(candidate.criteria, level=level)
+    return apply_gate(evidence, list(candidate.treatments), criteria)
 
 
-def _readable(before: list[Record], after: list[Record]) -> tuple[int, int]:
-    """How many answers can no longer be read, and how many could not be before."""
+def _parsed_changes(before: list[Record], after: list[Record]) -> tuple[int, int]:
+    """Counts of answers that became unparsable and parsable."""
     first = {record.id: record.status == "ok" for record in before}
     pairs = [(first[r.id], r.status == "ok") for r in after if r.id in first]
     return sum(was and not now for was, now in pairs), sum(now and not was for was, now in pairs)
 
 
-def _rightly_routed(records: list[Record], cares: Mapping[str, DomainTreatment]) -> float:
-    """The share of questions that were sent to where the label would have sent them."""
+def _share_routed_right(records: list[Record], treatments: Mapping[str, DomainTreatment]) -> float:
+    """The share of questions that were routed as their label would have routed them."""
     right = [
-        (r.route if r.route in cares else "") == (r.domain if r.domain in cares else "")
+        (r.route if r.route in treatments else "") == (r.domain if r.domain in treatments else "")
         for r in records
     ]
     return sum(right) / len(right) if right else 0.0
 
 
-def _controls(runs: Mapping[str, Run], leaks: set[str]) -> dict[str, TreatmentScore]:
-    """Each way on the questions that all of them were asked."""
-    from improve.select import score_treatment
-
+def _control_scores(runs: Mapping[str, Run], leaks: set[str]) -> dict[str, TreatmentScore]:
+    """Each run on the questions that all of them were asked."""
     records = {name: run.records() for name, run in runs.items()}
-    asked = ({record.id for record in found} for found in records.values())
-    common = set.intersection(*asked) - leaks
+    common = set.intersection(*({r.id for r in found} for found in records.values())) - leaks
     return {
         name: score_treatment([record for record in found if record.id in common])
         for name, found in records.items()
     }
 
 
-def _plan(proving: Candidate, proof: HeldOutResult, final: PlanRunner, ours: Run) -> Path:
+def _write_plan(
+    candidate: Candidate, proof: HeldOutResult, held_out: PlanRunner, ensemble: Run
+) -> Path:
     """Write the plan of what passed; of what did not pass, the plan as it was judged."""
-    from benchmarks.held_out.gate import GateVerdict
-    from ensemble.plan import Plan, write_plan
-    from ensemble.router.keywords import write_keywords
-
     passed = proof.promotion.word is GateVerdict.PROMOTED
-    kept = proof.promotion.kept if passed else tuple(proving.cares)
-    info = final.engine().info
-    name = f"{final.base.folder.name}-{proving.digest[:8]}"
-    folder = _make_folder(Workspace(proving.place.workspace).plans)
+    kept = proof.promotion.kept if passed else tuple(candidate.treatments)
+    info = held_out.engine().info
+    name = f"{held_out.base.folder.name}-{candidate.digest[:8]}"
+    folder = _make_folder(Workspace(candidate.run_options.workspace).plans)
     routes = folder / f"{name}.routes.yaml"
-    write_keywords(routes, proving.keywords)
-    from domainlift.files import sha256
-
+    write_keywords(routes, candidate.keywords)
     plan = Plan(
         model=info.model,
         digest=info.digest,
         domains={
-            domain: replace(proving.cares[domain], evidence=_evidence(proof, domain, final, ours))
+            domain: replace(
+                candidate.treatments[domain],
+                evidence=_evidence(proof, domain, held_out, ensemble),
+            )
             for domain in sorted(kept)
         },
         router=routes.name,
@@ -243,11 +250,11 @@ def _plan(proving: Candidate, proof: HeldOutResult, final: PlanRunner, ours: Run
 
 
 def _evidence(
-    proof: HeldOutResult, domain: str, final: PlanRunner, ours: Run
+    proof: HeldOutResult, domain: str, held_out: PlanRunner, ensemble: Run
 ) -> dict[str, str | float]:
     runs: dict[str, str | float] = {
-        "baseline": final.base.folder.name,
-        "candidate": ours.folder.name,
+        "baseline": held_out.base.folder.name,
+        "candidate": ensemble.folder.name,
     }
     if domain not in proof.change:
         return runs
@@ -263,20 +270,13 @@ def _evidence(
 
 
 def _make_folder(folder: Path) -> Path:
-    from domainlift.files import disk_errors
-
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _report(proving: Candidate, done: ImproveResult, base: Run, ours: Run) -> Path:
-    from benchmarks.results.comparison import compare_runs
-    from domainlift.files import write_text
-    from reports.compare_html import render_html
-    from reports.improve import sections
-
-    path = Workspace(proving.place.workspace).report(ours.folder.name)
+def _write_report(candidate: Candidate, result: ImproveResult, base: Run, ensemble: Run) -> Path:
+    path = Workspace(candidate.run_options.workspace).report(ensemble.folder.name)
     _make_folder(path.parent)
-    write_text(path, render_html(compare_runs(base, ours), sections(done)))
+    write_text(path, render_html(compare_runs(base, ensemble), sections(result)))
     return path

@@ -1,25 +1,29 @@
-"""Open what treatments are made of: knowledge bases and adapters, as a plan names them."""
+"""Resources of treatments: opened knowledge bases and loaded adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
+from engines.base import AdapterEngine
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
+from finetune.adapters.registry import AdapterRegistry, load_adapter_into
 from rag.library import library
-from rag.treatment import PASSAGES, TOKENS
+from rag.treatment import PASSAGES, TOKENS, Budget
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engines.base import Engine
-    from ensemble.plan import DomainTreatment
-    from ensemble.treatment import PlanResources
     from rag.library import KnowledgeBases
     from rag.search.retrieval import Retriever
+
+#: Stands for the newest adapter of each question's own domain.
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -33,66 +37,98 @@ class PassageBudget:
 
 @contextmanager
 def open_resources(
-    cares: Mapping[str, DomainTreatment],
+    treatments: Mapping[str, DomainTreatment],
     engine: Engine,
     workspace: Path,
-    limits: PassageBudget | None = None,
+    budget: PassageBudget | None = None,
 ) -> Iterator[PlanResources]:
-    """Open everything that these domains get, and find that it is what it was."""
-    from ensemble.treatment import PlanResources
-    from rag.treatment import Budget
-
-    limits = limits if limits is not None else PassageBudget()
-    with library(workspace) as shelves:
+    """Open the plan's knowledge bases and adapters and check their versions."""
+    budget = budget if budget is not None else PassageBudget()
+    with library(workspace) as knowledge_bases:
         yield PlanResources(
             retrievers={
-                domain: _retriever(domain, care, shelves)
-                for domain, care in cares.items()
-                if care.uses_passages
+                domain: _retriever(domain, treatment, knowledge_bases)
+                for domain, treatment in treatments.items()
+                if treatment.uses_passages
             },
-            adapters=open_adapters(cares, engine, workspace),
-            budget=Budget(engine.count, limits.passages, limits.tokens),
-            options=limits.query_options,
+            adapters=open_adapters(treatments, engine, workspace),
+            budget=Budget(engine.count, budget.passages, budget.tokens),
+            options=budget.query_options,
         )
 
 
 def open_adapters(
-    cares: Mapping[str, DomainTreatment], engine: Engine, workspace: Path
+    treatments: Mapping[str, DomainTreatment], engine: Engine, workspace: Path
 ) -> dict[str, str]:
-    """Load the adapters of a plan; the names under which the engine knows them, by domain."""
-    names = {}
-    for domain, care in cares.items():
-        if care.uses_adapter:
-            names[domain] = _adapter(domain, care, engine, workspace)
-    return names
+    """Load the adapters of a plan; the engine's names of them, by domain."""
+    return {
+        domain: _adapter(domain, treatment, engine, workspace)
+        for domain, treatment in treatments.items()
+        if treatment.uses_adapter
+    }
 
 
-def _retriever(domain: str, care: DomainTreatment, shelves: KnowledgeBases) -> Retriever:
-    if domain not in shelves.names():
+def adapters_from_option(
+    names: tuple[str, ...], engine: Engine, workspace: Path, domains: Collection[str]
+) -> dict[str, DomainTreatment]:
+    """Load the adapters that a user names; the treatment of each domain that has one.
+
+    One name serves every question; several, or `own`, each serve the questions of their domain.
+    Treatments name an adapter as the engine knows it.
+    """
+    if not isinstance(engine, AdapterEngine):
+        # A server that cannot load adapters has them already, under names of its own.
+        if len(names) != 1:
+            raise Misuse("over a server one adapter is named", "give the name that it serves")
+        served = DomainTreatment("lora", adapter=names[0], adapter_digest=names[0])
+        return dict.fromkeys(domains, served)
+    registry = AdapterRegistry(Workspace(workspace).adapters)
+    own = names == (OWN,)
+    if own:
+        names = tuple(sorted({name.split("/")[0] for name in registry.list()} & set(domains)))
+    if not names:
+        raise Misuse("no domain that is asked has an adapter", "`bench adapters list` shows all")
+    treatments: dict[str, DomainTreatment] = {}
+    for wanted in names:
+        adapter = registry.open(wanted)
+        domain = adapter.card.domain
+        if domain in treatments:
+            raise Misuse(f"two adapters are for `{domain}`", "name one for each domain")
+        name = load_adapter_into(engine, adapter)
+        treatment = DomainTreatment("lora", adapter=name, adapter_digest=adapter.digest)
+        if len(names) == 1 and not own:
+            return dict.fromkeys(domains, treatment)
+        treatments[domain] = treatment
+    return treatments
+
+
+def _retriever(
+    domain: str, treatment: DomainTreatment, knowledge_bases: KnowledgeBases
+) -> Retriever:
+    if domain not in knowledge_bases.names():
         hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
         raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
-    found = shelves.open(domain)
-    there = found.index.manifest.generation
-    if care.knowledge_base and there != care.knowledge_base:
-        what = f"knowledge base `{domain}` is `{there}`, the plan is for `{care.knowledge_base}`"
-        raise BenchError(what, "make the plan anew: `bench improve`")
-    return found
+    retriever = knowledge_bases.open(domain)
+    generation = retriever.index.manifest.generation
+    if treatment.knowledge_base and generation != treatment.knowledge_base:
+        raise BenchError(
+            f"knowledge base `{domain}` is `{generation}`, the plan is for "
+            f"`{treatment.knowledge_base}`",
+            "make the plan anew: `bench improve`",
+        )
+    return retriever
 
 
-def _adapter(domain: str, care: DomainTreatment, engine: Engine, workspace: Path) -> str:
-    from engines.base import AdapterEngine
-    from finetune.adapters.registry import AdapterRegistry, load_adapter_into
-
-    if not isinstance(
-        engine, AdapterEngine
-    ):  # a server knows its adapters by the names that the plan gives
-        return care.adapter
-    known = AdapterRegistry(Workspace(workspace).adapters)
-    if care.adapter not in known.list():
+def _adapter(domain: str, treatment: DomainTreatment, engine: Engine, workspace: Path) -> str:
+    if not isinstance(engine, AdapterEngine):
+        # A server knows its adapters by the names that the plan gives.
+        return treatment.adapter
+    registry = AdapterRegistry(Workspace(workspace).adapters)
+    if treatment.adapter not in registry.list():
         hint = f"`bench train {domain}`, then make the plan anew: `bench improve`"
-        raise BenchError(f"adapter `{care.adapter}` of the plan is gone", hint)
-    found = known.open(care.adapter)
-    if care.adapter_digest and found.digest != care.adapter_digest:
-        what = f"adapter `{care.adapter}` is not the one that the plan was made with"
+        raise BenchError(f"adapter `{treatment.adapter}` of the plan is gone", hint)
+    adapter = registry.open(treatment.adapter)
+    if treatment.adapter_digest and adapter.digest != treatment.adapter_digest:
+        what = f"adapter `{treatment.adapter}` is not the one that the plan was made with"
         raise BenchError(what, "make the plan anew: `bench improve`")
-    return load_adapter_into(engine, found)
+    return load_adapter_into(engine, adapter)

@@ -1,25 +1,51 @@
-"""`bench run --plan`: the base model, and the ensemble as the plan has it."""
+"""Runs of `bench run` with treatments: those of a plan file, or those that options name.
+
+Both are the same mechanism: a plan with a routing policy. What `--rag` and `--adapter` name is a
+plan that routes by label.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.validation_questions import validation_job
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.pairing import paired_changes
+from benchmarks.results.run_result import RunResult
+from benchmarks.runs.runner import prepare_job
+from benchmarks.treatments.plan import ORACLE
 from domainlift.errors import BenchError, Misuse
+from domainlift.files import safe_join, sha256
+from ensemble.plan import DomainTreatment, read_plan
+from ensemble.router.keywords import read_keywords
+from ensemble.treatment import PlanResources
 from improve.plan_runner import PlanRunner
-from improve.resources import PassageBudget, open_resources
-from improve.score import RunOptions, score_job
+from improve.prove import keyword_routing
+from improve.resources import PassageBudget, adapters_from_option, open_resources
+from improve.retrieve import PASSAGE_COUNTS, Calibration, calibrate_gates
+from improve.score import score_job
+from knowledge_bases.domains import load_domains
+from rag.library import library
+from rag.retrieval_gate import OPEN, SHUT, Gate, store_gate
+from rag.search.rerank import open_reranker
+from rag.treatment import Budget
 
 if TYPE_CHECKING:
-    from benchmarks.results.run_result import RunResult
-    from benchmarks.runs.runner import EvalSettings
+    from benchmarks.runs.runner import EvalJob, EvalSettings
+    from benchmarks.runs.store import Run
     from benchmarks.tasks.base import Task
     from benchmarks.treatments.plan import RoutingPolicy
     from engines.base import Engine
     from ensemble.plan import Plan
+    from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
+    from rag.library import KnowledgeBases
+    from rag.search.retrieval import Retriever
+
+AUTO, OFF = "auto", "off"
 
 
 @dataclass(frozen=True)
@@ -27,19 +53,67 @@ class LoadedPlan:
     """A plan that fits the model, and the router beside it."""
 
     plan: Plan
-    route: RoutingPolicy
+    routing: RoutingPolicy
 
 
-def open_plan(path: Path, engine: Engine, place: RunOptions) -> LoadedPlan:
-    """Read a plan and its keywords; BenchError where either is gone or another one."""
-    from domainlift.files import safe_join, sha256
-    from ensemble.plan import read_plan
-    from ensemble.router.keywords import read_keywords
-    from improve.prove import router
-    from knowledge_bases.domains import load_domains
+def run_plan(
+    path: Path, tasks: Sequence[Task], settings: EvalSettings, engine: Engine, options: RunOptions
+) -> RunResult:
+    """Score the same questions without a treatment and with those of a plan."""
+    _refuse_resume(options)
+    loaded = load_plan(path, engine, options)
+    runner = _base_runner(prepare_job(tasks, settings, engine.info), engine, options)
+    plan = loaded.plan
+    budget = PassageBudget(plan.passages, plan.tokens, plan.query_options)
+    with open_resources(plan.domains, engine, options.workspace, budget) as resources:
+        run = runner.run("ensemble", loaded.routing, plan.domains, resources)
+    return _result({"base": runner.base, "ensemble": run}, options)
 
+
+def run_by_label(
+    tasks: Sequence[Task],
+    settings: EvalSettings,
+    engine: Engine,
+    options: RunOptions,
+    wanted: TreatmentOptions,
+) -> RunResult:
+    """Score the same questions under each treatment that is wanted, alone and together.
+
+    The treatments are `base`, `rag`, `lora` and `rag+lora`; the last is compared with the first.
+    """
+    _refuse_resume(options)
+    job = prepare_job(tasks, settings, engine.info)
+    domains = sorted({question.domain for question in job.questions})
+    lora: Mapping[str, DomainTreatment] = {}
+    if wanted.adapters:
+        lora = adapters_from_option(wanted.adapters, engine, options.workspace, domains)
+    with library(options.workspace) as knowledge_bases:
+        retrievers: Mapping[str, Retriever] = {}
+        if wanted.retrieval is not None:
+            retrievers = _open_retrievers(domains, wanted.retrieval, knowledge_bases)
+        runner = _base_runner(job, engine, options)
+        resources = _resources(retrievers, lora, engine, wanted.retrieval)
+        runs = {"base": runner.base}
+        gates: Mapping[str, Gate] = {}
+        for name, treatments in _treatments(retrievers, lora).items():
+            if wanted.retrieval is not None and name != "lora":
+                gates = _gates(runner, treatments, resources, wanted.retrieval)
+                treatments = {
+                    domain: replace(each, gate=gates.get(domain, OPEN))
+                    for domain, each in treatments.items()
+                }
+            runs[name] = runner.run(name, ORACLE, treatments, resources)
+    return replace(_result(runs, options), gates=gates, leaks=runner.leaks_of(tuple(retrievers)))
+
+
+def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
+    """Read a plan and its keywords; BenchError where either is gone or is for another model."""
     plan = read_plan(path)
-    _check_model(path, plan, engine)
+    if plan.digest != engine.info.digest:
+        raise Misuse(
+            f"plan `{path}` was made for `{plan.model}`, and `{engine.info.model}` is another model",
+            f"`--model {plan.model}`, or make a plan for this one: `bench improve`",
+        )
     if plan.verdict and plan.verdict != "promoted":
         print(f"note: the plan `{path}` was judged: {plan.verdict}", file=sys.stderr)
     anew = "make the plan anew: `bench improve`"
@@ -50,39 +124,130 @@ def open_plan(path: Path, engine: Engine, place: RunOptions) -> LoadedPlan:
         raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
         print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
-    return LoadedPlan(
-        plan, router(read_keywords(keywords, load_domains(place.workspace)), plan.treated)
+    domains = load_domains(options.workspace)
+    return LoadedPlan(plan, keyword_routing(read_keywords(keywords, domains), plan.treated))
+
+
+def _refuse_resume(options: RunOptions) -> None:
+    if options.resume is not None:
+        raise Misuse("`--resume` names one run, and this command makes several", "repeat it")
+
+
+def _base_runner(job: EvalJob, engine: Engine, options: RunOptions) -> PlanRunner:
+    base = score_job(job, engine, options, part="base")
+    return PlanRunner.from_base_run(job, lambda: engine, options, base)
+
+
+def _result(runs: Mapping[str, Run], options: RunOptions) -> RunResult:
+    """Compare the last of the runs with the first."""
+    scores = {name: evaluate_run(run, options.target) for name, run in runs.items()}
+    last = next(reversed(runs))
+    return RunResult(scores[last], scores["base"], scores, paired_changes(runs["base"], runs[last]))
+
+
+def _treatments(
+    retrievers: Mapping[str, Retriever], lora: Mapping[str, DomainTreatment]
+) -> dict[str, dict[str, DomainTreatment]]:
+    """Treatments of each domain, by the treatment's name; a domain may lack a part of the last."""
+    rag = {
+        domain: DomainTreatment("rag", knowledge_base=retriever.index.manifest.generation)
+        for domain, retriever in retrievers.items()
+    }
+    made: dict[str, dict[str, DomainTreatment]] = {}
+    if rag:
+        made["rag"] = rag
+    if lora:
+        made["lora"] = dict(lora)
+    if rag and lora:
+        made["rag+lora"] = {
+            **rag,
+            **{
+                domain: replace(
+                    each,
+                    treatment="rag+lora" if domain in rag else "lora",
+                    knowledge_base=rag[domain].knowledge_base if domain in rag else "",
+                )
+                for domain, each in lora.items()
+            },
+        }
+    return made
+
+
+def _open_retrievers(
+    asked: Sequence[str], wanted: RetrievalOptions, knowledge_bases: KnowledgeBases
+) -> dict[str, Retriever]:
+    """Open the knowledge base of every domain that is asked and has one."""
+    built = knowledge_bases.names()
+    names = wanted.domains if wanted.domains else tuple(sorted(set(asked) & set(built)))
+    missing = [name for name in names if name not in built]
+    if missing or not names:
+        listed = ", ".join(f"`{name}`" for name in (missing or asked)[:5])
+        first = missing[0] if len(missing) == 1 else "--all"
+        raise BenchError(f"no knowledge base for {listed}", f"`bench kb build {first}`")
+    reranker = wanted.retrieval.reranker
+    rerank = open_reranker(reranker) if reranker is not None else None
+    return {name: knowledge_bases.open(name, wanted.retrieval, rerank) for name in names}
+
+
+def _resources(
+    retrievers: Mapping[str, Retriever],
+    lora: Mapping[str, DomainTreatment],
+    engine: Engine,
+    wanted: RetrievalOptions | None,
+) -> PlanResources:
+    adapters = {domain: each.adapter for domain, each in lora.items()}
+    if wanted is None:
+        return PlanResources(retrievers, adapters, Budget(engine.count))
+    k = wanted.k if wanted.k is not None else max(PASSAGE_COUNTS)
+    return PlanResources(
+        retrievers, adapters, Budget(engine.count, k, wanted.tokens), wanted.options
     )
 
 
-def run_plan(
-    path: Path, tasks: Sequence[Task], settings: EvalSettings, engine: Engine, place: RunOptions
-) -> RunResult:
-    """Score the same questions without a treatment and with those of a plan."""
-    from benchmarks.results.domain_scores import evaluate_run
-    from benchmarks.results.pairing import paired_changes
-    from benchmarks.results.run_result import RunResult
-    from benchmarks.runs.runner import prepare_job
+def _gates(
+    runner: PlanRunner,
+    treatments: Mapping[str, DomainTreatment],
+    resources: PlanResources,
+    wanted: RetrievalOptions,
+) -> Mapping[str, Gate]:
+    """One gate per knowledge base: open, with a fixed threshold, or calibrated."""
+    with_passages = {name: each for name, each in treatments.items() if each.uses_passages}
+    if wanted.gate == OFF:
+        return dict.fromkeys(with_passages, OPEN)
+    if wanted.gate != AUTO:
+        return dict.fromkeys(with_passages, _fixed_gate(wanted.gate))
+    options = replace(runner.options, fresh=False)
+    engine = runner.engine()
+    job = validation_job(
+        runner.job,
+        engine.info,
+        options.data,
+        load_domains(options.workspace),
+        set(with_passages),
+    )
+    calibration = Calibration(dict.fromkeys(with_passages, SHUT), {}, {})
+    if job is not None:
+        base = score_job(job, engine, options, part="validation, base")
+        validation = PlanRunner.from_base_run(job, runner.engine, options, base)
+        counts = PASSAGE_COUNTS if wanted.k is None else (wanted.k,)
+        calibration = calibrate_gates(validation, with_passages, resources, counts)
+    for name, gate in calibration.gates.items():
+        folder = resources.retrievers[name].index.folder
+        model = _answering_model(engine, with_passages[name])
+        store_gate(folder, model, gate, calibration.tried.get(name, ()))
+    return calibration.gates
 
-    if place.resume is not None:
-        raise Misuse("`--resume` names one run, and this command makes several", "repeat it")
-    opened = open_plan(path, engine, place)
-    job = prepare_job(tasks, settings, engine.info)
-    base = score_job(job, engine, place, part="base")
-    asker = PlanRunner.from_base_run(job, lambda: engine, place, base)
-    plan = opened.plan
-    limits = PassageBudget(plan.passages, plan.tokens, plan.query_options)
-    with open_resources(plan.domains, engine, place.workspace, limits) as means:
-        run = asker.run("ensemble", opened.route, plan.domains, means)
-    before, after = (evaluate_run(each, place.target) for each in (asker.base, run))
-    arms = {"base": before, "ensemble": after}
-    return RunResult(after, before, arms, paired_changes(asker.base, run))
+
+def _fixed_gate(text: str) -> Gate:
+    try:
+        return Gate(float(text))
+    except ValueError as error:
+        what = f"`--rag-gate {text}` is neither {AUTO}, {OFF} nor a number"
+        hint = "a number is the least cosine of the best passage: 0.4, say"
+        raise Misuse(what, hint) from error
 
 
-def _check_model(path: Path, plan: Plan, engine: Engine) -> None:
-    info = engine.info
-    if plan.digest != info.digest:
-        raise Misuse(
-            f"plan `{path}` was made for `{plan.model}`, and `{info.model}` is another model",
-            f"`--model {plan.model}`, or make a plan for this one: `bench improve`",
-        )
+def _answering_model(engine: Engine, treatment: DomainTreatment) -> str:
+    """What a gate is good for: the model, and the adapter that answers with it, if any."""
+    digest = engine.info.digest
+    return f"{digest}+{treatment.adapter_digest[:16]}" if treatment.uses_adapter else digest

@@ -1,58 +1,57 @@
-"""Make a run, or go on with it, while the user watches."""
+"""Stage "score": runs that are found or made while the user watches, and the noise of a retest."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmarks.results.improve_result import RetestNoise
+from benchmarks.runs.runner import execute_run, open_run, scoring_fallbacks
+from benchmarks.runs.store import RunStore
+from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import Interrupted
-from domainlift.text.display import printable
+from domainlift.sampling import stratified
+from domainlift.stats.intervals import wilson
+from reports.progress import ProgressBar
+from reports.terminal import duration, printable
 
 if TYPE_CHECKING:
     from benchmarks.runs.evaluate_task import AnswerCache
     from benchmarks.runs.runner import EvalJob
     from benchmarks.runs.store import Record, Run
+    from domainlift.types import Question
     from engines.base import Engine
+    from improve.options import RunOptions
+    from improve.plan_runner import PlanRunner
 
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where a run is kept and which one it is."""
-
-    workspace: Path
-    data: Path | None = None
-    resume: str | None = None
-    fresh: bool = False
-    target: float = 0.60
+#: Questions that are asked twice, to know how often the same model answers otherwise.
+RETEST_QUESTIONS = 100
 
 
 def score_job(
     job: EvalJob,
     engine: Engine,
-    place: RunOptions,
+    options: RunOptions,
     *,
     part: str = "",
     known: AnswerCache | None = None,
 ) -> Run:
-    """Find or make the run of a job, and ask what is open in it.
+    """Find or create the run of a job and answer its open questions.
 
-    `part` says which of several runs this is; those are resumed by repeating the whole command.
+    `part` names one of a command's several runs; those are resumed by repeating the command.
+    Raises Interrupted at Ctrl-C.
     """
-    from benchmarks.runs.runner import open_run, scoring_fallbacks
-    from benchmarks.runs.store import RunStore
-
-    store = RunStore(place.workspace)
-    run = open_run(job, engine.info, store, fresh=place.fresh, resume=place.resume)
-    said = engine.info.notes
+    store = RunStore(options.workspace)
+    run = open_run(job, engine.info, store, fresh=options.fresh, resume=options.resume)
+    notes = engine.info.notes
     if not part:
-        _say_notes([*said, *scoring_fallbacks(job, engine.info)])
+        _print_notes([*notes, *scoring_fallbacks(job, engine.info)])
     if not run.manifest.finished:
         _execute(job, engine, run, part, known)
         # A server may show only when asked what it cannot do.
-        _say_notes(note for note in engine.info.notes if note not in said)
+        _print_notes(note for note in engine.info.notes if note not in notes)
     elif not part:
         print(
             f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
@@ -62,30 +61,47 @@ def score_job(
     return run
 
 
-def _say_notes(notes: Iterable[str]) -> None:
+def retest(runner: PlanRunner, questions: tuple[Question, ...], name: str) -> Run:
+    """Ask the base model the same questions again, in a run that takes over no answers."""
+    policy = replace(BASE_POLICY, name=name, digest=name)
+    job = replace(runner.job, questions=questions, policy=policy)
+    return score_job(job, runner.engine(), runner.options, part=f"asked again, {name}")
+
+
+def retest_noise(runner: PlanRunner) -> RetestNoise:
+    """Measure on a sample how often the base model changes its answer when asked again."""
+    sample = tuple(stratified(runner.job.questions, RETEST_QUESTIONS, seed=1))
+    again = {record.id: record.correct for record in retest(runner, sample, "noise").records()}
+    pairs = [(r.correct, again[r.id]) for r in runner.base.records() if r.id in again]
+    answered = [(one, two) for one, two in pairs if one is not None and two is not None]
+    flips = sum(one != two for one, two in answered)
+    return RetestNoise(len(answered), flips, wilson(flips, len(answered)))
+
+
+def _print_notes(notes: Iterable[str]) -> None:
     for note in notes:
         print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def _execute(job: EvalJob, engine: Engine, run: Run, part: str, known: AnswerCache | None) -> None:
-    """Ask what is open, showing progress; Ctrl-C ends with the way on."""
-    from benchmarks.runs.runner import execute_run
-    from reports.progress import ProgressBar
-    from reports.terminal import duration
-
+    """Answer what is open and show progress."""
     before = sum(record.status != "error" for record in run.records())
-    asked = 0
+    answered = 0
     try:
         with ProgressBar(len(job.questions), before) as progress:
 
             def notify(record: Record) -> None:
-                nonlocal asked
-                asked += 1
+                nonlocal answered
+                answered += 1
                 progress.step(record.domain)
 
             execute_run(job, engine, run, notify, known)
     except KeyboardInterrupt as error:
-        raise _stopped(before + asked, len(job.questions), run, part) from error
+        how = "" if part else f" with `--resume {run.folder.name}`"
+        raise Interrupted(
+            f"stopped; {before + answered} of {len(job.questions)} answers are stored",
+            f"repeat the same command{how}: it goes on where it stopped",
+        ) from error
     seconds = run.manifest.seconds
     skipped = f" ({before} were stored before)" if before else ""
     rate = f", {len(job.questions) / seconds:.3g}/s" if seconds else ""
@@ -93,12 +109,4 @@ def _execute(job: EvalJob, engine: Engine, run: Run, part: str, known: AnswerCac
     print(
         f"Scored {len(job.questions)} questions{what} in {duration(seconds)}{rate}{skipped}",
         file=sys.stderr,
-    )
-
-
-def _stopped(stored: int, total: int, run: Run, part: str) -> Interrupted:
-    how = "" if part else f" with `--resume {run.folder.name}`"
-    return Interrupted(
-        f"stopped; {stored} of {total} answers are stored",
-        f"repeat the same command{how}: it goes on where it stopped",
     )

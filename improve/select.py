@@ -1,46 +1,129 @@
-"""Which treatment a domain gets: the cheapest that is not shown to be worse than another."""
+"""Stage "select": every treatment on the selection questions, and the cheapest not worse."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from benchmarks.results.improve_result import TreatmentScore
-from benchmarks.runs.store import Record
+from benchmarks.treatments.passages import contaminated_ids
+from benchmarks.treatments.plan import ORACLE
 from domainlift.stats.paired import sign_test
+from improve.diagnose import by_domain
+from improve.resources import open_adapters, open_resources
+from improve.retrieve import calibrate_gates
 
-#: How unlikely the losses against the best must be as luck for a treatment to be worse.
-WORSE = 0.05
+if TYPE_CHECKING:
+    from benchmarks.runs.store import Record, Run
+    from ensemble.plan import DomainTreatment
+    from improve.context import ImproveContext
+    from improve.diagnose import TriageOutcome
+    from improve.plan_runner import PlanRunner
+
+#: A treatment is worse where losses this large against another have a smaller probability.
+WORSE_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class TreatmentRuns:
+    """Every treatment on the selection questions.
+
+    `runs` are run names by treatment, `treatments` the domains' treatments by treatment name, and
+    `answers` records by domain and treatment, in the order of cost.
+    """
+
+    runs: Mapping[str, str]
+    treatments: Mapping[str, Mapping[str, DomainTreatment]]
+    answers: Mapping[str, Mapping[str, list[Record]]]
+
+
+def run_treatments(
+    context: ImproveContext,
+    runner: PlanRunner,
+    triage: TriageOutcome,
+    passages: Mapping[str, DomainTreatment],
+    adapters: Mapping[str, DomainTreatment],
+) -> TreatmentRuns:
+    """Run each treatment on the selection questions; passages and adapter together as well.
+
+    `passages` and `adapters` are the treatments of the domains that have a knowledge base and a
+    trained adapter.
+    """
+    rag = {name: replace(passages[name], gate=triage.gates[name]) for name in triage.rag}
+    both = {
+        name: replace(adapters[name], treatment="rag+lora", knowledge_base=treatment.knowledge_base)
+        for name, treatment in passages.items()
+        if name in adapters
+    }
+    treatments: dict[str, Mapping[str, DomainTreatment]] = {"lora": adapters, "rag": rag}
+    runs: dict[str, Run] = {"base": runner.base}
+    workspace, engine = context.run_options.workspace, runner.engine()
+    with open_resources(passages, engine, workspace) as resources:
+        resources = replace(resources, adapters=open_adapters(adapters, engine, workspace))
+        if both:
+            gates = calibrate_gates(runner, both, resources).gates
+            treatments["rag+lora"] = {
+                name: replace(treatment, gate=gates[name]) for name, treatment in both.items()
+            }
+        for treatment, domains in treatments.items():
+            if domains:
+                runs[treatment] = runner.run(treatment, ORACLE, domains, resources)
+    records = {name: run.records() for name, run in runs.items()}
+    names = {name: run.folder.name for name, run in runs.items()}
+    return TreatmentRuns(names, treatments, without_contaminated(records, treatments))
+
+
+def without_contaminated(
+    records: Mapping[str, list[Record]], treated: Mapping[str, Container[str]]
+) -> dict[str, dict[str, list[Record]]]:
+    """Records by domain and treatment, without questions that stand in a knowledge base.
+
+    `treated` names the domains of each treatment; the base model's records are there for all.
+    """
+    leaks = contaminated_ids(record for each in records.values() for record in each)
+    answers: dict[str, dict[str, list[Record]]] = {}
+    for treatment, each in records.items():
+        clean = [record for record in each if record.id not in leaks]
+        for domain, own in by_domain(clean).items():
+            if treatment == "base" or domain in treated[treatment]:
+                answers.setdefault(domain, {})[treatment] = own
+    return answers
 
 
 def score_treatment(records: Sequence[Record]) -> TreatmentScore:
-    """Sum up the answers to a domain's questions; those without an answer are left out."""
-    found = [record for record in records if record.correct is not None]
-    n = len(found)
+    """Accuracy and cost over a domain's answered questions; unanswered ones are left out."""
+    answered = [record for record in records if record.correct is not None]
+    n = len(answered)
     if not n:
         return TreatmentScore(0, 0.0, 0.0, 0.0)
     return TreatmentScore(
         n,
-        sum(bool(record.correct) for record in found) / n,
-        sum(record.prompt_tokens + record.output_tokens for record in found) / n,
-        sum(record.seconds for record in found) / n,
+        sum(bool(record.correct) for record in answered) / n,
+        sum(record.prompt_tokens + record.output_tokens for record in answered) / n,
+        sum(record.seconds for record in answered) / n,
     )
 
 
-def cheapest_not_worse(arms: Mapping[str, Sequence[Record]]) -> str:
+def cheapest_not_worse(treatments: Mapping[str, Sequence[Record]]) -> str:
     """The first treatment, in the given order of cost, that is not worse than any other.
 
     Worse is one that loses against another by more than luck: the exact one-sided sign test over
     the questions on which the two differ has p < 0.05. The best is not enough to compare with:
     of two that are as good, one may turn so many answers both ways that it shows nothing.
     """
-    best = max(arms, key=lambda name: score_treatment(arms[name]).accuracy)
-    good = (n for n in arms if not any(_worse(arms[n], other) for other in arms.values()))
+    best = max(treatments, key=lambda name: score_treatment(treatments[name]).accuracy)
+    good = (
+        name
+        for name, records in treatments.items()
+        if not any(_is_worse(records, other) for other in treatments.values())
+    )
     return next(good, best)  # none, where treatments were answered on different questions
 
 
-def _worse(records: Sequence[Record], other: Sequence[Record]) -> bool:
+def _is_worse(records: Sequence[Record], other: Sequence[Record]) -> bool:
     there = {record.id: record.correct for record in other if record.correct is not None}
     pairs = [(r.correct, there[r.id]) for r in records if r.correct is not None and r.id in there]
     losses = sum(right and not own for own, right in pairs)
     gains = sum(own and not right for own, right in pairs)
-    return sign_test(losses, gains) < WORSE
+    return sign_test(losses, gains) < WORSE_ALPHA

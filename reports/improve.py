@@ -77,8 +77,8 @@ def _tables(done: ImproveResult) -> Iterator[Table]:
     if done.triage:
         rows = [_triage(name, found) for name, found in done.triage.items()]
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
-    if done.arms:
-        rows = [_arms(name, done.arms[name], chosen) for name, chosen in done.chosen.items()]
+    if done.treatments:
+        rows = [_arms(name, done.treatments[name], chosen) for name, chosen in done.chosen.items()]
         yield (
             "What each treatment does (selection questions; tokens a question)",
             ("domain", *_ARMS, "chosen"),

@@ -123,7 +123,10 @@ class Stages:
         text = printable(f"{self._name}  {stage}  {done}/{total}{rest}")
         print(f"\r{text:<79}" if terminal else text, end="" if terminal else "\n", file=sys.stderr)
 
-    def end(self) -> None:
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Clear the line."""
         if sys.stderr.isatty():
             print("\r" + " " * 79 + "\r", end="", file=sys.stderr)

@@ -21,7 +21,7 @@ _PASSAGES = ("retrieved", "let in", "leaked")
 _LEAKS = 5
 
 
-def show_outcome(outcome: RunResult) -> None:
+def show_run_result(outcome: RunResult) -> None:
     """Print a profile, or, where something was done to the questions, what it changed."""
     if outcome.base is None:
         show_scores(outcome.profile)

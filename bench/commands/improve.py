@@ -17,15 +17,15 @@ from bench.options import (
     Suite,
     WorkspaceOption,
     comma_separated,
+    command_line,
     suite_for,
 )
 from domainlift.errors import Misuse
-from improve.score import RunOptions
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import ImproveResult
     from improve.context import ImproveContext
-    from improve.train import LazyEngine
+    from improve.load_model import LazyEngine
 
 
 def improve_command(
@@ -73,11 +73,11 @@ def improve_command(
     """
     from benchmarks.held_out.gate import GateCriteria, parse_min_gain
     from engines.registry import TINY
-    from improve.context import ImproveOptions, prepare_context
-    from improve.load_model import ModelSpec
-    from improve.train import LazyEngine
+    from improve.context import prepare_context
+    from improve.load_model import LazyEngine, ModelSpec
+    from improve.options import ImproveOptions, RunOptions
 
-    wishes = ImproveOptions(
+    options = ImproveOptions(
         GateCriteria(parse_min_gain(min_gain)),
         comma_separated(only),
         skip_rag,
@@ -86,22 +86,23 @@ def improve_command(
         own=model == TINY or suite == "demo",
         change=_changes(change),
     )
-    held = LazyEngine(ModelSpec(model, device, dtype))
-    place = RunOptions(workspace, data, target=target)
+    lazy = LazyEngine(ModelSpec(model, device, dtype))
+    run_options = RunOptions(workspace, data, target=target)
 
-    def scene() -> ImproveContext:
-        return prepare_context(suite_for(suite, model), limit, place, wishes)
+    def prepare() -> ImproveContext:
+        command = command_line(sys.argv[1:])
+        return prepare_context(suite_for(suite, model), limit, run_options, options, command)
 
     try:
         if dry_run:
             from improve.forecast import forecast
             from reports.forecast import show_forecast
 
-            show_forecast(forecast(held, scene), as_json=as_json)
+            show_forecast(forecast(lazy, prepare), as_json=as_json)
         else:
-            _run(scene(), held, as_json=as_json)
+            _run(prepare(), lazy, as_json=as_json)
     finally:
-        held.drop()
+        lazy.close()
 
 
 def demo(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
@@ -112,22 +113,22 @@ def demo(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
     improve_command(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
 
 
-def _run(scene: ImproveContext, held: LazyEngine, *, as_json: bool) -> None:
-    from improve.loop import improve as loop
+def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:
+    from improve.loop import improve
     from reports.improve import ImproveView
 
-    board = ImproveView()
-    done = loop(scene, held, _silent if as_json else board.tell)
+    view = ImproveView()
+    result = improve(context, lazy, _ignore if as_json else view.tell)
     if as_json:
-        print(json.dumps(done.as_json(), ensure_ascii=False))
+        print(json.dumps(result.as_json(), ensure_ascii=False))
         return
-    board.close(done)
-    if done.report is not None:
-        print(f"report: {done.report}", file=sys.stderr)
+    view.close(result)
+    if result.report is not None:
+        print(f"report: {result.report}", file=sys.stderr)
 
 
-def _silent(done: ImproveResult) -> None:
-    """Say nothing: JSON comes whole, at the end."""
+def _ignore(result: ImproveResult) -> None:
+    """No-op: JSON is printed whole at the end."""
 
 
 def _changes(given: Sequence[str] | None) -> tuple[str, ...]:

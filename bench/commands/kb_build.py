@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
-from domainlift.errors import Interrupted, Misuse, NoSuch
-from domainlift.text.display import printable
+from domainlift.errors import Misuse, NoSuch
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from rag.corpus.source_files import Found
     from rag.index.build import BuildReport
     from rag.index.store import KnowledgeBaseStore
-
-#: Tokens of a chunk.
-_SIZE = 200
 
 
 def build_command(
@@ -43,7 +38,7 @@ def build_command(
             help="all-MiniLM-L6-v2, org/name, a folder, onnx, ollama:NAME. [default: as before]"
         ),
     ] = None,
-    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = _SIZE,
+    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = 200,
     chroma: Annotated[
         str | None, typer.Option(help="A Chroma server instead of the embedded store.")
     ] = None,
@@ -59,7 +54,9 @@ def build_command(
     Example: bench kb build biology --source notes/
     """
     from knowledge_bases.domains import load_domains
+    from rag.index.build_domain import BuildSettings, build_from_files, domain_files
     from rag.index.store import KnowledgeBaseStore
+    from reports.progress import Stages
 
     domains = load_domains(workspace)
     if own:
@@ -69,38 +66,15 @@ def build_command(
     reports = []
     for name in names:
         model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
-        found = _files(name, domains, data, source if source is not None else (), licence)
-        settings = _BuildSettings(model, chunk_tokens, chroma, rebuild)
-        reports.append(_build(name, found, settings, workspace))
+        found = domain_files(name, domains, data, source if source is not None else (), licence)
+        settings = BuildSettings(model, chunk_tokens, chroma, rebuild)
+        with Stages(name) as stages:
+            reports.append(build_from_files(name, found, settings, workspace, stages))
         if not as_json:
             _say(reports[-1], found)
     if as_json:
         rows = [asdict(report) for report in reports]
         print(json.dumps(rows[0] if len(names) == 1 and not every else rows, ensure_ascii=False))
-
-
-@dataclass(frozen=True)
-class _BuildSettings:
-    """What decides a build besides its files."""
-
-    embedder: str
-    size: int
-    chroma: str | None
-    rebuild: bool
-
-
-def build_knowledge_base(
-    name: str, domains: dict[str, Domain], data: Path | None, workspace: Path
-) -> BuildReport:
-    """Build the knowledge base of a domain from what it declares, with the usual settings."""
-    from rag.embedding.registry import DEFAULT
-
-    return _build(
-        name,
-        _files(name, domains, data, (), ""),
-        _BuildSettings(DEFAULT, _SIZE, None, False),
-        workspace,
-    )
 
 
 def _chosen(
@@ -121,7 +95,7 @@ def _chosen(
 
 def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str:
     """The model that made the knowledge base so far, so that nobody has to name it again."""
-    from rag.embedding.registry import DEFAULT
+    from rag.embedding import DEFAULT
 
     if name not in store.names():
         return DEFAULT
@@ -133,56 +107,9 @@ def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str
         raise
 
 
-def _files(
-    name: str,
-    domains: dict[str, Domain],
-    data: Path | None,
-    given: Sequence[str],
-    licence: str,
-) -> Found:
-    from rag.corpus.source_files import domain_sources, find_files
-
-    domain = domains.get(name)
-    sources = domain_sources(domain) if domain is not None else ()
-    folder = domain.folder if domain is not None else Path()
-    if not sources and not given:
-        raise Misuse(f"domain `{name}` declares no sources", "give files: `--source PATH`")
-    return find_files(sources, folder=folder, data=data, given=given, licence=licence)
-
-
-def _build(name: str, found: Found, settings: _BuildSettings, workspace: Path) -> BuildReport:
-    from rag.index.build import build_index
-    from rag.index.build_options import BuildOptions, Embedding
-    from rag.library import open_cached
-    from reports.progress import Stages
-
-    model = open_cached(settings.embedder, workspace)
-    recipe = BuildOptions(
-        Embedding(model.name, model.digest, lambda: model),
-        size=settings.size,
-        chroma=settings.chroma,
-        rebuild=settings.rebuild,
-    )
-    stages = Stages(name)
-    try:
-        return build_index(
-            Workspace(workspace).knowledge_bases,
-            name,
-            found.files,
-            recipe,
-            missing=found.missing,
-            progress=stages,
-        )
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"stopped; knowledge base `{name}` is as it was before",
-            "repeat the same command: what was embedded is not embedded again",
-        ) from error
-    finally:
-        stages.end()
-
-
 def _say(report: BuildReport, found: Found) -> None:
+    from reports.terminal import printable
+
     for line in [*found.notes, *report.missing, *(f"left out: {r}" for r in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)
     print(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,21 +19,18 @@ from bench.options import (
     Suite,
     WorkspaceOption,
     comma_separated,
+    command_line,
     suite_for,
 )
 from domainlift.errors import BenchError, Misuse, NoSuch
-from improve.arms import AdaptersByDomain, compare_arms
-from improve.retrieve import RetrievalOptions
-from improve.run_plan import run_plan
-from improve.score import RunOptions, score_job
+from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
 from rag.treatment import TOKENS
 
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import EvalResult
     from benchmarks.results.run_result import RunResult
     from benchmarks.runs.runner import EvalSettings
-    from benchmarks.tasks.base import Task
-    from engines.base import Engine, Mode
+    from engines.base import Mode
     from engines.registry import EngineOptions
 
 
@@ -148,93 +142,73 @@ def run(
         domains=comma_separated(domains),
     )
     options = EngineOptions(device, dtype, batch_tokens, context, seed, timeout, concurrency)
-    place = RunOptions(workspace, data, resume, fresh, target)
-    choice = None
+    run_options = RunOptions(workspace, data, resume, fresh, target)
+    if plan is not None and (rag is not None or adapter is not None):
+        raise Misuse("`--plan` names passages and adapters", "leave `--rag` and `--adapter` out")
+    retrieval = None
     if rag is not None:
         from rag.search.retrieval import Retrieval
 
-        chosen = () if rag == ALL else comma_separated(rag)
-        found = Retrieval(mmr=mmr, reranker=rerank)
-        choice = RetrievalOptions(chosen, rag_gate, found, passages, passage_tokens, query_options)
-    outcome = _score(
-        model, options, settings, task, place, _TreatmentOptions(choice, adapter, plan)
-    )
+        retrieval = RetrievalOptions(
+            () if rag == ALL else comma_separated(rag),
+            rag_gate,
+            Retrieval(mmr=mmr, reranker=rerank),
+            passages,
+            passage_tokens,
+            query_options,
+        )
+    wanted = TreatmentOptions(retrieval, comma_separated(adapter))
+    result = _score(model, options, settings, task, run_options, wanted, plan)
     if as_json:
-        print(json.dumps(outcome.as_json(), ensure_ascii=False))
+        print(json.dumps(result.as_json(), ensure_ascii=False))
     else:
-        from reports.run_result import show_outcome
+        from reports.run_result import show_run_result
 
-        show_outcome(outcome)
-    _fail_on_errors(outcome.profile)
-
-
-@dataclass(frozen=True)
-class _TreatmentOptions:
-    """What the model gets besides its questions."""
-
-    choice: RetrievalOptions | None
-    adapter: str | None
-    plan: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.plan is not None and (self.choice is not None or self.adapter is not None):
-            raise Misuse(
-                "`--plan` names passages and adapters", "leave `--rag` and `--adapter` out"
-            )
-
-
-def _adapters(
-    names: str | None, engine: Engine, place: RunOptions, tasks: Sequence[Task]
-) -> AdaptersByDomain | None:
-    if names is None:
-        return None
-    from bench.commands.adapters import adapters_by_domain
-
-    domains = {question.domain for task in tasks for question in task.questions}
-    return adapters_by_domain(names, engine, place.workspace, domains)
+        show_run_result(result)
+    _fail_on_errors(result.profile)
 
 
 def _score(
     model: str,
-    options: EngineOptions,
+    engine_options: EngineOptions,
     settings: EvalSettings,
     names: Sequence[str] | None,
-    place: RunOptions,
-    help_: _TreatmentOptions,
+    options: RunOptions,
+    wanted: TreatmentOptions,
+    plan: Path | None,
 ) -> RunResult:
-    from benchmarks.results import run_result as outcome
     from benchmarks.results.domain_scores import evaluate_run
+    from benchmarks.results.run_result import RunResult
     from benchmarks.runs.runner import prepare_job
     from benchmarks.runs.select_tasks import choose_tasks
     from engines.registry import is_served, open_engine
+    from improve.score import score_job
     from knowledge_bases.domains import load_domains
 
-    domains = load_domains(place.workspace)
+    domains = load_domains(options.workspace)
     for name in settings.domains:
         if name not in domains:
             raise NoSuch("domain", name, domains, "bench domains")
     # A server that does not answer says so at once; a model in this process takes its time, and
     # is loaded only for tasks that are there.
-    engine = open_engine(model, options) if is_served(model) else None
+    engine = open_engine(model, engine_options) if is_served(model) else None
     try:
-        tasks, settings = choose_tasks(names, settings, domains, place.data)
+        tasks, settings = choose_tasks(names, settings, domains, options.data)
         if engine is None:
-            engine = open_engine(model, options)
-        if help_.plan is not None:
-            return run_plan(help_.plan, tasks, settings, engine, place)
-        if help_.choice is not None or help_.adapter is not None:
-            adapters = _adapters(help_.adapter, engine, place, tasks)
-            return compare_arms(tasks, settings, engine, place, help_.choice, adapters)
-        run = score_job(prepare_job(tasks, settings, engine.info), engine, place)
-        return outcome.RunResult(evaluate_run(run, place.target))
+            engine = open_engine(model, engine_options)
+        if plan is not None:
+            from improve.run_plan import run_plan
+
+            return run_plan(plan, tasks, settings, engine, options)
+        if wanted.retrieval is not None or wanted.adapters:
+            from improve.run_plan import run_by_label
+
+            return run_by_label(tasks, settings, engine, options, wanted)
+        run = score_job(prepare_job(tasks, settings, engine.info), engine, options)
+        return RunResult(evaluate_run(run, options.target))
     finally:
         if engine is not None:
             engine.close()
-
-
-def command_line(argv: Sequence[str]) -> str:
-    """The command for the record; a name and password in a URL are nobody's business."""
-    return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))
 
 
 def _mode(name: str | None) -> Mode | None:

@@ -111,13 +111,13 @@ class HeldOutResult:
 
 @dataclass(frozen=True)
 class ImproveResult:
-    """The whole loop. `arms` are by domain and treatment, on selection questions."""
+    """The whole loop. `treatments` are by domain and treatment, on selection questions."""
 
     model: str
     suite: str
     diagnosis: Diagnosis
     triage: Mapping[str, TriageResult] = field(default_factory=dict)
-    arms: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
+    treatments: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     proof: HeldOutResult | None = None
@@ -162,7 +162,7 @@ class ImproveResult:
         }
 
     def _domain(self, domain: str) -> dict[str, Any]:
-        arms = self.arms.get(domain, {})
+        arms = self.treatments.get(domain, {})
         triage = self.triage.get(domain)
         told: dict[str, Any] = {
             "diagnosis": self.diagnosis.words[domain],

@@ -16,8 +16,8 @@ from rag.retrieval_gate import Gate
 class RunResult:
     """A profile; with a treatment, also the base model's and what changed, question by question.
 
-    `paired` is by domain, and in total under "". `arms` are all profiles by their treatment, in
-    the order in which they were made: the base model, each help alone, and both together.
+    `paired` is by domain, and in total under "". `treatments` are all scores by
+    treatment in the order in which they were made: base, rag, lora, rag+lora.
     """
 
     profile: EvalResult
@@ -34,7 +34,7 @@ class RunResult:
         return {
             **self.profile.as_json(),
             "base": self.base.as_json(),
-            "arms": {name: profile.as_json() for name, profile in self.treatments.items()},
+            "treatments": {name: profile.as_json() for name, profile in self.treatments.items()},
             "paired": {domain: _paired(change) for domain, change in self.paired.items()},
             "gates": {domain: gate.as_json() for domain, gate in self.gates.items()},
             "leaks": [asdict(leak) for leak in self.leaks],

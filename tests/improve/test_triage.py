@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from improve.triage import TriageAnswers, by_id, misses, triage
 
 from benchmarks.runs.store import Record
 from improve.select import cheapest_not_worse, score_treatment
-from improve.triage import TriageAnswers, by_id, misses, triage
 
 
 def record(name: str, correct: bool | None, domain: str = "biology", tokens: int = 10) -> Record:

@@ -1,0 +1,65 @@
+"""Options of the commands that run and improve a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.treatment import TOKENS
+
+if TYPE_CHECKING:
+    from benchmarks.held_out.gate import GateCriteria
+    from rag.search.retrieval import Retrieval
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Workspace, data mirror and target of runs; which run is resumed, or that a new one begins."""
+
+    workspace: Path
+    data: Path | None = None
+    resume: str | None = None
+    fresh: bool = False
+    target: float = 0.60
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """Retrieval options of `bench run`.
+
+    No domains means all that have a knowledge base, no `k` that calibration chooses it.
+    """
+
+    domains: tuple[str, ...]
+    gate: str
+    retrieval: Retrieval
+    k: int | None = None
+    tokens: int = TOKENS
+    options: bool = False
+
+
+@dataclass(frozen=True)
+class TreatmentOptions:
+    """Treatments that `bench run` is asked for; `adapters` are names, a folder or `own`."""
+
+    retrieval: RetrievalOptions | None = None
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImproveOptions:
+    """Options of `bench improve`.
+
+    `only` are the domains to treat, () for all that are weak; `minutes` is the budget of the whole
+    loop; with `own`, domains are reduced to their own questions and documents; `change` holds
+    KEY=VALUE settings of the trainings.
+    """
+
+    criteria: GateCriteria
+    only: tuple[str, ...] = ()
+    skip_rag: bool = False
+    skip_train: bool = False
+    minutes: float | None = None
+    own: bool = False
+    change: tuple[str, ...] = ()

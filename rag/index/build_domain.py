@@ -1,0 +1,78 @@
+"""Build of a domain's knowledge base: its files found, embedded by a cached model, published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainlift.errors import Interrupted, Misuse
+from domainlift.workspace import Workspace
+from rag.corpus.source_files import domain_sources, find_files
+from rag.embedding import DEFAULT
+from rag.index.build import build_index
+from rag.index.build_options import BuildOptions, Embedding
+from rag.library import open_cached
+
+if TYPE_CHECKING:
+    from knowledge_bases.domains import Domain
+    from rag.corpus.source_files import Found
+    from rag.index.build import BuildReport
+    from rag.index.index import Progress
+
+#: Tokens of a chunk.
+CHUNK_TOKENS = 200
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What decides a build besides its files."""
+
+    embedder: str = DEFAULT
+    size: int = CHUNK_TOKENS
+    chroma: str | None = None
+    rebuild: bool = False
+
+
+def domain_files(
+    name: str,
+    domains: Mapping[str, Domain],
+    data: Path | None,
+    given: Sequence[str] = (),
+    licence: str = "",
+) -> Found:
+    """The files of a domain's sources and those that are given; Misuse where there are neither."""
+    domain = domains.get(name)
+    sources = domain_sources(domain) if domain is not None else ()
+    folder = domain.folder if domain is not None else Path()
+    if not sources and not given:
+        raise Misuse(f"domain `{name}` declares no sources", "give files: `--source PATH`")
+    return find_files(sources, folder=folder, data=data, given=given, licence=licence)
+
+
+def build_from_files(
+    name: str, found: Found, settings: BuildSettings, workspace: Path, progress: Progress
+) -> BuildReport:
+    """Build a knowledge base, or bring it up to date; Interrupted at Ctrl-C."""
+    model = open_cached(settings.embedder, workspace)
+    options = BuildOptions(
+        Embedding(model.name, model.digest, lambda: model),
+        size=settings.size,
+        chroma=settings.chroma,
+        rebuild=settings.rebuild,
+    )
+    try:
+        return build_index(
+            Workspace(workspace).knowledge_bases,
+            name,
+            found.files,
+            options,
+            missing=found.missing,
+            progress=progress,
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; knowledge base `{name}` is as it was before",
+            "repeat the same command: what was embedded is not embedded again",
+        ) from error
