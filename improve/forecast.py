@@ -72,7 +72,7 @@ def forecast(lazy: LazyEngine, prepare: Callable[[], ImproveContext]) -> Forecas
     missing = _MissingItems()
     _packages(missing)
     model = lazy.spec.model
-    known = _model(missing, held)
+    known = _model(missing, lazy)
     try:
         context = prepare()
     except Misuse:  # nothing is missing: the command is wrong

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from domainlift.errors import BenchError, Interrupted
-from domainlift.text.normalise import printable
+from domainlift.text.display import printable
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
     plan = read_plan(path)
     if plan.digest != engine.info.digest:
         raise Misuse(
-            f"plan `{path}` was made for `{plan.model}`, and `{engine.info.model}` is another model",
+            f"plan `{path}` was made for `{plan.model}`, and `{engine.info.model}` is another "
+            "model",
             f"`--model {plan.model}`, or make a plan for this one: `bench improve`",
         )
     if plan.verdict and plan.verdict != "promoted":
@@ -138,7 +139,7 @@ def _base_runner(job: EvalJob, engine: Engine, options: RunOptions) -> PlanRunne
     return PlanRunner.from_base_run(job, lambda: engine, options, base)
 
 
-def _result(runs: Mapping[str, Run], options: RunOptions) -> RunResult:
+def _result(runs: dict[str, Run], options: RunOptions) -> RunResult:
     """Compare the last of the runs with the first."""
     scores = {name: evaluate_run(run, options.target) for name, run in runs.items()}
     last = next(reversed(runs))

@@ -14,8 +14,9 @@ from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import Interrupted
 from domainlift.sampling import stratified
 from domainlift.stats.intervals import wilson
+from domainlift.text.display import printable
 from reports.progress import ProgressBar
-from reports.terminal import duration, printable
+from reports.terminal import duration
 
 if TYPE_CHECKING:
     from benchmarks.runs.evaluate_task import AnswerCache

@@ -54,7 +54,7 @@ def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Js
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
-    from reports.terminal import printable
+    from domainlift.text.display import printable
 
     for line in (found.folder / registry.README).read_text(encoding="utf-8").splitlines():
         print(printable(line))

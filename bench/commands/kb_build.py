@@ -95,7 +95,7 @@ def _chosen(
 
 def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str:
     """The model that made the knowledge base so far, so that nobody has to name it again."""
-    from rag.embedding import DEFAULT
+    from rag.embedding.registry import DEFAULT
 
     if name not in store.names():
         return DEFAULT
@@ -108,7 +108,7 @@ def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str
 
 
 def _say(report: BuildReport, found: Found) -> None:
-    from reports.terminal import printable
+    from domainlift.text.display import printable
 
     for line in [*found.notes, *report.missing, *(f"left out: {r}" for r in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)

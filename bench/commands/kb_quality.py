@@ -35,14 +35,12 @@ def kb_check_command(
 
     Example: bench kb check biology
     """
-    from benchmarks.treatments.passages import OpenKnowledgeBases, contaminated_questions
+    from benchmarks.treatments.passages import contaminated_questions
     from rag.library import library
-    from rag.treatment import Budget
 
     questions = _questions(domain, task, "test", workspace, data)
-    with library(workspace) as shelves:
-        bases = OpenKnowledgeBases({domain: shelves.open(domain)}, Budget(len))
-        leaks = contaminated_questions(questions, bases)
+    with library(workspace) as knowledge_bases:
+        leaks = contaminated_questions(questions, {domain: knowledge_bases.open(domain)})
     if as_json:
         found = [asdict(leak) for leak in leaks]
         row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
@@ -65,14 +63,12 @@ def kb_eval_command(
     Example: bench kb eval scifact/
     """
     from rag.library import open_cached
-    from rag.quality.beir import evaluate_retrieval as measure
+    from rag.quality.beir import evaluate_retrieval
     from reports.progress import Stages
 
-    stages = Stages(path.name)
-    try:
-        found = measure(path, open_cached(embedder, workspace), split=split, progress=stages)
-    finally:
-        stages.end()
+    model = open_cached(embedder, workspace)
+    with Stages(path.name) as stages:
+        found = evaluate_retrieval(path, model, split=split, progress=stages)
     if as_json:
         counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
         print(json.dumps({**counts, **found.methods}, ensure_ascii=False))

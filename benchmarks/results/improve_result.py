@@ -12,6 +12,9 @@ from benchmarks.results.domain_scores import EvalResult
 from domainlift.stats.intervals import Interval
 from domainlift.stats.paired import Paired
 
+#: Word for a domain whose score shows a fault of the harness.
+FAULTY = "faulty"
+
 
 @dataclass(frozen=True)
 class TreatmentScore:

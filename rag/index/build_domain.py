@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from domainlift.errors import Interrupted, Misuse
 from domainlift.workspace import Workspace
 from rag.corpus.source_files import domain_sources, find_files
-from rag.embedding import DEFAULT
+from rag.embedding.registry import DEFAULT
 from rag.index.build import build_index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.library import open_cached
