@@ -62,7 +62,7 @@ def _show(name: str, seconds: float, outcome: dict[str, Any]) -> None:
         interval = change["interval"]
         low, high = interval
         before, after = (
-            outcome["arms"][arm]["domains"][domain]["accuracy"] for arm in ("base", "adapter")
+            outcome["treatments"][each]["domains"][domain]["accuracy"] for each in ("base", "lora")
         )
         print(
             f"| {name} | {seconds:.0f} | {domain} | {change['n']} | {before:.3f} | {after:.3f} "

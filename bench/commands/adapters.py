@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 
 adapters = typer.Typer(
@@ -33,7 +34,7 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
         return
     from rich.text import Text
 
-    from reports.terminal import console, printable, table
+    from reports.terminal import console, table
 
     grid = table("adapter", "method", "base", "created")
     for name, card in cards.items():
@@ -54,7 +55,6 @@ def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Js
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
         return
-    from domainlift.text.display import printable
 
     for line in (found.folder / registry.README).read_text(encoding="utf-8").splitlines():
         print(printable(line))

@@ -145,16 +145,14 @@ def _synthetic_textbook(
     from finetune.synthetic.from_knowledge_base import synthetic_textbook
     from reports.progress import Stages
 
-    stages = Stages(domain)
     try:
-        return synthetic_textbook(domain, workspace, options, stages)
+        with Stages(domain) as stages:
+            return synthetic_textbook(domain, workspace, options, stages)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"stopped; what was written about `{domain}` is stored",
             "repeat the same command: it goes on where it stopped",
         ) from error
-    finally:
-        stages.end()
 
 
 def _show(made: PreparedDataset) -> None:

@@ -56,14 +56,14 @@ def test_an_adapter_answers_and_is_compared_with_the_base(
     publish(weights, tmp_path, "biology")
     said = bench(*RUN, "--adapter", "biology", "--json")
     assert said.code == 0, said.err
-    assert list(said.json["arms"]) == ["base", "adapter"]
+    assert list(said.json["treatments"]) == ["base", "lora"]
     assert said.json["base"]["run"] != said.json["run"]
     assert said.json["paired"][""]["n"] == 20
     assert said.json["paired"]["mathematics"]["losses"] > 0
     own = bench(*RUN, "--adapter", "own", "--json")
     assert own.json["paired"]["mathematics"]["losses"] == 0
     shown = bench(*RUN, "--adapter", "own")
-    assert "adapter" in shown.out.splitlines()[1]
+    assert "lora" in shown.out.splitlines()[1]
 
 
 def test_adapters_are_listed_shown_and_removed(bench: Any, weights: Path, tmp_path: Path) -> None:

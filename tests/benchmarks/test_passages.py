@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
-
-import pytest
 
 from benchmarks.held_out.validation_questions import validation_job
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.store import Record
 from benchmarks.treatments.passages import (
-    OpenKnowledgeBases,
     calibration_samples,
     confidence,
-    passage_policy,
 )
+from benchmarks.treatments.plan import ORACLE, plan_policy
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
 from rag.treatment import Budget, QuestionSignals
@@ -70,29 +70,37 @@ def test_pairs_are_counted_per_domain_and_in_total(fake: ModuleType) -> None:
     assert made[""].n == 5
 
 
-@pytest.fixture
-def bases() -> Any:
-    def make(generation: str = "g1", k: int = 3, **settings: Any) -> OpenKnowledgeBases:
-        index = SimpleNamespace(manifest=SimpleNamespace(generation=generation))
-        shelf: Any = SimpleNamespace(index=index, settings=Retrieval(**settings))
-        return OpenKnowledgeBases({"history": shelf}, Budget(len, k))
-
-    return make
+NOTHING = QuestionSignals({}, {})
+RAG = DomainTreatment("rag", knowledge_base="g1")
 
 
-def test_whatever_may_change_a_prompt_makes_another_run(bases: Any) -> None:
-    nothing = QuestionSignals({}, {})
+def digest(
+    treatment: DomainTreatment | None = None,
+    signals: QuestionSignals = NOTHING,
+    k: int = 3,
+    **settings: Any,
+) -> str:
+    plan = {"history": treatment if treatment is not None else RAG}
+    shelf: Any = SimpleNamespace(settings=Retrieval(**settings))
+    resources = PlanResources({"history": shelf}, {"history": "x"}, Budget(len, k))
+    return plan_policy("rag", ORACLE, plan, resources, signals).digest
+
+
+def test_whatever_may_change_a_prompt_makes_another_run() -> None:
     digests = [
-        passage_policy(bases(), {}, nothing).digest,
-        passage_policy(bases("g2"), {}, nothing).digest,
-        passage_policy(bases(k=2), {}, nothing).digest,
-        passage_policy(bases(mmr=0.5), {}, nothing).digest,
-        passage_policy(bases(), {"history": SHUT}, nothing).digest,
-        passage_policy(bases(), {}, QuestionSignals({"a": 0.5}, {})).digest,
-        passage_policy(bases(), {}, QuestionSignals({}, {"a": "c"})).digest,
+        digest(),
+        digest(replace(RAG, knowledge_base="g2")),
+        digest(replace(RAG, gate=SHUT)),
+        digest(replace(RAG, treatment="rag+lora", adapter="x", adapter_digest="a")),
+        digest(replace(RAG, treatment="rag+lora", adapter="x", adapter_digest="b")),
+        digest(k=2),
+        digest(mmr=0.5),
+        digest(signals=QuestionSignals({"a": 0.5}, {})),
+        digest(signals=QuestionSignals({}, {"a": "c"})),
+        digest(signals=QuestionSignals({}, {}, options=True)),
     ]
     assert len(set(digests)) == len(digests)
-    assert passage_policy(bases(), {"history": OPEN}, nothing).digest == digests[0]
+    assert digest(replace(RAG, gate=OPEN)) == digests[0]
 
 
 def test_validation_asks_in_the_same_way_but_never_what_is_reported(

@@ -1,17 +1,24 @@
-"""The parts of the loop that decide what counts."""
+"""Parts of the loop that decide what counts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from benchmarks.held_out.gate import GateCriteria, MinGain
 from benchmarks.runs.store import Record
+from ensemble.plan import DomainTreatment
 from ensemble.router.keywords import SHIPPED, read_keywords
-from improve.diagnose import without_contaminated
-from improve.prove import router
-from improve.score import RunOptions
-from improve.train import TreatmentBuilder
+from improve.notes import Notes
+from improve.options import RunOptions
+from improve.prove import Candidate, keyword_routing
+from improve.retrieve import build_knowledge_bases
+from improve.select import without_contaminated
 from knowledge_bases.domains import load_domains
+from rag.retrieval_gate import Gate
 
 
 def record(name: str, domain: str, leak: str = "") -> Record:
@@ -22,7 +29,7 @@ def test_a_question_that_stands_in_the_knowledge_base_counts_in_no_treatment() -
     plain = [record("q1", "history"), record("q2", "history"), record("q3", "law")]
     helped = [record("q1", "history", leak="chunk"), record("q2", "history"), record("q3", "law")]
     found = without_contaminated({"base": plain, "rag": helped}, {"rag": ["history"]})
-    assert {arm: [r.id for r in own] for arm, own in found["history"].items()} == {
+    assert {name: [r.id for r in own] for name, own in found["history"].items()} == {
         "base": ["q2"],
         "rag": ["q2"],
     }
@@ -35,17 +42,30 @@ def test_a_router_is_known_by_its_words_and_not_by_its_day() -> None:
     fewer = {name: found for name, found in keywords.domains.items() if name != "law"}
     other = replace(keywords, domains=fewer)
     targets = ("biology", "history")
-    assert router(keywords, targets).name == router(later, targets).name
-    assert router(keywords, targets).name != router(other, targets).name
-    assert router(keywords, targets).name != router(keywords, ("biology",)).name
+    assert keyword_routing(keywords, targets).name == keyword_routing(later, targets).name
+    assert keyword_routing(keywords, targets).name != keyword_routing(other, targets).name
+    assert keyword_routing(keywords, targets).name != keyword_routing(keywords, ("biology",)).name
 
 
 def test_what_cannot_be_built_is_noted_with_the_way_on(tmp_path: Path) -> None:
-    domain = load_domains(None)["law"]
-    notes: list[str] = []
-    place = RunOptions(tmp_path)
-    lifter = TreatmentBuilder({"law": replace(domain, sources=())}, place, own=True, notes=notes)
-    assert lifter.build(["law"]) == {}
-    (note,) = notes
+    domain = replace(load_domains(None)["law"], sources=())
+    context: Any = SimpleNamespace(domains={"law": domain}, run_options=RunOptions(tmp_path))
+    notes = Notes()
+    assert build_knowledge_bases(context, ["law"], notes) == {}
+    (note,) = notes.lines
     assert note.startswith("no knowledge base for law: ")
     assert "; " in note
+
+
+def test_a_candidate_of_version_0_1_keeps_its_digest() -> None:
+    """Its use of held-out questions was recorded under this digest: it is no second use."""
+    gate = Gate(
+        float("-inf"), 1.0, 1, n=84, n_opened=84, gains=63, losses=0, p=1.0842021724855044e-19
+    )
+    treatments = {"history": DomainTreatment("rag", knowledge_base="g0001-156b70b1", gate=gate)}
+    keywords = read_keywords(SHIPPED, load_domains(None))
+    candidate = Candidate(treatments, keywords, RunOptions(Path()), GateCriteria(MinGain(0.05)), {})
+    parts = repr((sorted(treatments.items()), replace(keywords, fitted={}).digest))
+    old = parts.replace("DomainTreatment(", "Care(")
+    assert "let_in=84" in old
+    assert candidate.digest == sha256(old.encode()).hexdigest()[:12]

@@ -4,6 +4,7 @@ import pytest
 from improve.triage import TriageAnswers, by_id, misses, triage
 
 from benchmarks.runs.store import Record
+from improve.diagnose import TriageAnswers, by_id, misses, triage
 from improve.select import cheapest_not_worse, score_treatment
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from improve.result import diagnose
 
 from benchmarks.held_out.gate import GateVerdict, Promotion
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import HeldOutResult, ImproveResult, RetestNoise
 from benchmarks.results.pairing import paired_changes
 from domainlift.stats.intervals import wilson
+from improve.diagnose import diagnose
 from reports.improve import ImproveView
 
 
