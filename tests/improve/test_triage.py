@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from improve.triage import TriageAnswers, by_id, misses, triage
 
 from benchmarks.runs.store import Record
 from improve.diagnose import TriageAnswers, by_id, misses, triage
