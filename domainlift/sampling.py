@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
 from typing import Literal, TypeVar
 
 from domainlift.types import Question
@@ -77,6 +78,11 @@ def hash_order(name: str, seed: int | str | None = None) -> bytes:
     """SHA-256 of the seed and a name, as a key to sort by."""
     text = name if seed is None else f"{seed}:{name}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def seeded_random(name: str, seed: int) -> Random:
+    """A random generator of a name's own."""
+    return Random(hash_order(name, seed).hex())
 
 
 def duplicate_ids(questions: Iterable[Question]) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.text.normalise import dedup_key
+from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
 
@@ -75,8 +75,7 @@ def learnable(
     Copies of the questions are left out. Misuse where fewer than two domains are left.
     """
     rows, missing = labelled([task.name for task in tasks], domains, data)
-    away = {dedup_key(q.text, q.options) for task in tasks for q in task.questions}
-    rows = [row for row in rows if dedup_key(row.text, row.options) not in away]
+    rows = without_copies(rows, of=(q for task in tasks for q in task.questions))
     if len({row.domain for row in rows}) < 2:
         why = f": {missing[0]}" if missing else ""
         raise Misuse(

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from domainlift.text.normalise import dedup_key
+from domainlift.text.normalise import without_copies
 from ensemble.fit.evaluate import CountedRoutes, RouterMetrics, route_all
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
@@ -105,11 +105,9 @@ def main() -> None:
     tasks = [task for domain in known.values() for task in domain.tasks if task[:5] == "mmlu:"]
     learned, _ = labelled(tasks, known, mirror())
     asked, _ = labelled(tasks, known, mirror(), ("test",))
-    copies = {dedup_key(row.text, row.options) for row in learned}
-    rows = [row for row in asked if dedup_key(row.text, row.options) not in copies]
+    rows = without_copies(asked, of=learned)
     print(f"{len(rows):,} test questions; {len(asked) - len(rows)} copies are left out\n")
-    tested = {dedup_key(row.text, row.options) for row in rows}
-    learned = [row for row in learned if dedup_key(row.text, row.options) not in tested]
+    learned = without_copies(learned, of=rows)
     if asked_half:
         _table(*_halves(learned, rows, known), TARGETS)
         return

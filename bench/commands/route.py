@@ -12,7 +12,7 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated
 from domainlift.errors import BenchError, Misuse, NoSuch
-from domainlift.text.normalise import dedup_key
+from domainlift.text.normalise import without_copies
 from domainlift.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def _learned(
     for line in missing:
         _say(line)
     tested, _ = labelled(tasks, known, data, ("test",))
-    away = {dedup_key(row.text, row.options) for row in tested}
-    kept = [row for row in rows if dedup_key(row.text, row.options) not in away]
+    kept = without_copies(rows, of=tested)
     return kept, len(rows) - len(kept)
 
 
@@ -219,8 +218,7 @@ def _held_out(
         raise BenchError(f"there are no questions: {why}", "give `--data FOLDER` or BENCH_DATA")
     for line in missing:
         _say(line)
-    away = {dedup_key(row.text, row.options) for row in labelled(tasks, known, data)[0]}
-    kept = [row for row in rows if dedup_key(row.text, row.options) not in away]
+    kept = without_copies(rows, of=labelled(tasks, known, data)[0])
     return kept, len(rows) - len(kept)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.tasks.registry import load_validation
 from domainlift.sampling import hash_order
-from domainlift.text.normalise import dedup_key
+from domainlift.text.normalise import without_copies
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -47,12 +47,12 @@ def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -
     """Divide, given the validation questions by task; copies of held-out ones are left out."""
     moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
-    reported = {dedup_key(q.text, q.options) for task in held for q in task.questions}
+    reported = [question for task in held for question in task.questions]
     selection = []
     for task in tasks:
         own = [*spare.get(task.name, ()), *(q for q in task.questions if q.id in moved)]
         # Some data sets have one question in both splits, with the same id.
-        once = {q.id: q for q in own if dedup_key(q.text, q.options) not in reported}
+        once = {q.id: q for q in without_copies(own, reported)}
         selection.append(_only(task, list(once.values())))
     return EvalSplit(_asked(selection), _asked(held))
 

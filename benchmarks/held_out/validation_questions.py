@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
 from benchmarks.tasks.registry import load_validation
-from domainlift.text.normalise import dedup_key
+from domainlift.text.normalise import without_copies
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.text.normalise import DedupKey
     from engines.base import EngineInfo
     from knowledge_bases.domains import Domain
 
@@ -32,17 +30,14 @@ def validation_job(
     """
     names = [task.name for task in job.tasks if task.domain in wanted]
     tasks = [load_validation(name, data=data, domains=domains) for name in names]
-    reported = {dedup_key(q.text, q.options) for q in job.questions}
-    kept = [_without(task, reported) for task in tasks if task is not None]
-    kept = [task for task in kept if task.questions]
+    kept = [
+        replace(task, questions=tuple(questions))
+        for task in tasks
+        if task is not None and (questions := without_copies(task.questions, job.questions))
+    ]
     if not kept:
         return None
     settings = replace(
         job.settings, suite=f"{job.settings.suite}-validation", limit=None, domains=()
     )
     return prepare_job(kept, settings, info)
-
-
-def _without(task: Task, reported: Collection[DedupKey]) -> Task:
-    kept = [q for q in task.questions if dedup_key(q.text, q.options) not in reported]
-    return replace(task, questions=tuple(kept))

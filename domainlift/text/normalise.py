@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 _WORD = re.compile(r"[^\W_]+")
 _WORD_OR_SIGN = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
@@ -53,6 +54,27 @@ def dedup_key(text: str, options: Sequence[str]) -> DedupKey:
     Compatibility characters stay, unlike in `normal_form`: x² and x2 ask for different things.
     """
     return _even(text), tuple(sorted(map(_even, options)))
+
+
+class HasWording(Protocol):
+    """A question, or a row that was made of one."""
+
+    @property
+    def text(self) -> str:
+        """The question."""
+
+    @property
+    def options(self) -> Sequence[str]:
+        """Its options, none where the answer is open."""
+
+
+_Row = TypeVar("_Row", bound=HasWording)
+
+
+def without_copies(rows: Iterable[_Row], of: Iterable[HasWording]) -> list[_Row]:
+    """The rows that are no copies of other questions, by `dedup_key`."""
+    keys = {dedup_key(row.text, row.options) for row in of}
+    return [row for row in rows if dedup_key(row.text, row.options) not in keys]
 
 
 def _even(text: str) -> str:

@@ -10,6 +10,7 @@ from domainlift.sampling import (
     even_quotas,
     hash_order,
     sample_evenly,
+    seeded_random,
     stratified,
 )
 from domainlift.types import Question
@@ -145,6 +146,7 @@ def test_orders_stay_what_they_were() -> None:
     assert hash_order("law-3", 7).hex().startswith("41a5f945bb0c5602c8d6c39e0c70d97d")
     assert hash_order("law-3", "selection").hex().startswith("cd5518347ad9b3ddcc2525cf5c52e550")
     assert hash_order("\ud83d")
+    assert seeded_random("law-3", 7).random() == 0.2834167211246723
 
 
 def test_a_choice_depends_on_names_and_seed_only() -> None:

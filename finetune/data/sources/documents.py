@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from domainlift.sampling import hash_order, sample_evenly
+from domainlift.sampling import sample_evenly, seeded_random
 from finetune.data.cleaning import clean_field, open_layout
 from finetune.data.rows import Row
 from finetune.data.sources.cloze import cloze, continuations, spread_of
@@ -78,7 +78,7 @@ class _Material:
     seed: int
 
     def draw(self, kind: str) -> Random:
-        return Random(hash_order(f"{kind}:{self.place.source}:{self.place.text}", self.seed))
+        return seeded_random(f"{kind}:{self.place.source}:{self.place.text}", self.seed)
 
 
 def _records(material: _Material) -> Iterator[tuple[str, str]]:

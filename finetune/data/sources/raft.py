@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 from typing import TYPE_CHECKING
 
-from domainlift.sampling import hash_order
+from domainlift.sampling import seeded_random
 from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
 from finetune.data.rows import Row
@@ -105,7 +104,7 @@ def with_context(
     Where the right one is left out, another stands in its place, so that their number tells
     nothing. There may be fewer where little was found.
     """
-    draw = Random(hash_order(f"context:{question.id}", settings.seed))
+    draw = seeded_random(f"context:{question.id}", settings.seed)
     alone = draw.random() < settings.without
     others = [each for each in passages if each.id != gold.id and not _holds(question, each)]
     shown = others[: settings.distractors + 1] if alone else [gold, *others[: settings.distractors]]

@@ -9,10 +9,12 @@ from domainlift.text.normalise import (
     dedup_key,
     normal_form,
     split_words,
+    without_copies,
     word_starts,
     words,
     words_and_signs,
 )
+from domainlift.types import Question
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,13 @@ def test_a_run_of_words_stands_one_after_another() -> None:
 def test_copies_of_a_question_have_one_key() -> None:
     assert dedup_key("Is it?\n", ["Yes", "no"]) == dedup_key("is  IT?", ["No", "yes"])
     assert dedup_key("x² = 4", ["2"]) != dedup_key("x2 = 4", ["2"])
+
+
+def test_copies_of_questions_are_left_out() -> None:
+    asked = Question("1", "d", "t", "Is it?", ("yes", "no"), 0)
+    rows = [
+        Question("2", "d", "t", " is  IT?", ("No", "Yes"), 1),
+        Question("3", "d", "t", "Is it?", ("yes", "maybe"), 0),
+    ]
+    assert without_copies(rows, of=[asked]) == rows[1:]
+    assert without_copies(rows, of=[]) == rows
