@@ -1,4 +1,4 @@
-"""A plan: which treatment the questions of each domain get, and on what evidence.
+"""Plan: which treatment the questions of each domain get, and on what evidence.
 
 A plan is a YAML file that a person can read and change. What it names (a generation of a knowledge
 base, a version of an adapter, a keyword file) stands in it with a fingerprint, so that another one
@@ -30,7 +30,7 @@ TREATMENTS: Mapping[str, tuple[bool, bool]] = {
 
 @dataclass(frozen=True)
 class DomainTreatment:
-    """What the questions of one domain get.
+    """Treatment of the questions of one domain.
 
     `knowledge_base` is a generation, `adapter` a version with its `adapter_digest`; "" where the
     treatment has none. `evidence` holds run ids, the gain and its interval, for a reader.

@@ -1,4 +1,4 @@
-"""What the parts of retrieval hand to one another."""
+"""Types of retrieval: chunks, hits and embedding models."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """What a user calls it, `all-MiniLM-L6-v2` say."""
+        """The name that a user gives, as `all-MiniLM-L6-v2`."""
         ...
 
     @property

@@ -157,7 +157,7 @@ def _segments(chunks: Sequence[Chunk], reach: int) -> Iterator[_Segment]:
 
 
 def _stop(pieces: Sequence[str], stop: int, reach: int) -> int:
-    """Where a run ends that reaches so many characters beyond its own chunks."""
+    """End of a run that reaches so many characters beyond its own chunks."""
     while stop < len(pieces) and reach > 0:
         reach -= len(pieces[stop])
         stop += 1
@@ -177,7 +177,7 @@ def _headed(chunks: Sequence[Chunk], document: Sequence[int]) -> Iterator[_Segme
 
 
 def _continued(before: Chunk, chunk: Chunk) -> str:
-    """What a chunk adds to the one before it: the text that both hold stands once."""
+    """The part of a chunk that the one before it does not hold."""
     shared = before.offset + len(before.text) - chunk.offset
     if 0 <= shared <= len(chunk.text) and before.text.endswith(chunk.text[:shared]):
         return chunk.text[shared:]

@@ -1,4 +1,4 @@
-"""Passages as a treatment of questions: found in one go, let in one by one."""
+"""Treatment with passages: one search for all questions, and the gate for each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class QuestionSignals:
-    """What is known of the questions beforehand.
+    """Inputs of the gate, by question.
 
     `confidence` is the base model's, by question; `leaks` names the chunk in which a question
     stands. With `options`, the options of a question are searched for too.
@@ -47,7 +47,7 @@ def treat_with_passages(
     retrievers: Mapping[str, Retriever],
     gates: Mapping[str, Gate],
     budget: Budget,
-    known: QuestionSignals,
+    signals: QuestionSignals,
 ) -> list[Treatment]:
     """Treatments in the order of the questions; domains without a knowledge base get none."""
     by_domain: dict[str, list[int]] = defaultdict(list)
@@ -56,17 +56,17 @@ def treat_with_passages(
             by_domain[question.domain].append(place)
     treatments = [Treatment(reason="base: no knowledge base")] * len(questions)
     for domain, places in by_domain.items():
-        asked = [questions[place] for place in places]
-        queries = [query(question, options=known.options) for question in asked]
-        found = retrievers[domain].search(queries, budget.k)
+        own = [questions[place] for place in places]
+        queries = [query(question, options=signals.options) for question in own]
+        results = retrievers[domain].search(queries, budget.k)
         gate = gates.get(domain, OPEN)
-        for place, question, hits in zip(places, asked, found, strict=True):
-            treatments[place] = _treatment(question, hits, gate, budget, known)
+        for place, question, hits in zip(places, own, results, strict=True):
+            treatments[place] = _treatment(question, hits, gate, budget, signals)
     return treatments
 
 
 def query(question: Question, *, options: bool = False) -> str:
-    """What is searched for: the question, and its options only if that is asked for."""
+    """The search query: the question, with its options where `options` is set."""
     return "\n".join([question.text, *question.options]) if options else question.text
 
 
@@ -86,35 +86,35 @@ def as_passage(hit: Hit) -> Passage:
 
 
 def best_cosine(passages: Sequence[Passage]) -> float | None:
-    """What the gate looks at: the largest cosine between question and passage."""
+    """The score that the gate reads: the largest cosine between question and passage."""
     return max((p.dense for p in passages if p.dense is not None), default=None)
 
 
 def _treatment(
-    question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, known: QuestionSignals
+    question: Question, hits: Sequence[Hit], gate: Gate, budget: Budget, signals: QuestionSignals
 ) -> Treatment:
     retrieved = tuple(as_passage(hit) for hit in hits)
-    score, confidence = best_cosine(retrieved), known.confidence.get(question.id)
+    score, confidence = best_cosine(retrieved), signals.confidence.get(question.id)
     use = gate.opens(score, confidence)
     return Treatment(
         passages=_within(retrieved[: gate.k], budget) if use else (),
         reason="rag" if use else _why_not(gate, score),
         retrieved=retrieved,
         searched=True,
-        leak=known.leaks.get(question.id, ""),
+        leak=signals.leaks.get(question.id, ""),
     )
 
 
 def _within(passages: Sequence[Passage], budget: Budget) -> tuple[Passage, ...]:
     """The best passages that fit; the first that does not ends the list."""
-    taken: list[Passage] = []
+    kept: list[Passage] = []
     used = 0
     for passage in passages:
         used += budget.count(f"{passage.source}: {passage.text}\n")
         if used > budget.tokens:
             break
-        taken.append(passage)
-    return tuple(taken)
+        kept.append(passage)
+    return tuple(kept)
 
 
 def _why_not(gate: Gate, score: float | None) -> str:

@@ -173,7 +173,7 @@ def _windows(codes: Hashes, numbers: Integers, lengths: set[int]) -> Iterator[tu
 
 
 def _whole(numbers: Integers, length: int) -> Integers:
-    """Where windows begin that hold sought words only; a 0 also parts two texts."""
+    """Places of the windows that hold sought words only; a 0 also separates two texts."""
     import numpy as np
 
     unknown = np.concatenate([[0], np.cumsum(numbers == 0)])

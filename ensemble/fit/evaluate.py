@@ -1,4 +1,4 @@
-"""How well a router routes: accuracy, precision and recall, risk by coverage, confusion, time."""
+"""Evaluation of a router: accuracy, precision, recall, risk by coverage, confusion, time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _POINTS = 20
 
 
 class CountedRoutes(Protocol):
-    """What can be measured."""
+    """A router that can be evaluated."""
 
     targets: tuple[str, ...]
 
     def route(self, text: str, options: Sequence[str] = ()) -> RouteDecision:
-        """Where a question goes."""
+        """The domain of a question."""
 
 
 @dataclass(frozen=True)
 class DomainRouting:
-    """Of one target, or of all others together: `n` questions belong to it, `routed` were sent.
+    """Routing to one target, or to all others: `n` questions belong to it, `routed` were sent.
 
     Precision is the share of what was sent there that belongs there, recall the share of what
     belongs there that was sent; None where there is nothing to divide by.
@@ -54,11 +54,11 @@ class DomainRouting:
 
 @dataclass(frozen=True)
 class RouterMetrics:
-    """What came out over `n` questions.
+    """Metrics over `n` questions.
 
     `curve` holds (coverage, accuracy): the accuracy over the share of questions whose routes are
-    most probable. `confusion` is label -> route -> number, `rungs` who decided, `microseconds` the
-    time per question.
+    most probable. `confusion` is label -> route -> number, `rungs` counts the
+    stages that decided, `microseconds` is the time per question.
     """
 
     n: int
@@ -158,7 +158,7 @@ def _curve(
 
 
 def _steps(right: Sequence[bool], probabilities: Sequence[float]) -> list[tuple[int, int]]:
-    """How many questions, and how many of them right, down to each probability."""
+    """Cumulated counts of questions and of right ones, down to each probability."""
     ordered = sorted(zip(probabilities, right, strict=True), key=lambda pair: -pair[0])
     steps: list[tuple[int, int]] = []
     good = 0

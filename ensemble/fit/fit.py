@@ -1,4 +1,4 @@
-"""Fit the router to labelled questions.
+"""Fit of a router to labelled questions.
 
 Rows of labelled questions, hand-written glossaries and, where wanted, passages of the domains go
 in; a linear model over words and phrases is fitted, cut down to the keywords that a person can
@@ -45,7 +45,7 @@ LEAST = 40
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How much is kept, and whose routing the thresholds are chosen for (None: all domains).
+    """Numbers of weights kept, and the targets of the thresholds (None: all domains).
 
     `keywords` is the largest number of weights in the keyword file, `weights` that of the small
     classifier; 0 makes none.
@@ -57,22 +57,22 @@ class FitSettings:
 
 
 def fit_router(
-    material: RouterData, settings: FitSettings = FitSettings(), notify: Notify | None = None
+    data: RouterData, settings: FitSettings = FitSettings(), notify: Notify | None = None
 ) -> Keywords:
     """Learn weights, calibration and thresholds; the same material gives the same bytes.
 
     Questions of the test split are refused: what is measured on them would mean nothing.
     """
     say = notify if notify is not None else lambda _: None
-    _check(material.rows)
-    material = replace(material, rows=subsample(material.rows))
-    names = tuple(sorted({row.domain for row in material.rows} | set(material.glossary)))
+    _check(data.rows)
+    data = replace(data, rows=subsample(data.rows))
+    names = tuple(sorted({row.domain for row in data.rows} | set(data.glossary)))
     say("counting words")
-    stock = RouterFeatures.of(material, names)
-    held_out = _held_out(stock, settings, say)
+    features = RouterFeatures.of(data, names)
+    held_out = _held_out(features, settings, say)
     say("fitting on everything")
-    both = _learned(stock, settings, range(len(material.rows)))
-    return _assembled(stock, settings, both, held_out)
+    models = _learned(features, settings, range(len(data.rows)))
+    return _assembled(features, settings, models, held_out)
 
 
 def _check(rows: Sequence[Labelled]) -> None:
@@ -98,25 +98,27 @@ class _QuestionModels:
 
 
 def _learned(
-    stock: RouterFeatures, settings: FitSettings, chosen: Sequence[int]
+    features: RouterFeatures, settings: FitSettings, chosen: Sequence[int]
 ) -> _QuestionModels:
     import numpy as np
     from scipy.sparse import vstack
 
-    space, size = stock.space, len(stock.names)
-    texts = [stock.whole[n] for n in chosen] + [stock.bare[n] for n in chosen]
-    labels = [stock.labels[n] for n in chosen] * 2 + stock.extra_labels
-    own = [stock.shares[n] for n in chosen] * 2
-    shares = np.array(own + [GLOSSARY] * len(stock.extra))
-    rows = space.matrix([*texts, *stock.extra])
-    model = linear(space, rows, labels, shares, size)
-    every = vstack([rows, space.matrix(stock.loose)]).tocsr() if stock.loose else rows
-    weighed = np.concatenate([shares, np.full(len(stock.loose), PASSAGE)])
-    wanted = softmax(model.scores(every))
-    wanted[: len(labels)] /= 2
-    wanted[np.arange(len(labels)), labels] += 0.5
-    few = distill(model, prune(model, every, weighed, settings.keywords), every, wanted, weighed)
-    kept = prune(model, every, weighed, settings.weights)
+    vectorizer, size = features.vectorizer, len(features.names)
+    texts = [features.whole[n] for n in chosen] + [features.bare[n] for n in chosen]
+    labels = [features.labels[n] for n in chosen] * 2 + features.extra_labels
+    own = [features.sample_weights[n] for n in chosen] * 2
+    sample_weights = np.array(own + [GLOSSARY] * len(features.extra))
+    rows = vectorizer.matrix([*texts, *features.extra])
+    model = linear(vectorizer, rows, labels, sample_weights, size)
+    all_rows = vstack([rows, vectorizer.matrix(features.loose)]).tocsr() if features.loose else rows
+    weights = np.concatenate([sample_weights, np.full(len(features.loose), PASSAGE)])
+    probabilities = softmax(model.scores(all_rows))
+    probabilities[: len(labels)] /= 2
+    probabilities[np.arange(len(labels)), labels] += 0.5
+    few = distill(
+        model, prune(model, all_rows, weights, settings.keywords), all_rows, probabilities, weights
+    )
+    kept = prune(model, all_rows, weights, settings.weights)
     return _QuestionModels(replace(model, weights=np.where(kept, model.weights, 0.0)), few)
 
 
@@ -132,10 +134,10 @@ class _HeldOut:
     labels: list[int]
 
 
-def _held_out(stock: RouterFeatures, settings: FitSettings, say: Notify) -> _HeldOut | None:
+def _held_out(features: RouterFeatures, settings: FitSettings, say: Notify) -> _HeldOut | None:
     import numpy as np
 
-    rows = stock.material.rows
+    rows = features.data.rows
     folds = _folds(rows)
     if sum(map(len, folds)) < LEAST:
         return None
@@ -145,12 +147,12 @@ def _held_out(stock: RouterFeatures, settings: FitSettings, say: Notify) -> _Hel
     for number, fold in enumerate(folds, 1):
         say(f"fold {number} of {FOLDS}")
         away = set(fold)
-        both = _learned(stock, settings, [n for n in range(len(rows)) if n not in away])
-        for side in (stock.whole, stock.bare):
-            matrix = stock.space.matrix([side[n] for n in fold])
-            whole.append(both.whole.scores(matrix))
-            few.append(both.few.scores(matrix))
-            labels += [stock.labels[n] for n in fold]
+        models = _learned(features, settings, [n for n in range(len(rows)) if n not in away])
+        for side in (features.whole, features.bare):
+            matrix = features.vectorizer.matrix([side[n] for n in fold])
+            whole.append(models.whole.scores(matrix))
+            few.append(models.few.scores(matrix))
+            labels += [features.labels[n] for n in fold]
     return _HeldOut(np.vstack(whole), np.vstack(few), labels)
 
 
@@ -167,54 +169,57 @@ def _folds(rows: Sequence[Labelled]) -> list[list[int]]:
 
 
 def _assembled(
-    stock: RouterFeatures, settings: FitSettings, both: _QuestionModels, held_out: _HeldOut | None
+    features: RouterFeatures,
+    settings: FitSettings,
+    models: _QuestionModels,
+    held_out: _HeldOut | None,
 ) -> Keywords:
-    calibration, whole_temperature, report = _calibrated(stock, settings, held_out)
-    domains = _domains(stock, both.few)
-    content = _classifier(stock, both.whole, whole_temperature) if settings.weights else b""
-    rows = stock.material.rows
+    calibration, whole_temperature, report = _calibrated(features, settings, held_out)
+    domains = _domains(features, models.few)
+    content = _classifier(features, models.whole, whole_temperature) if settings.weights else b""
+    rows = features.data.rows
     fitted = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "questions": len(rows),
         "tasks": sorted({row.task for row in rows}),
-        "glossary": len(stock.extra),
-        "passages": len(stock.material.passages),
-        "material": router_data_digest(stock.material),
-        **stock.material.note,
+        "glossary": len(features.extra),
+        "passages": len(features.data.passages),
+        "material": router_data_digest(features.data),
+        **features.data.note,
         **report,
     }
     return Keywords(domains, calibration, fitted, content)
 
 
-def _domains(stock: RouterFeatures, few: Linear) -> dict[str, DomainTerms]:
+def _domains(features: RouterFeatures, few: Linear) -> dict[str, DomainTerms]:
     """Weights of two decimals; what rounds to nothing is left out."""
-    raw = few.raw(stock.space).round(2)
-    inventory = list(stock.space.index)
+    raw = few.raw(features.vectorizer).round(2)
+    inventory = list(features.vectorizer.index)
     return {
         name: DomainTerms(
             bias=round(float(few.bias[number]), 3),
             terms={inventory[n]: float(raw[n, number]) for n in raw[:, number].nonzero()[0]},
         )
-        for number, name in enumerate(stock.names)
+        for number, name in enumerate(features.names)
     }
 
 
-def _classifier(stock: RouterFeatures, whole: Linear, temperature: float) -> bytes:
-    raw = whole.raw(stock.space)
+def _classifier(features: RouterFeatures, whole: Linear, temperature: float) -> bytes:
+    raw = whole.raw(features.vectorizer)
     kept = (raw != 0).any(axis=1).nonzero()[0]
-    inventory = list(stock.space.index)
+    inventory = list(features.vectorizer.index)
     return classifier_bytes(
-        stock.names, [inventory[n] for n in kept], raw[kept], whole.bias, temperature
+        features.names, [inventory[n] for n in kept], raw[kept], whole.bias, temperature
     )
 
 
 def _calibrated(
-    stock: RouterFeatures, settings: FitSettings, held_out: _HeldOut | None
+    features: RouterFeatures, settings: FitSettings, held_out: _HeldOut | None
 ) -> tuple[Calibration, float, dict[str, Any]]:
     if held_out is None:
         return Calibration(), 1.0, {}
     few, whole = (best_temperature(s, held_out.labels) for s in (held_out.few, held_out.whole))
-    targets = [n for n, name in enumerate(stock.names) if _is_target(name, settings.targets)]
+    targets = [n for n, name in enumerate(features.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
     sure, threshold, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,

@@ -1,4 +1,4 @@
-"""A linear model of domains over terms: fitting it, and cutting it down to few weights.
+"""Linear model of domains over terms: its fit, and its pruning to few weights.
 
 All arrays are (rows, terms) for texts, (terms, domains) for weights. A text's row holds, for each
 of its terms, how rare the term is, over the root of its number of words.
@@ -48,11 +48,11 @@ class Vectorizer:
         columns: list[int] = []
         values: list[float] = []
         ends = [0]
-        for found, words in texts:
-            known = [row for term in found if (row := self.index.get(term)) is not None]
+        for terms, words in texts:
+            places = [place for term in terms if (place := self.index.get(term)) is not None]
             root = _SCALE / math.sqrt(max(words, 1))
-            columns += known
-            values += [self.idf[row] * root for row in known]
+            columns += places
+            values += [self.idf[place] * root for place in places]
             ends.append(len(columns))
         shape = (len(texts), len(self.index))
         return csr_matrix((np.array(values), np.array(columns, dtype=int), ends), shape=shape)
@@ -71,11 +71,11 @@ class Linear:
 
         return np.asarray(rows @ self.weights + self.bias)
 
-    def raw(self, space: Vectorizer) -> Array:
+    def raw(self, vectorizer: Vectorizer) -> Array:
         """The weights by which a router counts each term once, whatever its rarity."""
         import numpy as np
 
-        return np.asarray(self.weights * (space.idf * _SCALE)[:, None])
+        return np.asarray(self.weights * (vectorizer.idf * _SCALE)[:, None])
 
 
 def idf(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
@@ -86,7 +86,11 @@ def idf(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
 
 
 def linear(
-    space: Vectorizer, rows: csr_matrix, labels: Sequence[int], shares: Array, domains: int
+    vectorizer: Vectorizer,
+    rows: csr_matrix,
+    labels: Sequence[int],
+    sample_weights: Array,
+    domains: int,
 ) -> Linear:
     """Logistic regression over terms and over the sum of their vectors.
 
@@ -98,22 +102,22 @@ def linear(
     from sklearn.linear_model import LogisticRegression
 
     features = rows
-    if space.vectors is not None:
-        features = hstack([rows, csr_matrix(rows @ space.vectors)]).tocsr()
+    if vectorizer.vectors is not None:
+        features = hstack([rows, csr_matrix(rows @ vectorizer.vectors)]).tocsr()
     model = LogisticRegression(C=STRENGTH, max_iter=_ITERATIONS, tol=3e-3)
-    _quietly(model.fit, features, np.asarray(labels), sample_weight=shares)
+    _quietly(model.fit, features, np.asarray(labels), sample_weight=sample_weights)
     coefficients, bias = _all_classes(model, domains)
     weights = coefficients[: rows.shape[1]]
-    if space.vectors is not None:
-        weights = weights + space.vectors @ coefficients[rows.shape[1] :]
+    if vectorizer.vectors is not None:
+        weights = weights + vectorizer.vectors @ coefficients[rows.shape[1] :]
     return Linear(weights - weights.mean(axis=1, keepdims=True), bias - bias.mean())
 
 
-def prune(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
+def prune(model: Linear, rows: csr_matrix, sample_weights: Array, most: int) -> Any:
     """A mask of the `most` weights that move the scores of these texts furthest."""
     import numpy as np
 
-    reach = np.sqrt(np.asarray(rows.multiply(rows).T @ shares).ravel() + 1e-4)
+    reach = np.sqrt(np.asarray(rows.multiply(rows).T @ sample_weights).ravel() + 1e-4)
     moved = np.abs(model.weights) * reach[:, None]
     best = np.argsort(-moved.ravel(), kind="stable")[:most]
     mask = np.zeros(moved.size, dtype=bool)
@@ -121,8 +125,10 @@ def prune(model: Linear, rows: csr_matrix, shares: Array, most: int) -> Any:
     return mask.reshape(moved.shape) & (moved > 0)
 
 
-def distill(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: Array) -> Linear:
-    """The weights under the mask that come nearest to the `wanted` probabilities.
+def distill(
+    model: Linear, mask: Any, rows: csr_matrix, probabilities: Array, sample_weights: Array
+) -> Linear:
+    """The weights under the mask whose probabilities come nearest to the given ones.
 
     Cross-entropy, and a pull towards the weights of the whole model; by L-BFGS.
     """
@@ -136,18 +142,19 @@ def distill(model: Linear, mask: Any, rows: csr_matrix, wanted: Array, shares: A
         weights = np.zeros_like(model.weights)
         weights[at] = vector[: len(start)]
         logs = _log_softmax(rows @ weights + vector[len(start) :])
-        error = (np.exp(logs) - wanted) * shares[:, None]
+        error = (np.exp(logs) - probabilities) * sample_weights[:, None]
         away = vector[: len(start)] - start
         slope = np.concatenate([(columns @ error)[at] + _PULL * away, error.sum(axis=0)])
-        return float(_PULL / 2 * away @ away - (shares[:, None] * wanted * logs).sum()), slope
+        entropy = -(sample_weights[:, None] * probabilities * logs).sum()
+        return float(_PULL / 2 * away @ away + entropy), slope
 
-    found = minimize(
+    optimum = minimize(
         loss, np.concatenate([start, model.bias]), jac=True, method="L-BFGS-B",
         options={"maxiter": 60},
     )  # fmt: skip
     weights = np.zeros_like(model.weights)
-    weights[at] = found.x[: len(start)]
-    return Linear(weights, found.x[len(start) :])
+    weights[at] = optimum.x[: len(start)]
+    return Linear(weights, optimum.x[len(start) :])
 
 
 def softmax(scores: Array) -> Array:

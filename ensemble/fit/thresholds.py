@@ -1,4 +1,4 @@
-"""Choose from when on the keywords decide alone, and below what nobody decides."""
+"""Tuning of the two routing thresholds: keywords alone decide above one, none below."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def tune_thresholds(
     """
     import numpy as np
 
-    found = {}
+    results = {}
     for sure in _SURE if ladder else (0.0,):
         best, chances = _joined(_verdicts(few, targets), _verdicts(whole, targets), sure)
         gains = [_gain(best, chances, labels, each) for each in _THRESHOLDS]
         place = max(range(len(gains)), key=lambda n: (gains[n], -abs(_THRESHOLDS[n] - _EVEN)))
         routed = np.where(chances >= _THRESHOLDS[place], best, -1)
-        found[sure] = _THRESHOLDS[place], float((routed == np.asarray(labels)).mean())
-    top = max(right for _, right in found.values())
-    sure = min(each for each, (_, right) in found.items() if right >= top - _WORTH)
-    return sure, *found[sure]
+        results[sure] = _THRESHOLDS[place], float((routed == np.asarray(labels)).mean())
+    top = max(right for _, right in results.values())
+    sure = min(each for each, (_, right) in results.items() if right >= top - _WORTH)
+    return sure, *results[sure]
 
 
 def _verdicts(probabilities: Array, targets: Sequence[int]) -> tuple[Any, Any]:
@@ -51,7 +51,7 @@ def _verdicts(probabilities: Array, targets: Sequence[int]) -> tuple[Any, Any]:
 
 
 def _joined(few: tuple[Any, Any], whole: tuple[Any, Any], sure: float) -> tuple[Any, Any]:
-    """What the router does: the surer of the two, unless the keywords are sure themselves."""
+    """The surer of the two votes, unless the keywords are sure themselves."""
     import numpy as np
 
     other = (few[1] < sure) & (whole[1] > few[1])

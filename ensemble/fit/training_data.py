@@ -1,4 +1,4 @@
-"""What a router is learned from, and the same as texts and numbers."""
+"""Training data of a router, and its features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class RouterData:
-    """What a router is learned from.
+    """Training data of a router.
 
     `glossary` holds words by domain; `passages` are texts of a domain each; `embed` gives vectors
     of words, by which words that no question holds get their weights. `note` is written down.
@@ -59,48 +59,56 @@ class RouterData:
 
 @dataclass(frozen=True)
 class RouterFeatures:
-    """The material as texts and numbers.
+    """Texts and labels of the training data.
 
-    `bare` and `whole` are the rows' texts without and with their options, `labels` the numbers of
-    their domains in `names` and `shares` what each counts; `extra` are the terms of the glossary
-    with their labels, `loose` passages without any.
+    `bare` and `whole` are the rows' texts without and with their options, `labels` the indexes of
+    their domains in `names`. `extra` are the terms of the glossary with their labels, `loose`
+    passages without any.
     """
 
-    material: RouterData
+    data: RouterData
     names: tuple[str, ...]
-    space: Vectorizer
+    vectorizer: Vectorizer
     labels: Sequence[int]
     bare: Sequence[Text]
     whole: Sequence[Text]
     extra: Sequence[Text]
     extra_labels: list[int]
     loose: Sequence[Text]
-    shares: list[float]
+    sample_weights: list[float]
 
     @classmethod
-    def of(cls, material: RouterData, names: tuple[str, ...]) -> RouterFeatures:
-        """Take stock of the material; `names` are all domains."""
-        bare = [terms([row.text]) for row in material.rows]
-        whole = [terms([row.text, *row.options]) for row in material.rows]
-        glossary = [(name, term) for name, held in material.glossary.items() for term in held]
+    def of(cls, data: RouterData, names: tuple[str, ...]) -> RouterFeatures:
+        """Features of the data; `names` are all domains."""
+        bare = [terms([row.text]) for row in data.rows]
+        whole = [terms([row.text, *row.options]) for row in data.rows]
+        glossary = [(name, term) for name, words in data.glossary.items() for term in words]
         extra = [terms([term]) for _, term in glossary]
-        chosen = _sampled(material.passages, _PASSAGES)
+        chosen = _sampled(data.passages, _PASSAGES)
         loose = [terms([" ".join(text.split()[:_WORDS])]) for text, _ in chosen]
-        space = _space(material, [*bare, *whole], [*extra, *map(_exactly, glossary)])
-        labels = [names.index(row.domain) for row in material.rows]
+        vectorizer = _vectorizer(data, [*bare, *whole], [*extra, *map(_exactly, glossary)])
+        labels = [names.index(row.domain) for row in data.rows]
         owners = [names.index(name) for name, _ in glossary]
         return cls(
-            material, names, space, labels, bare, whole, extra, owners, loose, _shares(material)
+            data,
+            names,
+            vectorizer,
+            labels,
+            bare,
+            whole,
+            extra,
+            owners,
+            loose,
+            _sample_weights(data),
         )
 
 
-def _shares(material: RouterData) -> list[float]:
-    """What each row counts."""
-    sizes = Counter(row.task for row in material.rows)
+def _sample_weights(data: RouterData) -> list[float]:
+    """The weight of each row."""
+    sizes = Counter(row.task for row in data.rows)
     large = {task: _OWN if task.startswith("own:") else _FEW for task in sizes}
     counts = [
-        1.0 if sizes[row.task] <= _MANY else large[row.task] / sizes[row.task]
-        for row in material.rows
+        1.0 if sizes[row.task] <= _MANY else large[row.task] / sizes[row.task] for row in data.rows
     ]
     factor = max(1.0, _ALL / sum(counts))
     return [count * factor for count in counts]
@@ -119,35 +127,35 @@ def _sampled(passages: Sequence[tuple[str, str]], most: int) -> list[tuple[str, 
     return ranked[:most]
 
 
-def _space(material: RouterData, texts: Sequence[Text], extra: Sequence[Text]) -> Vectorizer:
+def _vectorizer(data: RouterData, texts: Sequence[Text], extra: Sequence[Text]) -> Vectorizer:
     """Words and pairs of two questions or more, all of the glossary, and common words.
 
     Each question counts twice. Phrases of three words are looked up where somebody wrote them;
     those of the questions gained nothing in cross-validation, and cost time.
     """
     counts: Counter[str] = Counter()
-    for found, _ in texts:
-        counts.update(found.keys())
-    around = _around(material)
+    for own, _ in texts:
+        counts.update(own.keys())
+    in_passages = _passage_counts(data)
     chosen = dict.fromkeys(t for t, count in counts.items() if count > 2 and t.count(" ") < 2)
-    chosen |= dict.fromkeys(term for found, _ in extra for term in found)
-    if material.embed is not None:
-        chosen |= dict.fromkeys(w for w, n in around.items() if n >= _COMMON and len(w) > 2)
+    chosen |= dict.fromkeys(term for own, _ in extra for term in own)
+    if data.embed is not None:
+        chosen |= dict.fromkeys(w for w, n in in_passages.items() if n >= _COMMON and len(w) > 2)
     inventory = list(chosen)
     single = [term for term in inventory if " " not in term]
     usual = idf(counts, len(texts), inventory)
-    loose = len(material.passages)
-    known = dict(zip(single, idf(counts + around, len(texts) + loose, single), strict=True))
+    loose = len(data.passages)
+    rarity = dict(zip(single, idf(counts + in_passages, len(texts) + loose, single), strict=True))
     for place, term in enumerate(inventory):
-        usual[place] = known.get(term, usual[place])
+        usual[place] = rarity.get(term, usual[place])
     index = {term: place for place, term in enumerate(inventory)}
-    return Vectorizer(index, usual, _vectors(inventory, material.embed))
+    return Vectorizer(index, usual, _vectors(inventory, data.embed))
 
 
-def _around(material: RouterData) -> Counter[str]:
+def _passage_counts(data: RouterData) -> Counter[str]:
     """In how many passages each word stands."""
     counts: Counter[str] = Counter()
-    for text, _ in material.passages:
+    for text, _ in data.passages:
         counts.update({word for word in router_words(text) if word.isalpha()})
     return counts
 
@@ -159,18 +167,18 @@ def _vectors(inventory: Sequence[str], embed: Embed | None) -> Array | None:
     if embed is None:
         return None
     places = [n for n, term in enumerate(inventory) if term.isalpha() and len(term) > 1]
-    found = np.asarray(embed([inventory[place] for place in places]), dtype=np.float64)
-    vectors = np.zeros((len(inventory), found.shape[1]))
-    vectors[places] = found - found.mean(axis=0)
+    rows = np.asarray(embed([inventory[place] for place in places]), dtype=np.float64)
+    vectors = np.zeros((len(inventory), rows.shape[1]))
+    vectors[places] = rows - rows.mean(axis=0)
     return vectors
 
 
-def router_data_digest(material: RouterData) -> str:
+def router_data_digest(data: RouterData) -> str:
     """16 hexadecimal digits of everything that was learned from, but for the vectors."""
     sha = hashlib.sha256()
-    for row in material.rows:
+    for row in data.rows:
         sha.update(json.dumps([row.text, row.options, row.domain, row.split, row.task]).encode())
-    for item in (*sorted((k, list(v)) for k, v in material.glossary.items()), *material.passages):
+    for item in (*sorted((k, list(v)) for k, v in data.glossary.items()), *data.passages):
         sha.update(json.dumps(item).encode())
     return sha.hexdigest()[:16]
 
@@ -181,7 +189,7 @@ def subsample(rows: Sequence[Labelled]) -> list[Labelled]:
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
     ranked = (
-        sorted(held, key=lambda row: hash_order(row.text))[:_MOST] for held in by_task.values()
+        sorted(group, key=lambda row: hash_order(row.text))[:_MOST] for group in by_task.values()
     )
-    kept = {id(row) for held in ranked for row in held}
+    kept = {id(row) for group in ranked for row in group}
     return [row for row in rows if id(row) in kept]

@@ -1,4 +1,4 @@
-"""The small classifier: weights of many more terms than a person would read, in one array.
+"""Classifier of the router: weights of many more terms than a person would read, in one array.
 
 It scores a question as the keyword file does: bias, plus the weights of the terms that it holds
 over the root of its number of words. The weights are whole numbers of one byte, times a scale per
@@ -66,26 +66,26 @@ def classifier_from_bytes(content: bytes) -> Classifier:
 
     try:
         with np.load(BytesIO(content), allow_pickle=False) as parts:
-            held = {name: parts[name] for name in _PARTS}
-        made = Classifier(
-            domains=_texts(held["domains"]),
-            terms=_texts(held["terms"]),
-            weights=held["weights"] * held["scale"],
-            bias=held["bias"],
-            temperature=float(held["temperature"]),
+            arrays = {name: parts[name] for name in _PARTS}
+        classifier = Classifier(
+            domains=_texts(arrays["domains"]),
+            terms=_texts(arrays["terms"]),
+            weights=arrays["weights"] * arrays["scale"],
+            bias=arrays["bias"],
+            temperature=float(arrays["temperature"]),
         )
     except (OSError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from error
-    size = len(made.domains)
-    if made.weights.shape != (len(made.terms), size) or made.bias.shape != (size,):
+    shape = (len(classifier.terms), len(classifier.domains))
+    if classifier.weights.shape != shape or classifier.bias.shape != shape[1:]:
         raise ValueError("the parts do not belong together")
-    if not made.temperature > 0:
-        raise ValueError(f"the temperature is {made.temperature:g}")
-    return made
+    if not classifier.temperature > 0:
+        raise ValueError(f"the temperature is {classifier.temperature:g}")
+    return classifier
 
 
 def classifier_fault(content: bytes) -> str:
-    """Why a file is no classifier, to stand behind its name; "" where it is one."""
+    """Fault of a classifier's file, to follow its name in a sentence; "" where it has none."""
     try:
         classifier_from_bytes(content)
     except ValueError:
@@ -99,5 +99,5 @@ def _bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer("\n".join(texts).encode("utf-8"), dtype=np.uint8)
 
 
-def _texts(held: NDArray[np.uint8]) -> tuple[str, ...]:
-    return tuple(held.tobytes().decode("utf-8").split("\n"))
+def _texts(content: NDArray[np.uint8]) -> tuple[str, ...]:
+    return tuple(content.tobytes().decode("utf-8").split("\n"))

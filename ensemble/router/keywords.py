@@ -1,4 +1,4 @@
-r"""The keyword file: what speaks for and against each domain, as data that people read and edit.
+r"""Keyword file of the router: terms with their weight per domain, for people to read and edit.
 
     calibration: {temperature: 0.9, threshold: 0.5, sure: 0.9}
     domains:
@@ -41,7 +41,7 @@ BY_HAND = 6.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become probabilities, and how high one must be.
+    """Temperature of the scores, and thresholds of the probability.
 
     Below `threshold` a question goes to the base model; from `sure` on the keywords decide alone.
     """
@@ -53,7 +53,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class DomainTerms:
-    """What speaks for a domain (weight > 0) and against it (weight < 0)."""
+    """Weights of terms and patterns: positive for the domain, negative against it."""
 
     bias: float = 0.0
     terms: Mapping[str, float] = field(default_factory=dict)
@@ -64,8 +64,8 @@ class DomainTerms:
 class Keywords:
     """The keywords of all domains.
 
-    `fitted` tells how they were found: sources, numbers, date, digests; empty where nobody fitted
-    them. `classifier` is the file of the small classifier that was fitted along with them.
+    `fitted` describes the fit (sources, numbers, date, digests), empty where there was none.
+    `classifier` is the file of the classifier that was fitted along with them.
     """
 
     domains: Mapping[str, DomainTerms]

@@ -1,4 +1,4 @@
-"""Simple tests for what no domain can answer better: empty, foreign and code."""
+"""Prefilter of the router: texts that no domain answers better, as empty, foreign or code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ENGLISH = frozenset(map(singular, _OUR_LANGUAGE.split()))
 
 
 def unroutable_reason(text: str, words: Set[str]) -> str:
-    """Why a text goes to the base model without a look at its meaning; "" where it does not.
+    """Reason to send a text to the base model whatever its meaning; "" where there is none.
 
     `words` are its distinct words, as terms. A number alone asks nothing.
     """

@@ -62,10 +62,12 @@ class Router:
         for name in self.targets:
             if name not in keywords.domains:
                 raise NoSuch("domain in the keyword file", name, keywords.domains)
-        self._few, self._many = _scales(keywords, self.targets)
+        self._by_keywords, self._by_classifier = _scales(keywords, self.targets)
         self._patterns = _patterns(keywords)
-        self._lexicon, self._weights = _arranged(self._few, self._many, self._patterns)
-        self._bias = _joined([self._few, self._many])
+        self._lexicon, self._weights = _arranged(
+            self._by_keywords, self._by_classifier, self._patterns
+        )
+        self._bias = _joined([self._by_keywords, self._by_classifier])
         self._columns = self._weights.T.copy()  # contiguous: a column is read per question
 
     def route(
@@ -82,56 +84,60 @@ class Router:
         if why:
             return RouteDecision(None, BASE, reason=why)
         if self._patterns:
-            places += self._matching(parts)
+            places += self._matching_patterns(parts)
         if not places:
             return self._unknown()
         root = math.sqrt(len(words))
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
-        return self._decided(self._opinion(totals.tolist()), places, root)
+        return self._decided(self._vote(totals.tolist()), places, root)
 
     def _unknown(self) -> RouteDecision:
         """Only the bias says how probable it is that no target could help."""
-        found = _weighed("keywords", self._few, self._bias.tolist())
-        if found.name != BASE:
-            found = found._replace(runner_up=found.name, second=found.probability)
-        margin, why = found.base - found.second, "it holds nothing that speaks for a domain"
-        return _route(None, BASE, (), found.base, margin, found.runner_up, why)
+        vote = _weighed("keywords", self._by_keywords, self._bias.tolist())
+        if vote.name != BASE:
+            vote = vote._replace(runner_up=vote.name, second=vote.probability)
+        margin, why = vote.base - vote.second, "it holds nothing that speaks for a domain"
+        return _route(None, BASE, (), vote.base, margin, vote.runner_up, why)
 
-    def _matching(self, parts: Sequence[str]) -> list[int]:
+    def _matching_patterns(self, parts: Sequence[str]) -> list[int]:
         """The places of the patterns that match; they stand after all terms."""
         seen, start = " ".join(parts)[:MAX_TEXT], len(self._lexicon.terms)
         return [start + n for n, p in enumerate(self._patterns) if p.made.search(seen)]
 
-    def _opinion(self, scores: list[float]) -> _StageVote:
-        """That of the keywords, or of the classifier where it is surer than they are."""
-        first = _weighed("keywords", self._few, scores)
-        if self._many is None or first.probability >= self.keywords.calibration.sure:
+    def _vote(self, scores: list[float]) -> _StageVote:
+        """The vote of the keywords, or of the classifier where it is surer."""
+        first = _weighed("keywords", self._by_keywords, scores)
+        if self._by_classifier is None or first.probability >= self.keywords.calibration.sure:
             return first
-        if first.name not in self._many.knows:
+        if first.name not in self._by_classifier.knows:
             return first  # the classifier does not know this domain, and so is sure of others
-        second = _weighed("classifier", self._many, scores)
+        second = _weighed("classifier", self._by_classifier, scores)
         return second if second.probability > first.probability else first
 
-    def _decided(self, found: _StageVote, places: list[int], root: float) -> RouteDecision:
-        best = found.name if found.name != BASE else found.other
-        matched = self._matched(found.rung, best, places, root)
-        margin = found.probability - found.second
-        if found.name == BASE:
-            why = f"it looks like {found.other}, which is no target"
-            return _route(None, BASE, matched, found.probability, margin, found.runner_up, why)
+    def _decided(self, vote: _StageVote, places: list[int], root: float) -> RouteDecision:
+        best = vote.name if vote.name != BASE else vote.other
+        matched = self._matched(vote.rung, best, places, root)
+        margin = vote.probability - vote.second
+        if vote.name == BASE:
+            why = f"it looks like {vote.other}, which is no target"
+            return _route(None, BASE, matched, vote.probability, margin, vote.runner_up, why)
         threshold = self.keywords.calibration.threshold
-        if found.probability < threshold:
-            why = f"{best} has a probability of {found.probability:.2f}, below {threshold:.2f}"
-            margin = found.base - found.probability
-            return _route(None, BASE, matched, found.base, margin, best, why)
-        why = f"{found.rung}: {', '.join([term for term, _ in matched[:3]])}"
-        return _route(best, found.rung, matched, found.probability, margin, found.runner_up, why)
+        if vote.probability < threshold:
+            why = f"{best} has a probability of {vote.probability:.2f}, below {threshold:.2f}"
+            margin = vote.base - vote.probability
+            return _route(None, BASE, matched, vote.base, margin, best, why)
+        why = f"{vote.rung}: {', '.join([term for term, _ in matched[:3]])}"
+        return _route(best, vote.rung, matched, vote.probability, margin, vote.runner_up, why)
 
     def _matched(
         self, rung: Stage, name: str, places: list[int], root: float
     ) -> tuple[tuple[str, float], ...]:
         """The terms that weigh most for or against a domain, strongest first."""
-        scale = self._many if rung == "classifier" and self._many is not None else self._few
+        scale = (
+            self._by_classifier
+            if rung == "classifier" and self._by_classifier is not None
+            else self._by_keywords
+        )
         column = scale.start + scale.names.index(name)
         weights = self._columns[column].take(places).tolist()
         pairs = list(zip(weights, places, strict=True))
@@ -150,7 +156,7 @@ class Router:
 
 
 class _StageVote(NamedTuple):
-    """What one rung thinks.
+    """Vote of one stage.
 
     The best of targets and base model with its probability, the second, the best domain that is
     no target, and the probability of all those together.
@@ -167,7 +173,7 @@ class _StageVote(NamedTuple):
 
 @dataclass(frozen=True)
 class _LinearScorer:
-    """A rung: its names stand for the columns from `start` on, `targets` for those of targets.
+    """A stage: its names stand for the columns from `start` on, `targets` for those of targets.
 
     Its weights and biases are divided by its temperature already.
     """
@@ -187,9 +193,9 @@ class _LinearScorer:
 
 
 def _weighed(rung: Stage, scale: _LinearScorer, scores: list[float]) -> _StageVote:
-    held = scores[scale.start : scale.end]
-    top = max(held)
-    shares = [math.exp(score - top) for score in held]
+    own = scores[scale.start : scale.end]
+    top = max(own)
+    shares = [math.exp(score - top) for score in own]
     whole = sum(shares)
     ranked = [(shares[number] / whole, name) for number, name in scale.targets]
     base, other = 0.0, ""
@@ -221,17 +227,19 @@ def _scales(
     import numpy as np
 
     names = tuple(keywords.domains)
-    held: dict[str, NDArray[np.float32]] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
     for number, domain in enumerate(keywords.domains.values()):
         for term, weight in domain.terms.items():
-            held.setdefault(term, np.zeros(len(names), dtype=np.float32))[number] = weight
+            weights.setdefault(term, np.zeros(len(names), dtype=np.float32))[number] = weight
     bias = np.array([d.bias for d in keywords.domains.values()], dtype=np.float32)
-    few = _scale(names, held, bias, keywords.calibration.temperature, 0, targets)
+    few = _scale(names, weights, bias, keywords.calibration.temperature, 0, targets)
     if not keywords.classifier:
         return few, None
-    found = classifier_from_bytes(keywords.classifier)
-    rows = dict(zip(found.terms, found.weights, strict=True))
-    return few, _scale(found.domains, rows, found.bias, found.temperature, len(names), targets)
+    classifier = classifier_from_bytes(keywords.classifier)
+    rows = dict(zip(classifier.terms, classifier.weights, strict=True))
+    return few, _scale(
+        classifier.domains, rows, classifier.bias, classifier.temperature, len(names), targets
+    )
 
 
 def _scale(

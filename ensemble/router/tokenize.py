@@ -1,4 +1,4 @@
-"""A text as the terms that keywords are looked up by: words, marks of formulas, short phrases.
+"""Tokenizer of the router: words, marks of formulas and short phrases of a text.
 
 Words are in lower case and singular; every number is the term `0`. Phrases do not reach over the
 end of a sentence, so the order of sentences changes nothing. These are not the words of
@@ -57,11 +57,11 @@ def singular(word: str) -> str:
 
 def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
     """The distinct words and phrases of a question and its options, and the number of words."""
-    found = router_words(_BETWEEN.join(parts))
-    single = dict.fromkeys(word for word in found if word not in _ENDS)
+    words = router_words(_BETWEEN.join(parts))
+    single = dict.fromkeys(word for word in words if word not in _ENDS)
     phrases: dict[str, None] = {}
     for length in range(2, LONGEST + 1):
-        for run in zip(*(found[start:] for start in range(length)), strict=False):
+        for run in zip(*(words[start:] for start in range(length)), strict=False):
             if _ENDS.isdisjoint(run):
                 phrases[" ".join(run)] = None
     return single | phrases, len(single)
@@ -69,12 +69,12 @@ def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
 
 def term_of(phrase: str) -> str:
     """A phrase as a term; ValueError where it holds no word, or too many."""
-    found = [word for word in router_words(phrase) if word not in _ENDS]
-    if not found:
+    words = [word for word in router_words(phrase) if word not in _ENDS]
+    if not words:
         raise ValueError(f"`{phrase}` holds no word")
-    if len(found) > LONGEST:
-        raise ValueError(f"`{phrase}` has {len(found)} words; at most {LONGEST} are looked up")
-    return " ".join(found)
+    if len(words) > LONGEST:
+        raise ValueError(f"`{phrase}` has {len(words)} words; at most {LONGEST} are looked up")
+    return " ".join(words)
 
 
 class Vocabulary:
@@ -84,8 +84,8 @@ class Vocabulary:
     three words are put together only where two of them begin a known phrase and its last is there.
     """
 
-    def __init__(self, known: Iterable[str]) -> None:
-        self.terms = tuple(dict.fromkeys(known))
+    def __init__(self, terms: Iterable[str]) -> None:
+        self.terms = tuple(dict.fromkeys(terms))
         runs = [tuple(term.split(" ")) for term in self.terms]
         self._one = {run[0]: n for n, run in enumerate(runs) if len(run) == 1}
         self._two = {run: n for n, run in enumerate(runs) if len(run) == 2}
@@ -102,15 +102,15 @@ class Vocabulary:
 
         Places come in order, whatever the order of the sentences.
         """
-        found = router_words(_BETWEEN.join(parts))
-        single = set(found)
+        words = router_words(_BETWEEN.join(parts))
+        single = set(words)
         single -= _ENDS
         places = list(map(self._one.__getitem__, single & self._ones))
-        double = set(pairwise(found))
+        double = set(pairwise(words))
         places += map(self._two.__getitem__, double & self._twos)
         begun = double & self._first
         if begun and any(not single.isdisjoint(self._last[run]) for run in begun):
-            triple = set(zip(found, found[1:], found[2:], strict=False))
+            triple = set(zip(words, words[1:], words[2:], strict=False))
             places += [self._three[run] for run in triple if run in self._three]
         places.sort()
         return places, single

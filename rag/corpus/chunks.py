@@ -1,4 +1,4 @@
-"""Cut documents into chunks that the embedding model reads whole.
+"""Splitter of documents into chunks that fit the embedding model.
 
 A chunk's end is guessed from how many characters a token has taken so far, moved back to where
 the text breaks, and counted: one or two counts per chunk, however long the document is.
@@ -72,7 +72,7 @@ def split_text(
 
 @dataclass
 class _Cutter:
-    """The text and what is known of its tokens so far."""
+    """State of the cutting of one text."""
 
     text: str
     whole: Chunk
@@ -87,7 +87,7 @@ class _Cutter:
         self.room = max(1, self.size - self.fixed)
 
     def spans(self) -> list[tuple[int, int]]:
-        """Where each chunk begins and ends."""
+        """Start and end of each chunk."""
         spans: list[tuple[int, int]] = []
         start = self._next(0)
         while start < self.stop:
@@ -133,7 +133,7 @@ class _Cutter:
         return good if good > 0 else self._halved(start, guess)
 
     def _wanted(self, start: int) -> float:
-        """How many tokens the next chunk should have, so that the last two are of one length."""
+        """Tokens that the next chunk should have, so that the last two are of one length."""
         left = (self.stop - start) / self.ratio
         if left <= _NEARLY * self.room:
             return left + 1

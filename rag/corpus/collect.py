@@ -1,4 +1,4 @@
-"""What goes into a knowledge base: the chunks of its files, those of unchanged files taken over."""
+"""Contents of a build: the chunks of its files; those of unchanged files are reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     #: Cuts a document into chunks.
     Cut = Callable[[Document], Sequence[Chunk]]
 
-#: What must be equal for the chunks of a file to be taken over.
+#: Label, hash, licence and title of a file: where all are equal, its chunks are reused.
 Key = tuple[str, str, str, str]
 
 
@@ -35,13 +35,13 @@ class Contents:
 
     @property
     def documents(self) -> int:
-        """How many documents have text."""
+        """Number of documents that have text."""
         return len(documents(self.chunks))
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the documents."""
+    """Numbers of documents by what the build did with them."""
 
     added: int = 0
     updated: int = 0
@@ -72,19 +72,19 @@ def collect(
     seen: set[str] = set()
     for number, file in enumerate(files):
         say("read", number, len(files))
-        found = _find(file, kept, load, cut)
-        if found.refused is not None:
-            contents.refused.append(f"{file.label}: {found.refused}")
-        if found.chunks is not None:
-            new = _unseen(found.chunks, seen)
+        result = _file_chunks(file, kept, load, cut)
+        if result.refused is not None:
+            contents.refused.append(f"{file.label}: {result.refused}")
+        if result.chunks is not None:
+            new = _unseen(result.chunks, seen)
             contents.chunks += new
-            contents.sources.append(SourceEntry(*found.key, len(documents(new)), len(new)))
+            contents.sources.append(SourceEntry(*result.key, len(documents(new)), len(new)))
     say("read", len(files), len(files))
     return contents
 
 
 def key(origin: _Origin) -> Key:
-    """What must be equal for a file to count as unchanged."""
+    """The key by which a file counts as unchanged."""
     return (origin.label, origin.sha256, origin.licence, origin.title)
 
 
@@ -101,36 +101,38 @@ def count_changes(old: set[tuple[str, str]], new: set[tuple[str, str]]) -> Count
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FileChunks:
     key: Key
     chunks: Sequence[Chunk] | None = None
     refused: str | None = None
 
 
-def _find(file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], load: Load, cut: Cut) -> _Found:
+def _file_chunks(
+    file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], load: Load, cut: Cut
+) -> _FileChunks:
     if key(file) in kept:
-        return _Found(key(file), kept[key(file)])
+        return _FileChunks(key(file), kept[key(file)])
     loaded = load(file)
     if loaded.refused:
         return _failed(file, kept, loaded.refused[0][1])
     own = key(file) if file.sha256 else key(replace(file, sha256=_hash(loaded.documents)))
     if own in kept:
-        return _Found(own, kept[own])
-    return _Found(own, [chunk for document in loaded.documents for chunk in cut(document)])
+        return _FileChunks(own, kept[own])
+    return _FileChunks(own, [chunk for document in loaded.documents for chunk in cut(document)])
 
 
-def _failed(file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], reason: str) -> _Found:
+def _failed(file: SourceFile, kept: Mapping[Key, Sequence[Chunk]], reason: str) -> _FileChunks:
     """A file that cannot be read is left out; a data set that cannot be reached stays as it was."""
     before = [own for own in kept if own[0] == file.label and not file.sha256]
     if before:
-        return _Found(before[0], kept[before[0]], f"{reason}; it stays as it was")
-    return _Found(key(file), refused=reason)
+        return _FileChunks(before[0], kept[before[0]], f"{reason}; it stays as it was")
+    return _FileChunks(key(file), refused=reason)
 
 
-def _hash(found: Iterable[Document]) -> str:
+def _hash(documents: Iterable[Document]) -> str:
     """The hash of a data set, whose files are not known to us."""
     digest = sha256()
-    for document in found:
+    for document in documents:
         line = json.dumps([document.page_content, document.metadata], sort_keys=True, default=str)
         digest.update(line.encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Files as LangChain documents: clean text, with the place and the licence of each."""
+"""Loader of files as LangChain documents: clean text with its source and licence."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _is_setup(error: BenchError) -> bool:
 
 
 def _reason(file: SourceFile, error: BenchError) -> str:
-    """What is wrong, without the file's name: it stands beside it."""
+    """The reason without the file's name, which is shown beside it."""
     reason = error.what.removeprefix(str(file.path)).lstrip(": ")
     line, colon, rest = reason.partition(": ")
     return clean_line(f"line {line}: {rest}" if colon and line.isdigit() else reason)

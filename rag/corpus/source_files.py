@@ -1,4 +1,4 @@
-"""Find the files of a knowledge base: those that its domain declares, and those a user gives."""
+"""Source files of a knowledge base: those its domain declares, and those a user gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class Found:
-    """What was found; `missing` and `notes` say in sentences what was left out, and why."""
+    """Files that were found; `missing` and `notes` are sentences on what was left out, and why."""
 
     files: tuple[SourceFile, ...]
     missing: tuple[str, ...] = ()
@@ -29,14 +29,14 @@ class Found:
 
 
 def domain_sources(domain: Domain) -> tuple[Source, ...]:
-    """What a domain declares, and before it its own `documents` folder."""
+    """The domain's own `documents` folder, and the sources that it declares."""
     if domain.documents is None:
         return domain.sources
     return (Source("documents", own_licence(domain), domain.title), *domain.sources)
 
 
 def own_licence(domain: Domain) -> str:
-    """The licence of what stands in a domain's own folder; a user's is not ours to say."""
+    """The licence of a domain's own folder, "" for a domain of the user."""
     return OWN_LICENCE if domain.folder.parent == BUILT_IN else ""
 
 

@@ -1,4 +1,4 @@
-"""Vectors by the content that they were made of: a rebuild embeds only what is new."""
+"""Cache of vectors by the content that they were made of: a rebuild embeds only what is new."""
 
 from __future__ import annotations
 
@@ -70,20 +70,22 @@ def _remembered(texts: Sequence[str], model: _Model, path: Path, notify: Notify 
 
     keys = [_key(model.digest, text) for text in texts]
     with _open(path) as store:
-        known = dict(_found(store, keys))
-        text_of = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        vectors_by_key = dict(_found(store, keys))
+        text_of = {
+            key: text for key, text in zip(keys, texts, strict=True) if key not in vectors_by_key
+        }
         missing = sorted(text_of, key=lambda key: -len(text_of[key]))
         for start in range(0, len(missing), _GROUP):
             group = missing[start : start + _GROUP]
-            told = _further(notify, start, len(missing))
-            vectors = model.encode([text_of[key] for key in group], told)
+            progress = _further(notify, start, len(missing))
+            vectors = model.encode([text_of[key] for key in group], progress)
             rows = [(k, v.astype("<f4").tobytes()) for k, v in zip(group, vectors, strict=True)]
             with store, disk_errors(path):
                 store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-            known.update(rows)
+            vectors_by_key.update(rows)
     if not keys:
         return np.empty((0, 0), dtype=np.float32)
-    joined = b"".join(known[key] for key in keys)
+    joined = b"".join(vectors_by_key[key] for key in keys)
     return np.frombuffer(joined, dtype="<f4").reshape(len(keys), -1).astype(np.float32)
 
 

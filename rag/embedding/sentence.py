@@ -1,4 +1,4 @@
-"""sentence-transformers in this process."""
+"""Embedding models of sentence-transformers, in this process."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class SentenceEmbedder:
                 )
 
     def _prompt(self, kind: str) -> str:
-        """What some models want before a text ("query: "); declared in their configuration."""
+        """Prefix that some models want before a text ("query: "), from their configuration."""
         prompts = getattr(self._loaded(), "prompts", None) or {}
         return str(prompts.get(kind) or "")
 

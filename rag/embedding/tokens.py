@@ -1,4 +1,4 @@
-"""Count tokens with a model's own tokenizer, without loading the model."""
+"""Token counts by a model's own tokenizer, without loading the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of a sentence-transformers model are, and whether they may be loaded."""
+"""Files of a sentence-transformers model: their place, and whether they may be loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lexical half of retrieval: BM25 over stemmed words, by bm25s."""
+"""BM25 index over stemmed words, by bm25s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build a knowledge base, or bring it up to date with its files.
+"""Build of a knowledge base, from nothing or from its published generation.
 
 What did not change is not done again: a file with the same hash is neither read nor split, a chunk
 that was there keeps its vector, and where nothing at all changed there is no new generation.
@@ -41,7 +41,7 @@ MOST_CHURN = 0.2
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did. `added`, `updated`, `skipped` and `deleted` count documents.
+    """Result of a build. `added`, `updated`, `skipped` and `deleted` count documents.
 
     `refused` are files that could not be read, with the reason; `missing` are sources that were
     not there.
@@ -64,7 +64,7 @@ def build_index(
     root: Path,
     domain: str,
     files: Sequence[SourceFile],
-    recipe: BuildOptions,
+    options: BuildOptions,
     *,
     missing: Sequence[str] = (),
     progress: Progress | None = None,
@@ -72,12 +72,12 @@ def build_index(
     """Make the domain's knowledge base hold what is in `files`, and nothing else."""
     start = time.monotonic()
     with KnowledgeBaseStore(root).writing(domain) as writer:
-        last = _last(writer, recipe)
+        last = _last(writer, options)
         refused: tuple[str, ...] = ()
-        if last is not None and _unchanged(files, last.manifest, recipe):
+        if last is not None and _unchanged(files, last.manifest, options):
             manifest, counts = last.manifest, Counts(skipped=last.manifest.documents)
         else:
-            job = _Job(writer, recipe, last, progress if progress is not None else no_progress)
+            job = _Job(writer, options, last, progress if progress is not None else no_progress)
             manifest, counts, refused = job.run(files)
     return BuildReport(
         domain,
@@ -97,14 +97,14 @@ class _Job:
     def __init__(
         self,
         writer: GenerationWriter,
-        recipe: BuildOptions,
+        options: BuildOptions,
         last: PublishedGeneration | None,
         say: Progress,
     ) -> None:
         self.writer = writer
-        self.recipe = recipe
+        self.options = options
         self.last = last
-        self.base = None if recipe.rebuild else last
+        self.base = None if options.rebuild else last
         self.say = say
 
     def run(self, files: Sequence[SourceFile]) -> tuple[IndexManifest, Counts, tuple[str, ...]]:
@@ -120,13 +120,13 @@ class _Job:
             documents(contents.chunks),
         )
         base = self.base.manifest if self.base is not None else None
-        if base and _alike(base, self.recipe) and list(base.sources) == contents.sources:
+        if base and _alike(base, self.options) and list(base.sources) == contents.sources:
             return base, counts, refused  # all that changed are files that are refused
         return self._make(contents), counts, refused
 
     @cached_property
     def model(self) -> Embedder:
-        wanted = self.recipe.embedding
+        wanted = self.options.embedding
         model = wanted.load()
         if model.digest != wanted.digest:
             raise BenchError(
@@ -136,14 +136,14 @@ class _Job:
         return model
 
     def _gather(self, files: Sequence[SourceFile]) -> Contents:
-        size, split = self.recipe.size, self.recipe.splitter()
+        size, split = self.options.size, self.options.splitter()
 
         def cut(document: Document) -> Sequence[Chunk]:
             return split(document, self.model.count, size, self.model.max_tokens)
 
         usable = self.base is not None and self.base.manifest.size == size
         kept = self.base.by_file() if self.base is not None and usable else {}
-        return collect(files, kept, self.recipe.loader(), cut, self.say)
+        return collect(files, kept, self.options.loader(), cut, self.say)
 
     def _make(self, contents: Contents) -> IndexManifest:
         ids = [chunk.id for chunk in contents.chunks]
@@ -175,18 +175,18 @@ class _Job:
             return embed(), new
         old = self.base.vectors
         vectors = np.empty((len(ids), old.shape[1]), np.float32)
-        known = [row for row, id_ in enumerate(ids) if id_ in rows]
-        vectors[known] = old[[rows[ids[row]] for row in known]]
+        kept = [row for row, id_ in enumerate(ids) if id_ in rows]
+        vectors[kept] = old[[rows[ids[row]] for row in kept]]
         if new:
             vectors[new] = embed()
         return vectors, new
 
     def _changes(self, ids: Sequence[str], new: Sequence[int]) -> Changes | None:
-        """What differs from the last index; None where a fresh one is better or the only way."""
+        """The difference from the last index; None where a fresh one is better or the only way."""
         base = self.base
-        if base is None or base.manifest.size != self.recipe.size:
+        if base is None or base.manifest.size != self.options.size:
             return None
-        if base.manifest.chroma is not None or self.recipe.chroma is not None:
+        if base.manifest.chroma is not None or self.options.chroma is not None:
             return None
         changes = Changes(base.folder, sorted(base.rows.keys() - set(ids)), new)
         return changes if self._churn(changes) <= MOST_CHURN * len(ids) else None
@@ -200,10 +200,10 @@ class _Job:
         self, contents: Contents, ids: Sequence[str], dimensions: int, changes: Changes | None
     ) -> IndexManifest:
         """The manifest, but for the files, which are not written yet."""
-        recipe = self.recipe
+        options = self.options
         # One digest, one model: its limit is known without loading it again.
         limit = self.base.manifest.limit if self.base is not None else self.model.max_tokens
-        content = [recipe.embedding.digest, dimensions, recipe.size, limit, ids]
+        content = [options.embedding.digest, dimensions, options.size, limit, ids]
         return IndexManifest(
             domain=self.writer.domain,
             generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
@@ -211,30 +211,30 @@ class _Job:
             sources=tuple(contents.sources),
             documents=contents.documents,
             chunks=len(ids),
-            embedder=recipe.embedding.name,
-            digest=recipe.embedding.digest,
+            embedder=options.embedding.name,
+            digest=options.embedding.digest,
             dimensions=dimensions,
-            size=recipe.size,
+            size=options.size,
             limit=limit,
             versions={"domainlift": __version__, **_versions("chromadb", "bm25s")},
-            chroma=recipe.chroma,
+            chroma=options.chroma,
             churn=self._churn(changes),
             files={},
         )
 
 
-def _last(writer: GenerationWriter, recipe: BuildOptions) -> PublishedGeneration | None:
+def _last(writer: GenerationWriter, options: BuildOptions) -> PublishedGeneration | None:
     try:
         current = writer.current()
     except Malformed:
-        if recipe.rebuild:
+        if options.rebuild:
             return None
         raise
     if current is None:
         return None
     last = PublishedGeneration(*current)
-    if not recipe.rebuild and last.manifest.digest != recipe.embedding.digest:
-        raise _other_model(last.manifest, recipe.embedding)
+    if not options.rebuild and last.manifest.digest != options.embedding.digest:
+        raise _other_model(last.manifest, options.embedding)
     return last
 
 
@@ -248,20 +248,20 @@ def _other_model(manifest: IndexManifest, wanted: Embedding) -> Misuse:
     )
 
 
-def _unchanged(files: Sequence[SourceFile], manifest: IndexManifest, recipe: BuildOptions) -> bool:
-    """Whether a look at the manifest tells that nothing has to be done."""
+def _unchanged(files: Sequence[SourceFile], manifest: IndexManifest, options: BuildOptions) -> bool:
+    """Whether the manifest shows that nothing has to be done."""
     keys = [key(source) for source in manifest.sources]
-    return keys == [key(file) for file in files] and _alike(manifest, recipe)
+    return keys == [key(file) for file in files] and _alike(manifest, options)
 
 
-def _alike(manifest: IndexManifest, recipe: BuildOptions) -> bool:
-    wanted = (False, recipe.size, recipe.chroma)
-    return (recipe.rebuild, manifest.size, manifest.chroma) == wanted
+def _alike(manifest: IndexManifest, options: BuildOptions) -> bool:
+    wanted = (False, options.size, options.chroma)
+    return (options.rebuild, manifest.size, manifest.chroma) == wanted
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions

@@ -35,7 +35,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build is to do.
+    """Options of a build.
 
     `size` is the wished length of a chunk in the model's tokens. `chroma` is the URL of a server,
     None for the embedded store. `rebuild` takes over nothing of what was built before. `read` and

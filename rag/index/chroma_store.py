@@ -1,4 +1,4 @@
-"""Vectors in Chroma: embedded in the folder of a generation, or on a server.
+"""Store of vectors in Chroma: embedded in the folder of a generation, or on a server.
 
 An embedded index is persisted with every batch (`sync_threshold` 1). With Chroma's default, what
 came last would stay in its log, and every process that opens the index would write the index
@@ -47,7 +47,7 @@ Marks = Mapping[str, str | int]
 
 @dataclass(frozen=True)
 class VectorLocation:
-    """Where the vectors of one generation live; `url` is None for the embedded store."""
+    """Location of the vectors of one generation; `url` is None for the embedded store."""
 
     folder: Path
     domain: str
@@ -71,7 +71,7 @@ def new_location(folder: Path, domain: str, generation: str, url: str | None) ->
 
 
 def location_of(folder: Path, domain: str) -> VectorLocation:
-    """Where the vectors of a written generation live."""
+    """Read the location of the vectors of a written generation."""
     path = folder / PLACE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ class ChromaIndex:
     def query(self, vectors: Vectors, k: int) -> list[list[tuple[str, float]]]:
         """The ids of the k nearest per vector, with the cosine of the angle, best first."""
         step = max(1, _FETCH // k)
-        found: list[list[tuple[str, float]]] = []
+        neighbours: list[list[tuple[str, float]]] = []
         for start in range(0, len(vectors), step):
             with _errors(self._place):
                 part = self._collection.query(
@@ -145,8 +145,8 @@ class ChromaIndex:
                     include=["distances"],
                 )
             pairs = zip(part["ids"], part["distances"], strict=True)
-            found += [_cosines(ids, distances) for ids, distances in pairs]
-        return found
+            neighbours += [_cosines(ids, distances) for ids, distances in pairs]
+        return neighbours
 
     def close(self) -> None:
         """Let go of the files, or of the connection."""
@@ -274,30 +274,30 @@ def _errors(place: VectorLocation) -> Iterator[None]:
 
 
 def _translate(place: VectorLocation, error: Exception) -> BenchError:
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if place.url is not None:
-        return _server_error(place.url, error, said[:200])
+        return _server_error(place.url, error, message[:200])
     # A build's own folder is gone when this is read.
     building = place.folder.name.startswith(".")
     shown = place.folder.parent if building else place.folder / FOLDER
-    if _FULL.search(said) or (building and shutil.disk_usage(place.folder).free < _SPARE):
+    if _FULL.search(message) or (building and shutil.disk_usage(place.folder).free < _SPARE):
         try:
             with disk_errors(shown):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
         except BenchError as full:
             return full
-    return damaged_index(shown, place.domain, f"Chroma fails: {said[:200]}")
+    return damaged_index(shown, place.domain, f"Chroma fails: {message[:200]}")
 
 
-def _server_error(url: str, error: Exception, said: str) -> BenchError:
+def _server_error(url: str, error: Exception, message: str) -> BenchError:
     from httpx import TransportError
 
-    if isinstance(error, TransportError) or "Could not connect" in said:
+    if isinstance(error, TransportError) or "Could not connect" in message:
         return BenchError(
             f"the Chroma server `{url}` does not answer",
             "start it (`chroma run`) and repeat the command; what was published is untouched",
         )
-    return BenchError(f"the Chroma server `{url}` fails: {said}", "look into its log")
+    return BenchError(f"the Chroma server `{url}` fails: {message}", "look into its log")
 
 
 def _at(place: VectorLocation) -> str:

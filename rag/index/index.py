@@ -1,4 +1,4 @@
-"""The files of a generation, and searching in them.
+"""Index of one generation: its files, and the search in them.
 
 chunks.jsonl      one chunk per line; the line's number is the chunk's row
 ids.npy           their ids, by which Chroma knows them
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Changes:
-    """What differs from the generation in `folder`, whose embedded Chroma index is taken over."""
+    """Difference from the generation in `folder`, whose embedded Chroma index is reused."""
 
     folder: Path
     removed: Sequence[str]
@@ -98,7 +98,7 @@ class Index:
 
     @property
     def folder(self) -> Path:
-        """Where the generation is; `gates/` in it may be written by others."""
+        """Folder of the generation; others may write `gates/` in it."""
         return self._generation.folder
 
     def dense(self, vectors: Vectors, k: int) -> list[Ranked]:
@@ -106,11 +106,11 @@ class Index:
         k = min(k, len(self.chunks))
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        found = self._dense.query(vectors, k)
+        neighbours = self._dense.query(vectors, k)
         return [
             # An approximate index may miss some where all are asked for; then all are compared.
             self._ranked(near) if len(near) == k else self._exact(vector, k)
-            for near, vector in zip(found, vectors, strict=True)
+            for near, vector in zip(neighbours, vectors, strict=True)
         ]
 
     def bm25(self, queries: Sequence[str], k: int) -> list[Ranked]:
@@ -145,7 +145,7 @@ class Index:
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
-    """Hear of progress, and keep it to oneself."""
+    """No-op progress callback."""
     del stage, done, total
 
 

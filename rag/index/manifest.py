@@ -1,4 +1,4 @@
-"""What a generation of a knowledge base is, as it stands in its manifest.json."""
+"""Manifest of a generation of a knowledge base, and the check of its files against it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SourceEntry:
 
 @dataclass(frozen=True)
 class IndexManifest:
-    """What a generation is. The chunks stand in the order of `sources`.
+    """Manifest of a generation. The chunks are in the order of `sources`.
 
     `size` is the wished and `limit` the greatest length of a chunk in the embedding model's
     tokens. `chroma` is the URL of the server that holds the vectors, None for the embedded store.
@@ -55,7 +55,7 @@ class IndexManifest:
 
     @property
     def marks(self) -> dict[str, str | int]:
-        """What the vectors depend on; stored with the Chroma collection and compared with it."""
+        """Properties that the vectors depend on, stored with the Chroma collection and checked."""
         return {
             "embedder": self.digest,
             "dimensions": self.dimensions,
@@ -106,19 +106,19 @@ def damaged_index(path: Path, domain: str, what: str) -> Malformed:
 
 
 def _manifest(data: dict[str, Any]) -> IndexManifest:
-    known = {field.name for field in fields(IndexManifest)}
+    names = {field.name for field in fields(IndexManifest)}
     sources = tuple(SourceEntry(**source) for source in data["sources"])
-    kept = {key: value for key, value in data.items() if key in known}
-    return IndexManifest(**{**kept, "sources": sources})
+    values = {key: value for key, value in data.items() if key in names}
+    return IndexManifest(**{**values, "sources": sources})
 
 
 def _check_length(path: Path, wanted: str | None, domain: str) -> None:
     if not path.is_file():
         raise damaged_index(path, domain, "missing")
-    found = path.stat().st_size
-    if wanted is not None and str(found) != wanted.partition(" ")[0]:
+    length = path.stat().st_size
+    if wanted is not None and str(length) != wanted.partition(" ")[0]:
         raise damaged_index(
-            path, domain, f"{found} bytes, but {wanted.partition(' ')[0]} were written"
+            path, domain, f"{length} bytes, but {wanted.partition(' ')[0]} were written"
         )
 
 

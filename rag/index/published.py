@@ -1,4 +1,4 @@
-"""The generation that was published before a build, of which as much is read as is asked for."""
+"""Published generation that a build starts from; its parts are read when they are needed."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class PublishedGeneration:
 
     def by_file(self) -> dict[Key, list[Chunk]]:
         """The chunks of each file."""
-        found, start = {}, 0
+        chunks, start = {}, 0
         for source in self.manifest.sources:
-            found[key(source)] = self.chunks[start : start + source.chunks]
+            chunks[key(source)] = self.chunks[start : start + source.chunks]
             start += source.chunks
-        return found
+        return chunks
 
     def documents(self) -> set[tuple[str, str]]:
         """The documents that have text; none where they cannot be read any more."""

@@ -1,4 +1,4 @@
-"""Where knowledge bases are kept, so that a kill at any moment costs nothing.
+"""Store of knowledge bases, which a kill at any moment leaves readable.
 
 <root>/<domain>/current.json        names the published generation; replaced in one step
 <root>/<domain>/g0001-1a2b3c4d/     a generation; never written again, but for what is put beside
@@ -70,7 +70,7 @@ class KnowledgeBaseStore:
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{POINTER}"))
 
     def manifest(self, domain: str) -> IndexManifest:
-        """What the published generation is."""
+        """The manifest of the published generation."""
         with self.open(domain) as generation:
             return generation.manifest
 
@@ -221,8 +221,8 @@ def _generations(folder: Path) -> Iterator[Path]:
 
 
 def _number(path: Path) -> int:
-    found = _GENERATION.fullmatch(path.name)
-    return int(found[1]) if found else 0
+    match = _GENERATION.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 # --- leases

@@ -1,4 +1,4 @@
-"""Retrieval measured by itself, on judged sets in the layout of BEIR.
+"""Evaluation of retrieval on judged sets in the layout of BEIR.
 
 corpus.jsonl      {"_id": …, "title": …, "text": …} per line; or corpus.jsonl.gz
 queries.jsonl     {"_id": …, "text": …} per line; or queries.jsonl.gz
@@ -67,7 +67,7 @@ class JudgedSet:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: for each method, each metric's mean over the queries."""
+    """Result of an evaluation: for each method, each metric's mean over the queries."""
 
     queries: int
     documents: int
@@ -91,9 +91,9 @@ def evaluate_retrieval(
     ranks where its best chunk does.
     """
     judgements = read_set(folder, split)
-    recipe = _recipe(judgements, embedder, size)
+    options = _options(judgements, embedder, size)
     with _root(root) as place:
-        build_index(place, _DOMAIN, [_source(judgements.corpus)], recipe, progress=progress)
+        build_index(place, _DOMAIN, [_source(judgements.corpus)], options, progress=progress)
         with open_index(place, _DOMAIN) as index:
             found = search_set(index, embedder, judgements.queries, depth)
             chunks = len(index.chunks)
@@ -151,7 +151,7 @@ def _root(root: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _recipe(judgements: JudgedSet, embedder: Embedder, size: int) -> BuildOptions:
+def _options(judgements: JudgedSet, embedder: Embedder, size: int) -> BuildOptions:
     def read(file: SourceFile) -> Iterator[Document]:
         from langchain_core.documents import Document
 

@@ -1,4 +1,4 @@
-"""How good a ranking is: nDCG, recall, MRR and the share of unjudged hits.
+"""Metrics of a ranking: nDCG, recall, MRR and the share of unjudged hits.
 
 `qrels` are the judgements, {query: {document: grade}}; a document is relevant when its grade is
 above 0. `results` are documents per query, best first; where a document stands twice, its first

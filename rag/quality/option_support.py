@@ -1,4 +1,4 @@
-"""Which option do the retrieved passages support? A solver without a language model.
+"""Option support: multiple choice solved by the words of retrieved passages, without a model.
 
 Its accuracy says whether a corpus knows anything about the questions, before a model is asked.
 An option is compared with the question in two ways:
@@ -74,7 +74,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class SupportResult:
-    """How often the best supported option is the right one; `chance` is the mean of guessing."""
+    """Guesses by support; `chance` is the mean accuracy of random guessing."""
 
     n: int
     correct: int
@@ -145,7 +145,7 @@ class _Library:
 
 
 class _Support:
-    """How much the passages of a question and those of an option have to do with the other."""
+    """Overlap of the passages of a question with an option, and the reverse."""
 
     def __init__(
         self, library: _Library, asked: Sequence[Question], found: Sequence[Sequence[str]]
@@ -183,7 +183,7 @@ class _Support:
         return profile
 
     def _share(self, terms: Terms, known: Terms, profile: Profile) -> float:
-        """How much of the terms that are not `known` anyway stands in the passages."""
+        """Share of the terms that are not `known` and occur in the passages."""
         new = terms - known if terms - known else terms
         # `fsum`, because a set of texts has another order in another process.
         total = math.fsum(self._weight(term) for term in new)
@@ -219,7 +219,7 @@ class _Others:
         self._held = held
 
     def beyond(self, option: Terms) -> Values:
-        """How much of the option stands in each question's passages and not in the question."""
+        """Share of the option in each question's passages that is not in the question."""
         import numpy as np
 
         totals, new_totals, sums, new_sums = np.zeros((4, len(self._totals)))
@@ -233,7 +233,7 @@ class _Others:
         return _shares(new_sums, new_totals, sums, totals)
 
     def asked(self, option: Terms, passages: Profile) -> Values:
-        """How much of each question stands in the option's passages and not in the option."""
+        """Share of each question in the option's passages that is not in the option."""
         import numpy as np
 
         held = np.zeros(len(self._columns))
@@ -246,7 +246,7 @@ class _Others:
 
 
 def _shares(new_sums: Values, new_totals: Values, sums: Values, totals: Values) -> Values:
-    """What is held of what is new, and of the whole where nothing is new."""
+    """Share held of the new terms, and of all where none is new."""
     import numpy as np
 
     nothing_new = new_totals < _ROUNDING
@@ -256,7 +256,7 @@ def _shares(new_sums: Values, new_totals: Values, sums: Values, totals: Values) 
 
 
 def _standing(value: float, others: Values, own: int | None) -> float:
-    """How many standard deviations a value lies above the others; `own` is its place in them."""
+    """Standard deviations by which a value lies above the others; `own` is its place."""
     import numpy as np
 
     rest = others if own is None else np.delete(others, own)

@@ -1,4 +1,4 @@
-"""A knowledge base as a LangChain retriever, for chains that exist already."""
+"""LangChain retriever over a knowledge base, for chains that exist already."""
 
 from __future__ import annotations
 

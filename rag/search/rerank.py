@@ -1,4 +1,4 @@
-"""A cross-encoder that reads question and passage together."""
+"""Reranker: a cross-encoder that reads question and passage together."""
 
 from __future__ import annotations
 

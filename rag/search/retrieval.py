@@ -1,4 +1,4 @@
-"""From questions to passages: dense and lexical search, fused, without near-duplicates."""
+"""Retriever of passages: dense and lexical search, fused, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METHODS = ("hybrid", "dense", "bm25")
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How passages are found.
+    """Options of retrieval.
 
     Both methods give their best `depth` chunks, which are fused by reciprocal rank. Of chunks
     whose vectors have a cosine of at least `duplicate` only the best stays. `mmr`, between 0 and

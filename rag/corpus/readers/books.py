@@ -1,4 +1,4 @@
-"""Sections of OpenStax textbooks, as records."""
+"""Reader of records that are sections of OpenStax textbooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML as sections: one per heading, without scripts, styles and markup."""
+"""Reader of HTML: one section per heading, without scripts, styles and markup."""
 
 from __future__ import annotations
 

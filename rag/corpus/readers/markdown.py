@@ -1,4 +1,4 @@
-"""Markdown as sections: one per heading, without its markup."""
+"""Reader of Markdown: one section per heading, without its markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What MITRE publishes: ATT&CK and CAPEC as STIX objects, CWE as a table."""
+"""Reader of MITRE's records: ATT&CK and CAPEC as STIX objects, CWE as a table."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def attack_entry(row: Row) -> Section | None:
 
 
 def _number(row: Row) -> str:
-    """What people call the object, T1055 say; STIX hides it among the references."""
+    """The common id of the object, as T1055, which STIX keeps among the references."""
     if "--" not in str(row["id"]):
         return clean_line(str(row["id"]))
     references = row.get("external_references")

@@ -1,4 +1,4 @@
-"""PDF as sections: one per page."""
+"""Reader of PDF: one section per page."""
 
 from __future__ import annotations
 

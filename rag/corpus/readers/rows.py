@@ -1,4 +1,4 @@
-"""Files of records, and data sets of the hub: one section per record."""
+"""Readers of JSON Lines, JSON, CSV and data sets of the hub: one section per record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of unknown origin as clean text, within bounds."""
+"""Reader of plain text, and the bounded reading, decoding and cleaning that all readers share."""
 
 from __future__ import annotations
 
