@@ -1,1 +1,1 @@
-"""Score a model by domain: tasks, prompts, the runner, the store of runs, and the statistics."""
+"""Evaluation by domain: tasks, prompts, scoring, runs, treatments, held-out questions, results."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.sanitize import line
@@ -77,9 +78,9 @@ def chart(rows: Sequence[tuple[str, DomainChange]]) -> Chart:
 def _mark(place: int, name: str, row: DomainChange, reach: float) -> Mark:
     before, after = row.baseline or 0.0, row.candidate or 0.0
     full = line(name, 80)
-    figures = f"{wording.percent(before)} → {wording.percent(after)}"
-    told = wording.points(row.delta)
-    between = wording.interval(row.interval)
+    figures = f"{formatting.percent(before)} → {formatting.percent(after)}"
+    told = formatting.points(row.delta)
+    between = formatting.points_interval(row.interval)
     return Mark(
         name=full if len(full) <= _LABEL else full[: _LABEL - 1] + "…",
         word=row.word.value,

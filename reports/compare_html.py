@@ -22,6 +22,7 @@ from benchmarks.results.comparison import ChangeLabel, Comparison
 from benchmarks.results.flips import Flip, FlipKind
 from benchmarks.results.route_counts import BASE, RouteCounts
 from domainlift import __version__
+from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.chart import chart
@@ -39,6 +40,10 @@ _MOST_DOMAINS = 120
 _MOST_CHARTED = 60
 _MOST_ROUTES = 24
 _MOST_WARNINGS = 60
+_PROVENANCE = (
+    *("model", "suite", "created", "state", "questions", "seconds", "forward tokens"),
+    *("settings", "engine", "options", "versions", "fingerprint"),
+)
 _OTHERS = "other routes"
 _FLIPS = "<!--flips-->"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -88,10 +93,10 @@ def _environment() -> Environment:
     made.filters.update(
         line=line,
         block=block,
-        points=wording.points,
-        interval=wording.interval,
-        percent=wording.percent,
-        p=wording.p_value,
+        points=formatting.points,
+        interval=formatting.points_interval,
+        percent=formatting.percent,
+        p=formatting.p_value,
         detectable=wording.detectable_text,
         ticked=_ticked,
         slug=lambda word: str(word).replace(" ", "-"),
@@ -245,31 +250,9 @@ def _treated(comparison: Comparison) -> dict[str, Any]:
 
 
 def _provenance(manifest: RunManifest) -> dict[str, Any]:
-    engine = dict(manifest.engine)
-    options = engine.pop("options", {})
-    engine.pop("notes", None)
-    settings = {k: v for k, v in manifest.settings.items() if k not in {"command", "tasks"}}
-    parts = {
-        "model": manifest.model,
-        "suite": manifest.suite,
-        "created": manifest.created,
-        "state": "finished" if manifest.finished else "unfinished",
-        "questions": f"{manifest.questions:,}",
-        "seconds": f"{manifest.seconds:,.1f}",
-        "forward tokens": f"{manifest.forward_tokens:,}",
-        "settings": _pairs(settings),
-        "engine": _pairs(engine),
-        "options": _pairs(options),
-        "versions": _pairs(manifest.versions),
-        "fingerprint": _pairs({k: v.split(":")[-1][:12] for k, v in manifest.fingerprint.items()}),
-    }
-    command = str(manifest.settings.get("command", ""))
+    parts = wording.provenance(manifest)
     return {
         "name": manifest.run,
-        "command": command,
-        "parts": {key: line(value, 600) for key, value in parts.items() if value},
+        "command": parts.get("command", ""),
+        "parts": {key: line(parts[key], 600) for key in _PROVENANCE if key in parts},
     }
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "", [], {}, ()))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from benchmarks.results.comparison import Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
+from domainlift.stats import formatting
 from reports import format as wording
 from reports.compare_json import SCHEMA
 from reports.sanitize import line
@@ -62,11 +63,11 @@ def _row(name: str, row: DomainChange) -> str:
     cells = (
         name,
         f"{row.n:,}",
-        wording.percent(row.baseline),
-        wording.percent(row.candidate),
-        f"**{wording.points(row.delta)}**" if there else "–",
-        wording.interval(row.interval) if there else "–",
-        _text(wording.p_value(row.p_holm)) if there else "–",
+        formatting.percent(row.baseline),
+        formatting.percent(row.candidate),
+        f"**{formatting.points(row.delta)}**" if there else "–",
+        formatting.points_interval(row.interval) if there else "–",
+        _text(formatting.p_value(row.p_holm)) if there else "–",
         f"{row.gained:,} / {row.lost:,}",
         wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",

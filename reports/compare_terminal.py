@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.results.comparison import ChangeLabel, Comparison
 from benchmarks.results.flips import Flip, FlipKind
+from domainlift.stats import formatting
 from domainlift.text.display import printable
 from reports import format as wording
 from reports.sanitize import line
@@ -77,11 +78,11 @@ def _row(name: str, row: DomainChange) -> list[Text]:
     cells = (
         line(name, 60),
         f"{row.n:,}",
-        wording.percent(row.baseline),
-        wording.percent(row.candidate),
-        wording.points(row.delta) if row.n else "–",
-        wording.interval(row.interval) if row.n else "–",
-        wording.p_value(row.p_holm) if row.n else "–",
+        formatting.percent(row.baseline),
+        formatting.percent(row.candidate),
+        formatting.points(row.delta) if row.n else "–",
+        formatting.points_interval(row.interval) if row.n else "–",
+        formatting.p_value(row.p_holm) if row.n else "–",
         f"{row.gained:,}",
         f"{row.lost:,}",
         wording.detectable_text(row),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from domainlift.stats.formatting import accuracy, interval
 from domainlift.text.display import printable
+from reports.format import provenance
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _COLUMNS = (
     *("domain", "n", "accuracy", "95 % interval", "chance"),
     *("unparsed", "truncated", "errors", "verdict"),
+)
+_PROVENANCE = (
+    *("command", "created", "state", "tasks", "settings", "engine", "options", "notes"),
+    *("versions", "fingerprint"),
 )
 _STYLES = {"strong": "green", "weak": "red", "uncertain": "yellow"}
 
@@ -71,49 +75,24 @@ def show_manifest(manifest: RunManifest) -> None:
     from rich.text import Text
 
     out = console()
-    for key, value in _provenance(manifest).items():
-        out.print(Text(printable(f"{key:<12} {value}")), soft_wrap=True)
+    parts = provenance(manifest)
+    for key in _PROVENANCE:
+        if key in parts:
+            out.print(Text(printable(f"{key:<12} {parts[key]}")), soft_wrap=True)
 
 
-def _provenance(manifest: RunManifest) -> dict[str, str]:
-    settings = dict(manifest.settings)
-    rows = {
-        "command": settings.pop("command", ""),
-        "created": manifest.created,
-        "state": "finished" if manifest.finished else "unfinished",
-        "tasks": _tasks(settings.pop("tasks", {})),
-        "settings": _pairs(settings),
-        "engine": _pairs(manifest.engine),
-        "versions": _pairs(manifest.versions),
-        "fingerprint": _pairs({k: v.split(":")[-1][:12] for k, v in manifest.fingerprint.items()}),
-    }
-    return {key: value for key, value in rows.items() if value}
-
-
-def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """How many tasks are asked in which way; the names where there are few."""
-    ways = Counter(f"{way['scoring']}, {way['shots']} examples" for way in tasks.values())
-    told = "; ".join(f"{count} by {way}" for way, count in ways.items())
-    return f"{told} ({', '.join(tasks)})" if len(tasks) <= 5 else told
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "", [], {}, ()))
-
-
-def _row(name: str, score: DomainScore) -> tuple[str | Text, ...]:
+def _row(name: str, score: DomainScore) -> list[Text]:
     from rich.text import Text
 
-    accuracy = "-" if score.accuracy is None else f"{score.accuracy:.3f}"
     verdict = score.verdict.value if score.verdict is not None else "-"
-    return (
-        Text(printable(name)),
+    cells = (
+        printable(name),
         str(score.n),
-        accuracy,
-        f"[{score.interval.low:.3f}, {score.interval.high:.3f}]".replace("[", r"\["),
+        accuracy(score.accuracy),
+        interval(score.interval),
         f"{score.chance:.2f}",
         str(score.unparsed),
         str(score.truncated),
         str(score.errors),
-        f"[{_STYLES[verdict]}]{verdict}[/]" if verdict in _STYLES else verdict,
     )
+    return [*map(Text, cells), Text(verdict, style=_STYLES.get(verdict, ""))]

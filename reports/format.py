@@ -1,18 +1,19 @@
-"""How a comparison is said: figures, signs and the verdict in a sentence."""
+"""Text of results: signs, the verdict in a sentence, and how a run was made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.results.comparison import ChangeLabel, Comparison
+from domainlift.stats.formatting import p_value, points, points_interval
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import DomainChange
     from benchmarks.runs.store import RunManifest
-    from domainlift.stats.intervals import Interval
 
 #: A shape for each word, so that no colour needs to be told apart.
 SIGNS = {
@@ -23,34 +24,6 @@ SIGNS = {
     ChangeLabel.NO_ANSWERS: "∅",
 }
 _MOST_NAMES = 6
-
-
-def points(share: float, sign: bool = True) -> str:
-    """A difference in percentage points, with one decimal and a true minus."""
-    value = round(share * 100, 1)
-    if not value:
-        return "0.0"
-    return (f"{value:+.1f}" if sign else f"{value:.1f}").replace("-", "−")
-
-
-def interval(of: Interval) -> str:
-    """Both ends in points."""
-    return f"{points(of.low)} to {points(of.high)}"
-
-
-def percent(share: float | None) -> str:
-    """A share with one decimal; a dash where there is none."""
-    return "–" if share is None else f"{share * 100:.1f}"
-
-
-def accuracy(share: float | None) -> str:
-    """A share with three decimals; a dash where there is none."""
-    return "-" if share is None else f"{share:.3f}"
-
-
-def p_value(p: float) -> str:
-    """Three decimals, or less than the least of them."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def detectable_text(row: DomainChange) -> str:
@@ -99,7 +72,7 @@ def verdict_text(comparison: Comparison) -> VerdictText:
     }[row.word]
     p = p_value(row.p)
     told = p if p.startswith("<") else f"= {p}"
-    figures = f"95 % interval {interval(row.interval)}, n = {row.n:,}, p {told}"
+    figures = f"95 % interval {points_interval(row.interval)}, n = {row.n:,}, p {told}"
     could = _could(row) if row.word is ChangeLabel.NO_EVIDENCE else ""
     return VerdictText(headline, figures + could, _domains(comparison))
 
@@ -109,6 +82,42 @@ def join_names(words: Sequence[str]) -> str:
     if len(words) > _MOST_NAMES:
         return f"{', '.join(words[:_MOST_NAMES])} and {len(words) - _MOST_NAMES} more"
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def provenance(manifest: RunManifest) -> dict[str, str]:
+    """How a run was made, one text per part; parts without content are left out."""
+    settings, engine = dict(manifest.settings), dict(manifest.engine)
+    parts = {
+        "command": str(settings.pop("command", "")),
+        "model": manifest.model,
+        "suite": manifest.suite,
+        "created": manifest.created,
+        "state": "finished" if manifest.finished else "unfinished",
+        "questions": f"{manifest.questions:,}",
+        "seconds": f"{manifest.seconds:,.1f}",
+        "forward tokens": f"{manifest.forward_tokens:,}",
+        "tasks": _tasks(settings.pop("tasks", {})),
+        "settings": _key_values(settings),
+        "options": _key_values(engine.pop("options", {})),
+        "notes": "; ".join(map(str, engine.pop("notes", ()))),
+        "engine": _key_values(engine),
+        "versions": _key_values(manifest.versions),
+        "fingerprint": _key_values(
+            {k: v.split(":")[-1][:12] for k, v in manifest.fingerprint.items()}
+        ),
+    }
+    return {key: value for key, value in parts.items() if value}
+
+
+def _key_values(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items() if v not in (None, "", [], {}, ()))
+
+
+def _tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many tasks are asked in which way; the names where there are few."""
+    ways = Counter(f"{way['scoring']}, {way['shots']} examples" for way in tasks.values())
+    counts = "; ".join(f"{count} by {way}" for way, count in ways.items())
+    return f"{counts} ({', '.join(tasks)})" if len(tasks) <= 5 else counts
 
 
 def _model(manifest: RunManifest, treatment: str, same: bool) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
-from reports.format import accuracy, p_value
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -93,9 +93,8 @@ def _tables(done: ImproveResult) -> Iterator[Table]:
 
 def _standing(done: ImproveResult) -> Iterator[Row]:
     for domain, score in done.diagnosis.base.domains.items():
-        interval = f"[{score.interval.low:.3f}, {score.interval.high:.3f}]"
         word = done.diagnosis.words[domain]
-        yield domain, str(score.n), accuracy(score.accuracy), interval, word
+        yield domain, str(score.n), accuracy(score.accuracy), interval(score.interval), word
 
 
 def _triage(name: str, found: TriageResult) -> Row:
@@ -137,13 +136,13 @@ def _changed(change: Paired) -> Row:
         str(change.n),
         accuracy(change.baseline),
         accuracy(change.candidate),
-        f"{change.difference:+.3f}",
-        f"[{change.interval.low:+.3f}, {change.interval.high:+.3f}]",
+        difference(change.difference),
+        interval(change.interval, sign=True),
     )
 
 
 def _way(name: str, found: TreatmentScore) -> Row:
-    return name, str(found.n), f"{found.accuracy:.3f}", f"{found.tokens:.0f}"
+    return name, str(found.n), accuracy(found.accuracy), f"{found.tokens:.0f}"
 
 
 def _closing(done: ImproveResult) -> Iterator[str]:
@@ -168,4 +167,4 @@ def _closing(done: ImproveResult) -> Iterator[str]:
 
 
 def _cost(found: TreatmentScore | None) -> str:
-    return "-" if found is None else f"{found.accuracy:.3f} ({found.tokens:.0f})"
+    return "-" if found is None else f"{accuracy(found.accuracy)} ({found.tokens:.0f})"

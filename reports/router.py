@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from domainlift.stats.formatting import accuracy
 from domainlift.text.display import printable
-from reports.format import accuracy
 from reports.terminal import console, table
 
 if TYPE_CHECKING:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.domain_scores import remarks, show_scores
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from benchmarks.results.domain_scores import DomainScore
     from benchmarks.results.run_result import RunResult
     from domainlift.stats.paired import Paired
@@ -58,25 +61,23 @@ def _retrieved(outcome: RunResult) -> bool:
     return any(score.retrieved for score in outcome.profile.domains.values())
 
 
-def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[str]:
-    interval = change.interval
-    return [
+def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[Text]:
+    from rich.text import Text
+
+    cells = (
         printable(domain),
         str(change.n),
-        *(_accuracy(score.accuracy) for score in scores),
-        f"{change.difference:+.3f}",
-        rf"\[{interval.low:+.3f}, {interval.high:+.3f}]",
-        "<0.001" if change.p < 0.001 else f"{change.p:.3f}",
+        *(accuracy(score.accuracy) for score in scores),
+        difference(change.difference),
+        interval(change.interval, sign=True),
+        p_value(change.p),
         str(change.gains),
         str(change.losses),
         str(scores[-1].retrieved),
         str(scores[-1].let_in),
         str(scores[-1].leaked),
-    ]
-
-
-def _accuracy(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    )
+    return [Text(cell) for cell in cells]
 
 
 def _gates(gates: Mapping[str, Gate]) -> list[str]:
@@ -103,8 +104,8 @@ def _gate(gate: Gate) -> str:
 def _clean(outcome: RunResult) -> list[str]:
     """The second figure of each domain in which questions leaked."""
     return [
-        f"{domain} without the {score.leaked} leaked questions: {_accuracy(score.clean.accuracy)} "
-        f"[{score.clean.interval.low:.3f}, {score.clean.interval.high:.3f}] (n {score.clean.n})"
+        f"{domain} without the {score.leaked} leaked questions: {accuracy(score.clean.accuracy)} "
+        f"{interval(score.clean.interval)} (n {score.clean.n})"
         for domain, score in outcome.profile.domains.items()
         if score.clean is not None
     ]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from domainlift.stats.formatting import accuracy, difference, interval
+from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
 from reports.terminal import console, duration, table
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from finetune.dry_run import DryRun
     from finetune.hyperparameter_search import SearchResult, SearchTrial
     from finetune.train_adapter import TrainingResult
@@ -48,7 +52,7 @@ def show_training(made: TrainingResult | SearchResult) -> None:
     for trial in sorted(made.trials, key=lambda each: -_value(each)):
         told = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in trial.settings.values())
         mark = "best" if trial.number == made.best else trial.state.removeprefix("complete")
-        grid.add_row(str(trial.number), *told, _figure(trial.value), mark)
+        grid.add_row(str(trial.number), *told, accuracy(trial.value), mark)
     console().print(grid)
     show_made(made.made)
 
@@ -104,22 +108,20 @@ def _plan(found: DryRun) -> list[str]:
     ]
 
 
-def _row(domain: str, score: Mapping[str, Any]) -> list[str]:
-    figures = [printable(domain), str(score["n"]), *map(_figure, (score["base"], score["adapter"]))]
+def _row(domain: str, score: Mapping[str, Any]) -> list[Text]:
+    from rich.text import Text
+
+    cells = [printable(domain), str(score["n"]), *map(accuracy, (score["base"], score["adapter"]))]
     if score["interval"] is None:
-        return [*figures, f"{score['adapter'] - score['base']:+.3f}", score["measure"]]
-    low, high = score["interval"]
-    return [
-        *figures,
-        f"{(score['gains'] - score['losses']) / score['n']:+.3f}",
-        rf"\[{low:+.3f}, {high:+.3f}]",
-        str(score["gains"]),
-        str(score["losses"]),
-    ]
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+        cells += [difference(score["adapter"] - score["base"]), score["measure"]]
+    else:
+        cells += [
+            difference((score["gains"] - score["losses"]) / score["n"]),
+            interval(Interval(*score["interval"]), sign=True),
+            str(score["gains"]),
+            str(score["losses"]),
+        ]
+    return [Text(cell) for cell in cells]
 
 
 def _lines(text: str) -> str:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Held-out questions: the split, the ledger of their uses, and the promotion gate."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from domainlift.errors import Misuse
+from domainlift.stats.formatting import p_value, points
 from domainlift.stats.multiple_testing import holm
 from domainlift.stats.paired import Paired, sign_test
 from domainlift.stats.power import required_sample_size
@@ -149,42 +150,40 @@ def _adjusted(changes: Mapping[str, DomainEvidence]) -> list[tuple[str, float]]:
 
 
 def _treated(change: DomainEvidence, p: float, terms: GateCriteria, level: float) -> DomainVerdict:
-    found, interval = change.paired, change.paired.interval
-    least = terms.min_gain.over(found.baseline if found.baseline is not None else 0.0)
+    paired, interval = change.paired, change.paired.interval
+    least = terms.min_gain.over(paired.baseline if paired.baseline is not None else 0.0)
+    gain = f"{points(paired.difference)} points, p {p_value(p)}"
     if _unreadable(change, terms):
         return DomainVerdict(GateVerdict.REJECTED, _faults(change), p)
-    if p < terms.level and found.difference < 0:
-        return DomainVerdict(GateVerdict.REJECTED, f"{_points(found.difference)}, p {_p(p)}", p)
-    if found.difference >= least and p < terms.level and interval.low > 0:
-        return DomainVerdict(GateVerdict.PROMOTED, f"{_points(found.difference)}, p {_p(p)}", p)
+    if p < terms.level and paired.difference < 0:
+        return DomainVerdict(GateVerdict.REJECTED, gain, p)
+    if paired.difference >= least and p < terms.level and interval.low > 0:
+        return DomainVerdict(GateVerdict.PROMOTED, gain, p)
     if interval.high < least:
-        why = f"at most {_points(interval.high)}, and {terms.min_gain} are wanted"
+        why = f"at most {points(interval.high)} points, and {terms.min_gain} are wanted"
         return DomainVerdict(GateVerdict.REJECTED, why, p)
     if p < terms.level:
-        why = f"{_points(found.difference)}, p {_p(p)}: a gain, but {terms.min_gain} are wanted"
+        why = f"{gain}: a gain, but {terms.min_gain} are wanted"
         return DomainVerdict(GateVerdict.INCONCLUSIVE, why, p)
-    further = _further(found, max(found.difference, least), level)
+    further = _further(paired, max(paired.difference, least), level)
     lacks = f"{further} more questions needed" if further else "no number is sure to settle it"
-    return DomainVerdict(
-        GateVerdict.INCONCLUSIVE, f"{_points(found.difference)}, p {_p(p)}: {lacks}", p, further
-    )
+    return DomainVerdict(GateVerdict.INCONCLUSIVE, f"{gain}: {lacks}", p, further)
 
 
 def _protected(change: DomainEvidence, p: float, terms: GateCriteria) -> DomainVerdict:
-    found = change.paired
+    paired, interval = change.paired, change.paired.interval
+    worst = f"{points(interval.low)} points"
     if _unreadable(change, terms):
         return DomainVerdict(GateVerdict.REJECTED, _faults(change), p)
-    if found.difference < 0 and (p < terms.level or found.p < HARM):
-        return DomainVerdict(
-            GateVerdict.REJECTED, f"{_points(found.difference)}, p {_p(found.p)}", p
-        )
+    if paired.difference < 0 and (p < terms.level or paired.p < HARM):
+        why = f"{points(paired.difference)} points, p {p_value(paired.p)}"
+        return DomainVerdict(GateVerdict.REJECTED, why, p)
+    if interval.low >= -terms.margin:
+        return DomainVerdict(GateVerdict.UNHARMED, f"at worst {worst}", p)
     # Where the interval is wider than the margin on each side, n does not allow to exclude it.
-    narrow = found.interval.high - found.interval.low < 2 * terms.margin
-    if found.interval.low >= -terms.margin:
-        return DomainVerdict(GateVerdict.UNHARMED, f"at worst {_points(found.interval.low)}", p)
-    if narrow:
-        return DomainVerdict(GateVerdict.REJECTED, f"perhaps {_points(found.interval.low)}", p)
-    why = f"a loss down to {_points(found.interval.low)} is not excluded by {found.n} questions"
+    if interval.high - interval.low < 2 * terms.margin:
+        return DomainVerdict(GateVerdict.REJECTED, f"perhaps {worst}", p)
+    why = f"a loss down to {worst} is not excluded by {paired.n} questions"
     return DomainVerdict(GateVerdict.UNHARMED, why, p)
 
 
@@ -211,11 +210,3 @@ def _further(found: Paired, difference: float, level: float) -> int | None:
         return None
     further = math.ceil(needed * found.design) - found.n
     return further if further > 0 else None
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
-
-
-def _p(p: float) -> str:
-    return "<.001" if p < 0.001 else f"{p:.3f}"

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Runs: selection of tasks, the runner, and the store of answers."""

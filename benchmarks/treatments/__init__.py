@@ -1,1 +1,1 @@
-"""TODO."""
+"""Treatments of questions: base model, passages, adapters, and plans."""
