@@ -18,19 +18,11 @@ from torch import nn
 
 from domainlift.errors import BenchError
 from engines.local.lora_mask import BASE, AdapterMask, RankLayout
+from engines.local.plain_lora import lora_extension
 
 #: On a processor, with so many tokens per adapter, small products of its own ranks are faster than
 #: one of all ranks.
 _OWN_TOKENS = 64
-#: What an adapter may have beside its matrices, by the names in its configuration.
-_MORE = (
-    "modules_to_save",
-    "trainable_token_indices",
-    "layer_replication",
-    "target_parameters",
-    "lora_bias",
-    "fan_in_fan_out",
-)
 
 _Hook = Callable[[Any, tuple[Any, ...], torch.Tensor], torch.Tensor]
 
@@ -102,10 +94,7 @@ def is_plain_lora(wrapped: Any, name: str) -> bool:
     """Whether an adapter is LoRA on linear layers and nothing else, as `BatchedLora` needs."""
     from peft.tuners.lora.layer import LoraLayer
 
-    config = wrapped.peft_config[name]
-    if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
-        return False
-    if config.bias != "none" or any(getattr(config, more, None) for more in _MORE):
+    if lora_extension(vars(wrapped.peft_config[name])) is not None:
         return False
     layers = [m for m in wrapped.modules() if isinstance(m, LoraLayer) and name in m.r]
     # The head sees only those tokens whose logits are read.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse
+from engines.local.plain_lora import lora_extension
 from finetune.adapters.registry import WEIGHTS, Adapter
 
 if TYPE_CHECKING:
@@ -14,21 +15,6 @@ if TYPE_CHECKING:
 
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
-#: Settings with which an adapter is more than B·A, and what people call them.
-_MORE = {
-    "use_dora": "DoRA's magnitudes",
-    "modules_to_save": "modules that were trained in full",
-    "trainable_token_indices": "trained tokens",
-    "target_parameters": "adapted parameters outside of layers",
-    "layer_replication": "replicated layers",
-    "fan_in_fan_out": "transposed layers",
-    "lora_bias": "trained biases",
-    "alora_invocation_tokens": "tokens that call it",
-    "arrow_config": "several adapters in one",
-    "kasa_config": "singular values of its own",
-    "use_bdlora": "weights in blocks",
-    "use_qalora": "pooled inputs",
-}
 #: Ways to begin that take the adapter's first weights out of the base model's.
 _FROM_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")
 
@@ -56,20 +42,13 @@ class Delta:
 
 def refuse_more_than_lora(adapter: Adapter) -> None:
     """Raise Misuse where an adapter is something that a GGUF LoRA cannot say."""
-    config = adapter.config
-    kind = str(config.get("peft_type"))
-    found = None if kind == "LORA" else f"an adapter of kind `{kind}`"
-    for key, words in _MORE.items():
-        if config.get(key):
-            found = found if found is not None else words
-    if config.get("bias", "none") != "none":
-        found = found if found is not None else "trained biases"
-    begun = str(config.get("init_lora_weights"))
-    if begun.startswith(_FROM_BASE):
-        found = found if found is not None else f"weights taken out of the base's (`{begun}`)"
-    if found is not None:
+    extension = lora_extension(adapter.config)
+    start = str(adapter.config.get("init_lora_weights"))
+    if extension is None and start.startswith(_FROM_BASE):
+        extension = f"weights taken out of the base's (`{start}`)"
+    if extension is not None:
         raise Misuse(
-            f"adapter `{adapter.name}` has {found}, which a GGUF file cannot hold as a LoRA",
+            f"adapter `{adapter.name}` has {extension}, which a GGUF file cannot hold as a LoRA",
             "merge it into the base model: `--to merged`, or `--to gguf` without `--base-gguf`",
         )
 

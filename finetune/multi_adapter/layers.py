@@ -17,6 +17,7 @@ from torch import nn
 
 from domainlift.errors import Misuse, NoSuch
 from engines.local.lora_mask import BASE, AdapterMask, RankLayout
+from engines.local.plain_lora import lora_extension
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -215,14 +216,15 @@ def _targets(model: nn.Module, config: LoraConfig) -> set[str]:
 
 
 def _refuse_more(config: LoraConfig) -> None:
-    more = ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-    for key in more:
-        if getattr(config, key, None):
-            raise Misuse(f"joint adapters are plain LoRA, without `{key}`", "train it by itself")
+    """Raise Misuse for more than plain LoRA of one rank and scale."""
+    extension = lora_extension(vars(config))
+    if extension is not None:
+        raise Misuse(f"joint adapters are plain LoRA, without {extension}", "train it by itself")
+    for key in ("rank_pattern", "alpha_pattern"):
+        if getattr(config, key):
+            raise Misuse(f"joint adapters have one rank and scale each, without `{key}`")
     if not config.target_modules:
         raise Misuse("a joint adapter needs `target_modules`", "name them, or say `all-linear`")
-    if config.bias != "none":
-        raise Misuse("joint adapters train no biases", "set `bias: none`, or train it by itself")
 
 
 def _scale(config: LoraConfig) -> float:
