@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from domainlift.errors import BenchError
-from engines.local.lora_mask import BASE, AdapterMask, RankLayout
+from engines.local.lora_mask import BASE, AdapterMask, RankLayout, StackedLayer
 from engines.local.plain_lora import lora_extension
 
 #: On a processor, with so many tokens per adapter, small products of its own ranks are faster than
@@ -39,23 +39,13 @@ class _Piece:
     tokens: slice
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A linear layer of PEFT's with the matrices of all adapters: a (R, in), b (R, out)."""
-
-    module: Any
-    layout: RankLayout
-    a: torch.Tensor
-    b: torch.Tensor
-
-
 class BatchedLora:
     """Adapters by name in the layers of one model, for passes that need several of them."""
 
     def __init__(self, wrapped: Any, names: Sequence[str]) -> None:
         """`wrapped` is PEFT's handle, and each of the adapters is `plain` there."""
         self._names = tuple(names)
-        self._route = AdapterMask()
+        self._mask = AdapterMask()
         self._layers = [
             _stacked(layer, self._names)
             for layer in _lora_layers(wrapped)
@@ -66,7 +56,7 @@ class BatchedLora:
     def adapters_per_token(self, names: Sequence[str | None]) -> Iterator[None]:
         """Let each token of the one row go through its adapter, while PEFT has none active.
 
-        Raises Misplaced in the pass where a layer gets its tokens in another shape.
+        Raises UnexpectedShape in the pass where a layer gets its tokens in another shape.
         """
         place: dict[str | None, int] = {name: number for number, name in enumerate(self._names)}
         place[None] = BASE
@@ -78,12 +68,12 @@ class BatchedLora:
         own = device.type == "cpu" and len(index) >= _OWN_TOKENS * len(pieces)
         shifted = torch.tensor([[i if i == BASE else i - first for i in index]], device=device)
         with ExitStack() as stack:
-            stack.enter_context(self._route.set(shifted))
+            stack.enter_context(self._mask.set(shifted))
             for layer in self._layers:
                 hook = (
                     _by_pieces(layer, pieces)
                     if own
-                    else _by_mask(layer, self._route, slice(first, last))
+                    else _by_mask(layer, self._mask, slice(first, last))
                 )
                 handle = layer.module.register_forward_hook(_checked(hook, len(index)))
                 stack.callback(handle.remove)
@@ -119,7 +109,7 @@ def _lora_layers(wrapped: Any) -> list[Any]:
     return [module for module in wrapped.modules() if type(module) is Linear]
 
 
-def _stacked(layer: Any, names: Sequence[str]) -> _Layer:
+def _stacked(layer: Any, names: Sequence[str]) -> StackedLayer:
     """Copy a layer's matrices into two, and let PEFT's be views of them."""
     here = [name for name in names if name in layer.r]
     layout = RankLayout(
@@ -132,7 +122,7 @@ def _stacked(layer: Any, names: Sequence[str]) -> _Layer:
             ranks = layout.ranks(names.index(name))
             layer.lora_A[name].weight.data = a[ranks]
             layer.lora_B[name].weight.data = b[ranks].T
-    return _Layer(layer, layout, a, b)
+    return StackedLayer(layer, layout, a, b)
 
 
 def _pieces(index: Sequence[int]) -> list[_Piece]:
@@ -155,7 +145,7 @@ def _checked(hook: _Hook, tokens: int) -> _Hook:
     return checked
 
 
-def _by_mask(layer: _Layer, route: AdapterMask, adapters: slice) -> _Hook:
+def _by_mask(layer: StackedLayer, mask: AdapterMask, adapters: slice) -> _Hook:
     """All tokens times the ranks of these adapters; the mask leaves each its own."""
     part = RankLayout(layer.layout.parts[adapters])
     start = layer.layout.ranks(adapters.start).start
@@ -166,12 +156,12 @@ def _by_mask(layer: _Layer, route: AdapterMask, adapters: slice) -> _Hook:
         if len(a) == 0:
             return output
         inner = nn.functional.linear(args[0].to(a.dtype), a)
-        return _plus(output, inner.mul_(route.mask(part, a.dtype)), b)
+        return _plus(output, inner.mul_(mask.mask(part, a.dtype)), b)
 
     return add
 
 
-def _by_pieces(layer: _Layer, pieces: Sequence[_Piece]) -> _Hook:
+def _by_pieces(layer: StackedLayer, pieces: Sequence[_Piece]) -> _Hook:
     """Each adapter's tokens times its own ranks."""
     parts = [
         (piece.tokens, layer.a[ranks], layer.b[ranks], layer.layout.parts[piece.adapter][1])

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -44,6 +45,16 @@ class RankLayout:
             start = self.ranks(adapter).start
             rows.append([0.0] * start + [scale] * rank + [0.0] * (total - start - rank))
         return [*rows, [0.0] * total]
+
+
+@dataclass(frozen=True)
+class StackedLayer:
+    """A linear layer with the matrices of all adapters: a (R, in), b (R, out)."""
+
+    module: Any
+    layout: RankLayout
+    a: torch.Tensor
+    b: torch.Tensor
 
 
 class AdapterMask:

@@ -7,7 +7,7 @@ it is then one piece of memory, as fused optimisers want it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from domainlift.errors import Misuse, NoSuch
-from engines.local.lora_mask import BASE, AdapterMask, RankLayout
+from domainlift.files import disk_errors
+from engines.local.lora_mask import BASE, AdapterMask, RankLayout, StackedLayer
 from engines.local.plain_lora import lora_extension
 
 if TYPE_CHECKING:
@@ -26,32 +27,8 @@ _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
 
-class JointLinear(nn.Module):
-    """A linear layer with the adapters of several domains over it; x is (batch, tokens, in)."""
-
-    def __init__(
-        self, base: nn.Linear, layout: RankLayout, route: AdapterMask, dropout: float
-    ) -> None:
-        super().__init__()
-        self.base = base
-        self.layout = layout
-        self._route = route
-        self._dropout = dropout
-        total = sum(rank for rank, _ in layout.parts)
-        place: dict[str, Any] = {"device": base.weight.device, "dtype": torch.float32}
-        self.a = nn.Parameter(torch.zeros(total, base.in_features, **place))
-        self.b = nn.Parameter(torch.zeros(total, base.out_features, **place))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The base's output plus each token's own adapter's."""
-        y: torch.Tensor = self.base(x)
-        seen = nn.functional.dropout(x.to(self.a.dtype), self._dropout, self.training)
-        inner = nn.functional.linear(seen, self.a) * self._route.mask(self.layout, self.a.dtype)
-        return y + (inner @ self.b).to(y.dtype)
-
-
 class Joint:
-    """Adapters by name over a model, whose layers are replaced in place until `detach`."""
+    """Adapters by name over a model, added by a hook on each of its layers until `detach`."""
 
     def __init__(self, model: nn.Module, configs: Mapping[str, LoraConfig]) -> None:
         """Put fresh adapters on, initialised as PEFT does; Misuse for more than plain LoRA.
@@ -61,10 +38,15 @@ class Joint:
         self.model = model
         self.names = tuple(configs)
         self.configs = dict(configs)
-        self._route = AdapterMask()
+        self._mask = AdapterMask()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        self.layers = _attach(model, list(configs.values()), self._route)
+        self.layers = _stack(model, list(configs.values()))
+        dropout = next(iter(configs.values())).lora_dropout
+        self._hooks = [
+            layer.module.register_forward_hook(_adapter_hook(layer, self._mask, dropout))
+            for layer in self.layers.values()
+        ]
 
     @contextmanager
     def using(self, adapters: torch.Tensor | Sequence[str | None] | str | None) -> Iterator[None]:
@@ -73,10 +55,10 @@ class Joint:
         None is the base model alone. Recomputed activations ask again, so hold this around the
         backward pass too where a model recomputes them.
         """
-        with self._route.set(self._index(adapters)):
+        with self._mask.set(self._index(adapters)):
             yield
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[torch.Tensor]:
         """What can be trained: A and B of each layer, of all adapters together."""
         return [weight for layer in self.layers.values() for weight in (layer.a, layer.b)]
 
@@ -104,8 +86,10 @@ class Joint:
 
     def detach(self) -> nn.Module:
         """Take the adapters off again and return the model as it was, still frozen."""
-        for name, layer in self.layers.items():
-            _replace(self.model, name, layer.base)
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self.layers.values():
+            del layer.module.joint_a, layer.module.joint_b
         self.layers = {}
         return self.model
 
@@ -128,30 +112,9 @@ class Joint:
         return self.names.index(name)
 
 
-def from_peft(model: nn.Module, folders: Mapping[str, Path]) -> Joint:
-    """Load adapters that PEFT wrote, by name; Misuse where one does not fit."""
-    from peft import LoraConfig
-    from safetensors.torch import load_file
-
-    configs = {name: LoraConfig.from_pretrained(str(path)) for name, path in folders.items()}
-    joint = Joint(model, configs)
-    for name, folder in folders.items():
-        found = load_file(folder / _WEIGHTS)
-        with torch.no_grad():
-            for key, target in joint.weights(name).items():
-                if key not in found or found[key].shape != target.shape:
-                    raise Misuse(f"`{folder}` has no weight `{key}` that fits the model")
-                target.copy_(found.pop(key))
-        if found:
-            raise Misuse(f"`{folder}` has the weight `{min(found)}`, which has no place here")
-    return joint
-
-
 def split_adapters(joint: Joint, folders: Mapping[str, Path]) -> None:
     """Write adapters by name into folders, each as PEFT would write it."""
     from safetensors.torch import save_file
-
-    from domainlift.files import disk_errors
 
     for name, folder in folders.items():
         # A clone of B would lie in memory as B does, which safetensors refuses.
@@ -167,30 +130,49 @@ def _keyed(layer: str, both: Sequence[torch.Tensor]) -> Iterator[tuple[str, torc
         yield f"{_PREFIX}{layer}.lora_{kind}.weight", each
 
 
-def _attach(
-    model: nn.Module, configs: Sequence[LoraConfig], route: AdapterMask
-) -> dict[str, JointLinear]:
-    chosen = [_targets(model, config) for config in configs]
-    dropouts = {config.lora_dropout for config in configs}
-    if len(dropouts) != 1:
+def _stack(model: nn.Module, configs: Sequence[LoraConfig]) -> dict[str, StackedLayer]:
+    """Fresh matrices for all adapters of each layer, in 32 bits, by the layer's name."""
+    targets = [_targets(model, config) for config in configs]
+    if len({config.lora_dropout for config in configs}) != 1:
         raise Misuse("joint adapters need one `lora_dropout` for all", "train them by themselves")
     layers = {}
-    for name, module in list(model.named_modules()):
-        if not any(name in targets for targets in chosen):
+    for name, module in model.named_modules():
+        if not any(name in names for names in targets):
             continue
-        parts = tuple(
-            (config.r, _scale(config)) if name in targets else (0, 0.0)
-            for config, targets in zip(configs, chosen, strict=True)
+        layout = RankLayout(
+            tuple(
+                (config.r, _scale(config)) if name in names else (0, 0.0)
+                for config, names in zip(configs, targets, strict=True)
+            )
         )
-        layers[name] = JointLinear(module, RankLayout(parts), route, *dropouts)
-        _replace(model, name, layers[name])
+        rank = sum(rank for rank, _ in layout.parts)
+        place: dict[str, Any] = {"device": module.weight.device, "dtype": torch.float32}
+        # Parameters of the model, so that its gradients are cleared with all others.
+        module.joint_a = nn.Parameter(torch.zeros(rank, module.in_features, **place))
+        module.joint_b = nn.Parameter(torch.zeros(rank, module.out_features, **place))
+        layers[name] = StackedLayer(module, layout, module.joint_a, module.joint_b)
     for adapter in range(len(configs)):
         for layer in layers.values():
             _initialise(layer, adapter)
     return layers
 
 
-def _initialise(layer: JointLinear, adapter: int) -> None:
+def _adapter_hook(
+    layer: StackedLayer, mask: AdapterMask, dropout: float
+) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
+    """Add each token's own adapter to the layer's output; its input is (batch, tokens, in)."""
+
+    def add(
+        module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor
+    ) -> torch.Tensor:
+        x = nn.functional.dropout(args[0].to(layer.a.dtype), dropout, module.training)
+        inner = nn.functional.linear(x, layer.a) * mask.mask(layer.layout, layer.a.dtype)
+        return output + (inner @ layer.b).to(output.dtype)
+
+    return add
+
+
+def _initialise(layer: StackedLayer, adapter: int) -> None:
     """B stays zero; A is drawn as PEFT draws it, Kaiming-uniform with a = sqrt(5)."""
     ranks = layer.layout.ranks(adapter)
     if ranks.stop > ranks.start:
@@ -229,8 +211,3 @@ def _refuse_more(config: LoraConfig) -> None:
 
 def _scale(config: LoraConfig) -> float:
     return float(config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r))
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
