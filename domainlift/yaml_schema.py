@@ -1,8 +1,8 @@
-"""YAML read against a table of keys, with errors that name file, key and line.
+"""Reader of YAML against a schema, with errors that name file, key and line.
 
-Only what such a table can describe is accepted: one mapping of texts, lists of texts, flags,
-numbers, lists of mappings ("tables"), each with a table of keys of its own, and mappings of any
-keys to plain values ("values").
+Only what a schema can describe is accepted: one mapping of texts, lists of texts, flags, numbers,
+whole numbers, mappings ("table") and lists of mappings ("tables") with a schema of their own, and
+mappings of any keys to plain values ("values").
 Aliases are refused, because a few lines of them can unfold to any size.
 """
 
@@ -12,10 +12,12 @@ import math
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from domainlift.errors import Malformed
 from domainlift.yaml_nodes import line_of, node_kind, number_of, shape_of, shown
@@ -26,24 +28,32 @@ if TYPE_CHECKING:
 SIZE_LIMIT = 1_000_000
 #: From how many characters on libyaml is used, where it is there: it is ten times as fast.
 QUICK_FROM = 20_000
-Kind = Literal["text", "texts", "flag", "tables", "number", "values"]
+Kind = Literal["text", "texts", "flag", "number", "whole", "table", "tables", "values"]
 Value = str | int | float | bool | tuple[str, ...]
+_KINDS: Mapping[Any, Kind] = {
+    **{str: "text", bool: "flag", int: "whole", float: "number", tuple: "texts", list: "texts"},
+}
 
 
 @dataclass(frozen=True)
 class Field:
-    """What a key holds, and whether a file must have it; `keys` are those of each table."""
+    """What a key holds, and whether a file must have it.
+
+    `keys` are those of each table, `choices` the texts and `least` the numbers that are allowed.
+    """
 
     kind: Kind
     required: bool = False
     keys: Mapping[str, Field] | None = None
+    choices: tuple[str, ...] = ()
+    least: float | None = None
 
 
 @dataclass(frozen=True)
 class Node:
     """The value of one key, in the field of its kind; lines count from 1.
 
-    Each of `values` is an entry with its line and its `value`.
+    Plain values are in `value` too. Each of `values` is an entry of a table or of any keys.
     """
 
     line: int | None = None
@@ -59,7 +69,12 @@ class Node:
 
 def read_yaml(path: Path, schema: Mapping[str, Field]) -> dict[str, Node]:
     """Return the entries of a file, all of them keys of `schema` and of the right kind."""
-    root = _compose(path, _text(path))
+    return parse_yaml(_text(path), path, schema)
+
+
+def parse_yaml(text: str, path: Path, schema: Mapping[str, Field]) -> dict[str, Node]:
+    """Return the entries of a text, which errors say to be in `path`."""
+    root = _compose(path, text)
     if root is None:
         raise Malformed(path, "file is empty", line=1, hint=_wanted(schema))
     if shape_of(root) != "mapping":
@@ -74,6 +89,23 @@ def top_keys(path: Path) -> list[str]:
     if root is None or shape_of(root) != "mapping":
         return []
     return [str(key.value) for key, _ in root.value]
+
+
+def dataclass_schema(kind: type) -> dict[str, Field]:
+    """The schema of a mapping that fills a dataclass; None can only be left out."""
+    types = get_type_hints(kind)
+    return {each.name: _field_of(types[each.name]) for each in fields(kind) if each.init}
+
+
+def _field_of(hint: Any) -> Field:
+    if get_origin(hint) in (Union, UnionType):
+        return _field_of(next(each for each in get_args(hint) if each is not NoneType))
+    if get_origin(hint) is Literal:
+        return Field("text", choices=get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return Field("text", choices=tuple(hint))
+    origin = get_origin(hint)
+    return Field(_KINDS[hint if origin is None else origin])
 
 
 # --- from bytes to nodes
@@ -180,18 +212,28 @@ def _key_name(
 
 
 def _entry(place: _Place, key: Field, node: yaml.Node, line: int) -> Node:
-    if key.kind == "flag":
-        return Node(line, flag=_read_flag(place, node))
-    if key.kind == "number":
-        return Node(line, number=_read_number(place, node))
-    if key.kind == "values":
-        return Node(line, values=_read_values(place, node))
-    if key.keys is not None:
-        return Node(line, tables=_read_tables(place, node, key.keys))
-    if key.kind == "text":
-        return Node(line, text=_read_text(place, node, "must be a text, not", "is empty"))
-    texts = _read_texts(place, node)
-    return Node(line, texts=texts, lines=tuple(line_of(item) for item in node.value))
+    match key.kind:
+        case "flag":
+            flag = _read_flag(place, node)
+            return Node(line, flag=flag, value=flag)
+        case "number" | "whole":
+            number = _read_number(place, node, key)
+            return Node(line, number=number, value=number)
+        case "text":
+            text = _read_choice(place, node, key)
+            return Node(line, text=text, value=text)
+        case "texts":
+            texts = _read_texts(place, node)
+            lines = tuple(line_of(item) for item in node.value)
+            return Node(line, texts=texts, value=texts, lines=lines)
+        case "values":
+            return Node(line, values=_read_values(place, node))
+        case "table":
+            _need_mapping(place, node)
+            within = f" in `{place.key}`"
+            return Node(line, values=_mapping(place.path, node, key.keys or {}, within))
+        case "tables":
+            return Node(line, tables=_read_tables(place, node, key.keys or {}))
 
 
 def _read_flag(place: _Place, node: yaml.Node) -> bool:
@@ -205,24 +247,44 @@ def _read_flag(place: _Place, node: yaml.Node) -> bool:
     return bool(value)
 
 
-def _read_number(place: _Place, node: yaml.Node) -> int | float:
+def _read_number(place: _Place, node: yaml.Node, field: Field) -> int | float:
     number = number_of(node)
-    if number is None or not math.isfinite(number):
-        found = node_kind(node)
-        given = f"`{shown(node.value)}`" if found == "a number" else found
-        raise place.error(f"must be a finite number, not {given}", line_of(node))
+    is_whole = field.kind == "whole"
+    fits = number is not None and (isinstance(number, int) if is_whole else math.isfinite(number))
+    if number is None or not fits or (field.least is not None and number < field.least):
+        wanted = "a whole number" if is_whole else "a finite number"
+        if field.least is not None:
+            wanted += f", {field.least:g} or more"
+        kind = node_kind(node)
+        given = f"`{shown(node.value)}`" if number is not None or kind == "a number" else kind
+        raise place.error(f"must be {wanted}, not {given}", line_of(node))
     return number
 
 
+def _read_choice(place: _Place, node: yaml.Node, field: Field) -> str:
+    text = _read_text(place, node, "must be a text, not", "is empty")
+    if field.choices and text not in field.choices:
+        near = get_close_matches(text, field.choices, n=1)
+        known = "known: " + ", ".join(f"`{each}`" for each in field.choices)
+        hint = f"did you mean `{near[0]}`?" if near else known
+        what = f"unknown {place.key} `{shown(text)}`"
+        raise Malformed(place.path, what, line=line_of(node), hint=hint)
+    return text
+
+
 def _read_values(place: _Place, node: yaml.Node) -> dict[str, Node]:
-    if shape_of(node) != "mapping":
-        hint = f"write `{place.key}: {_EXAMPLES['values']}`"
-        raise place.error(f"must be keys with values, not {node_kind(node)}", line_of(node), hint)
+    _need_mapping(place, node)
     entries: dict[str, Node] = {}
     for key, value in node.value:
         name = _key_name(place.path, key, None, entries)
         entries[name] = Node(line_of(key), value=_read_value(_Place(place.path, name), value))
     return entries
+
+
+def _need_mapping(place: _Place, node: yaml.Node) -> None:
+    if shape_of(node) != "mapping":
+        hint = f"write `{place.key}: {_EXAMPLES['values']}`"
+        raise place.error(f"must be keys with values, not {node_kind(node)}", line_of(node), hint)
 
 
 def _read_value(place: _Place, node: yaml.Node) -> Value:
@@ -231,7 +293,7 @@ def _read_value(place: _Place, node: yaml.Node) -> Value:
     if node.tag == "tag:yaml.org,2002:bool":
         return _read_flag(place, node)
     if number_of(node) is not None or node_kind(node) == "a number":
-        return _read_number(place, node)
+        return _read_number(place, node, Field("number"))
     return _read_text(place, node, "must be a text, a number, a flag or a list, not", "is empty")
 
 
@@ -285,8 +347,10 @@ _EXAMPLES: Mapping[Kind, str] = {
     "text": "…",
     "texts": "[…, …]",
     "flag": "true",
+    "table": "{…: …, …: …}",
     "tables": "[{…}, {…}]",
     "number": "1.0",
+    "whole": "1",
     "values": "{…: …, …: …}",
 }
 

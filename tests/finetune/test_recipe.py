@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from finetune.data.mixing import mix, natural_size
-from finetune.data.recipe import BUILT_IN, Recipe, one_domain, read_recipe
+from finetune.data.recipe import BUILT_IN, Recipe, one_domain, read_recipe, read_setting
 from finetune.data.rows import Row
 
 
@@ -96,25 +96,30 @@ ONE = "proportions: {biology: 1}\n"
 WRONG: list[tuple[str, int, str, str]] = [
     ("replay: 1\n", 1, "key `proportions` is missing", "add `proportions"),
     (ONE + "repaly: 1\n", 2, "unknown key `repaly`", "did you mean `replay`?"),
-    (ONE + "replay: -1\n", 2, "`replay` must be 0 or more", ""),
-    (ONE + "replay: .inf\n", 2, "`replay` must be a finite number, not `.inf`", ""),
+    (ONE + "replay: -1\n", 2, "`replay` must be a finite number, 0 or more, not `-1`", ""),
+    (ONE + "replay: .inf\n", 2, "`replay` must be a finite number, 0 or more, not `.inf`", ""),
     (ONE + "replay: 1e999\n", 2, "`replay` must be a finite number", ""),
-    (ONE + "replay: '1'\n", 2, "`replay` must be a finite number, not a text", ""),
+    (ONE + "replay: '1'\n", 2, "must be a finite number, 0 or more, not a text", ""),
     (ONE + "order: easy-to-herd\n", 2, "unknown order `easy-to-herd`", "did you mean `easy-to-h"),
     (ONE + "order: x\n", 2, "unknown order `x`", "known: `shuffled`, `easy-to-hard`"),
     (ONE + "seed: 1.5\n", 2, "`seed` must be a whole number", ""),
     (ONE + "training: 3\n", 2, "`training` must be keys with values, not a number", "write"),
-    (ONE + "training:\n  rnak: 3\n", 3, "unknown key `rnak` in `training`", "did you mean `rank`?"),
+    (ONE + "training:\n  rnak: 3\n", 3, "unknown key `rnak`", "did you mean `rank`?"),
     (ONE + "training: {rank: 1, rank: 2}\n", 2, "key `rank` stands twice", ""),
-    (ONE + "training: {rank: many}\n", 2, "`rank` in `training` must be a whole number", ""),
+    (ONE + "training: {rank: many}\n", 2, "`rank` must be a whole number, not a text", ""),
     (ONE + "training: {rank: 1.5}\n", 2, "must be a whole number, not `1.5`", ""),
-    (ONE + "training: {packing: 1}\n", 2, "`packing` in `training` must be true or false", ""),
-    (ONE + "training: {learning_rate: true}\n", 2, "must be a number, not `True`", ""),
-    (ONE + "training: {targets: q_proj}\n", 2, "must be a list of texts, not `q_proj`", ""),
-    (ONE + "training: {method: lora2}\n", 2, "must be `lora` or `full`, not `lora2`", ""),
-    (ONE + "training: {precision: fp8}\n", 2, "must be `bf16` or `fp32`, not `fp8`", ""),
+    (ONE + "training: {packing: 1}\n", 2, "`packing` must be true or false, not a number", ""),
+    (
+        ONE + "training: {learning_rate: true}\n",
+        2,
+        "must be a finite number, not true or false",
+        "",
+    ),
+    (ONE + "training: {targets: q_proj}\n", 2, "must be a list of texts, not a text", ""),
+    (ONE + "training: {method: lora2}\n", 2, "unknown method `lora2`", "did you mean `lora`?"),
+    (ONE + "training: {precision: fp8}\n", 2, "unknown precision `fp8`", ""),
     (ONE + "training: {steps: [a]}\n", 2, "must be a whole number, not a list", ""),
-    (ONE + "training: {rank: }\n", 2, "`rank` must be a text, a number, a flag or a list", ""),
+    (ONE + "training: {rank: }\n", 2, "`rank` must be a whole number, not nothing", ""),
     ("proportions: {a: .5, b: .4}\n", 1, "`proportions` sum to 0.9, not to 1", "a: 0.555556"),
     ("proportions: {a: .5, b: .500002}\n", 1, "not to 1", ""),
     ("proportions: {}\n", 1, "`proportions` sum to 0, not to 1", ""),
@@ -133,6 +138,42 @@ def test_each_fault_is_said_with_its_line(
     assert error.value.what.startswith(f"{tmp_path / 'mine.yaml'}:{line}: ")
     assert what in error.value.what
     assert hint in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("method=full", "full"),
+        ("rank = 8", 8),
+        ("learning_rate=1e-4", 1e-4),
+        ("learning_rate=1", 1),
+        ("packing=false", False),
+        ("targets=q_proj, v_proj", ("q_proj", "v_proj")),
+        ("steps=7", 7),
+    ],
+)
+def test_a_setting_of_the_command_line_is_read_by_its_type(text: str, value: object) -> None:
+    name, given = read_setting(text, Settings)
+    assert name == text.partition("=")[0].strip()
+    assert given == value
+    assert type(given) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("rank", "`rank` is no setting"),
+        ("rnak=8", "no setting `rnak`"),
+        ("rank=many", "`rank` must be a whole number, not a text"),
+        ("rank=[[", "not YAML"),
+        ("rank=", "`rank` must be a whole number, not nothing"),
+        ("method=lora2", "unknown method `lora2`"),
+    ],
+)
+def test_a_wrong_setting_of_the_command_line_is_named(text: str, what: str) -> None:
+    with pytest.raises(Misuse) as error:
+        read_setting(text, Settings)
+    assert what in error.value.what
 
 
 def test_proportions_need_not_sum_to_one_in_the_last_digit(tmp_path: Path) -> None:
