@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_prob
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
-
-if TYPE_CHECKING:
-    pass
 
 kb = typer.Typer(
     help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
