@@ -1,5 +1,1 @@
-"""Turn examples into a LoRA adapter.
-
-Here will live: the preparation and checking of data, mixing recipes, training with forgetting
-watched, hyperparameter search, and the export of adapters.
-"""
+"""Training of adapters: data, replay, validation against forgetting, search, export."""

@@ -12,7 +12,7 @@ from engines.registry import TINY, source
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment, own_device
 from finetune.jobs import build_mix
-from finetune.memory.cost_model import Prediction, predict
+from finetune.memory.cost_model import Prediction, predict_cost
 from finetune.training.tokenize import decoded, encode
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def dry_run(job: TrainingJob, model: str, device: str, dtype: str) -> DryRun:
         examples=tuple(decoded(each, tokenizer) for each in _varied(encoded)),
         trained_tokens=sum(each.trained for each in encoded),
         parameters=_parameters(config),
-        prediction=predict(config, settings, lengths, chosen, team, shared=shared),
+        prediction=predict_cost(config, settings, lengths, chosen, team, shared=shared),
         notes=(*mixed.notes, *_process_notes(team, shared)),
     )
 

@@ -127,7 +127,7 @@ def _line(case: Case, found: dict[str, float]) -> str:
 
 
 def _measure(case: Case) -> dict[str, float]:
-    from finetune.memory.cost_model import predict
+    from finetune.memory.cost_model import predict_cost
     from finetune.memory.estimate import return_freed
     from finetune.training.settings import TrainingArguments
 
@@ -141,7 +141,7 @@ def _measure(case: Case) -> dict[str, float]:
     measured = peak("cpu") - before
     lengths = [(case.length, case.trained)] * case.rows
     return {
-        "predicted": predict(config, settings, lengths, "cpu").peak_bytes,
+        "predicted": predict_cost(config, settings, lengths, "cpu").peak_bytes,
         "measured": measured,
     }
 

@@ -260,8 +260,8 @@ def _work(settings: Any) -> list[tuple[PassLoad, float]]:
     from transformers import AutoTokenizer
 
     from engines.registry import tiny_folder
-    from finetune.memory.cost_model import flops, pass_load
-    from finetune.memory.estimate import sizes
+    from finetune.memory.cost_model import pack_flops, pass_load
+    from finetune.memory.estimate import model_sizes
     from finetune.training.tokenize import encode
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
@@ -271,10 +271,10 @@ def _work(settings: Any) -> list[tuple[PassLoad, float]]:
     hollow = shapes.model(
         settings.shape, layers=settings.layers, device="meta", dtype=settings.dtype
     )
-    found = sizes(hollow.config, ours)
+    found = model_sizes(hollow.config, ours)
     count = settings.rows
     loads = [pass_load(examples[n : n + count], ours) for n in range(0, len(examples), count)]
-    return [(each, flops(found, ours, each, False)) for each in loads]
+    return [(each, pack_flops(found, ours, each, False)) for each in loads]
 
 
 if __name__ == "__main__":

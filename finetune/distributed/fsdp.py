@@ -1,9 +1,9 @@
-"""A model shared out: each process keeps a part of every layer's weights (FSDP).
+"""Fully sharded data parallel (FSDP): each process keeps a shard of every layer's weights.
 
-A layer is put together where it is computed, and let go again. So no process can make a pass alone:
-in a step all make equally many (`ProcessGroup.most`), and where the first works by itself the
-others lend it their parts (`finetune.distributed.rank_zero`). What stands outside the layers, as
-embeddings do, each process has whole.
+A layer is gathered where it is computed, and freed again. So no process can make a pass alone: in
+a step all make equally many (`ProcessGroup.all_reduce_max`), and where rank 0 works by itself the
+others follow its passes (`finetune.distributed.rank_zero`). Weights outside the layers, such as
+embeddings, are replicated.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-#: Methods that need more of the base than one layer at a time, and why.
+#: Methods that cannot be sharded, and why.
 _WHOLE = {
     "dora": "it measures whole weights before it begins",
     "qlora": "weights of 4 bits are not cut into parts",
 }
-#: A layer in use and the next one, which is fetched meanwhile.
+#: Gathered layers at a time: the one in use and the next one, which is prefetched.
 AT_ONCE = 2
 
 
 def fsdp_requested(method: str) -> bool:
-    """Whether the launcher asks for it (`accelerate launch --use_fsdp`).
+    """Whether the launcher asks for FSDP (`accelerate launch --use_fsdp`).
 
-    Raises Misuse for methods of training that cannot do with parts of the base.
+    Raises Misuse for methods that cannot be sharded.
     """
-    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}
-    if not asked or from_environment().size == 1:
+    requested = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}
+    if not requested or from_environment().size == 1:
         return False
     if method in _WHOLE:
         raise Misuse(
@@ -53,16 +53,16 @@ def fsdp_requested(method: str) -> bool:
 def shard_model(
     model: PreTrainedModel, device: torch.device, team: ProcessGroup, settings: TrainingArguments
 ) -> None:
-    """Keep this process's part of every layer on its device, and all the rest of a loaded model.
+    """Shard the layers of a loaded model over the processes, and replicate the rest.
 
-    Its own processor may hold it whole before, as no device could. Afterwards it has the type that
-    `settings` ask for, and stays frozen unless all of it is to be trained.
+    The model may be on the CPU before, where it fits. Afterwards it has the dtype of `settings`,
+    and is frozen unless all of it is to be trained.
     """
     import torch
     from torch.distributed import fsdp
     from torch.distributed.device_mesh import init_device_mesh
 
-    # The youngest of what is used here.
+    # The newest of the functions used here.
     if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
         raise BenchError(
             f"torch {torch.__version__} cannot share a model out",
@@ -80,21 +80,21 @@ def shard_model(
             "leave out `--use_fsdp`",
         )
     for layer in layers:
-        made: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        sharded: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
         if trained:  # gradients are sums over all processes, as `all_reduce_sum` makes of the rest
-            made.set_gradient_divide_factor(1.0)
-            made.set_force_sum_reduction_for_comms(True)
+            sharded.set_gradient_divide_factor(1.0)
+            sharded.set_force_sum_reduction_for_comms(True)
     parts = {weight for layer in layers for weight in layer.parameters()}
     model.to(device)
     rest = {weight for weight in decoder.parameters() if weight not in parts}
-    # It has no weights of its own to put together, but knows in which order its layers come.
+    # The root has no sharded weights of its own, but orders the prefetching of its layers.
     fsdp.fully_shard(decoder, mesh=mesh, ignored_params=rest)
     with torch.no_grad():  # buffers made in inference mode could not be trained with
         smallest_pass(decoder, device)
 
 
 def fsdp_root(model: Any) -> Any | None:
-    """The part of a model that all processes must call equally often; None where it is whole."""
+    """The FSDP root module, which all processes must call equally often; None if not sharded."""
     if not is_initialized():
         return None
     from torch.distributed.fsdp import FSDPModule
@@ -103,7 +103,7 @@ def fsdp_root(model: Any) -> Any | None:
 
 
 def in_use(model: Any) -> int:
-    """Bytes of the layers that are put together at once; 0 where the model is whole."""
+    """Bytes of the layers that are gathered at once; 0 where the model is not sharded."""
     root = fsdp_root(model)
     if root is None:
         return 0
@@ -115,12 +115,12 @@ def in_use(model: Any) -> int:
 
 
 def full_tensor(weight: torch.Tensor) -> torch.Tensor:
-    """All of a weight, on the processor where it was shared out; every process must ask for it."""
+    """The whole of a weight, on the CPU if it was sharded; a collective operation then."""
     return weight.full_tensor().cpu() if is_part(weight) else weight  # type: ignore[attr-defined]
 
 
 def copy_into(weight: torch.Tensor, numbers: torch.Tensor) -> None:
-    """Write all of a weight's numbers into it, or those of this process's part."""
+    """Copy a whole tensor into a weight, or this rank's shard of it."""
     if is_part(weight):
         from torch.distributed.tensor import distribute_tensor
 
@@ -132,14 +132,14 @@ def copy_into(weight: torch.Tensor, numbers: torch.Tensor) -> None:
 
 
 def by_placement(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
-    """Weights that are whole and weights that are parts, which torch does not work on together."""
+    """Split parameters into plain tensors and DTensors, which torch does not mix in one call."""
     every = list(weights)
     kinds = ([weight for weight in every if is_part(weight) is part] for part in (False, True))
     return [kind for kind in kinds if kind]
 
 
 def clip_gradients(weights: Iterable[torch.nn.Parameter], most: float) -> float:
-    """Shrink gradients, in place, to this norm at most; the norm that they had together."""
+    """Clip gradients, in place, to this norm; returns their norm before."""
     import torch
     from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -152,19 +152,19 @@ def clip_gradients(weights: Iterable[torch.nn.Parameter], most: float) -> float:
 
 
 def smallest_pass(decoder: Any, device: Any) -> None:
-    """The smallest pass, in which every layer is put together once."""
+    """A forward pass over one token, in which every layer is gathered once."""
     import torch
 
     decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
 
 
 def layers_of(model: Any) -> list[Any]:
-    """What an architecture says must stay together; within such a part others may be named."""
+    """The outermost modules that the architecture declares as not to be split."""
     names = set(model._no_split_modules or ())
-    found: list[Any] = []
-    within: set[Any] = set()
+    layers: list[Any] = []
+    nested: set[Any] = set()
     for each in model.base_model.modules():  # those outside come first
-        if type(each).__name__ in names and each not in within:
-            found.append(each)
-            within.update(each.modules())
-    return found
+        if type(each).__name__ in names and each not in nested:
+            layers.append(each)
+            nested.update(each.modules())
+    return layers

@@ -1,10 +1,10 @@
-"""Several processes train one model together, each on its share of every step's rows.
+"""Process group of a data-parallel training: each process takes a share of every step's rows.
 
-A launcher (`accelerate launch`, `torchrun`) starts them and tells each through the environment who
-it is. All take the same steps: gradients are sums over all of them. The first alone asks, writes
-and talks. Rows are shared out rather than packs, so that a process that holds the whole model can
-cut its own share smaller without asking the others, where its memory runs out
-(`finetune.distributed.fsdp` tells of those that hold parts).
+A launcher (`accelerate launch`, `torchrun`) starts the processes and sets RANK and WORLD_SIZE. All
+take the same steps: gradients are summed over them. Rank 0 alone validates, writes and prints.
+Rows are distributed rather than packs, so that a process that holds the whole model can split its
+own share further when its memory runs out, without the others (for sharded models see
+`finetune.distributed.fsdp`).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from finetune.training.tokenize import Encoded
 if TYPE_CHECKING:
     import torch
 
-#: The others wait so long while the first one validates.
+#: How long other ranks wait while rank 0 validates.
 _PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which of how many processes this one is."""
+    """Rank of this process, and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process asks, writes and talks."""
+        """Whether this process is rank 0, which validates, writes and prints."""
         return self.rank == 0
 
     def share(self, examples: Sequence[Encoded]) -> list[Encoded]:
-        """The rows of a step that are this process's; all shares together hold every row once.
+        """Rows of a step for this rank; the shares of all ranks hold every row once.
 
         The longest row goes first, each to the process with the fewest tokens so far.
         """
@@ -52,7 +52,7 @@ class ProcessGroup:
         return shares[self.rank]
 
     def seed(self, seed: int, step: int) -> None:
-        """Draw other random numbers than the others do, and the same ones after an interruption."""
+        """Seed torch per rank and step, so that a resumed training draws the same numbers."""
         if self.size > 1:
             import torch
 
@@ -61,58 +61,58 @@ class ProcessGroup:
     def all_reduce_sum(self, weights: Iterable[torch.Tensor], loss: float) -> float:
         """Sum gradients, in place, and the loss over all processes; the loss in nats.
 
-        At least one weight must be whole in each.
+        At least one weight must not be sharded.
         """
         if self.size == 1:
             return loss
         import torch
 
-        # What is shared out was summed on its way here.
+        # Gradients of sharded weights are reduced in the backward pass.
         weights = [weight for weight in weights if not is_part(weight)]
         total = torch.tensor([loss], dtype=torch.float64, device=weights[0].device)
         for weight in weights:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        with _others():
+        with _connection_errors():
             _sum([total, *(weight.grad for weight in weights if weight.grad is not None)])
         return float(total)
 
     def all_reduce_max(self, number: int, device: torch.device) -> int:
-        """The largest of all processes' numbers."""
+        """The largest of all ranks' numbers."""
         if self.size == 1:
             return number
         import torch
         from torch.distributed import ReduceOp, all_reduce
 
-        said = torch.tensor(number, device=device)
-        with _others():
-            all_reduce(said, ReduceOp.MAX)
-        return int(said)
+        buffer = torch.tensor(number, device=device)
+        with _connection_errors():
+            all_reduce(buffer, ReduceOp.MAX)
+        return int(buffer)
 
     def broadcast_int(self, number: int, device: torch.device) -> int:
-        """The first process's number; the others, whose own is not read, wait for it."""
+        """Broadcast a number from rank 0; the numbers of other ranks are ignored."""
         return int.from_bytes(
             self.broadcast_bytes(number.to_bytes(8, signed=True), device), signed=True
         )
 
     def broadcast_bytes(self, text: bytes, device: torch.device) -> bytes:
-        """The first process's text; the others give one of the same length, which is not read.
+        """Broadcast bytes from rank 0; other ranks pass a buffer of that size.
 
-        Nothing is sent for an empty one.
+        Nothing is sent if it is empty.
         """
         if self.size == 1 or not text:
             return text
         import torch
         from torch.distributed import broadcast
 
-        said = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
-        with _others():
-            broadcast(said, src=0)
-        return bytes(said.cpu().numpy())
+        buffer = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
+        with _connection_errors():
+            broadcast(buffer, src=0)
+        return bytes(buffer.cpu().numpy())
 
 
 def join_group(device: torch.device) -> ProcessGroup:
-    """Join the processes of a launcher until `destroy`; alone there are none."""
+    """Initialise the process group of a launcher; without a launcher it has one process."""
     if from_environment().size == 1:
         return ProcessGroup()
     import torch
@@ -121,7 +121,7 @@ def join_group(device: torch.device) -> ProcessGroup:
     if not is_initialized():  # to join a second time, as torch may, hangs
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        with _others():
+        with _connection_errors():
             together.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE
             )
@@ -129,7 +129,7 @@ def join_group(device: torch.device) -> ProcessGroup:
 
 
 def destroy() -> None:
-    """Part from the others after all went well; who failed just ends, as a launcher expects."""
+    """Destroy the process group after success; a failed process just exits, as launchers expect."""
     if from_environment().size > 1 and is_initialized():
         from torch.distributed import destroy_process_group
 
@@ -137,14 +137,14 @@ def destroy() -> None:
 
 
 def is_initialized() -> bool:
-    """Whether this process has joined others; never where torch was built without that."""
+    """Whether the process group is initialised."""
     import torch
 
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def is_part(weight: torch.Tensor) -> bool:
-    """Whether this process holds a part of a weight."""
+    """Whether a weight is sharded (a DTensor)."""
     if not is_initialized():
         return False
     from torch.distributed.tensor import DTensor
@@ -153,12 +153,12 @@ def is_part(weight: torch.Tensor) -> bool:
 
 
 def from_environment() -> ProcessGroup:
-    """What a launcher says of this process, which need not have met the others yet."""
+    """Rank and size from the launcher's environment, before the group is initialised."""
     return ProcessGroup(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))
 
 
 def own_device(wanted: str) -> str:
-    """The device of this process: under a launcher each has a CUDA device of its own."""
+    """The device of this process: under a launcher each has its own CUDA device."""
     if from_environment().size == 1 or wanted not in {"auto", "cuda"}:
         return wanted
     import torch
@@ -174,8 +174,8 @@ def _sum(tensors: Sequence[torch.Tensor]) -> None:
 
 
 @contextmanager
-def _others() -> Iterator[None]:
-    """Say in one line that another process is gone, which torch says in twenty."""
+def _connection_errors() -> Iterator[None]:
+    """Turn torch's errors about a lost process into BenchError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

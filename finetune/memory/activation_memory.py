@@ -1,4 +1,4 @@
-"""What a model keeps for its backward pass, counted without computing anything.
+"""Activation memory: bytes kept for the backward pass, counted without computing anything.
 
 The model is built without numbers (torch's meta device), and one row goes through it there,
 forward and backward, while the bytes of all tensors that are alive are counted.
@@ -34,25 +34,25 @@ def count_activations(config: Any, settings: TrainingArguments, layers: int) -> 
     with torch.random.fork_rng(devices=[]):
         live = attach(hollow, replace(settings, method=method, dtype="auto")).train()
     trained = sum(p.numel() for p in trainable(live).values())
-    found = {"weights": weights + 4 * trained, "early": 4.0 * trained, "late": 4.0 * trained}
+    counts = {"weights": weights + 4 * trained, "early": 4.0 * trained, "late": 4.0 * trained}
     copies = 0
     if method == "full":
-        found = _all_trained(live, 4 * trained)
+        counts = _all_trained(live, 4 * trained)
         live.to(work_dtype(config, settings))
         # Autocast keeps what it made of the weights.
         copies = 2 * linear * (live.dtype == torch.bfloat16)
     growing = _growing(live, settings)
     growing["always"] += copies
-    base = found["weights"] if method == "full" else weights
-    return found | growing | {"linear": linear, "trained": trained, "base": base}
+    base = counts["weights"] if method == "full" else weights
+    return counts | growing | {"linear": linear, "trained": trained, "base": base}
 
 
 def work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
-    """What most of the work is done in."""
+    """The dtype of most of the work."""
     if settings.dtype != "auto":
         return getattr(torch, settings.dtype)  # type: ignore[no-any-return]
-    found = getattr(config, "dtype", None)
-    return found if isinstance(found, torch.dtype) else torch.float32
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def _all_trained(live: Any, gradients: float) -> dict[str, float]:
@@ -82,7 +82,6 @@ def _growing(live: Any, settings: TrainingArguments) -> dict[str, float]:
 
 
 def _hollow(config: Any, settings: TrainingArguments, layers: int) -> Any:
-    import torch
     from transformers import AutoModelForCausalLM
 
     few = copy.deepcopy(config)

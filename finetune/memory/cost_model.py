@@ -1,4 +1,4 @@
-"""Peak memory and time of a training, before it runs."""
+"""Cost model: peak memory and time of a training, before it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.distributed.process_group import ProcessGroup
-from finetune.memory.estimate import Sizes, dummy_rows, plan_memory, sizes
+from finetune.memory.estimate import Sizes, dummy_rows, model_sizes, plan_memory, synchronize
 from finetune.training.packing import PackLimits, best_fit
 from finetune.training.schedule import batch_indices
 from finetune.training.settings import TrainingArguments
@@ -28,7 +28,7 @@ _STEPS_TRIED = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a training will take.
+    """Predicted cost of a training.
 
     `tokens` counts all positions that will go through the model in one process. `peak_bytes` is the
     memory for model and training, without that of Python and its libraries.
@@ -45,7 +45,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Rates:
-    """Of a device: floating-point operations and bytes per second, seconds per small operation."""
+    """Speed of a device: floating-point operations and bytes per second, seconds per call."""
 
     flops: float
     traffic: float
@@ -54,14 +54,14 @@ class Rates:
 
 @dataclass(frozen=True)
 class PassLoad:
-    """One pack: positions, positions with logits, and the sum of the rows' squared lengths."""
+    """Load of one pack: positions, positions with logits, sum of the rows' squared lengths."""
 
     tokens: int
     trained: int
     squares: int
 
 
-def predict(
+def predict_cost(
     config: Any,
     settings: TrainingArguments,
     lengths: Sequence[tuple[int, int]],
@@ -80,21 +80,21 @@ def predict(
     three measured here within a second or two. It assumes that the device stays as busy as it is
     now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
-    whole = sizes(config, settings)
-    found = whole.shared(team.size if shared else 1, settings.method)
+    whole = model_sizes(config, settings)
+    own = whole.shared(team.size if shared else 1, settings.method)
     rows = dummy_rows(lengths)
     longest = max(n for n, _ in lengths)
-    limit, recompute = plan_memory(found, settings, longest, device, found.weights)
+    limit, recompute = plan_memory(own, settings, longest, device, own.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
     pads = settings.prompts or not _packs(config, settings.max_tokens)
     loads = [
         each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
     ]
-    peak = max(found.peak(load.tokens, load.trained, recompute) for load in loads)
-    at = rates(whole, device)
-    spent = sum(seconds(whole, settings, load, recompute, at) for load in loads)
-    spent += tried * _ADAM * found.trained / at.traffic
+    peak = max(own.peak(load.tokens, load.trained, recompute) for load in loads)
+    at = measure_rates(whole, device)
+    spent = sum(pack_seconds(whole, settings, load, recompute, at) for load in loads)
+    spent += tried * _ADAM * own.trained / at.traffic
     return Prediction(
         trainable=whole.trained,
         tokens=round(sum(load.tokens for load in loads) * steps / tried),
@@ -107,7 +107,7 @@ def predict(
 
 
 def pass_load(pack: Sequence[Encoded], settings: TrainingArguments, pads: bool = False) -> PassLoad:
-    """What a pack of these rows is, padded too where virtual tokens stand before each of them."""
+    """The load of a pack, padded where virtual tokens stand before each row."""
     lengths = [len(row.ids) + settings.virtual for row in pack]
     if pads or settings.prompts:
         lengths = [max(lengths)] * len(pack)
@@ -115,7 +115,7 @@ def pass_load(pack: Sequence[Encoded], settings: TrainingArguments, pads: bool =
     return PassLoad(sum(lengths), trained, sum(n * n for n in lengths))
 
 
-def flops(found: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool) -> float:
+def pack_flops(sizes: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool) -> float:
     """Operations of one pack, forward and backward.
 
     Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
@@ -124,37 +124,37 @@ def flops(found: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: 
     layer, which is counted nevertheless.) Attention: causal, half of each square.
     """
     full = settings.method == "full"
-    body = found.linear * (6 if full else 4) + (0 if full else 6 * found.trained)
-    body += 2 * (found.linear + (0 if full else found.trained)) * recompute
-    head = found.hidden * found.vocabulary * (6 if full else 4)
-    attention = 2 * found.hidden * found.layers * (3.5 + recompute)
+    body = sizes.linear * (6 if full else 4) + (0 if full else 6 * sizes.trained)
+    body += 2 * (sizes.linear + (0 if full else sizes.trained)) * recompute
+    head = sizes.hidden * sizes.vocabulary * (6 if full else 4)
+    attention = 2 * sizes.hidden * sizes.layers * (3.5 + recompute)
     return body * pack.tokens + head * pack.trained + attention * pack.squares
 
 
-def seconds(
-    found: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool, at: Rates
+def pack_seconds(
+    sizes: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool, at: Rates
 ) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
-    kept = found.kept * pack.tokens + found.vocabulary * found.itemsize * pack.trained
-    moved = _PASSES * kept + 2 * found.weights
-    calls = _CALLS * found.layers * again
-    work = flops(found, settings, pack, recompute)
+    kept = sizes.kept * pack.tokens + sizes.vocabulary * sizes.itemsize * pack.trained
+    moved = _PASSES * kept + 2 * sizes.weights
+    calls = _CALLS * sizes.layers * again
+    work = pack_flops(sizes, settings, pack, recompute)
     return work / at.flops + again * moved / at.traffic + calls * at.call
 
 
-def rates(found: Sizes, device: str) -> Rates:
+def measure_rates(sizes: Sizes, device: str) -> Rates:
     """Measure a device with arrays of this model's width."""
     import torch
 
-    kind = torch.bfloat16 if found.itemsize == 2 else torch.float32
+    kind = torch.bfloat16 if sizes.itemsize == 2 else torch.float32
     rows = 512 if device.split(":")[0] == "cpu" else 4096
-    left = torch.ones(rows, found.hidden, dtype=kind, device=device)
-    right = torch.ones(found.hidden, found.widest, dtype=kind, device=device)
+    left = torch.ones(rows, sizes.hidden, dtype=kind, device=device)
+    right = torch.ones(sizes.hidden, sizes.widest, dtype=kind, device=device)
     # Pages of zeros would all be one and the same page.
     large = torch.ones(2**24, device=device)
     small = torch.ones(8, device=device)
-    product = 2 * rows * found.hidden * found.widest
+    product = 2 * rows * sizes.hidden * sizes.widest
     return Rates(
         product / _fastest(lambda: left @ right, device),
         2 * large.nbytes / _fastest(lambda: large.clone(), device),
@@ -164,17 +164,15 @@ def rates(found: Sizes, device: str) -> Rates:
 
 def _fastest(work: Callable[[], Any], device: str) -> float:
     """Seconds of one call, the best of some groups of calls."""
-    from finetune.memory.estimate import wait
-
     work()
     best, calls = float("inf"), 1
     until = time.perf_counter() + 0.1
     while time.perf_counter() < until:
-        wait(device)
+        synchronize(device)
         begun = time.perf_counter()
         for _ in range(calls):
             work()
-        wait(device)
+        synchronize(device)
         spent = time.perf_counter() - begun
         best = min(best, spent / calls)
         calls = calls if spent > 0.01 else 2 * calls

@@ -1,4 +1,4 @@
-"""How much memory a training takes, found without running it.
+"""Memory estimate of a training, without running it.
 
 Two and three layers are counted (`finetune.memory.activation_memory`), and the difference is one
 layer. So the figure follows the code that runs, whatever the architecture and the method. On CUDA
@@ -36,7 +36,7 @@ _NO_ROW = Row("", "", "")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one model with its adapter: bytes and counts, and what grows with tokens.
+    """Bytes and counts of a model with its adapter, and what grows with tokens.
 
     weights      bytes of the base with its adapter
     trained      parameters that are trained; linear: weights of the body's linear layers
@@ -76,18 +76,18 @@ class Sizes:
         return kept + max(logits, self.working * tokens + self.least)
 
     def shared(self, processes: int, method: str) -> Sizes:
-        """What one of so many holds that share the layers out."""
+        """The sizes of one process where so many shard the layers."""
         if processes == 1:
             return self
         elsewhere = self.body * (1 - 1 / processes)
-        held = self.weights - elsewhere + AT_ONCE * self.body / self.layers
+        resident = self.weights - elsewhere + AT_ONCE * self.body / self.layers
         if method != "full":
-            return replace(self, weights=round(held))
+            return replace(self, weights=round(resident))
         # Gradients and moments lie where their weights do, but for those of the layer at work.
         layer = self.body / self.layers
         return replace(
             self,
-            weights=round(held),
+            weights=round(resident),
             trained=self.trained - round(elsewhere / 4),
             early=self.early + round(layer),
             late=self.late - round(elsewhere - layer),
@@ -95,12 +95,12 @@ class Sizes:
 
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
-        held = self.weights + 2 * 4 * self.trained
-        return held + max(self.early + self.activations(tokens, trained, recompute), self.late)
+        resident = self.weights + 2 * 4 * self.trained
+        return resident + max(self.early + self.activations(tokens, trained, recompute), self.late)
 
 
-def sizes(config: Any, settings: TrainingArguments) -> Sizes:
-    """Measure a model's shape with an adapter on it."""
+def model_sizes(config: Any, settings: TrainingArguments) -> Sizes:
+    """Sizes of a model with an adapter, from its configuration."""
     from finetune.memory.activation_memory import count_activations, work_dtype
 
     text = config.get_text_config()
@@ -129,29 +129,29 @@ def sizes(config: Any, settings: TrainingArguments) -> Sizes:
 
 
 def plan_memory(
-    found: Sizes, settings: TrainingArguments, longest: int, device: str, taken: int = 0
+    sizes: Sizes, settings: TrainingArguments, longest: int, device: str, taken: int = 0
 ) -> tuple[PackLimits, bool]:
-    """How much goes through the model at once, and whether activations are recomputed for it.
+    """Plan the tokens per pass, and whether activations are recomputed.
 
     Settings decide where they say something, free memory where they do not: activations are kept
     while the longest row fits. Of the free memory so many bytes are `taken` whatever is planned.
     """
-    room = _SHARE * free_bytes(device) - taken - 4 * 4 * found.trained
-    trained = most_trained(found.vocabulary)
+    room = _SHARE * free_bytes(device) - taken - 4 * 4 * sizes.trained
+    trained = most_trained(sizes.vocabulary)
     least = longest if settings.micro_batch is None else max(longest, settings.micro_batch)
     recompute = settings.checkpointing
     if recompute is None:
-        fits = found.activations(least, trained, False) <= room
+        fits = sizes.activations(least, trained, False) <= room
         recompute = settings.recomputable and not fits
     if settings.micro_batch is not None:
         return PackLimits(settings.micro_batch, trained), recompute
-    base, one = (found.activations(n, trained, recompute) for n in (0, 1))
+    base, one = (sizes.activations(n, trained, recompute) for n in (0, 1))
     fitting = int((room - base) / max(1.0, one - base))
-    return PackLimits(max(longest, min(_useful(found, device), fitting)), trained), recompute
+    return PackLimits(max(longest, min(_useful(sizes, device), fitting)), trained), recompute
 
 
 def free_bytes(device: Any) -> int:
-    """Memory that can be had now."""
+    """Free memory of a device, in bytes."""
     import torch
 
     if str(device).startswith("cuda"):
@@ -160,7 +160,7 @@ def free_bytes(device: Any) -> int:
 
 
 def peak_bytes(device: Any) -> int:
-    """The most that this process has held: on the accelerator, or resident."""
+    """Peak memory of this process in bytes: on the accelerator, or resident."""
     if str(device).startswith("cuda"):
         import torch
 
@@ -189,8 +189,8 @@ def return_freed(short: bool = False) -> None:
             ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _MAPPED_SOONER if short else _MAPPED)
 
 
-def wait(device: Any) -> None:
-    """Wait until an accelerator has done what it was given."""
+def synchronize(device: Any) -> None:
+    """Synchronise an accelerator."""
     import torch
 
     if str(device).startswith("cuda"):
@@ -202,12 +202,12 @@ def dummy_rows(lengths: Sequence[tuple[int, int]]) -> list[Encoded]:
     return [Encoded((0,) * n, n - trained, _NO_ROW) for n, trained in lengths]
 
 
-def _useful(found: Sizes, device: str) -> int:
-    """How many tokens at once are worth their memory."""
+def _useful(sizes: Sizes, device: str) -> int:
+    """Tokens per pass beyond which speed gains nothing."""
     if device.split(":")[0] != "cpu":
         return _MOST_TOKENS
     least, most = _CPU_TOKENS
-    return max(least, min(most, int(_CPU_KEPT / max(1.0, found.kept))))
+    return max(least, min(most, int(_CPU_KEPT / max(1.0, sizes.kept))))
 
 
 def _psutil() -> Any:

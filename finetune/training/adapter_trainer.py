@@ -272,7 +272,7 @@ class AdapterTrainer:
         random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
         set_random_states(worker.device, random)
         if found.state.get("ways") == self.settings.execution_settings():
-            worker.go_on(PackLimits(**found.state["limits"]), found.state["recomputes"])
+            worker.resume(PackLimits(**found.state["limits"]), found.state["recomputes"])
         self.state = TrainerState.from_json(found.state["state"])
 
     def _set(self, values: checkpoints.Tensors) -> None:

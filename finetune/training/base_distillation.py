@@ -1,6 +1,6 @@
-"""Hold what is known: rows that the base model answers right keep the base's own probabilities.
+"""Distillation from the base model on replay rows, against forgetting.
 
-Their loss is KL(base || now) over the trained positions instead of -log P(answer): zero at the
+Their loss is KL(base || adapter) over the trained positions instead of -log P(answer): zero at the
 beginning, so that nothing is learned from them, and rising as training on other rows moves the
 model away ("Learning without Forgetting", Li and Hoiem, 1606.09282). One answer as the target
 would sharpen the model on the wording of these rows, which is a change of its own.
@@ -19,58 +19,58 @@ from finetune.training.tokenize import Encoded
 if TYPE_CHECKING:
     import torch
 
-#: Of the base's probabilities at a position the largest are kept; the rest is next to nothing.
+#: The largest probabilities at a position that are kept; the rest is next to nothing.
 KEPT = 64
 #: Rows to the base's logits at their trained positions, [positions, vocabulary].
-AskBase = Callable[[Sequence[Encoded]], "torch.Tensor"]
+BaseLogits = Callable[[Sequence[Encoded]], "torch.Tensor"]
 _Soft = tuple["torch.Tensor", "torch.Tensor"]
 
 
 class BaseDistillation:
-    """Remembers what the base model says of known rows; each is asked once."""
+    """The base model's probabilities on replay rows; each row is computed once."""
 
-    def __init__(self, ask: AskBase) -> None:
-        self._ask = ask
+    def __init__(self, base_logits: BaseLogits) -> None:
+        self._base_logits = base_logits
         self._soft: dict[tuple[tuple[int, ...], int], _Soft] = {}
 
-    def hold(self, pack: Pack, examples: Sequence[Encoded]) -> Pack:
-        """The pack with targets (positions, kept) and their shares, where it has known rows.
+    def soften(self, pack: Pack, examples: Sequence[Encoded]) -> Pack:
+        """The pack with soft targets [positions, kept], where it has replay rows.
 
-        These must have been seen.
+        `compute` must have been called for these.
         """
         import torch
 
-        known = _known(examples)
-        if not known:
+        replay = _replay_rows(examples)
+        if not replay:
             return pack
-        width = max(soft[0].shape[1] for soft in map(self._soft.__getitem__, known))
+        width = max(soft[0].shape[1] for soft in map(self._soft.__getitem__, replay))
         parts = [self._soft.get(_key(each)) or _hard(each, width, pack) for each in examples]
-        targets, shares = (torch.cat(both) for both in zip(*parts, strict=True))
-        return replace(pack, targets=targets, soft_targets=shares)
+        targets, probabilities = (torch.cat(both) for both in zip(*parts, strict=True))
+        return replace(pack, targets=targets, soft_targets=probabilities)
 
-    def unseen(self, packs: Sequence[Sequence[Encoded]]) -> list[list[Encoded]]:
-        """The known rows of which the base has not been asked, each once, pack by pack."""
-        asked = set(self._soft)
-        found = []
+    def missing(self, packs: Sequence[Sequence[Encoded]]) -> list[list[Encoded]]:
+        """The replay rows without probabilities yet, each once, pack by pack."""
+        computed = set(self._soft)
+        missing = []
         for examples in packs:
-            new = {key: each for key, each in _known(examples).items() if key not in asked}
-            asked |= new.keys()
-            found.append(list(new.values()))
-        return [each for each in found if each]
+            new = {key: each for key, each in _replay_rows(examples).items() if key not in computed}
+            computed |= new.keys()
+            missing.append(list(new.values()))
+        return [each for each in missing if each]
 
-    def see(self, examples: Sequence[Encoded]) -> None:
-        """Ask the base of known rows, all at once."""
+    def compute(self, examples: Sequence[Encoded]) -> None:
+        """Compute the base's probabilities on replay rows, in one pass."""
         import torch
 
-        logits = self._ask(examples).float()
-        shares, tokens = logits.softmax(-1).topk(min(KEPT, logits.shape[-1]))
+        logits = self._base_logits(examples).float()
+        probabilities, tokens = logits.softmax(-1).topk(min(KEPT, logits.shape[-1]))
         counts = [each.trained for each in examples]
-        parts = zip(torch.split(tokens, counts), torch.split(shares, counts), strict=True)
-        for each, (own, likely) in zip(examples, parts, strict=True):
-            self._soft[_key(each)] = own.clone(), likely.clone()
+        parts = zip(torch.split(tokens, counts), torch.split(probabilities, counts), strict=True)
+        for each, (own, probabilities) in zip(examples, parts, strict=True):
+            self._soft[_key(each)] = own.clone(), probabilities.clone()
 
 
-def _known(examples: Sequence[Encoded]) -> dict[tuple[tuple[int, ...], int], Encoded]:
+def _replay_rows(examples: Sequence[Encoded]) -> dict[tuple[tuple[int, ...], int], Encoded]:
     return {_key(each): each for each in examples if each.row.kind == REPLAY}
 
 
@@ -79,12 +79,12 @@ def _key(example: Encoded) -> tuple[tuple[int, ...], int]:
 
 
 def _hard(example: Encoded, width: int, pack: Pack) -> _Soft:
-    """One answer, in the shape of many."""
+    """A hard target, in the shape of soft ones."""
     import torch
 
     device = pack.targets.device
     targets = torch.zeros(example.trained, width, dtype=torch.long, device=device)
-    shares = torch.zeros(example.trained, width, device=device)
+    probabilities = torch.zeros(example.trained, width, device=device)
     targets[:, 0] = torch.tensor(example.ids[example.prompt_length :], device=device)
-    shares[:, 0] = 1.0
-    return targets, shares
+    probabilities[:, 0] = 1.0
+    return targets, probabilities

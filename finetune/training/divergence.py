@@ -1,4 +1,4 @@
-"""Notice a training that has gone wrong, and say what can be done."""
+"""Divergence check: a loss or gradient that is not finite or has exploded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Diverged(BenchError):
 
 
 def check_divergence(losses: Sequence[float], norm: float, rows: Sequence[str]) -> None:
-    """Raise Diverged where the last of `losses` or the gradient's norm cannot be gone on from.
+    """Raise Diverged where loss or gradient norm is not finite, or the loss has exploded.
 
-    `rows` are the ids of the step's rows.
+    `losses` are those of all steps so far, `rows` the ids of the last step's rows.
     """
     step = len(losses)
     if not math.isfinite(losses[-1]):

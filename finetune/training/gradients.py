@@ -1,4 +1,4 @@
-"""The gradient of one optimiser step, in as many pieces as memory asks for."""
+"""Gradient of one optimiser step, accumulated over as many packs as memory requires."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ class GradientWorker:
         # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
         self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
         # A model that is trained whole is no base any more.
-        anchored = settings.anchor and settings.method != "full"
-        self._anchors = BaseDistillation(self._base_logits) if anchored else None
+        distils = settings.anchor and settings.method != "full"
+        self._distillation = BaseDistillation(self._base_logits) if distils else None
         self.change(limits, recomputes and settings.recomputable)
 
-    def go_on(self, limits: PackLimits, recomputes: bool) -> None:
-        """Work as an interrupted training did.
+    def resume(self, limits: PackLimits, recomputes: bool) -> None:
+        """Resume with the limits of a checkpoint.
 
-        Where others wait it cannot be cut smaller, and may have been on larger devices: then within
-        the limits that were found for these, too.
+        With several processes these are capped by the limits planned now, since packs cannot be
+        split later and the devices may have become smaller.
         """
         if self._in_step.size > 1:
             limits = replace(limits, tokens=min(limits.tokens, self.limits.tokens))
@@ -73,7 +73,7 @@ class GradientWorker:
         self.change(limits, recomputes)
 
     def change(self, limits: PackLimits, recomputes: bool) -> None:
-        """Work within other limits."""
+        """Change the limits of a pack and whether activations are recomputed."""
         self.limits, self.recomputes = limits, recomputes
         return_freed(short=recomputes)
         recompute(self._live, recomputes)
@@ -135,18 +135,18 @@ class GradientWorker:
         loss.backward()
 
     def _ask_base(self, packs: Sequence[Sequence[Encoded]]) -> None:
-        """Let the anchors see the rows of what is known that they have not seen yet."""
-        if self._anchors is None:
+        """Compute the base's probabilities on the replay rows that lack them."""
+        if self._distillation is None:
             return
-        new = self._anchors.unseen(packs)
+        new = self._distillation.missing(packs)
         spare = self._spare(len(new))
         for each in new:
-            self._anchors.see(each)
+            self._distillation.compute(each)
         for _ in range(spare):
             self._base_logits(_NOTHING)
 
     def _spare(self, passes: int) -> int:
-        """How many passes more some other process makes; all ask before they make them."""
+        """How many more passes another process makes; collective, called before them."""
         return self._in_step.all_reduce_max(passes, self.device) - passes
 
     def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
@@ -170,7 +170,7 @@ class GradientWorker:
 
     def _pack(self, examples: Sequence[Encoded]) -> Pack:
         pack = self._laid_out(examples, self._settings.virtual)
-        return pack if self._anchors is None else self._anchors.hold(pack, examples)
+        return pack if self._distillation is None else self._distillation.soften(pack, examples)
 
     def _laid_out(self, examples: Sequence[Encoded], virtual: int) -> Pack:
         if self._apart:
@@ -178,7 +178,7 @@ class GradientWorker:
         return pad_rows(examples, self.device, virtual)
 
     def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
-        """What the base model says where these rows are trained."""
+        """The base model's logits at the trained positions of these rows."""
         import torch
 
         pack = self._laid_out(examples, 0)
@@ -193,9 +193,9 @@ class GradientWorker:
         return logits
 
     def _autocast(self) -> Any:
-        """The work in 16 bits, where it is done so.
+        """Autocast to bfloat16, where the base works in it.
 
-        Who holds parts of the weights keeps no copies of all of them for the length of a pass.
+        A sharded model caches no cast copies of all weights for the length of a pass.
         """
         import torch
 
@@ -204,7 +204,7 @@ class GradientWorker:
         return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
 
     def _bare(self) -> contextlib.AbstractContextManager[Any]:
-        """The model without its adapter."""
+        """A context in which the adapter is disabled."""
         bare: contextlib.AbstractContextManager[Any] = self._live.disable_adapter()
         return bare
 
@@ -246,7 +246,7 @@ class GradientWorker:
 
 @contextlib.contextmanager
 def memory_errors(what: str) -> Iterator[None]:
-    """Say in one line that memory ran out where no work can be cut smaller."""
+    """Turn an out-of-memory error into BenchError where no work can be split further."""
     try:
         yield
     except Exception as error:
@@ -261,11 +261,11 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
 
 
 def random_states(device: Any) -> dict[str, torch.Tensor]:
-    """Where torch's generators stand, for `set_random_states`."""
+    """States of torch's random generators, for `set_random_states`."""
     import torch
 
     states = {"cpu": torch.get_rng_state()}
@@ -275,7 +275,7 @@ def random_states(device: Any) -> dict[str, torch.Tensor]:
 
 
 def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
-    """Let torch's generators go on from where they stood."""
+    """Restore the states of torch's random generators."""
     import torch
 
     torch.set_rng_state(states["cpu"])
@@ -285,7 +285,7 @@ def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
 
 @contextlib.contextmanager
 def eval_mode(live: Any) -> Iterator[Any]:
-    """The live model as validation wants it; training goes on with the same random numbers."""
+    """The model in eval mode without gradients; the random states are restored afterwards."""
     import torch
 
     states = random_states(live.device)

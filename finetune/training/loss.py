@@ -1,4 +1,4 @@
-"""The loss of trained positions, with one copy of their logits where torch would keep three."""
+"""Loss at trained positions, with one copy of their logits where torch would keep three."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _Divergence(torch.autograd.Function):
         sums = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, _SLICE)])
         ctx.kept = logits, targets, shares, sums
         logprobs = logits.gather(1, targets).float() - sums[:, None]
-        rest, found = _rest(shares), _others(logprobs.exp())
+        rest, others = _rest(shares), _others(logprobs.exp())
         named = (torch.xlogy(shares, shares) - shares * logprobs).sum(-1)
-        return named + torch.xlogy(rest, rest) - rest * found.log()
+        return named + torch.xlogy(rest, rest) - rest * others.log()
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
@@ -60,7 +60,7 @@ class _Divergence(torch.autograd.Function):
 
 
 def _rest(shares: torch.Tensor) -> torch.Tensor:
-    """What is left for the tokens that are not named; 0 where rounding alone leaves something."""
+    """Probability mass of all other tokens; 0 where only rounding leaves any."""
     rest = 1 - shares.sum(-1)
     return torch.where(rest > _LEAST, rest, 0)
 

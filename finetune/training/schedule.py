@@ -1,4 +1,4 @@
-"""Which rows a step trains on, and at what rate: pure functions, so that a resumed run agrees."""
+"""Learning-rate schedule and batch order: pure functions of the step, so that a resume agrees."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def batch_indices(step: int, rows: int, batch: int, seed: int | None) -> list[in
 
 @lru_cache(maxsize=2)
 def permutation(rows: int, seed: int, epoch: int) -> Sequence[int]:
-    """A shuffled range, the same wherever it is made; each step of an epoch asks for it."""
+    """A permutation of the rows that depends on seed and epoch alone."""
     order = list(range(rows))
     random.Random(f"{seed} {epoch}").shuffle(order)
     return tuple(order)

@@ -1,4 +1,4 @@
-"""How an adapter is trained: every choice, with a default and the reason for it."""
+"""Training arguments: every setting, with a default and the reason for it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class TrainingArguments:
     save_every      steps between checkpoints.
     max_tokens      longer rows lose the beginning of their prompt; `end` adds the token that ends
                     a text to plain rows.
-    anchor          rows of what is known keep the base model's probabilities; False: they are
-                    trained on like others (see `anchors`).
+    anchor          replay rows keep the base model's probabilities; False: they are trained on
+                    like others (see `base_distillation`).
     shuffle         False keeps the order in which the rows come, in every epoch.
     """
 
@@ -121,11 +121,11 @@ class TrainingArguments:
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that decide the result."""
-        return {key: value for key, value in asdict(self).items() if key not in _WAYS}
+        return {key: value for key, value in asdict(self).items() if key not in _EXECUTION}
 
     def execution_settings(self) -> dict[str, Any]:
-        """The settings that decide only how it is reached."""
-        return {key: value for key, value in asdict(self).items() if key in _WAYS}
+        """Settings that change speed and memory, not the result."""
+        return {key: value for key, value in asdict(self).items() if key in _EXECUTION}
 
     def rate(self, hidden: int) -> float:
         """The peak learning rate, for a model whose hidden states have `hidden` entries.
@@ -147,7 +147,7 @@ class TrainingArguments:
         return max(1, round(self.epochs * -(-rows // self.batch)))
 
 
-_WAYS = {"micro_batch", "checkpointing"}
+_EXECUTION = {"micro_batch", "checkpointing"}
 _MANY = 10**9
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("rank", 1, 4096),

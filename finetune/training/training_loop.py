@@ -14,7 +14,7 @@ from finetune.adapters.methods import attach, detach, recompute, trainable
 from finetune.distributed.fsdp import fsdp_root, full_tensor, in_use
 from finetune.distributed.process_group import ProcessGroup
 from finetune.distributed.rank_zero import run_on_rank_zero
-from finetune.memory.estimate import plan_memory, sizes
+from finetune.memory.estimate import model_sizes, plan_memory
 from finetune.training.adapter_trainer import AdapterTrainer, BaseInfo
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import GradientWorker
@@ -165,7 +165,7 @@ def planned(
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
     # Adapters side by side are one whose rank is the sum of theirs.
-    found = sizes(model.config, replace(settings, rank=settings.rank * adapters))
+    found = model_sizes(model.config, replace(settings, rank=settings.rank * adapters))
     found = found.shared(processes, settings.method)
     return plan_memory(found, settings, longest, str(model.device), in_use(model))
 

@@ -128,7 +128,7 @@ def test_the_base_is_asked_once_for_each_known_row(live) -> None:
         asked.append(len(examples))
         return ask(examples)
 
-    at_work._anchors._ask = counted
+    at_work._distillation._base_logits = counted
     at_work.gradients([*NEW, OLD[0]], 1)
     at_work.gradients([*OLD, OLD[0]], 1)
     at_work.gradients(OLD, 1)

@@ -9,8 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from finetune.adapters.methods import attach, recompute
 from finetune.distributed.process_group import ProcessGroup
-from finetune.memory.cost_model import Rates, flops, pass_load, predict, rates, seconds
-from finetune.memory.estimate import dummy_rows, sizes
+from finetune.memory.cost_model import (
+    Rates,
+    measure_rates,
+    pack_flops,
+    pack_seconds,
+    pass_load,
+    predict_cost,
+)
+from finetune.memory.estimate import dummy_rows, model_sizes
 from finetune.training.attention import rows_apart
 from finetune.training.loss import answer_losses
 from finetune.training.packing import pack_rows
@@ -44,16 +51,16 @@ def step(live: Any, pack: Any) -> None:
 
 def test_counts_follow_rows_and_settings() -> None:
     settings = TrainingArguments(epochs=3, batch=16, checkpointing=False)
-    found = predict(config(), settings, ROWS, "cpu")
+    found = predict_cost(config(), settings, ROWS, "cpu")
     assert found.steps == 6
     assert found.tokens == 3 * (10 * 100 + 22 * 60)
-    assert found.trainable == sizes(config(), settings).trained
+    assert found.trainable == model_sizes(config(), settings).trained
     assert found.seconds > 0
     assert not found.checkpointing
 
 
 def test_steps_beyond_those_tried_are_carried_forward() -> None:
-    found = predict(config(), TrainingArguments(steps=640, batch=4), [(50, 2)] * 4, "cpu")
+    found = predict_cost(config(), TrainingArguments(steps=640, batch=4), [(50, 2)] * 4, "cpu")
     assert (found.steps, found.tokens) == (640, 640 * 4 * 50)
 
 
@@ -61,7 +68,7 @@ def test_steps_beyond_those_tried_are_carried_forward() -> None:
 def test_of_several_processes_each_takes_a_share(method: str) -> None:
     settings = TrainingArguments(method=method, epochs=1, checkpointing=False)
     alone, both, parts = (
-        predict(
+        predict_cost(
             config(num_hidden_layers=8), settings, ROWS, "cpu", ProcessGroup(0, size), shared=shared
         )
         for size, shared in ((1, False), (2, False), (2, True))
@@ -74,7 +81,7 @@ def test_of_several_processes_each_takes_a_share(method: str) -> None:
 def test_the_largest_pack_decides_the_memory() -> None:
     def peak(rows: list[tuple[int, int]], **settings: Any) -> int:
         chosen = {"checkpointing": False, **settings}
-        return predict(config(), TrainingArguments(**chosen), rows, "cpu").peak_bytes
+        return predict_cost(config(), TrainingArguments(**chosen), rows, "cpu").peak_bytes
 
     small = peak(ROWS, micro_batch=1)
     assert peak([*ROWS, (400, 4)], micro_batch=1) > small
@@ -98,7 +105,7 @@ def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> Non
     shape = config().to_dict()
     del shape["layer_types"]
     packed, padded = (
-        predict(
+        predict_cost(
             transformers.MistralConfig(**{**shape, "sliding_window": window}), settings, rows, "cpu"
         )
         for window in (128, 64)
@@ -116,20 +123,24 @@ def test_operations_are_those_that_torch_counts(method: str, again: bool) -> Non
     pack = pack_rows(rows)
     with FlopCounterMode(display=False) as counter, rows_apart(live):
         step(live, pack)
-    said = flops(sizes(config(), settings), settings, pass_load(rows, settings), again)
+    said = pack_flops(model_sizes(config(), settings), settings, pass_load(rows, settings), again)
     assert said == pytest.approx(counter.get_total_flops(), rel=0.15)
 
 
 def test_time_grows_with_tokens_and_with_recomputation() -> None:
     settings = TrainingArguments()
-    found = sizes(config(), settings)
+    found = model_sizes(config(), settings)
     short, long = (pass_load(dummy_rows([(n, 4)]), settings) for n in (100, 1000))
-    assert seconds(found, settings, short, False, AT) < seconds(found, settings, long, False, AT)
-    assert seconds(found, settings, long, False, AT) < seconds(found, settings, long, True, AT)
+    assert pack_seconds(found, settings, short, False, AT) < pack_seconds(
+        found, settings, long, False, AT
+    )
+    assert pack_seconds(found, settings, long, False, AT) < pack_seconds(
+        found, settings, long, True, AT
+    )
 
 
 def test_a_device_is_measured_in_moments() -> None:
-    found = rates(sizes(config(), TrainingArguments()), "cpu")
+    found = measure_rates(model_sizes(config(), TrainingArguments()), "cpu")
     assert 1e8 < found.flops < 1e16
     assert 1e8 < found.traffic < 1e14
     assert 1e-8 < found.call < 1e-2
@@ -148,5 +159,5 @@ def test_the_time_of_a_true_training_is_predicted_within_a_factor() -> None:
         with rows_apart(live):
             step(live, pack)
         best = min(best, time.perf_counter() - begun)
-    said = predict(shape, settings, [(120, 8)] * 8, "cpu").seconds / 6
+    said = predict_cost(shape, settings, [(120, 8)] * 8, "cpu").seconds / 6
     assert best / 8 < said < best * 8

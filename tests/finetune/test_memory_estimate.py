@@ -12,7 +12,14 @@ import transformers
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
 from finetune.memory.activation_memory import count_activations
-from finetune.memory.estimate import Sizes, dummy_rows, free_bytes, peak_bytes, plan_memory, sizes
+from finetune.memory.estimate import (
+    Sizes,
+    dummy_rows,
+    free_bytes,
+    model_sizes,
+    peak_bytes,
+    plan_memory,
+)
 from finetune.training.attention import rows_apart
 from finetune.training.packing import pack_rows
 from finetune.training.settings import METHODS, TrainingArguments
@@ -55,7 +62,7 @@ def made(**settings: Any) -> Sizes:
 
 
 def test_peak_grows_with_tokens_and_falls_with_recomputation() -> None:
-    found = sizes(config(), TrainingArguments())
+    found = model_sizes(config(), TrainingArguments())
     assert found.peak(200, 8, False) > found.peak(100, 8, False) > found.weights
     assert found.peak(200, 8, True) < found.peak(200, 8, False)
 
@@ -73,7 +80,7 @@ def test_counts_are_those_of_the_live_model(method: str) -> None:
     weights = sum(p.nbytes for p in base.parameters())
     body = sum(p.nbytes for p in base.model.layers.parameters())
     trained = sum(p.numel() for p in trainable(attach(base, settings)).values())
-    found = sizes(config(), settings)
+    found = model_sizes(config(), settings)
     assert found.trained == trained
     assert found.weights == weights + (4 * trained if method != "full" else 0)
     assert found.body == body
@@ -82,36 +89,39 @@ def test_counts_are_those_of_the_live_model(method: str) -> None:
 @pytest.mark.parametrize("method", ["lora", "dora", "full"])
 def test_layers_beyond_those_counted_are_like_them(method: str) -> None:
     settings = TrainingArguments(method=method)
-    found, whole = sizes(config(7), settings), count_activations(config(7), settings, 7)
+    found, whole = model_sizes(config(7), settings), count_activations(config(7), settings, 7)
     for name in ("weights", "trained", "early", "late", "kept", "always", "working"):
         assert getattr(found, name) == pytest.approx(whole[name], rel=0.01, abs=64), name
 
 
 def test_a_model_of_one_layer_is_measured() -> None:
-    one, two = sizes(config(1), TrainingArguments()), sizes(config(2), TrainingArguments())
+    one, two = (
+        model_sizes(config(1), TrainingArguments()),
+        model_sizes(config(2), TrainingArguments()),
+    )
     assert two.kept - one.kept == pytest.approx(one.layer)
 
 
 def test_settings_change_what_is_held() -> None:
-    plain = sizes(config(), TrainingArguments())
-    assert sizes(config(), TrainingArguments(dtype="bfloat16")).kept < plain.kept
-    assert sizes(config(), TrainingArguments(rank=64)).trained == 4 * plain.trained
-    full = sizes(config(), TrainingArguments(method="full"))
+    plain = model_sizes(config(), TrainingArguments())
+    assert model_sizes(config(), TrainingArguments(dtype="bfloat16")).kept < plain.kept
+    assert model_sizes(config(), TrainingArguments(rank=64)).trained == 4 * plain.trained
+    full = model_sizes(config(), TrainingArguments(method="full"))
     # Weights, two moments, gradients; and the tied embedding's gradient in three parts.
     assert full.peak(1, 1, False) == 16 * full.trained + 8 * 500 * 64
-    four_bit = sizes(config(), TrainingArguments(method="qlora", dtype="bfloat16"))
-    assert four_bit.weights < sizes(config(), TrainingArguments(dtype="bfloat16")).weights
+    four_bit = model_sizes(config(), TrainingArguments(method="qlora", dtype="bfloat16"))
+    assert four_bit.weights < model_sizes(config(), TrainingArguments(dtype="bfloat16")).weights
 
 
 def test_who_shares_the_layers_out_holds_a_part_of_them() -> None:
-    whole = sizes(config(8), TrainingArguments())
+    whole = model_sizes(config(8), TrainingArguments())
     assert whole.shared(1, "lora") == whole
     # Of eight layers a quarter, and two that are in use.
     four = whole.shared(4, "lora")
     assert whole.weights - four.weights == pytest.approx(whole.body * (3 / 4 - 2 / 8))
     assert (four.trained, four.late) == (whole.trained, whole.late)
     # Of a full training gradients and moments too: here all that is outside the layers, and half.
-    full = sizes(config(8), TrainingArguments(method="full"))
+    full = model_sizes(config(8), TrainingArguments(method="full"))
     two = full.shared(2, "full")
     assert two.trained == full.trained - full.body // 8
     outside = full.trained - full.body // 4
@@ -123,7 +133,7 @@ def test_counting_leaves_random_numbers_alone() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    sizes(config(), TrainingArguments())
+    model_sizes(config(), TrainingArguments())
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -143,7 +153,7 @@ def test_what_is_kept_is_within_15_per_cent_of_a_true_pass(method: str) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), rows_apart(live):
         live(input_ids=pack.ids, use_cache=False, logits_to_keep=pack.logit_positions, **pack.extra)
-    found = sizes(config(4), settings)
+    found = model_sizes(config(4), settings)
     predicted = found.kept * 420 + found.always
     assert predicted == pytest.approx(sum(s.nbytes() for s in kept.values()), rel=0.15)
 
@@ -225,4 +235,4 @@ def test_stand_ins_have_the_lengths_asked_for() -> None:
 
 def test_sizes_are_those_of_the_model_whatever_the_batch() -> None:
     settings = TrainingArguments(batch=4)
-    assert sizes(config(), settings) == sizes(config(), replace(settings, batch=64))
+    assert model_sizes(config(), settings) == model_sizes(config(), replace(settings, batch=64))
