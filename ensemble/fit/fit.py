@@ -29,7 +29,7 @@ from ensemble.fit.training_data import (
     subsample,
 )
 from ensemble.router.classifier import classifier_bytes
-from ensemble.router.keywords import Calibration, DomainTerms, Keywords
+from ensemble.router.keywords import DomainTerms, Keywords, RouterCalibration
 
 if TYPE_CHECKING:
     from ensemble.fit.linear_model import Array
@@ -215,9 +215,9 @@ def _classifier(features: RouterFeatures, whole: Linear, temperature: float) -> 
 
 def _calibrated(
     features: RouterFeatures, settings: FitSettings, held_out: _HeldOut | None
-) -> tuple[Calibration, float, dict[str, Any]]:
+) -> tuple[RouterCalibration, float, dict[str, Any]]:
     if held_out is None:
-        return Calibration(), 1.0, {}
+        return RouterCalibration(), 1.0, {}
     few, whole = (best_temperature(s, held_out.labels) for s in (held_out.few, held_out.whole))
     targets = [n for n, name in enumerate(features.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
@@ -226,7 +226,7 @@ def _calibrated(
         ladder=settings.weights > 0,
     )  # fmt: skip
     report = {"validation": len(labels), "accuracy": round(right, 4)}
-    return Calibration(few, threshold, sure), whole, report
+    return RouterCalibration(few, threshold, sure), whole, report
 
 
 def _is_target(name: str, targets: Sequence[str] | None) -> bool:

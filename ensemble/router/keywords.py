@@ -40,7 +40,7 @@ BY_HAND = 6.0
 
 
 @dataclass(frozen=True)
-class Calibration:
+class RouterCalibration:
     """Temperature of the scores, and thresholds of the probability.
 
     Below `threshold` a question goes to the base model; from `sure` on the keywords decide alone.
@@ -69,7 +69,7 @@ class Keywords:
     """
 
     domains: Mapping[str, DomainTerms]
-    calibration: Calibration = Calibration()
+    calibration: RouterCalibration = RouterCalibration()
     fitted: Mapping[str, Any] = field(default_factory=dict)
     classifier: bytes = b""
 
@@ -166,7 +166,7 @@ _SCHEMA: Mapping[str, Field] = {
 _RANGES = {"temperature": (0.01, 100.0), "threshold": (0.0, 1.0), "sure": (0.0, 1.0)}
 
 
-def _calibration(path: Path, entry: Node) -> Calibration:
+def _calibration(path: Path, entry: Node) -> RouterCalibration:
     values: dict[str, float] = {}
     for key, each in entry.values.items():
         if key not in _RANGES:
@@ -177,7 +177,7 @@ def _calibration(path: Path, entry: Node) -> Calibration:
         if not low <= values[key] <= high:
             what = f"`{key}` is {values[key]:g}, not between {low:g} and {high:g}"
             raise Malformed(path, what, line=each.line)
-    return Calibration(**values)
+    return RouterCalibration(**values)
 
 
 def _domain(path: Path, table: Mapping[str, Node]) -> DomainTerms:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from domainlift.errors import Malformed
 from ensemble.router.classifier import classifier_bytes
 from ensemble.router.keywords import (
-    Calibration,
     DomainTerms,
     Keywords,
+    RouterCalibration,
     as_text,
     backup,
     by_hand,
@@ -71,7 +71,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert biology.terms == {"cell": 2, "natural selection": 3.5, "cell phone": -6}
     assert biology.patterns == {r"\bRNA\b": 1.5}
     assert (biology.bias, keywords.domains["history"].bias) == (-0.5, 0.0)
-    assert keywords.calibration == Calibration(0.9, 0.5, 0.8)
+    assert keywords.calibration == RouterCalibration(0.9, 0.5, 0.8)
 
 
 FAULTS = [
@@ -195,7 +195,7 @@ def test_what_is_written_is_read_again(
     extra = dict.fromkeys(("yes", "no", "null", "on", "y"), 1.0)
     path = tmp_path_factory.mktemp("keywords") / "routes.yaml"
     held = {"biology": DomainTerms(1.5, {**_terms(texts), **extra}, {"a'b\\d": 2.0})}
-    keywords = Keywords(held, Calibration(0.5, 0.25, 0.75), {"date": "today", "questions": 3})
+    keywords = Keywords(held, RouterCalibration(0.5, 0.25, 0.75), {"date": "today", "questions": 3})
     write_keywords(path, keywords)
     assert read_keywords(path, KNOWN) == keywords
 

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlift.errors import NoSuch
-from ensemble.router.keywords import SHIPPED, Calibration, DomainTerms, Keywords, read_keywords
+from ensemble.router.keywords import (
+    SHIPPED,
+    DomainTerms,
+    Keywords,
+    RouterCalibration,
+    read_keywords,
+)
 from ensemble.router.router import Router
 from ensemble.router.tokenize import Vocabulary, terms
 
@@ -38,7 +44,7 @@ def made(**kinds: float) -> Keywords:
             "history": DomainTerms(0.0, {"war": 8.0, "roman empire": 9.0}, {r"\b\d+ BC\b": 9.0}),
             "law": DomainTerms(0.0, {"court": 9.0}),
         },
-        Calibration(**kinds),
+        RouterCalibration(**kinds),
     )
 
 
