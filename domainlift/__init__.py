@@ -1,3 +1,3 @@
-"""What every room needs: errors, words as types, files that are never half written."""
+"""Core of the project: types, errors, safe files, the workspace, statistics, text, YAML."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Files that are never half written."""
+"""Safe files: written in one step, locked, synced, within their folder."""
 
 from __future__ import annotations
 

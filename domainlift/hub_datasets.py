@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub."""
+"""Download of data sets from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from domainlift.errors import BenchError
 def hub_rows(path: str, config: str | None, split: str) -> Sequence[Mapping[str, Any]]:
     """Download one split of a data set, or read it from the cache; none of its code is run.
 
-    Raises BenchError with the reason. Without a connection the library tries again for half a
-    minute: once that was in vain, this process takes what the cache holds and asks no more.
+    Raises BenchError with the reason. Without a connection the library retries for half a minute;
+    after the first such failure this process reads the cache only.
     """
     try:
         import datasets
 
-        # Its retries are told by the one error below.
+        # The one error below reports its retries.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         rows: Sequence[Mapping[str, Any]] = datasets.load_dataset(path, config, split=split)
         return rows

@@ -1,4 +1,4 @@
-"""The words that every room speaks: questions, passages, treatments."""
+"""Types that every package uses: questions, passages, treatments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Question:
 
 
 def question_id(task: str, text: str, options: tuple[str, ...], occurrence: int = 0) -> str:
-    """16 hexadecimal digits that stay the same as long as the question does.
+    """Id of a question: 16 hexadecimal digits of its content.
 
     `occurrence` tells apart the copies of a question that a data set holds more than once.
     """
@@ -64,7 +64,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to one question before a model sees it, and why.
+    """Passages and adapter of one question, and the reason for them.
 
     `passages` stand before the question, the best first. `retrieved` are all that a search
     returned, also where none is used; `searched` says whether there was one. `leak` is the chunk

@@ -1,4 +1,4 @@
-"""What the nodes of a YAML document are, in words and in values of Python."""
+"""Nodes of a YAML document: their kinds in words, lines, and numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KIND_NAMES = {
 
 
 def node_kind(node: yaml.Node) -> str:
-    """What to call a node in a message."""
+    """The kind of a node, in words for a message."""
     shape = shape_of(node)
     if shape != "scalar":
         return "a list" if shape == "sequence" else "keys with values"
@@ -31,12 +31,12 @@ def node_kind(node: yaml.Node) -> str:
 
 
 def shown(name: str) -> str:
-    """Return what fits into one line of a message; escapes in a file can stand for anything."""
+    """Shorten a name for a message; escapes in a file can stand for any character."""
     return printable(name[:60])
 
 
 def shape_of(node: yaml.Node) -> Literal["scalar", "sequence", "mapping"]:
-    """Which of the three kinds of nodes it is."""
+    """The shape of a node."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):

@@ -37,7 +37,7 @@ _KINDS: Mapping[Any, Kind] = {
 
 @dataclass(frozen=True)
 class Field:
-    """What a key holds, and whether a file must have it.
+    """Type of the value of one key, and whether a file must have it.
 
     `keys` are those of each table, `choices` the texts and `least` the numbers that are allowed.
     """
@@ -186,7 +186,7 @@ def _mapping(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value stands, for messages about it."""
+    """File and key of a value, for messages."""
 
     path: Path
     key: str

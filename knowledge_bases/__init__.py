@@ -1,6 +1,6 @@
-"""The domains themselves, as data, and the loader.
+"""The *domains*, as data; knowledge bases themselves are built by `rag` and lie in the workspace.
 
-One folder per domain: `domain.yaml` says what it is, `documents/` holds what may be put before a
-question, and `questions.jsonl` the domain's own questions. `domains` reads them and those of a
-workspace; `authoring` makes the built-in documents and questions from facts and rules.
+One folder per domain: `domain.yaml` declares it, `documents/` is what its knowledge base is built
+from, and `questions.jsonl` has the domain's own questions. `domains` loads them and those of a
+workspace; `authoring` generates the built-in documents and questions from facts and rules.
 """

@@ -1,4 +1,4 @@
-"""The domains: those that come with the project and those of a workspace."""
+"""Loader of the domains: the built-in ones and those of a workspace."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def load_domains(workspace: Path | None = None) -> dict[str, Domain]:
 
 
 def bare_domain(name: str) -> Domain:
-    """A domain that declares nothing: one for which a user gives all files by hand."""
+    """A domain without a domain.yaml, for which the user names all files."""
     return Domain(name, name, "", (), (), (), False, Path())
 
 
 def load_domain_file(path: Path) -> Domain:
-    """Read one domain.yaml; the domain is called as the folder in which it stands."""
+    """Read one domain.yaml; its folder is the domain's name."""
     return _load(path)[0]
 
 

@@ -1,4 +1,4 @@
-"""Where a knowledge base's documents come from, as a domain declares it."""
+"""Sources of a knowledge base's documents, as a domain declares them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _MOST_FURTHER = 1_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """The accuracies that the answers do not speak against; both ends belong to it."""
+    """Confidence interval of an accuracy or a difference; both ends belong to it."""
 
     low: float
     high: float
@@ -28,7 +28,7 @@ class Interval:
 
 
 class Verdict(StrEnum):
-    """What the interval says about the target."""
+    """Verdict of an interval on a target accuracy."""
 
     STRONG = "strong"
     WEAK = "weak"
@@ -124,10 +124,7 @@ def z_value(level: float) -> float:
 
 
 def _groups(outcomes: Sequence[float], clusters: Sequence[str]) -> list[list[float]]:
-    """Gather the outcomes by cluster: the one place that decides what a cluster is.
-
-    Questions of one name belong together; a question with an empty name stands alone.
-    """
+    """Group the outcomes by cluster; a question with an empty name is a cluster of its own."""
     alone: list[list[float]] = []
     named: dict[str, list[float]] = {}
     for outcome, cluster in zip(outcomes, clusters, strict=True):

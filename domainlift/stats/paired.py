@@ -18,12 +18,12 @@ MARGIN = 0.03
 
 @dataclass(frozen=True)
 class Paired:
-    """The same `n` questions before and after something was done to them.
+    """Paired comparison of the same `n` questions in two runs.
 
     `gains` turned right and `losses` turned wrong; `difference` of the accuracies, its interval,
-    and `p`, the probability of so uneven a split if the change did nothing. `design` is the design
-    effect: so many questions count as one. `baseline` is the accuracy before, over these questions;
-    None where there are none, or only their changes are known.
+    and `p` of McNemar's test. `design` is the design effect: so many questions count as one.
+    `baseline` is the accuracy in the first run, over these questions; None where there are none,
+    or only their changes are known.
     """
 
     n: int
@@ -37,21 +37,21 @@ class Paired:
 
     @property
     def candidate(self) -> float | None:
-        """The accuracy after it, over the same questions."""
+        """The accuracy in the second run, over the same questions."""
         return None if self.baseline is None else self.baseline + self.difference
 
 
 def paired(
     before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], level: float = 0.95
 ) -> Paired:
-    """Compare outcomes question by question; all three sequences have one length. See `change`."""
+    """Compare outcomes question by question; all sequences have one length."""
     changes = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-    found = paired_change(changes, clusters, level)
-    return replace(found, baseline=sum(before) / found.n if found.n else None)
+    result = paired_change(changes, clusters, level)
+    return replace(result, baseline=sum(before) / result.n if result.n else None)
 
 
 def paired_change(changes: Sequence[float], clusters: Sequence[str], level: float = 0.95) -> Paired:
-    """Sum up what became of each question: +1 turned right, -1 turned wrong, 0 stayed.
+    """Summarise the change of each question: +1 turned right, -1 turned wrong, 0 stayed.
 
     The interval is the adjusted one of Bonett and Price (2012, Journal of Educational and
     Behavioral Statistics 37): Wald's, after one gain and one loss are added, which keeps it honest

@@ -80,26 +80,26 @@ def required_sample_size(
 
 @lru_cache(maxsize=4)
 def _turning(n: int, share: float, level: float) -> tuple[tuple[float, int], ...]:
-    """For each likely number of turned pairs its probability, and the critical value there.
+    """Return, for each likely number of turned pairs, its probability and the critical value.
 
-    They begin with the number `_first` gives. A search asks for the same ones many times.
+    The first row is for `_first` pairs. A search needs the same rows many times.
     """
     first = _first(n, share)
     last = min(n, 2 * math.ceil(n * share) - first + 1)
     critical = _critical(first, level)
     tail = upper_tail(critical, first, 0.5)
-    found = []
+    rows = []
     for turned in range(first, last + 1):
-        found.append((binomial_mass(turned, n, share), critical))
+        rows.append((binomial_mass(turned, n, share), critical))
         tail += 0.5 * binomial_mass(critical - 1, turned, 0.5)
         if 2 * tail > level:
             tail -= binomial_mass(critical, turned + 1, 0.5)
             critical += 1
-    return tuple(found)
+    return tuple(rows)
 
 
 def _first(n: int, share: float) -> int:
-    """A number of turned pairs that hardly any sample stays below."""
+    """Return a number of turned pairs that hardly any sample is below."""
     return max(0, math.floor(n * share - 6 * math.sqrt(n * share * (1 - share))) - 12)
 
 
@@ -121,7 +121,7 @@ def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tup
 
 
 def _critical(turned: int, level: float) -> int:
-    """The least number of one kind that makes the two-sided test significant."""
+    """Return the critical value of the two-sided sign test."""
     low, high = turned // 2, turned + 1
     while high - low > 1:
         middle = (low + high) // 2

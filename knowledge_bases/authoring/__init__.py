@@ -1,1 +1,1 @@
-"""How the built-in questions and documents are made: from tables of facts and from rules."""
+"""Generator of the built-in questions and documents, from tables of facts and from rules."""

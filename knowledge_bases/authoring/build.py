@@ -1,4 +1,4 @@
-"""Writes the built-in documents and questions: `python -m knowledge_bases.authoring.build`."""
+"""Writer of the built-in documents and questions: `python -m knowledge_bases.authoring.build`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build_builtin(root: Path) -> None:
 
 
 def fact_items(domain: str, relations: Iterable[facts.Relation]) -> Iterator[AuthoredQuestion]:
-    """Ask for every fact in every wording.
+    """Yield a question for every fact in every wording.
 
     Each question has a random state of its own, so that a change in one fact does not shuffle
     the options of the others, as long as the relation's objects stay the same.
@@ -79,13 +79,13 @@ def _document_name(relation: facts.Relation) -> str:
 
 
 def _document(relation: facts.Relation) -> str:
-    """Each fact told twice; the wordings take turns, so that no pair of them is everywhere."""
+    """A document that states each fact twice, in wordings that take turns."""
     parts = [f"# {relation.title}\n"]
     count = len(relation.statements)
     for number, (subject, obj) in enumerate(relation.facts.items()):
         pair = (relation.statements[(number + step) % count] for step in (0, 1))
-        told = " ".join(facts.statement(wording, subject, obj) for wording in pair)
-        parts.append(f"## {facts.heading(subject)}\n\n{told}\n")
+        statements = " ".join(facts.statement(wording, subject, obj) for wording in pair)
+        parts.append(f"## {facts.heading(subject)}\n\n{statements}\n")
     return "\n".join(parts)
 
 

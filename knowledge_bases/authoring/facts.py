@@ -1,4 +1,4 @@
-"""Tables of facts: a subject, a relation, an object, and the wordings in which they are told."""
+"""Tables of facts: subject, relation, object, and the wordings of statements and questions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_facts(path: Path) -> tuple[Relation, ...]:
 
 
 def question(rng: Random, relation: Relation, subject: str, wording: str) -> Exercise:
-    """A question on one fact, with three other objects of the relation as wrong options."""
+    """A question about one fact; three other objects of the relation are the wrong options."""
     right = relation.facts[subject]
     wrong = rng.sample([o for o in relation.objects if o != right], 3)
     options = [right, *wrong]
@@ -62,5 +62,5 @@ def statement(wording: str, subject: str, obj: str) -> str:
 
 
 def heading(subject: str) -> str:
-    """The heading under which a document tells of a subject."""
+    """The heading of a subject's section in a document."""
     return subject[0].upper() + subject[1:]
