@@ -1,4 +1,4 @@
-"""Where the marks of a chart stand; the template draws them.
+"""Layout of the chart of a comparison; the template draws it.
 
 Two panels with one row per domain: the accuracies as dumbbells, and the differences with their
 intervals. All lengths are in the units of the drawing.

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file: no network, no foreign script, below a megabyte.
+"""View of a comparison as one HTML file: no network, no foreign script, below a megabyte.
 
 The page forbids itself to load anything, and to run any script but its own, by a
 Content-Security-Policy with hashes; styles and the small script stand in it. Everything foreign is

@@ -1,4 +1,4 @@
-"""A comparison for scripts; `docs/compare.md` describes the object."""
+"""View of a comparison as JSON; `docs/compare.md` describes the object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison in GitHub's Markdown, for a pull request."""
+"""View of a comparison in GitHub's Markdown, for a pull request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison for the terminal."""
+"""Terminal view of a comparison."""
 
 from __future__ import annotations
 

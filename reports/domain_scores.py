@@ -1,4 +1,4 @@
-"""A single run, for the terminal."""
+"""Terminal view of a run: its scores, and how it was made."""
 
 from __future__ import annotations
 

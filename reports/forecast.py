@@ -1,4 +1,4 @@
-"""What `bench improve --dry-run` shows: stages, what each takes, and what is missing."""
+"""Forecast of `bench improve --dry-run`: stages with time and memory, and what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bench improve` has to say: for the terminal, and as sections of the report."""
+"""Views of the result of `bench improve`: terminal tables, and sections of the report."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from domainlift.stats.paired import Paired
     from reports.compare_html import ReportSection
 
-_STANDING = ("domain", "n", "accuracy", "95 % interval", "word")
+_BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen"})
 _TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "nothing", "broken")
 _CEILINGS = ("at most rag", "at most lora")
-_ARMS = ("base", "lora", "rag", "rag+lora")
+_TREATMENTS = ("base", "lora", "rag", "rag+lora")
 _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
 _NO_WEAK = "no domain is weak"
-_WAYS = ("way", "n", "accuracy", "tokens a question")
+_CONTROLS = ("way", "n", "accuracy", "tokens a question")
 
 
 class ImproveView:
     """Prints each table as soon as it is known, and the verdict last."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     def tell(self, done: ImproveResult) -> None:
         """Print the tables that are new."""
@@ -41,9 +41,9 @@ class ImproveView:
 
         out = console()
         for title, columns, rows in _tables(done):
-            if title in self._told:
+            if title in self._shown:
                 continue
-            self._told.add(title)
+            self._shown.add(title)
             out.print(Text(printable(title), style="bold"))
             grid = table(*columns, right=frozenset(columns[1:]) - _WORDS)
             for row in rows:
@@ -61,7 +61,7 @@ class ImproveView:
 
 
 def sections(done: ImproveResult) -> list[ReportSection]:
-    """The same tables for the page of a comparison, and what was said of them."""
+    """The same tables and the verdict for the page of a comparison."""
     from reports.compare_html import ReportSection
 
     made = [ReportSection(title, columns, rows) for title, columns, rows in _tables(done)]
@@ -73,51 +73,48 @@ Table = tuple[str, tuple[str, ...], list[Row]]
 
 
 def _tables(done: ImproveResult) -> Iterator[Table]:
-    yield "Where the model stands (selection questions)", _STANDING, [*_standing(done)]
+    yield "Where the model stands (selection questions)", _BASELINE, [*_baseline(done)]
     if done.triage:
-        rows = [_triage(name, found) for name, found in done.triage.items()]
+        rows = [_triage(name, counts) for name, counts in done.triage.items()]
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.treatments:
-        rows = [_arms(name, done.treatments[name], chosen) for name, chosen in done.chosen.items()]
+        rows = [
+            _treatments(name, done.treatments[name], chosen) for name, chosen in done.chosen.items()
+        ]
         yield (
             "What each treatment does (selection questions; tokens a question)",
-            ("domain", *_ARMS, "chosen"),
+            ("domain", *_TREATMENTS, "chosen"),
             rows,
         )
     if done.proof is not None:
         proof = done.proof
         yield "The ensemble (held-out questions)", _HELD_OUT, [*_held_out(proof)]
-        ways = [_way(name, found) for name, found in proof.controls.items()]
-        yield "Other ways to send the same questions (held-out questions)", _WAYS, ways
+        controls = [_control(name, score) for name, score in proof.controls.items()]
+        yield "Other ways to send the same questions (held-out questions)", _CONTROLS, controls
 
 
-def _standing(done: ImproveResult) -> Iterator[Row]:
+def _baseline(done: ImproveResult) -> Iterator[Row]:
     for domain, score in done.diagnosis.base.domains.items():
         word = done.diagnosis.words[domain]
         yield domain, str(score.n), accuracy(score.accuracy), interval(score.interval), word
 
 
-def _triage(name: str, found: TriageResult) -> Row:
+def _triage(name: str, result: TriageResult) -> Row:
     counts = (
-        found.n,
-        found.hits,
-        found.noise,
-        found.passages,
-        found.retrieval,
-        found.unrecoverable,
+        result.n,
+        result.hits,
+        result.noise,
+        result.passages,
+        result.retrieval,
+        result.unrecoverable,
+        result.broken,
     )
-    most = found.ceilings
-    return (
-        name,
-        *map(str, counts),
-        str(found.broken),
-        f"+{100 * most['rag']:.0f} points",
-        f"+{100 * most['lora']:.0f} points",
-    )
+    ceilings = (result.ceilings["rag"], result.ceilings["lora"])
+    return (name, *map(str, counts), *(f"+{100 * most:.0f} points" for most in ceilings))
 
 
-def _arms(name: str, arms: Mapping[str, TreatmentScore], chosen: str) -> Row:
-    return (name, *(_cost(arms.get(each)) for each in _ARMS), chosen)
+def _treatments(name: str, scores: Mapping[str, TreatmentScore], chosen: str) -> Row:
+    return (name, *(_cost(scores.get(each)) for each in _TREATMENTS), chosen)
 
 
 def _held_out(proof: HeldOutResult) -> Iterator[Row]:
@@ -131,7 +128,6 @@ def _held_out(proof: HeldOutResult) -> Iterator[Row]:
 
 
 def _changed(change: Paired) -> Row:
-    """All over the questions that both answered."""
     return (
         str(change.n),
         accuracy(change.baseline),
@@ -141,8 +137,8 @@ def _changed(change: Paired) -> Row:
     )
 
 
-def _way(name: str, found: TreatmentScore) -> Row:
-    return name, str(found.n), accuracy(found.accuracy), f"{found.tokens:.0f}"
+def _control(name: str, score: TreatmentScore) -> Row:
+    return name, str(score.n), accuracy(score.accuracy), f"{score.tokens:.0f}"
 
 
 def _closing(done: ImproveResult) -> Iterator[str]:
@@ -166,5 +162,5 @@ def _closing(done: ImproveResult) -> Iterator[str]:
         yield f"plan: {done.plan}"
 
 
-def _cost(found: TreatmentScore | None) -> str:
-    return "-" if found is None else f"{accuracy(found.accuracy)} ({found.tokens:.0f})"
+def _cost(score: TreatmentScore | None) -> str:
+    return "-" if score is None else f"{accuracy(score.accuracy)} ({score.tokens:.0f})"

@@ -1,4 +1,4 @@
-"""Knowledge bases and what is found in them, for the terminal."""
+"""Terminal views of knowledge bases: hits, manifests, contaminated questions, quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes and the quality of a router, for the terminal."""
+"""Terminal views of a router: its fit, one decision, its metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run with a treatment beside the base run, for the terminal."""
+"""Terminal view of a run with a treatment beside the base run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[Tex
         str(change.gains),
         str(change.losses),
         str(scores[-1].retrieved),
-        str(scores[-1].let_in),
+        str(scores[-1].n_with_passages),
         str(scores[-1].leaked),
     )
     return [Text(cell) for cell in cells]

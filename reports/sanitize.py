@@ -1,4 +1,4 @@
-"""Text that others wrote, made harmless before it is laid out: cut, and without commands.
+"""Sanitising of foreign text before it is laid out: cut, and without control characters.
 
 Escaping for HTML or Markdown is the renderer's work; this is what comes before it.
 """

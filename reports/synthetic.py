@@ -1,4 +1,4 @@
-"""Yield of rows made from a knowledge base, for the terminal."""
+"""Terminal view of the rows made from a knowledge base."""
 
 from __future__ import annotations
 

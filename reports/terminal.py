@@ -1,4 +1,4 @@
-"""The terminal: one style of table, and foreign text that cannot command it."""
+"""Terminal output: console, one style of table, notes, durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training, rehearsed or done, for the terminal."""
+"""Terminal views of a training: its dry run, and its result."""
 
 from __future__ import annotations
 

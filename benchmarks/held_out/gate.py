@@ -1,4 +1,4 @@
-"""The gate: whether a candidate is better than its baseline, and nothing got worse.
+"""Promotion gate: whether a candidate is better than its baseline, and nothing got worse.
 
 A treated domain passes where its gain is large enough *and* more than luck; every other domain
 must not fall. What neither passes nor fails is inconclusive, and says how many questions it lacks.

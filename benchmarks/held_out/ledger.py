@@ -1,8 +1,8 @@
-"""The ledger of looks at held-out questions.
+"""Ledger of the uses of held-out questions.
 
-A held-out split that is looked at again and again, with a decision each time, ends up chosen on.
-So every look is written down before it is made, with what it decides, and spends a part of the
-error rate; a look that is repeated for the same candidate is no new one.
+A held-out split that decides again and again ends up being selected on. So each use is written
+down before it is made, with its decision, and spends a part of the error rate (alpha spending); a
+use that is repeated for the same candidate is no new one.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from domainlift.files import disk_errors, exclusive_lock
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 
-#: Below this level a look can hardly show anything: fresh questions are due.
+#: Below this level a use can hardly show anything: fresh questions are due.
 DUE = 0.001
 
 
 @dataclass(frozen=True)
 class HeldOutUse:
-    """One look at a held-out split.
+    """One use of a held-out split.
 
     `tasks` has a digest of the data of each task, `questions` of those that were asked, and
-    `candidate` of what was judged on them. `number` counts the looks at any of the tasks from 1,
+    `candidate` of what was judged on them. `number` counts the uses of any of the tasks from 1,
     and `level` is the error rate that it may spend.
     """
 
@@ -44,21 +44,21 @@ class HeldOutUse:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the next look would have next to nothing left to spend."""
+        """Whether the alpha budget is used up: the next use could hardly show anything."""
         return alpha_spent(1.0, self.number + 1) * self.level / alpha_spent(1.0, self.number) < DUE
 
 
 def alpha_spent(level: float, number: int) -> float:
-    """Return the part of `level` that the look of this number may spend: 6 level / (π number)².
+    """Return the part of `level` that the use of this number may spend: 6 level / (π number)².
 
-    The parts of all looks add up to the level, however many there will be.
+    The parts of all uses add up to the level, however many there will be.
     """
     return level * 6 / (math.pi * number) ** 2
 
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """What is looked at: questions, of tasks whose data have these digests."""
+    """Held-out questions, of tasks whose data have these digests."""
 
     tasks: Mapping[str, str]
     ids: Sequence[str]
@@ -70,7 +70,7 @@ def held_out_fingerprint(ids: Iterable[str]) -> str:
 
 
 class HeldOutLedger:
-    """The looks of a workspace: a file with one line for each, which only grows."""
+    """The uses in a workspace: an append-only file with one line for each."""
 
     def __init__(self, workspace: Path) -> None:
         self.path = Workspace(workspace).held_out_ledger
@@ -86,9 +86,9 @@ class HeldOutLedger:
     def record_use(
         self, asked: HeldOutSet, candidate: str, level: float, *, run: str, decision: str
     ) -> HeldOutUse:
-        """Write down a look before it is made, or find the one that was made of this candidate.
+        """Write down a use before it is made, or find the earlier one for this candidate.
 
-        A look at other questions of the same tasks counts too: most of them may be the same.
+        A use of other questions of the same tasks counts too: most of them may be the same.
         """
         questions = held_out_fingerprint(asked.ids)
         with disk_errors(self.path):

@@ -1,4 +1,4 @@
-"""What may be chosen on and what is reported: selection and held-out questions of the same tasks.
+"""Split of tasks into selection questions, to choose on, and held-out questions, to report.
 
 Validation questions are for choosing. Where a domain has few of them, test questions join them,
 until a third of both is for choosing; which ones depends on their names alone, so that a later
@@ -28,23 +28,23 @@ SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class EvalSplit:
-    """The same tasks with other questions."""
+    """The same tasks with selection questions, and with held-out questions."""
 
     selection: tuple[Task, ...]
     held_out: tuple[Task, ...]
 
 
 def split_tasks(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> EvalSplit:
-    """Load the tasks' validation questions, and divide."""
+    """Load the tasks' validation questions and split the tasks."""
     spare = {}
     for task in tasks:
-        found = load_validation(task.name, data=data, domains=domains)
-        spare[task.name] = found.questions if found is not None else ()
+        validation = load_validation(task.name, data=data, domains=domains)
+        spare[task.name] = validation.questions if validation is not None else ()
     return split_task(tasks, spare)
 
 
 def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> EvalSplit:
-    """Divide, given the validation questions by task; copies of held-out ones are left out."""
+    """Split, given the validation questions by task; copies of held-out ones are left out."""
     moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
     reported = [question for task in held for question in task.questions]
@@ -54,7 +54,7 @@ def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -
         # Some data sets have one question in both splits, with the same id.
         once = {q.id: q for q in without_copies(own, reported)}
         selection.append(_only(task, list(once.values())))
-    return EvalSplit(_asked(selection), _asked(held))
+    return EvalSplit(_with_questions(selection), _with_questions(held))
 
 
 def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
@@ -65,8 +65,8 @@ def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
         by_domain[question.domain][cluster].append(question.id)
     moved: set[str] = set()
     for domain, clusters in by_domain.items():
-        there = spare.get(domain, 0)
-        wanted = SHARE * (there + sum(map(len, clusters.values()))) - there
+        count = spare.get(domain, 0)
+        wanted = SHARE * (count + sum(map(len, clusters.values()))) - count
         for cluster in sorted(clusters, key=lambda cluster: hash_order(cluster, "selection")):
             if wanted <= 0:
                 break
@@ -87,5 +87,5 @@ def _only(task: Task, questions: Sequence[Question]) -> Task:
     return replace(task, questions=tuple(questions))
 
 
-def _asked(tasks: Sequence[Task]) -> tuple[Task, ...]:
+def _with_questions(tasks: Sequence[Task]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.questions)

@@ -1,4 +1,4 @@
-"""The validation questions beside a job: what may be tuned on, because it is not reported."""
+"""Validation questions of a job's tasks: what may be tuned on, because it is not reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def validation_job(
     domains: dict[str, Domain],
     wanted: Collection[str],
 ) -> EvalJob | None:
-    """Ask in the same way what the tasks of these domains hold for validation.
+    """A job like this one over the validation questions of these domains' tasks.
 
     None where they hold nothing. Copies of reported questions are left out: some data sets have
     them in both splits.

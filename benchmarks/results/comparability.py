@@ -1,4 +1,4 @@
-"""What two runs differ in besides what is compared, in sentences."""
+"""Comparability of two runs: warnings and notes, one sentence each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILTERED = "only some domains are compared, and the p values are adjusted for t
 
 
 def warnings_of(manifests: _Pair, joined: PairedRuns) -> tuple[str, ...]:
-    """Sentences on whatever makes the comparison less than one of equals, the gravest first."""
+    """Differences besides model and treatment, and missing answers; the gravest first."""
     return (
         *_questions(manifests, joined),
         *_unanswered(manifests, joined),
@@ -38,19 +38,21 @@ def warnings_of(manifests: _Pair, joined: PairedRuns) -> tuple[str, ...]:
 
 
 def notes_of(manifests: _Pair) -> tuple[str, ...]:
-    """What the runs' engines had to say, and what a reader should know of the pair."""
+    """The notes of the engines, and whether the runs differ in model and treatment at all."""
     before, after = manifests
     same = all(
         before.fingerprint.get(part) == after.fingerprint.get(part)
         for part in ("model", "treatment")
     )
-    said = [
+    engine_notes = [
         f"run `{manifest.run}`: {note}"
         for manifest in manifests
         for note in manifest.engine.get("notes", ())
     ]
-    alike = "both runs have the same model and treatment: what differs is the noise of asking again"
-    return (*([alike] if same else []), *said)
+    repeated = (
+        "both runs have the same model and treatment: what differs is the noise of asking again"
+    )
+    return (*([repeated] if same else []), *engine_notes)
 
 
 def _questions(manifests: _Pair, joined: PairedRuns) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What two runs say about each other: the one object that every rendering shows."""
+"""Comparison of two runs: the one object that every view shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOP = 200
 
 
 class ChangeLabel(StrEnum):
-    """What a row says in a word; `docs/compare.md` explains them."""
+    """The finding of a row; `docs/compare.md` explains the labels."""
 
     BETTER = "better"
     WORSE = "worse"

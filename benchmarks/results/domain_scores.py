@@ -1,4 +1,4 @@
-"""A run's result: what each domain scored, how sure that is, and what went wrong."""
+"""Scores of a run by domain: accuracy, interval, verdict, and counts of faults."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _SAMPLES = 3
 
 @dataclass(frozen=True)
 class DomainScore:
-    """One domain of a profile.
+    """The score of one domain.
 
     `n` counts the questions that were answered: ok and unparsed. Truncated ones and errors are
-    not among them and stand apart. `chance` is the accuracy of guessing, `mass` the mean
-    probability on the letters. `further` is the number of questions that would settle an
-    uncertain verdict, None where none would or the verdict is settled. `at_chance`: the interval
-    does not exclude guessing from above, and the score is not suspiciously low either.
+    counted apart. `chance` is the accuracy of guessing, `mass` the mean probability on the
+    letters. `further` is the number of questions that would settle an uncertain verdict, None
+    where none would or the verdict is settled. `at_chance`: the interval does not exclude guessing
+    from above, and the score is not suspiciously low either.
 
-    `retrieved` counts the questions for which passages were found, `let_in` those that got some,
-    `leaked` those that stand in the knowledge base; `clean` is the score without the latter,
-    None where there are none.
+    `retrieved` counts the questions for which passages were found, `n_with_passages` those that
+    were asked with some, `leaked` those that a knowledge base contains; `clean` is the score
+    without the latter, None where there are none.
     """
 
     n: int
@@ -55,7 +55,7 @@ class DomainScore:
     below_chance: bool = False
     samples: tuple[str, ...] = ()
     retrieved: int = 0
-    let_in: int = 0
+    n_with_passages: int = 0
     leaked: int = 0
     clean: UncontaminatedScore | None = None
 
@@ -72,7 +72,7 @@ class UncontaminatedScore:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """A run in numbers."""
+    """The scores of a run, by domain and overall."""
 
     run: str
     model: str
@@ -163,7 +163,7 @@ def _score(
         below_chance=odd,
         samples=_samples(answered, questions) if odd else (),
         retrieved=sum(bool(r.retrieved) for r in records),
-        let_in=sum(bool(r.passages) for r in records),
+        n_with_passages=sum(bool(r.passages) for r in records),
         leaked=sum(bool(r.leak) for r in records),
         clean=_clean(answered, questions) if any(r.leak for r in records) else None,
     )

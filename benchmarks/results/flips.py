@@ -1,4 +1,4 @@
-"""The questions that changed, and those that did not, with all that a person needs to see why."""
+"""Flips: questions that turned right or wrong, and those that stayed, with both answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_OPTIONS = 26
 
 
 class FlipKind(StrEnum):
-    """What became of a question; in the order in which they are shown."""
+    """Outcomes before and after, in the order in which they are shown."""
 
     BROKEN = "broken"
     FIXED = "fixed"
@@ -37,12 +37,12 @@ _SHARES = {FlipKind.BROKEN: 0.45, FlipKind.FIXED: 0.35, FlipKind.NEITHER: 0.1, F
 
 @dataclass(frozen=True)
 class FlipPassage:
-    """A passage that was found; `let_in` says whether it stood before the question."""
+    """A retrieved passage; `used` says whether it stood before the question."""
 
     source: str
     place: str
     score: float | None
-    let_in: bool
+    used: bool
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _plain(flip: Flip) -> dict[str, Any]:
 
 
 def flip_kind(pair: Pair) -> FlipKind | None:
-    """What became of a question; None without an answer on either side."""
+    """The kind of a pair; None unless both runs answered."""
     if pair.change is None or pair.after is None:
         return None
     stayed = FlipKind.BOTH if pair.after.correct else FlipKind.NEITHER

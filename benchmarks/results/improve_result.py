@@ -1,4 +1,4 @@
-"""What `bench improve` found and decided, domain by domain."""
+"""Result of `bench improve`: diagnosis, treatments and held-out change, by domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a router sent the questions, and what was done to them."""
+"""Counts of a run's routes and treatments."""
 
 from __future__ import annotations
 

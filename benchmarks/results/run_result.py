@@ -1,4 +1,4 @@
-"""What a command that scores has to say: a profile, and, where something was done, what it did."""
+"""Result of `bench run`: the scores, and with a treatment the change against the base model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rag.retrieval_gate import Gate
 
 @dataclass(frozen=True)
 class RunResult:
-    """A profile; with a treatment, also the base model's and what changed, question by question.
+    """The scores of a run; with a treatment, also the base model's and the paired change.
 
-    `paired` is by domain, and in total under "". `treatments` are all scores by
-    treatment in the order in which they were made: base, rag, lora, rag+lora.
+    `paired` is by domain, and in total under "". `treatments` are all scores by treatment in the
+    order in which they were made: base, rag, lora, rag+lora.
     """
 
     profile: EvalResult

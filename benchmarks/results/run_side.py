@@ -16,9 +16,10 @@ class RunSide:
 
     `missing` questions have no answer yet; errors and truncated ones were not answered either;
     unparsed ones count as wrong. `retrieved` counts the questions for which passages were found,
-    `let_in` those that got some, `hits` those of `supported` where the passage that holds the
-    answer was among them. Tokens are means per answered question; seconds are a mean over those
-    that were asked in this run, as an answer that is taken from a base run costs no time.
+    `n_with_passages` those that were asked with some, `hits` those of `supported` where the
+    passage that holds the answer was among them. Tokens are means per answered question; seconds
+    are a mean over those that were asked in this run, as an answer that is taken from a base run
+    costs no time.
     """
 
     errors: int = 0
@@ -26,7 +27,7 @@ class RunSide:
     truncated: int = 0
     missing: int = 0
     retrieved: int = 0
-    let_in: int = 0
+    n_with_passages: int = 0
     leaked: int = 0
     hits: int = 0
     supported: int = 0
@@ -56,7 +57,7 @@ def summarize_side(
         truncated=sum(a.status == Status.TRUNCATED for a in there),
         missing=len(answers) - len(there),
         retrieved=sum(a.retrieved > 0 for a in there),
-        let_in=sum(a.passages > 0 for a in there),
+        n_with_passages=sum(a.passages > 0 for a in there),
         leaked=sum(a.leak for a in there),
         hits=sum(a.hit is True for a in there),
         supported=sum(a.hit is not None for a in there),

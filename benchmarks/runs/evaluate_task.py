@@ -1,4 +1,4 @@
-"""Ask one task's questions under their treatments."""
+"""Evaluation of one task: requests, fitting to the context, answers, records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask the questions that have no answer yet, and store each answer as it comes."""
+"""Runner: asks the questions without an answer, and stores each answer as it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tasks a run asks: those of a suite, or those that are named."""
+"""Selection of a run's tasks: those of a suite, or those that are named."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def choose_tasks(
     domains: Mapping[str, Domain],
     data: Path | None,
 ) -> tuple[list[Task], EvalSettings]:
-    """Load the tasks, and complete the settings by what the suite says and the user did not.
+    """Load the tasks, and complete the settings with those of the suite.
 
     Tasks of other domains than the chosen ones are not loaded; those that belong to no domain by
     name are, because only their questions tell.

@@ -346,7 +346,7 @@ class TestFlips:
         assert flip.before.probabilities == pytest.approx((0.1, 0.7, 0.1, 0.1))
         assert (flip.before.chosen, flip.after.chosen) == (1, 2)
         assert flip.after.treatment == "rag, adapter law-v0001"
-        assert [(s.place, s.score, s.let_in) for s in flip.after.sources] == [
+        assert [(s.place, s.score, s.used) for s in flip.after.sources] == [
             ("cities.md#Rome", 0.9, True),
             ("rivers.md", 0.0, False),
         ]
@@ -452,7 +452,7 @@ class TestSides:
         ]
         rows = [(q, made.record(q, True, **more)) for q, more in zip(asked, given, strict=True)]
         side = compare_runs(before, made.store(tmp_path, "a", rows)).overall.sides[1]
-        assert (side.retrieved, side.let_in, side.hits, side.supported, side.adapted) == (
+        assert (side.retrieved, side.n_with_passages, side.hits, side.supported, side.adapted) == (
             2,
             1,
             1,
