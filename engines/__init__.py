@@ -1,1 +1,1 @@
-"""Talk to a language model: one small protocol, one file per engine."""
+"""Engines: clients of language models that score options or generate text, one protocol for all."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domainlift.errors import BenchError
 from engines.base import Answer, EngineInfo, Mode, Request, Status
 from engines.local import loading
 from engines.local.adapter_manager import AdapterManager
@@ -254,8 +255,6 @@ class TransformersEngine:
         """Halve the size of batches, or give up where one item alone is too large."""
         self._forward.reset()
         if len(batch.items) == 1:
-            from domainlift.errors import BenchError
-
             length = len(batch.items[0].prompt)
             raise BenchError(
                 f"memory does not suffice for one prompt of {length} tokens",

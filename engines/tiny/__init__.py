@@ -1,1 +1,1 @@
-"""The embedded model: a small Qwen2 that reads and reckons, made by `recipes.tiny`."""
+"""The embedded model: a small Qwen2 with its tokenizer, made by `recipes.tiny`."""

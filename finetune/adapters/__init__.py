@@ -1,1 +1,1 @@
-"""TODO."""
+"""Adapters: PEFT methods, the registry of published versions, and model cards."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training rows: file formats, sources, cleaning, leak checks, mixing and replay."""

@@ -1,1 +1,1 @@
-"""Hand an adapter on: merged weights, GGUF, Ollama, the hub, each checked against the original."""
+"""Export of adapters: merged weights, GGUF, Ollama and the hub, each checked before it appears."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
+from engines.local.loading import load_adapter, load_model, model_digest
+from engines.registry import source
 from finetune.adapters.registry import Adapter
 from finetune.export.verify import PROMPTS, Check, VerifiedPrompt, ask_model, compare_model
 
@@ -59,20 +61,15 @@ class ExportJob:
         scratch: Path = Path(),
     ) -> None:
         """Load the base; Misuse where it is served elsewhere or has another digest."""
-        from engines import registry as names
-        from engines.local import loading
-
         self.adapter = adapter
         self.options = options
         self.folder = folder
         self.scratch = scratch
-        source = names.source(base)
-        self.model, self.tokenizer = loading.load_model(
-            source, device=options.device, dtype="float32"
-        )
-        self.base_digest = loading.model_digest(source, self.model)
+        name = source(base)
+        self.model, self.tokenizer = load_model(name, device=options.device, dtype="float32")
+        self.base_digest = model_digest(name, self.model)
         _check_base(adapter, base, self.base_digest)
-        self.dtype = _stored_dtype(source)
+        self.dtype = _stored_dtype(name)
         self.config: Any = self.model.config
         self.effect = 0.0
         self._adapted: Any = None
@@ -83,8 +80,6 @@ class ExportJob:
 
     def adapt(self) -> list[VerifiedPrompt]:
         """Put the adapter on, and ask the model that was evaluated."""
-        from engines.local.loading import load_adapter
-
         self._adapted = load_adapter(self.model, None, "default", self.adapter.folder)
         asked = ask_model(self._adapted, self.tokenizer, self.options.prompts)
         with self._adapted.disable_adapter():
@@ -94,8 +89,6 @@ class ExportJob:
 
     def readapt(self, folder: Path) -> Any:
         """Put a copy of the adapter on instead, and return the model."""
-        from engines.local.loading import load_adapter
-
         self._adapted = load_adapter(self.model, self._adapted, "copy", folder)
         self._adapted.set_adapter("copy")
         return self._adapted

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from domainlift.errors import BenchError, Misuse
+from engines.servers.http import Server
+from engines.servers.ollama_model import parse_host
+from engines.servers.responses import Failure
 from finetune.adapters.model_card import CARD, is_hub_name
 
 
@@ -44,10 +47,6 @@ def upload(folder: Path, repo: str, *, private: bool = True, api: HubClient | No
 
 def ollama_version(host: str | None = None) -> str:
     """The version of the Ollama server at `host` or OLLAMA_HOST; "" where none answers."""
-    from engines.servers.http import Server
-    from engines.servers.ollama_model import parse_host
-    from engines.servers.responses import Failure
-
     url = parse_host(os.environ.get("OLLAMA_HOST", "") if host is None else host)
     server = Server(url, timeout=5.0)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import BenchError
+from engines.servers.http import Server
 
 #: More tokens than any check compares, so that what transformers finds likely is among them.
 TOP = 200
@@ -25,8 +26,6 @@ class LlamaCpp:
     def __init__(self, model: Path, lora: Path | None = None, *, context: int = 2048) -> None:
         if not is_there():
             raise BenchError("reading a GGUF file needs the package `xllamacpp`", _NEEDED)
-        from engines.servers.http import Server
-
         self._server: Any = _serve(model, lora, context)
         self._http = Server(self._server.listening_address, timeout=600.0)
         self._plain = self.tokens("a")[-1]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from domainlift.files import write_text
-from engines.local.loading import is_prompts
+from engines.local.loading import is_prompts, load_model
 from engines.servers.ollama_model import is_older
 from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
 from finetune.adapters.registry import CONFIG, README
@@ -36,8 +36,6 @@ _UNCHECKED = 'not checked: that needs xllamacpp (`pip install "domainlift[gguf]"
 
 def export_merged(job: ExportJob, build: Path) -> ExportResult:
     """Safetensors of base and adapter in one, in the base's type, with tokenizer and template."""
-    from engines.local.loading import load_model
-
     asked = job.adapt()
     job.merge().to(job.dtype).save_pretrained(build)
     job.tokenizer.save_pretrained(build)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The training loop: tokenization, packing, loss, gradients, schedule and checkpoints."""

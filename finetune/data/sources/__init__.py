@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sources of training rows: questions, sentences and documents."""
