@@ -7,53 +7,82 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from io import TextIOWrapper
 from itertools import zip_longest
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from bench.commands.adapters import adapters
-from bench.commands.compare import compare_command
-from bench.commands.data import data
-from bench.commands.doctor import doctor
-from bench.commands.domains import domains
-from bench.commands.export import export_command
-from bench.commands.improve import demo, improve_command
-from bench.commands.kb import kb
-from bench.commands.route import route
-from bench.commands.run import run
-from bench.commands.runs import runs
-from bench.commands.train import train_command
 from bench.options import ALL
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
+from domainlift.registry import load_object
 from domainlift.text.display import printable
+from finetune.distributed.process_group import from_environment
 
-app = typer.Typer(
-    name="bench",
-    help="Find the domains in which a language model is weak, and prove what lifts them.\n\n"
-    "Example: bench run --model tiny --suite demo",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(demo)
-app.command()(run)
-app.command("improve")(improve_command)
-app.command("compare")(compare_command)
-app.command()(domains)
-app.add_typer(kb, name="kb")
-app.add_typer(data, name="data")
-app.command("train")(train_command)
-app.add_typer(adapters, name="adapters")
-app.command("export")(export_command)
-app.add_typer(runs, name="runs")
-app.add_typer(route, name="route")
-app.command()(doctor)
+#: Commands in the order of `bench --help`: where each is, and the first sentence of its help. Only
+#: the module of the command that runs is imported, so that the others cost nothing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "bench.commands.improve:demo",
+        "Improve the embedded model on the built-in questions: the whole loop in a few minutes.",
+    ),
+    "run": ("bench.commands.run:run", "Score a model per domain."),
+    "improve": (
+        "bench.commands.improve:improve_command",
+        "Find weak domains, treat them, and prove what got better.",
+    ),
+    "compare": (
+        "bench.commands.compare:compare_command",
+        "Compare runs question by question; the first is the baseline.",
+    ),
+    "domains": ("bench.commands.domains:domains", "List all domains."),
+    "kb": ("bench.commands.kb:kb", "Build, search and measure knowledge bases."),
+    "data": ("bench.commands.data:data", "Prepare and check training data."),
+    "train": (
+        "bench.commands.train:train_command",
+        "Train an adapter for each domain, and publish it.",
+    ),
+    "adapters": ("bench.commands.adapters:adapters", "List, show and remove trained adapters."),
+    "export": (
+        "bench.commands.export:export_command",
+        "Write an adapter for the place where models are run, and check that it answers as before.",
+    ),
+    "runs": ("bench.commands.runs:runs", "List, show and remove stored runs."),
+    "route": ("bench.commands.route:route", "Fit, explain and test the router."),
+    "doctor": ("bench.commands.doctor:doctor", "Show versions, devices, memory, models and data."),
+}
+
+
+def make_app(loaded: Collection[str] = COMMANDS) -> typer.Typer:
+    """The command line; commands that are not `loaded` only have a name and a sentence."""
+    app = typer.Typer(
+        name="bench",
+        help="Find the domains in which a language model is weak, and prove what lifts them.\n\n"
+        "Example: bench run --model tiny --suite demo",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, (where, sentence) in COMMANDS.items():
+        if name not in loaded:
+            app.command(name, help=sentence)(_not_loaded)
+            continue
+        command: typer.Typer | Callable[..., Any] = load_object(where)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _not_loaded() -> None:
+    """Stand for a command whose name is not in the command line that runs."""
+    raise AssertionError("a command ran that was not loaded")
 
 
 _STOPPED = 130
@@ -66,7 +95,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
@@ -91,7 +119,9 @@ def main(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
         words = _with_values([word for word in argv if word != "--debug"])
-        _refuse_launcher(words)
+        command = next((word for word in words if not word.startswith("-")), "")
+        _refuse_launcher(command, words)
+        app = make_app({command} & COMMANDS.keys())
         result = app(words, prog_name="bench", standalone_mode=False)
         # What is still in the buffer may meet a closed pipe, which must happen here.
         sys.stdout.flush()
@@ -121,12 +151,11 @@ def main(argv: Sequence[str]) -> int:
         )
 
 
-def _refuse_launcher(words: Sequence[str]) -> None:
+def _refuse_launcher(command: str, words: Sequence[str]) -> None:
     """Several processes with the same command would do the same work, and write over it."""
-    from finetune.distributed.process_group import from_environment
-
-    command = next((word for word in words if not word.startswith("-")), "train")
-    if from_environment().size > 1 and command != "train" and "--help" not in words:
+    if command in {"", "train"} or "--help" in words:
+        return
+    if from_environment().size > 1:
         raise Misuse(
             f"`bench {command}` runs in one process, and a launcher has started several",
             "leave it out (it sets WORLD_SIZE): `bench train` alone shares its work",

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from engines.registry import TINY
+
 WorkspaceOption = Annotated[
     Path,
     typer.Option(
@@ -39,8 +41,6 @@ ALL = "all"
 
 def suite_for(suite: str | None, model: str) -> str:
     """The suite that was named, or the one that a model is scored on by default."""
-    from engines.registry import TINY
-
     if suite is not None:
         return suite
     return "demo" if model == TINY else "mmlu"

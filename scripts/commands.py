@@ -44,8 +44,9 @@ def text() -> str:
 
 def _commands() -> list[str]:
     """Every command, as the program itself knows them, groups with their own."""
-    from bench.app import app
+    from bench.app import make_app
 
+    app = make_app()
     found = [""]
     for group in app.registered_groups:
         verbs = group.typer_instance.registered_commands if group.typer_instance else []
@@ -61,9 +62,9 @@ def _name(command: CommandInfo) -> str:
 
 def _help(command: str) -> str:
     """What a command prints, asked in this process: each start would take a third of a second."""
-    from bench.app import app
+    from bench.app import make_app
 
-    said = io.StringIO()
+    app, said = make_app(), io.StringIO()
     with contextlib.redirect_stdout(said):
         app([*command.split(), "--help"], prog_name="bench", standalone_mode=False)
     return "\n".join(line.rstrip() for line in said.getvalue().strip().splitlines())

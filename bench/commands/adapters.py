@@ -11,6 +11,8 @@ import typer
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from finetune.adapters import registry as registry
+from reports.terminal import console, table
 
 adapters = typer.Typer(
     help="List, show and remove trained adapters.", no_args_is_help=True, rich_markup_mode=None
@@ -24,8 +26,6 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
 
     Example: bench adapters list
     """
-    from finetune.adapters import registry as registry
-
     known = registry.AdapterRegistry(Workspace(workspace).adapters)
     cards = {name: known.show(name) for name in known.list()}
     if as_json:
@@ -33,8 +33,6 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
         print(json.dumps(rows, ensure_ascii=False))
         return
     from rich.text import Text
-
-    from reports.terminal import console, table
 
     grid = table("adapter", "method", "base", "created")
     for name, card in cards.items():
@@ -49,8 +47,6 @@ def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Js
 
     Example: bench adapters show biology
     """
-    from finetune.adapters import registry as registry
-
     found = registry.AdapterRegistry(Workspace(workspace).adapters).open(name)
     if as_json:
         print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
@@ -69,8 +65,6 @@ def remove_adapters(
 
     Example: bench adapters rm biology/v0001
     """
-    from finetune.adapters import registry as registry
-
     known = registry.AdapterRegistry(Workspace(workspace).adapters)
     for each in name:
         known.remove(each)

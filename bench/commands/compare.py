@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
+from benchmarks.results.comparison import ChangeLabel, compare_runs
+from benchmarks.results.flips import FlipKind, all_flips
+from benchmarks.results.pairing import pair_runs
+from benchmarks.runs.store import RunStore
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from reports.compare_html import render_html
+from reports.compare_json import SCHEMA, as_json
+from reports.compare_markdown import render_markdown
+from reports.compare_terminal import show_comparison
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import Comparison
@@ -72,8 +80,6 @@ def compare_command(
 
     Example: bench compare demo-tiny-1a2b3c4d latest
     """
-    from benchmarks.runs.store import RunStore
-
     if markdown and as_json:
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
     kind = _kind(show)
@@ -98,9 +104,6 @@ def _compared(
     baseline: Run, candidate: Run, domains: Sequence[str], keep: bool
 ) -> tuple[Comparison, tuple[Sequence[Pair], Runs]]:
     """Compare two runs and, to keep, what turned; a pair of runs is large, and let go after it."""
-    from benchmarks.results.comparison import compare_runs
-    from benchmarks.results.pairing import pair_runs
-
     joined = pair_runs(baseline, candidate, domains)
     turned = [pair for pair in joined.pairs if pair.change] if keep else []
     return compare_runs(baseline, candidate, joined), (turned, (baseline, candidate))
@@ -108,8 +111,6 @@ def _compared(
 
 def _regressed(found: Sequence[Comparison]) -> bool:
     """Say on stderr what got worse; what has no answers any more has not passed either."""
-    from benchmarks.results.comparison import ChangeLabel
-
     told = []
     for each in found:
         worse, silent = each.regressed, each.named(ChangeLabel.NO_ANSWERS)
@@ -149,8 +150,6 @@ def _resolved(store: RunStore, name: str) -> str:
 
 
 def _kind(name: str | None) -> FlipKind | None:
-    from benchmarks.results.flips import FlipKind
-
     if name is None:
         return None
     if name not in set(FlipKind):
@@ -164,13 +163,9 @@ def _print(
     if as_json:
         print(json.dumps(_object(found, kind), ensure_ascii=False))
     elif markdown:
-        from reports.compare_markdown import render_markdown
-
         given = {} if kind is None else {"kind": kind}
         print("\n".join(render_markdown(each, **given) for each in found), end="")
     else:
-        from reports.compare_terminal import show_comparison
-
         for place, each in enumerate(found):
             if place:
                 print()
@@ -179,9 +174,6 @@ def _print(
 
 def _object(found: Sequence[Comparison], kind: FlipKind | None) -> dict[str, Any]:
     """One comparison is the object itself; several stand in a list."""
-    from benchmarks.results.flips import FlipKind
-    from reports.compare_json import SCHEMA, as_json
-
     wanted = tuple(FlipKind) if kind is None else (kind,)
     made = [as_json(each, wanted) for each in found]
     if len(made) == 1:
@@ -198,8 +190,6 @@ def _page_path(each: Comparison, html: Path | None, workspace: Path, count: int)
 
 
 def _write_page(each: Comparison, path: Path) -> None:
-    from reports.compare_html import render_html
-
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_html(each))
@@ -207,8 +197,6 @@ def _write_page(each: Comparison, path: Path) -> None:
 
 
 def _write_flips(path: Path, turned: Sequence[tuple[Sequence[Pair], Runs]]) -> None:
-    from benchmarks.results.flips import all_flips
-
     count = 0
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

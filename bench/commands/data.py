@@ -13,6 +13,24 @@ from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from finetune.data.build_dataset import (
+    BenchmarkIndexes,
+    DatasetSpec,
+    build_dataset,
+    tasks_to_learn,
+)
+from finetune.data.formats import check_rows
+from finetune.data.sources.raft import ContextSettings
+from finetune.synthetic.from_knowledge_base import (
+    SynthesisOptions,
+    SyntheticRows,
+    questions_with_passages,
+    synthetic_textbook,
+)
+from knowledge_bases.domains import bare_domain, load_domains
+from reports.progress import Stages
+from reports.synthetic import show_synthetic_rows
+from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from finetune.data.prepare import PreparedDataset
@@ -69,22 +87,6 @@ def prepare_command(
 
     Example: bench data prepare biology --file notes.jsonl
     """
-    from finetune.data.build_dataset import (
-        BenchmarkIndexes,
-        DatasetSpec,
-        build_dataset,
-        tasks_to_learn,
-    )
-    from finetune.data.sources.raft import ContextSettings
-    from finetune.synthetic.from_knowledge_base import (
-        SynthesisOptions,
-        SyntheticRows,
-        questions_with_passages,
-    )
-    from knowledge_bases.domains import bare_domain, load_domains
-    from reports.synthetic import show_synthetic_rows
-    from reports.terminal import print_note
-
     if name is not None and len(domain) > 1:
         raise Misuse("`--name` is for one data set", "prepare one domain after another")
     domains = load_domains(workspace)
@@ -124,8 +126,6 @@ def check_command(
 
     Example: bench data check notes.jsonl
     """
-    from finetune.data.formats import check_rows
-
     problems = check_rows(file)
     if as_json:
         rows = [{"line": each.line, "what": each.what} for each in problems]
@@ -142,9 +142,6 @@ def _synthetic_textbook(
     domain: str, workspace: Path, options: SynthesisOptions
 ) -> SyntheticTextbook:
     """Write a textbook, showing progress; Ctrl-C becomes an error that says how to go on."""
-    from finetune.synthetic.from_knowledge_base import synthetic_textbook
-    from reports.progress import Stages
-
     try:
         with Stages(domain) as stages:
             return synthetic_textbook(domain, workspace, options, stages)

@@ -12,7 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from benchmarks.runs.store import RunStore
+from benchmarks.tasks.registry import BENCHMARKS
 from domainlift.text.display import printable
+from engines.registry import tiny_folder
+from engines.servers.ollama_model import DEFAULT_HOST, parse_host
+from reports.terminal import console, table
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
 
@@ -47,8 +52,6 @@ def doctor(
         print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
         return
     from rich.text import Text
-
-    from reports.terminal import console, table
 
     grid = table("what", "found", "what to do")
     for f in findings:
@@ -96,8 +99,6 @@ def _memory() -> Finding:
 def _ollama() -> list[Finding]:
     import ollama
 
-    from engines.servers.ollama_model import DEFAULT_HOST, parse_host
-
     url = parse_host(os.environ.get("OLLAMA_HOST", DEFAULT_HOST))
     try:
         models = ollama.Client(host=url, timeout=3.0, trust_env=False).list().models
@@ -124,8 +125,6 @@ def _hub() -> list[Finding]:
 
 
 def _tiny() -> Finding:
-    from engines.registry import tiny_folder
-
     weights = tiny_folder() / "model.safetensors"
     if not weights.is_file():
         return Finding("tiny", "missing", "make it: `make tiny`, in a clone of the repository")
@@ -133,8 +132,6 @@ def _tiny() -> Finding:
 
 
 def _data(data: Path | None) -> list[Finding]:
-    from benchmarks.tasks.registry import BENCHMARKS
-
     if data is None:
         return [
             Finding(
@@ -149,8 +146,6 @@ def _data(data: Path | None) -> list[Finding]:
 
 
 def _workspace(workspace: Path) -> Finding:
-    from benchmarks.runs.store import RunStore
-
     source = "BENCH_WORKSPACE" if "BENCH_WORKSPACE" in os.environ else "default or option"
     return Finding("workspace", f"{workspace} ({source}), {len(RunStore(workspace).ids())} runs")
 

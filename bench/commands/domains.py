@@ -6,6 +6,8 @@ import json
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
+from knowledge_bases.domains import load_domains
+from reports.terminal import console, table
 
 
 def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
@@ -15,8 +17,6 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
 
     Example: bench domains --json
     """
-    from knowledge_bases.domains import load_domains
-
     found = load_domains(workspace)
     if as_json:
         rows = {
@@ -33,8 +33,6 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
         print(json.dumps(rows, ensure_ascii=False))
         return
     from rich.text import Text
-
-    from reports.terminal import console, table
 
     grid = table("domain", "title", "protected", "tasks")
     for d in found.values():

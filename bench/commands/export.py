@@ -15,9 +15,21 @@ import typer
 
 from bench.commands.adapters import Name
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
-from domainlift.errors import BenchError, Misuse
+from benchmarks.tasks.registry import load_task
+from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.sampling import stratified
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from finetune.adapters.model_card import is_hub_name
+from finetune.adapters.registry import AdapterRegistry
+from finetune.data.sources.questions import prompt_completion
+from finetune.export import hub as elsewhere
+from finetune.export.base import ExportOptions
+from finetune.export.exporting import TARGETS, Exported
+from finetune.export.exporting import export_adapter as write
+from finetune.export.verify import PROMPTS
+from finetune.export.verify_served import check_served
+from knowledge_bases.domains import load_domains
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -80,9 +92,6 @@ def export_command(
 
     Example: bench export biology --to gguf-lora
     """
-    from finetune.adapters.registry import AdapterRegistry
-    from finetune.export.base import ExportOptions
-
     given = {
         "--base-gguf": base_gguf,
         "--stored": stored,
@@ -113,9 +122,6 @@ def export_command(
 
 def _check_options(to: str | None, served: str | None, given: Mapping[str, object]) -> None:
     """Raise Misuse for options that say nothing together."""
-    from domainlift.errors import NoSuch
-    from finetune.export.exporting import TARGETS
-
     if (to is None) == (served is None):
         raise Misuse("say what to write, or what to check", "`--to KIND` or `--check-served TAG`")
     if to is not None and to not in TARGETS:
@@ -132,8 +138,6 @@ def _check_options(to: str | None, served: str | None, given: Mapping[str, objec
 
 
 def _check_names(name: object, repo: object) -> None:
-    from finetune.adapters.model_card import is_hub_name
-
     if name is not None and not re.fullmatch(r"\w[\w.:/-]*", str(name)):
         raise Misuse(f"`{name}` cannot name a model in Ollama", "use letters, digits, `-` and `.`")
     if repo is not None and not is_hub_name(str(repo)):
@@ -145,9 +149,6 @@ def _exported(
 ) -> dict[str, Any]:
     from dataclasses import replace
 
-    from finetune.export import hub as elsewhere
-    from finetune.export.exporting import export_adapter as write
-
     if options.ollama_from is not None:
         options = replace(options, ollama_version=elsewhere.ollama_version())
     made = write(adapter, base, to, folder, options)
@@ -158,9 +159,6 @@ def _exported(
 
 
 def _served(adapter: Adapter, base: str, tag: str, options: ExportOptions) -> dict[str, Any]:
-    from finetune.export.exporting import Exported
-    from finetune.export.verify_served import check_served
-
     check = check_served(adapter, base, tag, options)
     return {**_result(Exported(Path(), "served", check)), "path": None}
 
@@ -186,11 +184,6 @@ def _folder(workspace: Path, adapter: Adapter, to: str) -> Path:
 
 def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:
     """Questions of the domain as they are asked, where they are at hand."""
-    from domainlift.sampling import stratified
-    from finetune.data.sources.questions import prompt_completion
-    from finetune.export.verify import PROMPTS
-    from knowledge_bases.domains import load_domains
-
     domains = load_domains(workspace)
     columns = []
     for task in _tasks(domains[name], domains, data) if name in domains else ():
@@ -203,8 +196,6 @@ def _prompts(name: str, workspace: Path, data: Path | None) -> Sequence[str]:
 
 def _tasks(domain: Domain, domains: Mapping[str, Domain], data: Path | None) -> Iterator[Task]:
     """The domain's own tasks, and those of a mirror: nothing is fetched for a check."""
-    from benchmarks.tasks.registry import load_task
-
     splits: tuple[Split, ...] = ("validation", "test")
     at_hand = [task for task in domain.tasks if data is not None or task.startswith("own:")]
     for task, split in product(at_hand, splits):

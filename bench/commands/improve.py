@@ -20,7 +20,18 @@ from bench.options import (
     command_line,
     suite_for,
 )
+from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from domainlift.errors import Misuse
+from engines.registry import TINY
+from finetune.data.recipe import read_setting
+from finetune.training.settings import TrainingArguments
+from improve.context import prepare_context
+from improve.forecast import forecast
+from improve.load_model import LazyEngine, ModelSpec
+from improve.loop import improve
+from improve.options import ImproveOptions, RunOptions
+from reports.forecast import show_forecast
+from reports.improve import ImproveView
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import ImproveResult
@@ -71,12 +82,6 @@ def improve_command(
 
     Example: bench improve --model tiny
     """
-    from benchmarks.held_out.gate import GateCriteria, parse_min_gain
-    from engines.registry import TINY
-    from improve.context import prepare_context
-    from improve.load_model import LazyEngine, ModelSpec
-    from improve.options import ImproveOptions, RunOptions
-
     options = ImproveOptions(
         GateCriteria(parse_min_gain(min_gain)),
         comma_separated(only),
@@ -95,9 +100,6 @@ def improve_command(
 
     try:
         if dry_run:
-            from improve.forecast import forecast
-            from reports.forecast import show_forecast
-
             show_forecast(forecast(lazy, prepare), as_json=as_json)
         else:
             _run(prepare(), lazy, as_json=as_json)
@@ -114,9 +116,6 @@ def demo(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
 
 
 def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:
-    from improve.loop import improve
-    from reports.improve import ImproveView
-
     view = ImproveView()
     result = improve(context, lazy, _ignore if as_json else view.tell)
     if as_json:
@@ -133,9 +132,6 @@ def _ignore(result: ImproveResult) -> None:
 
 def _changes(given: Sequence[str] | None) -> tuple[str, ...]:
     """The settings that the user changed; a plan is made of adapters, so there must be one."""
-    from finetune.data.recipe import read_setting
-    from finetune.training.settings import TrainingArguments
-
     changed = tuple(given if given is not None else ())
     if ("method", "full") in [read_setting(text, TrainingArguments) for text in changed]:
         what = "`--set method=full` makes a model of its own, and a plan is made of adapters"

@@ -13,6 +13,13 @@ from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_prob
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from rag.index.store import KnowledgeBaseStore
+from rag.library import library
+from rag.retrieval_gate import stored_gates
+from rag.search.rerank import open_reranker
+from rag.search.retrieval import Retrieval
+from reports.knowledge import show_base, show_hits
+from reports.terminal import console, table
 
 kb = typer.Typer(
     help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
@@ -31,16 +38,12 @@ def list_knowledge_bases(workspace: WorkspaceOption = WORKSPACE, as_json: Json =
 
     Example: bench kb list
     """
-    from rag.index.store import KnowledgeBaseStore
-
     store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     manifests = [store.manifest(name) for name in store.names()]
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return
     from rich.text import Text
-
-    from reports.terminal import console, table
 
     grid = table(
         "domain",
@@ -68,9 +71,6 @@ def show_knowledge_base(
 
     Example: bench kb show biology
     """
-    from rag.index.store import KnowledgeBaseStore
-    from rag.retrieval_gate import stored_gates
-
     with KnowledgeBaseStore(Workspace(workspace).knowledge_bases).open(domain) as generation:
         gates = stored_gates(generation.folder)
         if path:
@@ -78,8 +78,6 @@ def show_knowledge_base(
         elif as_json:
             print(json.dumps({**asdict(generation.manifest), "gates": gates}, ensure_ascii=False))
         else:
-            from reports.knowledge import show_base
-
             show_base(generation.manifest, gates)
 
 
@@ -92,8 +90,6 @@ def remove_knowledge_bases(
 
     Example: bench kb rm biology
     """
-    from rag.index.store import KnowledgeBaseStore
-
     store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     for name in domain:
         store.remove(name)
@@ -115,10 +111,6 @@ def search_command(
 
     Example: bench kb search biology "Which organelle makes ATP?"
     """
-    from rag.library import library
-    from rag.search.rerank import open_reranker
-    from rag.search.retrieval import Retrieval
-
     settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
     with library(workspace) as shelves:
         reranker = open_reranker(rerank) if rerank is not None else None
@@ -140,6 +132,5 @@ def search_command(
         ]
         print(json.dumps(rows, ensure_ascii=False))
         return
-    from reports.knowledge import show_hits
 
     show_hits(query, hits)

@@ -12,7 +12,14 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Misuse, NoSuch
+from domainlift.text.display import printable
 from domainlift.workspace import Workspace
+from knowledge_bases.domains import load_domains
+from rag.corpus.source_files import domain_sources
+from rag.embedding.registry import DEFAULT
+from rag.index.build_domain import BuildSettings, build_from_files, domain_files
+from rag.index.store import KnowledgeBaseStore
+from reports.progress import Stages
 
 if TYPE_CHECKING:
     from knowledge_bases.domains import Domain
@@ -53,11 +60,6 @@ def build_command(
 
     Example: bench kb build biology --source notes/
     """
-    from knowledge_bases.domains import load_domains
-    from rag.index.build_domain import BuildSettings, build_from_files, domain_files
-    from rag.index.store import KnowledgeBaseStore
-    from reports.progress import Stages
-
     domains = load_domains(workspace)
     if own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
@@ -80,8 +82,6 @@ def build_command(
 def _chosen(
     names: Sequence[str] | None, every: bool, domains: dict[str, Domain], *, given: bool
 ) -> list[str]:
-    from rag.corpus.source_files import domain_sources
-
     if every == bool(names):
         raise Misuse("name domains, or say `--all`", "`bench domains` lists them")
     if names is None or every:
@@ -95,8 +95,6 @@ def _chosen(
 
 def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str:
     """The model that made the knowledge base so far, so that nobody has to name it again."""
-    from rag.embedding.registry import DEFAULT
-
     if name not in store.names():
         return DEFAULT
     try:
@@ -108,8 +106,6 @@ def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str
 
 
 def _say(report: BuildReport, found: Found) -> None:
-    from domainlift.text.display import printable
-
     for line in [*found.notes, *report.missing, *(f"left out: {r}" for r in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)
     print(

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from benchmarks.tasks.question_file import SPLITS
+from benchmarks.tasks.registry import load_task
+from benchmarks.treatments.passages import contaminated_questions
 from domainlift.errors import BenchError, Misuse
+from domainlift.stats.intervals import accuracy_interval
+from knowledge_bases.domains import load_domains
+from rag.library import library, open_cached
+from rag.quality.beir import evaluate_retrieval
+from rag.quality.option_support import option_support as solve
+from reports.knowledge import show_leaks, show_retrieval_quality
+from reports.progress import Stages
 
 if TYPE_CHECKING:
     from domainlift.types import Question, Split
@@ -35,9 +45,6 @@ def kb_check_command(
 
     Example: bench kb check biology
     """
-    from benchmarks.treatments.passages import contaminated_questions
-    from rag.library import library
-
     questions = _questions(domain, task, "test", workspace, data)
     with library(workspace) as knowledge_bases:
         leaks = contaminated_questions(questions, {domain: knowledge_bases.open(domain)})
@@ -46,7 +53,6 @@ def kb_check_command(
         row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
         print(json.dumps(row, ensure_ascii=False))
         return
-    from reports.knowledge import show_leaks
 
     show_leaks(domain, {q.id: q for q in questions}, leaks)
 
@@ -62,10 +68,6 @@ def kb_eval_command(
 
     Example: bench kb eval scifact/
     """
-    from rag.library import open_cached
-    from rag.quality.beir import evaluate_retrieval
-    from reports.progress import Stages
-
     model = open_cached(embedder, workspace)
     with Stages(path.name) as stages:
         found = evaluate_retrieval(path, model, split=split, progress=stages)
@@ -73,7 +75,6 @@ def kb_eval_command(
         counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
         print(json.dumps({**counts, **found.methods}, ensure_ascii=False))
         return
-    from reports.knowledge import show_retrieval_quality
 
     show_retrieval_quality(path.name, split, found)
 
@@ -92,10 +93,6 @@ def kb_probe_command(
 
     Example: bench kb probe biology
     """
-    from domainlift.stats.intervals import accuracy_interval
-    from rag.library import library
-    from rag.quality.option_support import option_support as solve
-
     questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
     with library(workspace) as shelves:
         found = solve(questions, shelves.open(domain).search)
@@ -123,10 +120,6 @@ def _questions(
     domain: str, tasks: Sequence[str] | None, split: str, workspace: Path, data: Path | None
 ) -> list[Question]:
     """The questions of a domain; tasks whose data is not at hand are told and left out."""
-    from benchmarks.tasks.question_file import SPLITS
-    from benchmarks.tasks.registry import load_task
-    from knowledge_bases.domains import load_domains
-
     if split not in SPLITS:
         raise Misuse(f"no split `{split}`", f"known: {', '.join(SPLITS)}")
     wanted: Split = SPLITS[split]

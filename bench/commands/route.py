@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated
+from benchmarks.runs.suites import load_suite
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.text.normalise import without_copies
 from domainlift.workspace import Workspace
+from ensemble.fit.evaluate import route_all
+from ensemble.fit.fit import FitSettings, RouterData
+from ensemble.fit.fit import fit_router as learn
+from ensemble.router.keywords import backup, write_keywords
+from improve.route import embedding, glossaries, keyword_file, labelled, open_router, passages
+from knowledge_bases.domains import load_domains
+from reports.router import show_fit, show_route, show_router_metrics
 
 if TYPE_CHECKING:
     from ensemble.fit.fit import Labelled, RouterData
@@ -58,11 +66,6 @@ def route_fit_command(
 
     Example: bench route fit --suite demo
     """
-    from ensemble.fit.fit import FitSettings
-    from ensemble.fit.fit import fit_router as learn
-    from ensemble.router.keywords import backup, write_keywords
-    from knowledge_bases.domains import load_domains
-
     known = load_domains(workspace)
     targets = _targets(domains, known)
     material = _material(_suites(suite, data), known, data, passages, vectors)
@@ -76,7 +79,6 @@ def route_fit_command(
     if as_json:
         print(json.dumps(told, ensure_ascii=False))
         return
-    from reports.router import show_fit
 
     show_fit(told)
 
@@ -94,15 +96,11 @@ def route_explain_command(
 
     Example: bench route explain "Which organelle makes ATP?"
     """
-    from improve.route import keyword_file, open_router
-    from knowledge_bases.domains import load_domains
-
     router = open_router(workspace, _targets(domains, load_domains(workspace)))
     found = router.route(text, tuple(option if option is not None else ()), domain)
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return
-    from reports.router import show_route
 
     show_route(found, str(keyword_file(workspace)))
 
@@ -122,10 +120,6 @@ def route_test_command(
 
     Example: bench route test --suite demo
     """
-    from ensemble.fit.evaluate import route_all
-    from improve.route import open_router
-    from knowledge_bases.domains import load_domains
-
     known = load_domains(workspace)
     router = open_router(workspace, _targets(domains, known))
     rows, copies = _held_out(_suites(suite, data), known, data)
@@ -133,7 +127,6 @@ def route_test_command(
     if as_json:
         print(json.dumps({**quality.as_json(), "copies": copies}, ensure_ascii=False))
         return
-    from reports.router import show_router_metrics
 
     show_router_metrics(quality, copies)
 
@@ -175,9 +168,6 @@ def _material(
     with_passages: bool,
     vectors: str | None,
 ) -> RouterData:
-    from ensemble.fit.fit import RouterData
-    from improve.route import embedding, glossaries, passages
-
     rows, copies = _learned(suites, known, data)
     if copies:
         _say(f"{copies} copies of test questions are left out")
@@ -194,8 +184,6 @@ def _learned(
     suites: list[str], known: dict[str, Domain], data: Path | None
 ) -> tuple[list[Labelled], int]:
     """What may be learned from; copies of test questions may not."""
-    from improve.route import labelled
-
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data)
     for line in missing:
@@ -209,8 +197,6 @@ def _held_out(
     suites: list[str], known: dict[str, Domain], data: Path | None
 ) -> tuple[list[Labelled], int]:
     """Test questions; those that stand in another split too may have been learned."""
-    from improve.route import labelled
-
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data, ("test",))
     if not rows:
@@ -223,8 +209,6 @@ def _held_out(
 
 
 def _tasks(suites: list[str], known: dict[str, Domain]) -> list[str]:
-    from benchmarks.runs.suites import load_suite
-
     return list(dict.fromkeys(task for name in suites for task in load_suite(name, known).tasks))
 
 

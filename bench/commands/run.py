@@ -22,9 +22,20 @@ from bench.options import (
     command_line,
     suite_for,
 )
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.run_result import RunResult
+from benchmarks.runs.runner import EvalSettings, prepare_job
+from benchmarks.runs.select_tasks import choose_tasks
 from domainlift.errors import BenchError, Misuse, NoSuch
+from engines.base import Mode
+from engines.registry import EngineOptions, is_served, open_engine
 from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
+from improve.run_plan import run_by_label, run_plan
+from improve.score import score_job
+from knowledge_bases.domains import load_domains
+from rag.search.retrieval import Retrieval
 from rag.treatment import TOKENS
+from reports.run_result import show_run_result
 
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import EvalResult
@@ -128,9 +139,6 @@ def run(
 
     Example: bench run --model tiny --suite demo
     """
-    from benchmarks.runs.runner import EvalSettings
-    from engines.registry import EngineOptions
-
     settings = EvalSettings(
         suite="tasks" if task else suite_for(suite, model),
         mode=_mode(scoring),
@@ -147,8 +155,6 @@ def run(
         raise Misuse("`--plan` names passages and adapters", "leave `--rag` and `--adapter` out")
     retrieval = None
     if rag is not None:
-        from rag.search.retrieval import Retrieval
-
         retrieval = RetrievalOptions(
             () if rag == ALL else comma_separated(rag),
             rag_gate,
@@ -162,8 +168,6 @@ def run(
     if as_json:
         print(json.dumps(result.as_json(), ensure_ascii=False))
     else:
-        from reports.run_result import show_run_result
-
         show_run_result(result)
     _fail_on_errors(result.profile)
 
@@ -177,14 +181,6 @@ def _score(
     wanted: TreatmentOptions,
     plan: Path | None,
 ) -> RunResult:
-    from benchmarks.results.domain_scores import evaluate_run
-    from benchmarks.results.run_result import RunResult
-    from benchmarks.runs.runner import prepare_job
-    from benchmarks.runs.select_tasks import choose_tasks
-    from engines.registry import is_served, open_engine
-    from improve.score import score_job
-    from knowledge_bases.domains import load_domains
-
     domains = load_domains(options.workspace)
     for name in settings.domains:
         if name not in domains:
@@ -197,12 +193,8 @@ def _score(
         if engine is None:
             engine = open_engine(model, engine_options)
         if plan is not None:
-            from improve.run_plan import run_plan
-
             return run_plan(plan, tasks, settings, engine, options)
         if wanted.retrieval is not None or wanted.adapters:
-            from improve.run_plan import run_by_label
-
             return run_by_label(tasks, settings, engine, options, wanted)
         run = score_job(prepare_job(tasks, settings, engine.info), engine, options)
         return RunResult(evaluate_run(run, options.target))
@@ -212,8 +204,6 @@ def _score(
 
 
 def _mode(name: str | None) -> Mode | None:
-    from engines.base import Mode
-
     if name is None:
         return None
     if name not in set(Mode):

@@ -10,8 +10,13 @@ from typing import Annotated
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.runs.store import RunStore
 from domainlift.errors import Malformed
 from domainlift.text.display import printable
+from reports.domain_scores import show_manifest
+from reports.domain_scores import show_scores as show_profile
+from reports.terminal import console, table
 
 runs = typer.Typer(
     help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
@@ -24,8 +29,6 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
 
     Example: bench runs list
     """
-    from benchmarks.runs.store import RunStore
-
     store = RunStore(workspace)
     manifests = []
     for name in store.ids():
@@ -37,8 +40,6 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return
     from rich.text import Text
-
-    from reports.terminal import console, table
 
     grid = table("run", "model", "suite", "questions", "state", "created")
     for m in manifests:
@@ -60,9 +61,6 @@ def show_run(
 
     Example: bench runs show demo-tiny-1a2b3c4d
     """
-    from benchmarks.results.domain_scores import evaluate_run
-    from benchmarks.runs.store import RunStore
-
     stored = RunStore(workspace).get(run)
     if path:
         print(stored.folder.resolve())
@@ -75,8 +73,6 @@ def show_run(
             )
         )
         return
-    from reports.domain_scores import show_manifest
-    from reports.domain_scores import show_scores as show_profile
 
     show_profile(scored)
     show_manifest(stored.manifest)
@@ -91,8 +87,6 @@ def remove_runs(
 
     Example: bench runs rm demo-tiny-1a2b3c4d
     """
-    from benchmarks.runs.store import RunStore
-
     store = RunStore(workspace)
     for name in run:
         store.remove(name)

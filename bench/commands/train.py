@@ -10,6 +10,20 @@ import typer
 
 from bench.options import WORKSPACE, Data, Device, Json, WorkspaceOption
 from domainlift.errors import Misuse
+from engines.registry import TINY
+from finetune.data.recipe import one_domain, read_recipe
+from finetune.distributed.process_group import destroy, from_environment
+from finetune.dry_run import dry_run
+from finetune.hyperparameter_search import search_hyperparameters
+from finetune.jobs import TrainingJob, training_arguments
+from finetune.multi_adapter.loop import refuse_unfit
+from finetune.train_adapter import train_adapter
+from finetune.train_jointly import train_adapters
+from finetune.training.settings import TrainingArguments
+from improve.load_model import ModelSpec, load_trainable
+from knowledge_bases.domains import load_domains
+from reports.training import show_dry_run, show_training
+from reports.training_progress import training_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,13 +91,6 @@ def train_command(
 
     Example: bench train biology --model tiny
     """
-    from engines.registry import TINY
-    from finetune.data.recipe import one_domain
-    from finetune.distributed.process_group import from_environment
-    from finetune.jobs import TrainingJob, training_arguments
-    from improve.load_model import ModelSpec
-    from knowledge_bases.domains import load_domains
-
     if trials is not None and from_environment().size > 1:
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if together and (trials is not None or recipe is not None):
@@ -108,17 +115,10 @@ def train_command(
 
 
 def _recipe(path: Path) -> Recipe:
-    from finetune.data.recipe import read_recipe
-    from finetune.training.settings import TrainingArguments
-
     return read_recipe(path, TrainingArguments)
 
 
 def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
-    from finetune.distributed.process_group import from_environment
-    from finetune.dry_run import dry_run
-    from reports.training import show_dry_run
-
     if not from_environment().is_main:
         return
     for job in jobs:
@@ -132,10 +132,6 @@ def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) 
 def _train(
     jobs: Sequence[TrainingJob], loading: ModelSpec, trials: int | None, *, as_json: bool
 ) -> None:
-    from finetune.distributed.process_group import destroy, from_environment
-    from improve.load_model import load_trainable
-    from reports.training_progress import training_progress
-
     for job in jobs:
         engine = load_trainable(loading, job.settings)
         with training_progress() as view:
@@ -148,9 +144,6 @@ def _train(
 def _trained(
     job: TrainingJob, engine: TrainableEngine, view: TrainingProgressView, trials: int | None
 ) -> TrainingResult | SearchResult:
-    from finetune.hyperparameter_search import search_hyperparameters
-    from finetune.train_adapter import train_adapter
-
     on_validation = view.on_validation(job.name)
     if trials is None:
         return train_adapter(job, engine, view.on_progress, on_validation)
@@ -160,11 +153,6 @@ def _trained(
 
 
 def _train_jointly(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
-    from finetune.multi_adapter.loop import refuse_unfit
-    from finetune.train_jointly import train_adapters
-    from improve.load_model import load_trainable
-    from reports.training_progress import training_progress
-
     settings = jobs[0].settings
     refuse_unfit(settings)  # before a large model is loaded
     engine = load_trainable(loading, settings)
@@ -180,6 +168,4 @@ def _show(made: TrainingResult | SearchResult, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
     else:
-        from reports.training import show_training
-
         show_training(made)

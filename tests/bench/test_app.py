@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import typer
 
-import knowledge_bases.domains
-from bench.app import app, main
+from bench.app import COMMANDS as TABLE
+from bench.app import main, make_app
 from domainlift import __version__
 from domainlift.errors import NoSuch
 
@@ -28,7 +28,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from leaves(each, (*path, name))
 
 
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+COMMANDS = dict(leaves(typer.main.get_command(make_app())))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -140,7 +140,7 @@ def test_a_fault_of_ours_is_one_line_too(bench: Any, monkeypatch: pytest.MonkeyP
     def broken(_: object) -> None:
         raise ZeroDivisionError("a \x1b[31mfault\nof many lines")
 
-    monkeypatch.setattr(knowledge_bases.domains, "load_domains", broken)
+    monkeypatch.setattr("bench.commands.domains.load_domains", broken)
     said = bench("domains")
     assert said.code == 1
     assert said.err.splitlines()[0] == "error: unexpected ZeroDivisionError: a  [31mfault"
@@ -260,3 +260,19 @@ def test_a_broken_domain_is_misuse_that_names_the_line(bench: Any, tmp_path: Any
     said = bench("domains")
     assert said.code == 2
     assert "domain.yaml:2: " in said.err
+
+
+def test_the_list_of_commands_says_what_their_help_says(bench: Any) -> None:
+    sentences = {name: " ".join(sentence.split()) for name, (_, sentence) in TABLE.items()}
+    for name, sentence in sentences.items():
+        text = " ".join(bench(name, "--help").out.split())
+        assert sentence in text, name
+
+
+def test_only_the_module_of_the_command_that_runs_is_imported() -> None:
+    script = (
+        "import sys\nfrom bench.app import main\nmain(['runs', 'list', '--json'])\n"
+        "print(*sorted(m for m in sys.modules if m.startswith('bench.commands.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.split() == ["bench.commands.runs"]
