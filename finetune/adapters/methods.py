@@ -85,12 +85,12 @@ def recompute(live: Any, on: bool = True) -> None:
 
 def weights_fingerprint(model: Any) -> str:
     """A hash of the shapes and of a few numbers of every weight: which base this is."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, weight in model.named_parameters():
         flat = full_tensor(weight.detach()).flatten()
         few = flat[:: max(1, len(flat) // _FEW)][:_FEW].float().tolist()
-        found.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
+    return digest.hexdigest()
 
 
 def four_bit(name: str, device: str = "auto") -> Any:
@@ -177,7 +177,7 @@ def _targets(model: Any, settings: TrainingArguments) -> Any:
         return "all-linear"
     import torch
 
-    known = {
+    layers = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
@@ -185,13 +185,13 @@ def _targets(model: Any, settings: TrainingArguments) -> Any:
     chosen = []
     for target in settings.targets:
         for name in GROUPS.get(target, (target,)):
-            if name not in known:
-                raise NoSuch("linear layer", name, {*known, *GROUPS})
+            if name not in layers:
+                raise NoSuch("linear layer", name, {*layers, *GROUPS})
             chosen.append(name)
     return sorted(set(chosen))
 
 
 def _has(base: Any, name: str) -> Any:
     """What older versions call `gradient_…` and newer ones `activation_…`; None without either."""
-    found = getattr(base, name.format("activation"), None)
-    return getattr(base, name.format("gradient"), None) if found is None else found
+    value = getattr(base, name.format("activation"), None)
+    return getattr(base, name.format("gradient"), None) if value is None else value

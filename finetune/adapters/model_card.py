@@ -58,8 +58,8 @@ def read_model_card(folder: Path) -> ModelCard:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise Malformed(path, f"written by another version (schema {data['schema']})")
-        known = {each.name for each in fields(ModelCard)}
-        card = ModelCard(**{key: value for key, value in data.items() if key in known})
+        names = {each.name for each in fields(ModelCard)}
+        card = ModelCard(**{key: value for key, value in data.items() if key in names})
     except FileNotFoundError as error:
         hint = "give a folder that `bench train` or `bench export --to hub` wrote"
         raise Malformed(path, "missing, so the base model is not known", hint=hint) from error
@@ -98,13 +98,13 @@ def installed_versions() -> dict[str, str]:
     """The versions of the packages that an adapter depends on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def is_hub_name(name: str) -> bool:

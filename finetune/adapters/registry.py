@@ -82,8 +82,8 @@ class Adapter:
     @property
     def config(self) -> dict[str, Any]:
         """PEFT's configuration."""
-        found: dict[str, Any] = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
-        return found
+        config: dict[str, Any] = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        return config
 
     def check_base(self, name: str, digest: str) -> None:
         """Raise Misuse where a model is another one than the adapter was trained on.
@@ -128,8 +128,8 @@ class AdapterRegistry:
         """The names of all versions, sorted; reading creates no folder."""
         if not self.root.is_dir():
             return []
-        found = (p for d in self.root.iterdir() if _NAME.fullmatch(d.name) for p in _versions(d))
-        return sorted(f"{path.parent.name}/{path.name}" for path in found)
+        folders = (p for d in self.root.iterdir() if _NAME.fullmatch(d.name) for p in _versions(d))
+        return sorted(f"{path.parent.name}/{path.name}" for path in folders)
 
     def show(self, name: str) -> ModelCard:
         """What a version is, without a look at its weights."""
@@ -150,11 +150,11 @@ class AdapterRegistry:
 
     def remove(self, name: str) -> None:
         """Delete one version; its number is never given away again."""
-        found = _NAME.fullmatch(name)
-        if found is None:
+        match = _NAME.fullmatch(name)
+        if match is None:
             raise Misuse(f"`{name}` is no adapter of `{self.root}`", "`bench adapters list`")
-        _, folder = self._registered(found[1], found[2])
-        with self.writing(found[1]) as writer:
+        _, folder = self._registered(match[1], match[2])
+        with self.writing(match[1]) as writer:
             writer.remove(folder)
 
     @contextmanager
@@ -172,22 +172,22 @@ class AdapterRegistry:
             yield AdapterWriter(self.root / domain)
 
     def _find(self, name: str) -> tuple[str, Path]:
-        found = _NAME.fullmatch(name)
-        if found is not None and (self.root / found[1]).is_dir():
-            return self._registered(found[1], found[2])
+        match = _NAME.fullmatch(name)
+        if match is not None and (self.root / match[1]).is_dir():
+            return self._registered(match[1], match[2])
         if name and Path(name).is_dir():
             return name, Path(name)
-        raise NoSuch("adapter", name, self._known(), "bench adapters list")
+        raise NoSuch("adapter", name, self._names(), "bench adapters list")
 
     def _registered(self, domain: str, version: str | None) -> tuple[str, Path]:
         versions = {path.name: path for path in _versions(self.root / domain)}
         if not versions or (version is not None and version not in versions):
             wanted = domain if version is None else f"{domain}/{version}"
-            raise NoSuch("adapter", wanted, self._known(), "bench adapters list")
+            raise NoSuch("adapter", wanted, self._names(), "bench adapters list")
         chosen = max(versions, key=_number) if version is None else version
         return f"{domain}/{chosen}", versions[chosen]
 
-    def _known(self) -> set[str]:
+    def _names(self) -> set[str]:
         names = self.list()
         return {*names, *(name.partition("/")[0] for name in names)}
 
@@ -249,11 +249,11 @@ def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
 
 
 def _check_draft(draft: AdapterDraft) -> None:
-    found = {path.name for path in draft.folder.iterdir()} if draft.folder.is_dir() else set()
+    files = {path.name for path in draft.folder.iterdir()} if draft.folder.is_dir() else set()
     for name in filter(None, (WEIGHTS, CONFIG, draft.curves)):
-        if name not in found:
+        if name not in files:
             raise BenchError(f"`{draft.folder}` cannot be published: `{name}` is missing")
-    for name in found:
+    for name in files:
         if not (draft.folder / name).is_file() or name == CARD:
             raise BenchError(f"`{draft.folder / name}` cannot be a part of an adapter")
     _refuse_pickles(draft.folder)

@@ -20,7 +20,7 @@ Splits = Mapping[str, Sequence[Row]]
 
 @dataclass(frozen=True)
 class FilterCounts:
-    """What was taken out, and why: by reason, as copies, as questions of a benchmark.
+    """Counts of removed rows: by reason, as copies, as questions of a benchmark.
 
     `beyond_size` were good, but more than were asked for.
     """
@@ -34,7 +34,7 @@ class FilterCounts:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows were taken out, by reason; those of the sieve always stand there."""
+        """Removed rows by reason; zeros are included for the filters that always run."""
         return {
             **dict(sorted(self.dropped.items())),
             "exact copies": self.exact,
@@ -44,10 +44,10 @@ class FilterCounts:
         }
 
     @property
-    def told(self) -> str:
-        """The same in one line, without what did not happen."""
-        told = (f"{reason} {count}" for reason, count in self.counts.items() if count)
-        return ", ".join(told) or "nothing"
+    def summary(self) -> str:
+        """The counts in one line, without zeros."""
+        parts = (f"{reason} {count}" for reason, count in self.counts.items() if count)
+        return ", ".join(parts) or "nothing"
 
 
 def card_files(
@@ -103,12 +103,12 @@ def _collection(source: str) -> str:
 
 
 def _lengths(lengths: Iterable[int]) -> dict[str, float]:
-    found = sorted(lengths)
+    ordered = sorted(lengths)
     return {
-        "shortest": found[0],
-        "median": median(found),
-        "longest": found[-1],
-        "all": sum(found),
+        "shortest": ordered[0],
+        "median": median(ordered),
+        "longest": ordered[-1],
+        "all": sum(ordered),
     }
 
 
@@ -146,9 +146,9 @@ def _length_rows(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def _count_table(title: str, counts: Mapping[str, int]) -> str:
-    told, rest = list(counts.items())[:_MOST], list(counts.values())[_MOST:]
+    first, rest = list(counts.items())[:_MOST], list(counts.values())[_MOST:]
     more = [(f"{len(rest)} others", sum(rest))] if rest else []
-    return _table((title, "rows"), [*told, *more])
+    return _table((title, "rows"), [*first, *more])
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

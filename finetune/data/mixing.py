@@ -1,4 +1,4 @@
-"""Realise a recipe: which rows, how many of each domain, in which order."""
+"""Mix of a recipe: which rows, how many of each domain, in which order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rows = Mapping[str, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Mix:
-    """The rows in the order of training, and what came out: new and known rows per domain.
+    """The rows in the order of training, with the counts of new and replay rows per domain.
 
     `repeated` says how often each row of a domain stands in it on average, where that is over
     once; the replay rows of a domain are named `DOMAIN (replay)`.
@@ -38,28 +38,28 @@ def mix(
 ) -> Mix:
     """Take `size` rows as the recipe says; the same rows and seed give the same mix.
 
-    Rows of the kind `replay`, whatever their domain, are the known material, shared out evenly
-    among their domains; all others are new. Rows are repeated only where a domain has too few. A
-    domain of the recipe without any row is an error.
+    Rows of the kind `replay` are distributed evenly among their domains; all others are new.
+    Rows are repeated only where a domain has too few. A domain of the recipe without any row is
+    an error.
     """
-    fresh, known = _parted(rows_by_domain, recipe)
-    old_size = round(size * recipe.replay / (1 + recipe.replay)) if known else 0
+    fresh, replay = _parted(rows_by_domain, recipe)
+    old_size = round(size * recipe.replay / (1 + recipe.replay)) if replay else 0
     new = _apportioned(recipe.proportions, size - old_size)
-    old = _apportioned({domain: 1 / len(known) for domain in known}, old_size)
-    taken = [*_taken(fresh, new, recipe.seed), *_taken(known, old, recipe.seed)]
-    repeated = {**_repeated(fresh, new, ""), **_repeated(known, old, " (replay)")}
+    old = _apportioned({domain: 1 / len(replay) for domain in replay}, old_size)
+    taken = [*_taken(fresh, new, recipe.seed), *_taken(replay, old, recipe.seed)]
+    repeated = {**_repeated(fresh, new, ""), **_repeated(replay, old, " (replay)")}
     notes = [f"{name}: each row stands {n:.3g} times in the mix" for name, n in repeated.items()]
-    if recipe.replay and not known:
+    if recipe.replay and not replay:
         notes.append("no replay rows: nothing keeps what the model knows already")
     return Mix(tuple(_ordered(taken, recipe, difficulty)), new, old, repeated, tuple(notes))
 
 
 def natural_size(rows_by_domain: Rows, recipe: Recipe) -> int:
     """The largest mix in which no row stands twice, but for what rounding asks."""
-    fresh, known = _parted(rows_by_domain, recipe)
+    fresh, replay = _parted(rows_by_domain, recipe)
     new = min(len(fresh[domain]) / share for domain, share in recipe.proportions.items())
-    if known and recipe.replay:
-        old = min(map(len, known.values())) * len(known)
+    if replay and recipe.replay:
+        old = min(map(len, replay.values())) * len(replay)
         new = min(new, old / recipe.replay) * (1 + recipe.replay)
     return int(new + 1e-9)
 
@@ -77,12 +77,12 @@ def _parted(rows_by_domain: Rows, recipe: Recipe) -> tuple[Rows, Rows]:
         fresh[domain] = [row for row in own if row.kind != REPLAY] or list(own)
         if not own:
             raise BenchError(f"`{domain}` has no rows", f"bench data prepare {domain}")
-    known = {
+    replay = {
         domain: [row for row in rows if row.kind == REPLAY]
         for domain, rows in rows_by_domain.items()
         if any(row.kind != REPLAY for row in rows) or domain not in fresh
     }
-    return fresh, {domain: rows for domain, rows in known.items() if rows}
+    return fresh, {domain: rows for domain, rows in replay.items() if rows}
 
 
 def _apportioned(shares: Mapping[str, float], total: int) -> dict[str, int]:
@@ -118,6 +118,6 @@ def _ordered(rows: list[Row], recipe: Recipe, difficulty: Difficulty | None) -> 
             "write `order: shuffled` into the recipe",
         )
     distinct = list({row.id: row for row in rows}.values())
-    found = [math.inf if math.isnan(value) else value for value in difficulty(distinct)]
-    hardness = dict(zip((row.id for row in distinct), found, strict=True))
+    losses = [math.inf if math.isnan(value) else value for value in difficulty(distinct)]
+    hardness = dict(zip((row.id for row in distinct), losses, strict=True))
     return sorted(rows, key=lambda row: (hardness[row.id], hash_order(row.id, recipe.seed)))

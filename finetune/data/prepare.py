@@ -1,4 +1,4 @@
-"""From rows of any origin to a data set: clean, without copies and leaks, split, and described.
+"""Preparation of a data set: rows cleaned, deduplicated, decontaminated, split, and described.
 
 <folder>/train.jsonl, validation.jsonl, held_out.jsonl    the rows
 <folder>/card.json, card.md                               the data card
@@ -32,7 +32,7 @@ HELD_OUT = 5
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A data set that was written: its rows per split, and what was taken out before.
+    """A written data set: its rows per split, and the counts of removed rows.
 
     `sha256` is that of the three files of rows together.
     """
@@ -72,26 +72,28 @@ def prepare_rows(
     compared = len(benchmark.questions) if benchmark is not None else 0
     sieve = FilterCounts(compared, dropped, exact, near, len(unique) - len(kept))
     if not kept:
-        raise BenchError(f"no row is left to learn from in `{domain}`", f"taken out: {sieve.told}")
+        raise BenchError(
+            f"no row is left to learn from in `{domain}`", f"taken out: {sieve.summary}"
+        )
     chosen = sample_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
     sieve = replace(sieve, beyond_size=len(kept) - len(chosen))
     splits = {name: [row for row in chosen if split_of(row) == name] for name in SPLITS}
-    files = {f"{name}.jsonl": row_lines(found) for name, found in splits.items()}
+    files = {f"{name}.jsonl": row_lines(part) for name, part in splits.items()}
     digest = _digest(files)
     _publish(folder, {**files, **card_files(domain, seed, splits, files, digest, sieve)})
-    counts = {name: len(found) for name, found in splits.items()}
+    counts = {name: len(part) for name, part in splits.items()}
     return PreparedDataset(
         domain, folder, **counts, duplicates=exact + near, leaked=sieve.leaked, sha256=digest
     )
 
 
 def split_of(row: Row) -> str:
-    """The split of a row: a matter of its content alone, and of its source where it has one.
+    """The split of a row, by a hash of its source, or of its content without one.
 
-    So no row ever changes sides when others come, and what comes from one place stays together.
+    So no row changes its split when others are added, and rows of one source stay together.
     """
-    told = row.source if row.source else row.id
-    number = int(hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:12], 16) % 100
+    origin = row.source if row.source else row.id
+    number = int(hashlib.sha256(origin.encode("utf-8", "replace")).hexdigest()[:12], 16) % 100
     if number < HELD_OUT:
         return "held_out"
     return "validation" if number < HELD_OUT + VALIDATION else "train"

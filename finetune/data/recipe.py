@@ -70,8 +70,8 @@ def one_domain(domain: str, *, replay: float = 1.0, seed: int = 0) -> Recipe:
 
 def read_setting(text: str, settings: type) -> tuple[str, Value]:
     """Read `key=value` as a line of the section `training`; Misuse where it cannot stand there."""
-    name, found, value = (part.strip() for part in text.partition("="))
-    if not found:
+    name, sign, value = (part.strip() for part in text.partition("="))
+    if not sign:
         raise Misuse(f"`{text}` is no setting", "give it as KEY=VALUE: `--set rank=8`")
     schema = dataclass_schema(settings)
     if name not in schema:
@@ -82,17 +82,17 @@ def read_setting(text: str, settings: type) -> tuple[str, Value]:
 
 
 def _proportions(path: Path, entry: Node) -> dict[str, float]:
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for name, own in entry.values.items():
         value = own.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
             hint = "leave out a domain that gets nothing"
             what = f"proportion of `{name}` must be a number over 0 and at most 1"
             raise Malformed(path, what, line=own.line, hint=hint)
-        found[name] = float(value)
-    total = math.fsum(found.values())
+        shares[name] = float(value)
+    total = math.fsum(shares.values())
     if abs(total - 1) > _TOLERANCE:
-        hint = "for instance " + ", ".join(f"{n}: {v / total:.6g}" for n, v in found.items())
+        hint = "for instance " + ", ".join(f"{n}: {v / total:.6g}" for n, v in shares.items())
         what = f"`proportions` sum to {total:.6g}, not to 1"
-        raise Malformed(path, what, line=entry.line, hint=hint if found else None)
-    return found
+        raise Malformed(path, what, line=entry.line, hint=hint if shares else None)
+    return shares

@@ -53,9 +53,9 @@ def _as_json(row: Row) -> dict[str, Any]:
 
 def _row(path: Path, number: int, line: str) -> Row:
     try:
-        found = json.loads(line)
-        if isinstance(found, dict):
-            return _checked(found)
+        value = json.loads(line)
+        if isinstance(value, dict):
+            return _checked(value)
         what = "not keys with values"
     except (ValueError, RecursionError) as error:
         what = str(error)
@@ -67,13 +67,13 @@ def _row(path: Path, number: int, line: str) -> Row:
     raise Malformed(path, f"not a prepared row: {what}", line=number, hint=hint)
 
 
-def _checked(found: Mapping[str, Any]) -> Row:
-    texts = {key: value for key, value in found.items() if key != "messages"}
+def _checked(value: Mapping[str, Any]) -> Row:
+    texts = {key: text for key, text in value.items() if key != "messages"}
     if not all(isinstance(texts[key], str) for key in (*_REQUIRED, *texts)):
         raise TypeError
     if unknown := [key for key in texts if key not in _TEXTS]:
         raise ValueError(f"unknown key `{unknown[0]}`")
-    messages = tuple(Message(**message) for message in found.get("messages", ()))
+    messages = tuple(Message(**message) for message in value.get("messages", ()))
     if not all(isinstance(m.role, str) and isinstance(m.content, str) for m in messages):
         raise TypeError
     return Row(**texts, messages=messages)

@@ -87,22 +87,22 @@ class SynthesisJob:
 
 
 def synthesize(
-    work: SynthesisJob, engine: Engine, folder: Path, progress: Progress
+    job: SynthesisJob, engine: Engine, folder: Path, progress: Progress
 ) -> SyntheticTextbook:
     """Write the textbook of some passages; what `folder` holds already is not asked again.
 
     Misuse where pieces are to be checked and the engine gives no log-probabilities of texts.
     """
-    if work.checked:
+    if job.checked:
         _need_probabilities(engine.info)
     origin = origin_of(engine.info)
     name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
     journal = GenerationLog(folder / f"{name}.jsonl", origin)
     with journal.writing():
-        failed = _write(work, engine, journal, progress)
-        if work.checked:
-            _measure(work, engine, journal, progress)
-    return _textbook(work, journal, failed)
+        failed = _write(job, engine, journal, progress)
+        if job.checked:
+            _measure(job, engine, journal, progress)
+    return _textbook(job, journal, failed)
 
 
 def origin_of(info: EngineInfo) -> dict[str, Any]:
@@ -131,21 +131,19 @@ def _need_probabilities(info: EngineInfo) -> None:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A reply that is asked for."""
+class _WantedReply:
+    """A reply that is requested of the model."""
 
     request: Request
     passage: str
     kind: str
 
 
-def _write(
-    work: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress
-) -> Failed:
+def _write(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress) -> Failed:
     """Ask for what is not there yet; return what could not be had, and why."""
-    asked: dict[str, _Asked] = {}
+    pending: dict[str, _WantedReply] = {}
     failed: Failed = {}
-    for excerpt in work.excerpts:
+    for excerpt in job.excerpts:
         for kind in KINDS:
             key = excerpt.passage.id, kind
             if key in journal.replies:
@@ -154,10 +152,10 @@ def _write(
             if request is None:
                 failed[key] = "beyond the context"
             else:
-                asked[request.id] = _Asked(request, *key)
-    requests = [each.request for each in asked.values()]
+                pending[request.id] = _WantedReply(request, *key)
+    requests = [each.request for each in pending.values()]
     for answer in _answers(engine, requests, "writing", progress):
-        one = asked[answer.id]
+        one = pending[answer.id]
         if answer.status is Status.OK and answer.text is not None:
             journal.reply(_reply(one, answer))
         else:
@@ -180,10 +178,10 @@ def _request(kind: str, excerpt: Excerpt, engine: Engine) -> Request | None:
     return Request(name, Mode.GENERATE, prompt, stop=stops, max_tokens=wanted)
 
 
-def _reply(asked: _Asked, answer: Answer) -> LoggedReply:
-    opening = "" if asked.request.prompt.messages else KINDS[asked.kind].opening
-    whole = answer.output_tokens < asked.request.max_tokens
-    return LoggedReply(asked.passage, asked.kind, f"{opening}{answer.text}", whole)
+def _reply(wanted: _WantedReply, answer: Answer) -> LoggedReply:
+    opening = "" if wanted.request.prompt.messages else KINDS[wanted.kind].opening
+    whole = answer.output_tokens < wanted.request.max_tokens
+    return LoggedReply(wanted.passage, wanted.kind, f"{opening}{answer.text}", whole)
 
 
 def _answers(
@@ -211,13 +209,11 @@ class _Read:
     setting: str
 
 
-def _measure(
-    work: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress
-) -> None:
+def _measure(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress) -> None:
     """Read every piece that its words do not rule out, where that is not done yet."""
     wanted: dict[str, _Read] = {}
-    for place, excerpt in enumerate(work.excerpts):
-        others = _control(work.excerpts, place)
+    for place, excerpt in enumerate(job.excerpts):
+        others = _control(job.excerpts, place)
         settings = {OWN: [excerpt.passage], NONE: [], **({OTHER: others} if others else {})}
         for piece, wrong in _judged(journal, excerpt):
             for setting, passages in settings.items():
@@ -267,33 +263,33 @@ def _judged(journal: GenerationLog, excerpt: Excerpt) -> Iterator[tuple[Generate
 # --- what came of it
 
 
-def _textbook(work: SynthesisJob, journal: GenerationLog, failed: Failed) -> SyntheticTextbook:
+def _textbook(job: SynthesisJob, journal: GenerationLog, failed: Failed) -> SyntheticTextbook:
     kept: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     rows: list[Row] = []
-    for excerpt in work.excerpts:
+    for excerpt in job.excerpts:
         good = []
         for piece, wrong in _judged(journal, excerpt):
-            reason = wrong or (_unproven(work, journal, excerpt, piece) if work.checked else "")
+            reason = wrong or (_unproven(job, journal, excerpt, piece) if job.checked else "")
             if reason:
                 rejected[piece.kind][reason] += 1
             else:
                 good.append(piece)
         kept.update(piece.kind for piece in good)
-        rows += rows_of(excerpt, good, work.domain)
+        rows += rows_of(excerpt, good, job.domain)
     for (_, kind), reason in failed.items():
         rejected[kind][reason] += 1
-    count = len(work.excerpts)
+    count = len(job.excerpts)
     yields = {kind: _yield(count, kept[kind], rejected[kind]) for kind in KINDS}
-    return SyntheticTextbook(tuple(rows), yields, journal.origin, count, journal.path, work.checked)
+    return SyntheticTextbook(tuple(rows), yields, journal.origin, count, journal.path, job.checked)
 
 
 def _unproven(
-    work: SynthesisJob, journal: GenerationLog, excerpt: Excerpt, piece: GeneratedText
+    job: SynthesisJob, journal: GenerationLog, excerpt: Excerpt, piece: GeneratedText
 ) -> str:
     keys = {setting: (excerpt.passage.id, piece.id, setting) for setting in (OWN, NONE, OTHER)}
     readings = {s: journal.measures[key] for s, key in keys.items() if key in journal.measures}
-    return ungrounded(piece, readings, work.limits)
+    return ungrounded(piece, readings, job.limits)
 
 
 def _yield(asked: int, kept: int, rejected: Counter[str]) -> KindStats:

@@ -85,8 +85,8 @@ class GenerationLog:
         if "reply" in line:
             self._take_reply(LoggedReply(**line["reply"]))
         elif "measure" in line:
-            found = dict(line["measure"])
-            lists = {key: tuple(value) for key, value in found.pop("reading").items()}
-            self._take_measure(LoggedMeasure(**found, reading=PieceLogprobs(**lists)))
+            values = dict(line["measure"])
+            lists = {key: tuple(value) for key, value in values.pop("reading").items()}
+            self._take_measure(LoggedMeasure(**values, reading=PieceLogprobs(**lists)))
         elif dict(line["origin"]) != dict(self.origin):
             raise ValueError("another model or other prompts")

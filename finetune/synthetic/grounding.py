@@ -153,9 +153,9 @@ def _unprintable(piece: GeneratedText, _: Excerpt) -> bool:
 
 
 def _foreign(piece: GeneratedText, excerpt: Excerpt) -> bool:
-    known = set(_scripts(_source(excerpt)))
-    found = list(_scripts(_all(piece)))
-    return sum(script not in known for script in found) > _FOREIGN * len(found)
+    source = set(_scripts(_source(excerpt)))
+    own = list(_scripts(_all(piece)))
+    return sum(script not in source for script in own) > _FOREIGN * len(own)
 
 
 def _marked(piece: GeneratedText, _: Excerpt) -> bool:
@@ -168,9 +168,9 @@ def _short(piece: GeneratedText, _: Excerpt) -> bool:
 
 
 def _repeats(piece: GeneratedText, _: Excerpt) -> bool:
-    told = words_and_signs(_all(piece))
-    runs = [tuple(told[i : i + 3]) for i in range(len(told) - 2)]
-    return len(told) >= _LONG and len(set(runs)) < _FRESH * len(runs)
+    tokens = words_and_signs(_all(piece))
+    runs = [tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)]
+    return len(tokens) >= _LONG and len(set(runs)) < _FRESH * len(runs)
 
 
 def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
@@ -182,11 +182,11 @@ def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
 
 
 def _talks(piece: GeneratedText, excerpt: Excerpt) -> bool:
-    found = _TALK.search(_all(piece))
-    return found is not None and found[0].lower() not in excerpt.passage.text.lower()
+    match = _TALK.search(_all(piece))
+    return match is not None and match[0].lower() not in excerpt.passage.text.lower()
 
 
-def _told_before(piece: GeneratedText, _: Excerpt) -> bool:
+def _contains_answer(piece: GeneratedText, _: Excerpt) -> bool:
     """Whether the question holds its answer."""
     return contains_run(words_and_signs(piece.question), words_and_signs(piece.text))
 
@@ -203,9 +203,9 @@ def _new_name(piece: GeneratedText, excerpt: Excerpt) -> bool:
     inner = list(_inner_words(sentences(excerpt.passage.text)))
     if sum(word[0].isupper() for word in inner) > _CAPITALS * len(inner):
         return False
-    known = {_stem(word) for word in _WORD.findall(source)}
-    told = _inner_words([piece.question, *parts_of(piece)])
-    return any(word[0].isupper() and _stem(word) not in known for word in told)
+    stems = {_stem(word) for word in _WORD.findall(source)}
+    own = _inner_words([piece.question, *parts_of(piece)])
+    return any(word[0].isupper() and _stem(word) not in stems for word in own)
 
 
 _FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
@@ -219,7 +219,7 @@ _FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
     "in another script": _foreign,
     "speaks of the passage": _talks,
     "copied": _copied,
-    "the question holds the answer": _told_before,
+    "the question holds the answer": _contains_answer,
     "a number that the passage has not": _new_number,
     "a name that the passage has not": _new_name,
 }

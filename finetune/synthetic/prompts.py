@@ -67,10 +67,10 @@ class TextKind:
 def prompt_of(kind: TextKind, excerpt: Excerpt, *, chat: bool) -> Prompt:
     """Ask for one kind; the passage comes first, so that all kinds share its computation."""
     block = passage_block([excerpt.passage])
-    asked = f"{block}The passage is about {title_of(excerpt)}. {kind.instruction} {_MANNERS}"
+    request = f"{block}The passage is about {title_of(excerpt)}. {kind.instruction} {_MANNERS}"
     if chat:
-        return Prompt(messages=(Message("user", asked),))
-    return Prompt(text=f"{asked}\n\nReply:\n{kind.opening}")
+        return Prompt(messages=(Message("user", request),))
+    return Prompt(text=f"{request}\n\nReply:\n{kind.opening}")
 
 
 def pieces_of(name: str, reply: str, whole: bool) -> list[GeneratedText]:
@@ -81,8 +81,8 @@ def pieces_of(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     text = clean_rows(reply).strip()
     if is_layout(text):
         return [GeneratedText(name, text, whole=whole)]
-    found = KINDS[name].pieces(name, text, whole)
-    return found if found else [GeneratedText(name, "", whole=whole)]
+    pieces = KINDS[name].pieces(name, text, whole)
+    return pieces if pieces else [GeneratedText(name, "", whole=whole)]
 
 
 def is_layout(text: str) -> bool:
@@ -105,13 +105,13 @@ def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> l
         else:
             texts.setdefault(piece.kind, []).append(piece.text)
     head = f"{title_of(excerpt)}:"
-    told = [(kind, KINDS[kind].row, head, " " + "\n".join(found)) for kind, found in texts.items()]
-    if made or told:
-        told.insert(0, ("passage", "passage", head, " " + excerpt.passage.text))
+    whole = [(kind, KINDS[kind].row, head, " " + "\n".join(parts)) for kind, parts in texts.items()]
+    if made or whole:
+        whole.insert(0, ("passage", "passage", head, " " + excerpt.passage.text))
     place = f"{excerpt.passage.place}{'/' if '#' in excerpt.passage.place else '#'}"
     return [
-        Row(asked, answer, domain, row, f"{place}{excerpt.passage.id}/{name}", excerpt.licence)
-        for name, row, asked, answer in [*told, *made]
+        Row(prompt, answer, domain, row, f"{place}{excerpt.passage.id}/{name}", excerpt.licence)
+        for name, row, prompt, answer in [*whole, *made]
     ]
 
 
@@ -150,10 +150,12 @@ def _lines(name: str, reply: str, whole: bool) -> list[GeneratedText]:
 
 
 def _pairs(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    found = [(m["question"].strip(), m["answer"].strip()) for m in _PAIR.finditer(reply)]
-    if not found and reply:
+    matches = [(m["question"].strip(), m["answer"].strip()) for m in _PAIR.finditer(reply)]
+    if not matches and reply:
         return [GeneratedText(name, reply, whole=whole)]
-    pairs = [GeneratedText(name, answer, " ".join(question.split())) for question, answer in found]
+    pairs = [
+        GeneratedText(name, answer, " ".join(question.split())) for question, answer in matches
+    ]
     return _ending(whole, pairs)
 
 

@@ -209,12 +209,12 @@ class AdapterTrainer:
 
     def resume(self, worker: GradientWorker) -> None:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
-        found = checkpoints.last_checkpoint(self.folder)
-        if found is None:
+        checkpoint = checkpoints.last_checkpoint(self.folder)
+        if checkpoint is None:
             return
-        self._check(found.state.get("training", {}))
+        self._check(checkpoint.state.get("training", {}))
         try:
-            self._take(found, worker)
+            self._take(checkpoint, worker)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise checkpoints.damaged_checkpoint(self.folder, error) from error
 
@@ -257,11 +257,11 @@ class AdapterTrainer:
     def _rate(self, step: int) -> float:
         return rate_at(step, self.steps, self.settings.warm_up, self._start.rate)
 
-    def _take(self, found: checkpoints.Checkpoint, worker: GradientWorker) -> None:
+    def _take(self, checkpoint: checkpoints.Checkpoint, worker: GradientWorker) -> None:
         import torch
 
-        self._set(found.weights)
-        for key, value in found.optimiser.items():
+        self._set(checkpoint.weights)
+        for key, value in checkpoint.optimiser.items():
             kind, _, name = key.partition(" ")
             if name in self.weights:  # one that has had no gradient yet has no moments
                 weight = self.weights[name]
@@ -269,11 +269,13 @@ class AdapterTrainer:
                 place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
                 self._optimiser.state[weight][kind] = place.to(worker.device)
                 copy_into(self._optimiser.state[weight][kind], value)
-        random = {k.split()[1]: v for k, v in found.optimiser.items() if k.startswith("random ")}
+        random = {
+            k.split()[1]: v for k, v in checkpoint.optimiser.items() if k.startswith("random ")
+        }
         set_random_states(worker.device, random)
-        if found.state.get("ways") == self.settings.execution_settings():
-            worker.resume(PackLimits(**found.state["limits"]), found.state["recomputes"])
-        self.state = TrainerState.from_json(found.state["state"])
+        if checkpoint.state.get("ways") == self.settings.execution_settings():
+            worker.resume(PackLimits(**checkpoint.state["limits"]), checkpoint.state["recomputes"])
+        self.state = TrainerState.from_json(checkpoint.state["state"])
 
     def _set(self, values: checkpoints.Tensors) -> None:
         import torch

@@ -227,8 +227,8 @@ def _together(model: Any, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Te
 
 def _configs(model: Any) -> list[Any]:
     """The configurations that the model's parts look their attention up in, each once."""
-    found = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
-    return [c for c in found.values() if hasattr(c, "_attn_implementation_internal")]
+    configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    return [c for c in configs.values() if hasattr(c, "_attn_implementation_internal")]
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, so that a kill at any moment costs a few steps at most.
+"""Checkpoints, written atomically: a kill at any moment costs a few steps at most.
 
 <folder>/checkpoint-00000050/weights.safetensors     what is trained
                              optimiser.safetensors   its moments, and the random states
@@ -31,7 +31,7 @@ _WEIGHTS, _OPTIMISER, _STATE = "weights.safetensors", "optimiser.safetensors", "
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a training needs to go on as if nothing had happened."""
+    """Complete state of a training."""
 
     step: int
     weights: Tensors
@@ -55,7 +55,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, best_step: int = 0) ->
         write_json(build / _STATE, {"step": checkpoint.step, **checkpoint.state})
     kept = {path, _best(folder, best_step)}
     bests, torn = folder.glob("best-*.safetensors"), folder.glob(".best-*.part")
-    for old in (*_found(folder), *bests, *torn):
+    for old in (*_checkpoints(folder), *bests, *torn):
         if old not in kept:
             _remove(old)
 
@@ -64,10 +64,10 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint, None where there is none; Malformed where it is damaged."""
     from safetensors.torch import load_file
 
-    found = _found(folder)
-    if not found:
+    stored = _checkpoints(folder)
+    if not stored:
         return None
-    path = found[-1]
+    path = stored[-1]
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
         weights, optimiser = load_file(path / _WEIGHTS), load_file(path / _OPTIMISER)
@@ -78,7 +78,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def damaged_checkpoint(path: Path, error: Exception) -> Malformed:
-    """The error for a checkpoint that cannot be gone on from."""
+    """The error for a checkpoint that cannot be read."""
     why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     hint = f"delete `{path}`: training then starts at the beginning"
     return Malformed(path, f"not a whole checkpoint ({why})", hint=hint)
@@ -115,7 +115,7 @@ def _best(folder: Path, step: int) -> Path:
     return folder / f"best-{step:08d}.safetensors"
 
 
-def _found(folder: Path) -> list[Path]:
+def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("checkpoint-*") if path.is_dir())
 
 

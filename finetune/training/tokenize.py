@@ -132,15 +132,15 @@ class _Encoder:
 
     def _many(self, texts: Sequence[tuple[str, bool]]) -> list[tuple[int, ...]]:
         """The tokens of texts, each with or without special tokens around it."""
-        found: dict[tuple[str, bool], tuple[int, ...]] = {}
+        tokens: dict[tuple[str, bool], tuple[int, ...]] = {}
         for special in (False, True):
             own = list(dict.fromkeys(text for text, wanted in texts if wanted is special))
             if own:
                 ids = self._tokenizer(own, add_special_tokens=special, verbose=False)["input_ids"]
-                found.update(
+                tokens.update(
                     ((text, special), tuple(each)) for text, each in zip(own, ids, strict=True)
                 )
-        return [found[each] for each in texts]
+        return [tokens[each] for each in texts]
 
     def _chat(self, row: Row) -> str:
         if self._tokenizer.chat_template is None:
@@ -169,8 +169,8 @@ class _Encoder:
     def _end_of_turn(self, row: Row) -> str:
         """What the template puts after an answer, up to its special token."""
         if self._turn_end is None:
-            _, found, after = self._rendered(row, answered=True).rpartition(_MARK)
-            ids = self._tokens(after, False) if found else ()
+            _, mark, after = self._rendered(row, answered=True).rpartition(_MARK)
+            ids = self._tokens(after, False) if mark else ()
             added = self._tokenizer.get_added_vocab().values()
             special = {*self._tokenizer.all_special_ids, *added}
             last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)

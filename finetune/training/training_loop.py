@@ -48,7 +48,7 @@ class TrainingLoop:
         )
         self.live = attach(model, settings).train()
         try:
-            self.course = AdapterTrainer(
+            self.trainer = AdapterTrainer(
                 examples, settings, folder, trainable(self.live), self._start, writes=team.is_main
             )
             half = works_in_half(settings, self._start)
@@ -61,29 +61,29 @@ class TrainingLoop:
 
     def resume(self) -> None:
         """Go to the last checkpoint, where one is; Misuse where it is of another training."""
-        self.course.resume(self.worker)
+        self.trainer.resume(self.worker)
 
-    def run(self, validate: Validate | None, notify: OnProgress | None) -> None:
+    def run(self, validate: Validate | None, on_progress: OnProgress | None) -> None:
         """Take the steps that are left."""
-        course, settings = self.course, self.settings
-        course.begin_log()
-        begun = time.perf_counter() - course.state.seconds
+        trainer, settings = self.trainer, self.settings
+        trainer.begin_log()
+        begun = time.perf_counter() - trainer.state.seconds
         watched = bool(self._led(lambda: "watched" if validate is not None else ""))
-        while not course.ended:
+        while not trainer.ended:
             self._step()
-            course.log()
-            if notify is not None and self.team.is_main:
-                notify(self._progress())
-            if watched and course.due(settings.eval_every):
+            trainer.log()
+            if on_progress is not None and self.team.is_main:
+                on_progress(self._progress())
+            if watched and trainer.due(settings.eval_every):
                 self._validate(validate)
-            course.state.seconds = time.perf_counter() - begun
-            if course.due(settings.save_every) or course.ended:
-                course.store(self.worker)
+            trainer.state.seconds = time.perf_counter() - begun
+            if trainer.due(settings.save_every) or trainer.ended:
+                trainer.store(self.worker)
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Write the best weights as their library does, and the curves."""
         if self.team.is_main or fsdp_root(self.live) is not None:
-            self.course.to_best()
+            self.trainer.to_best()
         weights = None
         if self.settings.method == "full":
             self.live.to(self._start.dtype)
@@ -92,38 +92,38 @@ class TrainingLoop:
 
     def close(self) -> None:
         """Take the adapter off and end the log."""
-        self.course.close()
+        self.trainer.close()
         self._take_off()
 
     def trained(self) -> TrainResult:
         """The outcome."""
-        return self.course.trained(self.worker)
+        return self.trainer.trained(self.worker)
 
     def _take_off(self) -> None:
         recompute(self.live, on=False)
         detach(self.live).eval()
 
     def _step(self) -> None:
-        course = self.course
+        trainer = self.trainer
         begun = time.perf_counter()
-        rows = course.rows()
+        rows = trainer.rows()
         trained = sum(example.trained for example in rows)
-        self.team.seed(self.settings.seed, course.state.step)
+        self.team.seed(self.settings.seed, trainer.state.step)
         loss = self.worker.gradients(self.team.share(rows), trained)
-        course.step(rows, self.team.all_reduce_sum(course.weights.values(), loss))
-        course.state.working += time.perf_counter() - begun
+        trainer.step(rows, self.team.all_reduce_sum(trainer.weights.values(), loss))
+        trainer.state.working += time.perf_counter() - begun
 
     def _validate(self, validate: Validate | None) -> None:
-        state = self.course.state
+        state = self.trainer.state
 
         def validated() -> str:
             if validate is not None:
-                self.course.validate(validate, self.live)
+                self.trainer.validate(validate, self.live)
             return f"{state.early_stopping.best_step} {state.early_stopping.stopped}"
 
         best, _, stopped = self._led(validated).partition(" ")
         state.early_stopping = replace(state.early_stopping, best_step=int(best), stopped=stopped)
-        self.course.keep_best()
+        self.trainer.keep_best()
 
     def _write(self, folder: Path, tokenizer: Any, weights: Mapping[str, Any] | None) -> str:
         with disk_errors(folder):
@@ -133,16 +133,16 @@ class TrainingLoop:
             else:
                 self.live.save_pretrained(str(folder), state_dict=weights)
                 tokenizer.save_pretrained(str(folder))
-        self.course.write_curves(folder)
+        self.trainer.write_curves(folder)
         return "saved"
 
     def _led(self, work: Callable[[], str]) -> str:
         return run_on_rank_zero(self.team, self.live, work)
 
     def _progress(self) -> TrainingProgress:
-        course, state = self.course, self.course.state
+        trainer, state = self.trainer, self.trainer.state
         return TrainingProgress(
-            state.step, course.steps, state.losses[-1], course.speed, course.left
+            state.step, trainer.steps, state.losses[-1], trainer.speed, trainer.left
         )
 
 
@@ -165,9 +165,9 @@ def planned(
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
     # Adapters side by side are one whose rank is the sum of theirs.
-    found = model_sizes(model.config, replace(settings, rank=settings.rank * adapters))
-    found = found.shared(processes, settings.method)
-    return plan_memory(found, settings, longest, str(model.device), in_use(model))
+    sizes = model_sizes(model.config, replace(settings, rank=settings.rank * adapters))
+    sizes = sizes.shared(processes, settings.method)
+    return plan_memory(sizes, settings, longest, str(model.device), in_use(model))
 
 
 def _agreed(

@@ -1,7 +1,7 @@
-"""Read examples from a user's file, in whichever form they stand, and say what is wrong with it.
+"""Readers of training rows in the common formats, and a check of a file's problems.
 
-Each row is known by its keys (`finetune.data.formats.table`), so that one file may hold several
-forms.
+A row's format follows from its keys (`finetune.data.formats.table`), so that one file may hold
+several formats.
 A conversation becomes one row per turn of the assistant, with all earlier turns as its context:
 every answer is learned, and nothing else.
 """

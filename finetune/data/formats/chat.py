@@ -151,8 +151,8 @@ def _call(call: Any, place: str) -> str:
         arguments = {}
     if not isinstance(arguments, Mapping):
         raise InvalidRow(f"the arguments of `{call['name']}` in {place} must be keys with values")
-    told = json.dumps({"name": call["name"], "arguments": arguments}, ensure_ascii=False)
-    return f"{OPENS}\n{told}\n{CLOSES}"
+    call_json = json.dumps({"name": call["name"], "arguments": arguments}, ensure_ascii=False)
+    return f"{OPENS}\n{call_json}\n{CLOSES}"
 
 
 def _calls_tools(role: str, content: str, place: str) -> bool:

@@ -106,8 +106,8 @@ def _broken(error: Exception) -> str:
 
 
 def _bad_bytes(text: str) -> str:
-    found = _BAD.search(text)
-    return f"is not UTF-8 (byte 0x{ord(found[0]) - 0xDC00:02x})" if found else ""
+    match = _BAD.search(text)
+    return f"is not UTF-8 (byte 0x{ord(match[0]) - 0xDC00:02x})" if match else ""
 
 
 # --- a JSON list
@@ -139,8 +139,8 @@ def _list(text: str) -> Iterator[FileRow]:
 
 
 def _skip(text: str, place: int) -> int:
-    found = _BLANK.match(text, place)
-    return found.end() if found else place
+    match = _BLANK.match(text, place)
+    return match.end() if match else place
 
 
 # --- a table

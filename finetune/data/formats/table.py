@@ -52,12 +52,12 @@ def find_format(fields: Fields) -> str:
 def unknown_keys(fields: Fields, name: str) -> list[str]:
     """What is wrong with the keys that a format does not have: misspelt, they would be lost."""
     form = FORMATS[name]
-    known = (*form.needs, *form.may, *COMMON)
-    return [_unknown(key, known) for key in fields if key not in known]
+    allowed = (*form.needs, *form.may, *COMMON)
+    return [_unknown(key, allowed) for key in fields if key not in allowed]
 
 
-def _unknown(key: str, known: tuple[str, ...]) -> str:
-    near = get_close_matches(key, known, n=1)
+def _unknown(key: str, allowed: tuple[str, ...]) -> str:
+    near = get_close_matches(key, allowed, n=1)
     shown = "".join(c if c.isprintable() else "\ufffd" for c in key[:60])
     return f"unknown key `{shown}`" + (f"; did you mean `{near[0]}`?" if near else "")
 
@@ -74,8 +74,8 @@ def _no_format(fields: Fields) -> str:
         lacking = [key for key in form.needs if key not in fields]
         if len(lacking) < len(form.needs):
             return f"no `{lacking[0]}` ({name})"
-    known = "; ".join(", ".join(f"`{key}`" for key in form.needs) for form in FORMATS.values())
-    return f"no known format: rows have {known}"
+    forms = "; ".join(", ".join(f"`{key}`" for key in form.needs) for form in FORMATS.values())
+    return f"no known format: rows have {forms}"
 
 
 # --- the readers
@@ -100,11 +100,11 @@ def _preference(fields: Fields) -> Iterator[Row]:
     """The preferred answer is learned; the other must be there, but serves nothing here."""
     chosen = _turns_or_text(fields["chosen"])
     if isinstance(chosen, list):
-        asked = _turns_or_text(fields.get("prompt"))
+        prompt = _turns_or_text(fields.get("prompt"))
         answer = chat.read_turns(chosen, "chosen")
         # The chosen turns may be the whole conversation, or only what follows the prompt.
         if answer[0].role == "assistant":
-            answer = [*_asked(asked), *answer]
+            answer = [*_prompt_turns(prompt), *answer]
         answer = _after_system(optional(fields, "system"), answer)
         yield _last(answer, chat.read_tools(fields.get("tools")))
     elif "prompt" not in fields:
@@ -117,7 +117,7 @@ def _completion(fields: Fields) -> Iterator[Row]:
     prompt = _turns_or_text(fields["prompt"])
     completion = _turns_or_text(fields["completion"])
     if isinstance(prompt, list) or isinstance(completion, list):
-        turns = [*_asked(prompt), *_answered(completion)]
+        turns = [*_prompt_turns(prompt), *_answer_turns(completion)]
         yield _last(turns, chat.read_tools(fields.get("tools")))
     else:
         yield _continued(fields, "completion")
@@ -133,8 +133,8 @@ def _alpaca(fields: Fields) -> Iterator[Row]:
         *([f"### Input:\n{given}"] if given else []),
         "### Response:\n",
     ]
-    asked = chat.Turn("user", "\n\n".join(filter(None, [instruction, given])))
-    turns = [*_history(fields), asked, chat.Turn("assistant", output)]
+    request = chat.Turn("user", "\n\n".join(filter(None, [instruction, given])))
+    turns = [*_history(fields), request, chat.Turn("assistant", output)]
     last = _last(_after_system(system, turns))
     # Earlier turns have no place in Alpaca's template: such a row is a chat only.
     yield last if len(turns) > 2 else replace(last, prompt="\n\n".join(parts))
@@ -186,10 +186,10 @@ def _turns_or_text(value: Any) -> Any:
 
 def _last(turns: list[chat.Turn], tools: str = "") -> Row:
     """The row of the last answer only: what stands before it was given, not said."""
-    found = list(chat.chat_rows(turns, tools))
-    if not found or not turns[-1].learned:
+    rows = list(chat.chat_rows(turns, tools))
+    if not rows or not turns[-1].learned:
         raise InvalidRow("the last turn has the weight 0: nothing is learned")
-    return found[-1]
+    return rows[-1]
 
 
 def _continued(fields: Fields, key: str) -> Row:
@@ -197,13 +197,13 @@ def _continued(fields: Fields, key: str) -> Row:
     return Row(prompt, join(prompt, completion), "")
 
 
-def _asked(prompt: Any) -> list[chat.Turn]:
+def _prompt_turns(prompt: Any) -> list[chat.Turn]:
     if isinstance(prompt, list):
         return chat.read_turns(prompt, "prompt")
     return [chat.Turn("user", text({"prompt": prompt}, "prompt").strip())]
 
 
-def _answered(completion: Any) -> list[chat.Turn]:
+def _answer_turns(completion: Any) -> list[chat.Turn]:
     if isinstance(completion, list):
         return chat.read_turns(completion, "completion")
     return [chat.Turn("assistant", text({"completion": completion}, "completion").strip())]
@@ -251,20 +251,20 @@ def _answer_index(answer: Any, options: tuple[str, ...]) -> int:
         if not 0 <= answer < len(options):
             raise InvalidRow(f"answer {answer} is out of range (0 to {len(options) - 1})")
         return answer
-    told = answer.strip() if isinstance(answer, str) else ""
-    if not told:
+    label = answer.strip() if isinstance(answer, str) else ""
+    if not label:
         raise InvalidRow("`answer` is empty" if answer in ("", None) else "`answer` must be a text")
     letters = ascii_uppercase[: len(options)]
-    meant = {options.index(told)} if told in options else set()
-    if len(told) == 1 and told.upper() in letters:
-        meant.add(letters.index(told.upper()))
+    matches = {options.index(label)} if label in options else set()
+    if len(label) == 1 and label.upper() in letters:
+        matches.add(letters.index(label.upper()))
     # A table knows no numbers; at most two digits, for int() has a limit of its own.
-    if told.isdecimal() and len(told) < 3 and int(told) < len(options):
-        meant.add(int(told))
-    if len(meant) != 1:
-        fault = "can be read in two ways" if meant else f"is none of the {len(options)} options"
-        raise InvalidRow(f"answer `{told[:60]}` {fault}")
-    return meant.pop()
+    if label.isdecimal() and len(label) < 3 and int(label) < len(options):
+        matches.add(int(label))
+    if len(matches) != 1:
+        fault = "can be read in two ways" if matches else f"is none of the {len(options)} options"
+        raise InvalidRow(f"answer `{label[:60]}` {fault}")
+    return matches.pop()
 
 
 def _is_plain(value: object) -> bool:

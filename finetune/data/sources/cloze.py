@@ -33,10 +33,10 @@ def cloze(text: str, heading: str, spread: Counter[str], draw: Random) -> Iterat
     The term is a word of the heading, else the rarest one: `spread` counts for each word the
     documents that hold it.
     """
-    known = _terms(heading.rpartition(" > ")[2])
+    heading_terms = _terms(heading.rpartition(" > ")[2])
     good = [sentence for sentence in sentences(text) if _is_exercise(sentence)]
     for sentence in draw.sample(good, min(_PER_DOCUMENT, len(good))):
-        term = _key_term(sentence, known, spread)
+        term = _key_term(sentence, heading_terms, spread)
         if term:
             blanked = re.sub(rf"\b{re.escape(term)}\b", BLANK, sentence, flags=re.IGNORECASE)
             yield blanked, term
@@ -47,15 +47,15 @@ def continuations(text: str, heading: str, draw: Random) -> Iterator[tuple[str, 
 
     The completion continues the prompt letter for letter.
     """
-    told = list(sentences(text))
-    prose = [_is_prose(each) and len(each.split()) >= _SHORTEST_PART for each in told]
+    parts = list(sentences(text))
+    prose = [_is_prose(each) and len(each.split()) >= _SHORTEST_PART for each in parts]
     length = draw.choice((1, 2))
-    starts = [i for i in range(len(told) - length - 1) if all(prose[i : i + length + 2])]
+    starts = [i for i in range(len(parts) - length - 1) if all(prose[i : i + length + 2])]
     if starts:
         start = draw.choice(starts)
         cut = start + length
         head = f"{heading}\n\n" if heading else ""
-        yield head + " ".join(told[start:cut]), " " + " ".join(told[cut : cut + 2])
+        yield head + " ".join(parts[start:cut]), " " + " ".join(parts[cut : cut + 2])
 
 
 def spread_of(texts: Iterable[str]) -> Counter[str]:
@@ -79,13 +79,13 @@ def _is_prose(sentence: str) -> bool:
     return _PROSE.fullmatch(sentence) is not None and _NO_PROSE.search(sentence) is None
 
 
-def _key_term(sentence: str, known: set[str], spread: Counter[str]) -> str:
+def _key_term(sentence: str, heading_terms: set[str], spread: Counter[str]) -> str:
     """The word that is asked for, as it stands in the sentence; "" where none is worth it.
 
     A word that stands in one text only is more often an oddity than a term.
     """
     words: Sequence[str] = [w for w in _WORD.findall(sentence) if len(w) >= _SHORTEST_TERM]
-    named = [word for word in words if word.lower() in known]
+    named = [word for word in words if word.lower() in heading_terms]
     shared = [word for word in words if spread[word.lower()] > 1]
     for candidates in (named, shared, words):
         if candidates:

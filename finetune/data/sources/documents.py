@@ -38,11 +38,11 @@ def document_rows(
     kinds: Sequence[str] | None = None,
 ) -> list[Row]:
     """Rows of the documents, at most `size`, an even share of each of the `kinds` (None: all)."""
-    held = list(documents)
-    spread = spread_of(document.page_content for document in held)
+    every = list(documents)
+    spread = spread_of(document.page_content for document in every)
     rows = [
         Row(prompt, completion, domain, kind, place.source, place.licence)
-        for document in held
+        for document in every
         for place in [_Place.of(document)]
         for kind in (kinds if kinds is not None else KINDS)
         for prompt, completion in KINDS[kind](_Material(place, spread, seed))

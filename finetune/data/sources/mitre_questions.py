@@ -1,6 +1,6 @@
 """Questions about the objects of ATT&CK, CAPEC and CWE, in several wordings each.
 
-An object is known by the heading of its document, `Phishing (technique T1566)`,
+An object is recognised by the heading of its document, `Phishing (technique T1566)`,
 `Forceful Browsing (CAPEC-87)` or `CWE-22: Path Traversal`; its text begins with a description and
 goes on with labelled lines (`Tactics: initial-access`).
 """
@@ -25,7 +25,7 @@ _KINDS = {"CAPEC": "attack pattern", "CWE": "weakness"}
 _MASK = "____"
 
 # Wordings; {kind}, {name}, {number} are the object's, {label} what stands in a label after its
-# name, {told} its description with the name hidden.
+# name, {description} its description with the name hidden.
 _NAME = (
     "What is the {kind} {number} called?",
     "Which {kind} has the number {number}?",
@@ -41,8 +41,8 @@ _DESCRIPTION = (
     "What is meant by {name}?",
 )
 _WHICH = (
-    "Which {kind} is this? {told}",
-    "Name the {kind} that is described here: {told}",
+    "Which {kind} is this? {description}",
+    "Name the {kind} that is described here: {description}",
 )
 # Label of a line -> wordings of the question that it answers.
 _LABELS: dict[str, tuple[str, ...]] = {
@@ -92,18 +92,18 @@ class _Object:
 
 def record_questions(heading: str, text: str) -> Iterator[tuple[str, str]]:
     """Yield (question, answer) for an object; nothing where the heading is not that of one."""
-    found = _object(heading)
-    if found is None:
+    entry = _object(heading)
+    if entry is None:
         return
-    yield from _asked(_NAME, found, found.name)
-    yield from _asked(_NUMBER, found, found.number)
+    yield from _question_pairs(_NAME, entry, entry.name)
+    yield from _question_pairs(_NUMBER, entry, entry.number)
     first = next(sentences(text.partition("\n")[0]), "")
     if first and len(first) <= _LONGEST:
-        yield from _asked(_DESCRIPTION, found, first)
-        hidden = re.sub(re.escape(found.name), _MASK, first, flags=re.IGNORECASE)
-        if found.number not in hidden:
-            yield from _asked(_WHICH, found, found.name, told=hidden)
-    yield from _labelled(found, text)
+        yield from _question_pairs(_DESCRIPTION, entry, first)
+        hidden = re.sub(re.escape(entry.name), _MASK, first, flags=re.IGNORECASE)
+        if entry.number not in hidden:
+            yield from _question_pairs(_WHICH, entry, entry.name, description=hidden)
+    yield from _labelled(entry, text)
 
 
 def _object(heading: str) -> _Object | None:
@@ -116,7 +116,7 @@ def _object(heading: str) -> _Object | None:
     return None
 
 
-def _labelled(found: _Object, text: str) -> Iterator[tuple[str, str]]:
+def _labelled(entry: _Object, text: str) -> Iterator[tuple[str, str]]:
     seen = set()
     for line in text.split("\n"):
         match = _LABELLED.fullmatch(line.strip())
@@ -126,18 +126,27 @@ def _labelled(found: _Object, text: str) -> Iterator[tuple[str, str]]:
         if match.group(1, 2) not in seen:
             seen.add(match.group(1, 2))
             answer = match[3].replace("-", " ") if match[1] == "Tactics" else match[3]
-            yield from _asked(_LABELS[match[1]], found, answer, label=_small(match[2]))
+            yield from _question_pairs(_LABELS[match[1]], entry, answer, label=_small(match[2]))
 
 
 def _small(label: str | None) -> str:
     return "" if label is None else label.lower()
 
 
-def _asked(
-    wordings: tuple[str, ...], found: _Object, answer: str, *, label: str = "", told: str = ""
+def _question_pairs(
+    wordings: tuple[str, ...],
+    entry: _Object,
+    answer: str,
+    *,
+    label: str = "",
+    description: str = "",
 ) -> Iterator[tuple[str, str]]:
     for wording in wordings:
-        asked = wording.format(
-            kind=found.kind, name=found.name, number=found.number, label=label, told=told
+        question = wording.format(
+            kind=entry.kind,
+            name=entry.name,
+            number=entry.number,
+            label=label,
+            description=description,
         )
-        yield clean_field(asked), clean_field(answer)
+        yield clean_field(question), clean_field(answer)

@@ -102,7 +102,7 @@ def with_context(
     """The passages that stand before a question, in an order that a seed makes.
 
     Where the right one is left out, another stands in its place, so that their number tells
-    nothing. There may be fewer where little was found.
+    nothing. There may be fewer where little was retrieved.
     """
     draw = seeded_random(f"context:{question.id}", settings.seed)
     alone = draw.random() < settings.without
