@@ -19,12 +19,27 @@ from rag.retrieval_gate import NEVER, OPEN, Gate
 from rag.treatment import PASSAGES, TOKENS
 
 SCHEMA = 1
-#: Treatments and what they use: (passages, adapter). The order is that of their cost.
-TREATMENTS: Mapping[str, tuple[bool, bool]] = {
-    "base": (False, False),
-    "lora": (False, True),
-    "rag": (True, False),
-    "rag+lora": (True, True),
+
+
+@dataclass(frozen=True)
+class TreatmentEntry:
+    """A kind of treatment: whether it uses passages and an adapter.
+
+    `step` names one more step, "module:function" with (Question, Treatment) -> Treatment: it gets
+    what the router, the passages and the adapter have made of a question. "" for none.
+    """
+
+    passages: bool = False
+    adapter: bool = False
+    step: str = ""
+
+
+#: The name of a treatment in a plan -> what it does. The order is that of their cost.
+TREATMENTS: Mapping[str, TreatmentEntry] = {
+    "base": TreatmentEntry(),
+    "lora": TreatmentEntry(adapter=True),
+    "rag": TreatmentEntry(passages=True),
+    "rag+lora": TreatmentEntry(passages=True, adapter=True),
 }
 
 
@@ -46,12 +61,12 @@ class DomainTreatment:
     @property
     def uses_passages(self) -> bool:
         """Whether passages may come in."""
-        return TREATMENTS[self.treatment][0]
+        return TREATMENTS[self.treatment].passages
 
     @property
     def uses_adapter(self) -> bool:
         """Whether an adapter answers."""
-        return TREATMENTS[self.treatment][1]
+        return TREATMENTS[self.treatment].adapter
 
     def without_passages(self) -> DomainTreatment:
         """The same with its adapter alone."""
@@ -82,7 +97,7 @@ class Plan:
     @property
     def treated(self) -> tuple[str, ...]:
         """The domains that get anything besides the base model."""
-        return tuple(name for name, care in self.domains.items() if care.treatment != "base")
+        return tuple(name for name, entry in self.domains.items() if entry.treatment != "base")
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -105,7 +120,7 @@ def read_plan(path: Path) -> Plan:
     return Plan(
         model=text("model"),
         digest=text("digest"),
-        domains=dict(_cares(path, entries["domains"])),
+        domains=dict(_treatments(path, entries["domains"])),
         router=_router(path, entries.get("router", empty)),
         router_sha256=text("router_sha256"),
         passages=_count(path, entries, "passages", PASSAGES),
@@ -175,23 +190,23 @@ def _router(path: Path, entry: Node) -> str:
     return entry.text
 
 
-def _cares(path: Path, entry: Node) -> Iterator[tuple[str, DomainTreatment]]:
+def _treatments(path: Path, entry: Node) -> Iterator[tuple[str, DomainTreatment]]:
     seen: set[str] = set()
     for table in entry.tables:
         name = table["name"].text
         if name in seen:
             raise Malformed(path, f"domain `{name}` stands twice", line=table["name"].line)
         seen.add(name)
-        yield name, _care(path, table)
+        yield name, _treatment(path, table)
 
 
-def _care(path: Path, table: Mapping[str, Node]) -> DomainTreatment:
+def _treatment(path: Path, table: Mapping[str, Node]) -> DomainTreatment:
     treatment, empty = table["treatment"], Node()
     if treatment.text not in TREATMENTS:
         error = NoSuch("treatment", treatment.text, TREATMENTS)
         raise Malformed(path, error.what, line=treatment.line, hint=error.hint)
-    passages, adapter = TREATMENTS[treatment.text]
-    for wanted, key in ((passages, "knowledge_base"), (adapter, "adapter")):
+    kind = TREATMENTS[treatment.text]
+    for wanted, key in ((kind.passages, "knowledge_base"), (kind.adapter, "adapter")):
         if wanted and key not in table:
             what = f"`{treatment.text}` needs `{key}`"
             raise Malformed(path, what, line=treatment.line)
@@ -235,18 +250,20 @@ def _as_data(plan: Plan) -> dict[str, Any]:
         "passages": plan.passages,
         "tokens": plan.tokens,
         "query_options": plan.query_options,
-        "domains": [{"name": name, **_care_data(care)} for name, care in plan.domains.items()],
+        "domains": [
+            {"name": name, **_treatment_data(entry)} for name, entry in plan.domains.items()
+        ],
     }
 
 
-def _care_data(care: DomainTreatment) -> dict[str, Any]:
-    data: dict[str, Any] = {"treatment": care.treatment}
-    if care.uses_passages:
-        data["knowledge_base"] = care.knowledge_base
-        data["gate"] = _gate_data(care.gate)
-    if care.uses_adapter:
-        data |= {"adapter": care.adapter, "adapter_digest": care.adapter_digest}
-    return data | ({"evidence": dict(care.evidence)} if care.evidence else {})
+def _treatment_data(entry: DomainTreatment) -> dict[str, Any]:
+    data: dict[str, Any] = {"treatment": entry.treatment}
+    if entry.uses_passages:
+        data["knowledge_base"] = entry.knowledge_base
+        data["gate"] = _gate_data(entry.gate)
+    if entry.uses_adapter:
+        data |= {"adapter": entry.adapter, "adapter_digest": entry.adapter_digest}
+    return data | ({"evidence": dict(entry.evidence)} if entry.evidence else {})
 
 
 def _gate_data(gate: Gate) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from domainlift.registry import load_object
 from domainlift.types import Question, Treatment
+from ensemble.plan import TREATMENTS
 from rag.treatment import treat_with_passages
 
 if TYPE_CHECKING:
@@ -45,9 +47,20 @@ def treat_by_plan(
     routed = [replace(q, domain=r.domain or "") for q, r in zip(questions, routes, strict=True)]
     treatments = treat_with_passages(routed, retrievers, gates, resources.budget, signals)
     return [
-        _apply(route, plan.get(route.domain or ""), resources, treatment)
-        for route, treatment in zip(routes, treatments, strict=True)
+        _stepped(question, entry, _apply(route, entry, resources, treatment))
+        for question, route, entry, treatment in zip(
+            questions, routes, [plan.get(r.domain or "") for r in routes], treatments, strict=True
+        )
     ]
+
+
+def _stepped(question: Question, entry: DomainTreatment | None, treatment: Treatment) -> Treatment:
+    """The treatment after the step that its kind has besides, if any."""
+    path = TREATMENTS[entry.treatment].step if entry is not None else ""
+    if not path:
+        return treatment
+    step: Callable[[Question, Treatment], Treatment] = load_object(path)
+    return step(question, treatment)
 
 
 def _apply(

@@ -25,8 +25,9 @@ from finetune.adapters.registry import AdapterRegistry
 from finetune.data.sources.questions import prompt_completion
 from finetune.export import hub as elsewhere
 from finetune.export.base import ExportOptions
-from finetune.export.exporting import TARGETS, Exported
+from finetune.export.exporting import Exported
 from finetune.export.exporting import export_adapter as write
+from finetune.export.registry import TARGETS
 from finetune.export.verify import PROMPTS
 from finetune.export.verify_served import check_served
 from knowledge_bases.domains import load_domains
@@ -54,7 +55,7 @@ _CONCERNS = {
 
 def export_command(
     adapter: Name,
-    to: Annotated[str | None, typer.Option(help="merged, gguf-lora, gguf, ollama or hub.")] = None,
+    to: Annotated[str | None, typer.Option(help=f"One of {', '.join(TARGETS)}.")] = None,
     base: Annotated[
         str | None, typer.Option(help="The base model's folder or name. [default: the card's]")
     ] = None,

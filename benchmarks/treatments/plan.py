@@ -28,18 +28,24 @@ class RoutingPolicy:
 def plan_policy(
     name: str,
     route: RoutingPolicy,
-    cares: Mapping[str, DomainTreatment],
-    means: PlanResources,
-    known: QuestionSignals,
+    treatments: Mapping[str, DomainTreatment],
+    resources: PlanResources,
+    signals: QuestionSignals,
 ) -> TreatmentPolicy:
     """Treat each question as the plan says for the domain that it is sent to."""
 
     def treated(questions: Sequence[Question]) -> Sequence[Treatment]:
         return treat_by_plan(
-            questions, [route.send(question) for question in questions], cares, means, known
+            questions,
+            [route.send(question) for question in questions],
+            treatments,
+            resources,
+            signals,
         )
 
-    return TreatmentPolicy(name, _digest([name, route.name], cares, means, known), treated)
+    return TreatmentPolicy(
+        name, _digest([name, route.name], treatments, resources, signals), treated
+    )
 
 
 #: To the domain that a question belongs to: the route that no router can beat.
@@ -65,19 +71,19 @@ def constant_policy(domain: str) -> RoutingPolicy:
 
 def _digest(
     names: Sequence[str],
-    cares: Mapping[str, DomainTreatment],
-    means: PlanResources,
-    known: QuestionSignals,
+    treatments: Mapping[str, DomainTreatment],
+    resources: PlanResources,
+    signals: QuestionSignals,
 ) -> str:
     parts = [
         *names,
         [
-            (domain, care.treatment, care.knowledge_base, care.gate, care.adapter_digest)
-            for domain, care in sorted(cares.items())
+            (domain, entry.treatment, entry.knowledge_base, entry.gate, entry.adapter_digest)
+            for domain, entry in sorted(treatments.items())
         ],
-        [(domain, r.settings.digest) for domain, r in sorted(means.retrievers.items())],
-        (means.budget.k, means.budget.tokens, known.options),
-        sorted(known.confidence.items()),
-        sorted(known.leaks.items()),
+        [(domain, r.settings.digest) for domain, r in sorted(resources.retrievers.items())],
+        (resources.budget.k, resources.budget.tokens, signals.options),
+        sorted(signals.confidence.items()),
+        sorted(signals.leaks.items()),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,17 +14,8 @@ from engines.local.loading import is_prompts
 from finetune.adapters.registry import Adapter
 from finetune.export.base import ExportJob, ExportOptions, ExportResult
 from finetune.export.gguf_base import STORED
+from finetune.export.registry import TARGETS
 from finetune.export.verify import Check, need_ok
-
-#: A target of an export -> the function (ExportJob, build folder) -> ExportResult that writes it
-#: and checks what it wrote. A new target is one such function and one line here.
-TARGETS: Mapping[str, str] = {
-    "merged": "finetune.export.targets:export_merged",
-    "gguf-lora": "finetune.export.targets:export_gguf_lora",
-    "gguf": "finetune.export.targets:export_gguf",
-    "ollama": "finetune.export.targets:export_ollama",
-    "hub": "finetune.export.targets:export_hub",
-}
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,9 @@ def test_each_question_gets_what_the_plan_has_for_its_route() -> None:
 
 
 def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
-    care = DomainTreatment("rag+lora", knowledge_base="g", gate=SHUT, adapter="biology/v0001")
+    entry = DomainTreatment("rag+lora", knowledge_base="g", gate=SHUT, adapter="biology/v0001")
     made = treat_by_plan(
-        QUESTIONS[:1], sent("biology"), {"biology": care}, means("biology", biology="bio"), NOTHING
+        QUESTIONS[:1], sent("biology"), {"biology": entry}, means("biology", biology="bio"), NOTHING
     )
     assert made[0].passages == ()
     assert made[0].adapter == "bio"
@@ -76,23 +76,23 @@ def test_a_shut_gate_keeps_passages_out_and_the_adapter_in() -> None:
 
 
 def test_the_gate_may_ask_how_sure_the_model_is() -> None:
-    care = DomainTreatment("rag", knowledge_base="g", gate=replace(OPEN, confidence=0.5))
+    entry = DomainTreatment("rag", knowledge_base="g", gate=replace(OPEN, confidence=0.5))
     made = treat_by_plan(
         QUESTIONS[:2],
         sent("biology", "biology"),
-        {"biology": care},
+        {"biology": entry},
         means("biology"),
         QuestionSignals({"q0": 0.9, "q1": 0.4}, {}),
     )
     assert [len(t.passages) for t in made] == [0, 1]
 
 
-@pytest.mark.parametrize("other", ["name", "care", "known"])
+@pytest.mark.parametrize("other", ["name", "entry", "known"])
 def test_the_digest_changes_with_what_may_change_a_treatment(other: str) -> None:
-    care = DomainTreatment("lora", adapter="biology/v0001", adapter_digest="a")
-    first = plan_policy("x", ORACLE, {"biology": care}, means(biology="bio"), NOTHING)
+    entry = DomainTreatment("lora", adapter="biology/v0001", adapter_digest="a")
+    first = plan_policy("x", ORACLE, {"biology": entry}, means(biology="bio"), NOTHING)
     name = "y" if other == "name" else "x"
-    changed = replace(care, adapter_digest="b") if other == "care" else care
+    changed = replace(entry, adapter_digest="b") if other == "entry" else entry
     known = QuestionSignals({"q0": 0.1}, {}) if other == "known" else NOTHING
     second = plan_policy(name, ORACLE, {"biology": changed}, means(biology="bio"), known)
     assert first.digest != second.digest
@@ -110,12 +110,12 @@ def test_ways_to_send_a_question() -> None:
 
 
 def test_another_route_is_another_treatment() -> None:
-    care = {"biology": DomainTreatment("rag", "g1")}
+    entry = {"biology": DomainTreatment("rag", "g1")}
     routes = (
         ORACLE,
         constant_policy("biology"),
         constant_policy("law"),
         random_policy(["biology"]),
     )
-    made = [plan_policy("x", each, care, means(biology="bio"), NOTHING).digest for each in routes]
+    made = [plan_policy("x", each, entry, means(biology="bio"), NOTHING).digest for each in routes]
     assert len(set(made)) == len(made)

@@ -14,8 +14,9 @@ from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from engines.local import loading
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry
 from finetune.export.base import ExportOptions
-from finetune.export.exporting import TARGETS, Exported, export_adapter
+from finetune.export.exporting import Exported, export_adapter
 from finetune.export.modelfile import chat_of, write_modelfile
+from finetune.export.registry import TARGETS
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
