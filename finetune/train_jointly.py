@@ -35,7 +35,7 @@ class JointResult:
     errors: Mapping[str, BenchError]
 
 
-def train_adapters(
+def train_jointly(
     jobs: Sequence[TrainingJob],
     engine: TrainableEngine,
     on_progress: OnProgress,

@@ -24,7 +24,7 @@ from finetune.dry_run import dry_run
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import find_existing, train_adapter
-from finetune.train_jointly import train_adapters as train_jointly
+from finetune.train_jointly import train_jointly
 from improve.load_model import load_trainable
 from improve.notes import error_line
 from reports.terminal import print_note

@@ -18,7 +18,7 @@ from finetune.hyperparameter_search import search_hyperparameters
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import train_adapter
-from finetune.train_jointly import train_adapters
+from finetune.train_jointly import train_jointly
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec, load_trainable
 from knowledge_bases.domains import load_domains
@@ -157,7 +157,7 @@ def _train_jointly(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: 
     refuse_unfit(settings)  # before a large model is loaded
     engine = load_trainable(loading, settings)
     with training_progress() as view:
-        joint = train_adapters(jobs, engine, view.on_progress, view.on_validation)
+        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation)
     for made in joint.made:
         _show(made, as_json=as_json)
     for error in joint.errors.values():

@@ -7,7 +7,7 @@ from finetune.training.early_stopping import EarlyStopping, ValidationResult
 FALL = "history"
 
 
-def stateed(*seen: float | str, patience: int = 2) -> EarlyStopping:
+def validated(*seen: float | str, patience: int = 2) -> EarlyStopping:
     """The state after validations at steps 10, 20, …; a text is a regressed domain."""
     state = EarlyStopping()
     for index, each in enumerate(seen, 1):
@@ -42,6 +42,13 @@ def test_what_ends_a_training_and_what_is_best(
     best_step: int,
     stopped: str,
 ) -> None:
-    found = stateed(*seen, patience=patience)
+    found = validated(*seen, patience=patience)
     assert (found.best, found.best_step, found.stopped) == (best, best_step, stopped)
     assert found.regressed == ((FALL,) if stopped == "fallen" else ())
+
+
+def test_the_state_of_a_checkpoint_keeps_its_names() -> None:
+    state = validated(0.5, FALL)
+    stored = state.as_json()
+    assert stored["fallen"] == [FALL]
+    assert EarlyStopping.from_json(stored) == state

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from engines.base import Answer, Request
-from finetune.validation import ForgettingMonitor
+from finetune.validation import ForgettingMonitor, Validator
 
 
 @pytest.fixture
@@ -58,3 +58,15 @@ def test_the_cached_prefix_of_another_state_is_dropped(fake: ModuleType, learner
     learner.closed = False
     watched.evaluate()
     assert learner.closed
+
+
+def test_a_loss_in_a_protected_domain_is_taken_from_the_objective(
+    fake: ModuleType, learner: Any
+) -> None:
+    learner.right = {"new": 10, "old": 40}
+    validator = Validator(learner, ("biology",), watch(fake, learner), {})
+    learner.right = {"new": 30, "old": 36}
+    result = validator.evaluate()
+    assert result.objective == pytest.approx(30 / 40 - 4 / 40)
+    assert result.scores == {"biology": 0.75, "mathematics": 0.9}
+    assert (result.regressed, result.details["mathematics"]["losses"]) == ((), 4)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from domainlift.errors import Misuse
+from finetune.data.mixing import REPLAY
+from finetune.data.recipe import one_domain
+from finetune.jobs import TrainingJob, build_mix, prepared_rows, training_arguments
+from finetune.training.settings import TrainingArguments
+from knowledge_bases.domains import load_domains
+
+
+def job(workspace: Path, own: bool = True) -> TrainingJob:
+    recipe, domains = one_domain("biology"), load_domains()
+    return TrainingJob(
+        "biology", recipe, TrainingArguments(), workspace, domains, {"biology": "mine"}, own=own
+    )
+
+
+def test_strengths_of_a_recipe_are_protected_and_not_learned(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    assert made.learned == ("biology",)
+    assert set(made.protected) == {"mathematics", "philosophy", "reasoning"}
+    mixed = replace(
+        made, recipe=replace(made.recipe, proportions={"biology": 0.5, "mathematics": 0.5})
+    )
+    assert mixed.learned == ("biology",)
+
+
+def test_without_other_sources_only_the_domains_own_questions_are_used(tmp_path: Path) -> None:
+    assert [task.name for task in job(tmp_path).tasks("biology", "train")] == ["own:biology"]
+    assert job(tmp_path).tasks("of nobody", "train") == []
+
+
+def test_replay_rows_are_counted_without_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    rows = [{"prompt": f"{n}?", "completion": " yes", "domain": "biology"} for n in range(40)]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    made = job(tmp_path)
+    assert {name: len(own) for name, own in prepared_rows(made).items()} == {"biology": 40}
+    mix = build_mix(made, None)
+    assert mix.new == {"biology": 40}
+    assert set(mix.replay) == {"mathematics", "philosophy"}
+    assert sum(row.kind == REPLAY for row in mix.rows) == sum(mix.replay.values()) > 0
+
+
+def test_changes_win_over_the_settings_of_a_recipe() -> None:
+    recipe = replace(one_domain("biology"), training={"rank": 4, "batch": 2})
+    settings = training_arguments(recipe, ["rank=8"])
+    assert (settings.rank, settings.batch) == (8, 2)
+    with pytest.raises(Misuse, match="no setting `rnak`"):
+        training_arguments(recipe, ["rnak=8"])
