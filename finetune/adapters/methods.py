@@ -1,4 +1,4 @@
-"""Put an adapter on a model, and take it off again."""
+"""PEFT methods: attach an adapter to a model, and detach it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def trainable(live: Any) -> dict[str, Any]:
 
 
 def recompute(live: Any, on: bool = True) -> None:
-    """Let each layer compute its activations again for the backward pass, or keep them."""
+    """Switch activation checkpointing of all layers on or off."""
     base = live.get_base_model() if hasattr(live, "peft_config") else live
     if not on:
         if _has(base, "is_{}_checkpointing"):

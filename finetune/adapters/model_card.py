@@ -1,4 +1,4 @@
-"""What an adapter is, as it stands in its card.json and, for people, in its README.md."""
+"""Model card of an adapter: card.json, and README.md for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANEW = "train it anew, or remove it: `bench adapters rm NAME`"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What an adapter is.
+    """Model card of an adapter.
 
     `files` are the SHA-256 of its files by name, `data` is the data card of what it learned,
     `scores` are validation scores by domain, `curves` names the file of the loss curves.

@@ -1,4 +1,4 @@
-"""Where adapters are kept: published whole, never changed afterwards.
+"""Registry of adapters: versions are published atomically and immutable.
 
 <root>/<domain>/v0001/     a version: PEFT's two files, what training left, card.json, README.md
 <root>/<domain>/last.json  the highest number given away, should that version be removed
@@ -75,7 +75,7 @@ class Adapter:
 
     @property
     def digest(self) -> str:
-        """What tells this adapter from another."""
+        """Digest of configuration and weights."""
         parts = "".join(self.card.files[name] for name in (CONFIG, WEIGHTS))
         return f"sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
 
@@ -132,7 +132,7 @@ class AdapterRegistry:
         return sorted(f"{path.parent.name}/{path.name}" for path in folders)
 
     def show(self, name: str) -> ModelCard:
-        """What a version is, without a look at its weights."""
+        """The card of a version, without reading its weights."""
         return read_model_card(self._find(name)[1])
 
     def open(self, name: str) -> Adapter:

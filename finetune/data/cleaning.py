@@ -1,4 +1,4 @@
-"""Texts and rows in one form, and what is no row to learn from."""
+"""Cleaning: one form of texts and rows, and the reasons to reject a row."""
 
 from __future__ import annotations
 

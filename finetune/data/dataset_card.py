@@ -1,4 +1,4 @@
-"""The data card: what a data set is made of, for people and for programs."""
+"""Dataset card: counts, licences and sources of a data set, for people and programs."""
 
 from __future__ import annotations
 

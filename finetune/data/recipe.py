@@ -34,7 +34,7 @@ _SCHEMA = {"proportions": Field("values", required=True), **_PLAIN}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to mix: the share of each domain among new rows, and known rows per new row.
+    """Mix of a training: the share of each domain among new rows, and replay rows per new row.
 
     `training` are settings for the training, as they stand in the file.
     """

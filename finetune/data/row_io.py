@@ -1,4 +1,4 @@
-"""Rows as lines of JSON: what `prepare` writes and training reads."""
+"""Reading and writing of prepared rows as JSON lines."""
 
 from __future__ import annotations
 

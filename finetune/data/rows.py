@@ -1,4 +1,4 @@
-"""What the parts of training hand to one another."""
+"""Training row: a prompt and its completion."""
 
 from __future__ import annotations
 

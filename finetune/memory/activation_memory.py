@@ -56,7 +56,7 @@ def work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
 
 
 def _all_trained(live: Any, gradients: float) -> dict[str, float]:
-    """What differs where no weight is frozen, and freeze those that are no layers'.
+    """Corrections for full training; freezes the embedding and the output layer.
 
     The output layer's gradient comes first. Where the embedding shares its weight, the gradient of
     that, and the sum of both, are made beside it in the end.
@@ -69,7 +69,7 @@ def _all_trained(live: Any, gradients: float) -> dict[str, float]:
 
 
 def _growing(live: Any, settings: TrainingArguments) -> dict[str, float]:
-    """What grows with tokens, and what does not: a line through two lengths."""
+    """Bytes per token and constant bytes: a line through two lengths."""
     (kept, more), (kept_twice, more_twice) = (
         _passed(live, settings, n) for n in (_PROBE, 2 * _PROBE)
     )

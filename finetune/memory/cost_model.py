@@ -180,7 +180,7 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
 
 
 def _packs(config: Any, longest: int) -> bool:
-    """Whether rows will stand one behind the other, as far as a configuration tells."""
+    """Whether rows will be packed, as far as the configuration says."""
     from finetune.training.attention import sees_all
 
     return sees_all(config.get_text_config(), longest)

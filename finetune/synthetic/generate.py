@@ -1,4 +1,4 @@
-"""Have a model write about passages, check what it wrote, and go on where it stopped.
+"""Generation of a synthetic textbook: texts about passages, checked, and resumed where it stopped.
 
 First everything is written, then every piece that its words do not rule out is measured. Each
 reply and each measure is kept before the next comes in.
@@ -53,7 +53,7 @@ _STOPS = ("\n\n\n", "<passages>", "</passages>")
 
 @dataclass(frozen=True)
 class KindStats:
-    """What came of one kind: replies asked for, pieces in them, pieces kept, and why not more."""
+    """Yield of one kind of text: replies requested, pieces in them, pieces kept, rejections."""
 
     asked: int
     pieces: int
@@ -106,7 +106,7 @@ def synthesize(
 
 
 def origin_of(info: EngineInfo) -> dict[str, Any]:
-    """What decides the replies: the model, how it is run, and the version of the prompts."""
+    """Fingerprint of the replies: the model, its options, and the version of the prompts."""
     return {
         "engine": info.engine,
         "model": info.model,

@@ -20,7 +20,7 @@ from finetune.synthetic.grounding import PieceLogprobs
 
 @dataclass(frozen=True)
 class LoggedReply:
-    """What a model wrote about a passage; `whole` is false where it was cut off."""
+    """A model's reply about a passage; `whole` is false where it was cut off."""
 
     passage: str
     kind: str
@@ -30,7 +30,7 @@ class LoggedReply:
 
 @dataclass(frozen=True)
 class LoggedMeasure:
-    """How likely the model finds a piece on a passage in one setting."""
+    """Log-probabilities of a text about a passage in one setting."""
 
     passage: str
     piece: str

@@ -1,4 +1,4 @@
-"""Whether a piece that was written about a passage says what the passage says.
+"""Grounding check: whether a generated text says what its passage says.
 
 First by its words alone, then by the log-probabilities of the model that wrote it: a text must be
 likelier after the passage than after none and after another one, in the mean over its tokens and
@@ -33,7 +33,7 @@ OWN, NONE, OTHER = "own", "none", "other"
 
 @dataclass(frozen=True)
 class GroundingLimits:
-    """What a grounded piece must reach, in nats.
+    """Thresholds of a grounded text, in nats.
 
     `gain` is that of a text per token over the better control, `part` that of its weakest
     sentence. An answer as a whole must gain `answer`, and have a mean of at least `sure` per
@@ -48,7 +48,7 @@ class GroundingLimits:
 
 @dataclass(frozen=True)
 class PieceLogprobs:
-    """What the parts of a piece are worth in one setting: log P in nats, tokens, greedy or not."""
+    """Log-probabilities of a text's parts in one setting, in nats; tokens and greedy flags."""
 
     logprobs: tuple[float, ...]
     tokens: tuple[int, ...]
@@ -56,7 +56,7 @@ class PieceLogprobs:
 
 
 def text_fault(piece: GeneratedText, excerpt: Excerpt) -> str:
-    """What is wrong with the words of a piece, "" where nothing is."""
+    """The first fault in the words of a text, "" without one."""
     return next((reason for reason, is_wrong in _FAULTS.items() if is_wrong(piece, excerpt)), "")
 
 
@@ -91,7 +91,7 @@ def continuation_of(piece: GeneratedText, excerpt: Excerpt, passages: Sequence[P
 
 
 def parts_of(piece: GeneratedText) -> tuple[str, ...]:
-    """What is judged by itself: an answer, or each sentence, without marks and speakers."""
+    """The parts that are scored: an answer, or each sentence, without marks and speakers."""
     if piece.question:
         return (piece.text,)
     lines = (_LABEL.sub("", line, count=1) for line in piece.text.split("\n"))

@@ -1,4 +1,4 @@
-"""What a model writes about a passage: how it is asked, what its replies hold, and the rows.
+"""Prompts for texts about a passage, the parsing of replies, and the rows made of them.
 
 A fact told once is hardly learned, and the same fact told in several ways is. So the model itself,
 with the passage before it, tells it in other ways: it needs to read, not to know.
@@ -74,7 +74,7 @@ def prompt_of(kind: TextKind, excerpt: Excerpt, *, chat: bool) -> Prompt:
 
 
 def pieces_of(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    """What a reply holds; one empty piece where it holds nothing.
+    """The texts in a reply; one empty text where there is none.
 
     A reply that goes on with the prompt's layout is one piece, because no part of it is meant.
     """
@@ -116,7 +116,7 @@ def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> l
 
 
 def title_of(excerpt: Excerpt) -> str:
-    """What a passage is about, as its headings say."""
+    """The topic of a passage: its last heading."""
     return excerpt.passage.source.rpartition(" > ")[2].strip(" :") or "this"
 
 

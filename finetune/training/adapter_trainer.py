@@ -128,7 +128,7 @@ class AdapterTrainer:
         return (self.steps - self.state.step) * self.state.working / self.state.step
 
     def due(self, every: int) -> bool:
-        """Whether something is done every so many steps, and at the end, unless `every` is 0."""
+        """Whether the step is a multiple of `every` or the last one; never for 0."""
         return every > 0 and (self.state.step % every == 0 or self.state.step == self.steps)
 
     def rows(self) -> list[Encoded]:
@@ -292,7 +292,7 @@ class AdapterTrainer:
             self._board.add(self.state.step, figures)
 
     def _name(self) -> dict[str, Any]:
-        """What makes a training this one and no other."""
+        """Identity of the training: settings, rows and base model."""
         rows = hashlib.sha256()
         for example in self.examples:
             rows.update(f"{example.ids} {example.prompt_length}\n".encode())

@@ -1,4 +1,4 @@
-"""Attention over rows that lie one behind the other in one sequence, each seeing only itself.
+"""Attention over packed rows: several in one sequence, each attending to itself only.
 
 Linear layers, which are nearly all of the work, see no padding. For attention alone the rows are
 spread into a padded rectangle, (rows, longest), where the causal kernel needs no mask: right

@@ -1,4 +1,4 @@
-"""Rows into packs: what goes through the model at once."""
+"""Packing: rows that go through the model in one pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOGITS = 2**26
 
 @dataclass(frozen=True)
 class PackLimits:
-    """What one pack may hold: token positions, and positions whose logits are made."""
+    """Limits of one pack: token positions, and positions with logits."""
 
     tokens: int
     trained: int

@@ -1,4 +1,4 @@
-"""Rows to tokens, and where what is trained on begins."""
+"""Tokenization of rows, with the length of the prompt, which is not trained on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Encoded:
 
     @property
     def trained(self) -> int:
-        """How many tokens are trained."""
+        """The number of trained tokens."""
         return len(self.ids) - self.prompt_length
 
 
@@ -62,7 +62,7 @@ def encode(
 
 
 def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """What is read and what is trained on, as text with special tokens shown."""
+    """Prompt and trained text, with special tokens shown."""
     tokens: Any = tokenizer
     parts = (example.ids[: example.prompt_length], example.ids[example.prompt_length :])
     read, trained = (tokens.decode(list(part), skip_special_tokens=False) for part in parts)
@@ -167,7 +167,7 @@ class _Encoder:
             raise Misuse(f"example `{row.id}` does not fit the chat template: {first}") from error
 
     def _end_of_turn(self, row: Row) -> str:
-        """What the template puts after an answer, up to its special token."""
+        """The end of a turn in the chat template, up to its special token."""
         if self._turn_end is None:
             _, mark, after = self._rendered(row, answered=True).rpartition(_MARK)
             ids = self._tokens(after, False) if mark else ()

@@ -1,4 +1,4 @@
-"""Train an adapter on rows, so that a killed training goes on as if nothing had happened."""
+"""Training of an adapter on rows, resumed exactly after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training under way, in one process or in several."""
+"""Training loop: steps, validation, checkpoints, in one process or several."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def planned(
     adapters: int = 1,
     processes: int = 1,
 ) -> tuple[PackLimits, bool]:
-    """What goes through a model at once under so many adapters, and whether it is recomputed.
+    """Plan the limits of a pass with so many adapters, and whether activations are recomputed.
 
     So many `processes` share it out.
     """
@@ -173,7 +173,7 @@ def planned(
 def _agreed(
     others: ProcessGroup, device: torch.device, own: tuple[PackLimits, bool]
 ) -> tuple[PackLimits, bool]:
-    """What all of these processes have the memory for."""
+    """The smallest limits of all ranks."""
     limits, recomputes = own
     tokens = -others.all_reduce_max(-limits.tokens, device)
     return replace(limits, tokens=tokens), bool(others.all_reduce_max(recomputes, device))

@@ -1,4 +1,4 @@
-"""What the readers of formats share."""
+"""Shared parts of the readers of row formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_FILE = 512 * 2**20
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a line of a file; lines count from 1."""
+    """A problem in a line of a file; lines count from 1."""
 
     line: int
     what: str
@@ -57,7 +57,7 @@ def from_json(value: Any, name: str) -> Any:
 
 
 def kind_name(value: object) -> str:
-    """What to call a value of JSON in a message."""
+    """The name of a JSON value's type in messages."""
     names: tuple[tuple[type, str], ...] = (
         *((bool, "true or false"), (str, "a text"), (int, "a number"), (float, "a number")),
         *((list, "a list"), (dict, "keys with values")),

@@ -1,4 +1,4 @@
-"""The rows of a file, each with its line, whatever is wrong with some of them.
+"""Reader of rows from JSON lines, JSON lists and CSV, each with its line.
 
 A row that cannot be read is one item with its problem, and reading goes on after it. Only a file
 that cannot be opened is an error.

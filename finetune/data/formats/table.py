@@ -1,4 +1,4 @@
-"""The formats that people have, in one table: a row is known by its keys."""
+"""Registry of row formats; a row's format follows from its keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find_format(fields: Fields) -> str:
 
 
 def unknown_keys(fields: Fields, name: str) -> list[str]:
-    """What is wrong with the keys that a format does not have: misspelt, they would be lost."""
+    """Problems with keys that a format does not have: misspelt, they would be lost."""
     form = FORMATS[name]
     allowed = (*form.needs, *form.may, *COMMON)
     return [_unknown(key, allowed) for key in fields if key not in allowed]

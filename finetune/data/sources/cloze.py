@@ -1,4 +1,4 @@
-"""Exercises made of prose: a sentence with its key term left out, and a section to go on with."""
+"""Exercises made of prose: cloze sentences, and continuations of a section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions with passages before them, of which at most one holds the answer.
+"""RAFT rows: questions with passages before them, of which at most one holds the answer.
 
 A model that learned its answers without passages may stop reading them. So it also learns to
 find an answer among passages that do not hold it, and to know it where no passage does (RAFT:
@@ -31,7 +31,7 @@ _SHORTEST = 4
 
 @dataclass(frozen=True)
 class ContextSettings:
-    """How many passages without the answer stand there, and how often they stand there alone."""
+    """Number of distractor passages, and the share of rows without the right passage."""
 
     distractors: int = 2
     without: float = WITHOUT

@@ -1,4 +1,4 @@
-"""Prose as sentences, well enough for making exercises of it."""
+"""Sentence splitter, good enough for exercises."""
 
 from __future__ import annotations
 
