@@ -7,10 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.tasks.base import NoSplit
+from benchmarks.tasks.registry import load_task
+from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
 from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
+from domainlift.yaml_schema import Field, read_yaml, top_keys
+from ensemble.fit.fit import Labelled, RouterData, fit_router
+from ensemble.fit.training_data import router_data_digest
+from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords
+from ensemble.router.router import Router
+from knowledge_bases.domains import load_domains
+from rag.corpus.documents import load_documents
+from rag.corpus.source_files import domain_sources, find_files
+from rag.embedding.registry import open_embedder
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -30,10 +42,6 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
     `domains` are the targets (None: all that there are). Domains that the file does not know are
     routed to by the keywords that they declare, until `bench route fit` has seen them.
     """
-    from ensemble.router.keywords import by_hand, read_keywords
-    from ensemble.router.router import Router
-    from knowledge_bases.domains import load_domains
-
     known = load_domains(workspace)
     keywords = read_keywords(keyword_file(workspace), known)
     new = {name: by_hand(known[name]) for name in known if name not in keywords.domains}
@@ -42,8 +50,6 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
 
 def keyword_file(workspace: Path) -> Path:
     """The file in which a workspace's keywords stand."""
-    from ensemble.router.keywords import SHIPPED
-
     own = Workspace(workspace).keywords
     return own if own.is_file() else SHIPPED
 
@@ -92,11 +98,6 @@ def fit_or_find_router(
 
     A fit takes minutes where there are many questions; it is kept by what it was made of.
     """
-    from domainlift import __version__
-    from ensemble.fit.fit import RouterData, fit_router
-    from ensemble.fit.training_data import router_data_digest
-    from ensemble.router.keywords import read_keywords, write_keywords
-
     material = RouterData(rows, glossaries(domains))
     path = Workspace(workspace).router(f"{router_data_digest(material)}-{__version__}")
     if not path.is_file():
@@ -107,7 +108,6 @@ def fit_or_find_router(
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
     """Words by domain: the glossary that comes with the router, and each domain's keywords."""
     import ensemble
-    from domainlift.yaml_schema import Field, read_yaml, top_keys
 
     path = Path(ensemble.__path__[0]) / GLOSSARY
     names = sorted(domains)
@@ -122,9 +122,6 @@ def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
 
 def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str, str]]:
     """Paragraphs of the domains' declared sources that are at hand, each with its domain."""
-    from rag.corpus.documents import load_documents
-    from rag.corpus.source_files import domain_sources, find_files
-
     found: list[tuple[str, str]] = []
     for domain in domains.values():
         sources = [s for s in domain_sources(domain) if not s.where.startswith("hf:")]
@@ -137,18 +134,12 @@ def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str
 
 def embedding(name: str) -> Embed:
     """The vectors of words by an embedding model that needs no network."""
-    from rag.embedding.registry import open_embedder
-
     return open_embedder(name).encode_queries
 
 
 def _questions(
     task: str, split: Split, domains: Mapping[str, Domain], data: Path | None
 ) -> list[Labelled] | str:
-    from benchmarks.tasks.base import NoSplit
-    from benchmarks.tasks.registry import load_task
-    from ensemble.fit.fit import Labelled
-
     try:
         found = load_task(task, data=data, domains=domains, split=split)
     except BenchError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
+from reports.compare_html import ReportSection
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ class ImproveView:
 
 def sections(done: ImproveResult) -> list[ReportSection]:
     """The same tables and the verdict for the page of a comparison."""
-    from reports.compare_html import ReportSection
-
     made = [ReportSection(title, columns, rows) for title, columns, rows in _tables(done)]
     return [*made, ReportSection("Verdict", text="\n".join(_closing(done)))]
 

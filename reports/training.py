@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.stats.formatting import accuracy, difference, interval
 from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
+from finetune.train_adapter import TrainingResult
 from reports.terminal import console, duration, table
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def show_dry_run(found: DryRun) -> None:
 
 def show_training(made: TrainingResult | SearchResult) -> None:
     """Print what came out of a training, or of a search over trainings."""
-    from finetune.train_adapter import TrainingResult
-
     if isinstance(made, TrainingResult):
         show_made(made)
         return
