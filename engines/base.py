@@ -1,4 +1,4 @@
-"""What an engine is: it answers requests, each answer as soon as it has it."""
+"""Protocols of engines, and their requests and answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Mode(StrEnum):
-    """How an answer is read from a model."""
+    """Way of scoring: log-probabilities of letters or of continuations, or generated text."""
 
     LETTER = "letter"
     CLOZE = "cloze"
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
 
 class Status(StrEnum):
-    """What became of a question."""
+    """Outcome of a question."""
 
     OK = "ok"
     UNPARSED = "unparsed"
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Plain text, or chat messages, which win where there are any."""
+    """Plain text, or chat messages, which take precedence; and the adapter that answers."""
 
     text: str = ""
     messages: tuple[Message, ...] = ()
@@ -49,7 +49,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Request:
-    """One question as an engine gets it.
+    """One question for an engine.
 
     letter    `options` are the letters as they continue the prompt (" A", " B", … after plain
               text; "A", "B", … in a chat, where the model's first token is read)
@@ -67,13 +67,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine said to one request.
+    """Answer to one request.
 
     `logprobs` holds log P(option | prompt) in nats, one per option, and is empty where the
-    engine generated text instead; `greedy` says of each option whether it is what the model
-    would have said by itself. `mass` is the probability that falls on the letters together,
-    and `floored` counts letters that were not among the returned alternatives and stand with an
-    upper bound. An engine never sets UNPARSED: reading a reply is the scorer's work.
+    engine generated text instead; `greedy` is, for each option, whether greedy decoding gives it.
+    `mass` is the probability of all letters together, and `n_bounded` the number of letters that
+    were not among the returned alternatives and have an upper bound instead. An engine never sets
+    UNPARSED, because the scorer parses replies.
     """
 
     id: str
@@ -91,11 +91,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What must be known of an engine to repeat a run with it.
+    """Description of an engine, sufficient to repeat a run with it.
 
     `options` decide the answers and are part of a run's fingerprint; `versions` are recorded.
-    `notes` are sentences that the user should read (a fallback that was taken, say). With
-    `one_adapter_at_a_time`, changing adapters costs a load: all questions of one go together.
+    `notes` are sentences for the user (for example about a fallback). With
+    `one_adapter_at_a_time`, each change of adapters loads a model, so questions are grouped by it.
     """
 
     engine: str
@@ -111,11 +111,11 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Scores options or generates text."""
+    """Scores options or generates text, each answer as soon as it is there."""
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine is; available before the first answer."""
+        """Description of this engine; available before the first answer."""
         ...
 
     @property
@@ -126,17 +126,17 @@ class Engine(Protocol):
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request, in any order, each as soon as it is known.
 
-        Requests come in prefix order. Closing the generator ends what is under way. Raises
+        Requests come in prefix order. Closing the generator cancels the requests under way. Raises
         EngineDown when no further answer can come.
         """
         ...
 
     def count(self, text: str) -> int:
-        """Count the tokens of a text; where no tokenizer is at hand, an estimate that errs high."""
+        """Count the tokens of a text; without a tokenizer, an upper estimate."""
         ...
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release connections and caches."""
         ...
 
 

@@ -28,7 +28,7 @@ _Hook = Callable[[Any, tuple[Any, ...], torch.Tensor], torch.Tensor]
 
 
 class UnexpectedShape(BenchError):
-    """A layer does not see the tokens as they came in, so none can be told whose it is."""
+    """A layer gets its tokens in another shape, so that their adapters are not known."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _lora_layers(wrapped: Any) -> list[Any]:
 
 
 def _stacked(layer: Any, names: Sequence[str]) -> StackedLayer:
-    """Copy a layer's matrices into two, and let PEFT's be views of them."""
+    """Copy all adapters' matrices of a layer into two, and make PEFT's views of them."""
     here = [name for name in names if name in layer.r]
     layout = RankLayout(
         tuple((layer.r[n], float(layer.scaling[n])) if n in here else (0, 0.0) for n in names)

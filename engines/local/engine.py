@@ -1,4 +1,4 @@
-"""Score with transformers in this process; each prefix is computed once (see `prefix_tree`)."""
+"""Engine over transformers in this process; computes each prefix once (see `prefix_tree`)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_local(name: str, options: EngineOptions) -> TransformersEngine:
 
 
 def open_tiny(name: str, options: EngineOptions) -> TransformersEngine:
-    """Load the embedded model; where nothing else is asked, on the processor."""
+    """Load the embedded model, by default on the CPU."""
     return TransformersEngine.load(
         str(tiny_folder()),
         device="cpu" if options.device == "auto" else options.device,
@@ -88,12 +88,12 @@ class TransformersEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What this engine is."""
+        """Description of this engine."""
         return self._info
 
     @property
     def model(self) -> PreTrainedModel:
-        """The loaded model, for training; what it answers changes with it."""
+        """The loaded model; the engine answers with its current weights."""
         return self._model
 
     @property
@@ -114,7 +114,7 @@ class TransformersEngine:
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield answers batch by batch, in the order of the prompts' tokens.
 
-        Adapters that can share a batch do so where their questions are few, the others take turns.
+        Adapters with few questions share batches where they can; the others take turns.
         """
         self._adapters.check(request.prompt.adapter for request in requests)
         scored = [r for r in requests if r.mode is not Mode.GENERATE]
@@ -128,7 +128,7 @@ class TransformersEngine:
             yield from self._generated([r for r in written if r.prompt.adapter == adapter])
 
     def add_adapter(self, name: str, folder: Path) -> None:
-        """Load a PEFT adapter, under the name by which requests ask for it.
+        """Load a PEFT adapter under the name that requests use.
 
         The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
         prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
@@ -137,10 +137,9 @@ class TransformersEngine:
 
     @contextmanager
     def answering_with(self, live: Any) -> Iterator[None]:
-        """Answer without an adapter as `live` does now, PEFT's model over this engine's own.
+        """Answer as `live` does now, PEFT's model in training over this engine's model.
 
-        Trained weights stand in the model itself; trained prompts stand before every text until
-        the block ends, as they were when it began.
+        Trained weights are in the model itself; of trained prompts a copy is used for the block.
         """
         self._adapters.use(None)
         base = self._adapters.set_soft_prompt(soft_prompt_of(live))
@@ -159,11 +158,11 @@ class TransformersEngine:
 
     @property
     def _room(self) -> int:
-        """The tokens that a batch may have after the root."""
-        return max(1, self._batch_tokens - self._forward.root.length)
+        """The tokens that a batch may have beside the soft prompt."""
+        return max(1, self._batch_tokens - self._forward.soft_prompt.length)
 
     def _scored(self, requests: Sequence[Request], several: bool) -> Iterator[Answer]:
-        """Answer requests of the adapter in use, or of several that can share a batch."""
+        """Score requests of the active adapter, or of several that can share a batch."""
         fitting = []
         for item in _by_adapter(self._encoder.items(requests), requests):
             early = self._refused(requests[item.key], item)
@@ -192,7 +191,9 @@ class TransformersEngine:
             self._adapters.use(None)
             scores = self._forward.score(
                 batch,
-                lambda stems: self._adapters.adapters_per_token([names[stem] for stem in stems]),
+                lambda groups: self._adapters.adapters_per_token(
+                    [names[group] for group in groups]
+                ),
             )
         else:
             self._adapters.use(*set(names.values()))
@@ -224,11 +225,11 @@ class TransformersEngine:
         )
 
     def _refused(self, request: Request, item: PromptItem) -> Answer | None:
-        """An answer for what cannot be asked."""
+        """Error answer to a request that cannot be computed."""
         if not all(item.options):
             return Answer(request.id, Status.ERROR, error="an option is empty")
         options = max((len(option) for option in item.options), default=0)
-        longest = self._forward.root.length + len(item.prompt) + options - 1
+        longest = self._forward.soft_prompt.length + len(item.prompt) + options - 1
         if self._context is not None and longest > self._context:
             return self._truncated(request, longest)
         return None
@@ -244,7 +245,7 @@ class TransformersEngine:
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
         for index, prompt in enumerate(self._encoder.prompts(requests)):
-            length = self._forward.root.length + len(prompt) + requests[index].max_tokens
+            length = self._forward.soft_prompt.length + len(prompt) + requests[index].max_tokens
             if self._context is not None and length > self._context:
                 yield self._truncated(requests[index], length)
             else:
@@ -290,13 +291,15 @@ class TransformersEngine:
 
 
 def _by_adapter(items: Sequence[PromptItem], requests: Sequence[Request]) -> list[PromptItem]:
-    """Give each adapter's items a stem; those of few tokens stand together, to share batches."""
+    """Number the adapter groups by their tokens, so that small groups share batches."""
     tokens: Counter[str | None] = Counter()
     for item in items:
         tokens[requests[item.key].prompt.adapter] += len(item.prompt)
     order = sorted(tokens, key=lambda name: (tokens[name], name is not None, name))
-    stems = {name: stem for stem, name in enumerate(order)}
-    return [replace(item, adapter_group=stems[requests[item.key].prompt.adapter]) for item in items]
+    groups = {name: group for group, name in enumerate(order)}
+    return [
+        replace(item, adapter_group=groups[requests[item.key].prompt.adapter]) for item in items
+    ]
 
 
 def _context(model: Any) -> int | None:

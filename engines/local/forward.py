@@ -1,4 +1,4 @@
-"""The forward pass over a token tree, and the cache of the prefix before it."""
+"""Forward passes over token trees, with a key-value cache of their common prefix."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _CPU_TOKENS = 1024
 _LEAST_TOKENS, _MOST_TOKENS = 256, 8192
 
 
-def _as_it_is(stems: Sequence[int]) -> AbstractContextManager[None]:
+def _no_adapters(groups: Sequence[int]) -> AbstractContextManager[None]:
     return nullcontext()
 
 
 class Forward:
     """Computes log-probabilities of trees, keeping the last prefix's keys and values.
 
-    `tokens` counts every position that went through the model. `root` stands before every text;
-    prefixes, depths and positions of trees do not count it.
+    `tokens` counts every position that went through the model. `soft_prompt` precedes every
+    text; prefixes, depths and positions of trees do not count it.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -47,7 +47,7 @@ class Forward:
         self._model: Any = model
         self._cached: Tokens = ()
         self._cache: Any = None
-        self.root = SoftPrompt()
+        self.soft_prompt = SoftPrompt()
         self.tokens = 0
         self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
         self.most_reads = _most_reads(model)
@@ -56,12 +56,12 @@ class Forward:
         self.tokens = 0
 
     def reset(self) -> None:
-        """Forget the prefix; the root stays."""
+        """Drop the cached prefix; the soft prompt stays."""
         self._cached, self._cache = (), None
 
-    def set_soft_prompt(self, root: SoftPrompt) -> None:
-        """Put another root before every text from now on."""
-        self.root = root
+    def set_soft_prompt(self, soft_prompt: SoftPrompt) -> None:
+        """Put another soft prompt before every text from now on."""
+        self.soft_prompt = soft_prompt
         self.reset()
 
     def batch_tokens(self) -> int:
@@ -79,11 +79,11 @@ class Forward:
         per_token = (width + state) * self._model.dtype.itemsize + 4 * _MOST_TOKENS
         return int(max(_LEAST_TOKENS, min(_MOST_TOKENS, free // 4 // per_token)))
 
-    def score(self, batch: Batch, through: Through = _as_it_is) -> Scores:
+    def score(self, batch: Batch, through: Through = _no_adapters) -> Scores:
         """Per item and option: log P(option | prompt) in nats, and whether it is the greedy one.
 
-        A batch of several stems needs `through`: given the stem of each token, it holds around the
-        pass what each of them is computed with. `shares` must be true for that.
+        A batch of several adapter groups needs `through`: a context for the pass, made of the group
+        of each token. `shares` must be true for that.
         """
         import torch
 
@@ -93,12 +93,12 @@ class Forward:
             return self._score_apart(batch)
 
     def prefix(self, tokens: Tokens) -> Any:
-        """The cache for the root and exactly these tokens, for the caller to read only."""
+        """The cache of the soft prompt and exactly these tokens; read only."""
         import torch
 
         kept = common_prefix(self._cached, tokens)
         if self._cache is None or not kept:
-            self._cache, kept = self.root.cache(self._model.config), 0
+            self._cache, kept = self.soft_prompt.cache(self._model.config), 0
         self._cut(kept)
         rest = tokens[kept:]
         if rest:
@@ -108,8 +108,12 @@ class Forward:
         return self._cache
 
     def own_cache(self, tokens: Tokens) -> Any:
-        """A cache for the root and exactly these tokens, for the caller to write to."""
-        return copy.deepcopy(self.prefix(tokens)) if tokens else self.root.cache(self._model.config)
+        """A copy of the cache of the soft prompt and exactly these tokens, to be written to."""
+        return (
+            copy.deepcopy(self.prefix(tokens))
+            if tokens
+            else self.soft_prompt.cache(self._model.config)
+        )
 
     def run(
         self,
@@ -135,34 +139,34 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         device: torch.device = self._model.device
         return device
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """Tokens after which the model has nothing more to say."""
+        """Tokens that end a text."""
         ends = self._model.generation_config.eos_token_id
         if ends is None:
             return frozenset()
         return frozenset([ends] if isinstance(ends, int) else ends)
 
     def _cut(self, length: int) -> None:
-        """Keep so many tokens of the cache beside the root."""
-        surplus = self._cache.get_seq_length() - self.root.length - length
+        """Crop the cache to so many tokens beside the soft prompt."""
+        surplus = self._cache.get_seq_length() - self.soft_prompt.length - length
         if surplus > 0:
             self._cache.crop(-surplus)
 
-    def _score_tree(self, batch: Batch, through: Through = _as_it_is) -> Scores:
+    def _score_tree(self, batch: Batch, through: Through = _no_adapters) -> Scores:
         import torch
 
         cache = self.prefix(batch.prefix_tokens)
         tree = build_tree(batch)
         read = sorted({node for r in tree.reads for node in r.nodes})
         device = self.device
-        before = self.root.length
+        before = self.soft_prompt.length
         mask = torch.from_numpy(_ancestors(tree, before + batch.prefix)).to(device)
-        with through(tree.stems):
+        with through(tree.adapter_groups):
             logits = self.run(
                 torch.tensor([tree.tokens], device=device),
                 cache,
@@ -185,14 +189,14 @@ class Forward:
         for item in batch.items:
             for option in item.options:
                 ids = torch.tensor([item.prompt + option[:-1]], device=self.device)
-                cache = self.own_cache(()) if self.root.length else None
+                cache = self.own_cache(()) if self.soft_prompt.length else None
                 logits = self.run(ids, cache, keep=len(option))[0]
                 part = _gather(logits, [(item.key, list(range(len(option))), option)])
                 scores[item.key] += part[item.key]
         return scores
 
     def _tree_agrees(self) -> bool:
-        """Compare a small tree with plain passes: an architecture may ignore a mask of ours."""
+        """Compare a small tree with plain passes: an architecture may ignore the mask."""
         import torch
 
         vocabulary = self._model.config.get_text_config().vocab_size
@@ -238,7 +242,7 @@ def _gather(logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]) ->
 
 
 def _ancestors(tree: TokenTree, prefix: int) -> np.ndarray:
-    """Who sees whom, [nodes, prefix + nodes]: the prefix, oneself and one's ancestors."""
+    """Attention mask [nodes, prefix + nodes]: a node sees the prefix, its ancestors and itself."""
     import numpy as np
 
     size = len(tree.tokens)
@@ -252,7 +256,7 @@ def _ancestors(tree: TokenTree, prefix: int) -> np.ndarray:
 
 
 def _may_share(model: Any) -> bool:
-    """Whether every layer attends to all that came before, through a mask that we may set."""
+    """Whether every layer attends to all earlier tokens, through a mask that can be set."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     stateful = bool(getattr(model, "_is_stateful", False))

@@ -81,13 +81,13 @@ class Decoder:
             rows = [rows[i] for i in keep]
 
     def _prefill(self, batch: Batch) -> _State:
-        """Left-pad what follows root and prefix, so that all rows end at the same place."""
+        """Left-pad what follows soft prompt and prefix, so that all rows end at one position."""
         import torch
 
         device = self._forward.device
         tails = [item.prompt[batch.prefix :] for item in batch.items]
         width = max(map(len, tails))
-        before = self._forward.root.length + batch.prefix
+        before = self._forward.soft_prompt.length + batch.prefix
         ids = torch.zeros(len(tails), width, dtype=torch.long)
         mask = torch.zeros(len(tails), before + width, dtype=torch.long)
         mask[:, :before] = 1
@@ -103,7 +103,7 @@ class Decoder:
         return state
 
     def _reply(self, row: _Row) -> str | None:
-        """The text of a reply that has ended, without what ended it."""
+        """The text of a finished reply, without its stop string or end token."""
         ended = row.tokens[-1] in self._forward.end_tokens
         tokens = row.tokens[:-1] if ended else row.tokens
         text = self._encoder.decode(tokens)
@@ -167,7 +167,7 @@ def _answer(row: _Row, text: str, seconds: float) -> Answer:
 
 
 def _halves(batch: Batch, done: set[int], error: BaseException) -> list[Batch]:
-    """Two batches of what is left of one for which memory did not suffice."""
+    """Split the rest of a batch that ran out of memory into two."""
     left = tuple(item for item in batch.items if item.key not in done)
     if len(left) == 1 and len(batch.items) == 1:
         raise BenchError(

@@ -62,10 +62,10 @@ def load_config_and_tokenizer(name: str, *, device: str, dtype: str = "auto") ->
 
 
 def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
-    """Put a PEFT adapter into a loaded model, for inference; return PEFT's handle on all of them.
+    """Put a PEFT adapter into a loaded model, for inference; return the PeftModel of all adapters.
 
-    `wrapped` is the handle that the first adapter gave, None before. The model's own layers are
-    replaced in place, so whoever holds the model computes with the active adapter.
+    `wrapped` is the PeftModel that the first adapter gave, None before. The model's own layers
+    are replaced in place, so `model` too computes with the active adapter.
     """
     import peft
 
@@ -85,7 +85,7 @@ def is_prompts(folder: Path) -> bool:
 
 
 def load_soft_prompt(model: Any, folder: Path) -> SoftPrompt:
-    """What trained prompts put before every text; the model, without an adapter, stays as it is."""
+    """Read the soft prompt of an adapter; the model stays as it is."""
     import peft
     import torch
 
@@ -95,25 +95,25 @@ def load_soft_prompt(model: Any, folder: Path) -> SoftPrompt:
         # A cache of fewer or more layers than the model's would be taken without a word.
         if config.num_layers not in {None, layers}:
             raise ValueError(f"it has {config.num_layers} layers, the model has {layers}")
-        root = soft_prompt_of(
+        soft_prompt = soft_prompt_of(
             peft.PeftModel.from_pretrained(model, str(folder), config=config).eval()
         )
         with torch.no_grad():  # keys and values of another shape fail here
             token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-            model(input_ids=token, past_key_values=root.cache(model.config), use_cache=True)
-    return root
+            model(input_ids=token, past_key_values=soft_prompt.cache(model.config), use_cache=True)
+    return soft_prompt
 
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Without the warning about the attribute by which PEFT still asks a model one thing."""
+    """Silence PEFT's use of a deprecated attribute of models for the block."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
 
 
 def pick_device(wanted: str) -> str:
-    """The device to use: what was asked for, or the fastest that is there."""
+    """The requested device, or for `auto` the fastest that is there."""
     import torch
 
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
@@ -139,7 +139,7 @@ def pick_dtype(wanted: str, device: str) -> torch.dtype:
 
 
 def model_digest(name: str, model: PreTrainedModel) -> str:
-    """What tells one set of weights from another: the hub's commit, or a hash of the files."""
+    """Digest of a model's weights: the hub's commit, or a hash of the files."""
     folder = Path(name)
     commit = getattr(model.config, "_commit_hash", None)
     if not folder.is_dir():
@@ -248,7 +248,7 @@ def _need_local() -> None:
 
 
 def _quiet() -> None:
-    """Keep the library's bars and warnings off the terminal: the runner speaks for all."""
+    """Turn off the progress bars and warnings of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""Tokens of one pass through the adapters of several domains: which goes through which.
+"""Mask that sends each token of one pass through its own LoRA adapter.
 
 The A matrices of a layer stand one below the other, (R, in), the B matrices side by side, kept
 transposed, (R, out), where R is the sum of the ranks. A token's row of the mask, (R,), holds its
@@ -58,7 +58,7 @@ class StackedLayer:
 
 
 class AdapterMask:
-    """Which adapter each token goes through, for all the layers of a model."""
+    """The adapter of each token, for all layers of a model."""
 
     def __init__(self) -> None:
         self._index: torch.Tensor | None = None

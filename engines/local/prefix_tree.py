@@ -10,8 +10,8 @@ A question is read at the nodes *before* each token of an option. The prefix the
 least one token before the end of every prompt, and an option that begins with all of another
 option's tokens is a longer branch and nothing special.
 
-What one adapter computes is of no use to another, so items of different adapters have *stems* of
-their own, which share nothing. Small groups of several stems still fill one batch together.
+Adapters share no computed prefixes, so the items of each are an *adapter group* with a tree of its
+own. Several small groups still fill one batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tokens = tuple[int, ...]
 class PromptItem:
     """A prompt with the options that may continue it, as tokens; none of them is empty.
 
-    Only items of one stem share prefixes.
+    Only items of one adapter group share prefixes.
     """
 
     key: int
@@ -48,7 +48,7 @@ class PromptItem:
 
 @dataclass(frozen=True)
 class Batch:
-    """Items that share their first `prefix` tokens; of several stems only where that is 0."""
+    """Items that share their first `prefix` tokens; with `prefix` 0 of several adapter groups."""
 
     prefix: int
     items: tuple[PromptItem, ...]
@@ -73,15 +73,15 @@ class LogprobRead:
 class TokenTree:
     """Tokens in an order in which parents come first; a parent of -1 is the prefix's end.
 
-    `positions` count from the beginning of the prompt, prefix included. `stems` says whose each
-    token is.
+    `positions` count from the beginning of the prompt, prefix included. `adapter_groups` has
+    the group of each token.
     """
 
     tokens: tuple[int, ...]
     parents: tuple[int, ...]
     positions: tuple[int, ...]
     reads: tuple[LogprobRead, ...]
-    stems: tuple[int, ...]
+    adapter_groups: tuple[int, ...]
 
 
 def plan_batches(
@@ -116,16 +116,16 @@ def build_tree(batch: Batch) -> TokenTree:
     tokens: list[int] = []
     parents: list[int] = []
     positions: list[int] = []
-    stems: list[int] = []
+    adapter_groups: list[int] = []
     children: dict[tuple[int, int, int], int] = {}
 
-    def step(stem: int, parent: int, token: int, position: int) -> int:
-        node = children.setdefault((stem, parent, token), len(tokens))
+    def step(group: int, parent: int, token: int, position: int) -> int:
+        node = children.setdefault((group, parent, token), len(tokens))
         if node == len(tokens):
             tokens.append(token)
             parents.append(parent)
             positions.append(position)
-            stems.append(stem)
+            adapter_groups.append(group)
         return node
 
     reads = []
@@ -138,7 +138,9 @@ def build_tree(batch: Batch) -> TokenTree:
             for offset, token in enumerate(option[:-1]):
                 nodes.append(step(item.adapter_group, nodes[-1], token, len(item.prompt) + offset))
             reads.append(LogprobRead(item.key, index, tuple(nodes), option))
-    return TokenTree(tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(stems))
+    return TokenTree(
+        tuple(tokens), tuple(parents), tuple(positions), tuple(reads), tuple(adapter_groups)
+    )
 
 
 def trie_size(items: Iterable[PromptItem]) -> int:
@@ -153,9 +155,9 @@ def trie_size(items: Iterable[PromptItem]) -> int:
     )
     total = 0
     before: tuple[int, Tokens] = (0, ())
-    for stem, path in paths:
-        total += len(path) - (common_prefix(before[1], path) if stem == before[0] else 0)
-        before = stem, path
+    for group, path in paths:
+        total += len(path) - (common_prefix(before[1], path) if group == before[0] else 0)
+        before = group, path
     return total
 
 

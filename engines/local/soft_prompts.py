@@ -1,8 +1,8 @@
-"""What stands before every text of an adapter that is trained prompts.
+"""Key-value caches of soft prompts (prompt tuning, p-tuning, prefix tuning).
 
-A trained prompt is a number of virtual positions that every token sees: embeddings that no token
-has (prompt tuning, p-tuning), or a key and a value in each layer (prefix tuning). Both come down
-to a cache that is not empty when the first token arrives, and all positions move by its length.
+A soft prompt is a number of virtual positions that every token sees: trained embeddings (prompt
+tuning, p-tuning), or a key and a value in each layer (prefix tuning). Either way the cache is not
+empty when the first token arrives, and all positions move by its length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from domainlift.errors import Misuse
 
-#: PEFT's kinds of trained prompts that are the same before every text.
+#: PEFT's kinds of soft prompts that are the same before every text.
 KINDS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
 
@@ -25,7 +25,7 @@ class SoftPrompt:
     kept: Any = None
 
     def cache(self, config: Any) -> Any:
-        """A cache for a model of this configuration that begins with the root, to be written to."""
+        """A cache for a model of this configuration that begins with the soft prompt; writable."""
         if self.kept is not None:
             return copy.deepcopy(self.kept)
         from transformers import DynamicCache
@@ -34,7 +34,7 @@ class SoftPrompt:
 
 
 def soft_prompt_of(live: Any) -> SoftPrompt:
-    """What PEFT's model, as it is now, puts before every text; nothing where weights are trained.
+    """The present soft prompt of PEFT's model; an empty one where weights are trained.
 
     Raises Misuse for kinds other than `KINDS`, and where the architecture keeps no such cache.
     """

@@ -1,4 +1,4 @@
-"""What a server's reply is: an object, a failure with its one line, or a prompt too long."""
+"""Replies of servers: JSON objects, failures, and prompts beyond the context."""
 
 from __future__ import annotations
 

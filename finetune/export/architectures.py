@@ -1,4 +1,4 @@
-"""What llama.cpp calls the parts of a model, for the architectures that can be written.
+"""Architectures that can be written as GGUF, with llama.cpp's names of their weights.
 
 llama.cpp's rotary code for `llama` pairs neighbouring rows of a head where transformers pairs the
 two halves, so the rows of its query and key weights stand in another order in a GGUF file.

@@ -1,4 +1,4 @@
-"""What the kinds of export are handed, and what they hand back."""
+"""Job, options and result of an export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Settings of an export; each kind reads those that concern it.
+    """Settings of an export; each target reads those that concern it.
 
     `stored` is how a GGUF holds weights where no `base_gguf` says it: f32, f16 or q8_0.
     `name` is what the model shall be called in Ollama. `ollama_from` is the base model's tag
@@ -38,7 +38,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written aside: its check, and what to do and to know next."""
+    """Check of the written files, with the next commands and notes for the user."""
 
     check: Check | None
     commands: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class ExportResult:
 
 
 class ExportJob:
-    """An adapter, its base model in 32 bits, and where things go.
+    """An adapter, its base model in 32 bits, and the folders of the export.
 
     The model changes as a job goes on, from the bare one over the adapted to the merged one.
     `effect` is how far the adapter moves the prompts' log-probabilities, in nats; 0 before `adapt`.
@@ -81,11 +81,11 @@ class ExportJob:
     def adapt(self) -> list[VerifiedPrompt]:
         """Put the adapter on, and ask the model that was evaluated."""
         self._adapted = load_adapter(self.model, None, "default", self.adapter.folder)
-        asked = ask_model(self._adapted, self.tokenizer, self.options.prompts)
+        verified = ask_model(self._adapted, self.tokenizer, self.options.prompts)
         with self._adapted.disable_adapter():
-            without = compare_model(asked, self._adapted, self.tokenizer, 0.0)
+            without = compare_model(verified, self._adapted, self.tokenizer, 0.0)
         self.effect = without.max_abs_delta_logprob
-        return asked
+        return verified
 
     def readapt(self, folder: Path) -> Any:
         """Put a copy of the adapter on instead, and return the model."""

@@ -1,4 +1,4 @@
-"""Export an adapter: write it aside, check that it answers as it did, and let it appear whole."""
+"""Export of an adapter: written to a temporary folder, checked, and then published whole."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:
 
 
 def _weak(job: ExportJob, check: Check) -> tuple[str, ...]:
-    """What a check does not prove where the adapter does less than the tolerance."""
+    """A note where the adapter changes less than the tolerance, so that the check proves little."""
     if job.effect > check.tolerance:
         return ()
     return (
@@ -80,7 +80,7 @@ def _weak(job: ExportJob, check: Check) -> tuple[str, ...]:
 
 
 def _record(job: ExportJob, to: str, written: ExportResult, build: Path) -> dict[str, object]:
-    """What the export is, for who finds the folder later."""
+    """The contents of `export.json`."""
     return {
         "kind": to,
         "adapter": job.adapter.name,

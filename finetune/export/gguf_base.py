@@ -1,4 +1,4 @@
-"""Write a model of transformers as a GGUF file, so that nobody needs a checkout of llama.cpp."""
+"""Writer of GGUF files from models of transformers, without a checkout of llama.cpp."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STORED = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A weight on its way into a file."""
+    """A weight with its name and encoding in the file."""
 
     name: str
     data: np.ndarray
@@ -37,7 +37,7 @@ def write_gguf(
     """Write weights, settings and tokenizer; norms and biases stay in 32 bits.
 
     Raises NoSuch for an unknown architecture or way of storing, Misuse where the model has
-    something that this writer does not know how to say.
+    something that this writer cannot express.
     """
     if stored not in STORED:
         raise NoSuch("way of storing weights", stored, STORED)
@@ -60,7 +60,7 @@ def write_gguf(
 
 @contextmanager
 def weights_of(writer: GGUFWriter, path: Path) -> Iterator[None]:
-    """Write everything that stands before the weights; the block writes those, in their order."""
+    """Write header and metadata; the block then writes the weights in their order."""
     with disk_errors(path):
         try:
             writer.write_header_to_file(path)
@@ -75,7 +75,7 @@ def weights_of(writer: GGUFWriter, path: Path) -> Iterator[None]:
 
 
 def quantize(data: np.ndarray, stored: GGMLQuantizationType) -> np.ndarray:
-    """Weights (…, in) as they stand in a file."""
+    """Weights (…, in) in the encoding of a file."""
     import numpy as np
     from gguf import quants
 
@@ -99,7 +99,7 @@ def _announce(writer: GGUFWriter, tensor: _Tensor) -> None:
 
 
 def _add_settings(writer: GGUFWriter, config: Any) -> None:
-    """Say the shape and the rotary base; the keys are llama.cpp's."""
+    """Write the model's dimensions and rotary base under llama.cpp's keys."""
     rope = dict(getattr(config, "rope_parameters", None) or {})
     if rope.get("rope_type", "default") != "default":
         raise Misuse(

@@ -1,4 +1,4 @@
-"""Write an adapter as a GGUF LoRA, which llama.cpp puts over a base model when it loads it."""
+"""Writer of LoRA adapters as GGUF, which llama.cpp applies to a base model at load time."""
 
 from __future__ import annotations
 

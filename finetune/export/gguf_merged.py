@@ -1,4 +1,4 @@
-"""Put an adapter into a copy of a base GGUF: only the layers it touches are written anew."""
+"""Merge of an adapter into a copy of a base GGUF; only the adapted weights change."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A tokenizer as llama.cpp needs it: byte-level BPE, with the name of how text is cut first.
+"""Writer of a tokenizer into GGUF: byte-level BPE with the name of its pre-tokenizer.
 
-llama.cpp has those cuts built in under names; a GGUF file can only name one of them.
+llama.cpp has pre-tokenizers built in under names; a GGUF file can only name one of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an export has to do with other machines: none of it happens unless it is asked for."""
+"""Upload of an export to the hub, and the version of an Ollama server; only on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HubClient(Protocol):
     """The part of `huggingface_hub.HfApi` that is used."""
 
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
-        """Make a repository, or take the one that is there."""
+        """Create a repository unless it exists."""
 
     def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> Any:
         """Put a folder's files into it."""

@@ -1,4 +1,4 @@
-"""llama.cpp in this process, asked for what it makes of a prompt."""
+"""llama.cpp in this process: log-probabilities and tokens of a prompt."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LlamaCpp:
         return [int(token) for token in said["tokens"]]
 
     def close(self) -> None:
-        """Stop it, so that its files can be moved."""
+        """Stop the server, so that its files can be moved."""
         self._http.close()
         self._server = None
 

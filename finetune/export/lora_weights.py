@@ -41,7 +41,7 @@ class Delta:
 
 
 def refuse_more_than_lora(adapter: Adapter) -> None:
-    """Raise Misuse where an adapter is something that a GGUF LoRA cannot say."""
+    """Raise Misuse where an adapter is more than a LoRA in GGUF can hold."""
     extension = lora_extension(adapter.config)
     start = str(adapter.config.get("init_lora_weights"))
     if extension is None and start.startswith(_FROM_BASE):

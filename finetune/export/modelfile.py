@@ -1,7 +1,7 @@
-"""What Ollama needs beside the weights: how turns are written, and where to stop.
+"""Modelfile of Ollama: chat template and stop strings.
 
 Ollama guesses a template where none is given, and a wrong guess costs a model its answers without
-an error. So the template is told, and only where the model's own is of a known family.
+an error. So the template is always written, and only for a known family of chat templates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SYSTEM, _USER, _ASSISTANT = "<<system>>", "<<user>>", "<<assistant>>"
 
 @dataclass(frozen=True)
 class Family:
-    """A way to write turns: for Ollama, for one turn, before the answer, and where it ends."""
+    """A chat format: Ollama's template, one turn, the start of an answer, and its stop strings."""
 
     template: str
     turn: str
@@ -41,7 +41,7 @@ PLAIN = Family("{{ .Prompt }}", "", "", ())
 
 @dataclass(frozen=True)
 class Chat:
-    """A model's family, and what it says of itself where nobody else does."""
+    """A model's chat format and default system message."""
 
     family: Family
     system: str = ""

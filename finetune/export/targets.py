@@ -36,13 +36,13 @@ _UNCHECKED = 'not checked: that needs xllamacpp (`pip install "domainlift[gguf]"
 
 def export_merged(job: ExportJob, build: Path) -> ExportResult:
     """Safetensors of base and adapter in one, in the base's type, with tokenizer and template."""
-    asked = job.adapt()
+    verified = job.adapt()
     job.merge().to(job.dtype).save_pretrained(build)
     job.tokenizer.save_pretrained(build)
     model, tokenizer = load_model(str(build), device=job.options.device, dtype="float32")
     # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
     largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
-    check = compare_model(asked, model, tokenizer, largest)
+    check = compare_model(verified, model, tokenizer, largest)
     return ExportResult(check, (f'bench run --model "{job.folder}"',))
 
 
@@ -66,11 +66,11 @@ def export_gguf(job: ExportJob, build: Path) -> ExportResult:
         merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter), job.config)
     base = _base_gguf(job) if is_there() else None
     before = job.ask_base()
-    asked = job.adapt()
+    verified = job.adapt()
     if job.options.base_gguf is None:
         write_gguf(build / GGUF, job.merge(), job.tokenizer, job.options.stored)
     commands = (f'llama-server -m "{job.folder / GGUF}"',)
-    return _checked(before, base, asked, build / GGUF, None, commands)
+    return _checked(before, base, verified, build / GGUF, None, commands)
 
 
 def export_ollama(job: ExportJob, build: Path) -> ExportResult:
@@ -109,9 +109,9 @@ def export_hub(job: ExportJob, build: Path) -> ExportResult:
         notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
     if is_prompts(job.adapter.folder):
         return ExportResult(None, _upload(job), (*notes, "not checked: trained prompts"))
-    asked = job.adapt()
+    verified = job.adapt()
     return ExportResult(
-        compare_model(asked, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes
+        compare_model(verified, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes
     )
 
 
@@ -131,7 +131,7 @@ def _base_gguf(job: ExportJob) -> Path:
 def _checked(
     before: list[VerifiedPrompt],
     base: Path | None,
-    asked: list[VerifiedPrompt],
+    verified: list[VerifiedPrompt],
     model: Path | None,
     lora: Path | None,
     commands: tuple[str, ...],
@@ -140,7 +140,7 @@ def _checked(
     if base is None or model is None:
         return ExportResult(None, commands, (_UNCHECKED,))
     drift = _ask_llama(before, base, None, 0.0)
-    check = _ask_llama(asked, model, lora, tolerance_of(drift, base.name, coarsest(base)))
+    check = _ask_llama(verified, model, lora, tolerance_of(drift, base.name, coarsest(base)))
     notes = [f"the base model's own GGUF drifts by {drift.max_abs_delta_logprob:.4f} nats"]
     if check.tokenised < 1:
         notes.append(f"llama.cpp cuts only {check.tokenised:.0%} of the prompts as the base does")
@@ -148,8 +148,8 @@ def _checked(
 
 
 def _ask_llama(
-    asked: list[VerifiedPrompt], model: Path, lora: Path | None, tolerance: float
+    verified: list[VerifiedPrompt], model: Path, lora: Path | None, tolerance: float
 ) -> Check:
-    longest = max(len(each.tokens) for each in asked)
+    longest = max(len(each.tokens) for each in verified)
     with LlamaCpp(model, lora, context=max(512, longest + 8)) as served:
-        return compare_llama(asked, served, tolerance)
+        return compare_llama(verified, served, tolerance)

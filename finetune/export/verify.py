@@ -1,7 +1,6 @@
-"""Whether what is served answers as what was evaluated: the same prompts, asked of both.
+"""Check of an export: log-probabilities of the same prompts from both models.
 
-Compared are the log-probabilities of the ten tokens that the evaluated model finds likeliest
-after each prompt.
+Compared are the ten likeliest next tokens of the evaluated model after each prompt.
 """
 
 from __future__ import annotations
@@ -76,29 +75,29 @@ def ask_model(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[Verifi
     """Ask a model of transformers, one prompt at a time, in the type that it was loaded in."""
     if not prompts or not all(tokenizer(prompt)["input_ids"] for prompt in prompts):
         raise BenchError("an export is checked on prompts, and at least one is empty or missing")
-    asked = []
+    verified = []
     for prompt in prompts:
         tokens = tokenizer(prompt)["input_ids"]
-        asked.append(VerifiedPrompt(prompt, tuple(tokens), _likeliest(model, tokens, TOP)))
-    return asked
+        verified.append(VerifiedPrompt(prompt, tuple(tokens), _likeliest(model, tokens, TOP)))
+    return verified
 
 
 def compare_model(
-    asked: Sequence[VerifiedPrompt], model: Any, tokenizer: Any, tolerance: float
+    verified: Sequence[VerifiedPrompt], model: Any, tokenizer: Any, tolerance: float
 ) -> Check:
     """Compare with another model of transformers."""
     return compare_logprobs(
-        asked,
+        verified,
         lambda each: _likeliest(model, each.tokens, None),
         lambda each: tokenizer(each.prompt)["input_ids"],
         tolerance,
     )
 
 
-def compare_llama(asked: Sequence[VerifiedPrompt], served: LlamaCpp, tolerance: float) -> Check:
+def compare_llama(verified: Sequence[VerifiedPrompt], served: LlamaCpp, tolerance: float) -> Check:
     """Compare with what llama.cpp has loaded."""
     return compare_logprobs(
-        asked,
+        verified,
         lambda each: served.top(each.tokens),
         lambda each: served.tokens(each.prompt),
         tolerance,
@@ -106,19 +105,19 @@ def compare_llama(asked: Sequence[VerifiedPrompt], served: LlamaCpp, tolerance: 
 
 
 def compare_logprobs(
-    asked: Sequence[VerifiedPrompt],
+    verified: Sequence[VerifiedPrompt],
     ask: Ask,
     cut: Callable[[VerifiedPrompt], Sequence[int]],
     tolerance: float,
 ) -> Check:
     """Compare with what `ask` says to each prompt, which `cut` makes tokens of."""
     drift, same, alike = 0.0, 0, 0
-    for each in asked:
+    for each in verified:
         served = ask(each)
         drift = max(drift, _drift(each.likeliest, served))
         same += _best(served) == _best(each.likeliest)
         alike += tuple(cut(each)) == each.tokens
-    count = len(asked)
+    count = len(verified)
     return Check(count, drift, same / count, tolerance, alike / count)
 
 

@@ -1,6 +1,6 @@
-"""Whether a model that Ollama serves answers as the adapted model that was evaluated.
+"""Check of a model that Ollama serves against the evaluated model.
 
-Ollama tells the twenty likeliest next tokens by their text, so texts are what is compared.
+Ollama returns the twenty likeliest next tokens as texts, so texts are compared.
 """
 
 from __future__ import annotations
@@ -82,15 +82,17 @@ class _Ollama:
 
 
 def _compare(
-    asked: list[VerifiedPrompt], served: _Ollama, tokenizer: Any, tolerance: float
+    verified: list[VerifiedPrompt], served: _Ollama, tokenizer: Any, tolerance: float
 ) -> Check:
     # One context for all: another one would have the server load the model again.
-    context = max(2048, *(len(each.tokens) + 8 for each in asked))
-    pairs = [(_readable(each, tokenizer), served.top(each.prompt, context)) for each in asked]
+    context = max(2048, *(len(each.tokens) + 8 for each in verified))
+    pairs = [(_readable(each, tokenizer), served.top(each.prompt, context)) for each in verified]
     pairs = [(each, found) for each, found in pairs if each.likeliest and found]
     heard = {each.prompt: found for each, found in pairs}
     if not heard:
-        raise BenchError(f"`{served.tag}` gave no log-probabilities to any of {len(asked)} prompts")
+        raise BenchError(
+            f"`{served.tag}` gave no log-probabilities to any of {len(verified)} prompts"
+        )
     return compare_logprobs(
         [each for each, _ in pairs],
         lambda each: _by_token(heard[each.prompt], each, tokenizer),
@@ -99,19 +101,19 @@ def _compare(
     )
 
 
-def _readable(asked: VerifiedPrompt, tokenizer: Any) -> VerifiedPrompt:
+def _readable(verified: VerifiedPrompt, tokenizer: Any) -> VerifiedPrompt:
     """Without tokens that have no text of their own: ends of turns, parts of letters."""
     special = set(tokenizer.all_special_tokens)
-    texts = {token: _text(token, tokenizer) for token in asked.likeliest}
+    texts = {token: _text(token, tokenizer) for token in verified.likeliest}
     plain = {token for token, text in texts.items() if text not in special and _HALF not in text}
-    return replace(asked, likeliest={t: v for t, v in asked.likeliest.items() if t in plain})
+    return replace(verified, likeliest={t: v for t, v in verified.likeliest.items() if t in plain})
 
 
 def _by_token(
-    found: list[Alternative], asked: VerifiedPrompt, tokenizer: Any
+    found: list[Alternative], verified: VerifiedPrompt, tokenizer: Any
 ) -> Mapping[int, float]:
     """Texts as the tokens that were asked for; others get numbers that no token has."""
-    known = {_text(token, tokenizer): token for token in asked.likeliest}
+    known = {_text(token, tokenizer): token for token in verified.likeliest}
     return {known.get(text, -place): value for place, (text, value) in enumerate(found, 1)}
 
 
