@@ -6,7 +6,7 @@ else
 BIN := .venv/bin
 endif
 
-.PHONY: setup demo test lint tiny lock
+.PHONY: setup demo test test-slow lint tiny lock
 
 demo: setup  ## improve the embedded model: the whole loop in a few minutes
 	$(BIN)/bench demo
@@ -14,7 +14,10 @@ demo: setup  ## improve the embedded model: the whole loop in a few minutes
 test: setup  ## run the test suite
 	$(BIN)/python -m pytest -n logical --dist worksteal
 
-lint: setup  ## style, types and the layers of the house
+test-slow: setup  ## run only the tests that are marked slow
+	$(BIN)/python -m pytest -n logical --dist worksteal -m slow
+
+lint: setup  ## style, types and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,1 +1,1 @@
-"""The command line: one module per verb, without logic of its own."""
+"""The command line: the app, its shared options, and a module per verb in `commands`."""

@@ -27,9 +27,9 @@ def test_every_file_that_a_page_links_to_exists(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_path_in_backticks_exists(page):
     text = page.read_text(encoding="utf-8")
-    rooms = (
+    packages = (
         r"(?:bench|benchmarks|domainlift|engines|ensemble|finetune|knowledge_bases|rag|recipes"
         r"|reports|perf|tests|docs|scripts)"
     )
-    for path in re.findall(rf"`({rooms}/[\w/]+\.(?:py|md|yaml))`", text):
+    for path in re.findall(rf"`({packages}/[\w/]+\.(?:py|md|yaml))`", text):
         assert (ROOT / path).exists(), path

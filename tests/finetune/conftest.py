@@ -1,4 +1,4 @@
-"""Shared by the tests of this room: a small random base model, and adapters for it."""
+"""Shared by the tests of this package: a small random base model, and adapters for it."""
 
 from __future__ import annotations
 

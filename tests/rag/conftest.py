@@ -1,4 +1,4 @@
-"""Shared by the tests of this room."""
+"""Shared by the tests of this package."""
 
 from __future__ import annotations
 
