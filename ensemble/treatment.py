@@ -84,6 +84,6 @@ def _apply(
         adapter=adapter,
         reason=reason,
         route=domain,
-        decided_by=route.rung,
+        decided_by=route.decided_by,
         matched=tuple(term for term, _ in route.matched),
     )

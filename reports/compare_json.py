@@ -52,6 +52,8 @@ def as_json(comparison: Comparison, show: Collection[FlipKind] = tuple(FlipKind)
 
 def _row(row: DomainChange) -> dict[str, Any]:
     before, after = map(asdict, row.sides)
+    for side in (before, after):
+        side["let_in"] = side.pop("n_with_passages")
     clean = row.clean
     return {
         "n": row.n,

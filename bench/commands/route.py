@@ -99,9 +99,10 @@ def route_explain_command(
     router = open_router(workspace, _targets(domains, load_domains(workspace)))
     found = router.route(text, tuple(option if option is not None else ()), domain)
     if as_json:
-        print(json.dumps(asdict(found), ensure_ascii=False))
+        row = asdict(found)
+        row["rung"] = row.pop("decided_by")
+        print(json.dumps(row, ensure_ascii=False))
         return
-
     show_route(found, str(keyword_file(workspace)))
 
 

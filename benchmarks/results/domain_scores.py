@@ -88,6 +88,7 @@ class EvalResult:
         """The object that `bench run --json` prints."""
         data = asdict(self)
         for score in (*data["domains"].values(), data["overall"]):
+            score["let_in"] = score.pop("n_with_passages")
             for part in filter(None, (score, score["clean"])):
                 part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
         return {"schema": 1, **data}

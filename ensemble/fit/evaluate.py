@@ -57,7 +57,7 @@ class RouterMetrics:
     """Metrics over `n` questions.
 
     `curve` holds (coverage, accuracy): the accuracy over the share of questions whose routes are
-    most probable. `confusion` is label -> route -> number, `rungs` counts the
+    most probable. `confusion` is label -> route -> number, `decided_by` counts the
     stages that decided, `microseconds` is the time per question.
     """
 
@@ -68,7 +68,7 @@ class RouterMetrics:
     coverage_at_95: float
     curve: tuple[tuple[float, float], ...]
     confusion: Mapping[str, Mapping[str, int]]
-    rungs: Mapping[str, int]
+    decided_by: Mapping[str, int]
     microseconds: float
 
     def as_json(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class RouterMetrics:
             "microseconds": round(self.microseconds, 1),
             "curve": [list(point) for point in self.curve],
             "confusion": {name: dict(row) for name, row in self.confusion.items()},
-            "rungs": dict(self.rungs),
+            "rungs": dict(self.decided_by),
         }
 
 
@@ -127,7 +127,7 @@ def router_metrics(
         coverage_at_95=coverage(right, [route.probability for route in routes]),
         curve=curve,
         confusion={name: row for name, row in confusion.items() if row},
-        rungs=Counter(route.rung for route in routes),
+        decided_by=Counter(route.decided_by for route in routes),
         microseconds=seconds / len(right) * 1e6 if right else 0.0,
     )
 

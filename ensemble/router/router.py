@@ -33,7 +33,7 @@ _FAINT = 0.5
 
 @dataclass(frozen=True)
 class RouteDecision:
-    """The `domain` of a question, or None for the base model; `rung` is the stage that decided.
+    """The `domain` of a question, or None for the base model; `decided_by` is the stage that decided.
 
     `matched` are the terms that weighed most for the best domain, with their shares of its score.
     `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
@@ -42,7 +42,7 @@ class RouteDecision:
     """
 
     domain: str | None
-    rung: str
+    decided_by: str
     matched: tuple[tuple[str, float], ...] = ()
     probability: float = 1.0
     margin: float = 1.0
@@ -116,7 +116,7 @@ class Router:
 
     def _decided(self, vote: _StageVote, places: list[int], root: float) -> RouteDecision:
         best = vote.name if vote.name != BASE else vote.other
-        matched = self._matched(vote.rung, best, places, root)
+        matched = self._matched(vote.stage, best, places, root)
         margin = vote.probability - vote.second
         if vote.name == BASE:
             why = f"it looks like {vote.other}, which is no target"
@@ -126,16 +126,16 @@ class Router:
             why = f"{best} has a probability of {vote.probability:.2f}, below {threshold:.2f}"
             margin = vote.base - vote.probability
             return _route(None, BASE, matched, vote.base, margin, best, why)
-        why = f"{vote.rung}: {', '.join([term for term, _ in matched[:3]])}"
-        return _route(best, vote.rung, matched, vote.probability, margin, vote.runner_up, why)
+        why = f"{vote.stage}: {', '.join([term for term, _ in matched[:3]])}"
+        return _route(best, vote.stage, matched, vote.probability, margin, vote.runner_up, why)
 
     def _matched(
-        self, rung: Stage, name: str, places: list[int], root: float
+        self, stage: Stage, name: str, places: list[int], root: float
     ) -> tuple[tuple[str, float], ...]:
         """The terms that weigh most for or against a domain, strongest first."""
         scale = (
             self._by_classifier
-            if rung == "classifier" and self._by_classifier is not None
+            if stage == "classifier" and self._by_classifier is not None
             else self._by_keywords
         )
         column = scale.start + scale.names.index(name)
@@ -162,7 +162,7 @@ class _StageVote(NamedTuple):
     no target, and the probability of all those together.
     """
 
-    rung: Stage
+    stage: Stage
     name: str
     probability: float
     runner_up: str | None
@@ -192,7 +192,7 @@ class _LinearScorer:
         return self.start + len(self.names)
 
 
-def _weighed(rung: Stage, scale: _LinearScorer, scores: list[float]) -> _StageVote:
+def _weighed(stage: Stage, scale: _LinearScorer, scores: list[float]) -> _StageVote:
     own = scores[scale.start : scale.end]
     top = max(own)
     shares = [math.exp(score - top) for score in own]
@@ -206,7 +206,7 @@ def _weighed(rung: Stage, scale: _LinearScorer, scores: list[float]) -> _StageVo
     first = max(ranked)
     ranked.remove(first)
     second, runner_up = max(ranked) if ranked else (0.0, None)
-    return _StageVote(rung, first[1], first[0], runner_up, second, other, base)
+    return _StageVote(stage, first[1], first[0], runner_up, second, other, base)
 
 
 def _loudness(pair: tuple[float, int]) -> tuple[float, int]:
@@ -301,7 +301,7 @@ def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
 
 def _route(
     domain: str | None,
-    rung: Stage,
+    stage: Stage,
     matched: tuple[tuple[str, float], ...],
     probability: float,
     margin: float,
@@ -309,5 +309,5 @@ def _route(
     reason: str,
 ) -> RouteDecision:
     return RouteDecision(
-        domain, rung, matched, round(probability, 6), round(margin, 6), runner_up, reason
+        domain, stage, matched, round(probability, 6), round(margin, 6), runner_up, reason
     )

@@ -145,7 +145,7 @@ def test_passages_stand_before_the_question(
     said = run(bench, server, path, "--rag", "--rag-gate", "off", "--passages", "1")
     assert said.code == 0, said.err
     score = said.json["domains"]["gardening"]
-    assert (score["retrieved"], score["n_with_passages"], score["leaked"]) == (2, 2, 0)
+    assert (score["retrieved"], score["let_in"], score["leaked"]) == (2, 2, 0)
     assert set(said.json["paired"]) == {"", "gardening"}
     helped = [p for p in server.asked if "<passages>" in p]
     roses = next(p for p in helped if "cut back" in p)

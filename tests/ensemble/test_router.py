@@ -76,7 +76,7 @@ def test_nothing_is_sent_to_a_target_it_does_not_belong_to_but_rarely(shipped: R
 
 
 @pytest.mark.parametrize(
-    ("text", "domain", "rung"),
+    ("text", "domain", "stage"),
     [
         ("Which gene is in the cell?", "biology", "keywords"),
         ("My cell phone is in the cell.", None, "base"),
@@ -86,15 +86,15 @@ def test_nothing_is_sent_to_a_target_it_does_not_belong_to_but_rarely(shipped: R
         ("Nothing here is known.", None, "base"),
     ],
 )
-def test_keywords_decide(text: str, domain: str | None, rung: str) -> None:
+def test_keywords_decide(text: str, domain: str | None, stage: str) -> None:
     route = Router(made()).route(text)
-    assert (route.domain, route.rung) == (domain, rung)
+    assert (route.domain, route.decided_by) == (domain, stage)
 
 
 def test_what_belongs_to_no_target_goes_to_the_base_model() -> None:
     router = Router(made(), ("biology", "history"))
     route = router.route("The court and the court of appeal")
-    assert (route.domain, route.rung) == (None, "base")
+    assert (route.domain, route.decided_by) == (None, "base")
     assert "law" in route.reason
     assert route.matched[0][0] == "court"
 
@@ -116,7 +116,7 @@ def test_options_count_too() -> None:
 
 def test_a_named_domain_overrides_everything() -> None:
     route = Router(made()).route("Which gene?", domain="law")
-    assert (route.domain, route.rung, route.probability) == ("law", "domain", 1.0)
+    assert (route.domain, route.decided_by, route.probability) == ("law", "domain", 1.0)
     with pytest.raises(NoSuch, match="no domain `lore`"):
         Router(made()).route("Which gene?", domain="lore")
 
