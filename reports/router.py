@@ -33,7 +33,8 @@ def show_route(route: RouteDecision, file: str) -> None:
 
     out = console()
     where = route.domain if route.domain is not None else "base model"
-    lines = [f"{where}: {route.reason}", f"decided by {route.decided_by}, probability {route.probability:.3f}"]
+    how = f"decided by {route.decided_by}, probability {route.probability:.3f}"
+    lines = [f"{where}: {route.reason}", how]
     if route.runner_up is not None:
         lines[1] += f", margin {route.margin:+.3f} over {route.runner_up}"
     for line in [*lines, f"keywords of {file}"]:

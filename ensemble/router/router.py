@@ -33,7 +33,7 @@ _FAINT = 0.5
 
 @dataclass(frozen=True)
 class RouteDecision:
-    """The `domain` of a question, or None for the base model; `decided_by` is the stage that decided.
+    """The `domain` of a question, or None for the base model, and the stage it was `decided_by`.
 
     `matched` are the terms that weighed most for the best domain, with their shares of its score.
     `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
