@@ -1,4 +1,4 @@
-"""What the router is made of here: labelled questions, glossaries, passages, and its file."""
+"""Material of the router in a workspace: labelled questions, glossaries, passages, and its file."""
 
 from __future__ import annotations
 

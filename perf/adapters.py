@@ -1,4 +1,4 @@
-"""What adapters of the embedded model learn, and what they cost it, on the demo's test questions.
+"""Gains and losses of adapters of the embedded model on the demo's test questions.
 
 python -m perf.adapters [--workspace FOLDER]
 

@@ -1,4 +1,4 @@
-"""What an export costs: drift of log-probabilities, agreement, size and time, per kind.
+"""Cost of an export: drift of log-probabilities, agreement, size and time, per kind.
 
 python -m perf.export
 BENCH_DATA=FOLDER python -m perf.export --model tiny 0.5b --layers 2

@@ -1,4 +1,4 @@
-"""What passages do for `tiny` on the demo suite: ungated, gated, and with the right passage.
+"""Effect of passages on `tiny` on the demo suite: ungated, gated, and with the right passage.
 
 python -m perf.passages
 

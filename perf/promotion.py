@@ -1,4 +1,4 @@
-"""How often the gate errs: simulated candidates, judged by `benchmarks.held_out.gate.judge`.
+"""Error rate of the gate: simulated candidates, judged by `benchmarks.held_out.gate.judge`.
 
     python -m perf.promotion --repeats 1000
 

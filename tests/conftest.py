@@ -1,4 +1,4 @@
-"""What every test stands on: no setting of the person who runs it, no haste, and a model server.
+"""Fixtures of all tests: an environment without user settings, and a model server.
 
 The server runs on this machine and says what a test tells it to say.
 """

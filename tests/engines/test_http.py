@@ -1,4 +1,4 @@
-"""What the remote engines share: retries, the circuit breaker, many requests at once."""
+"""Client of remote engines: retries, the circuit breaker, many requests at once."""
 
 from __future__ import annotations
 

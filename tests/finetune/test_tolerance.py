@@ -1,4 +1,4 @@
-"""What faults do, against the tolerances of tests: each is far outside of them."""
+"""Faults against the tolerances of tests: each is far outside of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader of each format makes of the markup, and of what is published in it."""
+"""Readers of each format: the text of the markup, and files as they are published."""
 
 from __future__ import annotations
 
