@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 from hypothesis import settings
+
+from tests.helpers.forking import ForkedProcess, ForkServer
 
 # Side by side, each worker has one thread: several on the same cores would wait for one another.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -228,19 +231,45 @@ def stub() -> Iterator[Stub]:
     server.end()
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Starts processes that need not import the heavy libraries."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that fork")
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def two_processes() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Start a Python program as two processes that know of one another, and wait for them."""
+def two_processes(fork_server: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a Python program as two processes that know of one another, as a launcher does."""
+
+    def launch(*argv: object, **more: str) -> subprocess.CompletedProcess[str]:
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "WORLD_SIZE": "2"}
+        ranks = [
+            fork_server.start(
+                *argv, env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank, **more}
+            )
+            for rank in ("0", "1")
+        ]
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(ForkedProcess.communicate, ranks))
+        code = max(abs(rank.wait()) for rank in ranks)
+        return subprocess.CompletedProcess(argv, code, *map("".join, zip(*said, strict=True)))
+
+    return launch
+
+
+@pytest.fixture
+def torchrun() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same with torch's own launcher, which `accelerate launch` runs for several GPUs."""
     if sys.platform == "win32":
         pytest.skip("launchers there need another store")
 
     def launch(*argv: object, **more: str) -> subprocess.CompletedProcess[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        # What `accelerate launch` runs for several GPUs; on processors it starts one process only.
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-        where = ["--master-addr", "127.0.0.1", "--master-port", port]
+        where = ["--master-addr", "127.0.0.1", "--master-port", _free_port()]
         path = os.pathsep.join(sys.path)
         return subprocess.run(
             [sys.executable, "-W", "ignore", *launcher, *where, *map(str, argv)],
@@ -252,6 +281,12 @@ def two_processes() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return launch
+
+
+def _free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from bench.app import main
+from tests.helpers.forking import ForkedProcess, ForkServer
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ def bench(
         return Said(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def forked(fork_server: ForkServer, tmp_path: Path) -> Callable[..., ForkedProcess]:
+    """Start a command in its own process, in an empty folder, where its own start is no matter."""
+
+    def start(*argv: object, **more: Any) -> ForkedProcess:
+        return fork_server.start("-m", "bench", *argv, cwd=tmp_path, **more)
+
+    return start
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.forking import ForkedProcess, ForkServer
+
 pytest.importorskip("peft")
 pytest.importorskip("chromadb")
 
 # Six steps teach nothing: passages have to do it.
-ARGV = ("improve", "--model", "tiny", "--only", "history", "--set", "steps=6")
-QUICK = (*ARGV, "--set", "eval_every=3", "--set", "batch=4", "--json")
+SETTINGS = ("--set", "steps=6", "--set", "eval_every=6", "--set", "batch=4")
+QUICK = ("improve", "--model", "tiny", "--only", "history", "--limit", "180", *SETTINGS, "--json")
 STAGES = (
     "baseline",
     "knowledge bases",
@@ -31,23 +34,17 @@ OF_DOMAIN = {"triage", "base", "rag", "lora", "rag_lora", "chosen", "held_out"}
 
 
 @pytest.fixture(scope="module")
-def improved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def improved(
+    fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     """A workspace in which the loop went through, and what it printed."""
-    import os
-    import sys
-
     folder = tmp_path_factory.mktemp("improved")
-    known = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *QUICK],
-        cwd=folder,
-        env={**known, "NO_COLOR": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout)
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    env = {**settings, "NO_COLOR": "1"}
+    with fork_server.start("-m", "bench", *QUICK, cwd=folder, env=env) as started:
+        out, err = started.communicate()
+    assert started.returncode == 0, err
+    return folder, json.loads(out)
 
 
 def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
@@ -67,12 +64,12 @@ def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
     assert 0 < gained <= triage["ceilings"]["rag"] + 1e-9
     assert history["chosen"] == "rag"
     held = history["held_out"]
-    assert (held["n"], held["word"]) == (84, "promoted")
+    assert (held["n"], held["word"]) == (24, "promoted")
     assert held["interval"][0] > 0.05
     for name in ("biology", "mathematics", "philosophy", "security"):
         assert found["domains"][name]["chosen"] == "base"
         assert found["domains"][name]["held_out"]["word"] == "unharmed"
-    assert found["noise"]["n"] == 100
+    assert found["noise"]["n"] == 60
     assert found["look"]["number"] == 1
 
 
@@ -147,12 +144,12 @@ def test_the_same_candidate_is_no_second_look(
 @pytest.mark.slow
 def test_a_kill_in_any_stage_costs_nothing(
     improved: tuple[Path, dict[str, Any]],
-    process: Callable[..., subprocess.Popen[str]],
+    forked: Callable[..., ForkedProcess],
     bench: Any,
     tmp_path: Path,
 ) -> None:
     for stage in STAGES:
-        with process(*QUICK, stdout=subprocess.DEVNULL) as running:
+        with forked(*QUICK, stdout=subprocess.DEVNULL) as running:
             assert running.stderr is not None
             # A kill just after a stage began, when its first files are being written.
             seen = next((line for line in running.stderr if f"] {stage}" in line), "")

@@ -232,8 +232,8 @@ def test_the_embedded_model_scores_its_suite(process: Any) -> None:
 
 
 @needs_tiny
-def test_a_model_without_what_a_setting_needs_says_so(process: Any) -> None:
-    with process("run", "--model", "tiny", "--shots", "999", "--limit", "5") as started:
+def test_a_model_without_what_a_setting_needs_says_so(forked: Any) -> None:
+    with forked("run", "--model", "tiny", "--shots", "999", "--limit", "5") as started:
         out, err = started.communicate(timeout=120)
     assert started.returncode == 2
     assert out == ""

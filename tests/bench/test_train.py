@@ -18,6 +18,7 @@ from tests.helpers.tolerance import loss_tolerance
 
 pytest.importorskip("peft")
 
+SLOW = pytest.mark.slow
 FEW = ("--set", "steps=6", "--set", "eval_every=3", "--set", "save_every=2", "--set", "batch=4")
 TRAINED = {
     "adapter",
@@ -126,8 +127,9 @@ def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any)
     assert one["validation"] == two["validation"]
 
 
+@pytest.mark.parametrize("launcher", ["two_processes", pytest.param("torchrun", marks=SLOW)])
 def test_processes_that_share_the_model_out_train_one_domain_after_another(
-    prepared: Any, tmp_path: Path, two_processes: Any
+    prepared: Any, tmp_path: Path, request: pytest.FixtureRequest, launcher: str
 ) -> None:
     assert prepared("data", "prepare", "history", "--own").code == 0
     few = ("--model", "tiny", *FEW, "--set", "eval_every=6", "--json")
@@ -135,7 +137,7 @@ def test_processes_that_share_the_model_out_train_one_domain_after_another(
     # What accelerate sets, the part included that would have transformers load nothing in one.
     said = {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
     argv = ("train", "biology", "history", *few, "--workspace", tmp_path / "workspace")
-    done = two_processes("-m", "bench", *argv, **said)
+    done = request.getfixturevalue(launcher)("-m", "bench", *argv, **said)
     assert done.returncode == 0, done.stderr[-3000:]
     biology, history = (json.loads(line) for line in done.stdout.splitlines())
     assert (biology["version"], history["version"]) == ("v0002", "v0001")
@@ -177,11 +179,11 @@ def test_rows_of_ones_own_need_neither_a_domain_nor_questions(bench: Any, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_killed_training_goes_on(prepared: Any, process: Any, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on(prepared: Any, forked: Any, tmp_path: Path) -> None:
     settings = ("--set", "steps=12", "--set", "save_every=2", "--set", "eval_every=0")
     argv = ("train", "biology", "--model", "tiny", *settings, "--json")
     whole = prepared(*argv).json
-    running = process(*argv)
+    running = forked(*argv)
     training = tmp_path / "workspace" / "training"
     for _ in range(600):
         if list(training.glob("*/checkpoint-*4*")):
@@ -255,7 +257,8 @@ def test_a_recipe_mixes_domains_into_one_adapter(prepared: Any, tmp_path: Path) 
 
 def test_a_search_keeps_the_best_and_repeats_nothing(prepared: Any) -> None:
     pytest.importorskip("optuna")
-    argv = ("train", "biology", "--model", "tiny", *FEW, "--json", "--search")
+    few = (*FEW, "--set", "steps=2", "--set", "eval_every=2")
+    argv = ("train", "biology", "--model", "tiny", *few, "--json", "--search")
     first = prepared(*argv, 2)
     assert first.code == 0, first.err
     assert len(first.json["trials"]) == 2

@@ -4,7 +4,6 @@ import errno
 import json
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import Diverged, train_rows
 from finetune.training.train_result import TrainingProgress, TrainResult
+from tests.helpers.forking import ForkServer
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
 ROWS = [
@@ -225,11 +225,17 @@ train_rows([Row(*each) for each in eval(rows)], model, tokenizer,
 """
 
 
-def test_kill_9_at_a_step_and_in_the_middle_of_a_checkpoint(place: Place, undisturbed: Any) -> None:
+def test_kill_9_at_a_step_and_in_the_middle_of_a_checkpoint(
+    place: Place, undisturbed: Any, fork_server: ForkServer
+) -> None:
     """Two processes at once; the second has half of its third checkpoint's moments written."""
     ends = {"a step": "step 9", "a file": "file 6"}
     places = {name: Place(place.base, place.folder / name) for name in ends}
-    children = [_child(places[name], ends[name]) for name in ends]
+    rows = [(row.prompt, row.completion, row.domain) for row in ROWS]
+    children = [
+        fork_server.start("-c", CHILD, each.base, each.folder, repr(PLAIN), repr(rows), ends[name])
+        for name, each in places.items()
+    ]
     for child in children:
         assert child.stdout is not None
         said = child.stdout.readline()
@@ -243,14 +249,6 @@ def test_kill_9_at_a_step_and_in_the_middle_of_a_checkpoint(place: Place, undist
     for each in places.values():
         assert_same(each.train(), each, undisturbed)
         assert each.found() == ["checkpoint-00000024"]
-
-
-def _child(place: Place, ends: str) -> subprocess.Popen[str]:
-    rows = [(row.prompt, row.completion, row.domain) for row in ROWS]
-    arguments = [str(place.base), str(place.folder), repr(PLAIN), repr(rows), ends]
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True
-    )
 
 
 def test_what_decides_only_how_may_change_on_the_way(place: Place) -> None:
