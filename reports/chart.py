@@ -1,4 +1,4 @@
-"""Chart of the comparison page: its marks and scales; `templates/chart.html.j2` draws them."""
+"""Chart of the comparison page: its marks and scales; `templates/chart.html.j2` draws them.
 
 Two panels with one row per domain: the accuracies as dumbbells, and the differences with their
 intervals. All lengths are in the units of the drawing.
