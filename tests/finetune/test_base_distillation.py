@@ -12,7 +12,7 @@ from finetune.training.loss import answer_losses  # noqa: E402
 from finetune.training.packing import PackLimits  # noqa: E402
 from finetune.training.settings import TrainingArguments  # noqa: E402
 from finetune.training.tokenize import Encoded  # noqa: E402
-from tests.helpers.tolerance import loss_tolerance, rounding  # noqa: E402
+from tests.helpers.tolerance import gradient_tolerance, loss_tolerance  # noqa: E402
 
 LIMITS = PackLimits(200, 200)
 
@@ -95,7 +95,7 @@ def test_known_rows_teach_a_fresh_adapter_nothing(live) -> None:
         largest.append(max(float(w.grad.abs().max()) for w in trainable(live).values()))
     assert losses[1] > 1
     assert losses[0] == pytest.approx(0, abs=loss_tolerance(losses[1:]))
-    assert largest[0] < rounding(largest[1:])
+    assert largest[0] < gradient_tolerance(largest[1:])
 
 
 def test_known_rows_pull_a_moved_adapter_back(live) -> None:

@@ -19,7 +19,7 @@ from finetune.training.loss import answer_losses
 from finetune.training.packing import Pack, PackLimits, best_fit, most_trained, pack_rows, pad_rows
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
-from tests.helpers.tolerance import loss_tolerance, rounding, ulp
+from tests.helpers.tolerance import gradient_tolerance, loss_tolerance, rounding, ulp
 
 Make = Callable[..., Path]
 SHAPES = {
@@ -158,7 +158,9 @@ def test_gradients_of_packed_rows_are_those_of_each_alone(model_of: Any, shape: 
     )
     worker.gradients(SOME, trained)
     for name, weight in model.named_parameters():
-        assert torch.allclose(weight.grad, wanted[name], rtol=0, atol=rounding(wanted[name])), name
+        assert torch.allclose(
+            weight.grad, wanted[name], rtol=0, atol=gradient_tolerance(wanted[name])
+        ), name
 
 
 @pytest.mark.parametrize("shape", WINDOWED)

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from engines.local.loading import load_model
 from tests.helpers.tolerance import (
     assert_same_weights,
+    gradient_tolerance,
     logprob_tolerance,
     loss_tolerance,
-    rounding,
 )
 
 TOKENS = torch.randint(0, 2048, (6, 9), generator=torch.Generator().manual_seed(3))
@@ -61,7 +61,7 @@ def test_a_row_or_a_token_that_is_left_out_of_a_gradient(base_model: tuple[Any, 
     right = gradients(model, TOKENS, 48)
     for found in (gradients(model, TOKENS[1:], 48), gradients(model, TOKENS, 47)):
         for name, gradient in right.items():
-            assert (found[name] - gradient).abs().max() > 100 * rounding(gradient), name
+            assert (found[name] - gradient).abs().max() > 100 * gradient_tolerance(gradient), name
 
 
 def train(model: Any, *, skipped: int = -1, forgets: int = -1) -> tuple[list[float], Any]:

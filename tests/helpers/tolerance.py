@@ -33,12 +33,21 @@ def ulp(magnitude: float, dtype: str = "float32") -> float:
 
 
 def rounding(values: Tensor | Iterable[float], dtype: str = "float32") -> float:
-    """Absolute tolerance of numbers that come out of a forward or backward pass.
+    """Absolute tolerance of numbers that come out of a forward pass.
 
     Numbers of one tensor share sums: a small one among large ones is what large ones left over,
     so all of them have the rounding of the largest.
     """
     return PASS_ULPS[dtype] * ulp(_largest(values), dtype)
+
+
+def gradient_tolerance(gradient: Tensor | Iterable[float], dtype: str = "float32") -> float:
+    """Absolute tolerance of a gradient of one weight.
+
+    It comes out of a pass forth and one back, which has two products for each of the former, and
+    is what the parts of all positions left over: four times the rounding of one pass.
+    """
+    return 4 * rounding(gradient, dtype)
 
 
 def logprob_tolerance(logprobs: Iterable[float], dtype: str = "float32") -> float:
