@@ -11,10 +11,10 @@ endif
 demo: setup  ## improve the embedded model: the whole loop in a few minutes
 	$(BIN)/bench demo
 
-test: setup  ## run the test suite
-	$(BIN)/python -m pytest -n logical --dist worksteal
+test: setup  ## run the test suite, but for the slow tests
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow"
 
-test-slow: setup  ## run only the tests that are marked slow
+test-slow: setup  ## run the slow tests: kills in every stage, real launchers
 	$(BIN)/python -m pytest -n logical --dist worksteal -m slow
 
 lint: setup  ## style, types and the import contract

@@ -158,9 +158,8 @@ def test_gradients_of_packed_rows_are_those_of_each_alone(model_of: Any, shape: 
     )
     worker.gradients(SOME, trained)
     for name, weight in model.named_parameters():
-        assert torch.allclose(
-            weight.grad, wanted[name], rtol=0, atol=gradient_tolerance(wanted[name])
-        ), name
+        tolerance = gradient_tolerance(wanted[name])
+        assert torch.allclose(weight.grad, wanted[name], rtol=0, atol=tolerance), name
 
 
 @pytest.mark.parametrize("shape", WINDOWED)

@@ -111,7 +111,6 @@ def no_leftovers(shelf: Shelf) -> None:
     assert [path.name for path in (shelf.root / ".locks").iterdir()] == ["biology.lock"]
 
 
-@pytest.mark.slow
 def test_a_kill_at_any_moment_costs_nothing(
     shelf: Shelf, fake_shelf: ModuleType, builders: Builders
 ) -> None:
