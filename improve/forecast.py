@@ -218,8 +218,8 @@ def _dry_run(
 def _proving(sizes: _Sizes, domains: int, pace: float | None) -> Iterator[Stage]:
 
     # Adapter alone, passages alone, both; and both with every number of passages.
-    arms = (3 + len(PASSAGE_COUNTS)) * sizes.some
-    yield Stage("selection", f"at most {arms:,} questions", _times(arms, pace))
+    treatments = (3 + len(PASSAGE_COUNTS)) * sizes.some
+    yield Stage("selection", f"at most {treatments:,} questions", _times(treatments, pace))
     yield Stage("router", "keywords from training and validation questions")
     held = sizes.held_out
     # Base and ensemble, three controls, and each single treatment on selection questions.

@@ -165,14 +165,14 @@ class ImproveResult:
         }
 
     def _domain(self, domain: str) -> dict[str, Any]:
-        arms = self.treatments.get(domain, {})
+        scores = self.treatments.get(domain, {})
         triage = self.triage.get(domain)
         told: dict[str, Any] = {
             "diagnosis": self.diagnosis.words[domain],
             "triage": triage.as_json() if triage is not None else None,
         }
         for name in ("base", "rag", "lora", "rag+lora"):
-            found = arms.get(name)
+            found = scores.get(name)
             told[name.replace("+", "_")] = asdict(found) if found is not None else None
         told["chosen"] = self.chosen.get(domain, "base")
         told["held_out"] = self._held_out(domain)

@@ -57,7 +57,7 @@ def prepare_job(
     tasks: Sequence[Task],
     settings: EvalSettings,
     info: EngineInfo,
-    treater: TreatmentPolicy = BASE_POLICY,
+    policy: TreatmentPolicy = BASE_POLICY,
 ) -> EvalJob:
     """Choose questions and formats; Misuse where nothing is left to ask or it cannot be asked."""
     if settings.chat and not info.has_chat_template:
@@ -86,7 +86,7 @@ def prepare_job(
     for task in chosen:
         # What cannot be asked fails here, before a folder is made for it.
         PromptBuilder(task, forms[task.name])
-    return EvalJob(settings, chosen, forms, tuple(questions), treater)
+    return EvalJob(settings, chosen, forms, tuple(questions), policy)
 
 
 def scoring_fallbacks(job: EvalJob, info: EngineInfo) -> list[str]:
@@ -205,8 +205,8 @@ def _parts(
                 yield task, own
 
 
-def _treated(treater: TreatmentPolicy, questions: Sequence[Question]) -> dict[str, Treatment]:
-    treatments = treater.treat(questions)
+def _treated(policy: TreatmentPolicy, questions: Sequence[Question]) -> dict[str, Treatment]:
+    treatments = policy.treat(questions)
     return {q.id: treatment for q, treatment in zip(questions, treatments, strict=True)}
 
 

@@ -110,9 +110,9 @@ def test_tasks_are_asked_one_after_another(fake: ModuleType, tmp_path: Path) -> 
 
 def test_a_treatment_reaches_the_prompt_and_the_record(fake: ModuleType, tmp_path: Path) -> None:
     treatment = Treatment((Passage("Rome is old.", "docs/rome"),), adapter="lora", reason="routed")
-    treater = TreatmentPolicy("always", "digest", lambda questions: [treatment] * len(questions))
+    policy = TreatmentPolicy("always", "digest", lambda questions: [treatment] * len(questions))
     engine = fake.FakeEngine()
-    made = prepare_job([fake.task(2)], EvalSettings("fakes"), engine.info, treater)
+    made = prepare_job([fake.task(2)], EvalSettings("fakes"), engine.info, policy)
     run = open_run(made, engine.info, RunStore(tmp_path))
     execute_run(made, engine, run, ignore)
     assert {record.treatment for record in run.records()} == {"routed"}

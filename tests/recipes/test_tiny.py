@@ -69,9 +69,9 @@ def with_passage(questions):
 ORACLE = TreatmentPolicy("oracle", "oracle", with_passage)
 
 
-def scores(engine, folder: Path, names, treater=None):
+def scores(engine, folder: Path, names, policy=None):
     tasks = [load_task(f"own:{name}", data=None, domains=DOMAINS) for name in names]
-    extra = () if treater is None else (treater,)
+    extra = () if policy is None else (policy,)
     job = prepare_job(tasks, EvalSettings("demo"), engine.info, *extra)
     run = open_run(job, engine.info, RunStore(folder))
     execute_run(job, engine, run, lambda _: None)
