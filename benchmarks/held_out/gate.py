@@ -59,11 +59,7 @@ class GateCriteria:
 
 @dataclass(frozen=True)
 class DomainEvidence:
-    """What became of one domain.
-
-    `newly_unparsed` questions have no readable answer any more, `newly_parsed` ones had none
-    before.
-    """
+    """Paired change of one domain, and counts of answers that became unparsable and parsable."""
 
     paired: Paired
     newly_unparsed: int = 0
