@@ -401,15 +401,26 @@ def only_run(root: Path) -> Run:
     return store.get(name)
 
 
+def answered(root: Path) -> int:
+    """Lines of a run that may not have begun."""
+    return sum(path.read_bytes().count(b"\n") for path in root.glob("*/*/answers.jsonl"))
+
+
+def wait_for_answers(root: Path, count: int) -> None:
+    wait_for(lambda: answered(root) >= count)
+
+
 def test_a_kill_at_any_moment_costs_nothing(fake: ModuleType, tmp_path: Path) -> None:
     moments = random.Random(20)
     for number in range(20):
-        # All kills together leave time for half of the answers, however fast a process starts.
+        before = answered(tmp_path / "killed")
+        # All sessions together leave time for half of the answers.
         with script(tmp_path / "killed", 300, 0.02) as process:
             if number % 4:
                 # Most kills hit the asking; the others anything, the start included.
                 assert line(process) == "ready"
-                time.sleep(moments.uniform(0, 0.05))
+                wait_for_answers(tmp_path / "killed", before + 2)
+                time.sleep(moments.uniform(0, 0.04))
             else:
                 time.sleep(moments.uniform(0.05, 0.4))
             process.kill()
