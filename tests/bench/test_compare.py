@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import made_runs as made
+
 
 @pytest.fixture
-def runs(made: Any, tmp_path: Path) -> tuple[str, str]:
+def runs(tmp_path: Path) -> tuple[str, str]:
     """Two runs: law gets worse, history better."""
     outcomes = {
         "law": made.outcomes(both=20, broken=20),
@@ -86,14 +88,14 @@ def test_a_regression_decides_the_exit_code(
     assert ("regression: significantly worse in law" in said.err) == bool(code)
 
 
-def test_a_run_without_answers_passes_no_check(bench: Any, made: Any, tmp_path: Path) -> None:
+def test_a_run_without_answers_passes_no_check(bench: Any, tmp_path: Path) -> None:
     made.two(tmp_path / "workspace", {"law": [(True, None)] * 9, "art": made.outcomes(both=9)})
     said = bench("compare", "before", "after", "--fail-on-regression")
     assert said.code == 1
     assert "regression: no answers in law" in said.err
 
 
-def test_a_loss_spread_over_domains_is_a_regression(bench: Any, made: Any, tmp_path: Path) -> None:
+def test_a_loss_spread_over_domains_is_a_regression(bench: Any, tmp_path: Path) -> None:
     outcomes = {f"d{n}": made.outcomes(both=20, broken=3) for n in range(8)}
     made.two(tmp_path / "workspace", outcomes)
     said = bench("compare", "before", "after", "--fail-on-regression")
@@ -114,14 +116,12 @@ def test_questions_of_one_kind(kind: str, runs: tuple[str, str], bench: Any) -> 
     assert bool(shown) == (kind != "neither")
 
 
-def test_runs_by_their_beginnings_and_the_latest(
-    runs: tuple[str, str], bench: Any, made: Any
-) -> None:
+def test_runs_by_their_beginnings_and_the_latest(runs: tuple[str, str], bench: Any) -> None:
     data = bench("compare", "bef", "latest", "--json").json
     assert (data["baseline"], data["candidate"]) == runs
 
 
-def test_several_candidates(runs: tuple[str, str], bench: Any, made: Any, tmp_path: Path) -> None:
+def test_several_candidates(runs: tuple[str, str], bench: Any, tmp_path: Path) -> None:
     asked = [made.question(n, "law" if n < 40 else "history") for n in range(80)]
     made.store(tmp_path / "workspace", "third", [(q, made.record(q, True)) for q in asked])
     data = bench("compare", *runs, "third", "--json").json
@@ -157,7 +157,6 @@ def test_misuse(
     hint: str,
     runs: tuple[str, str],
     bench: Any,
-    made: Any,
     tmp_path: Path,
 ) -> None:
     asked = made.question(99, "sea")

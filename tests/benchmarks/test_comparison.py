@@ -15,10 +15,11 @@ from benchmarks.results.pairing import pair_runs, paired_changes
 from domainlift.errors import Malformed, Misuse, NoSuch
 from reports.compare_json import as_json
 from reports.format import verdict_text
+from tests.helpers import made_runs as made
 
 
 @pytest.fixture
-def compared(made: Any, tmp_path: Path) -> Any:
+def compared(tmp_path: Path) -> Any:
     """Compare two runs with these outcomes."""
 
     def run(outcomes: Any, **after: Any) -> Comparison:
@@ -28,7 +29,7 @@ def compared(made: Any, tmp_path: Path) -> Any:
 
 
 class TestFigures:
-    def test_a_domain_in_numbers(self, made: Any, compared: Any) -> None:
+    def test_a_domain_in_numbers(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=50, fixed=15, broken=5, neither=30)})
         row = found.domains["law"]
         assert (row.n, row.gained, row.lost) == (100, 15, 5)
@@ -39,7 +40,7 @@ class TestFigures:
         assert row.kinds == {"broken": 5, "fixed": 15, "neither": 30, "both": 50}
         assert 0.1 < row.detectable < 0.16
 
-    def test_they_are_those_of_a_pair_of_runs(self, made: Any, tmp_path: Path) -> None:
+    def test_they_are_those_of_a_pair_of_runs(self, tmp_path: Path) -> None:
         runs = made.two(
             tmp_path,
             {"a": made.outcomes(3, 9, 2, 4), "b": [*made.outcomes(9, 1, 8, 2), (None, True)]},
@@ -54,13 +55,13 @@ class TestFigures:
             assert row.interval == simple[name].interval
             assert row.p == pytest.approx(simple[name].p)
 
-    def test_p_is_adjusted_over_domains_that_have_answers(self, made: Any, compared: Any) -> None:
+    def test_p_is_adjusted_over_domains_that_have_answers(self, compared: Any) -> None:
         some = made.outcomes(both=20, fixed=9, broken=1)
         found = compared({"a": some, "b": some, "c": [(None, True)] * 3})
         assert found.domains["a"].p_holm == pytest.approx(2 * found.domains["a"].p)
         assert found.overall.p_holm == found.overall.p
 
-    def test_questions_on_one_passage_count_for_less(self, made: Any, tmp_path: Path) -> None:
+    def test_questions_on_one_passage_count_for_less(self, tmp_path: Path) -> None:
         def rows(after: bool, alone: bool) -> Any:
             asked = [made.question(n, cluster="" if alone else f"c{n // 5}") for n in range(40)]
             return [(q, made.record(q, after and n < 15)) for n, q in enumerate(asked)]
@@ -72,7 +73,7 @@ class TestFigures:
             p[alone] = compare_runs(*runs).overall.p
         assert p[True] < 0.001 < p[False]
 
-    def test_the_largest_loss_comes_first(self, made: Any, compared: Any) -> None:
+    def test_the_largest_loss_comes_first(self, compared: Any) -> None:
         found = compared(
             {
                 "up": made.outcomes(fixed=5, both=5),
@@ -85,7 +86,7 @@ class TestFigures:
 
     @settings(max_examples=25)
     @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("ab")), min_size=1))
-    def test_the_kinds_add_up(self, made: Any, tmp_path_factory: Any, rows: Any) -> None:
+    def test_the_kinds_add_up(self, tmp_path_factory: Any, rows: Any) -> None:
         outcomes: dict[str, list[tuple[bool, bool]]] = {}
         for before, after, domain in rows:
             outcomes.setdefault(domain, []).append((before, after))
@@ -111,16 +112,16 @@ class TestWords:
             ({"broken": 1}, ChangeLabel.NO_EVIDENCE),
         ],
     )
-    def test_a_row_in_a_word(self, kinds: Any, word: ChangeLabel, made: Any, compared: Any) -> None:
+    def test_a_row_in_a_word(self, kinds: Any, word: ChangeLabel, compared: Any) -> None:
         found = compared({"law": made.outcomes(**kinds)})
         assert found.domains["law"].word is word
         assert found.regressed == (["law"] if word is ChangeLabel.WORSE else [])
 
-    def test_many_domains_make_luck_likelier(self, made: Any, compared: Any) -> None:
+    def test_many_domains_make_luck_likelier(self, compared: Any) -> None:
         lucky = made.outcomes(both=20, fixed=8, broken=1)
         assert compared({"a": lucky}).domains["a"].word is ChangeLabel.BETTER
 
-    def test_among_ten_domains_the_same_is_no_evidence(self, made: Any, compared: Any) -> None:
+    def test_among_ten_domains_the_same_is_no_evidence(self, compared: Any) -> None:
         lucky, dull = made.outcomes(both=20, fixed=8, broken=1), made.outcomes(both=20, fixed=1)
         found = compared({"a": lucky} | {f"d{n}": dull for n in range(9)})
         assert found.domains["a"].word is ChangeLabel.NO_EVIDENCE
@@ -134,12 +135,12 @@ class TestWords:
             ({"fixed": 1}, "No evidence of a difference: after against before, +100.0 points"),
         ],
     )
-    def test_the_verdict(self, kinds: Any, begins: str, made: Any, compared: Any) -> None:
+    def test_the_verdict(self, kinds: Any, begins: str, compared: Any) -> None:
         said = str(verdict_text(compared({"law": made.outcomes(**kinds)})))
         assert said.startswith(begins)
         assert said.endswith(".")
 
-    def test_the_verdict_names_what_moved_and_treatments(self, made: Any, compared: Any) -> None:
+    def test_the_verdict_names_what_moved_and_treatments(self, compared: Any) -> None:
         found = compared(
             {
                 "law": made.outcomes(fixed=30, both=10),
@@ -154,7 +155,7 @@ class TestWords:
 
 
 class TestSurvives:
-    def test_disjoint_runs(self, made: Any, tmp_path: Path) -> None:
+    def test_disjoint_runs(self, tmp_path: Path) -> None:
         runs = [
             made.store(tmp_path, f"r{n}", [(made.question(n), made.record(made.question(n), True))])
             for n in range(2)
@@ -163,12 +164,12 @@ class TestSurvives:
             compare_runs(*runs)
         assert caught.value.hint is not None
 
-    def test_one_run_twice(self, made: Any, tmp_path: Path) -> None:
+    def test_one_run_twice(self, tmp_path: Path) -> None:
         before, _ = made.two(tmp_path, {"a": made.outcomes(both=1)})
         with pytest.raises(Misuse, match="with itself"):
             compare_runs(before, before)
 
-    def test_overlapping_runs(self, made: Any, tmp_path: Path) -> None:
+    def test_overlapping_runs(self, tmp_path: Path) -> None:
         asked = [made.question(n, "law" if n < 8 else "art") for n in range(10)]
         before = made.store(tmp_path, "before", [(q, made.record(q, True)) for q in asked[:7]])
         after = made.store(tmp_path, "after", [(q, made.record(q, True)) for q in asked[3:]])
@@ -181,7 +182,7 @@ class TestSurvives:
         assert "not compared, as only in `after`: art 2" in found.warnings
         assert list(found.domains) == ["law"]
 
-    def test_duplicates(self, made: Any, tmp_path: Path) -> None:
+    def test_duplicates(self, tmp_path: Path) -> None:
         asked = [made.question(n) for n in (0, 1, 1, 2)]
         rows = [(q, made.record(q, True)) for q in asked]
         again = [*rows, (asked[0], made.record(asked[0], False))]
@@ -191,7 +192,7 @@ class TestSurvives:
         assert found.overall.lost == 1
         assert "1 questions stand more than once in `b`; each counts once" in found.warnings
 
-    def test_one_id_for_two_questions(self, made: Any, tmp_path: Path) -> None:
+    def test_one_id_for_two_questions(self, tmp_path: Path) -> None:
         same, other = made.question(1), made.question(2)
         changed = made.question(2, text="Another text?")
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in (same, other)])
@@ -203,7 +204,7 @@ class TestSurvives:
         with pytest.raises(Misuse, match="different questions under the same"):
             compare_runs(before, only)
 
-    def test_a_run_with_errors_only(self, made: Any, compared: Any) -> None:
+    def test_a_run_with_errors_only(self, compared: Any) -> None:
         found = compared({"law": [(True, None)] * 5})
         row = found.domains["law"]
         assert (row.n, row.baseline, row.word) == (0, None, ChangeLabel.NO_ANSWERS)
@@ -214,13 +215,13 @@ class TestSurvives:
         assert any("5 of 5 questions have no answer in `after`" in w for w in found.warnings)
         assert found.flips == ()
 
-    def test_one_question(self, made: Any, compared: Any) -> None:
+    def test_one_question(self, compared: Any) -> None:
         found = compared({"law": [(False, True)]})
         assert (found.overall.n, found.overall.detectable) == (1, math.inf)
         assert as_json(found)["overall"]["detectable"] is None
         assert "so few questions can show nothing" in str(verdict_text(found))
 
-    def test_an_unfinished_run(self, made: Any, tmp_path: Path) -> None:
+    def test_an_unfinished_run(self, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(4)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         rows = [(q, made.record(q, True) if n else None) for n, q in enumerate(asked)]
@@ -228,21 +229,21 @@ class TestSurvives:
         assert (found.overall.n, found.overall.sides[1].missing) == (3, 1)
         assert any("(missing 1)" in warning for warning in found.warnings)
 
-    def test_a_torn_last_line(self, made: Any, tmp_path: Path) -> None:
+    def test_a_torn_last_line(self, tmp_path: Path) -> None:
         before, after = made.two(tmp_path, {"a": made.outcomes(both=3)})
         path = after.folder / "answers.jsonl"
         path.write_bytes(path.read_bytes()[:-5])
         assert compare_runs(before, after).overall.sides[1].missing == 1
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"id": "q0"}', "1", '"x"'])
-    def test_a_broken_line_is_named(self, line: str, made: Any, tmp_path: Path) -> None:
+    def test_a_broken_line_is_named(self, line: str, tmp_path: Path) -> None:
         before, after = made.two(tmp_path, {"a": made.outcomes(both=3)})
         with (after.folder / "answers.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         with pytest.raises(Malformed, match=r"answers\.jsonl:4: not a stored record"):
             compare_runs(before, after)
 
-    def test_what_was_joined_is_not_joined_again(self, made: Any, tmp_path: Path) -> None:
+    def test_what_was_joined_is_not_joined_again(self, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(fixed=2)})
         joined, whole = pair_runs(*runs, ["art"]), compare_runs(*runs, domains=["art"])
         for run in runs:
@@ -250,7 +251,7 @@ class TestSurvives:
         found = compare_runs(*runs, joined, top=0)
         assert (found.domains, found.warnings) == (whole.domains, whole.warnings)
 
-    def test_of_chosen_domains_only_theirs_are_told(self, made: Any, tmp_path: Path) -> None:
+    def test_of_chosen_domains_only_theirs_are_told(self, tmp_path: Path) -> None:
         def rows(changed: str, more: int) -> Any:
             asked = [made.question(n, "law" if n < 4 else "art") for n in range(8)]
             asked[5] = made.question(5, "art", text=changed)
@@ -266,7 +267,7 @@ class TestSurvives:
         assert [each[:30] for each in told] == ["only some domains are compared"]
         assert len(compare_runs(*runs, domains=["art"]).warnings) == 4
 
-    def test_an_unknown_domain(self, made: Any, tmp_path: Path) -> None:
+    def test_an_unknown_domain(self, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(both=2)})
         assert list(compare_runs(*runs, domains=["art"]).domains) == ["art"]
         with pytest.raises(NoSuch, match="no domain in both runs `lew`"):
@@ -288,11 +289,11 @@ class TestDiffers:
             ),
         ],
     )
-    def test_a_difference_is_told(self, after: Any, told: str, made: Any, compared: Any) -> None:
+    def test_a_difference_is_told(self, after: Any, told: str, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=3)}, **after)
         assert any(warning.startswith(told) for warning in found.warnings)
 
-    def test_model_and_treatment_are_what_is_compared(self, made: Any, compared: Any) -> None:
+    def test_model_and_treatment_are_what_is_compared(self, compared: Any) -> None:
         found = compared(
             {"law": made.outcomes(both=3)},
             model="other",
@@ -302,15 +303,15 @@ class TestDiffers:
         assert found.warnings == ()
         assert "other (rag) against made (base)" in str(verdict_text(found))
 
-    def test_asking_again_is_called_so(self, made: Any, compared: Any) -> None:
+    def test_asking_again_is_called_so(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=3)})
         assert "noise of asking again" in found.notes[0]
 
-    def test_a_score_below_chance_is_a_fault(self, made: Any, compared: Any) -> None:
+    def test_a_score_below_chance_is_a_fault(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(broken=60)})
         assert any("below chance in run `after`" in warning for warning in found.warnings)
 
-    def test_leaked_questions_are_left_out_of_the_claim(self, made: Any, tmp_path: Path) -> None:
+    def test_leaked_questions_are_left_out_of_the_claim(self, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(20)]
         before = made.store(tmp_path, "b", [(q, made.record(q, False)) for q in asked])
         rows = [
@@ -324,7 +325,7 @@ class TestDiffers:
 
 
 class TestFlips:
-    def test_regressions_come_first_and_domains_take_turns(self, made: Any, compared: Any) -> None:
+    def test_regressions_come_first_and_domains_take_turns(self, compared: Any) -> None:
         some = made.outcomes(both=3, fixed=3, broken=3, neither=3)
         found = compared({"law": some, "art": some})
         assert [flip.kind for flip in found.flips] == (
@@ -332,7 +333,7 @@ class TestFlips:
         )
         assert [flip.domain for flip in found.flips[:4]] == ["art", "law", "art", "law"]
 
-    def test_a_flip_says_all(self, made: Any, tmp_path: Path) -> None:
+    def test_a_flip_says_all(self, tmp_path: Path) -> None:
         asked = made.question(1)
         found_ = (
             {"id": "c1", "source": "Cities", "place": "cities.md#Rome", "score": 0.1, "dense": 0.9},
@@ -351,7 +352,7 @@ class TestFlips:
             ("rivers.md", 0.0, False),
         ]
 
-    def test_routes_are_read_where_there_are_any(self, made: Any, tmp_path: Path) -> None:
+    def test_routes_are_read_where_there_are_any(self, tmp_path: Path) -> None:
         asked = [made.question(0, "law"), made.question(1, "law"), made.question(2, "art")]
         before = made.store(tmp_path, "b", [(q, made.record(q, False)) for q in asked])
         plain = made.store(tmp_path, "p", [(q, made.record(q, True)) for q in asked])
@@ -367,7 +368,7 @@ class TestFlips:
         assert (found.routes.covered, found.routes.right) == (pytest.approx(2 / 3), 0.5)
         assert {flip.after.matched for flip in found.flips} == {("court",), ()}
 
-    def test_only_the_most_telling_are_kept(self, made: Any, tmp_path: Path) -> None:
+    def test_only_the_most_telling_are_kept(self, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(fixed=60, broken=60)})
         kept = compare_runs(*runs, top=20).flips
         assert (len(kept), sum(flip.kind is FlipKind.BROKEN for flip in kept)) == (20, 13)
@@ -387,13 +388,13 @@ class TestFlips:
         ],
     )
     def test_places_are_handed_on_and_never_more_than_asked(
-        self, top: int, kept: tuple[int, ...], made: Any, tmp_path: Path
+        self, top: int, kept: tuple[int, ...], tmp_path: Path
     ) -> None:
         some = made.outcomes(broken=6, fixed=9, neither=2, both=40)
         flips = compare_runs(*made.two(tmp_path, {"law": some}), top=top).flips
         assert tuple(sum(flip.kind is kind for flip in flips) for kind in FlipKind) == kept
 
-    def test_a_megabyte_is_cut_and_written_whole(self, made: Any, tmp_path: Path) -> None:
+    def test_a_megabyte_is_cut_and_written_whole(self, tmp_path: Path) -> None:
         asked = made.question(1)
         rows = [
             (
@@ -412,7 +413,7 @@ class TestFlips:
         assert (whole["baseline"], whole["candidate"], whole["kind"]) == ("b", "a", "broken")
 
     @pytest.mark.parametrize("value", [math.nan, -math.inf])
-    def test_probabilities_that_are_none(self, value: float, made: Any, tmp_path: Path) -> None:
+    def test_probabilities_that_are_none(self, value: float, tmp_path: Path) -> None:
         asked = made.question(1)
         runs = [
             made.store(tmp_path, name, [(asked, made.record(asked, right, logprobs=(value,) * 4))])
@@ -422,7 +423,7 @@ class TestFlips:
         assert found.flips[0].after.probabilities == ()
         json.dumps(as_json(found), allow_nan=False)
 
-    def test_an_open_answer(self, made: Any, tmp_path: Path) -> None:
+    def test_an_open_answer(self, tmp_path: Path) -> None:
         asked = made.question(1, options=(), answer="42")
         runs = [
             made.store(tmp_path, name, [(asked, made.record(asked, right, chosen=said, text=said))])
@@ -433,7 +434,7 @@ class TestFlips:
 
 
 class TestSides:
-    def test_retrieval_and_costs(self, made: Any, tmp_path: Path) -> None:
+    def test_retrieval_and_costs(self, tmp_path: Path) -> None:
         asked = [made.question(n, support="a.md#One") for n in range(4)]
         hit = ({"id": "c1", "place": "a.md#One"},)
         miss = ({"id": "c2", "place": "b.md"},)
@@ -473,7 +474,7 @@ class TestSides:
         ],
     )
     def test_a_search_that_did_not_find_it_is_a_miss(
-        self, places: list[str], searched: bool, counts: tuple[int, int], made: Any, tmp_path: Path
+        self, places: list[str], searched: bool, counts: tuple[int, int], tmp_path: Path
     ) -> None:
         asked = made.question(1, support="a.md#One")
         found = tuple({"id": str(n), "place": place} for n, place in enumerate(places))
@@ -482,7 +483,7 @@ class TestSides:
         side = compare_runs(before, made.store(tmp_path, "a", [(asked, answer)])).overall.sides[1]
         assert (side.hits, side.supported) == counts
 
-    def test_tokens_are_means_over_answered_questions(self, made: Any, tmp_path: Path) -> None:
+    def test_tokens_are_means_over_answered_questions(self, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(3)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         rows = [
@@ -496,7 +497,7 @@ class TestSides:
         side = compare_runs(before, made.store(tmp_path, "s", silent)).overall.sides[1]
         assert (side.prompt_tokens, side.output_tokens) == (0.0, 0.0)
 
-    def test_unparsed_and_truncated_have_their_own_columns(self, made: Any, tmp_path: Path) -> None:
+    def test_unparsed_and_truncated_have_their_own_columns(self, tmp_path: Path) -> None:
         asked = [made.question(n) for n in range(3)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         rows = [
@@ -510,7 +511,7 @@ class TestSides:
 
 
 class TestJson:
-    def test_it_has_what_was_promised(self, made: Any, compared: Any) -> None:
+    def test_it_has_what_was_promised(self, compared: Any) -> None:
         data = json.loads(json.dumps(as_json(compared({"law": made.outcomes(both=9, fixed=9)}))))
         keys = {"schema", "baseline", "candidate", "domains", "overall", "warnings", "verdict"}
         assert keys <= data.keys()
@@ -519,6 +520,6 @@ class TestJson:
         assert (data["schema"], data["baseline"], data["candidate"]) == (1, "before", "after")
         assert data["domains"]["law"]["word"] == "better"
 
-    def test_the_kinds_shown_are_chosen(self, made: Any, compared: Any) -> None:
+    def test_the_kinds_shown_are_chosen(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(fixed=2, broken=1)})
         assert {flip["kind"] for flip in as_json(found, (FlipKind.FIXED,))["flips"]} == {"fixed"}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -11,6 +10,7 @@ from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_
 from benchmarks.runs.store import Record, RunManifest, RunStore
 from domainlift.stats.intervals import Verdict, wilson
 from domainlift.types import Question
+from tests.helpers import fake_engine as fake
 
 MANIFEST = RunManifest("r-1", "m", "s", {}, {}, {}, {}, 0, "2025", seconds=2.5, forward_tokens=77)
 OPTIONS = ("Paris", "Rome", "Bern", "Oslo")
@@ -167,7 +167,7 @@ def test_what_engines_add_is_averaged_over_those_that_have_it() -> None:
     assert (bare.accuracy_raw, bare.mass) == (None, None)
 
 
-def test_the_json_is_what_scripts_rely_on(fake: ModuleType, tmp_path: Path) -> None:
+def test_the_json_is_what_scripts_rely_on(tmp_path: Path) -> None:
     engine = fake.FakeEngine(troubles={"exam-1": "error", "exam-2": "unparsed"})
     job = prepare_job(
         [fake.task(9, domains=("law", "history"))], EvalSettings("fakes"), engine.info

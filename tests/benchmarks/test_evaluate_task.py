@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from benchmarks.runs.evaluate_task import answer_cache, evaluate_task, fit_to_co
 from benchmarks.runs.store import Record
 from domainlift.types import Passage, Treatment
 from engines.base import Mode
+from tests.helpers import fake_engine as fake
 
 FORM = PromptFormat(Mode.LETTER, 0, chat=False)
 LONG = tuple(Passage("word " * 300, f"P{n}", id=f"c{n}", dense=0.9) for n in range(1, 4))
@@ -18,7 +18,7 @@ HELPED = Treatment(passages=LONG, reason="rag", retrieved=LONG, leak="c9")
 
 
 @pytest.fixture
-def small(fake: ModuleType) -> Any:
+def small() -> Any:
     def make(context: int | None) -> Any:
         return fake.FakeEngine(replace(fake.INFO, context=context))
 
@@ -26,9 +26,7 @@ def small(fake: ModuleType) -> Any:
 
 
 @pytest.mark.parametrize(("context", "left"), [(None, 3), (1000, 3), (900, 2), (400, 1), (100, 0)])
-def test_passages_never_push_the_question_out(
-    fake: ModuleType, small: Any, context: int | None, left: int
-) -> None:
+def test_passages_never_push_the_question_out(small: Any, context: int | None, left: int) -> None:
     task = fake.task(1)
     request, treatment = fit_to_context(
         PromptBuilder(task, FORM), task.questions[0], HELPED, small(context)
@@ -40,9 +38,7 @@ def test_passages_never_push_the_question_out(
         assert treatment.reason == f"rag: {left} of 3 passages fit the context"
 
 
-def test_where_passages_are_left_out_the_adapter_is_still_named(
-    fake: ModuleType, small: Any
-) -> None:
+def test_where_passages_are_left_out_the_adapter_is_still_named(small: Any) -> None:
     task = fake.task(1)
     helped = replace(HELPED, adapter="law-v1", reason="rag, adapter law-v1")
     (record,) = evaluate_task(task, FORM, [(task.questions[0], helped)], small(900))
@@ -50,7 +46,7 @@ def test_where_passages_are_left_out_the_adapter_is_still_named(
     assert record.treatment == "rag: 2 of 3 passages fit the context, adapter law-v1"
 
 
-def test_in_a_chat_the_template_needs_room_too(fake: ModuleType, small: Any) -> None:
+def test_in_a_chat_the_template_needs_room_too(small: Any) -> None:
     task = fake.task(1)
     prompter = PromptBuilder(task, replace(FORM, chat=True))
     plain = fit_to_context(PromptBuilder(task, FORM), task.questions[0], HELPED, small(930))[1]
@@ -59,9 +55,7 @@ def test_in_a_chat_the_template_needs_room_too(fake: ModuleType, small: Any) -> 
     assert len(chat.passages) == 2
 
 
-def test_a_record_tells_what_was_found_and_what_stood_before_the_question(
-    fake: ModuleType, small: Any
-) -> None:
+def test_a_record_tells_what_was_found_and_what_stood_before_the_question(small: Any) -> None:
     task = fake.task(1)
     record = next(iter(evaluate_task(task, FORM, [(task.questions[0], HELPED)], small(900))))
     assert record.passages == ("c1", "c2")
@@ -71,7 +65,7 @@ def test_a_record_tells_what_was_found_and_what_stood_before_the_question(
     assert "word" not in str(record.retrieved)
 
 
-def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) -> None:
+def test_what_was_asked_before_is_not_asked_again(small: Any) -> None:
     task = fake.task(4)
     engine = small(None)
     plain = [(question, Treatment()) for question in task.questions]
@@ -91,7 +85,7 @@ def test_what_was_asked_before_is_not_asked_again(fake: ModuleType, small: Any) 
     assert len(records["exam-0"].retrieved) == 3
 
 
-def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, small: Any) -> None:
+def test_another_treatment_with_the_same_request_is_known_too(small: Any) -> None:
     task = fake.task(1)
     engine = small(None)
     first = list(evaluate_task(task, FORM, [(task.questions[0], HELPED)], engine))
@@ -111,7 +105,7 @@ def test_another_treatment_with_the_same_request_is_known_too(fake: ModuleType, 
         replace(HELPED, passages=HELPED.passages[:1]),
     ],
 )
-def test_another_request_is_asked(fake: ModuleType, small: Any, other: Treatment) -> None:
+def test_another_request_is_asked(small: Any, other: Treatment) -> None:
     task = fake.task(1)
     engine = small(None)
     base = answer_cache(evaluate_task(task, FORM, [(task.questions[0], Treatment())], engine))

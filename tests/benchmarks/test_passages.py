@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.held_out.validation_questions import validation_job
@@ -17,6 +17,7 @@ from ensemble.treatment import PlanResources
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
 from rag.treatment import Budget, QuestionSignals
+from tests.helpers import fake_engine as fake
 
 
 def record(name: str, correct: bool | None, domain: str = "history", **more: Any) -> Record:
@@ -59,7 +60,7 @@ def test_trials_join_what_was_answered_both_ways() -> None:
     assert joined["law"][0].confidence == 1.0
 
 
-def test_pairs_are_counted_per_domain_and_in_total(fake: ModuleType) -> None:
+def test_pairs_are_counted_per_domain_and_in_total() -> None:
     questions = {f"exam-{n}": fake.question(n, "law" if n % 2 else "history") for n in range(6)}
     base = [record(f"exam-{n}", n < 3, "law" if n % 2 else "history") for n in range(6)]
     after = [record(f"exam-{n}", n > 0, "law" if n % 2 else "history") for n in range(5)]
@@ -103,9 +104,7 @@ def test_whatever_may_change_a_prompt_makes_another_run() -> None:
     assert digest(replace(RAG, gate=OPEN)) == digests[0]
 
 
-def test_validation_asks_in_the_same_way_but_never_what_is_reported(
-    fake: ModuleType, tmp_path: Any
-) -> None:
+def test_validation_asks_in_the_same_way_but_never_what_is_reported(tmp_path: Any) -> None:
     from benchmarks.runs.runner import EvalSettings, prepare_job
     from benchmarks.tasks.registry import load_task
     from engines.base import Mode

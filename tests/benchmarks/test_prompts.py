@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -14,20 +13,21 @@ from benchmarks.tasks.base import Example
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
 from engines.base import Mode, Request
+from tests.helpers import fake_engine as fake
 
 HELP = Treatment((Passage("Rome is old.", "docs/rome.md"), Passage("Bern is not.")))
 
 
 def requests(
-    fake: ModuleType, form: PromptFormat, treatment: Treatment = Treatment(), count: int = 3
+    form: PromptFormat, treatment: Treatment = Treatment(), count: int = 3
 ) -> list[Request]:
     task = fake.task(count)
     prompter = PromptBuilder(task, form)
     return [prompter.request(question, treatment) for question in task.questions]
 
 
-def test_a_prompt_in_letter_layout(fake: ModuleType) -> None:
-    request = requests(fake, PromptFormat(Mode.LETTER, 1, chat=False))[0]
+def test_a_prompt_in_letter_layout() -> None:
+    request = requests(PromptFormat(Mode.LETTER, 1, chat=False))[0]
     assert request.prompt.text == (
         "Questions on history.\n\n"
         "Which city has number -1?\nA. Paris\nB. Rome\nC. Bern\nD. Oslo\nAnswer: D\n\n"
@@ -38,8 +38,8 @@ def test_a_prompt_in_letter_layout(fake: ModuleType) -> None:
     assert (request.stop, request.max_tokens) == ((), 0)
 
 
-def test_a_prompt_in_open_layout(fake: ModuleType) -> None:
-    request = requests(fake, PromptFormat(Mode.CLOZE, 1, chat=False))[0]
+def test_a_prompt_in_open_layout() -> None:
+    request = requests(PromptFormat(Mode.CLOZE, 1, chat=False))[0]
     assert request.prompt.text == (
         "Question: Which city has number -1?\nAnswer: Oslo\n\n"
         "Question: Which city has number 0?\nAnswer:"
@@ -49,11 +49,9 @@ def test_a_prompt_in_open_layout(fake: ModuleType) -> None:
 
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize("treatment", [Treatment(), HELP])
-def test_the_examples_are_the_same_for_all_questions(
-    mode: Mode, treatment: Treatment, fake: ModuleType
-) -> None:
-    bare = requests(fake, PromptFormat(mode, 0, chat=False), treatment)
-    shown = requests(fake, PromptFormat(mode, 3, chat=False), treatment)
+def test_the_examples_are_the_same_for_all_questions(mode: Mode, treatment: Treatment) -> None:
+    bare = requests(PromptFormat(mode, 0, chat=False), treatment)
+    shown = requests(PromptFormat(mode, 3, chat=False), treatment)
     description = "" if mode is Mode.CLOZE else "Questions on history.\n\n"
     prefixes = {
         long.prompt.text.removesuffix(short.prompt.text.removeprefix(description))
@@ -64,9 +62,9 @@ def test_the_examples_are_the_same_for_all_questions(
     assert prefix.count("Which city has number -") == 3
 
 
-def test_a_treatment_leaves_the_common_beginning_as_it_is(fake: ModuleType) -> None:
+def test_a_treatment_leaves_the_common_beginning_as_it_is() -> None:
     form = PromptFormat(Mode.LETTER, 3, chat=False)
-    base, helped = requests(fake, form), requests(fake, form, HELP)
+    base, helped = requests(form), requests(form, HELP)
     for one, other in zip(base, helped, strict=True):
         shared = one.prompt.text[: one.prompt.text.index(f"Which city has number {one.id[5:]}?")]
         assert other.prompt.text.startswith(shared + "<passages>\n")
@@ -76,11 +74,9 @@ def test_a_treatment_leaves_the_common_beginning_as_it_is(fake: ModuleType) -> N
         )
 
 
-def test_passages_stand_numbered_after_the_examples_and_before_the_question(
-    fake: ModuleType,
-) -> None:
+def test_passages_stand_numbered_after_the_examples_and_before_the_question() -> None:
     for chat in (False, True):
-        prompt = requests(fake, PromptFormat(Mode.LETTER, 2, chat), HELP)[1].prompt
+        prompt = requests(PromptFormat(Mode.LETTER, 2, chat), HELP)[1].prompt
         text = prompt.messages[-1].content if chat else prompt.text
         block = "<passages>\n[1] docs/rome.md: Rome is old.\n[2] Bern is not.\n</passages>\n\n"
         places = [text.find("number -2"), text.index(block), text.index("number 1?")]
@@ -132,9 +128,9 @@ def test_any_passages_stay_inside_their_fence(texts: Sequence[str]) -> None:
     ],
 )
 def test_a_chat_has_a_turn_for_each_example(
-    mode: Mode, options: tuple[str, ...], ending: str, fake: ModuleType
+    mode: Mode, options: tuple[str, ...], ending: str
 ) -> None:
-    request = requests(fake, PromptFormat(mode, 2, chat=True))[0]
+    request = requests(PromptFormat(mode, 2, chat=True))[0]
     turns = request.prompt.messages
     assert request.prompt.text == ""
     assert [turn.role for turn in turns] == ["user", "assistant"] * 2 + ["user"]
@@ -147,19 +143,19 @@ def test_a_chat_has_a_turn_for_each_example(
     assert request.options == options
 
 
-def test_a_chat_without_examples_describes_the_task_once(fake: ModuleType) -> None:
-    (turn,) = requests(fake, PromptFormat(Mode.LETTER, 0, chat=True), HELP)[0].prompt.messages
+def test_a_chat_without_examples_describes_the_task_once() -> None:
+    (turn,) = requests(PromptFormat(Mode.LETTER, 0, chat=True), HELP)[0].prompt.messages
     assert turn.role == "user"
     assert turn.content.startswith("Questions on history.\n\n<passages>\n[1]")
 
 
-def test_an_adapter_goes_with_the_prompt(fake: ModuleType) -> None:
+def test_an_adapter_goes_with_the_prompt() -> None:
     for chat in (False, True):
-        made = requests(fake, PromptFormat(Mode.LETTER, 0, chat), Treatment(adapter="lora"))
+        made = requests(PromptFormat(Mode.LETTER, 0, chat), Treatment(adapter="lora"))
         assert {request.prompt.adapter for request in made} == {"lora"}
 
 
-def test_a_worked_reply_is_shown_where_there_is_one(fake: ModuleType) -> None:
+def test_a_worked_reply_is_shown_where_there_is_one() -> None:
     sums = [Question(f"s{n}", "d", "t", f"{n} + 1?", (), str(n + 1)) for n in range(3)]
     examples = (Example(sums[1], "1 and 1 is 2. #### 2"), Example(sums[2]))
     task = replace(fake.task(1), examples=examples, description="")
@@ -175,7 +171,7 @@ def test_a_worked_reply_is_shown_where_there_is_one(fake: ModuleType) -> None:
     assert request.max_tokens > 0
 
 
-def test_a_task_s_own_end_of_a_reply_counts(fake: ModuleType) -> None:
+def test_a_task_s_own_end_of_a_reply_counts() -> None:
     task = replace(fake.task(1), stop=("END",), max_tokens=7)
     request = PromptBuilder(task, PromptFormat(Mode.GENERATE, 0, chat=False)).request(
         task.questions[0], Treatment()
@@ -183,7 +179,7 @@ def test_a_task_s_own_end_of_a_reply_counts(fake: ModuleType) -> None:
     assert (request.stop, request.max_tokens) == (("END",), 7)
 
 
-def test_another_harness_s_prompt_is_left_alone(fake: ModuleType) -> None:
+def test_another_harness_s_prompt_is_left_alone() -> None:
     task = replace(fake.task(1), prerendered=True)
     question = Question("v", "d", "t", "whole prompt →", (" yes", " no"), 0)
     request = PromptBuilder(task, PromptFormat(Mode.CLOZE, 5, chat=False)).request(
@@ -193,13 +189,13 @@ def test_another_harness_s_prompt_is_left_alone(fake: ModuleType) -> None:
     assert request.options == (" yes", " no")
 
 
-def test_too_many_examples_are_refused(fake: ModuleType) -> None:
+def test_too_many_examples_are_refused() -> None:
     with pytest.raises(Misuse, match="task `exam` has 3 examples, not 4") as caught:
-        requests(fake, PromptFormat(Mode.LETTER, 4, chat=False))
+        requests(PromptFormat(Mode.LETTER, 4, chat=False))
     assert caught.value.hint == "ask for fewer: `--shots 3`"
 
 
-def test_the_digest_changes_with_whatever_changes_a_prompt(fake: ModuleType) -> None:
+def test_the_digest_changes_with_whatever_changes_a_prompt() -> None:
     task, form = fake.task(1), PromptFormat(Mode.LETTER, 2, chat=False)
     variants = [
         form.digest(task),

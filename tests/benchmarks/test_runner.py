@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -29,8 +28,9 @@ from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.errors import BenchError, EngineDown, Misuse
 from domainlift.types import Passage, Question, Treatment
 from engines.base import Engine, Mode
+from tests.helpers import fake_engine as fake
 
-SCRIPT = Path(__file__).with_name("fake_run.py")
+SCRIPT = Path(fake.__file__).with_name("fake_run.py")
 DOMAINS = ("biology", "history", "law")
 
 
@@ -38,17 +38,13 @@ def ignore(_: Record) -> None:
     """Notify nobody."""
 
 
-def job(
-    fake: ModuleType, count: int = 12, engine: Engine | None = None, **settings: object
-) -> EvalJob:
+def job(count: int = 12, engine: Engine | None = None, **settings: object) -> EvalJob:
     info = fake.INFO if engine is None else engine.info
     return prepare_job([fake.task(count, domains=DOMAINS)], EvalSettings("fakes", **settings), info)
 
 
-def start(
-    root: Path, fake: ModuleType, engine: Engine, count: int = 12, **settings: object
-) -> tuple[EvalJob, Run]:
-    made = job(fake, count, engine, **settings)
+def start(root: Path, engine: Engine, count: int = 12, **settings: object) -> tuple[EvalJob, Run]:
+    made = job(count, engine, **settings)
     return made, open_run(made, engine.info, RunStore(root))
 
 
@@ -61,9 +57,9 @@ def timeless(run: Run) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-def test_every_question_is_answered_once(mode: Mode, fake: ModuleType, tmp_path: Path) -> None:
+def test_every_question_is_answered_once(mode: Mode, tmp_path: Path) -> None:
     engine, seen = fake.FakeEngine(), []
-    made, run = start(tmp_path, fake, engine, mode=mode)
+    made, run = start(tmp_path, engine, mode=mode)
     execute_run(made, engine, run, seen.append)
     assert sorted(record.id for record in run.records()) == sorted(q.id for q in made.questions)
     texts = [request.prompt.text for request in engine.asked]
@@ -76,9 +72,9 @@ def test_every_question_is_answered_once(mode: Mode, fake: ModuleType, tmp_path:
     assert run.questions() == list(made.questions)
 
 
-def test_a_manifest_holds_what_repeating_takes(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_manifest_holds_what_repeating_takes(tmp_path: Path) -> None:
     engine = fake.FakeEngine()
-    _, run = start(tmp_path, fake, engine, limit=6, seed=3, shots=2, chat=True)
+    _, run = start(tmp_path, engine, limit=6, seed=3, shots=2, chat=True)
     manifest = json.loads((run.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["settings"] == {
         "command": "",
@@ -96,7 +92,7 @@ def test_a_manifest_holds_what_repeating_takes(fake: ModuleType, tmp_path: Path)
     assert run.folder.name.startswith("fakes-model-")
 
 
-def test_tasks_are_asked_one_after_another(fake: ModuleType, tmp_path: Path) -> None:
+def test_tasks_are_asked_one_after_another(tmp_path: Path) -> None:
     engine = fake.FakeEngine()
     tasks = [fake.task(3, "one"), fake.task(3, "two")]
     made = prepare_job(tasks, EvalSettings("fakes"), engine.info)
@@ -108,7 +104,7 @@ def test_tasks_are_asked_one_after_another(fake: ModuleType, tmp_path: Path) -> 
     ]
 
 
-def test_a_treatment_reaches_the_prompt_and_the_record(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_treatment_reaches_the_prompt_and_the_record(tmp_path: Path) -> None:
     treatment = Treatment((Passage("Rome is old.", "docs/rome"),), adapter="lora", reason="routed")
     policy = TreatmentPolicy("always", "digest", lambda questions: [treatment] * len(questions))
     engine = fake.FakeEngine()
@@ -121,9 +117,7 @@ def test_a_treatment_reaches_the_prompt_and_the_record(fake: ModuleType, tmp_pat
 
 
 @pytest.mark.parametrize("one", [True, False])
-def test_where_adapters_are_loaded_each_is_asked_for_once(
-    fake: ModuleType, tmp_path: Path, one: bool
-) -> None:
+def test_where_adapters_are_loaded_each_is_asked_for_once(tmp_path: Path, one: bool) -> None:
     def treat(questions: Sequence[Question]) -> list[Treatment]:
         return [Treatment(adapter="ab"[int(q.id[-1]) % 2]) for q in questions]
 
@@ -143,12 +137,12 @@ def test_where_adapters_are_loaded_each_is_asked_for_once(
 # --- going on
 
 
-def test_a_finished_run_is_found_again_and_asks_nothing(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_finished_run_is_found_again_and_asks_nothing(tmp_path: Path) -> None:
     engine = fake.FakeEngine()
-    made, run = start(tmp_path, fake, engine)
+    made, run = start(tmp_path, engine)
     execute_run(made, engine, run, ignore)
     before, again = timeless(run), fake.FakeEngine()
-    made, found = start(tmp_path, fake, again)
+    made, found = start(tmp_path, again)
     assert found.folder == run.folder
     execute_run(made, again, found, ignore)
     assert again.asked == []
@@ -156,8 +150,8 @@ def test_a_finished_run_is_found_again_and_asks_nothing(fake: ModuleType, tmp_pa
     assert found.manifest.finished
 
 
-def test_fresh_makes_another_folder_each_time(fake: ModuleType, tmp_path: Path) -> None:
-    made, store = job(fake), RunStore(tmp_path)
+def test_fresh_makes_another_folder_each_time(tmp_path: Path) -> None:
+    made, store = job(), RunStore(tmp_path)
     first = open_run(made, fake.INFO, store)
     names = [open_run(made, fake.INFO, store, fresh=True).folder.name for _ in range(2)]
     assert names == [f"{first.folder.name}-2", f"{first.folder.name}-3"]
@@ -165,9 +159,9 @@ def test_fresh_makes_another_folder_each_time(fake: ModuleType, tmp_path: Path) 
     assert [store.get(name).manifest.run for name in names] == names
 
 
-def test_fresh_in_an_empty_workspace_is_an_ordinary_run(fake: ModuleType, tmp_path: Path) -> None:
-    fresh = open_run(job(fake), fake.INFO, RunStore(tmp_path), fresh=True)
-    assert open_run(job(fake), fake.INFO, RunStore(tmp_path)).folder == fresh.folder
+def test_fresh_in_an_empty_workspace_is_an_ordinary_run(tmp_path: Path) -> None:
+    fresh = open_run(job(), fake.INFO, RunStore(tmp_path), fresh=True)
+    assert open_run(job(), fake.INFO, RunStore(tmp_path)).folder == fresh.folder
 
 
 @pytest.mark.parametrize(
@@ -188,22 +182,21 @@ def test_a_run_of_other_settings_is_not_resumed(
     settings: dict[str, object],
     engine: dict[str, object],
     differing: list[str],
-    fake: ModuleType,
     tmp_path: Path,
 ) -> None:
     store, info = RunStore(tmp_path), replace(fake.INFO, **engine)
-    first = open_run(job(fake), fake.INFO, store).folder.name
-    other = job(fake, **settings)
+    first = open_run(job(), fake.INFO, store).folder.name
+    other = job(**settings)
     with pytest.raises(Misuse, match=f"run `{first}` was made with other settings: ") as caught:
         open_run(other, info, store, resume=first)
     parts = caught.value.what.partition("settings: ")[2].split(", ")
     assert [part.split()[0] for part in parts] == differing
     assert f"bench runs show {first}" in str(caught.value.hint)
     assert open_run(other, info, store).folder.name != first
-    assert open_run(job(fake), fake.INFO, store, resume=first).folder.name == first
+    assert open_run(job(), fake.INFO, store, resume=first).folder.name == first
 
 
-def test_data_that_changed_make_another_run(fake: ModuleType) -> None:
+def test_data_that_changed_make_another_run() -> None:
     before = prepare_job([fake.task(3)], EvalSettings("fakes"), fake.INFO)
     changed = replace(fake.task(3), digest="other")
     after = prepare_job([changed], EvalSettings("fakes"), fake.INFO)
@@ -211,18 +204,16 @@ def test_data_that_changed_make_another_run(fake: ModuleType) -> None:
     assert {key for key in a if a[key] != b[key]} == {"data"}
 
 
-def test_notes_and_versions_do_not_make_another_run(fake: ModuleType) -> None:
+def test_notes_and_versions_do_not_make_another_run() -> None:
     other = replace(fake.INFO, notes=(), versions={"fake": "2"})
-    assert run_fingerprint(job(fake), fake.INFO) == run_fingerprint(job(fake), other)
+    assert run_fingerprint(job(), fake.INFO) == run_fingerprint(job(), other)
 
 
-def test_errors_are_asked_again_and_the_later_record_counts(
-    fake: ModuleType, tmp_path: Path
-) -> None:
+def test_errors_are_asked_again_and_the_later_record_counts(tmp_path: Path) -> None:
     engine = fake.FakeEngine(
         troubles={"exam-1": "error", "exam-4": "error", "exam-2": "truncated", "exam-3": "unparsed"}
     )
-    made, run = start(tmp_path, fake, engine)
+    made, run = start(tmp_path, engine)
     execute_run(made, engine, run, ignore)
     assert Counter(r.status for r in run.records()) == {
         "ok": 8,
@@ -242,9 +233,9 @@ def test_errors_are_asked_again_and_the_later_record_counts(
     assert Counter(r.status for r in run.records()) == {"ok": 10, "truncated": 1, "unparsed": 1}
 
 
-def test_an_engine_that_goes_down_costs_nothing(fake: ModuleType, tmp_path: Path) -> None:
+def test_an_engine_that_goes_down_costs_nothing(tmp_path: Path) -> None:
     engine = fake.FakeEngine(down=5)
-    made, run = start(tmp_path, fake, engine)
+    made, run = start(tmp_path, engine)
     with pytest.raises(EngineDown):
         execute_run(made, engine, run, ignore)
     assert len(run.records()) == 5
@@ -257,34 +248,34 @@ def test_an_engine_that_goes_down_costs_nothing(fake: ModuleType, tmp_path: Path
     assert run.manifest.forward_tokens == engine.forward_tokens + again.forward_tokens
 
 
-def test_an_interrupt_keeps_what_was_answered(fake: ModuleType, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_was_answered(tmp_path: Path) -> None:
     def interrupt(given: int) -> None:
         if given == 7:
             raise KeyboardInterrupt
 
     engine = fake.FakeEngine(before=interrupt)
-    made, run = start(tmp_path, fake, engine)
+    made, run = start(tmp_path, engine)
     with pytest.raises(KeyboardInterrupt):
         execute_run(made, engine, run, ignore)
     assert len(run.records()) == 7
     assert not run.manifest.finished
 
 
-def test_an_engine_that_forgets_a_question_is_an_error(fake: ModuleType, tmp_path: Path) -> None:
+def test_an_engine_that_forgets_a_question_is_an_error(tmp_path: Path) -> None:
     class Forgetful(fake.FakeEngine):  # type: ignore[misc]
         def answer(self, requests: object) -> object:
             return super().answer(list(requests)[1:])  # type: ignore[call-overload]
 
     engine = Forgetful()
-    made, run = start(tmp_path, fake, engine)
+    made, run = start(tmp_path, engine)
     with pytest.raises(BenchError, match="left 1 questions of `exam` unanswered"):
         execute_run(made, engine, run, ignore)
     assert not run.manifest.finished
 
 
-def test_ten_thousand_stored_answers_are_skipped(fake: ModuleType, tmp_path: Path) -> None:
+def test_ten_thousand_stored_answers_are_skipped(tmp_path: Path) -> None:
     engine = fake.FakeEngine()
-    made, run = start(tmp_path, fake, engine, 10_001)
+    made, run = start(tmp_path, engine, 10_001)
     with run.writing():
         for question in made.questions[:-1]:
             run.append(Record(question.id, question.domain, "exam", "ok", True, chosen=0))
@@ -294,12 +285,12 @@ def test_ten_thousand_stored_answers_are_skipped(fake: ModuleType, tmp_path: Pat
     assert run.manifest.finished
 
 
-def test_a_disk_that_fills_up_loses_nothing(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full on this system")
     first = fake.FakeEngine(down=5)
-    made, run = start(tmp_path, fake, first)
+    made, run = start(tmp_path, first)
     with pytest.raises(EngineDown):
         execute_run(made, first, run, ignore)
     answers, kept = run.folder / "answers.jsonl", tmp_path / "kept"
@@ -333,14 +324,14 @@ def test_a_disk_that_fills_up_loses_nothing(fake: ModuleType, tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_asked_is_said(
-    settings: dict[str, object], info: dict[str, object], said: str, fake: ModuleType
+    settings: dict[str, object], info: dict[str, object], said: str
 ) -> None:
     with pytest.raises(Misuse, match=said) as caught:
         prepare_job([fake.task(4)], EvalSettings("fakes", **settings), replace(fake.INFO, **info))
     assert caught.value.hint
 
 
-def test_a_task_falls_back_to_what_the_engine_can(fake: ModuleType) -> None:
+def test_a_task_falls_back_to_what_the_engine_can() -> None:
     info = replace(fake.INFO, modes=frozenset({Mode.GENERATE}))
     assert (
         prepare_job([fake.task(2)], EvalSettings("fakes"), info).formats["exam"].mode
@@ -351,13 +342,13 @@ def test_a_task_falls_back_to_what_the_engine_can(fake: ModuleType) -> None:
         prepare_job([only_cloze], EvalSettings("fakes"), info)
 
 
-def test_a_question_may_stand_there_only_once(fake: ModuleType) -> None:
+def test_a_question_may_stand_there_only_once() -> None:
     with pytest.raises(Misuse, match="2 questions stand there more than once, `exam-0` for one"):
         prepare_job([fake.task(2), fake.task(3)], EvalSettings("fakes"), fake.INFO)
 
 
-def test_a_limit_takes_questions_of_every_domain(fake: ModuleType) -> None:
-    chosen = job(fake, 30, limit=6).questions
+def test_a_limit_takes_questions_of_every_domain() -> None:
+    chosen = job(30, limit=6).questions
     assert Counter(q.domain for q in chosen) == dict.fromkeys(DOMAINS, 2)
 
 
@@ -373,7 +364,7 @@ def test_a_limit_takes_questions_of_every_domain(fake: ModuleType) -> None:
     ],
 )
 def test_a_run_is_called_so_that_every_system_takes_it(
-    suite: str, model: str, start_of_name: str, fake: ModuleType, tmp_path: Path
+    suite: str, model: str, start_of_name: str, tmp_path: Path
 ) -> None:
     info = replace(fake.INFO, model=model)
     made = prepare_job([fake.task(2)], EvalSettings(suite), info)
@@ -410,7 +401,7 @@ def wait_for_answers(root: Path, count: int) -> None:
     wait_for(lambda: answered(root) >= count)
 
 
-def test_a_kill_at_any_moment_costs_nothing(fake: ModuleType, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_costs_nothing(tmp_path: Path) -> None:
     moments = random.Random(20)
     for number in range(20):
         before = answered(tmp_path / "killed")
@@ -481,13 +472,13 @@ def question_ids(questions: tuple[Question, ...]) -> list[str]:
     return [question.id for question in questions]
 
 
-def test_the_same_settings_choose_the_same_questions(fake: ModuleType) -> None:
-    assert question_ids(job(fake, 30, limit=7, seed=1).questions) == question_ids(
-        job(fake, 30, limit=7, seed=1).questions
+def test_the_same_settings_choose_the_same_questions() -> None:
+    assert question_ids(job(30, limit=7, seed=1).questions) == question_ids(
+        job(30, limit=7, seed=1).questions
     )
 
 
-def test_another_way_of_scoring_than_the_tasks_own_is_said(fake: ModuleType) -> None:
+def test_another_way_of_scoring_than_the_tasks_own_is_said() -> None:
     info = replace(fake.INFO, modes=frozenset({Mode.LETTER}))
     task = replace(fake.task(3), mode=Mode.CLOZE)
     (said,) = scoring_fallbacks(prepare_job([task], EvalSettings("fakes"), info), info)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -97,9 +96,3 @@ def base_model(base_folder: Path) -> tuple[Any, Any]:
     from engines.local.loading import load_model
 
     return load_model(str(base_folder), device="cpu")
-
-
-@pytest.fixture(scope="session")
-def writer(module: Callable[[str], ModuleType]) -> ModuleType:
-    """The module `fake_writer`, which is also run by itself."""
-    return module("finetune/fake_writer.py")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from domainlift.errors import BenchError, EngineDown, Malformed, Misuse
 from engines.base import Mode
 from finetune.synthetic.generate import SyntheticTextbook
 from finetune.synthetic.prompts import KINDS
+from tests.helpers import fake_writer as writer
 
 
 def told(book: SyntheticTextbook) -> dict[str, list[str]]:
@@ -23,7 +23,7 @@ def told(book: SyntheticTextbook) -> dict[str, list[str]]:
     return found
 
 
-def test_good_pieces_are_kept_and_made_up_ones_rejected(writer: Any, tmp_path: Path) -> None:
+def test_good_pieces_are_kept_and_made_up_ones_rejected(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     rows = told(book)
     assert rows["passage"] == [writer.ROSES, writer.CACTI]
@@ -41,7 +41,7 @@ def test_good_pieces_are_kept_and_made_up_ones_rejected(writer: Any, tmp_path: P
     assert {row.licence for row in book.rows} == {"CC0"}
 
 
-def test_the_yield_adds_up(writer: Any, tmp_path: Path) -> None:
+def test_the_yield_adds_up(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     assert list(book.yields) == list(KINDS)
     for found in book.yields.values():
@@ -50,7 +50,7 @@ def test_the_yield_adds_up(writer: Any, tmp_path: Path) -> None:
     assert sum(found.kept for found in book.yields.values()) == 6
 
 
-def test_nothing_is_asked_twice(writer: Any, tmp_path: Path) -> None:
+def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     first = writer.written(writer.FakeWriter(), tmp_path)
     again = writer.FakeWriter()
     assert writer.written(again, tmp_path) == first
@@ -60,7 +60,7 @@ def test_nothing_is_asked_twice(writer: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [0, 1, 7, 17, 18, 20, 29])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EngineDown("it is gone")])
 def test_what_was_answered_before_a_stop_is_not_asked_again(
-    writer: Any, tmp_path: Path, stop: int, error: BaseException | type[BaseException]
+    tmp_path: Path, stop: int, error: BaseException | type[BaseException]
 ) -> None:
     whole = writer.FakeWriter()
     expected = writer.written(whole, tmp_path / "undisturbed")
@@ -78,7 +78,7 @@ def test_what_was_answered_before_a_stop_is_not_asked_again(
     assert (book.rows, book.yields) == (expected.rows, expected.yields)
 
 
-def test_a_killed_process_loses_nothing_that_was_answered(writer: Any, tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     script = Path(writer.__file__)
     command = [sys.executable, str(script), str(tmp_path / "killed")]
     with subprocess.Popen(
@@ -102,7 +102,7 @@ def _paths(script: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(script.parents[2])}
 
 
-def test_a_torn_line_is_cut_off_and_asked_again(writer: Any, tmp_path: Path) -> None:
+def test_a_torn_line_is_cut_off_and_asked_again(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     content = book.journal.read_bytes()
     book.journal.write_bytes(content[:-9])
@@ -112,7 +112,7 @@ def test_a_torn_line_is_cut_off_and_asked_again(writer: Any, tmp_path: Path) -> 
     assert sorted(book.journal.read_bytes().splitlines()) == sorted(content.splitlines())
 
 
-def test_a_line_that_is_not_ours_is_named(writer: Any, tmp_path: Path) -> None:
+def test_a_line_that_is_not_ours_is_named(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     lines = book.journal.read_bytes().splitlines(keepends=True)
     book.journal.write_bytes(b"".join([lines[0], b"{}\n", *lines[1:]]))
@@ -120,7 +120,7 @@ def test_a_line_that_is_not_ours_is_named(writer: Any, tmp_path: Path) -> None:
         writer.written(writer.FakeWriter(), tmp_path)
 
 
-def test_two_writers_do_not_meet(writer: Any, tmp_path: Path) -> None:
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
     def before(_: int) -> None:
         writer.written(writer.FakeWriter(), tmp_path)
 
@@ -128,7 +128,7 @@ def test_two_writers_do_not_meet(writer: Any, tmp_path: Path) -> None:
         writer.written(writer.FakeWriter(before=before), tmp_path)
 
 
-def test_the_journal_says_where_everything_comes_from(writer: Any, tmp_path: Path) -> None:
+def test_the_journal_says_where_everything_comes_from(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     lines = [json.loads(line) for line in book.journal.read_text(encoding="utf-8").splitlines()]
     assert lines[0]["origin"] == book.origin
@@ -145,7 +145,7 @@ def test_the_journal_says_where_everything_comes_from(writer: Any, tmp_path: Pat
         assert name in {*KINDS, *pieces, "passage"}
 
 
-def test_another_model_starts_anew(writer: Any, tmp_path: Path) -> None:
+def test_another_model_starts_anew(tmp_path: Path) -> None:
     writer.written(writer.FakeWriter(), tmp_path)
     other = writer.FakeWriter(replace(writer.INFO, digest="sha256:78"))
     writer.written(other, tmp_path)
@@ -153,14 +153,14 @@ def test_another_model_starts_anew(writer: Any, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
-def test_more_passages_ask_only_for_what_is_new(writer: Any, tmp_path: Path) -> None:
+def test_more_passages_ask_only_for_what_is_new(tmp_path: Path) -> None:
     writer.written(writer.FakeWriter(), tmp_path, excerpts=writer.garden()[:2])
     more = writer.FakeWriter()
     writer.written(more, tmp_path)
     assert [name.split("/")[0] for name in more.asked] == ["ponds"] * len(KINDS)
 
 
-def test_what_is_not_answered_is_asked_again(writer: Any, tmp_path: Path) -> None:
+def test_what_is_not_answered_is_asked_again(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(failing="A cactus is watered"), tmp_path)
     assert all(found.rejected["not answered"] == 1 for found in book.yields.values())
     again = writer.FakeWriter()
@@ -170,7 +170,7 @@ def test_what_is_not_answered_is_asked_again(writer: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("context", "reason"), [(90, "beyond the context"), (None, "empty")])
 def test_a_context_that_is_too_small_is_told(
-    writer: Any, tmp_path: Path, context: int | None, reason: str
+    tmp_path: Path, context: int | None, reason: str
 ) -> None:
     info = replace(writer.INFO, context=context)
     book = writer.written(writer.FakeWriter(info, table={}), tmp_path)
@@ -178,20 +178,20 @@ def test_a_context_that_is_too_small_is_told(
     assert book.rows == ()
 
 
-def test_a_cut_off_reply_is_rejected(writer: Any, tmp_path: Path) -> None:
+def test_a_cut_off_reply_is_rejected(tmp_path: Path) -> None:
     table = {("Roses", "rewrite-entry"): "roses are pruned " * 200}
     book = writer.written(writer.FakeWriter(table=table), tmp_path)
     assert book.yields["rewrite-entry"].rejected["cut off"] == 1
 
 
-def test_a_model_without_a_template_goes_on_with_a_beginning(writer: Any, tmp_path: Path) -> None:
+def test_a_model_without_a_template_goes_on_with_a_beginning(tmp_path: Path) -> None:
     info = replace(writer.INFO, has_chat_template=False)
     table = {("Cacti", "questions"): " How often is a cactus watered?\nAnswer: every 14 days"}
     book = writer.written(writer.FakeWriter(info, table=table), tmp_path)
     assert told(book)["exercise"] == ["every 14 days"]
 
 
-def test_an_engine_without_log_probabilities_is_refused(writer: Any, tmp_path: Path) -> None:
+def test_an_engine_without_log_probabilities_is_refused(tmp_path: Path) -> None:
     info = replace(writer.INFO, engine="ollama", modes=frozenset({Mode.LETTER, Mode.GENERATE}))
     blind = writer.FakeWriter(info)
     with pytest.raises(Misuse, match="gives no log-probability of a text") as error:
@@ -206,7 +206,7 @@ def test_an_engine_without_log_probabilities_is_refused(writer: Any, tmp_path: P
     assert book.yields["implications"].rejected["a number that the passage has not"] == 1
 
 
-def test_progress_counts_what_is_open(writer: Any, tmp_path: Path) -> None:
+def test_progress_counts_what_is_open(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     work = writer.SynthesisJob("gardening", writer.garden()[:1])
     writer.synthesize(work, writer.FakeWriter(), tmp_path, lambda *stage: seen.append(stage))

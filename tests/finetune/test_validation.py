@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,10 +8,11 @@ import pytest
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from engines.base import Answer, Request
 from finetune.validation import ForgettingMonitor, Validator
+from tests.helpers import fake_engine as fake
 
 
 @pytest.fixture
-def learner(fake: ModuleType) -> Any:
+def learner() -> Any:
     """An engine whose answers a test may set: the number of right ones per domain."""
 
     class Learner(fake.FakeEngine):  # type: ignore[misc, name-defined]
@@ -29,7 +29,7 @@ def learner(fake: ModuleType) -> Any:
     return Learner()
 
 
-def watch(fake: ModuleType, engine: Any) -> ForgettingMonitor:
+def watch(engine: Any) -> ForgettingMonitor:
     tasks = [fake.task(40, "new", ("biology",)), fake.task(40, "old", ("mathematics",))]
     job = prepare_job(tasks, EvalSettings("watch"), engine.info)
     return ForgettingMonitor(job, engine, {"mathematics"})
@@ -40,10 +40,10 @@ def watch(fake: ModuleType, engine: Any) -> ForgettingMonitor:
     [(30, 40, ()), (30, 36, ()), (30, 30, ("mathematics",)), (0, 40, ())],
 )
 def test_only_a_protected_domain_that_clearly_falls_is_told(
-    fake: ModuleType, learner: Any, new: int, old: int, fallen: tuple[str, ...]
+    learner: Any, new: int, old: int, fallen: tuple[str, ...]
 ) -> None:
     learner.right = {"new": 10, "old": 40}
-    watched = watch(fake, learner)
+    watched = watch(learner)
     assert watched.base == {"biology": 0.25, "mathematics": 1.0}
     learner.right = {"new": new, "old": old}
     standing = watched.evaluate()
@@ -52,19 +52,17 @@ def test_only_a_protected_domain_that_clearly_falls_is_told(
     assert standing.changes["biology"].difference == pytest.approx((new - 10) / 40)
 
 
-def test_the_cached_prefix_of_another_state_is_dropped(fake: ModuleType, learner: Any) -> None:
+def test_the_cached_prefix_of_another_state_is_dropped(learner: Any) -> None:
     learner.right = {"new": 10, "old": 40}
-    watched = watch(fake, learner)
+    watched = watch(learner)
     learner.closed = False
     watched.evaluate()
     assert learner.closed
 
 
-def test_a_loss_in_a_protected_domain_is_taken_from_the_objective(
-    fake: ModuleType, learner: Any
-) -> None:
+def test_a_loss_in_a_protected_domain_is_taken_from_the_objective(learner: Any) -> None:
     learner.right = {"new": 10, "old": 40}
-    validator = Validator(learner, ("biology",), watch(fake, learner), {})
+    validator = Validator(learner, ("biology",), watch(learner), {})
     learner.right = {"new": 30, "old": 36}
     result = validator.evaluate()
     assert result.objective == pytest.approx(30 / 40 - 4 / 40)

@@ -13,6 +13,7 @@ from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from rag.index.bm25 import BM25Index, write_bm25
 from rag.quality.beir import METHODS, CorpusEntry, evaluate_retrieval, read_set
 from rag.quality.metrics import retrieval_metrics
+from tests.helpers import fake_shelf
 
 CORPUS = {
     "cell": ("Cells", "A mitochondrion makes the energy of a cell."),
@@ -138,7 +139,7 @@ def test_a_missing_split(folder: Path) -> None:
 # --- measured
 
 
-def test_an_evaluation(folder: Path, fake_shelf) -> None:
+def test_an_evaluation(folder: Path) -> None:
     found = evaluate_retrieval(folder, fake_shelf.WordBag())
     assert (found.queries, found.documents, found.chunks) == (3, 5, 5)
     assert tuple(found.methods) == METHODS
@@ -151,7 +152,7 @@ def test_an_evaluation(folder: Path, fake_shelf) -> None:
     assert found.methods["hybrid"]["recall@100"] == 1.0
 
 
-def test_a_document_ranks_where_its_best_chunk_does(folder: Path, fake_shelf) -> None:
+def test_a_document_ranks_where_its_best_chunk_does(folder: Path) -> None:
     long = " ".join(f"Word{n} tells nothing." for n in range(90))
     text = f"{long} A zebra crosses. {long}"
     put(folder, "corpus.jsonl", json.dumps({"_id": "zoo", "text": text}), GOOD)
@@ -164,13 +165,13 @@ def test_a_document_ranks_where_its_best_chunk_does(folder: Path, fake_shelf) ->
     assert found.methods["dense"]["recall@10"] == 1.0
 
 
-def test_the_document_from_which_a_query_was_taken_is_left_out(folder: Path, fake_shelf) -> None:
+def test_the_document_from_which_a_query_was_taken_is_left_out(folder: Path) -> None:
     put(folder, "queries.jsonl", '{"_id": "king", "text": "The king signed a treaty."}')
     put_qrels(folder, "king\twar\t1")
     assert evaluate_retrieval(folder, fake_shelf.WordBag()).methods["bm25"]["mrr@10"] == 1.0
 
 
-def test_a_kept_knowledge_base_is_not_embedded_again(folder: Path, fake_shelf) -> None:
+def test_a_kept_knowledge_base_is_not_embedded_again(folder: Path) -> None:
     bag = fake_shelf.WordBag()
     root = folder / "kept"
     first = evaluate_retrieval(folder, bag, root=root)

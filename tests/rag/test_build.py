@@ -18,7 +18,7 @@ from rag.index.index import Index, open_index
 from rag.index.store import KnowledgeBaseStore
 
 if TYPE_CHECKING:
-    from fake_shelf import Shelf
+    from tests.helpers.fake_shelf import Shelf
 
 CELL = (
     "mito: the mitochondria of a cell make most of its ATP from sugar and oxygen by respiration",

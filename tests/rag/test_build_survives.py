@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +18,12 @@ import pytest
 from domainlift.errors import BenchError, NoSuch
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
+from tests.helpers import fake_shelf
 from tests.helpers.tolerance import cosine_tolerance
 
 if TYPE_CHECKING:
-    from fake_shelf import Shelf
-
     from rag.base import Chunk
+    from tests.helpers.fake_shelf import Shelf
 
 KILLS = 20
 
@@ -35,9 +34,8 @@ class Builders:
     """Processes that build, and are killed after a while."""
 
     def __init__(self, folder: Path) -> None:
-        script = Path(__file__).with_name("fake_shelf.py")
         self._server = subprocess.Popen(
-            [sys.executable, str(script), str(folder)],
+            [sys.executable, fake_shelf.__file__, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,7 +77,7 @@ def fill(shelf: Shelf, turn: int) -> None:
     shelf.put("other.txt", "constant: a file that never changes")
 
 
-def expected(shelf: Shelf, fake_shelf: ModuleType) -> list[Chunk]:
+def expected(shelf: Shelf) -> list[Chunk]:
     """What the files give, computed without a store."""
     return [
         chunk
@@ -111,9 +109,7 @@ def no_leftovers(shelf: Shelf) -> None:
     assert [path.name for path in (shelf.root / ".locks").iterdir()] == ["biology.lock"]
 
 
-def test_a_kill_at_any_moment_costs_nothing(
-    shelf: Shelf, fake_shelf: ModuleType, builders: Builders
-) -> None:
+def test_a_kill_at_any_moment_costs_nothing(shelf: Shelf, builders: Builders) -> None:
     fill(shelf, 0)
     assert builders.build()
     fill(shelf, 1)
@@ -123,11 +119,11 @@ def test_a_kill_at_any_moment_costs_nothing(
     chance = random.Random(7)
     published = 0
     for turn in range(2, KILLS + 2):
-        old = expected(shelf, fake_shelf)
+        old = expected(shelf)
         if first := turn % 5 == 0:  # also where nothing was published before
             shutil.rmtree(shelf.root)
         fill(shelf, turn)
-        new = expected(shelf, fake_shelf)
+        new = expected(shelf)
         builders.build(kill_after=whole * (turn - 1 - chance.random()) / KILLS)
         try:
             published += KnowledgeBaseStore(shelf.root).manifest("biology").generation != ""
@@ -148,13 +144,11 @@ def test_a_kill_at_any_moment_costs_nothing(
     assert set(one) == {"chunks.jsonl", "embeddings.npy"}
 
 
-def test_readers_answer_during_builds(
-    shelf: Shelf, fake_shelf: ModuleType, builders: Builders
-) -> None:
+def test_readers_answer_during_builds(shelf: Shelf, builders: Builders) -> None:
     states = []
     for turn in range(5):
         fill(shelf, turn)
-        states.append(expected(shelf, fake_shelf))
+        states.append(expected(shelf))
     fill(shelf, 0)
     shelf.build()
     over = threading.Event()

@@ -173,6 +173,21 @@ def test_a_long_chunk_keeps_jaccard_low_and_containment_high() -> None:
     assert leak.jaccard < 0.2
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_several_matches_the_strongest_is_named(order: tuple[int, ...]) -> None:
+    words_changed = [(), ("farmer",), ("farmer", "expect")]
+    texts = []
+    for changed in (words_changed[place] for place in order):
+        texts.append(LONG)
+        for word in changed:
+            texts[-1] = texts[-1].replace(word, "other")
+    (leak,) = leaks(question(LONG, ()), *texts)
+    assert (leak.kind, leak.source, leak.places) == ("exact", f"{order.index(0)}.md", 3)
+    (leak,) = leaks(question(LONG, ()), *(text for text in texts if text != LONG))
+    weaker = [place for place in order if place]
+    assert (leak.kind, leak.source) == ("n-gram", f"{weaker.index(1)}.md")
+
+
 def test_a_shared_quotation_is_not_enough() -> None:
     quoted = " ".join(LONG.split()[:20])
     assert leaks(question(LONG, ()), f"As the story goes: {quoted}.") == []

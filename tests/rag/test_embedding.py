@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from rag.embedding.ollama import OllamaEmbedder
 from rag.embedding.registry import open_embedder
 from rag.embedding.sentence import batches
 from rag.embedding.tokens import ending
+from tests.helpers import fake_shelf
 from tests.helpers.tolerance import cosine_tolerance
 
 np = pytest.importorskip("numpy")
@@ -59,7 +59,7 @@ def test_an_endless_word_is_cut_until_it_fits() -> None:
 # --- the cache
 
 
-def test_what_is_known_is_not_embedded_again(fake_shelf: ModuleType, tmp_path: Path) -> None:
+def test_what_is_known_is_not_embedded_again(tmp_path: Path) -> None:
     bag = fake_shelf.WordBag()
     cached = CachedEmbedder(bag, tmp_path / "deep" / "c.sqlite")
     texts = ["a cell", "a much longer text on cells", "a cell", ""]
@@ -71,7 +71,7 @@ def test_what_is_known_is_not_embedded_again(fake_shelf: ModuleType, tmp_path: P
     assert bag.embedded[3:] == ["new"]
 
 
-def test_models_and_kinds_of_text_are_kept_apart(fake_shelf: ModuleType, tmp_path: Path) -> None:
+def test_models_and_kinds_of_text_are_kept_apart(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     one, two = fake_shelf.WordBag(), fake_shelf.WordBag(digest="sha256:another")
     a = CachedEmbedder(one, path).encode(["cell"])
@@ -83,7 +83,7 @@ def test_models_and_kinds_of_text_are_kept_apart(fake_shelf: ModuleType, tmp_pat
 
 
 def test_what_was_embedded_before_a_failure_is_kept(
-    fake_shelf: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rag.embedding.cache._GROUP", 2)
 
@@ -102,7 +102,7 @@ def test_what_was_embedded_before_a_failure_is_kept(
     assert sorted(good.embedded) == ["bad", "x"]
 
 
-def test_progress_counts_what_is_left_to_do(fake_shelf: ModuleType, tmp_path: Path) -> None:
+def test_progress_counts_what_is_left_to_do(tmp_path: Path) -> None:
     cached = CachedEmbedder(fake_shelf.WordBag(), tmp_path / "c")
     cached.encode(["known"])
     told: list[tuple[int, int]] = []
@@ -110,7 +110,7 @@ def test_progress_counts_what_is_left_to_do(fake_shelf: ModuleType, tmp_path: Pa
     assert told[-1] == (2, 2)
 
 
-def test_a_damaged_cache_says_what_to_do(fake_shelf: ModuleType, tmp_path: Path) -> None:
+def test_a_damaged_cache_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     path.write_bytes(b"no database at all, but long enough to be looked at" * 10)
     with pytest.raises(BenchError, match="damaged") as caught:
@@ -118,7 +118,7 @@ def test_a_damaged_cache_says_what_to_do(fake_shelf: ModuleType, tmp_path: Path)
     assert "delete" in str(caught.value.hint)
 
 
-def test_no_texts_give_no_vectors(fake_shelf: ModuleType, tmp_path: Path) -> None:
+def test_no_texts_give_no_vectors(tmp_path: Path) -> None:
     assert len(CachedEmbedder(fake_shelf.WordBag(), tmp_path / "c").encode([])) == 0
 
 

@@ -24,7 +24,7 @@ from rag.index.store import KnowledgeBaseStore
 from tests.helpers.tolerance import cosine_tolerance
 
 if TYPE_CHECKING:
-    from fake_shelf import Shelf
+    from tests.helpers.fake_shelf import Shelf
 
 FACTS = tuple(
     f"fact {n}: number {n} has the remainder r{n % 7} and the digit d{n % 10}" for n in range(120)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from domainlift.errors import Misuse
 from rag.base import Chunk
 from rag.search.langchain import as_langchain
 from rag.search.retrieval import Retrieval, Retriever, mmr, without_duplicates
+from tests.helpers import fake_shelf
 
 np = pytest.importorskip("numpy")
 
@@ -48,7 +48,7 @@ class Shelf:
 
 
 @pytest.fixture
-def retriever(fake_shelf: ModuleType) -> Any:
+def retriever() -> Any:
     def make(**settings: Any) -> Retriever:
         bag = fake_shelf.WordBag()
         rerank = settings.pop("rerank", None)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +13,14 @@ import pytest
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
+from tests.helpers import fake_shelf
 
 if TYPE_CHECKING:
-    from fake_shelf import Shelf
+    from tests.helpers.fake_shelf import Shelf
 
 
 @pytest.fixture(scope="module")
-def template(fake_shelf: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shelf with a knowledge base, to be copied: that is faster than building it."""
     folder = tmp_path_factory.mktemp("template")
     shelf = fake_shelf.Shelf(folder)
@@ -30,7 +30,7 @@ def template(fake_shelf: ModuleType, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def built(fake_shelf: ModuleType, template: Path, tmp_path: Path) -> Shelf:
+def built(template: Path, tmp_path: Path) -> Shelf:
     shutil.copytree(template, tmp_path / "shelf")
     shelf: Shelf = fake_shelf.Shelf(tmp_path / "shelf")
     return shelf

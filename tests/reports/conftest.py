@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.helpers import browser
+
 
 @pytest.fixture(scope="session")
-def page(
-    module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A tab of a real browser; the test is skipped where there is none."""
-    browser = module("reports/browser.py")
     program = browser.find()
     if program is None:
         pytest.skip("no browser: install Chromium (`apt-get install chromium`)")

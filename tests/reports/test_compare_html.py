@@ -14,6 +14,7 @@ from benchmarks.results.flips import FlipKind
 from reports.compare_html import MOST_BYTES, ReportSection, render_html
 from reports.compare_markdown import render_markdown
 from reports.compare_terminal import show_comparison
+from tests.helpers import made_runs as made
 
 HOSTILE = {
     "script": "</script><script>document.title = 'taken'</script>",
@@ -44,12 +45,12 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def rich(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Everything at once: kinds, words, routes, passages, errors, warnings and hostile text."""
-    return compare_runs(*_rich_runs(made, tmp_path_factory.mktemp("rich")))
+    return compare_runs(*_rich_runs(tmp_path_factory.mktemp("rich")))
 
 
-def _rich_runs(made: Any, folder: Path) -> tuple[Any, Any]:
+def _rich_runs(folder: Path) -> tuple[Any, Any]:
     outcomes = {
         "history": made.outcomes(both=50, fixed=40, broken=4, neither=12),
         "law": made.outcomes(both=60, fixed=3, broken=24, neither=20),
@@ -134,7 +135,7 @@ class TestPage:
         assert "\x1b" not in said
         assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\u2066-\u2069]", said)
 
-    def test_markdown_holds_no_html_and_calls_nobody(self, made: Any, tmp_path: Path) -> None:
+    def test_markdown_holds_no_html_and_calls_nobody(self, tmp_path: Path) -> None:
         text = "# <b>@you</b> see https://example.org, www.example.org `x` #12 &#123; GH-7 $x^2$"
         asked = made.question(0, "@all|x", text=text)
         runs = [
@@ -148,7 +149,7 @@ class TestPage:
         assert "&amp;#&#8203;123;" in said
 
     def test_an_id_commands_no_terminal(
-        self, made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         asked = made.question(0, id="\x1b[31mred" + "x" * 100)
         runs = [
@@ -200,7 +201,7 @@ class TestPage:
 
 
 class TestSize:
-    def test_it_stays_below_a_megabyte(self, made: Any, tmp_path: Path) -> None:
+    def test_it_stays_below_a_megabyte(self, tmp_path: Path) -> None:
         asked = [made.question(n, f"domain {n % 300} & " + "é" * 200) for n in range(900)]
         said = {"text": "<&>" * 400_000}
         sides = [
@@ -217,9 +218,7 @@ class TestSize:
         assert "and 180 more domains" in page
         assert re.search(r"<b>900</b> broken \(\d+ shown\)", page)
 
-    def test_routes_that_have_no_column_are_counted_together(
-        self, made: Any, tmp_path: Path
-    ) -> None:
+    def test_routes_that_have_no_column_are_counted_together(self, tmp_path: Path) -> None:
         asked = [made.question(n, f"d{n % 130:03}") for n in range(260)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         # The first half goes home, the second to what comes last in the alphabet.
@@ -244,7 +243,7 @@ class TestSize:
         assert 's3">1</td><td class="other s3">1</td><td class="other s0">·</td></tr>' in matrix
         assert matrix.count("and 10 more domains") == 2
 
-    def test_long_output_is_cut_with_a_note(self, made: Any, tmp_path: Path) -> None:
+    def test_long_output_is_cut_with_a_note(self, tmp_path: Path) -> None:
         asked = made.question(0)
         runs = [
             made.store(tmp_path, name, [(asked, made.record(asked, right, text="x" * 10**6))])
@@ -265,7 +264,7 @@ class TestCases:
         ids=["errors only", "one question", "a domain without answers", "nothing moved"],
     )
     def test_small_runs_have_a_page(
-        self, outcomes: Any, made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, outcomes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         found = compare_runs(*made.two(tmp_path, outcomes))
         for page in (render_html(found), render_markdown(found)):

@@ -12,10 +12,11 @@ from benchmarks.results.pairing import paired_changes
 from domainlift.stats.intervals import wilson
 from improve.diagnose import diagnose
 from reports.improve import ImproveView
+from tests.helpers import made_runs as made
 
 
 @pytest.fixture
-def improved(made: Any, tmp_path: Path) -> Any:
+def improved(tmp_path: Path) -> Any:
     """Make what was found on two runs in which law has answers on one side only."""
 
     def make(**more: Any) -> ImproveResult:
