@@ -137,7 +137,7 @@ def run(bench: Any, server: Any, path: Path, *more: str) -> Any:
     return bench(*argv, "--json")
 
 
-def test_passages_stand_before_the_question(
+def test_retrieval_gate_stand_before_the_question(
     bench: Any, server: Any, tmp_path: Path, garden: Any
 ) -> None:
     del garden

@@ -26,7 +26,9 @@ def small() -> Any:
 
 
 @pytest.mark.parametrize(("context", "left"), [(None, 3), (1000, 3), (900, 2), (400, 1), (100, 0)])
-def test_passages_never_push_the_question_out(small: Any, context: int | None, left: int) -> None:
+def test_retrieval_gate_never_push_the_question_out(
+    small: Any, context: int | None, left: int
+) -> None:
     task = fake.task(1)
     request, treatment = fit_to_context(
         PromptBuilder(task, FORM), task.questions[0], HELPED, small(context)

@@ -64,7 +64,7 @@ def test_another_order_of_options_makes_no_other_question() -> None:
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 5)), min_size=1, max_size=60),
     st.integers(0, 20),
 )
-def test_passages_stay_whole_and_a_third_is_for_choosing(
+def test_retrieval_gate_stay_whole_and_a_third_is_for_choosing(
     made: list[tuple[str, int]], spare: int
 ) -> None:
     test = [

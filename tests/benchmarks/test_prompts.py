@@ -74,7 +74,7 @@ def test_a_treatment_leaves_the_common_beginning_as_it_is() -> None:
         )
 
 
-def test_passages_stand_numbered_after_the_examples_and_before_the_question() -> None:
+def test_retrieval_gate_stand_numbered_after_the_examples_and_before_the_question() -> None:
     for chat in (False, True):
         prompt = requests(PromptFormat(Mode.LETTER, 2, chat), HELP)[1].prompt
         text = prompt.messages[-1].content if chat else prompt.text

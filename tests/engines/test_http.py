@@ -30,7 +30,7 @@ from engines.servers.responses import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Reply, Stub
+    from tests.helpers.stub_server import Reply, Stub
 
 AT_ONCE = Retries(3, 0, 0)
 

@@ -17,7 +17,7 @@ from engines.servers.ollama_hub_names import hub_name
 from engines.servers.ollama_model import is_older, parse_host
 
 if TYPE_CHECKING:
-    from conftest import Reply, Stub
+    from tests.helpers.stub_server import Reply, Stub
 
 AT_ONCE = Retries(3, 0, 0)
 ABCD = (" A", " B", " C", " D")

@@ -13,7 +13,7 @@ from engines.servers.http import Retries
 from engines.servers.openai import OpenAIEngine, parse_openai_name
 
 if TYPE_CHECKING:
-    from conftest import Reply, Stub
+    from tests.helpers.stub_server import Reply, Stub
 
 AT_ONCE = Retries(3, 0, 0)
 AB = (" A", " B")

@@ -44,13 +44,13 @@ def test_a_gate_opens_for_a_good_passage_and_an_unsure_model(
     assert gate.opens(score, confidence) is opens
 
 
-def test_passages_that_help_are_let_in() -> None:
+def test_retrieval_gate_that_help_are_let_in() -> None:
     gate, _ = calibrate({3: [CalibrationSample(0.7, 0.3, base=False, helped=True)] * 20})
     assert (gate.n_opened, gate.gains, gate.losses) == (20, 20, 0)
     assert gate.opens(0.7, 0.3)
 
 
-def test_passages_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_fit() -> None:
+def test_retrieval_gate_that_do_harm_where_they_fit_badly_are_let_in_only_where_they_fit() -> None:
     good = [CalibrationSample(0.8, 0.3, base=False, helped=True)] * 15
     bad = [CalibrationSample(0.2, 0.3, base=True, helped=False)] * 15
     gate, _ = calibrate({3: good + bad})

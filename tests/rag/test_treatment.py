@@ -36,7 +36,7 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def test_passages_stand_best_first_within_the_budget() -> None:
+def test_retrieval_gate_stand_best_first_within_the_budget() -> None:
     shelf: Any = Shelf(0.9, 0.8, 0.7, 0.6)
     treated = treat_with_passages(
         [question("a")], {"biology": shelf}, {}, Budget(words, k=3), NOTHING
