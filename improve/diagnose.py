@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.results.improve_result import FAULTY, Diagnosis, RetestNoise, TriageResult
-from benchmarks.treatments.retrieval_gate import contaminated_ids, oracle_passage_policy
+from benchmarks.treatments.gate_calibration import contaminated_ids, oracle_passage_policy
 from domainlift.errors import Misuse
 from domainlift.stats.intervals import Verdict
 from improve.context import check_only

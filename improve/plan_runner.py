@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.evaluate_task import answer_cache
+from benchmarks.treatments.gate_calibration import confidence, contaminated_questions
 from benchmarks.treatments.plan import plan_policy
-from benchmarks.treatments.retrieval_gate import confidence, contaminated_questions
 from domainlift.sampling import stratified
 from improve.score import score_job
 from rag.treatment import QuestionSignals

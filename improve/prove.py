@@ -14,8 +14,8 @@ from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.improve_result import HeldOutResult
 from benchmarks.results.pairing import paired_record_changes
+from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
-from benchmarks.treatments.retrieval_gate import contaminated_ids
 from domainlift.files import disk_errors, sha256, write_text
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, write_plan

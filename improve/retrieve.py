@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from benchmarks.treatments.gate_calibration import calibration_samples, gates_from_samples
 from benchmarks.treatments.plan import ORACLE
-from benchmarks.treatments.retrieval_gate import calibration_samples, gates_from_samples
 from domainlift.workspace import Workspace
 from ensemble.plan import DomainTreatment
 from rag.index.build_domain import BuildSettings, build_from_files, domain_files

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.results.improve_result import TreatmentScore
+from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
-from benchmarks.treatments.retrieval_gate import contaminated_ids
 from domainlift.stats.paired import sign_test
 from improve.diagnose import by_domain
 from improve.resources import open_adapters, open_resources

@@ -21,7 +21,7 @@ from bench.app import main
 from benchmarks.held_out.ledger import HeldOutLedger
 from benchmarks.runs.schema import SCHEMA, migrate_manifest
 from benchmarks.runs.store import Record, RunStore
-from benchmarks.treatments.retrieval_gate import confidence
+from benchmarks.treatments.gate_calibration import confidence
 from improve import plan_runner
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "workspace_schema_1.tar.xz"

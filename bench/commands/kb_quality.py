@@ -14,7 +14,7 @@ import typer
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from benchmarks.tasks.question_file import SPLITS
 from benchmarks.tasks.registry import load_task
-from benchmarks.treatments.retrieval_gate import contaminated_questions
+from benchmarks.treatments.gate_calibration import contaminated_questions
 from domainlift.errors import BenchError, Misuse
 from domainlift.stats.intervals import accuracy_interval
 from knowledge_bases.domains import load_domains

@@ -7,11 +7,11 @@ from typing import Any
 from benchmarks.held_out.validation_questions import validation_job
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.store import Record
-from benchmarks.treatments.plan import ORACLE, plan_policy
-from benchmarks.treatments.retrieval_gate import (
+from benchmarks.treatments.gate_calibration import (
     calibration_samples,
     confidence,
 )
+from benchmarks.treatments.plan import ORACLE, plan_policy
 from ensemble.plan import DomainTreatment
 from ensemble.treatment import PlanResources
 from rag.retrieval_gate import OPEN, SHUT
