@@ -1,13 +1,17 @@
 """`bench`: the commands, and the one place where errors become sentences and exit codes.
 
-0 done · 1 it failed, or a part of it did · 2 the command is wrong · 130 stopped by Ctrl-C
+0 done · 1 it failed, or a part of it did · 2 the command is wrong · 130 stopped by Ctrl-C ·
+143 stopped by SIGTERM, which is treated as Ctrl-C: 128 and the signal's number, as shells count
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import zip_longest
 from typing import Annotated, Any
@@ -86,6 +90,7 @@ def _not_loaded() -> None:
 
 
 _STOPPED = 130
+_TERMINATED = 128 + signal.SIGTERM
 _BARE = frozenset({"--rag"})
 
 
@@ -115,7 +120,39 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; SIGTERM is treated as Ctrl-C."""
+    with _sigterm_as_ctrl_c() as terminated:
+        code = _run(argv)
+    return _TERMINATED if code == _STOPPED and terminated else code
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt at the first SIGTERM; yields the signals that came.
+
+    The first alone: a launcher passes on what its workers have been sent already, and a second
+    one would end the tidying that the first began. A SIGTERM that the parent ignores stays ignored.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    # Python lets the main thread alone set handlers.
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
+def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
         words = _with_values([word for word in argv if word != "--debug"])

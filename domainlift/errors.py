@@ -5,7 +5,7 @@ BenchError            it failed; exit code 1
 │   ├── NoSuch        a name that does not exist, with the nearest one that does
 │   └── Malformed     a file that cannot be read, with its place
 ├── EngineDown        the model's server or process cannot go on; the run can be resumed
-└── Interrupted       Ctrl-C; exit code 130
+└── Interrupted       Ctrl-C or SIGTERM; exit code 130 or 143
 
 Every error says in one line what is wrong and where; `hint` is the command or the change that
 mends it. Only `bench.app` prints them and turns them into exit codes.
@@ -64,6 +64,6 @@ class EngineDown(BenchError):
 
 
 class Interrupted(BenchError):
-    """The user pressed Ctrl-C; what was stored until then stays."""
+    """The user pressed Ctrl-C, or SIGTERM came; what was stored until then stays."""
 
     exit_code = 130

@@ -182,14 +182,48 @@ def test_a_reader_that_went_away_is_not_complained_of(argv: list[str], process: 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_before_the_first_question_is_130(server: Any, process: Process, exam: Any) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_first_question_has_its_code(
+    server: Any, process: Process, exam: Any, number: int, code: int
+) -> None:
     server.listing_delay = 20
     with process("run", "--model", server.model, "--task", exam(3)) as started:
         assert server.listed.wait(20)
-        started.send_signal(signal.SIGINT)
+        started.send_signal(number)
         out, err = started.communicate(timeout=20)
-    assert started.returncode == 130
+    assert started.returncode == code
     assert (out, err) == ("", "error: stopped\n")
+
+
+def test_sigterm_is_ctrl_c_once_and_its_handler_goes_with_the_command(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, tidied = signal.getsignal(signal.SIGTERM), []
+
+    def work(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # as a launcher passes on what came already
+            tidied.append("all")
+
+    monkeypatch.setattr("bench.commands.domains.load_domains", work)
+    said = bench("domains")
+    assert (said.code, said.err, tidied) == (143, "error: stopped\n", ["all"])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_that_the_parent_ignores_stays_ignored(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    monkeypatch.setattr(
+        "bench.commands.domains.load_domains", lambda _: signal.raise_signal(signal.SIGTERM) or {}
+    )
+    try:
+        assert bench("domains", "--json").code == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_output_is_utf_8_whatever_the_system_thinks(process: Process, tmp_path: Any) -> None:

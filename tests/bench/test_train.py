@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from finetune.data.recipe import one_domain
 from finetune.jobs import TrainingJob
 from finetune.train_adapter import find_existing
 from finetune.training.settings import TrainingArguments
-from tests.helpers.tolerance import loss_tolerance
+from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
 pytest.importorskip("peft")
 
 SLOW = pytest.mark.slow
+WEIGHTS = "adapter_model.safetensors"
 FEW = ("--set", "steps=6", "--set", "eval_every=3", "--set", "save_every=2", "--set", "batch=4")
 TRAINED = {
     "adapter",
@@ -195,6 +197,31 @@ def test_a_killed_training_goes_on(prepared: Any, forked: Any, tmp_path: Path) -
     assert again["version"] == "v0002"
     assert again["steps"] == 12
     assert again["final_loss"] == same_final_loss(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process at SIGTERM")
+def test_sigterm_stops_a_training_that_goes_on_to_the_same_weights(
+    prepared: Any, forked: Any, tmp_path: Path
+) -> None:
+    rate = 1e-3
+    settings = ("--set", "steps=12", "--set", "save_every=2", "--set", "eval_every=0")
+    argv = ("train", "biology", "--model", "tiny", *settings, "--set", f"learning_rate={rate}")
+    whole = prepared(*argv, "--json").json
+    running = forked(*argv)
+    training = tmp_path / "workspace" / "training"
+    for _ in range(600):
+        if list(training.glob("*/checkpoint-*4*")):
+            break
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate()
+    assert running.returncode == 143, err
+    assert "error: stopped after step" in err
+    assert "it goes on from the last checkpoint" in err
+    again = prepared(*argv, "--json").json
+    assert (again["version"], again["steps"]) == ("v0002", 12)
+    weights = (load_file(Path(each["path"]) / WEIGHTS) for each in (again, whole))
+    assert_same_weights(*weights, steps=12, learning_rate=rate)
 
 
 def test_two_trainings_of_one_adapter_do_not_meet(prepared: Any, tmp_path: Path) -> None:
