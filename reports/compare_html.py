@@ -26,6 +26,7 @@ from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.chart import chart
+from reports.letters import TITLE, comparison_letters
 from reports.sanitize import block, line
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def render_html(comparison: Comparison, sections: Sequence[ReportSection] = ()) 
     environment = _environment()
     page = environment.get_template("compare.html.j2").render(_page(comparison, sections))
     flip = environment.get_template("flip.html.j2")
-    room = MOST_BYTES - len(page.encode())
+    whole = comparison.overall.kinds
+    longest = _note(environment, comparison, {kind: max(0, whole[kind] - 1) for kind in FlipKind})
+    room = MOST_BYTES - len(page.encode()) - len(longest.encode())
     items: list[str] = []
     for each in comparison.flips:
         item = flip.render(flip=_flip(each))
@@ -74,10 +77,13 @@ def render_html(comparison: Comparison, sections: Sequence[ReportSection] = ()) 
             break
         items.append(item)
     shown = {kind: sum(f.kind is kind for f in comparison.flips[: len(items)]) for kind in FlipKind}
-    note = environment.get_template("shown.html.j2").render(
-        kinds=_kinds(comparison, shown), cloze=_has_cloze(comparison)
-    )
-    return page.replace(_FLIPS, note + "".join(items), 1)
+    return page.replace(_FLIPS, _note(environment, comparison, shown) + "".join(items), 1)
+
+
+def _note(environment: Environment, comparison: Comparison, shown: Mapping[FlipKind, int]) -> str:
+    """What stands before the questions: how many there are, and how many are shown."""
+    template = environment.get_template("shown.html.j2")
+    return template.render(kinds=_kinds(comparison, shown), cloze=_has_cloze(comparison))
 
 
 def _environment() -> Environment:
@@ -135,7 +141,7 @@ def _page(comparison: Comparison, sections: Sequence[ReportSection]) -> dict[str
         "routes": _routes(comparison),
         "treated": _treated(comparison),
         "retrieved": any(side.retrieved for side in comparison.overall.sides),
-        "sections": sections,
+        "sections": [*_letters(comparison), *sections],
         "runs": [_provenance(manifest) for manifest in comparison.manifests],
         "again": shlex.join(
             ["bench", "compare", comparison.baseline.run, comparison.candidate.run]
@@ -235,6 +241,11 @@ def _largest(counts: Counter[str], most: int, without: str | None = None) -> lis
     """The names that stand for most, in the order of the alphabet."""
     ranked = sorted(counts.keys() - {without}, key=lambda name: (-counts[name], name))
     return sorted(ranked[:most])
+
+
+def _letters(comparison: Comparison) -> list[ReportSection]:
+    columns, rows = comparison_letters(comparison)
+    return [ReportSection("Letters", (TITLE, *columns), rows)] if rows else []
 
 
 def _treated(comparison: Comparison) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from reports import format as wording
 from reports.compare_json import SCHEMA
+from reports.letters import TITLE, comparison_letters
 from reports.sanitize import line
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]!|~$])")
@@ -37,6 +38,7 @@ def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) ->
     parts = [
         f"### {_text(wording.verdict_text(comparison), 600)}",
         "\n".join([_HEADER, *_table(comparison)]),
+        "\n".join(_letters(comparison)),
         "\n".join(f"- ⚠ {_text(warning, 400)}" for warning in comparison.warnings[:30]),
         "\n".join(f"- note: {_text(note, 400)}" for note in comparison.notes[:10]),
         "\n".join(_unanswered(comparison)),
@@ -73,6 +75,14 @@ def _row(name: str, row: DomainChange) -> str:
         f"{wording.SIGNS[row.word]} {row.word}",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _letters(comparison: Comparison) -> Iterator[str]:
+    columns, rows = comparison_letters(comparison)
+    if rows:
+        yield f"| {TITLE} | {' | '.join(columns)} |"
+        yield "|---|" + "--:|" * len(columns)
+        yield from (f"| {' | '.join(map(_text, row))} |" for row in rows)
 
 
 def _unanswered(comparison: Comparison) -> Iterator[str]:

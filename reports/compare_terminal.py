@@ -11,6 +11,7 @@ from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from domainlift.text.display import printable
 from reports import format as wording
+from reports.letters import TITLE, comparison_letters
 from reports.sanitize import line
 from reports.terminal import console, table
 
@@ -43,6 +44,12 @@ def show_comparison(
     out.print(Text(printable(f"baseline   {comparison.baseline.run}")))
     out.print(Text(printable(f"candidate  {comparison.candidate.run}")))
     out.print(_table(comparison))
+    columns, letters = comparison_letters(comparison)
+    if letters:
+        grid = table(TITLE, *columns, right=frozenset(columns))
+        for row in letters:
+            grid.add_row(*row)
+        out.print(grid)
     for warning in comparison.warnings:
         out.print(Text(f"warning: {line(warning, 400)}", style="yellow"))
     for note in comparison.notes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.results.letters import HABIT_HINT
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.text.display import printable
 from reports.format import provenance
+from reports.letters import show_letters
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def show_scores(profile: EvalResult) -> None:
     if len(profile.domains) > 1:
         grid.add_row(*_row("overall", profile.overall)[:-1], end_section=True)
     out.print(grid)
+    show_letters(profile)
     for line in remarks(profile):
         out.print(Text(printable(line)))
 
@@ -49,6 +52,7 @@ def remarks(profile: EvalResult) -> list[str]:
     if guessed:
         which = "in every domain" if len(guessed) == len(profile.domains) else ", ".join(guessed)
         lines.append(f"cannot be told from guessing: {which}")
+    lines += _habits(profile)
     for name, score in profile.domains.items():
         if score.below_chance:
             lines.append(
@@ -68,6 +72,19 @@ def remarks(profile: EvalResult) -> list[str]:
             "over Ollama"
         )
     return lines
+
+
+def _habits(profile: EvalResult) -> list[str]:
+    """Letters that are said whatever is asked: in all, and in domains that say another one."""
+    overall = profile.overall.letters
+    habit = overall.habit if overall is not None else None
+    lines = [f"warning: {profile.model} {overall.habit_text}" if overall and habit else ""]
+    lines += [
+        f"warning: in {name} it {score.letters.habit_text}"
+        for name, score in profile.domains.items()
+        if score.letters is not None and score.letters.habit not in {None, habit}
+    ]
+    return [f"{line}; {HABIT_HINT}" for line in lines if line]
 
 
 def show_manifest(manifest: RunManifest) -> None:

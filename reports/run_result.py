@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.domain_scores import remarks, show_scores
+from reports.letters import show_letters
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def show_run_result(outcome: RunResult) -> None:
         scores = [arm.overall for arm in outcome.treatments.values()]
         grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
     out.print(grid)
+    show_letters(profile)
     for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
         out.print(Text(printable(line)))
     for line in remarks(profile):

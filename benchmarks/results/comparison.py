@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.results.comparability import notes_of, warnings_of
 from benchmarks.results.flips import Flip, FlipKind, choose_flips, flip_kind
+from benchmarks.results.letters import HABIT_HINT
 from benchmarks.results.pairing import Pair, PairedRuns, pair_runs, paired_accuracy
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
@@ -114,13 +115,17 @@ def compare_runs(
         replace(candidate.manifest, run=candidate.folder.name),
     )
     joined = pair_runs(baseline, candidate, domains) if joined is None else joined
-    rows = _rows(joined)
+    rows, overall = _rows(joined), _word(_change(joined.pairs))
     return Comparison(
         baseline=manifests[0],
         candidate=manifests[1],
         domains=rows,
-        overall=_word(_change(joined.pairs)),
-        warnings=(*warnings_of(manifests, joined), *_suspicions(rows, manifests)),
+        overall=overall,
+        warnings=(
+            *warnings_of(manifests, joined),
+            *_habits(overall, manifests),
+            *_suspicions(rows, manifests),
+        ),
         notes=notes_of(manifests),
         flips=choose_flips(joined.pairs, (baseline, candidate), top),
         routes=count_routes(joined.pairs),
@@ -186,6 +191,15 @@ def _word(row: DomainChange) -> DomainChange:
     margin = MARGIN
     inside = -margin <= row.interval.low and row.interval.high <= margin
     return replace(row, word=ChangeLabel.NO_CHANGE if inside else ChangeLabel.NO_EVIDENCE)
+
+
+def _habits(row: DomainChange, manifests: tuple[RunManifest, RunManifest]) -> list[str]:
+    """Letters that a run says whatever is asked."""
+    return [
+        f"run `{manifest.run}` {side.letters.habit_text}; {HABIT_HINT}"
+        for manifest, side in zip(manifests, row.sides, strict=True)
+        if side.letters is not None and side.letters.habit_text
+    ]
 
 
 def _suspicions(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.results.letters import LetterCounts, count_record_letters, lettered_tasks
 from benchmarks.runs.store import Record, Run, RunManifest
 from domainlift.stats.binomial import SUSPICIOUS, below_chance
 from domainlift.stats.intervals import (
@@ -36,7 +37,7 @@ class DomainScore:
 
     `retrieved` counts the questions for which passages were found, `n_with_passages` those that
     were asked with some, `leaked` those that a knowledge base contains; `clean` is the score
-    without the latter, None where there are none.
+    without the latter, None where there are none. `letters` are None where no letters were shown.
     """
 
     n: int
@@ -58,6 +59,7 @@ class DomainScore:
     n_with_passages: int = 0
     leaked: int = 0
     clean: UncontaminatedScore | None = None
+    letters: LetterCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,14 @@ def evaluate_records(
     by_domain: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_domain[record.domain].append(record)
+    lettered = lettered_tasks(manifest)
     return EvalResult(
         run=manifest.run,
         model=manifest.model,
         suite=manifest.suite,
         target=target,
-        domains={d: _score(by_domain[d], questions, target) for d in sorted(by_domain)},
-        overall=_score(records, questions, target),
+        domains={d: _score(by_domain[d], questions, target, lettered) for d in sorted(by_domain)},
+        overall=_score(records, questions, target, lettered),
         seconds=manifest.seconds,
         forward_tokens=manifest.forward_tokens,
         missing=len(questions) - len(records),
@@ -135,7 +138,10 @@ def is_below_chance(outcomes: Sequence[float], chance: float, clusters: Sequence
 
 
 def _score(
-    records: Sequence[Record], questions: Mapping[str, Question], target: float
+    records: Sequence[Record],
+    questions: Mapping[str, Question],
+    target: float,
+    lettered: Collection[str],
 ) -> DomainScore:
     answered = [r for r in records if r.correct is not None]
     outcomes = [float(bool(r.correct)) for r in answered]
@@ -167,6 +173,7 @@ def _score(
         n_with_passages=sum(bool(r.passages) for r in records),
         leaked=sum(bool(r.leak) for r in records),
         clean=_clean(answered, questions) if any(r.leak for r in records) else None,
+        letters=count_record_letters(answered, questions, lettered),
     )
 
 

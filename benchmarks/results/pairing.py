@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from sys import intern
 from typing import NamedTuple
 
+from benchmarks.results.letters import lettered_tasks
 from benchmarks.runs.store import Record, Run
 from benchmarks.scoring.score import probabilities
 from domainlift.errors import Misuse, NoSuch
 from domainlift.stats.paired import Paired, paired
 from domainlift.types import Question
+
+#: Records with the byte offsets of their lines.
+_Rows = Iterable[tuple[int, Record]]
 
 
 class PairedQuestion(NamedTuple):
@@ -41,7 +45,8 @@ class PairedAnswer(NamedTuple):
 
     `gold` is the probability of the right option among the options. `passages` and `retrieved` are
     numbers; `hit` says whether the passage that holds the answer was retrieved, None where it is
-    not known which one does, or none was searched for. A search without hits is a miss.
+    not known which one does, or none was searched for. A search without hits is a miss. `letter`
+    is the index of the chosen one, None where no letters were shown.
     """
 
     status: str
@@ -57,6 +62,7 @@ class PairedAnswer(NamedTuple):
     adapter: bool
     route: str
     decided_by: str
+    letter: int | None
     offset: int
 
 
@@ -110,7 +116,7 @@ def pair_runs(baseline: Run, candidate: Run, domains: Collection[str] = ()) -> P
         raise _disjoint(baseline, candidate, altered.total())
     common = _of_domains(common, domains)
     return PairedRuns(
-        tuple(_pairs(common, baseline.iter_records(), candidate.iter_records())),
+        tuple(_pairs(common, _read_answers(baseline), _read_answers(candidate))),
         (_within(_alone(before, after), domains), _within(_alone(after, before), domains)),
         _within(altered, domains).total(),
         (_within(twice_before, domains).total(), _within(twice_after, domains).total()),
@@ -128,7 +134,8 @@ def paired_record_changes(
 ) -> dict[str, Paired]:
     """The same between records of these questions; those of others are left out."""
     wanted = [_paired_question(question, 0) for question in questions.values()]
-    return _changes(_pairs(wanted, enumerate(before), enumerate(after)))
+    sides = ((enumerate(records), frozenset[str]()) for records in (before, after))
+    return _changes(_pairs(wanted, *sides))
 
 
 def paired_accuracy(pairs: Sequence[Pair]) -> Paired:
@@ -197,23 +204,29 @@ def _first_of_each(
     return questions, repeated
 
 
+def _read_answers(run: Run) -> tuple[_Rows, Collection[str]]:
+    return run.iter_records(), lettered_tasks(run.manifest)
+
+
 def _pairs(
     questions: Sequence[PairedQuestion],
-    before: Iterable[tuple[int, Record]],
-    after: Iterable[tuple[int, Record]],
+    before: tuple[_Rows, Collection[str]],
+    after: tuple[_Rows, Collection[str]],
 ) -> list[Pair]:
     by_id = {question.id: question for question in questions}
-    old, new = dict(_answers(before, by_id)), dict(_answers(after, by_id))
+    old, new = (dict(_answers(*side, by_id)) for side in (before, after))
     return [Pair(question, old.get(question.id), new.get(question.id)) for question in questions]
 
 
 def _answers(
-    rows: Iterable[tuple[int, Record]], questions: Mapping[str, PairedQuestion]
+    rows: _Rows, lettered: Collection[str], questions: Mapping[str, PairedQuestion]
 ) -> Iterator[tuple[str, PairedAnswer]]:
     for offset, record in rows:
         question = questions.get(record.id)
         if question is not None:
-            yield question.id, _paired_answer(record, question, offset)
+            chosen = record.chosen if record.task in lettered else None
+            letter = chosen if isinstance(chosen, int) else None
+            yield question.id, _paired_answer(record, question, letter, offset)
 
 
 def _paired_question(question: Question, offset: int) -> PairedQuestion:
@@ -229,7 +242,9 @@ def _paired_question(question: Question, offset: int) -> PairedQuestion:
     )
 
 
-def _paired_answer(record: Record, question: PairedQuestion, offset: int) -> PairedAnswer:
+def _paired_answer(
+    record: Record, question: PairedQuestion, letter: int | None, offset: int
+) -> PairedAnswer:
     return PairedAnswer(
         intern(record.status),
         record.correct,
@@ -244,6 +259,7 @@ def _paired_answer(record: Record, question: PairedQuestion, offset: int) -> Pai
         bool(record.adapter),
         intern(record.route),
         intern(record.decided_by),
+        letter,
         offset,
     )
 

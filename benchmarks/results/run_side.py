@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.results.domain_scores import is_below_chance
+from benchmarks.results.letters import LetterChoice, LetterCounts, count_letters
 from benchmarks.results.pairing import PairedAnswer, PairedQuestion
 from engines.base import Status
 
@@ -19,7 +20,7 @@ class RunSide:
     `n_with_passages` those that were asked with some, `hits` those of `supported` where the
     passage that holds the answer was among them. Tokens are means per answered question; seconds
     are a mean over those that were asked in this run, as an answer that is taken from a base run
-    costs no time.
+    costs no time. `letters` are None where no letters were shown.
     """
 
     errors: int = 0
@@ -36,6 +37,7 @@ class RunSide:
     output_tokens: float = 0.0
     seconds: float = 0.0
     below_chance: bool = False
+    letters: LetterCounts | None = None
 
     @property
     def faulty(self) -> int:
@@ -69,6 +71,11 @@ def summarize_side(
             [float(bool(a.correct)) for a in answered],
             _mean([q.chance for q, _ in scored]),
             [q.cluster for q, _ in scored],
+        ),
+        letters=count_letters(
+            LetterChoice(a.letter, q.gold, round(1 / q.chance), q.cluster)
+            for q, a in scored
+            if a.letter is not None and q.gold is not None
         ),
     )
 
