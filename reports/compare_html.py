@@ -26,7 +26,7 @@ from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.chart import chart
-from reports.letters import TITLE, comparison_letters
+from reports.letter_table import TITLE, comparison_letters
 from reports.sanitize import block, line
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from reports import format as wording
 from reports.compare_json import SCHEMA
-from reports.letters import TITLE, comparison_letters
+from reports.letter_table import TITLE, comparison_letters
 from reports.sanitize import line
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]!|~$])")

@@ -11,7 +11,7 @@ from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from domainlift.text.display import printable
 from reports import format as wording
-from reports.letters import TITLE, comparison_letters
+from reports.letter_table import TITLE, comparison_letters
 from reports.sanitize import line
 from reports.terminal import console, table
 

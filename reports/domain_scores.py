@@ -8,7 +8,7 @@ from benchmarks.results.letters import HABIT_HINT
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.text.display import printable
 from reports.format import provenance
-from reports.letters import show_letters
+from reports.letter_table import show_letters
 from reports.terminal import console, table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.domain_scores import remarks, show_scores
-from reports.letters import show_letters
+from reports.letter_table import show_letters
 from reports.terminal import console, table
 
 if TYPE_CHECKING:

@@ -35,6 +35,8 @@ RUNS = {
 }
 PLAN = "workspace/plans/demo-held-out-tiny-6f199334-c5f8d7fe.yaml"
 DEMO = ("run", "--model", "tiny", "--suite", "demo")
+#: Keys that results have since: CHANGELOG.md names them.
+LATER = {"letters"}
 #: The base model's confidence in the answers to `DEMO`, first 20, where the fixture was made; a
 #: processor with other vector instructions has another last digit.
 CONFIDENCE = {
@@ -100,7 +102,7 @@ def assert_same(value: Any, wanted: Any, at: str = "") -> None:
     """Fail where the two differ by more than the last digits of a number."""
     if isinstance(wanted, dict):
         assert isinstance(value, dict), at
-        assert value.keys() == wanted.keys(), at
+        assert value.keys() - LATER == wanted.keys(), at
         for key in wanted:
             assert_same(value[key], wanted[key], f"{at}.{key}")
     elif isinstance(wanted, list):
