@@ -32,18 +32,23 @@ _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """Format of a task's prompts: scoring mode, number of examples, chat or plain text."""
+    """Format of a task's prompts: scoring mode, number of examples, chat or plain text.
+
+    With `debias`, the prior over letters is divided out before one is chosen.
+    """
 
     mode: Mode
     shots: int
     chat: bool
+    debias: bool = False
 
     def digest(self, task: Task) -> str:
         """Hash of what decides a task's prompts and scores, besides its data."""
         task_parts = [task.description, task.prerendered, task.stop, task.max_tokens]
         # Not the default scorer: stored runs that name none were scored by it.
         scorer = [] if task.scorer == BY_REFERENCE else [task.scorer.name]
-        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer]
+        debias = ["debiased"] if self.debias else []
+        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer, *debias]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -7,14 +7,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.validation_questions import validation_job
 from benchmarks.results.improve_result import RetestNoise
+from benchmarks.runs.ask_letter_prior import ask_letter_prior, prior_questions
 from benchmarks.runs.runner import execute_run, open_run, scoring_fallbacks
 from benchmarks.runs.store import RunStore
 from benchmarks.treatments.base import BASE_POLICY
-from domainlift.errors import Interrupted
+from domainlift.errors import BenchError, Interrupted
 from domainlift.sampling import stratified
 from domainlift.stats.intervals import wilson
 from domainlift.text.display import printable
+from engines.base import Mode
+from knowledge_bases.domains import load_domains
 from reports.progress import ProgressBar
 from reports.terminal import duration
 
@@ -50,7 +54,7 @@ def score_job(
     if not part:
         _print_notes([*notes, *scoring_fallbacks(job, engine.info)])
     if not run.manifest.finished:
-        _execute(job, engine, run, part, known)
+        _execute(job, engine, run, options, part, known)
         # A server may show only when asked what it cannot do.
         _print_notes(note for note in engine.info.notes if note not in notes)
     elif not part:
@@ -84,11 +88,46 @@ def _print_notes(notes: Iterable[str]) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _execute(job: EvalJob, engine: Engine, run: Run, part: str, known: AnswerCache | None) -> None:
+def _find_letter_prior(job: EvalJob, engine: Engine, run: Run, options: RunOptions) -> None:
+    """Estimate what the model says whatever is asked, once for a run without a treatment."""
+    if job.policy.digest != BASE_POLICY.digest or run.manifest.letter_prior:
+        return
+    if all(form.mode is not Mode.LETTER for form in job.formats.values()):
+        return
+    questions = prior_questions(job, _validation_questions(job, engine, options))
+    requests = sum(len(question.options) for question in questions)
+    with run.writing(), ProgressBar(requests) as progress:
+        prior = ask_letter_prior(job, questions, engine, lambda _: progress.step("letter prior"))
+        if prior is not None:
+            run.amend(letter_prior=prior.as_json())
+
+
+def _validation_questions(
+    job: EvalJob, engine: Engine, options: RunOptions
+) -> tuple[Question, ...]:
+    """Those of the job's tasks; none where they cannot be had."""
+    domains = load_domains(options.workspace)
+    wanted = {task.domain for task in job.tasks}
+    try:
+        found = validation_job(job, engine.info, options.data, domains, wanted)
+    except BenchError:
+        return ()
+    return found.questions if found is not None else ()
+
+
+def _execute(
+    job: EvalJob,
+    engine: Engine,
+    run: Run,
+    options: RunOptions,
+    part: str,
+    known: AnswerCache | None,
+) -> None:
     """Answer what is open and show progress."""
     before = sum(record.status != "error" for record in run.records())
     answered = 0
     try:
+        _find_letter_prior(job, engine, run, options)
         with ProgressBar(len(job.questions), before) as progress:
 
             def notify(record: Record) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from benchmarks.results.letters import HABIT_HINT
@@ -34,11 +36,13 @@ def show_scores(profile: EvalResult) -> None:
 
     out = console()
     out.print(Text(printable(f"{profile.model} on {profile.suite} (run {profile.run})")))
-    grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain", "verdict"})
+    debiased = profile.overall.accuracy_debiased is not None
+    columns = [*_COLUMNS[:3], *(["debiased"] if debiased else []), *_COLUMNS[3:]]
+    grid = table(*columns, right=frozenset(columns) - {"domain", "verdict"})
     for name, score in profile.domains.items():
-        grid.add_row(*_row(name, score))
+        grid.add_row(*_row(name, score, debiased))
     if len(profile.domains) > 1:
-        grid.add_row(*_row("overall", profile.overall)[:-1], end_section=True)
+        grid.add_row(*_row("overall", profile.overall, debiased)[:-1], end_section=True)
     out.print(grid)
     show_letters(profile)
     for line in remarks(profile):
@@ -52,7 +56,7 @@ def remarks(profile: EvalResult) -> list[str]:
     if guessed:
         which = "in every domain" if len(guessed) == len(profile.domains) else ", ".join(guessed)
         lines.append(f"cannot be told from guessing: {which}")
-    lines += _habits(profile)
+    lines += [*_habits(profile), *_prior(profile)]
     for name, score in profile.domains.items():
         if score.below_chance:
             lines.append(
@@ -87,6 +91,23 @@ def _habits(profile: EvalResult) -> list[str]:
     return [f"{line}; {HABIT_HINT}" for line in lines if line]
 
 
+def _prior(profile: EvalResult) -> list[str]:
+    """What was divided out of the letters, for the largest number of options."""
+    prior = profile.letter_prior
+    if prior is None:
+        return []
+    count = max(prior.log_prior)
+    shares = ", ".join(
+        f"{letter} {math.exp(value):.2f}"
+        for letter, value in zip(ascii_uppercase, prior.log_prior[count], strict=False)
+    )
+    return [
+        f"debiased: the letters' prior ({shares}) is divided out, estimated from "
+        f"{prior.questions} {prior.source} in every order of their options, without labels; "
+        "the accuracy beside it is the one to compare with other harnesses"
+    ]
+
+
 def show_manifest(manifest: RunManifest) -> None:
     """Print how a run was made."""
     from rich.text import Text
@@ -98,7 +119,7 @@ def show_manifest(manifest: RunManifest) -> None:
             out.print(Text(printable(f"{key:<12} {parts[key]}")), soft_wrap=True)
 
 
-def _row(name: str, score: DomainScore) -> list[Text]:
+def _row(name: str, score: DomainScore, debiased: bool) -> list[Text]:
     from rich.text import Text
 
     verdict = score.verdict.value if score.verdict is not None else "-"
@@ -106,6 +127,7 @@ def _row(name: str, score: DomainScore) -> list[Text]:
         printable(name),
         str(score.n),
         accuracy(score.accuracy),
+        *([accuracy(score.accuracy_debiased)] if debiased else []),
         interval(score.interval),
         f"{score.chance:.2f}",
         str(score.unparsed),

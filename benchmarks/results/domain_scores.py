@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.results.letters import LetterCounts, count_record_letters, lettered_tasks
 from benchmarks.runs.store import Record, Run, RunManifest
+from benchmarks.scoring.letter_prior import LetterPrior, read_letter_prior
+from benchmarks.scoring.score import debiased_choice
 from domainlift.stats.binomial import SUSPICIOUS, below_chance
 from domainlift.stats.intervals import (
     Interval,
@@ -38,6 +40,7 @@ class DomainScore:
     `retrieved` counts the questions for which passages were found, `n_with_passages` those that
     were asked with some, `leaked` those that a knowledge base contains; `clean` is the score
     without the latter, None where there are none. `letters` are None where no letters were shown.
+    `accuracy_debiased` has the letter prior divided out; None where there is none.
     """
 
     n: int
@@ -60,6 +63,7 @@ class DomainScore:
     leaked: int = 0
     clean: UncontaminatedScore | None = None
     letters: LetterCounts | None = None
+    accuracy_debiased: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class UncontaminatedScore:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The scores of a run, by domain and overall."""
+    """The scores of a run, by domain and overall; `letter_prior` is what was divided out."""
 
     run: str
     model: str
@@ -85,10 +89,12 @@ class EvalResult:
     seconds: float
     forward_tokens: int
     missing: int
+    letter_prior: LetterPrior | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that `bench run --json` prints."""
         data = asdict(self)
+        data["letter_prior"] = self.letter_prior.as_json() if self.letter_prior else None
         for score in (*data["domains"].values(), data["overall"]):
             score["let_in"] = score.pop("n_with_passages")
             for part in filter(None, (score, score["clean"])):
@@ -114,17 +120,28 @@ def evaluate_records(
     by_domain: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_domain[record.domain].append(record)
+    prior = read_letter_prior(manifest.letter_prior)
     lettered = lettered_tasks(manifest)
+
+    def scored(part: Sequence[Record]) -> DomainScore:
+        score = _score(part, questions, target)
+        return replace(
+            score,
+            letters=count_record_letters(part, questions, lettered),
+            accuracy_debiased=_debiased(part, questions, prior) if prior is not None else None,
+        )
+
     return EvalResult(
         run=manifest.run,
         model=manifest.model,
         suite=manifest.suite,
         target=target,
-        domains={d: _score(by_domain[d], questions, target, lettered) for d in sorted(by_domain)},
-        overall=_score(records, questions, target, lettered),
+        domains={d: scored(by_domain[d]) for d in sorted(by_domain)},
+        overall=scored(records),
         seconds=manifest.seconds,
         forward_tokens=manifest.forward_tokens,
         missing=len(questions) - len(records),
+        letter_prior=prior,
     )
 
 
@@ -141,7 +158,6 @@ def _score(
     records: Sequence[Record],
     questions: Mapping[str, Question],
     target: float,
-    lettered: Collection[str],
 ) -> DomainScore:
     answered = [r for r in records if r.correct is not None]
     outcomes = [float(bool(r.correct)) for r in answered]
@@ -173,7 +189,6 @@ def _score(
         n_with_passages=sum(bool(r.passages) for r in records),
         leaked=sum(bool(r.leak) for r in records),
         clean=_clean(answered, questions) if any(r.leak for r in records) else None,
-        letters=count_record_letters(answered, questions, lettered),
     )
 
 
@@ -183,6 +198,20 @@ def _clean(answered: Sequence[Record], questions: Mapping[str, Question]) -> Unc
     clusters = [questions[r.id].cluster for r in kept]
     interval = accuracy_interval(outcomes, clusters)
     return UncontaminatedScore(len(kept), int(sum(outcomes)), _mean(outcomes), interval)
+
+
+def _debiased(
+    records: Sequence[Record], questions: Mapping[str, Question], prior: LetterPrior
+) -> float | None:
+    """The accuracy with the prior divided out of letters; other answers count as they are."""
+    answered = [r for r in records if r.correct is not None]
+    return _mean([float(_is_right_debiased(r, questions[r.id], prior)) for r in answered])
+
+
+def _is_right_debiased(record: Record, question: Question, prior: LetterPrior) -> bool:
+    if not record.logprobs or record.status != Status.OK:
+        return bool(record.correct)
+    return debiased_choice(record.logprobs, record.n_bounded, prior) == question.answer
 
 
 def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> tuple[str, ...]:

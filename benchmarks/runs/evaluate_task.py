@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.store import Record
+from benchmarks.scoring.letter_prior import LetterPrior
 from benchmarks.scoring.score import Score, score
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError
@@ -28,17 +29,19 @@ def evaluate_task(
     treated: Sequence[tuple[Question, Treatment]],
     engine: Engine,
     known: AnswerCache | None = None,
+    prior: LetterPrior | None = None,
 ) -> Generator[Record, None, None]:
     """Yield a record per question, each as soon as it is known.
 
     A request that `known` has an answer to is not made again, whatever the treatment was called.
+    `prior` is that of the letters, for a form that divides it out.
     """
     prompter = PromptBuilder(task, form)
     requests: list[Request] = []
     open_: dict[str, tuple[Question, Treatment, str]] = {}
     for question, treatment in treated:
         request, fitted = fit_to_context(prompter, question, treatment, engine)
-        digest = _digest(request)
+        digest = _digest(request, form.debias)
         before = known.get((question.id, digest)) if known is not None else None
         if before is not None:
             yield replace(before, **_treatment(fitted))
@@ -50,7 +53,8 @@ def evaluate_task(
     with closing(engine.answer(requests)) as answers:
         for answer in answers:
             question, treatment, digest = open_.pop(answer.id)
-            scored = score(question, answer, form.mode, task.scorer)
+            divisor = prior if form.debias else None
+            scored = score(question, answer, form.mode, task.scorer, divisor)
             yield replace(_record(question, treatment, answer, scored), request_digest=digest)
     if open_:
         raise BenchError(f"the engine left {len(open_)} questions of `{task.name}` unanswered")
@@ -97,9 +101,10 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _digest(request: Request) -> str:
-    """12 hexadecimal digits of everything that decides an answer besides the model."""
-    parts = (request.mode.value, request.prompt, request.options, request.stop, request.max_tokens)
+def _digest(request: Request, debias: bool) -> str:
+    """12 hexadecimal digits of everything that decides a score besides the model."""
+    asked = (request.mode.value, request.prompt, request.options, request.stop, request.max_tokens)
+    parts = (*asked, "debiased") if debias else asked
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import AnswerCache, evaluate_task
 from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
+from benchmarks.scoring.letter_prior import read_letter_prior
 from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift import __version__
@@ -29,13 +30,14 @@ OnRecord = Callable[[Record], None]
 class EvalSettings:
     """What a user may choose; None leaves the choice to the suite or the task.
 
-    `command` is how it was said, for the record.
+    `debias` is for tasks that are scored by letters. `command` is how it was said, for the record.
     """
 
     suite: str
     mode: Mode | None = None
     shots: int | None = None
     chat: bool = False
+    debias: bool = False
     limit: int | None = None
     seed: int = 0
     domains: tuple[str, ...] = ()
@@ -167,11 +169,12 @@ def execute_run(
         done = {r.id for r in run.records() if r.status != Status.ERROR}
         failed = 0
         try:
+            prior = read_letter_prior(run.manifest.letter_prior)
             left = _open(job, done)
             # All at once: what is done to questions may search for all of them together.
             treated = _treated(job.policy, [q for _, questions in left for q in questions])
             for task, pairs in _parts(left, treated, engine.info):
-                asked = evaluate_task(task, job.formats[task.name], pairs, engine, known)
+                asked = evaluate_task(task, job.formats[task.name], pairs, engine, known, prior)
                 with closing(asked) as records:
                     for record in records:
                         run.append(record)
@@ -235,7 +238,7 @@ def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
             "score it in this process: give a name of the hub or a folder to `--model`",
         )
     shots = settings.shots if settings.shots is not None else task.shots
-    return PromptFormat(mode, shots, settings.chat)
+    return PromptFormat(mode, shots, settings.chat, settings.debias and mode is Mode.LETTER)
 
 
 def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> RunManifest:

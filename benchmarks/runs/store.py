@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,10 @@ class Record:
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed."""
+    """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed.
+
+    `letter_prior` is what is divided out of the letters for the debiased score, {} for nothing.
+    """
 
     run: str
     model: str
@@ -83,6 +86,7 @@ class RunManifest:
     finished: bool = False
     seconds: float = 0.0
     forward_tokens: int = 0
+    letter_prior: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
@@ -146,20 +150,22 @@ class Run:
         """Store one answer; it is on its way to the disk when this returns."""
         self._answers.append(_compact(record))
 
+    def amend(self, **changes: Any) -> None:
+        """Change keys of the manifest; for the one who holds the lock."""
+        write_json(self.folder / "manifest.json", asdict(replace(self.manifest, **changes)))
+
     def finish(
         self, *, seconds: float, forward_tokens: int, finished: bool, notes: Sequence[str] = ()
     ) -> None:
         """Add what this session did, and what the engine had to say of it, to the manifest."""
         manifest = self.manifest
         said = dict.fromkeys([*manifest.engine.get("notes", ()), *notes])
-        done = replace(
-            manifest,
+        self.amend(
             engine={**manifest.engine, "notes": list(said)},
             finished=finished,
             seconds=round(manifest.seconds + seconds, 3),
             forward_tokens=manifest.forward_tokens + forward_tokens,
         )
-        write_json(self.folder / "manifest.json", asdict(done))
 
 
 class RunStore:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.scoring.letter_prior import LetterPrior
 from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
@@ -17,7 +18,8 @@ class Score:
 
     `correct` is None where the question was not answered (truncated, error). For cloze scoring
     it is decided by the log-likelihood per character, lm-eval's acc_norm; `correct_raw` by the
-    log-likelihood itself, lm-eval's acc. `chosen` is an option's index or the text of an answer.
+    log-likelihood itself, lm-eval's acc, also where a prior of letters is divided out. `chosen` is
+    an option's index or the text of an answer.
     """
 
     status: Status
@@ -26,8 +28,14 @@ class Score:
     correct_raw: bool | None = None
 
 
-def score(question: Question, answer: Answer, mode: Mode, scorer: Scorer = BY_REFERENCE) -> Score:
-    """Score log-probabilities by `mode` and a reply by `scorer`.
+def score(
+    question: Question,
+    answer: Answer,
+    mode: Mode,
+    scorer: Scorer = BY_REFERENCE,
+    prior: LetterPrior | None = None,
+) -> Score:
+    """Score log-probabilities by `mode` and a reply by `scorer`; letters after dividing by `prior`.
 
     A reply without a readable answer is unparsed, never silently wrong.
     """
@@ -37,6 +45,10 @@ def score(question: Question, answer: Answer, mode: Mode, scorer: Scorer = BY_RE
         if answer.n_bounded == len(answer.logprobs):
             # No letter was among the alternatives: all have the same bound, none is chosen.
             return Score(Status.UNPARSED, False)
+        if mode is Mode.LETTER and prior is not None:
+            raw = _best(answer.logprobs)
+            chosen = debiased_choice(answer.logprobs, answer.n_bounded, prior)
+            return Score(Status.OK, chosen == question.answer, chosen, raw == question.answer)
         return _score_options(question, answer.logprobs, mode)
     return _score_reply(question, answer.text if answer.text is not None else "", scorer)
 
@@ -47,6 +59,15 @@ def per_character(question: Question, logprobs: Sequence[float]) -> list[float]:
         value / max(1, len(option.strip()))
         for value, option in zip(logprobs, question.options, strict=True)
     ]
+
+
+def debiased_choice(logprobs: Sequence[float], n_bounded: int, prior: LetterPrior) -> int:
+    """The letter that stands out from the prior; the most probable one where that is unknown.
+
+    A letter that has only a bound may have any probability below it, so nothing is divided then.
+    """
+    debiased = None if n_bounded else prior.debiased(logprobs)
+    return _best(logprobs if debiased is None else debiased)
 
 
 def probabilities(logprobs: Sequence[float]) -> list[float]:
