@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.choice import BASE, choose_treatment
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import ImproveResult
 from benchmarks.runs.runner import prepare_job
@@ -27,7 +28,7 @@ from improve.prove import Candidate, evaluate_on_held_out
 from improve.retrieve import build_knowledge_bases
 from improve.route import fit_or_find_router
 from improve.score import retest_noise, score_job
-from improve.select import cheapest_not_worse, run_treatments, score_treatment
+from improve.select import run_treatments, score_treatment
 from improve.train import train_adapters
 
 if TYPE_CHECKING:
@@ -87,18 +88,21 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
         adapters = train_adapters(context, triage.lora, lazy, timer.left, notes)
     with timer.stage("selection"):
         runs = run_treatments(context, runner, triage, passages, adapters)
-        result = _select(result, names, runs)
+        result = _select(context, result, names, runs)
     on_result(result)
     chosen = {
-        domain: runs.treatments[treatment][domain]
-        for domain, treatment in result.chosen.items()
-        if treatment != "base"
+        domain: runs.treatments[choice.treatment][domain]
+        for domain, choice in result.chosen.items()
+        if choice.treatment != BASE
     }
     return _prove(context, lazy, timer, result, runner, chosen) if chosen else result
 
 
-def _select(result: ImproveResult, names: Sequence[str], runs: TreatmentRuns) -> ImproveResult:
+def _select(
+    context: ImproveContext, result: ImproveResult, names: Sequence[str], runs: TreatmentRuns
+) -> ImproveResult:
     """Choose each domain's treatment."""
+    clusters = {q.id: q.cluster for task in context.split.selection for q in task.questions}
     return replace(
         result,
         treatments={
@@ -106,7 +110,7 @@ def _select(result: ImproveResult, names: Sequence[str], runs: TreatmentRuns) ->
             for domain, own in runs.answers.items()
         },
         chosen={
-            name: cheapest_not_worse(runs.answers[name]) if name in runs.answers else "base"
+            name: choose_treatment(runs.answers.get(name, {}), clusters, context.options.choice)
             for name in names
         },
         runs=runs.runs,

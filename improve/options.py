@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.choice import ChoiceCriteria
 from rag.treatment import TOKENS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ImproveOptions:
 
     `only` are the domains to treat, () for all that are weak; `minutes` is the budget of the whole
     loop; with `own`, domains are reduced to their own questions and documents; `change` holds
-    KEY=VALUE settings of the trainings.
+    KEY=VALUE settings of the trainings; `choice` is what treatments are chosen by.
     """
 
     criteria: GateCriteria
@@ -63,3 +64,4 @@ class ImproveOptions:
     minutes: float | None = None
     own: bool = False
     change: tuple[str, ...] = ()
+    choice: ChoiceCriteria = field(default_factory=ChoiceCriteria)

@@ -1,4 +1,4 @@
-"""Stage "select": every treatment on the selection questions, and the cheapest not worse."""
+"""Stage "select": every treatment on the selection questions, and their scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from benchmarks.results.improve_result import TreatmentScore
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
-from domainlift.stats.paired import sign_test
 from improve.diagnose import by_domain
 from improve.resources import open_adapters, open_resources
 from improve.retrieve import calibrate_gates
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from improve.context import ImproveContext
     from improve.diagnose import TriageOutcome
     from improve.plan_runner import PlanRunner
-
-#: A treatment is worse where losses this large against another have a smaller probability.
-WORSE_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -103,27 +99,3 @@ def score_treatment(records: Sequence[Record]) -> TreatmentScore:
         sum(record.prompt_tokens + record.output_tokens for record in answered) / n,
         sum(record.seconds for record in answered) / n,
     )
-
-
-def cheapest_not_worse(treatments: Mapping[str, Sequence[Record]]) -> str:
-    """The first treatment, in the given order of cost, that is not worse than any other.
-
-    Worse is one that loses against another by more than luck: the exact one-sided sign test over
-    the questions on which the two differ has p < 0.05. The best is not enough to compare with:
-    of two that are as good, one may turn so many answers both ways that it shows nothing.
-    """
-    best = max(treatments, key=lambda name: score_treatment(treatments[name]).accuracy)
-    good = (
-        name
-        for name, records in treatments.items()
-        if not any(_is_worse(records, other) for other in treatments.values())
-    )
-    return next(good, best)  # none, where treatments were answered on different questions
-
-
-def _is_worse(records: Sequence[Record], other: Sequence[Record]) -> bool:
-    there = {record.id: record.correct for record in other if record.correct is not None}
-    pairs = [(r.correct, there[r.id]) for r in records if r.correct is not None and r.id in there]
-    losses = sum(right and not own for own, right in pairs)
-    gains = sum(own and not right for own, right in pairs)
-    return sign_test(losses, gains) < WORSE_ALPHA

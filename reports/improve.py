@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.choice import ChoiceRule
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.compare_html import ReportSection
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
+    from benchmarks.held_out.choice import Choice
     from benchmarks.results.improve_result import (
         HeldOutResult,
         ImproveResult,
@@ -21,12 +23,20 @@ if TYPE_CHECKING:
     from reports.compare_html import ReportSection
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
-_WORDS = frozenset({"word", "verdict", "chosen"})
+_WORDS = frozenset({"word", "verdict", "chosen", "decided by"})
 _TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "nothing", "broken")
 _CEILINGS = ("at most rag", "at most lora")
 _TREATMENTS = ("base", "lora", "rag", "rag+lora")
 _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
 _NO_WEAK = "no domain is weak"
+_RULES = {
+    ChoiceRule.BEST: "best",
+    ChoiceRule.EQUAL: "as good as {against}, cheaper",
+    ChoiceRule.NOT_WORSE: "less than {margin} points below {against} (p {p}), cheaper",
+    ChoiceRule.GAIN_TOO_SMALL: "{against} gains too little",
+    ChoiceRule.COST: "cheapest not shown worse",
+    ChoiceRule.UNTRIED: "nothing else tried",
+}
 _CONTROLS = ("way", "n", "accuracy", "tokens a question")
 
 
@@ -78,11 +88,12 @@ def _tables(done: ImproveResult) -> Iterator[Table]:
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.treatments:
         rows = [
-            _treatments(name, done.treatments[name], chosen) for name, chosen in done.chosen.items()
+            _treatments(name, done.treatments.get(name, {}), choice)
+            for name, choice in done.chosen.items()
         ]
         yield (
             "What each treatment does (selection questions; tokens a question)",
-            ("domain", *_TREATMENTS, "chosen"),
+            ("domain", *_TREATMENTS, "chosen", "decided by"),
             rows,
         )
     if done.proof is not None:
@@ -112,8 +123,15 @@ def _triage(name: str, result: TriageResult) -> Row:
     return (name, *map(str, counts), *(f"+{100 * most:.0f} points" for most in ceilings))
 
 
-def _treatments(name: str, scores: Mapping[str, TreatmentScore], chosen: str) -> Row:
-    return (name, *(_cost(scores.get(each)) for each in _TREATMENTS), chosen)
+def _treatments(name: str, scores: Mapping[str, TreatmentScore], choice: Choice) -> Row:
+    costs = (_cost(scores.get(each)) for each in _TREATMENTS)
+    return (name, *costs, choice.treatment, _rule(choice))
+
+
+def _rule(choice: Choice) -> str:
+    p = "" if choice.p is None else p_value(choice.p)
+    margin = "" if choice.margin is None else f"{100 * choice.margin:g}"
+    return _RULES[choice.rule].format(against=choice.against, margin=margin, p=p)
 
 
 def _held_out(proof: HeldOutResult) -> Iterator[Row]:

@@ -20,8 +20,9 @@ from bench.options import (
     command_line,
     suite_for,
 )
+from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
-from domainlift.errors import Misuse
+from domainlift.errors import Misuse, NoSuch
 from engines.registry import TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
@@ -53,6 +54,13 @@ def improve_command(
     min_gain: Annotated[
         str, typer.Option(help="The least gain: 5pt (points), or 5% of the baseline's accuracy.")
     ] = "5pt",
+    prefer: Annotated[
+        str, typer.Option(help="accuracy, or cost: the cheapest that is not shown to be worse.")
+    ] = Prefer.ACCURACY.value,
+    margin: Annotated[
+        float,
+        typer.Option(min=0.1, max=50, help="Points that a cheaper treatment is shown not to lose."),
+    ] = 2.0,
     skip_rag: Annotated[bool, typer.Option("--skip-rag", help="Build no knowledge base.")] = False,
     skip_train: Annotated[bool, typer.Option("--skip-train", help="Train no adapter.")] = False,
     change: Annotated[
@@ -82,14 +90,16 @@ def improve_command(
 
     Example: bench improve --model tiny
     """
+    least = parse_min_gain(min_gain)
     options = ImproveOptions(
-        GateCriteria(parse_min_gain(min_gain)),
+        GateCriteria(least),
         comma_separated(only),
         skip_rag,
         skip_train,
         budget_minutes,
         own=model == TINY or suite == "demo",
         change=_changes(change),
+        choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
     )
     lazy = LazyEngine(ModelSpec(model, device, dtype))
     run_options = RunOptions(workspace, data, target=target)
@@ -128,6 +138,12 @@ def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:
 
 def _ignore(result: ImproveResult) -> None:
     """No-op: JSON is printed whole at the end."""
+
+
+def _prefer(name: str) -> Prefer:
+    if name not in set(Prefer):
+        raise NoSuch("preference", name, [each.value for each in Prefer])
+    return Prefer(name)
 
 
 def _changes(given: Sequence[str] | None) -> tuple[str, ...]:

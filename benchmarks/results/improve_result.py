@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.held_out.choice import BASE, Choice
 from benchmarks.held_out.gate import DomainVerdict, Promotion
 from benchmarks.results.domain_scores import EvalResult
 from domainlift.stats.intervals import Interval
@@ -121,7 +122,7 @@ class ImproveResult:
     diagnosis: Diagnosis
     triage: Mapping[str, TriageResult] = field(default_factory=dict)
     treatments: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
-    chosen: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
     notes: Sequence[str] = ()
     proof: HeldOutResult | None = None
     plan: Path | None = None
@@ -174,7 +175,9 @@ class ImproveResult:
         for name in ("base", "rag", "lora", "rag+lora"):
             found = scores.get(name)
             told[name.replace("+", "_")] = asdict(found) if found is not None else None
-        told["chosen"] = self.chosen.get(domain, "base")
+        choice = self.chosen.get(domain)
+        told["chosen"] = choice.treatment if choice is not None else BASE
+        told["decided_by"] = _decided_by(choice) if choice is not None else None
         told["held_out"] = self._held_out(domain)
         return told
 
@@ -207,3 +210,8 @@ class ImproveResult:
         if self.proof is None:
             return None
         return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
+
+
+def _decided_by(choice: Choice) -> dict[str, Any]:
+    evidence = {"against": choice.against or None, "margin": choice.margin, "p": choice.p}
+    return {"rule": choice.rule.value, **evidence}
