@@ -67,7 +67,7 @@ def prepare_context(
         domains,
         run_options,
         options,
-        learnable(split.held_out, domains, run_options.data),
+        learnable(split, domains, run_options.data),
         {task.name: task.digest for task in tasks},
         limit,
     )

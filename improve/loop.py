@@ -71,6 +71,8 @@ class StageTimer:
 def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> ImproveResult:
     """Find weak domains, treat them, and evaluate the plan on held-out questions."""
     timer, notes, options = StageTimer(context.options.minutes), Notes(), context.options
+    if context.split.note:
+        notes.add(context.split.note)
     with timer.stage("baseline"):
         runner = _base_runner(context, lazy, context.split.selection, SELECTION)
         scores = evaluate_run(runner.base, context.run_options.target)

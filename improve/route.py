@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import NoSplit
 from benchmarks.tasks.registry import load_task
 from domainlift import __version__
@@ -25,7 +26,7 @@ from rag.corpus.source_files import domain_sources, find_files
 from rag.embedding.registry import open_embedder
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
+    from benchmarks.held_out.split import EvalSplit
     from ensemble.fit.fit import Embed, Labelled
     from ensemble.router.keywords import Keywords
     from ensemble.router.router import Router
@@ -73,22 +74,23 @@ def labelled(
     return rows, missing
 
 
-def learnable(
-    tasks: Sequence[Task], domains: Mapping[str, Domain], data: Path | None
-) -> list[Labelled]:
-    """What a router for the questions of these tasks may learn from: their other splits.
+def learnable(split: EvalSplit, domains: Mapping[str, Domain], data: Path | None) -> list[Labelled]:
+    """What a router for held-out questions may learn from: the tasks' other splits.
 
-    Copies of the questions are left out. Misuse where fewer than two domains are left.
+    Of a task without such, the selection questions; where they are all of one domain, the built-in
+    questions as well, to tell it from. Copies of held-out questions are left out.
     """
-    rows, missing = labelled([task.name for task in tasks], domains, data)
-    rows = without_copies(rows, of=(q for task in tasks for q in task.questions))
+    rows, _ = labelled([task.name for task in split.held_out], domains, data)
+    there = {row.task for row in rows}
+    rows += [
+        Labelled(q.text, q.options, q.domain, "validation", task.name)
+        for task in split.selection
+        if task.name not in there
+        for q in task.questions
+    ]
     if len({row.domain for row in rows}) < 2:
-        why = f": {missing[0]}" if missing else ""
-        raise Misuse(
-            f"a router learns from train and validation questions of two domains or more{why}",
-            "take a suite with more domains: `bench domains` shows what each one has",
-        )
-    return rows
+        rows += labelled(load_suite("demo", domains).tasks, domains, data)[0]
+    return without_copies(rows, of=(q for task in split.held_out for q in task.questions))
 
 
 def fit_or_find_router(

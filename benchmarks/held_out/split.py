@@ -28,10 +28,30 @@ SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class EvalSplit:
-    """The same tasks with selection questions, and with held-out questions."""
+    """The same tasks with selection questions, and with held-out questions.
+
+    `divided` are the names of tasks without validation questions, whose test questions are divided.
+    """
 
     selection: tuple[Task, ...]
     held_out: tuple[Task, ...]
+    divided: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """A line that says what was divided, and how; "" where nothing was."""
+        if not self.divided:
+            return ""
+        names = [f"`{name}`" for name in self.divided]
+        listed = ", ".join(names) if len(names) < 4 else f"{len(names)} tasks"
+        chosen, held = self._count(self.selection), self._count(self.held_out)
+        return (
+            f"{listed}: without validation questions at hand; the test questions are divided by "
+            f"a hash of their ids, {chosen:,} for choosing and {held:,} held out"
+        )
+
+    def _count(self, tasks: tuple[Task, ...]) -> int:
+        return sum(len(task.questions) for task in tasks if task.name in self.divided)
 
 
 def split_tasks(tasks: Sequence[Task], data: Path | None, domains: dict[str, Domain]) -> EvalSplit:
@@ -54,7 +74,8 @@ def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -
         # Some data sets have one question in both splits, with the same id.
         once = {q.id: q for q in without_copies(own, reported)}
         selection.append(_only(task, list(once.values())))
-    return EvalSplit(_with_questions(selection), _with_questions(held))
+    divided = tuple(task.name for task in tasks if not spare.get(task.name))
+    return EvalSplit(_with_questions(selection), _with_questions(held), divided)
 
 
 def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:

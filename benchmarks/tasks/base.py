@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
-from domainlift.errors import Misuse
+from domainlift.errors import BenchError, Misuse
 from domainlift.types import Question, Split, question_id
 from engines.base import Mode
 
 
 class NoSplit(Misuse):
     """The task exists, but has no questions of this split."""
+
+
+class NotAtHand(BenchError):
+    """The split is in no mirror, and cannot be downloaded."""
 
 
 GENERAL = "general"

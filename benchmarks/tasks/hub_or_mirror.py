@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.tasks.base import NotAtHand
 from benchmarks.tasks.readers import csv_rows, jsonl_rows
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.files import leads_out
@@ -77,7 +78,7 @@ def hub_split(path: str, config: str | None, split: str, *, layout: str) -> list
     try:
         return [dict(row) for row in hub_rows(path, config, split)]
     except BenchError as error:
-        raise BenchError(
+        raise NotAtHand(
             f"no data: {error.what}, and is in no mirror",
             f"go online once, or give `--data FOLDER` or BENCH_DATA with `{layout}`",
         ) from error

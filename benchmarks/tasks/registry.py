@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from benchmarks.tasks.base import GENERAL, NoSplit, Task, TaskRequest
+from benchmarks.tasks.base import GENERAL, NoSplit, NotAtHand, Task, TaskRequest
 from benchmarks.tasks.hub_or_mirror import mirror_path
 from domainlift.errors import Misuse, NoSuch
 from domainlift.registry import load_object
@@ -75,10 +75,10 @@ def load_task(
 
 
 def load_validation(name: str, *, data: Path | None, domains: Mapping[str, Domain]) -> Task | None:
-    """Load the validation questions of a task; None where it has none."""
+    """Load the validation questions of a task; None where it has none, or none are at hand."""
     try:
         return load_task(name, data=data, domains=domains, split="validation")
-    except NoSplit:
+    except (NoSplit, NotAtHand):
         return None
 
 

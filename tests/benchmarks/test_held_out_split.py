@@ -38,6 +38,17 @@ def test_few_validation_questions_are_joined_by_test_questions() -> None:
     assert ids(found.selection) | ids(found.held_out) >= {q.id for q in test}
 
 
+def test_a_task_without_validation_questions_is_divided_by_the_ids() -> None:
+    test = [question(f"t{n}") for n in range(90)]
+    found = split_task([task(test)], {})
+    assert (len(ids(found.selection)), len(ids(found.held_out))) == (30, 60)
+    assert not ids(found.selection) & ids(found.held_out)
+    assert ids(split_task([task(test[::-1])], {}).selection) == ids(found.selection)
+    assert "`t`: without validation questions" in found.note
+    assert "30 for choosing and 60 held out" in found.note
+    assert not split_task([task(test)], {"t": [question(f"v{n}") for n in range(40)]}).note
+
+
 def test_a_copy_of_a_held_out_question_is_not_chosen_on() -> None:
     test = [question(f"t{n}") for n in range(9)]
     copy = Question("v", "biology", "t", test[0].text, ("x", "y"), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,13 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.held_out.gate import GateCriteria, MinGain
+from benchmarks.held_out.split import split_tasks
 from benchmarks.runs.store import Record
+from benchmarks.tasks.registry import load_task
 from ensemble.plan import DomainTreatment
 from ensemble.router.keywords import SHIPPED, read_keywords
 from improve.notes import Notes
 from improve.options import RunOptions
 from improve.prove import Candidate, keyword_routing
 from improve.retrieve import build_knowledge_bases
+from improve.route import learnable
 from improve.select import without_contaminated
 from knowledge_bases.domains import load_domains
 from rag.retrieval_gate import Gate
@@ -45,6 +49,18 @@ def test_a_router_is_known_by_its_words_and_not_by_its_day() -> None:
     assert keyword_routing(keywords, targets).name == keyword_routing(later, targets).name
     assert keyword_routing(keywords, targets).name != keyword_routing(other, targets).name
     assert keyword_routing(keywords, targets).name != keyword_routing(keywords, ("biology",)).name
+
+
+def test_a_router_for_one_domain_learns_to_tell_it_from_the_built_in_ones(tmp_path: Path) -> None:
+    path = tmp_path / "garden.jsonl"
+    rows = [{"question": f"When is rose number {n} pruned?", "answer": "late"} for n in range(9)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    domains = load_domains(None)
+    split = split_tasks([load_task(str(path), data=None, domains=domains)], None, domains)
+    found = learnable(split, domains, None)
+    own = [row.text for row in found if row.domain == "garden"]
+    assert own == [q.text for task in split.selection for q in task.questions]
+    assert len({row.domain for row in found}) > 3
 
 
 def test_what_cannot_be_built_is_noted_with_the_way_on(tmp_path: Path) -> None:
