@@ -18,6 +18,7 @@ from domainlift.registry import load_object
 from engines.base import Engine
 
 TINY = "tiny"
+SMOLLM2 = "smollm2"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class EngineEntry:
     `pattern` is a regular expression that matches the whole name; with `folders`, the path of a
     folder will do as well. `opener` is called with the name and EngineOptions. Of a `served` model
     another process holds the weights; `hub_name` finds its name on the hub, None where it has none.
+    `weights` makes a folder of weights that can be trained, where the engine's own cannot.
     """
 
     name: str
@@ -35,6 +37,7 @@ class EngineEntry:
     folders: bool = False
     served: bool = False
     hub_name: str = ""
+    weights: str = ""
 
     def takes(self, model: str) -> bool:
         """Whether a model's name is one of this engine's."""
@@ -46,6 +49,18 @@ class EngineEntry:
 #: The first whose names fit opens a model.
 ENGINES = (
     EngineEntry(TINY, TINY, "engines.local.engine:open_tiny"),
+    EngineEntry(
+        SMOLLM2,
+        SMOLLM2,
+        "engines.gguf.engine:open_smollm2",
+        weights="engines.gguf.dequantised:smollm2_weights",
+    ),
+    EngineEntry(
+        "gguf",
+        r"(?i:.+\.gguf)",
+        "engines.gguf.engine:open_file",
+        weights="engines.gguf.dequantised:file_weights",
+    ),
     EngineEntry("openai", r"https?://.*", "engines.servers.openai:open_endpoint", served=True),
     EngineEntry(
         "transformers", r"[^./~:][^:]*/[^:]*", "engines.local.engine:open_local", folders=True
@@ -86,8 +101,14 @@ def engine_of(name: str) -> EngineEntry:
             return entry
     raise Misuse(
         f"`{name}` is neither a folder nor a model's name",
-        "give a folder, `org/name`, an Ollama tag such as `qwen2.5:3b`, or `tiny`",
+        "give a folder, a GGUF file, `org/name`, an Ollama tag such as `qwen2.5:3b`, "
+        "`smollm2` or `tiny`",
     )
+
+
+def is_dequantised(name: str) -> bool:
+    """Whether a model is trained on other weights than it answers with: a GGUF's, dequantised."""
+    return bool(engine_of(name).weights)
 
 
 def is_served(name: str) -> bool:
@@ -98,9 +119,12 @@ def is_served(name: str) -> bool:
 def weights_name(name: str) -> str:
     """The name under which this process can load a model's weights; Misuse where it cannot.
 
-    For an Ollama tag that is the same model on the hub, where it is known.
+    For an Ollama tag that is the same model on the hub, where it is known; for a GGUF file a
+    folder of its dequantised weights, which is made the first time.
     """
     entry = engine_of(name)
+    if entry.weights:
+        return str(load_object(entry.weights)(name))
     if not entry.served:
         return name
     hub_name = load_object(entry.hub_name)(name) if entry.hub_name else None

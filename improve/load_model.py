@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from engines.base import TrainableEngine
-from engines.registry import EngineOptions, open_engine, source, weights_name
+from engines.local.engine import TransformersEngine
+from engines.registry import EngineOptions, is_dequantised, open_engine, source, weights_name
 from finetune.distributed.fsdp import fsdp_requested, shard_model
 from finetune.distributed.process_group import join_group, own_device
+from reports.elapsed import elapsed
+from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from engines.base import Engine
@@ -56,24 +58,45 @@ def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEng
     Each training opens it anew: a full one changes it.
     """
     sharded = fsdp_requested(settings.method)
-    name = weights_name(spec.model)
-    if name != spec.model:
-        print(f"note: training takes the weights of `{name}`", file=sys.stderr)
+    name = _weights(spec.model)
+    shown = spec.model if is_dequantised(spec.model) else name
     device = own_device(spec.device)
-    if sharded:
-        return _sharded(name, device, spec.dtype, settings)
-    if settings.method == "qlora":
-        return _four_bit(name, device)
-    engine = open_engine(name, EngineOptions(device, spec.dtype))
+    with elapsed(f"loading `{shown}`"):
+        if sharded:
+            return _sharded(name, shown, device, spec.dtype, settings)
+        if settings.method == "qlora":
+            return _four_bit(name, shown, device)
+        return _whole(name, shown, EngineOptions(device, spec.dtype))
+
+
+def _weights(model: str) -> str:
+    """The name of the weights that are trained, with a note where they are not the model's own."""
+    if not is_dequantised(model):
+        name = weights_name(model)
+        if name != model:
+            print_note(f"training takes the weights of `{name}`")
+        return name
+    print_note(f"training takes the dequantised weights of `{model}`, made once and kept")
+    with elapsed(f"reading the weights of `{model}`"):
+        return weights_name(model)
+
+
+def _whole(name: str, shown: str, options: EngineOptions) -> TrainableEngine:
+    engine = (
+        open_engine(name, options)
+        if name == shown
+        else TransformersEngine.load(name, device=options.device, dtype=options.dtype, shown=shown)
+    )
     if not isinstance(engine, TrainableEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
 
 
-def _sharded(name: str, device: str, dtype: str, settings: TrainingArguments) -> TrainableEngine:
+def _sharded(
+    name: str, shown: str, device: str, dtype: str, settings: TrainingArguments
+) -> TrainableEngine:
     import torch
 
-    from engines.local.engine import TransformersEngine
     from engines.local.loading import load_model, model_digest, pick_device, pick_dtype
 
     folder, chosen = source(name), pick_device(device)
@@ -86,15 +109,14 @@ def _sharded(name: str, device: str, dtype: str, settings: TrainingArguments) ->
     model, tokenizer = load_model(folder, device="cpu", dtype=kind)
     place = torch.device(chosen)
     shard_model(model, place, join_group(place), settings)
-    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(folder, model))
+    return TransformersEngine(model, tokenizer, name=shown, digest=model_digest(folder, model))
 
 
-def _four_bit(name: str, device: str) -> TrainableEngine:
-    from engines.local.engine import TransformersEngine
+def _four_bit(name: str, shown: str, device: str) -> TrainableEngine:
     from engines.local.loading import load_config_and_tokenizer, model_digest
     from finetune.adapters.methods import four_bit
 
     folder = source(name)
     _, tokenizer = load_config_and_tokenizer(folder, device="cpu")
     model = four_bit(folder, device)
-    return TransformersEngine(model, tokenizer, name=name, digest=model_digest(folder, model))
+    return TransformersEngine(model, tokenizer, name=shown, digest=model_digest(folder, model))

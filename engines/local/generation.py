@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from engines.base import Answer, Request
+from engines.local.answers import reply_text
 from engines.local.forward import Forward
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.tokenization import Encoder
@@ -105,12 +106,7 @@ class Decoder:
     def _reply(self, row: _Row) -> str | None:
         """The text of a finished reply, without its stop string or end token."""
         ended = row.tokens[-1] in self._forward.end_tokens
-        tokens = row.tokens[:-1] if ended else row.tokens
-        text = self._encoder.decode(tokens)
-        found = [text.find(stop) for stop in row.request.stop if stop in text]
-        if found:
-            return text[: min(found)]
-        return text if ended or len(row.tokens) >= row.request.max_tokens else None
+        return reply_text(row.request, row.tokens, ended, self._encoder.decode)
 
 
 class _State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+#: File in a folder of dequantised weights that names the digest of the GGUF they come from.
+GGUF_ORIGIN = "gguf.json"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -139,8 +142,11 @@ def pick_dtype(wanted: str, device: str) -> torch.dtype:
 
 
 def model_digest(name: str, model: PreTrainedModel) -> str:
-    """Digest of a model's weights: the hub's commit, or a hash of the files."""
+    """Digest of a model's weights: the hub's commit, a hash of the files, or of their GGUF."""
     folder = Path(name)
+    origin = folder / GGUF_ORIGIN
+    if origin.is_file():
+        return str(json.loads(origin.read_text(encoding="utf-8"))["digest"])
     commit = getattr(model.config, "_commit_hash", None)
     if not folder.is_dir():
         return f"commit:{commit}" if commit is not None else f"name:{name}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse, NoSuch
-from domainlift.files import disk_errors
-from finetune.export.architectures import Names
+from engines.gguf.architectures import Names
+from engines.gguf.lora_writer import weights_of
 from finetune.export.gguf_tokenizer import add_tokenizer
 
 if TYPE_CHECKING:
@@ -56,22 +55,6 @@ def write_gguf(
     with weights_of(writer, path):
         for tensor in tensors:
             writer.write_tensor_data(quantize(tensor.data, tensor.stored))
-
-
-@contextmanager
-def weights_of(writer: GGUFWriter, path: Path) -> Iterator[None]:
-    """Write header and metadata; the block then writes the weights in their order."""
-    with disk_errors(path):
-        try:
-            writer.write_header_to_file(path)
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-            yield
-        except BaseException:
-            with suppress(OSError):  # the last flush of a full disk fails again
-                writer.close()
-            raise
-        writer.close()
 
 
 def quantize(data: np.ndarray, stored: GGMLQuantizationType) -> np.ndarray:

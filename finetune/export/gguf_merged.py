@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse
-from finetune.export.architectures import Names
-from finetune.export.gguf_base import quantize, weights_of
-from finetune.export.gguf_lora import weight_name
-from finetune.export.lora_weights import Delta
+from engines.gguf.architectures import Names
+from engines.gguf.lora_weights import Delta
+from engines.gguf.lora_writer import weight_name, weights_of
+from finetune.export.gguf_base import quantize
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,18 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from domainlift.errors import Misuse
 from domainlift.files import write_text
+from engines.gguf.architectures import Names, need_gguf
+from engines.gguf.lora_weights import beyond_lora, read_deltas
+from engines.gguf.lora_writer import write_lora
 from engines.local.loading import is_prompts, load_model
 from engines.servers.ollama_model import is_older
 from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
-from finetune.adapters.registry import CONFIG, README
-from finetune.export.architectures import Names, need_gguf
+from finetune.adapters.registry import CONFIG, README, Adapter
 from finetune.export.base import ExportJob, ExportResult
 from finetune.export.gguf_base import write_gguf
-from finetune.export.gguf_lora import write_lora
 from finetune.export.gguf_merged import coarsest, merge_gguf
 from finetune.export.llama_cpp import LlamaCpp, is_there
-from finetune.export.lora_weights import read_deltas, refuse_more_than_lora
 from finetune.export.modelfile import NO_ADAPTER_SINCE, chat_of, write_modelfile
 from finetune.export.verify import (
     FLOOR,
@@ -49,9 +50,9 @@ def export_merged(job: ExportJob, build: Path) -> ExportResult:
 def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
     """The adapter alone, to be put over any GGUF of its base."""
     need_gguf()
-    refuse_more_than_lora(job.adapter)
+    _refuse_more_than_lora(job.adapter)
     Names(job.config)
-    write_lora(build / LORA, read_deltas(job.adapter), job.config)
+    write_lora(build / LORA, read_deltas(job.adapter.folder), job.config)
     base = _base_gguf(job) if is_there() else None
     before = job.ask_base()
     commands = (f'llama-server -m BASE.gguf --lora "{job.folder / LORA}"',)
@@ -62,8 +63,8 @@ def export_gguf(job: ExportJob, build: Path) -> ExportResult:
     """Base and adapter in one GGUF: made of the user's own base GGUF, or written from scratch."""
     need_gguf()
     if job.options.base_gguf is not None:
-        refuse_more_than_lora(job.adapter)
-        merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter), job.config)
+        _refuse_more_than_lora(job.adapter)
+        merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter.folder), job.config)
     base = _base_gguf(job) if is_there() else None
     before = job.ask_base()
     verified = job.adapt()
@@ -153,3 +154,12 @@ def _ask_llama(
     longest = max(len(each.tokens) for each in verified)
     with LlamaCpp(model, lora, context=max(512, longest + 8)) as served:
         return compare_llama(verified, served, tolerance)
+
+
+def _refuse_more_than_lora(adapter: Adapter) -> None:
+    extension = beyond_lora(adapter.config)
+    if extension is not None:
+        raise Misuse(
+            f"adapter `{adapter.name}` has {extension}, which a GGUF file cannot hold as a LoRA",
+            "merge it into the base model: `--to merged`, or `--to gguf` without `--base-gguf`",
+        )

@@ -350,11 +350,13 @@ def test_a_drift_is_found_and_nothing_is_left(
     """The writers get an adapter of half the scale; the evaluated one has it whole."""
     import dataclasses
 
+    from engines.gguf import lora_weights as lora
     from finetune.export import base
-    from finetune.export import lora_weights as lora
     from finetune.export import targets as kinds
 
-    halved = [dataclasses.replace(each, scale=each.scale / 2) for each in lora.read_deltas(adapter)]
+    halved = [
+        dataclasses.replace(each, scale=each.scale / 2) for each in lora.read_deltas(adapter.folder)
+    ]
     monkeypatch.setattr(kinds, "read_deltas", lambda _: halved)
     merge = base.ExportJob.merge
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
-from finetune.export.architectures import Names
-from finetune.export.gguf_base import weights_of
-from finetune.export.lora_weights import Delta
+from domainlift.files import disk_errors
+from engines.gguf.architectures import Names
+from engines.gguf.lora_weights import Delta
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
 
 
 def write_lora(path: Path, deltas: Sequence[Delta], config: Any) -> None:
@@ -48,3 +52,19 @@ def weight_name(names: Names, layer: str) -> str:
             "merge it into the base model: `--to merged`",
         )
     return name
+
+
+@contextmanager
+def weights_of(writer: GGUFWriter, path: Path) -> Iterator[None]:
+    """Write header and metadata; the block then writes the weights in their order."""
+    with disk_errors(path):
+        try:
+            writer.write_header_to_file(path)
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            yield
+        except BaseException:
+            with suppress(OSError):  # the last flush of a full disk fails again
+                writer.close()
+            raise
+        writer.close()

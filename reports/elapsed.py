@@ -1,0 +1,33 @@
+"""Sign of life on stderr from work that cannot tell how far it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reports.terminal import duration, print_note
+
+_EVERY = 4.0
+
+
+@contextmanager
+def elapsed(what: str) -> Iterator[None]:
+    """Tell every four seconds how long the block has taken; nothing where it is faster."""
+    done = threading.Event()
+    start = time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(_EVERY):
+            print_note(f"{what}: {duration(time.monotonic() - start)}")
+            sys.stderr.flush()
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
