@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Misuse
 from engines.base import Answer, EngineInfo, Mode, Request
 from engines.gguf.files import check_file, smollm2_file
-from engines.gguf.lora_weights import beyond_lora, read_config, read_deltas
+from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
 from engines.gguf.tokenizer import GgufTokenizer
@@ -101,7 +101,7 @@ class GgufEngine:
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter as a LoRA in GGUF; Misuse where it is more, or does not fit."""
-        extension = beyond_lora(read_config(folder))
+        extension = beyond_lora(peft_config(folder))
         if extension is not None:
             raise Misuse(
                 f"adapter `{folder}` has {extension}, which llama.cpp cannot apply",

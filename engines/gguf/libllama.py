@@ -45,7 +45,7 @@ class Params(ctypes.Structure):
         struct.pack_into(kind, self.raw, offset, value)
 
 
-class Batch(ctypes.Structure):
+class LlamaBatch(ctypes.Structure):
     """`llama_batch`: arrays of `n_tokens` entries, and the sequences of each token."""
 
     _fields_ = (
@@ -118,7 +118,7 @@ _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
-    "llama_decode": (c_int32, (c_void_p, Batch)),
+    "llama_decode": (c_int32, (c_void_p, LlamaBatch)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
     "llama_n_ctx": (c_uint32, (c_void_p,)),
     "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
@@ -166,8 +166,9 @@ def libllama() -> Any:
 
 
 def last_error() -> str:
-    """What llama.cpp last logged as an error, in one line; "" for nothing."""
-    return " ".join("".join(_errors).split())
+    """The first error that llama.cpp logged since `forget_errors`, in one line; "" for none."""
+    first = " ".join((_errors[0] if _errors else "").split())
+    return first.rpartition("error loading model: ")[2]
 
 
 def forget_errors() -> None:

@@ -52,7 +52,7 @@ def beyond_lora(config: Mapping[str, Any]) -> str | None:
     return extension
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def peft_config(folder: Path) -> dict[str, Any]:
     """PEFT's configuration of an adapter; Malformed where there is none."""
     path = folder / CONFIG
     try:
@@ -65,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_deltas(folder: Path) -> list[Delta]:
     """Read all layers of a PEFT adapter, by name; Malformed where A and B do not pair."""
     path = folder / WEIGHTS
-    config = read_config(folder)
+    config = peft_config(folder)
     deltas = list(_deltas(path, config, _tensors(path)))
     if not deltas:
         raise Malformed(path, "holds no weights")

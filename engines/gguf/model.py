@@ -319,7 +319,7 @@ class GgufModel:
         size = len(tokens)
         rows = [(c_int32 * len(each))(*each) for each in sequences]
         pointers = (POINTER(c_int32) * size)(*(ctypes.cast(row, POINTER(c_int32)) for row in rows))
-        batch = ll.Batch(
+        batch = ll.LlamaBatch(
             size,
             (c_int32 * size)(*tokens),
             None,
