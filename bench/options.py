@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from engines.registry import TINY
+from finetune.training.settings import DEFAULT_MINUTES
 
 WorkspaceOption = Annotated[
     Path,
@@ -33,6 +34,21 @@ Suite = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps (in-process).")]
+
+BudgetMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-minutes",
+        min=0.01,
+        help="So many minutes of training per domain; rows and passes are chosen to fit. "
+        f"[default: {DEFAULT_MINUTES:g}; none with `--rows` or `--set steps=N`]",
+        show_default=False,
+    ),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option("--rows", min=1, help="Train each domain on so many rows, the most useful ones."),
+]
 
 WORKSPACE = Path("workspace")
 #: What an option stands for that may be given without a value (see `bench.app`).

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from engines.local.loading import load_config_and_tokenizer, pick_device
 from engines.registry import TINY, source
+from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment, own_device
 from finetune.jobs import build_mix
-from finetune.memory.cost_model import Prediction, predict_cost
 from finetune.training.tokenize import decoded, encode
 
 if TYPE_CHECKING:
     from finetune.distributed.process_group import ProcessGroup
     from finetune.jobs import TrainingJob
+    from finetune.memory.cost_model import Prediction
     from finetune.training.tokenize import Encoded
 
 _SHOWN = 3
@@ -40,15 +41,17 @@ class DryRun:
     trained_tokens: int
     parameters: int
     prediction: Prediction
+    plan: RowPlan
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
         prediction = self.prediction
         values = asdict(self)
-        del values["prediction"]
+        del values["prediction"], values["plan"]
         return {
             **values,
+            **self.plan.as_json(),
             "examples": [{"read": read, "trained": trained} for read, trained in self.examples],
             "trainable": prediction.trainable,
             "tokens": prediction.tokens,
@@ -64,11 +67,11 @@ def dry_run(job: TrainingJob, model: str, device: str, dtype: str) -> DryRun:
     """Read the rows and the model's configuration, but not its weights."""
     chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
     config, tokenizer = load_config_and_tokenizer(source(model), dtype=dtype, device=chosen)
-    mixed = build_mix(job, None)
-    settings = job.settings
+    machine = Machine(config, tokenizer, chosen, former_speed(job, model, chosen.split(":")[0]))
+    plan = plan_rows(job, machine, None)
+    mixed, settings = build_mix(job, None, plan.rows), plan.settings(job.settings)
     team, shared = from_environment(), fsdp_requested(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
-    lengths = [(len(each.ids), each.trained) for each in encoded]
     return DryRun(
         name=job.name,
         device=chosen,
@@ -79,7 +82,8 @@ def dry_run(job: TrainingJob, model: str, device: str, dtype: str) -> DryRun:
         examples=tuple(decoded(each, tokenizer) for each in _varied(encoded)),
         trained_tokens=sum(each.trained for each in encoded),
         parameters=_parameters(config),
-        prediction=predict_cost(config, settings, lengths, chosen, team, shared=shared),
+        prediction=machine.predict(encoded, settings),
+        plan=plan,
         notes=(*mixed.notes, *_process_notes(team, shared)),
     )
 

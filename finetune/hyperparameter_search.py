@@ -173,7 +173,8 @@ def _with_settings(prepared: PreparedTraining, params: Mapping[str, Any]) -> Pre
     key = json.dumps([prepared.folder.name, settings.result_settings()], sort_keys=True)
     name = f"{job.name}-trial-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     folder = Workspace(job.workspace).training(name)
-    return replace(prepared, job=replace(job, settings=settings), folder=folder)
+    plan = replace(prepared.plan, passes=None)  # a trial has passes of its own
+    return replace(prepared, job=replace(job, settings=settings), folder=folder, plan=plan)
 
 
 def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

@@ -16,7 +16,7 @@ from finetune.data.replay import collect_replay_rows
 from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
-from finetune.training.settings import TrainingArguments
+from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -42,6 +42,7 @@ class TrainingJob:
     data: Mapping[str, str] = field(default_factory=dict)
     mirror: Path | None = None
     own: bool = False
+    budget: TrainingBudget = NO_BUDGET
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -80,10 +81,15 @@ def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingA
     return TrainingArguments(**{**recipe.training, **changed})
 
 
-def build_mix(job: TrainingJob, engine: Engine | None) -> Mix:
-    """Mix the prepared rows with replay rows; without an engine only the sizes are right."""
+def build_mix(
+    job: TrainingJob, engine: Engine | None, chosen: Mapping[str, Sequence[Row]] | None = None
+) -> Mix:
+    """Mix the prepared rows, or the chosen ones of them by domain, with replay rows.
+
+    Without an engine only the sizes are right.
+    """
     recipe = job.recipe
-    rows = prepared_rows(job)
+    rows = prepared_rows(job) if chosen is None else chosen
     replay: list[Row] = []
     wanted = sum(map(len, rows.values())) * recipe.replay
     if wanted or any(name in job.domains and not rows.get(name) for name in recipe.proportions):

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors, write_json, write_text
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
+from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.data.row_io import load_rows, read_rows, row_lines
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 from finetune.training.early_stopping import Validate, ValidationResult
+from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from finetune.training.train import train_rows
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from engines.base import TrainableEngine
     from finetune.data.rows import Row
 
-_CURVES, _ROWS = "curves.json", "rows.jsonl"
+_CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
 #: Called with each validation's result and the number of steps; what it raises ends the training.
 OnValidation = Callable[[ValidationResult, int], None]
 
@@ -47,6 +49,7 @@ class TrainingResult:
     base: str
     trained: TrainResult
     scores: Mapping[str, Mapping[str, Any]]
+    plan: RowPlan
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -63,6 +66,7 @@ class TrainingResult:
             "seconds": trained.seconds,
             "final_loss": trained.losses[-1],
             "truncated": list(trained.truncated),
+            **self.plan.as_json(),
             "validation": dict(self.scores),
         }
 
@@ -82,7 +86,8 @@ def train_adapter(
         prepared = prepare_training(job, engine)
         trained = run_training(prepared, on_progress, on_validation)
         if writer is None:
-            return TrainingResult(job.name, "", prepared.folder, engine.info.model, trained, {})
+            model, plan = engine.info.model, prepared.plan
+            return TrainingResult(job.name, "", prepared.folder, model, trained, {}, plan)
         result = publish(prepared, writer, trained)
     clean_up(prepared.folder)
     return result
@@ -100,6 +105,12 @@ class PreparedTraining:
     folder: Path
     rows: Sequence[Row]
     validator: Validator | None
+    plan: RowPlan
+
+    @property
+    def settings(self) -> TrainingArguments:
+        """The settings of the job with the passes that fit into its budget."""
+        return self.plan.settings(self.job.settings)
 
 
 @contextmanager
@@ -115,39 +126,55 @@ def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
 def prepare_training(
     job: TrainingJob, engine: TrainableEngine, prefix: str = ""
 ) -> PreparedTraining:
-    """Mix the rows, or read those of the interrupted training, and validate the base model.
+    """Validate the base model, and choose and mix the rows, or read those of before.
 
-    Rank 0 does this and broadcasts the rows; other ranks have no validator.
+    Rank 0 does this and broadcasts plan and rows; other ranks have no validator.
     """
     folder = Workspace(job.workspace).training(f"{job.name}-{prefix}{_digest(job, engine)}")
     validator: Validator | None = None
 
     def prepare() -> str:
         nonlocal validator
-        rows = _mixed_rows(folder, job, engine)
         validator = open_validator(job, engine) if job.settings.eval_every else None
-        return row_lines(rows)
+        missed = validator.missed if validator is not None else None
+        plan, rows = _plan_and_rows(folder, job, engine, missed)
+        return json.dumps(asdict(replace(plan, rows=None))) + "\n" + row_lines(rows)
 
-    lines = run_on_rank_zero(join_group(engine.model.device), engine.model, prepare)
-    return PreparedTraining(job, engine, folder, read_rows(lines, folder / _ROWS), validator)
+    team = join_group(engine.model.device)
+    told, _, lines = run_on_rank_zero(team, engine.model, prepare).partition("\n")
+    plan, rows = RowPlan(**json.loads(told)), read_rows(lines, folder / _ROWS)
+    return PreparedTraining(job, engine, folder, rows, validator, plan)
 
 
-def _mixed_rows(folder: Path, job: TrainingJob, engine: TrainableEngine) -> Sequence[Row]:
-    """The rows of the interrupted training, or a new mix, which is stored."""
+def _plan_and_rows(
+    folder: Path,
+    job: TrainingJob,
+    engine: TrainableEngine,
+    missed: Mapping[str, Sequence[str]] | None,
+) -> tuple[RowPlan, Sequence[Row]]:
+    """Plan and rows of the interrupted training, or new ones, which are stored."""
     path = folder / _ROWS
     if path.is_file():
-        return load_rows(path)
-    rows = build_mix(job, engine).rows
+        stored = folder / _PLAN
+        plan = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+        rows = load_rows(path)
+        return RowPlan(**{"available": len(rows), "chosen": len(rows), **plan}), rows
+    model, device = engine.model, engine.model.device.type
+    speed = former_speed(job, engine.info.model, device)
+    plan = plan_rows(job, Machine(model.config, engine.tokenizer, device, speed), missed)
+    mixed = build_mix(job, engine, plan.rows).rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, row_lines(rows))
-    return rows
+    write_json(folder / _PLAN, asdict(replace(plan, rows=None)))
+    write_text(path, row_lines(mixed))
+    return plan, mixed
 
 
 def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
     """Fingerprint of job, rows and base model: equal when the command is repeated."""
     data = {name: _sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
     parts = [job.name, _result_recipe(job), data, job.own, engine.info.digest]
+    parts += [asdict(job.budget)] if job.budget != NO_BUDGET else []
     return _sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
 
 
@@ -162,7 +189,7 @@ def run_training(
         prepared.rows,
         prepared.engine.model,
         prepared.engine.tokenizer,
-        prepared.job.settings,
+        prepared.settings,
         checkpoint_folder=prepared.folder,
         adapter_folder=prepared.folder / "adapter",
         validate=validation_of(prepared, on_validation),
@@ -197,9 +224,10 @@ def publish(
     if job.settings.method == "full":
         path = _publish_model(prepared)
         version = path.name.rpartition("-")[2]
-        return TrainingResult(job.name, version, path, model, trained, scores)
-    adapter = writer.publish(_draft(prepared, scores))
-    return TrainingResult(job.name, adapter.card.version, adapter.folder, model, trained, scores)
+        return TrainingResult(job.name, version, path, model, trained, scores, prepared.plan)
+    adapter = writer.publish(_draft(prepared, scores, trained))
+    version, path = adapter.card.version, adapter.folder
+    return TrainingResult(job.name, version, path, model, trained, scores, prepared.plan)
 
 
 def clean_up(folder: Path) -> None:
@@ -223,7 +251,9 @@ def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
     return dict(best["detail"]) if best is not None else {}
 
 
-def _draft(prepared: PreparedTraining, scores: Mapping[str, Any]) -> AdapterDraft:
+def _draft(
+    prepared: PreparedTraining, scores: Mapping[str, Any], trained: TrainResult
+) -> AdapterDraft:
     job, info = prepared.job, prepared.engine.info
     _set_base_name(prepared.folder / "adapter" / "adapter_config.json", info.model)
     return AdapterDraft(
@@ -236,6 +266,11 @@ def _draft(prepared: PreparedTraining, scores: Mapping[str, Any]) -> AdapterDraf
         data=_dataset_cards(job),
         scores=scores,
         curves=_CURVES,
+        budget={**prepared.plan.as_json(), "rows_asked": job.budget.rows},
+        speed={
+            "device": prepared.engine.model.device.type,
+            "tokens_per_second": trained.tokens_per_second,
+        },
     )
 
 
@@ -262,12 +297,20 @@ def find_existing(job: TrainingJob, model: str, digest: str) -> Adapter | None:
     recipe, data = _result_recipe(job), _dataset_cards(job)
     for name in reversed(names):
         card = registry.show(name)
-        if (_without_execution_settings(card.recipe, job), card.data) == (recipe, data):
+        same = (_without_execution_settings(card.recipe, job), card.data) == (recipe, data)
+        if same and _fits_budget(card.budget, job.budget):
             adapter = registry.open(name)
             with suppress(Misuse):  # it was trained on another model
                 adapter.check_base(model, digest)
                 return adapter
     return None
+
+
+def _fits_budget(made: Mapping[str, Any], budget: TrainingBudget) -> bool:
+    """Whether an adapter is what this budget gives; one of all rows and passes is never less."""
+    if not made or (made["rows_chosen"] == made["rows_available"] and made["passes"] is None):
+        return budget.rows is None
+    return (made["budget_seconds"], made["rows_asked"]) == (budget.seconds, budget.rows)
 
 
 def _result_recipe(job: TrainingJob) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from finetune.train_adapter import (
 if TYPE_CHECKING:
     from engines.base import TrainableEngine
     from finetune.adapters.registry import AdapterWriter
+    from finetune.budget import RowPlan
     from finetune.jobs import TrainingJob
     from finetune.training.train_result import OnProgress, TrainResult
 
@@ -61,8 +63,15 @@ def train_jointly(
             )
             for name, prepared in trainings.items()
         }
+        # All adapters take the same passes: those that fit into every budget.
+        plan = min((each.plan for each in trainings.values()), key=_passes)
+        settings = plan.settings(settings)
         results = train_together(tasks, engine.model, engine.tokenizer, settings, on_progress)
         return _publish_all(trainings, writers, results)
+
+
+def _passes(plan: RowPlan) -> float:
+    return math.inf if plan.passes is None else plan.passes
 
 
 def _publish_all(

@@ -24,6 +24,7 @@ from finetune.training.early_stopping import ValidationResult
 if TYPE_CHECKING:
     from benchmarks.runs.store import Record
     from benchmarks.tasks.base import Task
+    from domainlift.types import Question
     from engines.base import Engine
     from finetune.data.rows import Row
 
@@ -59,6 +60,11 @@ class Validator:
         self._monitor = monitor
         self._rows = rows
         self._base = self._probabilities()
+
+    @property
+    def missed(self) -> dict[str, list[str]]:
+        """By domain the questions, with their answers, that the base model gets wrong."""
+        return self._monitor.missed if self._monitor is not None else {}
 
     def evaluate(self) -> ValidationResult:
         """Validate the model as it is now.
@@ -138,6 +144,16 @@ class ForgettingMonitor:
         """The base model's accuracy by domain."""
         return _accuracies(self._base)
 
+    @property
+    def missed(self) -> dict[str, list[str]]:
+        """By domain the questions, with their answers, that the base model gets wrong."""
+        missed: dict[str, list[str]] = {}
+        for record in self._base:
+            if record.correct is False:
+                text = question_and_answer(self._questions[record.id])
+                missed.setdefault(record.domain, []).append(text)
+        return missed
+
     def evaluate(self) -> DomainChanges:
         """Ask all questions again, and compare."""
         now = self._evaluate()
@@ -169,6 +185,12 @@ def forgetting_monitor(job: TrainingJob, engine: Engine) -> ForgettingMonitor | 
         return None
     evaluation = prepare_job(tasks, EvalSettings("validation", seed=seed), engine.info)
     return ForgettingMonitor(evaluation, engine, job.protected)
+
+
+def question_and_answer(question: Question) -> str:
+    """The text of a question and its right answer."""
+    answer = question.answer
+    return f"{question.text} {answer if isinstance(answer, str) else question.options[answer]}"
 
 
 def _sampled(tasks: Sequence[Task], seed: int) -> list[Task]:

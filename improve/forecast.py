@@ -196,7 +196,8 @@ def _trainings(
         found = missing.at(lambda name=name: _dry_run(context, name, lazy, indexes))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
-            what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}"
+            left = "".join(f"; {line}" for line in found.plan.lines())
+            what = f"{name}: {found.rows:,} rows, {plan.steps:,} steps on {found.device}{left}"
             # Weights in float32, and of a training under way its two moments.
             disk = 4 * plan.trainable
             yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)

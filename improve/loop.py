@@ -8,7 +8,6 @@ goes on.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,11 +43,9 @@ OnResult = Callable[[ImproveResult], None]
 
 @dataclass
 class StageTimer:
-    """Seconds of each stage, and the time that is left of `minutes`."""
+    """Seconds of each stage."""
 
-    minutes: float | None
     stages: dict[str, float] = field(default_factory=dict)
-    start: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -60,17 +57,10 @@ class StageTimer:
         finally:
             self.stages[name] = time.monotonic() - begun
 
-    @property
-    def left(self) -> float:
-        """Seconds until the budget is spent; infinite without one."""
-        if self.minutes is None:
-            return math.inf
-        return max(0.0, 60 * self.minutes - (time.monotonic() - self.start))
-
 
 def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> ImproveResult:
     """Find weak domains, treat them, and evaluate the plan on held-out questions."""
-    timer, notes, options = StageTimer(context.options.minutes), Notes(), context.options
+    timer, notes, options = StageTimer(), Notes(), context.options
     if context.split.note:
         notes.add(context.split.note)
     with timer.stage("baseline"):
@@ -87,7 +77,7 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
         triage = run_triage(context, runner, names, passages, notes)
     on_result(result := replace(result, triage=triage.triage))
     with timer.stage("training"):
-        adapters = train_adapters(context, triage.lora, lazy, timer.left, notes)
+        adapters = train_adapters(context, triage.lora, lazy, notes)
     with timer.stage("selection"):
         runs = run_treatments(context, runner, triage, passages, adapters)
         result = _select(context, result, names, runs)

@@ -52,9 +52,10 @@ class TreatmentOptions:
 class ImproveOptions:
     """Options of `bench improve`.
 
-    `only` are the domains to treat, () for all that are weak; `minutes` is the budget of the whole
-    loop; with `own`, domains are reduced to their own questions and documents; `change` holds
-    KEY=VALUE settings of the trainings; `choice` is what treatments are chosen by.
+    `only` are the domains to treat, () for all that are weak; `minutes` and `rows` bound the
+    training of each, None for the default; with `own`, domains are reduced to their own questions
+    and documents; `change` holds KEY=VALUE settings of the trainings; `choice` is
+    what treatments are chosen by.
     """
 
     criteria: GateCriteria
@@ -62,6 +63,7 @@ class ImproveOptions:
     skip_rag: bool = False
     skip_train: bool = False
     minutes: float | None = None
+    rows: int | None = None
     own: bool = False
     change: tuple[str, ...] = ()
     choice: ChoiceCriteria = field(default_factory=ChoiceCriteria)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from finetune.data.build_dataset import (
     tasks_to_learn,
 )
 from finetune.data.recipe import one_domain
-from finetune.dry_run import dry_run
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import find_existing, train_adapter
@@ -43,15 +41,13 @@ def train_adapters(
     context: ImproveContext,
     names: Sequence[str],
     lazy: LazyEngine,
-    seconds_left: float,
     notes: Notes,
 ) -> dict[str, DomainTreatment]:
     """Find the adapter of each domain that was trained with these rows and settings, or train it.
 
-    No training is begun that is predicted to end later than in `seconds_left`. What cannot be
-    trained is noted.
+    What cannot be trained is noted.
     """
-    adapters, jobs = _existing(context, names, lazy, seconds_left, notes)
+    adapters, jobs = _existing(context, names, lazy, notes)
     adapters |= _train(context, jobs, lazy, notes)
     treatments = {}
     for name in (name for name in names if name in adapters):
@@ -68,16 +64,18 @@ def train_adapters(
 
 def training_job(context: ImproveContext, name: str) -> TrainingJob:
     """The training of one domain: default settings, but for what the user changed."""
-    recipe = one_domain(name)
+    recipe, options = one_domain(name), context.options
+    settings = training_arguments(recipe, options.change)
     return TrainingJob(
         name,
         recipe,
-        training_arguments(recipe, context.options.change),
+        settings,
         context.run_options.workspace,
         context.domains,
         {},
         context.run_options.data,
-        context.options.own,
+        options.own,
+        settings.budget(options.minutes, options.rows),
     )
 
 
@@ -101,10 +99,9 @@ def _existing(
     context: ImproveContext,
     names: Sequence[str],
     lazy: LazyEngine,
-    seconds_left: float,
     notes: Notes,
 ) -> tuple[dict[str, Adapter], dict[str, TrainingJob]]:
-    """The adapters that exist, and the trainings that are left to do in the time."""
+    """The adapters that exist, and the trainings that are left to do."""
     indexes = BenchmarkIndexes(print_note)
     adapters: dict[str, Adapter] = {}
     jobs: dict[str, TrainingJob] = {}
@@ -120,14 +117,6 @@ def _existing(
                 print(f"    {name}: {existing.name} was trained so before", file=sys.stderr)
                 adapters[name] = existing
                 continue
-            seconds = 0.0 if seconds_left == math.inf else _seconds(job, lazy)
-            if seconds > seconds_left:
-                notes.add(
-                    f"no adapter for {name}: its training would take {seconds / 60:.0f} minutes, "
-                    f"and {seconds_left / 60:.0f} are left"
-                )
-                continue
-            seconds_left -= seconds
             jobs[name] = job
     return adapters, jobs
 
@@ -149,6 +138,9 @@ def _train(
                 with training_progress() as view:
                     on_validation = view.on_validation(job.name)
                     results.append(train_adapter(job, engine, view.on_progress, on_validation))
+    for each in results:
+        for line in each.plan.lines():
+            notes.add(f"adapter for {each.name}: {line}")
     registry = AdapterRegistry(Workspace(context.run_options.workspace).adapters)
     return {each.name: registry.open(f"{each.name}/{each.version}") for each in results}
 
@@ -170,9 +162,3 @@ def _fit_jointly(jobs: Mapping[str, TrainingJob]) -> bool:
     except BenchError:
         return False
     return True
-
-
-def _seconds(job: TrainingJob, lazy: LazyEngine) -> float:
-    """Predicted seconds of a training."""
-    spec = lazy.spec
-    return dry_run(job, spec.model, spec.device, spec.dtype).prediction.seconds

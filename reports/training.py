@@ -37,7 +37,7 @@ def show_dry_run(found: DryRun) -> None:
         # Marked by signs, too: a file has no bold letters.
         out.print(Text.assemble(_lines(read), (f"⟦{_lines(trained)}⟧", "bold")))
     out.print(Text("\nOnly what stands between ⟦ and ⟧ is trained on."))
-    for line in (*_plan(found), *found.notes):
+    for line in (*found.plan.lines(), *_plan(found), *found.notes):
         out.print(Text(printable(line)))
 
 
@@ -71,6 +71,8 @@ def show_made(made: TrainingResult) -> None:
             )
         )
     )
+    for line in made.plan.lines():
+        out.print(Text(printable(line)))
     if made.scores:
         grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain"})
         for domain, score in made.scores.items():
@@ -97,12 +99,14 @@ def _plan(found: DryRun) -> list[str]:
     share = plan.trainable / found.parameters
     cut = [f"{found.truncated} rows lose the beginning of their prompt"] if found.truncated else []
     again = ", activations computed twice" if plan.checkpointing else ""
+    bound = found.plan.budget_seconds
+    of = "" if bound is None else f" of a budget of {duration(bound)}"
     return [
         f"{plan.trainable:,} of {found.parameters:,} parameters are trained ({share:.2%})",
         f"{found.trained_tokens:,} tokens of an epoch are trained on; {plan.tokens:,} tokens pass "
         f"through in {plan.steps:,} steps, at most {plan.micro_batch:,} at a time{again}",
         f"predicted for {found.device}: peak memory {_gib(plan.peak_bytes)}, "
-        f"{duration(plan.seconds)} without validation",
+        f"{duration(plan.seconds)}{of}, without validation",
         *cut,
     ]
 

@@ -11,9 +11,11 @@ import typer
 
 from bench.options import (
     WORKSPACE,
+    BudgetMinutes,
     Data,
     Device,
     Json,
+    Rows,
     Suite,
     WorkspaceOption,
     comma_separated,
@@ -67,9 +69,8 @@ def improve_command(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, a setting of the trainings: see `bench train`."),
     ] = None,
-    budget_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Begin no training that would take longer.")
-    ] = None,
+    budget_minutes: BudgetMinutes = None,
+    rows: Rows = None,
     target: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="A domain below it is weak.")
     ] = 0.60,
@@ -97,6 +98,7 @@ def improve_command(
         skip_rag,
         skip_train,
         budget_minutes,
+        rows,
         own=model == TINY or suite == "demo",
         change=_changes(change),
         choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Data, Device, Json, WorkspaceOption
+from bench.options import (
+    WORKSPACE,
+    BudgetMinutes,
+    Data,
+    Device,
+    Json,
+    Rows,
+    WorkspaceOption,
+)
 from domainlift.errors import Misuse
 from engines.registry import TINY
 from finetune.data.recipe import one_domain, read_recipe
@@ -54,10 +62,12 @@ def train_command(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE, a setting of the training; wins over the recipe."),
     ] = None,
-    rows: Annotated[
+    data_set: Annotated[
         str | None,
         typer.Option(help="The prepared data set, where it has a name of its own."),
     ] = None,
+    budget_minutes: BudgetMinutes = None,
+    rows: Rows = None,
     own: Annotated[
         bool | None,
         typer.Option(
@@ -85,8 +95,9 @@ def train_command(
 ) -> None:
     """Train an adapter for each domain, and publish it.
 
-    Prepared rows are mixed with what the model knows already. Validation questions say when it
-    has learned enough, and whether a protected domain falls. An interrupted training goes on
+    Prepared rows are mixed with what the model knows already; where not all fit into the budget,
+    those are chosen that are nearest to what the model gets wrong. Validation questions say when
+    it has learned enough, and whether a protected domain falls. An interrupted training goes on
     when its command is repeated.
 
     Example: bench train biology --model tiny
@@ -95,8 +106,8 @@ def train_command(
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if together and (trials is not None or recipe is not None):
         raise Misuse("`--together` goes with neither `--search` nor `--recipe`", "leave one out")
-    if len(name) > 1 and (recipe is not None or rows is not None):
-        raise Misuse("`--recipe` and `--rows` are for one adapter", "train one after another")
+    if len(name) > 1 and (recipe is not None or data_set is not None):
+        raise Misuse("`--recipe` and `--data-set` are for one adapter", "train one after another")
     domains = load_domains(workspace)
     only = own if own is not None else model == TINY
     loading = ModelSpec(model, device, dtype)
@@ -104,8 +115,11 @@ def train_command(
     for each in name:
         mixed = _recipe(recipe) if recipe is not None else one_domain(each)
         settings = training_arguments(mixed, change if change is not None else ())
-        names = {each: rows} if rows is not None else {}
-        jobs.append(TrainingJob(each, mixed, settings, workspace, domains, names, data, only))
+        names = {each: data_set} if data_set is not None else {}
+        bounds = settings.budget(budget_minutes, rows)
+        jobs.append(
+            TrainingJob(each, mixed, settings, workspace, domains, names, data, only, bounds)
+        )
     if dry_run:
         _dry_run(jobs, loading, as_json=as_json)
     elif together:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ class ModelCard:
 
     `files` are the SHA-256 of its files by name, `data` is the data card of what it learned,
     `scores` are validation scores by domain, `curves` names the file of the loss curves.
+    `budget` says which rows were chosen to fit into it, and `speed` has the device and the tokens
+    per second; neither is in cards of earlier versions.
     """
 
     domain: str
@@ -38,6 +40,8 @@ class ModelCard:
     files: Mapping[str, str]
     versions: Mapping[str, str]
     schema: int = SCHEMA
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] = field(default_factory=dict)
 
     def check_files(self, folder: Path, needed: tuple[str, ...]) -> None:
         """Raise Malformed naming the first file that is missing or not as it was written."""
@@ -88,6 +92,7 @@ def render_model_card(card: ModelCard) -> str:
             *_table("Validation", card.scores),
             *_table("Data", card.data),
             *_table("Recipe", card.recipe),
+            *_table("Budget", card.budget),
             *_table("Versions", card.versions),
             "",
         ]
@@ -115,7 +120,8 @@ def is_hub_name(name: str) -> bool:
 
 def _check_kinds(path: Path, card: ModelCard) -> None:
     texts = (card.domain, card.version, card.method, card.base, card.base_digest, card.curves)
-    tables = (card.recipe, card.data, card.scores, card.files, card.versions)
+    made = (card.budget, card.speed)
+    tables = (card.recipe, card.data, card.scores, card.files, card.versions, *made)
     right = all(isinstance(text, str) for text in texts)
     if not right or not all(isinstance(table, Mapping) for table in tables):
         raise Malformed(path, "not the card of an adapter", hint=_ANEW)

@@ -51,7 +51,8 @@ class AdapterDraft:
     """A trained adapter that is to be published.
 
     `folder` holds PEFT's two files and whatever else shall be kept; `curves` names the file of
-    the loss curves in it. `scores` are validation scores by domain.
+    the loss curves in it. `scores` are validation scores by domain; `budget` and `speed` are those
+    of the model card.
     """
 
     domain: str
@@ -63,6 +64,8 @@ class AdapterDraft:
     data: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     curves: str = ""
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    speed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,8 @@ def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
         # The README is left out: it is for people, who may want to write more into it.
         files={path.name: sha256(path) for path in sorted(build.iterdir()) if path.name != README},
         versions=installed_versions(),
+        budget=draft.budget,
+        speed=draft.speed,
     )
 
 

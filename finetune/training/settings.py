@@ -26,6 +26,21 @@ _LEAST, _MOST = 1e-7, 1.0
 _HIGHEST = 2e-3
 
 
+#: Minutes of optimiser steps per domain, where the user names none.
+DEFAULT_MINUTES = 30.0
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """At most so many seconds of optimiser steps, and so many new rows; None for no bound."""
+
+    seconds: float | None = None
+    rows: int | None = None
+
+
+NO_BUDGET = TrainingBudget()
+
+
 @dataclass(frozen=True)
 class TrainingArguments:
     """All settings of one training; together with the rows and the model they decide the result.
@@ -139,6 +154,12 @@ class TrainingArguments:
             return self.learning_rate
         by_size: float = 2e-4 * (2048 / hidden) ** 0.8
         return min(_HIGHEST, by_size) * METHODS[self.method]
+
+    def budget(self, minutes: float | None, rows: int | None) -> TrainingBudget:
+        """The bounds that the user set; without any, and without `steps`, the default."""
+        if minutes is None and rows is None and self.steps is None:
+            minutes = DEFAULT_MINUTES
+        return TrainingBudget(None if minutes is None else 60 * minutes, rows)
 
     def total_steps(self, rows: int) -> int:
         """How many optimiser steps there are."""

@@ -165,6 +165,27 @@ def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(prepared: Any) -
     assert prepared("adapters", "list", "--json").json == []
 
 
+def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Path) -> None:
+    argv = ("train", "biology", "--model", "tiny", "--budget-minutes", "0.04")
+    told = prepared(*argv, "--dry-run", "--json").json
+    assert (told["rows_available"], told["budget_seconds"]) == (224, pytest.approx(2.4))
+    assert 16 <= told["rows_chosen"] == told["new"]["biology"] < 224
+    assert "validation questions" in told["chosen_by"]
+    assert 0 < told["predicted_seconds"] < 5
+    said = prepared(*argv, "--set", "eval_every=100", "--json")
+    assert said.code == 0, said.err
+    made = said.json
+    assert 16 <= made["rows_chosen"] < 224
+    assert "questions that the model gets wrong" in made["chosen_by"]
+    card = prepared("adapters", "show", "biology", "--json").json
+    assert card["budget"]["rows_chosen"] == made["rows_chosen"]
+    settings = TrainingArguments(eval_every=100)
+    job = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
+    for budget, same in ((settings.budget(0.04, None), True), (settings.budget(None, None), False)):
+        found = find_existing(replace(job, budget=budget), "tiny", card["base_digest"])
+        assert (found is not None) is same
+
+
 def test_rows_of_ones_own_need_neither_a_domain_nor_questions(bench: Any, tmp_path: Path) -> None:
     rows = [
         {"prompt": f"What is kept in drawer {n}?", "completion": f"The key of room {n * 7}."}
@@ -241,7 +262,7 @@ def test_two_trainings_of_one_adapter_do_not_meet(prepared: Any, tmp_path: Path)
         (("train", "biology", "--model", "tiny", "--set", "rank"), "KEY=VALUE"),
         (("train", "biology", "--model", "tiny", "--set", "method=magic"), "magic"),
         (("train", "biology", "--model", "http://127.0.0.1:9/v1#m"), "another process"),
-        (("train", "biology", "history", "--model", "tiny", "--rows", "x"), "one adapter"),
+        (("train", "biology", "history", "--model", "tiny", "--data-set", "x"), "one adapter"),
         (("train", "../biology", "--model", "tiny"), "biology"),
     ],
 )

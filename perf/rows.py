@@ -1,0 +1,111 @@
+"""Chosen rows against random ones and all rows: what a part of the rows teaches.
+
+python -m perf.rows [--model tiny] [--domains biology history security] [--share 0.2]
+
+All rows, a share of them chosen as `bench train --rows` chooses, and as many random ones are
+trained on with the same number of passes. Rows are chosen by validation questions, and the gains
+are those on test questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from domainlift.workspace import Workspace
+from finetune.data.row_io import load_rows, row_lines
+
+
+def main() -> None:
+    """Train and score, and print the table."""
+    parser = argparse.ArgumentParser(description="what chosen rows teach")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--domains", nargs="+", default=["biology", "history", "security"])
+    parser.add_argument("--task", nargs="+", help="the test questions [default: the suite demo]")
+    parser.add_argument("--share", type=float, default=0.2)
+    parser.add_argument("--seeds", type=int, default=1, help="of the random rows")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the trainings")
+    parser.add_argument("--all", action="store_true", help="with rows from elsewhere, too")
+    parser.add_argument("--workspace", type=Path)
+    chosen = parser.parse_args()
+    with TemporaryDirectory() as made:
+        _Measurement(chosen, chosen.workspace if chosen.workspace is not None else Path(made)).run()
+
+
+class _Measurement:
+    """One model, some domains; every training and run is a command of its own."""
+
+    def __init__(self, chosen: argparse.Namespace, workspace: Path) -> None:
+        self._chosen = chosen
+        self._workspace = workspace
+
+    def run(self) -> None:
+        print("| domain | rows | n | base | adapter | gain | 95 % interval | of all rows' gain |")
+        print("|---|---|---|---|---|---|---|---|")
+        for domain in self._chosen.domains:
+            self._prepare(domain)
+            count = len(load_rows(Workspace(self._workspace).data_set(domain)))
+            few = max(1, round(self._chosen.share * count))
+            whole = self._measure(domain, f"{count} all", None)
+            self._measure(domain, f"{few} chosen", whole, "--rows", str(few))
+            for seed in range(self._chosen.seeds):
+                name = self._random(domain, few, seed)
+                self._measure(domain, f"{few} random", whole, "--data-set", name)
+
+    def _prepare(self, domain: str) -> None:
+        if not Workspace(self._workspace).data_set(domain).is_dir():
+            self._bench("data", "prepare", domain, *([] if self._chosen.all else ["--own"]))
+
+    def _random(self, domain: str, few: int, seed: int) -> str:
+        """A data set of so many random rows of a domain."""
+        folder = Workspace(self._workspace).data_set(domain)
+        name = f"{domain}-random-{few}-{seed}"
+        made = folder.with_name(name)
+        made.mkdir(exist_ok=True)
+        rows = random.Random(seed).sample(load_rows(folder), few)
+        (made / "train.jsonl").write_text(row_lines(rows), encoding="utf-8")
+        return name
+
+    def _measure(self, domain: str, label: str, whole: float | None, *how: str) -> float:
+        model = ("--model", self._chosen.model)
+        settings = [word for each in self._chosen.set for word in ("--set", each)]
+        limits = how if "--rows" in how else (*how, "--budget-minutes", "100000")
+        source = "--all" if self._chosen.all else "--own"
+        self._bench("train", domain, *model, *limits, *settings, source)
+        tasks = self._chosen.task if self._chosen.task is not None else [f"own:{domain}"]
+        asked = [word for task in tasks for word in ("--task", task)]
+        argv = ("run", *model, *asked, "--adapter", domain, "--json")
+        return _show(domain, label, whole, json.loads(self._bench(*argv)))
+
+    def _bench(self, *argv: str) -> str:
+        command = [sys.executable, "-m", "bench", *argv, "--workspace", str(self._workspace)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
+        return done.stdout
+
+
+def _show(domain: str, label: str, whole: float | None, outcome: dict[str, Any]) -> float:
+    change = outcome["paired"][domain]
+    low, high = change["interval"]
+    before, after = (
+        outcome["treatments"][each]["domains"][domain]["accuracy"] for each in ("base", "lora")
+    )
+    gain = float(change["difference"])
+    part = f"{gain / whole:.2f}" if whole else ""
+    print(
+        f"| {domain} | {label} | {change['n']} | {before:.3f} | {after:.3f} | {gain:+.3f} "
+        f"| [{low:+.3f}, {high:+.3f}] | {part} |",
+        flush=True,
+    )
+    return gain
+
+
+if __name__ == "__main__":
+    main()
