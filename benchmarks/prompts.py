@@ -42,6 +42,20 @@ class PromptFormat:
     chat: bool
     debias: bool = False
 
+    @property
+    def name(self) -> str:
+        """What it is called: letter, letter-debiased, chat (letters there), cloze, generate."""
+        if self.mode is not Mode.LETTER:
+            return self.mode.value
+        if self.chat:
+            return "chat"
+        return "letter-debiased" if self.debias else "letter"
+
+    @property
+    def label(self) -> str:
+        """The name and the number of examples: letter/0, cloze/5."""
+        return f"{self.name}/{self.shots}"
+
     def digest(self, task: Task) -> str:
         """Hash of what decides a task's prompts and scores, besides its data."""
         task_parts = [task.description, task.prerendered, task.stop, task.max_tokens]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.validation_questions import validation_job
@@ -50,6 +50,7 @@ def score_job(
     """
     store = RunStore(options.workspace)
     run = open_run(job, engine.info, store, fresh=options.fresh, resume=options.resume)
+    _store_tried_forms(job, run)
     notes = engine.info.notes
     if not part:
         _print_notes([*notes, *scoring_fallbacks(job, engine.info)])
@@ -64,6 +65,14 @@ def score_job(
             file=sys.stderr,
         )
     return run
+
+
+def _store_tried_forms(job: EvalJob, run: Run) -> None:
+    """Keep with the run what its form was chosen by."""
+    tried = {form: asdict(score) for form, score in job.settings.tried_forms.items()}
+    if tried and run.manifest.tried_forms != tried:
+        with run.writing():
+            run.amend(tried_forms=tried)
 
 
 def retest(runner: PlanRunner, questions: tuple[Question, ...], name: str) -> Run:

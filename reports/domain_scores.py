@@ -45,6 +45,7 @@ def show_scores(profile: EvalResult) -> None:
         grid.add_row(*_row("overall", profile.overall, debiased)[:-1], end_section=True)
     out.print(grid)
     show_letters(profile)
+    show_forms(profile)
     for line in remarks(profile):
         out.print(Text(printable(line)))
 
@@ -76,6 +77,18 @@ def remarks(profile: EvalResult) -> list[str]:
             "over Ollama"
         )
     return lines
+
+
+def show_forms(profile: EvalResult) -> None:
+    """Print the forms that were tried, the best first."""
+    if profile.form is None or not profile.form.tried:
+        return
+    columns = ("accuracy", "n", "tokens per question")
+    grid = table("forms tried", *columns, right=frozenset(columns))
+    tried = profile.form.tried.items()
+    for form, score in sorted(tried, key=lambda item: (-item[1].accuracy, item[1].tokens)):
+        grid.add_row(form, accuracy(score.accuracy), str(score.n), f"{score.tokens:.0f}")
+    console().print(grid)
 
 
 def _habits(profile: EvalResult) -> list[str]:

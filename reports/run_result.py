@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
-from reports.domain_scores import remarks, show_scores
+from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
 from reports.terminal import console, table
 
@@ -53,6 +53,7 @@ def show_run_result(outcome: RunResult) -> None:
         grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
     out.print(grid)
     show_letters(profile)
+    show_forms(profile)
     for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
         out.print(Text(printable(line)))
     for line in remarks(profile):

@@ -29,6 +29,7 @@ from benchmarks.runs.select_tasks import choose_tasks
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.base import Mode
 from engines.registry import EngineOptions, is_served, open_engine
+from improve.choose_form import choose_form
 from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
 from improve.run_plan import run_by_label, run_plan
 from improve.score import score_job
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from benchmarks.runs.runner import EvalSettings
     from engines.base import Mode
     from engines.registry import EngineOptions
+
+
+AUTO = "auto"
 
 
 def run(
@@ -61,7 +65,11 @@ def run(
         int | None, typer.Option(min=1, help="At most so many questions, spread over the domains.")
     ] = None,
     scoring: Annotated[
-        str | None, typer.Option(help="letter, cloze or generate. [default: the task's own]")
+        str | None,
+        typer.Option(
+            help="letter, cloze or generate; auto: the form that serves best on validation "
+            "questions. [default: the task's own]"
+        ),
     ] = None,
     shots: Annotated[
         int | None, typer.Option(min=0, help="Examples before a question. [default: the task's]")
@@ -141,7 +149,7 @@ def run(
     """
     settings = EvalSettings(
         suite="tasks" if task else suite_for(suite, model),
-        mode=_mode(scoring),
+        mode=_mode(scoring) if scoring != AUTO else None,
         shots=shots,
         chat=chat,
         limit=limit,
@@ -164,7 +172,8 @@ def run(
             query_options,
         )
     wanted = TreatmentOptions(retrieval, comma_separated(adapter))
-    result = _score(model, options, settings, task, run_options, wanted, plan)
+    auto = scoring == AUTO
+    result = _score(model, options, settings, task, run_options, wanted, plan, auto=auto)
     if as_json:
         print(json.dumps(result.as_json(), ensure_ascii=False))
     else:
@@ -180,6 +189,8 @@ def _score(
     options: RunOptions,
     wanted: TreatmentOptions,
     plan: Path | None,
+    *,
+    auto: bool,
 ) -> RunResult:
     domains = load_domains(options.workspace)
     for name in settings.domains:
@@ -192,6 +203,11 @@ def _score(
         tasks, settings = choose_tasks(names, settings, domains, options.data)
         if engine is None:
             engine = open_engine(model, engine_options)
+        if auto:
+            # What is done to questions changes the habit of letters, so none is divided out then.
+            treated = plan is not None or wanted.retrieval is not None or bool(wanted.adapters)
+            choice = choose_form(tasks, settings, engine, options, debias=not treated)
+            settings = choice.in_settings(settings)
         if plan is not None:
             return run_plan(plan, tasks, settings, engine, options)
         if wanted.retrieval is not None or wanted.adapters:
@@ -207,7 +223,7 @@ def _mode(name: str | None) -> Mode | None:
     if name is None:
         return None
     if name not in set(Mode):
-        raise NoSuch("way of scoring", name, [mode.value for mode in Mode])
+        raise NoSuch("way of scoring", name, [*(mode.value for mode in Mode), AUTO])
     return Mode(name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.results.letters import LetterCounts, count_record_letters, lettered_tasks
 from benchmarks.runs.store import Record, Run, RunManifest
+from benchmarks.scoring.forms import RunForm, form_of
 from benchmarks.scoring.letter_prior import LetterPrior, read_letter_prior
 from benchmarks.scoring.score import debiased_choice
 from domainlift.stats.binomial import SUSPICIOUS, below_chance
@@ -78,7 +79,10 @@ class UncontaminatedScore:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The scores of a run, by domain and overall; `letter_prior` is what was divided out."""
+    """The scores of a run, by domain and overall.
+
+    `letter_prior` is what was divided out for the debiased accuracy, `form` how it was asked.
+    """
 
     run: str
     model: str
@@ -90,6 +94,7 @@ class EvalResult:
     forward_tokens: int
     missing: int
     letter_prior: LetterPrior | None = None
+    form: RunForm | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that `bench run --json` prints."""
@@ -142,6 +147,7 @@ def evaluate_records(
         forward_tokens=manifest.forward_tokens,
         missing=len(questions) - len(records),
         letter_prior=prior,
+        form=form_of(manifest),
     )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: A letter that is chosen so much more often than it is right, as a share, is a habit.
 EXCESS = 0.10
-HABIT_HINT = "this habit of form hides what it knows: try `--scoring cloze` or `--shots 5`"
-_SHOWN = frozenset({Mode.LETTER, Mode.GENERATE})
+HABIT_HINT = "this habit of form hides what it knows: try `--scoring auto`"
+_SHOWN = frozenset({Mode.LETTER, Mode.GENERATE, "letter-debiased"})
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import AnswerCache, evaluate_task
 from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
+from benchmarks.scoring.forms import FormScore
 from benchmarks.scoring.letter_prior import read_letter_prior
 from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
@@ -30,14 +31,17 @@ OnRecord = Callable[[Record], None]
 class EvalSettings:
     """What a user may choose; None leaves the choice to the suite or the task.
 
-    `debias` is for tasks that are scored by letters. `command` is how it was said, for the record.
+    `form` is how every task is asked that can be asked by letters, whatever else is chosen, and
+    `tried_forms` are the scores that it was chosen by.
+    `command` is how it was said, for the record.
     """
 
     suite: str
     mode: Mode | None = None
     shots: int | None = None
     chat: bool = False
-    debias: bool = False
+    form: PromptFormat | None = None
+    tried_forms: Mapping[str, FormScore] = field(default_factory=dict)
     limit: int | None = None
     seed: int = 0
     domains: tuple[str, ...] = ()
@@ -91,12 +95,17 @@ def prepare_job(
     return EvalJob(settings, chosen, forms, tuple(questions), policy)
 
 
+def has_forms(task: Task) -> bool:
+    """Whether a task can be asked in several forms: by letters, and otherwise too."""
+    return Mode.LETTER in task.modes and not task.prerendered
+
+
 def scoring_fallbacks(job: EvalJob, info: EngineInfo) -> list[str]:
     """Sentences on tasks that are scored in another way than their own, for the engine's sake."""
     changed = Counter(
         (task.mode, job.formats[task.name].mode)
         for task in job.tasks
-        if task.mode not in info.modes and job.settings.mode is None
+        if task.mode not in info.modes and job.settings.mode is None and job.settings.form is None
     )
     return [
         f"{count} tasks are scored by `{used}`, because engine `{info.engine}` cannot score "
@@ -223,6 +232,8 @@ def _open(job: EvalJob, done: set[str]) -> list[tuple[Task, list[Question]]]:
 
 def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
     """The way of scoring: as asked for, or the task's own, or the next one that the engine can."""
+    if settings.form is not None and has_forms(task):
+        return settings.form
     wanted = settings.mode if settings.mode in task.modes else None
     if wanted is not None and wanted not in info.modes:
         raise Misuse(
@@ -238,20 +249,20 @@ def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
             "score it in this process: give a name of the hub or a folder to `--model`",
         )
     shots = settings.shots if settings.shots is not None else task.shots
-    return PromptFormat(mode, shots, settings.chat, settings.debias and mode is Mode.LETTER)
+    return PromptFormat(mode, shots, settings.chat)
 
 
 def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> RunManifest:
     settings: dict[str, Any] = {
         "command": job.settings.command,
         "treatment": job.policy.name,
-        "chat": job.settings.chat,
+        "chat": any(form.chat for form in job.formats.values()),
         "limit": job.settings.limit,
         "seed": job.settings.seed,
         "domains": list(job.settings.domains),
         "tasks": {
             task.name: {
-                "scoring": job.formats[task.name].mode,
+                "scoring": _scoring(job.formats[task.name]),
                 "shots": job.formats[task.name].shots,
             }
             for task in job.tasks
@@ -274,6 +285,10 @@ def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str])
         questions=len(job.questions),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _scoring(form: PromptFormat) -> str:
+    return form.name if form.debias else form.mode.value
 
 
 def _run_name(job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> str:

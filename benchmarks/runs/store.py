@@ -71,7 +71,8 @@ class Record:
 class RunManifest:
     """What a run is. `fingerprint` holds the parts that must agree for a run to be resumed.
 
-    `letter_prior` is what is divided out of the letters for the debiased score, {} for nothing.
+    `letter_prior` is what is divided out of the letters for the debiased score, {} for nothing;
+    `tried_forms` are scores of the forms from which `--scoring auto` took this run's.
     """
 
     run: str
@@ -87,6 +88,7 @@ class RunManifest:
     seconds: float = 0.0
     forward_tokens: int = 0
     letter_prior: Mapping[str, Any] = field(default_factory=dict)
+    tried_forms: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
 

@@ -40,6 +40,18 @@ def test_json_is_all_that_goes_to_stdout(server: Any, bench: Any, exam: Any) -> 
     assert "Scored 12 questions in " in said.err
 
 
+def test_without_questions_to_choose_a_form_on_letters_are_taken(
+    server: Any, bench: Any, exam: Any
+) -> None:
+    said = bench(
+        *("run", "--model", server.model, "--task", exam(6), "--scoring", "auto", "--json")
+    )
+    assert said.code == 0, said.err
+    assert "note: no validation or training questions to choose a form on" in said.err
+    assert said.json["form"] == {"name": "letter", "shots": 0, "tried": {}}
+    assert said.json["overall"]["letters"]["gold"].keys() <= set("ABCDE")
+
+
 def test_the_same_command_shows_the_stored_run(server: Any, bench: Any, exam: Any) -> None:
     argv = ("run", "--model", server.model, "--task", exam(6), "--scoring", "letter")
     first = bench(*argv, "--json")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.ask_letter_prior import OWN, VALIDATION, ask_letter_prior, prior_questions
 from benchmarks.runs.runner import EvalJob, EvalSettings, execute_run, open_run, prepare_job
@@ -146,7 +147,8 @@ def test_a_form_that_divides_the_prior_out_scores_by_it_and_keeps_the_raw_score(
 ) -> None:
     made = task(200)
     raw, debiased = scores(made, 0.6, HABIT, tmp_path)
-    both = scores(made, 0.6, HABIT, tmp_path, debias=True)
+    form = PromptFormat(Mode.LETTER, 0, chat=False, debias=True)
+    both = scores(made, 0.6, HABIT, tmp_path, form=form)
     assert both == (debiased, debiased)
     runs = [evaluate_run(RunStore(tmp_path).get(name)) for name in RunStore(tmp_path).ids()]
     assert len(runs) == 2  # another form is another run

@@ -1,0 +1,61 @@
+"""Forms in which a question with options can be asked, and the choice among those that were tried.
+
+A model may know an answer and fail to say it in one form: small models know more in cloze form
+than by letters, and most know more after a few examples (Gu et al. 2024, OLMES, arXiv 2406.08446).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.runs.store import RunManifest
+
+#: Examples before a question, in the forms that are tried, and questions on which each is tried.
+SHOTS = (0, 5)
+QUESTIONS = 100
+
+
+@dataclass(frozen=True)
+class FormScore:
+    """A form on the validation questions that were answered; `tokens` are per question."""
+
+    accuracy: float
+    n: int
+    tokens: float
+
+
+@dataclass(frozen=True)
+class RunForm:
+    """The form of a run, and the scores of all that were tried where it was chosen.
+
+    `name` is "mixed" and `shots` None where the tasks are not all asked alike.
+    """
+
+    name: str
+    shots: int | None
+    tried: Mapping[str, FormScore]
+
+
+def best_form(tried: Mapping[str, FormScore]) -> str:
+    """The form with the highest accuracy; of equal ones the one with the fewest tokens.
+
+    The better one is taken even where these questions do not show that it is better: it is the
+    likelier one to be so, and whichever is taken, what is reported is asked of other questions.
+    """
+    return max(tried, key=lambda form: (tried[form].accuracy, -tried[form].tokens))
+
+
+def form_of(manifest: RunManifest) -> RunForm | None:
+    """The form that a run's manifest tells; None where it tells none."""
+    settings = manifest.settings
+    ways = {(way["scoring"], way["shots"]) for way in settings.get("tasks", {}).values()}
+    if not ways:
+        return None
+    name, shots = ways.pop() if len(ways) == 1 else ("mixed", None)
+    if name == "letter" and settings.get("chat"):
+        name = "chat"
+    tried = {form: FormScore(**score) for form, score in manifest.tried_forms.items()}
+    return RunForm(name, shots, tried)

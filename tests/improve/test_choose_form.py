@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.prompts import PromptFormat
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.runs.runner import EvalSettings, prepare_job, run_fingerprint
+from benchmarks.runs.store import RunStore
+from benchmarks.scoring.forms import FormScore, best_form
+from benchmarks.tasks.base import Example, Task, data_digest
+from domainlift.types import Question
+from engines.base import Answer, EngineInfo, Mode, Request
+from improve.choose_form import choose_form
+from improve.options import RunOptions
+from improve.score import score_job
+from reports.domain_scores import show_scores
+from tests.helpers import fake_engine as fake
+
+SETTINGS = EvalSettings("exams")
+
+
+class FormEngine(fake.FakeEngine):
+    """Knows every answer in some forms; in the others it says B."""
+
+    def __init__(self, tasks: Sequence[Task], *knows: str, info: EngineInfo = fake.INFO) -> None:
+        super().__init__(info)
+        self._knows = knows
+        every = [q for t in tasks for q in (*t.questions, *(e.question for e in t.examples))]
+        self._right = {q.text: q.options[int(q.answer)] for q in every}
+
+    def _said(self, request: Request) -> Answer:
+        turns = [message.content for message in request.prompt.messages]
+        text = turns[-1] if turns else request.prompt.text
+        block = text if turns else text.rsplit("\n\n", 1)[-1]
+        name = "chat" if turns else request.mode.value
+        form = f"{name}/{text.count('Answer:') - 1 if not turns else 0}"
+        asked = next(q for q in self._right if q in block)
+        shown = {line[3:]: k for k, line in enumerate(block.splitlines()) if line[1:3] == ". "}
+        options = [option.strip() for option in request.options]
+        right = self._right[asked]
+        place = list(shown).index(right) if shown else options.index(right)
+        best = place if form in self._knows else 1
+        logs = [math.log(0.7 if k == best else 0.1) for k in range(len(options))]
+        if "letter-debiased" in self._knows and request.mode is Mode.LETTER and not turns:
+            logs = [(k == 1) * 5.0 + (k == place) * 1.0 - 7.0 for k in range(len(options))]
+        return Answer(request.id, logprobs=tuple(logs), prompt_tokens=len(text.split()))
+
+
+def questions(count: int, split: str, domain: str = "history") -> tuple[Question, ...]:
+    return tuple(
+        Question(
+            f"{split}-{domain}-{n}",
+            domain,
+            "exam",
+            f"{split} {domain} {n}?",
+            tuple(f"{split} {n} is {k}" for k in "wxyz"),
+            n % 4,
+            split=split,  # type: ignore[arg-type]
+        )
+        for n in range(count)
+    )
+
+
+def exam(scored: int = 20, train: int = 60) -> Task:
+    made = questions(scored, "test")
+    examples = tuple(map(Example, questions(train, "train")))
+    return replace(
+        fake.task(1, mode=Mode.LETTER),
+        questions=made,
+        examples=examples,
+        description="",
+        digest=data_digest(made, examples),
+    )
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
+    monkeypatch.setattr("improve.choose_form.load_validation", lambda *_, **__: None)
+    monkeypatch.setattr("improve.score._validation_questions", lambda *_: ())
+    return RunOptions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("knows", "taken"),
+    [
+        ("letter/0", PromptFormat(Mode.LETTER, 0, chat=False)),
+        ("letter/5", PromptFormat(Mode.LETTER, 5, chat=False)),
+        ("cloze/0", PromptFormat(Mode.CLOZE, 0, chat=False)),
+        ("cloze/5", PromptFormat(Mode.CLOZE, 5, chat=False)),
+        ("chat/0", PromptFormat(Mode.LETTER, 0, chat=True)),
+        ("letter-debiased", PromptFormat(Mode.LETTER, 0, chat=False, debias=True)),
+    ],
+)
+def test_the_form_in_which_a_model_says_what_it_knows_is_taken(
+    knows: str, taken: PromptFormat, options: RunOptions
+) -> None:
+    made = exam()
+    engine = FormEngine([made], knows)
+    choice = choose_form([made], SETTINGS, engine, options)
+    assert choice.form == taken
+    assert choice.tried[taken.label].accuracy == 1.0
+    assert choice.tried.keys() == {
+        *("letter/0", "letter/5", "cloze/0", "cloze/5", "chat/0"),
+        *("letter-debiased/0", "letter-debiased/5"),
+    }
+    assert {score.n for score in choice.tried.values()} == {55}  # 60, of which 5 are shown
+    asked = {request.id.partition("~")[0] for request in engine.asked}
+    assert not asked & {q.id for q in made.questions}
+
+
+def test_with_a_treatment_no_prior_is_divided_out(options: RunOptions) -> None:
+    made = exam()
+    choice = choose_form(
+        [made], SETTINGS, FormEngine([made], "letter-debiased"), options, debias=False
+    )
+    assert not any(label.startswith("letter-debiased") for label in choice.tried)
+
+
+def test_what_the_engine_cannot_do_is_not_tried(options: RunOptions) -> None:
+    made = exam()
+    info = replace(fake.INFO, modes=frozenset({Mode.LETTER}), has_chat_template=False)
+    engine = FormEngine([made], "cloze/0", info=info)
+    tried = choose_form([made], SETTINGS, engine, options, debias=False).tried
+    assert tried.keys() == {"letter/0", "letter/5"}
+
+
+@pytest.mark.parametrize(("train", "forms"), [(3, set()), (9, {"letter/5", "cloze/5"})])
+def test_examples_are_not_asked(train: int, forms: set[str], options: RunOptions) -> None:
+    made = exam(train=train)
+    choice = choose_form([made], SETTINGS, FormEngine([made], "cloze/0"), options)
+    assert forms <= choice.tried.keys()
+    assert all(score.n == train - 5 for score in choice.tried.values())
+
+
+def test_without_other_questions_letters_are_taken(
+    options: RunOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = exam(train=0)
+    choice = choose_form([made], SETTINGS, FormEngine([made], "cloze/0"), options)
+    assert choice.form == PromptFormat(Mode.LETTER, 0, chat=False)
+    assert not choice.tried
+    assert "no validation or training questions" in capsys.readouterr().err
+
+
+def test_copies_of_scored_questions_are_not_asked(options: RunOptions) -> None:
+    made = exam()
+    same = [replace(q, id=f"copy-{q.id}") for q in made.questions]
+    made = replace(made, examples=(*made.examples, *map(Example, same)))
+    engine = FormEngine([made], "cloze/0")
+    choose_form([made], SETTINGS, engine, options)
+    assert not any(request.id.startswith("copy-") for request in engine.asked)
+
+
+def test_at_most_a_hundred_questions_of_each_form(options: RunOptions) -> None:
+    made = exam(train=300)
+    choice = choose_form([made], SETTINGS, FormEngine([made], "cloze/0"), options)
+    assert {score.n for score in choice.tried.values()} == {100}
+
+
+def test_tasks_without_letters_are_asked_in_their_own_form(options: RunOptions) -> None:
+    spoken = replace(exam(), name="sums", mode=Mode.GENERATE, modes=frozenset({Mode.GENERATE}))
+    spoken = replace(
+        spoken, questions=tuple(replace(q, task="sums", id=f"s-{q.id}") for q in spoken.questions)
+    )
+    made = exam()
+    choice = choose_form([made, spoken], SETTINGS, FormEngine([made], "cloze/5"), options)
+    formats = prepare_job([made, spoken], choice.in_settings(SETTINGS), fake.INFO).formats
+    assert formats["exam"].label == "cloze/5"
+    assert formats["sums"].label == "generate/0"
+
+
+def test_the_choice_is_stored_shown_and_costs_nothing_again(
+    options: RunOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = exam()
+    engine = FormEngine([made], "cloze/5")
+    choice = choose_form([made], SETTINGS, engine, options)
+    job = prepare_job([made], choice.in_settings(SETTINGS), engine.info)
+    run = score_job(job, engine, options)
+    form = evaluate_run(run).as_json()["form"]
+    assert (form["name"], form["shots"]) == ("cloze", 5)
+    assert form["tried"]["cloze/5"] == {"accuracy": 1.0, "n": 55, "tokens": 50}
+    show_scores(evaluate_run(run))
+    table = capsys.readouterr().out.partition("forms tried")[2].splitlines()
+    assert table[1].split()[:3] == ["cloze/5", "1.000", "55"]
+    asked = len(engine.asked)
+    again = choose_form([made], SETTINGS, engine, options)
+    assert again == choice
+    assert score_job(job, engine, options).folder == run.folder
+    assert len(engine.asked) == asked
+    # Whoever names the form gets the same run.
+    named = replace(SETTINGS, mode=Mode.CLOZE, shots=5)
+    plain = prepare_job([made], named, engine.info)
+    assert run_fingerprint(plain, engine.info) == run_fingerprint(job, engine.info)
+    assert len(RunStore(options.workspace).ids()) == 6
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ({"letter/0": (0.25, 90), "cloze/0": (0.40, 40)}, "cloze/0"),
+        ({"letter/0": (0.25, 90), "letter/5": (0.26, 500)}, "letter/5"),
+        ({"letter/5": (0.25, 500), "letter/0": (0.25, 90)}, "letter/0"),
+        ({"letter/0": (0.25, 90), "letter-debiased/0": (0.25, 90)}, "letter/0"),
+    ],
+)
+def test_the_best_form_is_the_better_one_and_of_equals_the_cheaper(
+    scores: dict[str, tuple[float, float]], best: str
+) -> None:
+    tried = {form: FormScore(share, 100, tokens) for form, (share, tokens) in scores.items()}
+    assert best_form(tried) == best
