@@ -30,7 +30,7 @@ from finetune.distributed.process_group import from_environment
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "bench.commands.improve:demo",
-        "Improve the embedded model on the built-in questions: the whole loop in a few minutes.",
+        "Improve an embedded model on built-in documents: the whole loop in a few minutes.",
     ),
     "run": ("bench.commands.run:run", "Score a model per domain."),
     "improve": (

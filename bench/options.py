@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from engines.registry import TINY
+from engines.registry import SMOLLM2, TINY
 from finetune.training.settings import DEFAULT_MINUTES
 
 WorkspaceOption = Annotated[
@@ -29,7 +29,8 @@ Suite = Annotated[
     str | None,
     typer.Option(
         "--suite",
-        help="demo, mmlu, full or a YAML file. [default: mmlu; demo for tiny]",
+        help="demo, handbook, mmlu, full or a YAML file. [default: mmlu; the embedded models have "
+        "their own: handbook for smollm2, demo for tiny]",
         show_default=False,
     ),
 ]
@@ -51,6 +52,8 @@ Rows = Annotated[
 ]
 
 WORKSPACE = Path("workspace")
+#: Suites of the embedded models: built-in questions, which need no data set.
+EMBEDDED_SUITES = {TINY: "demo", SMOLLM2: "handbook"}
 #: What an option stands for that may be given without a value (see `bench.app`).
 ALL = "all"
 
@@ -59,7 +62,7 @@ def suite_for(suite: str | None, model: str) -> str:
     """The suite that was named, or the one that a model is scored on by default."""
     if suite is not None:
         return suite
-    return "demo" if model == TINY else "mmlu"
+    return EMBEDDED_SUITES.get(model, "mmlu")
 
 
 def comma_separated(text: str | None) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
 
 if TYPE_CHECKING:
-    from engines.base import TrainableEngine
+    from engines.base import EngineInfo, TrainableEngine
     from finetune.data.rows import Row
 
 _CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
@@ -251,6 +251,11 @@ def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
     return dict(best["detail"]) if best is not None else {}
 
 
+def _weights(info: EngineInfo) -> dict[str, str]:
+    """Which weights were trained, where they are not the model's own."""
+    return {"weights": info.versions["weights"]} if "weights" in info.versions else {}
+
+
 def _draft(
     prepared: PreparedTraining, scores: Mapping[str, Any], trained: TrainResult
 ) -> AdapterDraft:
@@ -262,7 +267,7 @@ def _draft(
         job.settings.method,
         info.model,
         info.digest,
-        recipe={**asdict(job.recipe), "training": asdict(job.settings)},
+        recipe={**asdict(job.recipe), **_weights(info), "training": asdict(job.settings)},
         data=_dataset_cards(job),
         scores=scores,
         curves=_CURVES,

@@ -14,8 +14,10 @@ from pathlib import Path
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from benchmarks.runs.store import RunStore
 from benchmarks.tasks.registry import BENCHMARKS
+from domainlift.errors import Misuse
 from domainlift.text.display import printable
-from engines.registry import tiny_folder
+from engines.gguf.files import smollm2_file
+from engines.registry import SMOLLM2, tiny_folder
 from engines.servers.ollama_model import DEFAULT_HOST, parse_host
 from reports.terminal import console, table
 
@@ -45,6 +47,7 @@ def doctor(
         *_guarded("Ollama", _ollama),
         *_guarded("hub models", _hub),
         _tiny(),
+        _smollm2(),
         *_data(data),
         _workspace(workspace),
     ]
@@ -129,6 +132,14 @@ def _tiny() -> Finding:
     if not weights.is_file():
         return Finding("tiny", "missing", "make it: `make tiny`, in a clone of the repository")
     return Finding("tiny", f"{weights.stat().st_size / 1e6:.1f} MB")
+
+
+def _smollm2() -> Finding:
+    try:
+        path = smollm2_file()
+    except Misuse as error:
+        return Finding(SMOLLM2, "missing", error.hint or "")
+    return Finding(SMOLLM2, f"{path.stat().st_size / 1e6:.1f} MB")
 
 
 def _data(data: Path | None) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.options import (
+    EMBEDDED_SUITES,
     WORKSPACE,
     BudgetMinutes,
     Data,
@@ -25,7 +26,8 @@ from bench.options import (
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from domainlift.errors import Misuse, NoSuch
-from engines.registry import TINY
+from engines.gguf.files import smollm2_file
+from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
 from improve.context import prepare_context
@@ -35,6 +37,7 @@ from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
 from reports.forecast import show_forecast
 from reports.improve import ImproveView
+from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import ImproveResult
@@ -99,7 +102,7 @@ def improve_command(
         skip_train,
         budget_minutes,
         rows,
-        own=model == TINY or suite == "demo",
+        own=suite_for(suite, model) in EMBEDDED_SUITES.values(),
         change=_changes(change),
         choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
     )
@@ -119,12 +122,36 @@ def improve_command(
         lazy.close()
 
 
-def demo(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
-    """Improve the embedded model on the built-in questions: the whole loop in a few minutes.
+def demo(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="smollm2 or tiny. [default: smollm2; tiny where it is not installed]",
+            show_default=False,
+        ),
+    ] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Improve an embedded model on built-in documents: the whole loop in a few minutes.
 
-    Example: bench demo
+    Example: bench demo --model tiny
     """
-    improve_command(model="tiny", suite="demo", workspace=workspace, as_json=as_json)
+    chosen = model if model is not None else _embedded()
+    if chosen not in EMBEDDED_SUITES:
+        raise NoSuch("embedded model", chosen, EMBEDDED_SUITES)
+    improve_command(model=chosen, workspace=workspace, as_json=as_json)
+
+
+def _embedded() -> str:
+    """The real model where it can be had, else the one that is always there."""
+    try:
+        smollm2_file()
+    except Misuse as error:
+        print_note(f"{error.what}: the demo goes on with `{TINY}`; {error.hint}")
+        return TINY
+    return SMOLLM2
 
 
 def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:

@@ -12,7 +12,8 @@ from domainlift.errors import Misuse
 
 _SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
-_MODEL_LAYER = "application/vnd.ollama.image.model"
+#: Kind of the layer in a manifest of Ollama that is the model file.
+MODEL_LAYER = "application/vnd.ollama.image.model"
 
 
 def smollm2_file() -> Path:
@@ -93,7 +94,7 @@ def _stores() -> list[Path]:
 def _model_blob(manifest: Path, blobs: Path) -> Path | None:
     try:
         layers = json.loads(manifest.read_text(encoding="utf-8"))["layers"]
-        digests = [layer["digest"] for layer in layers if layer["mediaType"] == _MODEL_LAYER]
+        digests = [layer["digest"] for layer in layers if layer["mediaType"] == MODEL_LAYER]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     named = re.fullmatch(r"sha256:([0-9a-f]{64})", digests[0]) if digests else None

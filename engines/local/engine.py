@@ -55,6 +55,7 @@ class TransformersEngine:
         name: str,
         digest: str,
         batch_tokens: int | None = None,
+        dequantised: bool = False,
     ) -> None:
         self._model = model
         self._encoder = Encoder(tokenizer)
@@ -65,7 +66,7 @@ class TransformersEngine:
             batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
         )
         self._context = _context(model)
-        self._info = self._describe(model, name, digest)
+        self._info = self._describe(model, name, digest, dequantised)
 
     @classmethod
     def load(
@@ -85,6 +86,7 @@ class TransformersEngine:
             name=shown if shown is not None else name,
             digest=loading.model_digest(name, model),
             batch_tokens=batch_tokens,
+            dequantised=loading.is_dequantised_folder(name),
         )
 
     @property
@@ -228,7 +230,7 @@ class TransformersEngine:
             ) from error
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
-    def _describe(self, model: Any, name: str, digest: str) -> EngineInfo:
+    def _describe(self, model: Any, name: str, digest: str, dequantised: bool) -> EngineInfo:
         import torch
         import transformers
 
@@ -250,6 +252,7 @@ class TransformersEngine:
                 "transformers": transformers.__version__,
                 "device": str(model.device),
                 "parameters": str(model.num_parameters()),
+                **({"weights": "dequantised from a GGUF file"} if dequantised else {}),
             },
             notes=notes,
         )

