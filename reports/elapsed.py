@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reports.terminal import duration, print_note
+from domainlift.text.display import printable
+from reports.terminal import duration
 
 _EVERY = 4.0
 
@@ -18,11 +19,12 @@ def elapsed(what: str) -> Iterator[None]:
     """Tell every four seconds how long the block has taken; nothing where it is faster."""
     done = threading.Event()
     start = time.monotonic()
+    stream = sys.stderr  # the block may send its own elsewhere
 
     def tell() -> None:
         while not done.wait(_EVERY):
-            print_note(f"{what}: {duration(time.monotonic() - start)}")
-            sys.stderr.flush()
+            spent = duration(time.monotonic() - start)
+            print(f"note: {printable(what)}: {spent}", file=stream, flush=True)
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -7,10 +7,12 @@ enough that the result is kept in 16 bits in a cache folder, by the file's diges
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,9 @@ def _dequantise(path: Path, folder: Path) -> None:
     }
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float16)
+        # Its bar is drawn whatever transformers is told.
+        with redirect_stderr(io.StringIO()):
+            model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float16)
     except (OSError, ValueError, ImportError, NotImplementedError, KeyError) as error:
         first = " ".join(str(error).split())[:200]
         raise BenchError(
