@@ -10,7 +10,7 @@ from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import has_forms, prepare_job
 from benchmarks.scoring.forms import QUESTIONS, SHOTS, FormScore, best_form
-from benchmarks.tasks.registry import load_validation
+from benchmarks.tasks.registry import load_optional
 from domainlift.errors import BenchError
 from domainlift.sampling import sample_evenly
 from domainlift.text.normalise import without_copies
@@ -129,7 +129,7 @@ def _with_spare_questions(
     found: dict[str, tuple[Question, ...]] = {}
     for task in tasks:
         try:
-            validation = load_validation(task.name, data=options.data, domains=domains)
+            validation = load_optional(task.name, data=options.data, domains=domains)
         except BenchError:  # a mirror without that file, and no way to the hub
             validation = None
         shown = max(SHOTS) if settings.shots is None else settings.shots

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from improve.context import ImproveContext
     from improve.notes import Notes
     from improve.plan_runner import PlanRunner
-    from rag.retrieval_gate import Gate
+    from rag.retrieval_gate import CalibrationSample, Gate
 
 #: Numbers of passages that calibration tries: one is right for a model that is easily misled.
 PASSAGE_COUNTS = (1, PASSAGES)
@@ -64,11 +64,14 @@ def calibrate_gates(
     treatments: Mapping[str, DomainTreatment],
     resources: PlanResources,
     counts: Sequence[int] = PASSAGE_COUNTS,
+    *,
+    by_cosine: bool = True,
 ) -> Calibration:
     """Calibrate the gates of these domains on the runner's questions.
 
     Each question is asked without passages and with every number of passages, all gates open.
-    Treatments with an adapter are answered by it both times.
+    Treatments with an adapter are answered by it both times. Unless `by_cosine`, the questions'
+    cosines set no threshold.
     """
     if not treatments:
         return Calibration({}, {}, {})
@@ -87,9 +90,15 @@ def calibrate_gates(
         title = f"{prefix}, passages: {k}"
         records[k] = runner.run(title, ORACLE, opened, resources).records()
     samples = {k: calibration_samples(plain.records(), found) for k, found in records.items()}
+    if not by_cosine:
+        samples = {k: {d: _without_cosine(own) for d, own in f.items()} for k, f in samples.items()}
     gates = gates_from_samples(samples, treatments)
     return Calibration(
         {name: gate for name, (gate, _) in gates.items()},
         {name: tried for name, (_, tried) in gates.items()},
         records,
     )
+
+
+def _without_cosine(samples: Sequence[CalibrationSample]) -> list[CalibrationSample]:
+    return [replace(sample, score=1.0) for sample in samples]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.held_out.validation_questions import validation_job
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.pairing import paired_changes
 from benchmarks.results.run_result import RunResult
@@ -23,14 +22,15 @@ from domainlift.files import safe_join, sha256
 from ensemble.plan import DomainTreatment, read_plan
 from ensemble.router.keywords import read_keywords
 from ensemble.treatment import PlanResources
+from improve.gates import open_or_calibrate_gates
 from improve.plan_runner import PlanRunner
 from improve.prove import keyword_routing
 from improve.resources import PassageBudget, adapters_from_option, open_resources
-from improve.retrieve import PASSAGE_COUNTS, Calibration, calibrate_gates
+from improve.retrieve import PASSAGE_COUNTS
 from improve.score import score_job
 from knowledge_bases.domains import load_domains
 from rag.library import library
-from rag.retrieval_gate import OPEN, SHUT, Gate, store_gate
+from rag.retrieval_gate import OPEN, Gate
 from rag.search.rerank import open_reranker
 from rag.treatment import Budget
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
     from rag.library import KnowledgeBases
     from rag.search.retrieval import Retriever
-
-AUTO, OFF = "auto", "off"
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def run_by_label(
         gates: Mapping[str, Gate] = {}
         for name, treatments in _treatments(retrievers, lora).items():
             if wanted.retrieval is not None and name != "lora":
-                gates = _gates(runner, treatments, resources, wanted.retrieval)
+                gates = open_or_calibrate_gates(runner, treatments, resources, wanted.retrieval)
                 treatments = {
                     domain: replace(each, gate=gates.get(domain, OPEN))
                     for domain, each in treatments.items()
@@ -203,52 +201,3 @@ def _resources(
     return PlanResources(
         retrievers, adapters, Budget(engine.count, k, wanted.tokens), wanted.options
     )
-
-
-def _gates(
-    runner: PlanRunner,
-    treatments: Mapping[str, DomainTreatment],
-    resources: PlanResources,
-    wanted: RetrievalOptions,
-) -> Mapping[str, Gate]:
-    """One gate per knowledge base: open, with a fixed threshold, or calibrated."""
-    with_passages = {name: each for name, each in treatments.items() if each.uses_passages}
-    if wanted.gate == OFF:
-        return dict.fromkeys(with_passages, OPEN)
-    if wanted.gate != AUTO:
-        return dict.fromkeys(with_passages, _fixed_gate(wanted.gate))
-    options = replace(runner.options, fresh=False)
-    engine = runner.engine()
-    job = validation_job(
-        runner.job,
-        engine.info,
-        options.data,
-        load_domains(options.workspace),
-        set(with_passages),
-    )
-    calibration = Calibration(dict.fromkeys(with_passages, SHUT), {}, {})
-    if job is not None:
-        base = score_job(job, engine, options, part="validation, base")
-        validation = PlanRunner.from_base_run(job, runner.engine, options, base)
-        counts = PASSAGE_COUNTS if wanted.k is None else (wanted.k,)
-        calibration = calibrate_gates(validation, with_passages, resources, counts)
-    for name, gate in calibration.gates.items():
-        folder = resources.retrievers[name].index.folder
-        model = _answering_model(engine, with_passages[name])
-        store_gate(folder, model, gate, calibration.tried.get(name, ()))
-    return calibration.gates
-
-
-def _fixed_gate(text: str) -> Gate:
-    try:
-        return Gate(float(text))
-    except ValueError as error:
-        what = f"`--rag-gate {text}` is neither {AUTO}, {OFF} nor a number"
-        hint = "a number is the least cosine of the best passage: 0.4, say"
-        raise Misuse(what, hint) from error
-
-
-def _answering_model(engine: Engine, treatment: DomainTreatment) -> str:
-    """What a gate is good for: the model, and the adapter that answers with it, if any."""
-    digest = engine.info.digest
-    return f"{digest}+{treatment.adapter_digest[:16]}" if treatment.uses_adapter else digest

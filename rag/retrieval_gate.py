@@ -48,7 +48,8 @@ class Gate:
 
     At most `k` come in; None leaves their number to the budget. The other fields are its result on
     the `n` validation questions: for how many it opened, how many answers turned right and wrong
-    by that, and the p-value of the sign test on those.
+    by that, and the p-value of the sign test on those. `basis` says what it was calibrated on: the
+    validation or train split, questions made of the documents, or retrieval alone, which is none.
     """
 
     score: float
@@ -59,6 +60,7 @@ class Gate:
     gains: int = 0
     losses: int = 0
     p: float = 1.0
+    basis: str = ""
 
     def opens(self, score: float | None, confidence: float | None) -> bool:
         """Whether a question gets its passages; a model without confidence counts as unsure."""
@@ -82,6 +84,9 @@ class Gate:
         return self.score == NEVER
 
 
+VALIDATION, TRAIN, DOCUMENTS, RETRIEVAL = "validation", "train", "documents", "retrieval"
+#: The fewest questions that calibrate a gate: fewer hardly ever show that passages help.
+FEWEST = 12
 OPEN = Gate(-math.inf)
 SHUT = Gate(NEVER)
 

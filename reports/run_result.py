@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
+from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION
 from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
 from reports.terminal import console, table
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 _CHANGE = ("difference", "95 % interval", "p", "gained", "lost")
 _PASSAGES = ("retrieved", "let in", "leaked")
 _LEAKS = 5
+#: Basis of a gate's calibration -> what its questions are called.
+_BASES = {
+    VALIDATION: "validation questions",
+    TRAIN: "training questions",
+    DOCUMENTS: "questions made of the documents",
+}
 
 
 def show_run_result(outcome: RunResult) -> None:
@@ -89,17 +96,18 @@ def _gates(gates: Mapping[str, Gate]) -> list[str]:
 
 
 def _gate(gate: Gate) -> str:
-    if gate.closed and not gate.n:
-        return "shut: there are no validation questions to calibrate it on (`--rag-gate off`)"
+    questions = f"{gate.n} {_BASES.get(gate.basis, 'questions')}"
     if gate.closed:
-        return f"shut: passages are not shown to help on {gate.n} validation questions"
+        return f"shut: passages are not shown to help on {questions} (`--rag-gate off` opens it)"
     least = "any score" if gate.score == float("-inf") else f"a cosine of {gate.score:.3f}"
     sure = "" if gate.confidence >= 1 else f" and a confidence of at most {gate.confidence:.3f}"
+    if gate.basis == RETRIEVAL:
+        return f"open from {least}, which foreign questions hardly reach; it is not calibrated"
     if not gate.n:
         return f"open from {least}"
     number = f", {gate.k} passage{'s' * (gate.k > 1)} at most" if gate.k is not None else ""
     return (
-        f"open from {least}{sure}{number}; on {gate.n} validation questions it let in "
+        f"open from {least}{sure}{number}; on {questions} it let in "
         f"{gate.n_opened}, {gate.gains} turned right and {gate.losses} wrong"
     )
 

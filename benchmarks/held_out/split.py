@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks.registry import load_validation
+from benchmarks.tasks.registry import load_optional
 from domainlift.sampling import hash_order
 from domainlift.text.normalise import without_copies
 
@@ -58,7 +58,7 @@ def split_tasks(tasks: Sequence[Task], data: Path | None, domains: dict[str, Dom
     """Load the tasks' validation questions and split the tasks."""
     spare = {}
     for task in tasks:
-        validation = load_validation(task.name, data=data, domains=domains)
+        validation = load_optional(task.name, data=data, domains=domains)
         spare[task.name] = validation.questions if validation is not None else ()
     return split_task(tasks, spare)
 

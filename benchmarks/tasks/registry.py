@@ -74,10 +74,16 @@ def load_task(
     return load(TaskRequest(name, rest, domain, split, data, file))
 
 
-def load_validation(name: str, *, data: Path | None, domains: Mapping[str, Domain]) -> Task | None:
-    """Load the validation questions of a task; None where it has none, or none are at hand."""
+def load_optional(
+    name: str,
+    *,
+    data: Path | None,
+    domains: Mapping[str, Domain],
+    split: Split = "validation",
+) -> Task | None:
+    """Load a split that a task may lack; None where it has none, or none is at hand."""
     try:
-        return load_task(name, data=data, domains=domains, split="validation")
+        return load_task(name, data=data, domains=domains, split=split)
     except (NoSplit, NotAtHand):
         return None
 

@@ -157,7 +157,7 @@ def test_retrieval_gate_stand_before_the_question(
     assert tulips.index("Ignore the question") < tulips.index("</passages>")
 
 
-def test_the_gate_is_shut_where_nothing_can_calibrate_it(
+def test_where_nothing_can_calibrate_the_gate_retrieval_alone_sets_it_and_says_so(
     bench: Any, server: Any, tmp_path: Path, garden: Any
 ) -> None:
     del garden
@@ -165,10 +165,25 @@ def test_the_gate_is_shut_where_nothing_can_calibrate_it(
     argv = ("run", "--model", server.model, "--task", path, "--scoring", "letter", "--rag")
     said = bench(*argv)
     assert said.code == 0, said.err
-    assert "shut: there are no validation questions" in said.out
-    assert not any("<passages>" in prompt for prompt in server.asked)
-    # What gets no passages is not asked a second time.
-    assert len(server.asked) == 1
+    assert "it is not calibrated" in said.out
+    gate = bench(*argv, "--json").json["gates"]["gardening"]
+    assert (gate["basis"], gate["n"], gate["closed"]) == ("retrieval", 0, False)
+    assert 0 < gate["score"] < 0.5
+    assert sum("<passages>" in prompt for prompt in server.asked) == 1
+
+
+def test_without_validation_questions_the_train_split_calibrates_the_gate(
+    bench: Any, server: Any, tmp_path: Path, garden: Any
+) -> None:
+    del garden
+    rows = [
+        {"question": f"Lesson {n}: when are roses pruned?", "answer": 0, "split": "train"}
+        for n in range(20)
+    ]
+    said = run(bench, server, questions(tmp_path, ROSES, *rows), "--rag", "gardening")
+    assert said.code == 0, said.err
+    gate = said.json["gates"]["gardening"]
+    assert (gate["basis"], gate["n"]) == ("train", 20)
 
 
 def test_a_gate_is_calibrated_on_validation_questions_only(
