@@ -80,7 +80,7 @@ def exam(scored: int = 20, train: int = 60) -> Task:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
-    monkeypatch.setattr("improve.choose_form.load_validation", lambda *_, **__: None)
+    monkeypatch.setattr("improve.choose_form.load_optional", lambda *_, **__: None)
     monkeypatch.setattr("improve.score._validation_questions", lambda *_: ())
     return RunOptions(tmp_path)
 
