@@ -11,13 +11,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
 
+from bench.heartbeat import heartbeat
 from bench.options import ALL
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
@@ -158,8 +159,9 @@ def _run(argv: Sequence[str]) -> int:
         words = _with_values([word for word in argv if word != "--debug"])
         command = next((word for word in words if not word.startswith("-")), "")
         _refuse_launcher(command, words)
-        app = make_app({command} & COMMANDS.keys())
-        result = app(words, prog_name="bench", standalone_mode=False)
+        with heartbeat(f"bench {command}") if from_environment().is_main else nullcontext():
+            app = make_app({command} & COMMANDS.keys())
+            result = app(words, prog_name="bench", standalone_mode=False)
         # What is still in the buffer may meet a closed pipe, which must happen here.
         sys.stdout.flush()
         if result == _STOPPED:

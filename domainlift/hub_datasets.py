@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from domainlift.errors import BenchError
+
+#: Seconds to wait for the first answer of the hub.
+_PATIENCE = 4.0
 
 
 def hub_rows(path: str, config: str | None, split: str) -> Sequence[Mapping[str, Any]]:
     """Download one split of a data set, or read it from the cache; none of its code is run.
 
     Raises BenchError with the reason. Without a connection the library retries for half a minute;
-    after the first such failure this process reads the cache only.
+    so it is asked for first, and where there is none, or after the first such failure, this process
+    reads the cache only.
     """
     try:
         import datasets
 
+        if not datasets.config.HF_HUB_OFFLINE and not _reachable():
+            datasets.config.HF_HUB_OFFLINE = True
         # The one error below reports its retries.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         rows: Sequence[Mapping[str, Any]] = datasets.load_dataset(path, config, split=split)
@@ -27,6 +34,19 @@ def hub_rows(path: str, config: str | None, split: str) -> Sequence[Mapping[str,
         raise _error(path, config, split, error) from error
     except Exception as error:  # `datasets` has no common class for what can go wrong
         raise _error(path, config, split, error) from error
+
+
+@lru_cache(maxsize=1)
+def _reachable() -> bool:
+    """Whether the hub answers at all within seconds; proxies and mirrors are the library's."""
+    from huggingface_hub import constants, utils
+
+    client: Any = utils
+    try:
+        client.get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # of whichever client the library uses
+        return False
+    return True
 
 
 def reason(error: Exception) -> str:

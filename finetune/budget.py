@@ -11,18 +11,21 @@ validation.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import AdapterRegistry
+from finetune.data.cleaning import prompt_text
 from finetune.data.row_selection import select_rows
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment
-from finetune.jobs import TrainingJob, build_mix, prepared_rows
+from finetune.jobs import TrainingJob, build_mix
 from finetune.memory.cost_model import Prediction, predict_cost
 from finetune.training.tokenize import encode
 from finetune.validation import question_and_answer
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Rows of a domain whose tokens are counted for the time of a row; passages that are read.
 _SAMPLE, _PASSAGES = 256, 20_000
+#: Characters of a row that is cut to `max_tokens`, about.
+_LONGEST = 4_000
 _WRONG, _ASKED = "questions that the model gets wrong", "validation questions, not asked yet"
 _BASE = "passages of the knowledge base"
 
@@ -103,16 +108,18 @@ def former_speed(job: TrainingJob, model: str, device: str) -> float | None:
 
 
 def plan_rows(
-    job: TrainingJob, machine: Machine, missed: Mapping[str, Sequence[str]] | None
+    job: TrainingJob,
+    rows: Mapping[str, Sequence[Row]],
+    machine: Machine,
+    missed: Mapping[str, Sequence[str]] | None = None,
 ) -> RowPlan:
-    """Choose the rows and passes that fit into the budget of a job.
+    """Choose of the prepared rows by domain, and passes, what fits into the budget of a job.
 
     `missed` are by domain the questions, with their answers, that the base model gets wrong and
     that nothing is reported on; None where it was not asked. Raises Misuse where not one pass over
     one batch fits.
     """
-    rows, budget = prepared_rows(job), job.budget
-    shares = job.recipe.proportions
+    budget, shares = job.budget, job.recipe.proportions
     available = int(min(len(own) / shares[name] for name, own in rows.items()) + 1e-9)
     size = available if budget.rows is None else min(budget.rows, available)
     passes: float | None = None
@@ -169,11 +176,25 @@ def _chosen(
     for name, own in rows.items():
         share = job.recipe.proportions[name]
         targets = _targets(job, name, missed)
-        found = select_rows(own, max(1, round(plan.chosen * share)), targets)
-        chosen[name] = found.rows
-        told += [f"{n:,} near {len(targets[what]):,} {what}" for what, n in found.reasons.items()]
+        size = max(1, round(plan.chosen * share))
+        # Those that are chosen may be longer than most, or shorter: of the time, not of the number.
+        found = select_rows(own, size if job.budget.rows is not None else 2 * size, targets)
+        length = size * sum(map(_characters, own)) / len(own)
+        kept = size if job.budget.rows is not None else _fitting(found.rows, length)
+        chosen[name] = found.rows[: max(kept, min(size, job.settings.batch))]
+        near = Counter(found.reasons[: len(chosen[name])])
+        told += [f"{n:,} near {len(targets[what]):,} {what}" for what, n in near.most_common()]
     by = ", ".join(told) if told else "the most typical of all rows"
     return replace(plan, rows=chosen, chosen=sum(map(len, chosen.values())), by=by)
+
+
+def _fitting(rows: Sequence[Row], characters: float) -> int:
+    """How many of the first rows have so many characters together."""
+    return sum(total <= characters for total in accumulate(map(_characters, rows)))
+
+
+def _characters(row: Row) -> int:
+    return min(len(prompt_text(row)) + len(row.completion), _LONGEST)
 
 
 def _targets(

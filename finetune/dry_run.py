@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ from engines.registry import TINY, source
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment, own_device
-from finetune.jobs import build_mix
+from finetune.jobs import build_mix, prepared_rows
 from finetune.training.tokenize import decoded, encode
 
 if TYPE_CHECKING:
+    from finetune.data.rows import Row
     from finetune.distributed.process_group import ProcessGroup
     from finetune.jobs import TrainingJob
     from finetune.memory.cost_model import Prediction
@@ -63,13 +64,24 @@ class DryRun:
         }
 
 
-def dry_run(job: TrainingJob, model: str, device: str, dtype: str) -> DryRun:
-    """Read the rows and the model's configuration, but not its weights."""
+def dry_run(
+    job: TrainingJob,
+    model: str,
+    device: str,
+    dtype: str,
+    rows: Mapping[str, Sequence[Row]] | None = None,
+) -> DryRun:
+    """Read the rows and the model's configuration, but not its weights.
+
+    `rows` by domain are those that are not prepared yet.
+    """
+    rows = prepared_rows(job) if rows is None else rows
     chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
     config, tokenizer = load_config_and_tokenizer(source(model), dtype=dtype, device=chosen)
     machine = Machine(config, tokenizer, chosen, former_speed(job, model, chosen.split(":")[0]))
-    plan = plan_rows(job, machine, None)
-    mixed, settings = build_mix(job, None, plan.rows), plan.settings(job.settings)
+    plan = plan_rows(job, rows, machine)
+    mixed = build_mix(job, None, rows if plan.rows is None else plan.rows)
+    settings = plan.settings(job.settings)
     team, shared = from_environment(), fsdp_requested(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     return DryRun(

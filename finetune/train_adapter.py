@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors, write_json, write_text
 from domainlift.workspace import Workspace
@@ -135,9 +136,11 @@ def prepare_training(
 
     def prepare() -> str:
         nonlocal validator
-        validator = open_validator(job, engine) if job.settings.eval_every else None
+        with activity(f"asking the validation questions of {job.name}"):
+            validator = open_validator(job, engine) if job.settings.eval_every else None
         missed = validator.missed if validator is not None else None
-        plan, rows = _plan_and_rows(folder, job, engine, missed)
+        with activity(f"choosing and mixing the rows of {job.name}"):
+            plan, rows = _plan_and_rows(folder, job, engine, missed)
         return json.dumps(asdict(replace(plan, rows=None))) + "\n" + row_lines(rows)
 
     team = join_group(engine.model.device)
@@ -161,7 +164,8 @@ def _plan_and_rows(
         return RowPlan(**{"available": len(rows), "chosen": len(rows), **plan}), rows
     model, device = engine.model, engine.model.device.type
     speed = former_speed(job, engine.info.model, device)
-    plan = plan_rows(job, Machine(model.config, engine.tokenizer, device, speed), missed)
+    machine = Machine(model.config, engine.tokenizer, device, speed)
+    plan = plan_rows(job, prepared_rows(job), machine, missed)
     mixed = build_mix(job, engine, plan.rows).rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,16 +189,17 @@ def run_training(
     prepared: PreparedTraining, on_progress: OnProgress, on_validation: OnValidation
 ) -> TrainResult:
     """Train, from the last checkpoint where there is one."""
-    return train_rows(
-        prepared.rows,
-        prepared.engine.model,
-        prepared.engine.tokenizer,
-        prepared.settings,
-        checkpoint_folder=prepared.folder,
-        adapter_folder=prepared.folder / "adapter",
-        validate=validation_of(prepared, on_validation),
-        notify=on_progress,
-    )
+    with activity(f"training {prepared.job.name}"):
+        return train_rows(
+            prepared.rows,
+            prepared.engine.model,
+            prepared.engine.tokenizer,
+            prepared.settings,
+            checkpoint_folder=prepared.folder,
+            adapter_folder=prepared.folder / "adapter",
+            validate=validation_of(prepared, on_validation),
+            notify=on_progress,
+        )
 
 
 def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Validate | None:
@@ -204,7 +209,8 @@ def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Va
         return None
 
     def validate(live: Any, step: int) -> ValidationResult:
-        with prepared.engine.answering_with(live):
+        name = prepared.job.name
+        with activity(f"validating {name}"), prepared.engine.answering_with(live):
             result = validator.evaluate()
         on_validation(result, step)
         return result

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 from finetune.train_adapter import (
@@ -66,7 +67,8 @@ def train_jointly(
         # All adapters take the same passes: those that fit into every budget.
         plan = min((each.plan for each in trainings.values()), key=_passes)
         settings = plan.settings(settings)
-        results = train_together(tasks, engine.model, engine.tokenizer, settings, on_progress)
+        with activity(f"training {', '.join(tasks)}"):
+            results = train_together(tasks, engine.model, engine.tokenizer, settings, on_progress)
         return _publish_all(trainings, writers, results)
 
 

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.runs.store import RunStore
 from benchmarks.treatments.base import BASE_POLICY
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
 from engines.local.loading import load_config_and_tokenizer
 from engines.registry import is_served, source
-from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.dry_run import dry_run
 from improve.context import HELD_OUT, SELECTION
 from improve.prove import CONTROLS, SINGLES
 from improve.retrieve import PASSAGE_COUNTS
 from improve.score import RETEST_QUESTIONS
-from improve.train import make_rows, training_job
+from improve.train import rows_not_prepared, training_job
 from rag.corpus.source_files import domain_sources, find_files
 from rag.index.store import KnowledgeBaseStore
 from reports.forecast import Forecast, Missing, Stage
-from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -191,9 +188,8 @@ def _files(context: ImproveContext, name: str) -> Found:
 def _trainings(
     context: ImproveContext, names: list[str], lazy: LazyEngine, missing: _MissingItems
 ) -> Iterator[Stage]:
-    indexes = BenchmarkIndexes(print_note)
     for name in () if context.options.skip_train else names:
-        found = missing.at(lambda name=name: _dry_run(context, name, lazy, indexes))  # type: ignore[misc]
+        found = missing.at(lambda name=name: _dry_run(context, name, lazy))  # type: ignore[misc]
         if found is not None:
             plan = found.prediction
             left = "".join(f"; {line}" for line in found.plan.lines())
@@ -203,17 +199,12 @@ def _trainings(
             yield Stage("training", what, plan.seconds, plan.peak_bytes, disk)
 
 
-def _dry_run(
-    context: ImproveContext, name: str, lazy: LazyEngine, indexes: BenchmarkIndexes
-) -> DryRun:
-    """Predict a training; rows that do not exist yet are made in a temporary workspace."""
-    spec = lazy.spec
-    with TemporaryDirectory() as folder:
-        if not Workspace(context.run_options.workspace).data_set(name).is_dir():
-            aside = replace(context.run_options, workspace=Path(folder))
-            context = replace(context, run_options=aside)
-            make_rows(context, name, indexes)
-        return dry_run(training_job(context, name), spec.model, spec.device, spec.dtype)
+def _dry_run(context: ImproveContext, name: str, lazy: LazyEngine) -> DryRun:
+    """Predict a training; rows that do not exist yet are made in memory."""
+    spec, job = lazy.spec, training_job(context, name)
+    rows = rows_not_prepared(context, name)
+    with activity(f"choosing rows of {name}"):
+        return dry_run(job, spec.model, spec.device, spec.dtype, rows)
 
 
 def _proving(sizes: _Sizes, domains: int, pace: float | None) -> Iterator[Stage]:

@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domainlift.activity import activity
 from domainlift.errors import Misuse
 from engines.base import TrainableEngine
 from engines.local.engine import TransformersEngine
 from engines.registry import EngineOptions, is_dequantised, open_engine, source, weights_name
 from finetune.distributed.fsdp import fsdp_requested, shard_model
 from finetune.distributed.process_group import join_group, own_device
-from reports.elapsed import elapsed
 from reports.terminal import print_note
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class LazyEngine:
         """The open engine."""
         if self._engine is None:
             spec = self.spec
-            self._engine = open_engine(spec.model, EngineOptions(spec.device, spec.dtype))
+            with activity(f"loading `{spec.model}`"):
+                self._engine = open_engine(spec.model, EngineOptions(spec.device, spec.dtype))
         return self._engine
 
     def close(self) -> None:
@@ -61,7 +62,7 @@ def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEng
     name = _weights(spec.model)
     shown = spec.model if is_dequantised(spec.model) else name
     device = own_device(spec.device)
-    with elapsed(f"loading `{shown}`"):
+    with activity(f"loading `{shown}`"):
         if sharded:
             return _sharded(name, shown, device, spec.dtype, settings)
         if settings.method == "qlora":
@@ -77,7 +78,7 @@ def _weights(model: str) -> str:
             print_note(f"training takes the weights of `{name}`")
         return name
     print_note(f"training takes the dequantised weights of `{model}`, made once and kept")
-    with elapsed(f"reading the weights of `{model}`"):
+    with activity(f"reading the weights of `{model}`"):
         return weights_name(model)
 
 

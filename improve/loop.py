@@ -19,6 +19,7 @@ from benchmarks.held_out.choice import BASE, choose_treatment
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import ImproveResult
 from benchmarks.runs.runner import prepare_job
+from domainlift.activity import activity
 from improve.context import HELD_OUT, SELECTION
 from improve.diagnose import diagnose, domains_to_treat, run_triage
 from improve.notes import Notes
@@ -53,7 +54,8 @@ class StageTimer:
         print(f"[{len(self.stages) + 1}] {name}", file=sys.stderr, flush=True)
         begun = time.monotonic()
         try:
-            yield
+            with activity(name):
+                yield
         finally:
             self.stages[name] = time.monotonic() - begun
 

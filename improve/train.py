@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from engines.base import AdapterEngine
@@ -16,6 +17,8 @@ from finetune.data.build_dataset import (
     BenchmarkIndexes,
     DatasetSpec,
     build_dataset,
+    draft_rows,
+    nothing_to_learn,
     tasks_to_learn,
 )
 from finetune.data.recipe import one_domain
@@ -31,6 +34,7 @@ from reports.training_progress import training_progress
 if TYPE_CHECKING:
     from finetune.adapters.registry import Adapter
     from finetune.data.prepare import PreparedDataset
+    from finetune.data.rows import Row
     from finetune.train_adapter import TrainingResult
     from improve.context import ImproveContext
     from improve.load_model import LazyEngine
@@ -84,15 +88,31 @@ def make_rows(context: ImproveContext, name: str, indexes: BenchmarkIndexes) -> 
 
     With the option `own`, only its own questions are turned into rows.
     """
+    spec = _dataset_spec(context, name)
+    return build_dataset(spec, tasks_to_learn(spec, print_note), indexes, print_note)
+
+
+def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]] | None:
+    """About the rows that `make_rows` would write, by domain; None where they are written."""
+    spec = _dataset_spec(context, name)
+    if spec.folder.is_dir():
+        return None
+    with activity(f"making training rows of {name}"):
+        rows = draft_rows(spec, tasks_to_learn(spec, print_note), print_note)
+    if not rows:
+        raise nothing_to_learn(name)
+    return {name: rows}
+
+
+def _dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
     options = context.run_options
-    spec = DatasetSpec(
+    return DatasetSpec(
         context.domains[name],
         context.domains,
         Workspace(options.workspace).data_set(name),
         options.data,
         own=context.options.own,
     )
-    return build_dataset(spec, tasks_to_learn(spec, print_note), indexes, print_note)
 
 
 def _existing(

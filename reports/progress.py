@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, else a line every ten seconds."""
+"""Progress on stderr: a bar in a terminal, else a line every four seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 from domainlift.text.display import printable
 from reports.terminal import duration
 
-_EVERY = 10.0
+_EVERY = 4.0
 
 
 class ProgressBar:
@@ -110,7 +110,7 @@ class Stages:
         self._start = self._said = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Tell how far a stage is: on one line in a terminal, else every ten seconds."""
+        """Tell how far a stage is: on one line in a terminal, else every four seconds."""
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._start = stage, now

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.tasks.registry import load_optional
 from domainlift.sampling import hash_order
-from domainlift.text.normalise import without_copies
+from domainlift.text.normalise import dedup_key
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -67,12 +67,12 @@ def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -
     """Split, given the validation questions by task; copies of held-out ones are left out."""
     moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
-    reported = [question for task in held for question in task.questions]
+    reported = {dedup_key(q.text, q.options) for task in held for q in task.questions}
     selection = []
     for task in tasks:
         own = [*spare.get(task.name, ()), *(q for q in task.questions if q.id in moved)]
         # Some data sets have one question in both splits, with the same id.
-        once = {q.id: q for q in without_copies(own, reported)}
+        once = {q.id: q for q in own if dedup_key(q.text, q.options) not in reported}
         selection.append(_only(task, list(once.values())))
     divided = tuple(task.name for task in tasks if not spare.get(task.name))
     return EvalSplit(_with_questions(selection), _with_questions(held), divided)

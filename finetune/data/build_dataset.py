@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.registry import task_names
+from domainlift.activity import activity
 from domainlift.errors import Misuse
 from domainlift.text.contamination import QuestionIndex
+from finetune.data.cleaning import clean_row, reject_reason
 from finetune.data.formats import read_training_rows
-from finetune.data.prepare import PreparedDataset, prepare_rows
+from finetune.data.prepare import PreparedDataset, prepare_rows, split_of
+from finetune.data.rows import Row
 from finetune.data.sources.documents import document_rows
 from finetune.data.sources.questions import question_rows, reported_questions, training_tasks
 from rag.corpus.documents import load_documents
@@ -20,7 +23,6 @@ from rag.corpus.source_files import find_files, own_licence
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
-    from finetune.data.rows import Row
     from finetune.synthetic.from_knowledge_base import SyntheticRows
     from knowledge_bases.domains import Domain
 
@@ -53,21 +55,38 @@ def build_dataset(
 
     `tasks` are those of `tasks_to_learn`; `synthetic` rows are added.
     """
-    rows = [*_rows(spec, tasks, on_note), *(synthetic.rows if synthetic is not None else ())]
     name = spec.domain.name
+    with activity(f"making training rows of {name}"):
+        rows = [*_rows(spec, tasks, on_note), *(synthetic.rows if synthetic is not None else ())]
     if not rows:
-        raise Misuse(f"domain `{name}` has nothing to learn from", "give rows: `--file PATH`")
-    made = prepare_rows(
-        name,
-        rows,
-        size=spec.size,
-        seed=spec.seed,
-        benchmark=indexes.of(spec),
-        folder=spec.folder,
-    )
+        raise nothing_to_learn(name)
+    with activity(f"comparing rows of {name} with each other and with questions of benchmarks"):
+        made = prepare_rows(
+            name,
+            rows,
+            size=spec.size,
+            seed=spec.seed,
+            benchmark=indexes.of(spec),
+            folder=spec.folder,
+        )
     if synthetic is not None:
         synthetic.write_provenance(made.path)
     return made
+
+
+def nothing_to_learn(domain: str) -> Misuse:
+    """The error of a domain without any row."""
+    return Misuse(f"domain `{domain}` has nothing to learn from", "give rows: `--file PATH`")
+
+
+def draft_rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> list[Row]:
+    """The training rows without writing them, in seconds: an upper bound.
+
+    They are not compared with each other, but for equal ones, nor with questions of benchmarks.
+    """
+    cleaned = map(clean_row, _rows(spec, tasks, on_note))
+    rows = {row.id: row for row in cleaned if not reject_reason(row)}
+    return [row for row in rows.values() if split_of(row) == "train"]
 
 
 def tasks_to_learn(spec: DatasetSpec, on_note: OnNote) -> list[Task]:

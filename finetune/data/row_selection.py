@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,10 +34,10 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class RowSelection:
-    """Chosen rows, the most useful first, and how many of them were chosen for which target."""
+    """Chosen rows, the most useful first, and the target that each is nearest to, if any."""
 
     rows: tuple[Row, ...]
-    reasons: Mapping[str, int]
+    reasons: tuple[str, ...] = ()
 
 
 def select_rows(
@@ -50,13 +49,13 @@ def select_rows(
     """
     np = need("numpy")
     if size >= len(rows):
-        return RowSelection(tuple(rows), {})
+        return RowSelection(tuple(rows))
     vectors = _Vectors([_text(row) for row in rows])
     profiles = {name: vectors.profile(texts) for name, texts in targets.items() if texts}
     worth = np.sum(list(profiles.values()), axis=0) if profiles else vectors.mean
     places = _greedy(vectors.rows, worth, size)
     chosen = tuple(rows[place] for place in places)
-    return RowSelection(chosen, _reasons(vectors.rows[places], profiles) if profiles else {})
+    return RowSelection(chosen, _reasons(vectors.rows[places], profiles) if profiles else ())
 
 
 def _text(row: Row) -> str:
@@ -121,11 +120,10 @@ def _greedy(vectors: Any, worth: Floats, size: int) -> list[int]:
     return chosen
 
 
-def _reasons(chosen: Any, profiles: Mapping[str, Floats]) -> dict[str, int]:
-    """How many of the chosen rows are nearest to which target."""
+def _reasons(chosen: Any, profiles: Mapping[str, Floats]) -> tuple[str, ...]:
+    """The target that each of the chosen rows is nearest to."""
     import numpy as np
 
     names = list(profiles)
     near = np.stack([chosen @ profiles[name] for name in names])
-    counts = Counter(names[best] for best in near.argmax(axis=0).tolist())
-    return {name: counts[name] for name in names}
+    return tuple(names[best] for best in near.argmax(axis=0).tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from finetune.distributed.process_group import ProcessGroup
@@ -143,8 +144,9 @@ def pack_seconds(
     return work / at.flops + again * moved / at.traffic + calls * at.call
 
 
+@lru_cache(maxsize=8)
 def measure_rates(sizes: Sizes, device: str) -> Rates:
-    """Measure a device with arrays of this model's width."""
+    """Measure a device with arrays of this model's width, once: plans of one process agree."""
     import torch
 
     kind = torch.bfloat16 if sizes.itemsize == 2 else torch.float32
