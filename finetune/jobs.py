@@ -17,6 +17,7 @@ from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
+from knowledge_bases.domains import companions
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -51,8 +52,9 @@ class TrainingJob:
 
     @property
     def protected(self) -> tuple[str, ...]:
-        """The domains that must not get worse."""
-        return tuple(name for name in self.domains if self.is_strength(name))
+        """The domains that must not get worse: strengths of the same suites as the recipe's."""
+        around = companions(self.domains, self.recipe.proportions)
+        return tuple(name for name in around if self.is_strength(name))
 
     def is_strength(self, name: str) -> bool:
         """Whether a domain is declared as one to protect."""

@@ -11,7 +11,7 @@ from benchmarks.runs.runner import EvalSettings
 from benchmarks.runs.select_tasks import choose_tasks
 from domainlift.errors import Misuse, NoSuch
 from improve.route import learnable
-from knowledge_bases.domains import Domain, load_domains
+from knowledge_bases.domains import Domain, companions, load_domains
 
 if TYPE_CHECKING:
     from ensemble.fit.training_data import Labelled
@@ -57,6 +57,7 @@ def prepare_context(
         domains = {name: replace(domain, sources=()) for name, domain in domains.items()}
     settings = EvalSettings(suite=suite, command=command)
     tasks, settings = choose_tasks(None, settings, domains, run_options.data)
+    domains = companions(domains, {q.domain for task in tasks for q in task.questions})
     split = split_tasks(tasks, run_options.data, domains)
     _check_split(suite, split)
     asked = {q.domain for task in split.selection for q in task.questions}

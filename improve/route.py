@@ -41,11 +41,14 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
     """The router of a workspace: its own file, or the one that comes with the project.
 
     `domains` are the targets (None: all that there are). Domains that the file does not know are
-    routed to by the keywords that they declare, until `bench route fit` has seen them.
+    routed to by the keywords that they declare, until `bench route fit` has seen them; those of a
+    suite of their own only where they are named.
     """
     known = load_domains(workspace)
     keywords = read_keywords(keyword_file(workspace), known)
-    new = {name: by_hand(known[name]) for name in known if name not in keywords.domains}
+    named = () if domains is None else domains
+    free = (name for name in known if not known[name].suite or name in named)
+    new = {name: by_hand(known[name]) for name in free if name not in keywords.domains}
     return Router(replace(keywords, domains={**keywords.domains, **new}), domains)
 
 
@@ -89,7 +92,9 @@ def learnable(split: EvalSplit, domains: Mapping[str, Domain], data: Path | None
         for q in task.questions
     ]
     if len({row.domain for row in rows}) < 2:
-        rows += labelled(load_suite("demo", domains).tasks, domains, data)[0]
+        # The suite of its own that the domain has, or that of all others; the other one is empty.
+        built_in = [*load_suite("demo", domains).tasks, *load_suite("handbook", domains).tasks]
+        rows += labelled(built_in, domains, data)[0]
     return without_copies(rows, of=(q for task in split.held_out for q in task.questions))
 
 

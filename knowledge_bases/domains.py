@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,11 @@ DOMAIN_FILE = "domain.yaml"
 
 @dataclass(frozen=True)
 class Domain:
-    """A field of knowledge; `protected` marks a strength that no training may lower."""
+    """A field of knowledge; `protected` marks a strength that no training may lower.
+
+    A domain with a `suite` belongs to that suite alone: other suites do not ask it, and what is
+    trained, kept or routed for others leaves it out.
+    """
 
     name: str
     title: str
@@ -29,6 +33,7 @@ class Domain:
     sources: tuple[Source, ...]
     protected: bool
     folder: Path
+    suite: str = ""
 
     @property
     def questions_file(self) -> Path | None:
@@ -61,6 +66,15 @@ def load_domains(workspace: Path | None = None) -> dict[str, Domain]:
     return domains
 
 
+def companions(domains: Mapping[str, Domain], names: Collection[str]) -> dict[str, Domain]:
+    """Those of the same suites as the named domains, themselves included.
+
+    Together they are asked, trained, protected and routed to.
+    """
+    suites = {domains[name].suite if name in domains else "" for name in names}
+    return {name: domain for name, domain in domains.items() if domain.suite in suites}
+
+
 def bare_domain(name: str) -> Domain:
     """A domain without a domain.yaml, for which the user names all files."""
     return Domain(name, name, "", (), (), (), False, Path())
@@ -88,6 +102,7 @@ _SCHEMA: Mapping[str, Field] = {
         },
     ),
     "protected": Field("flag"),
+    "suite": Field("text"),
     "name": Field("text"),
 }
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -117,6 +132,7 @@ def _domain(name: str, path: Path, entries: Mapping[str, Node]) -> Domain:
         sources=_sources(path, entries.get("sources", absent)),
         protected=entries.get("protected", absent).flag,
         folder=path.parent,
+        suite=entries.get("suite", absent).text,
     )
 
 

@@ -101,7 +101,7 @@ def main() -> None:
     half = "learn from half of the test questions as well, and ask the other half"
     parser.add_argument("--half", action="store_true", help=half)
     asked_half = parser.parse_args().half
-    known = load_domains()
+    known = {name: domain for name, domain in load_domains().items() if not domain.suite}
     tasks = [task for domain in known.values() for task in domain.tasks if task[:5] == "mmlu:"]
     learned, _ = labelled(tasks, known, mirror())
     asked, _ = labelled(tasks, known, mirror(), ("test",))

@@ -24,6 +24,7 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
                 "title": d.title,
                 "description": d.description,
                 "protected": d.protected,
+                "suite": d.suite,
                 "tasks": list(d.tasks),
                 "keywords": list(d.keywords),
                 "folder": str(d.folder),

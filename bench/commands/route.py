@@ -20,7 +20,7 @@ from ensemble.fit.fit import FitSettings, RouterData
 from ensemble.fit.fit import fit_router as learn
 from ensemble.router.keywords import backup, write_keywords
 from improve.route import embedding, glossaries, keyword_file, labelled, open_router, passages
-from knowledge_bases.domains import load_domains
+from knowledge_bases.domains import companions, load_domains
 from reports.router import show_fit, show_route, show_router_metrics
 
 if TYPE_CHECKING:
@@ -172,10 +172,11 @@ def _material(
     rows, copies = _learned(suites, known, data)
     if copies:
         _say(f"{copies} copies of test questions are left out")
+    around = companions(known, {row.domain for row in rows})
     return RouterData(
         rows,
-        glossaries(known),
-        passages(known, data) if with_passages else (),
+        glossaries(around),
+        passages(around, data) if with_passages else (),
         embedding(vectors) if vectors is not None else None,
         {"vectors": vectors if vectors is not None else "none"},
     )

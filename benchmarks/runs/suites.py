@@ -37,20 +37,27 @@ def load_suite(name_or_path: str, domains: Mapping[str, Domain]) -> Suite:
     return Suite(name_or_path, tuple(SUITES[name_or_path](domains)))
 
 
-def _demo(domains: Mapping[str, Domain]) -> list[str]:
-    built_in = {name: domain for name, domain in domains.items() if _is_built_in(domain)}
-    return _tasks_of(("own",), built_in)
+def _built_in(suite: str, domains: Mapping[str, Domain]) -> list[str]:
+    """The built-in questions of the domains that belong to this suite alone, or ("") to none."""
+    ours = {name: d for name, d in domains.items() if _is_built_in(d) and d.suite == suite}
+    return _tasks_of(("own",), ours)
 
 
 def _tasks_of(prefixes: Sequence[str], domains: Mapping[str, Domain]) -> list[str]:
     return [name for name in task_names(domains) if name.partition(":")[0] in prefixes]
 
 
+def _full(domains: Mapping[str, Domain]) -> list[str]:
+    free = {name: domain for name, domain in domains.items() if not domain.suite}
+    return _tasks_of(("mmlu", "gsm8k", "arc", "own"), free)
+
+
 # Name -> its tasks. Stored figures of a suite hold only as long as its tasks stay the same.
 SUITES: dict[str, Callable[[Mapping[str, Domain]], list[str]]] = {
-    "demo": _demo,
+    "demo": partial(_built_in, ""),
+    "handbook": partial(_built_in, "handbook"),
     "mmlu": partial(_tasks_of, ("mmlu",)),
-    "full": partial(_tasks_of, ("mmlu", "gsm8k", "arc", "own")),
+    "full": _full,
 }
 
 

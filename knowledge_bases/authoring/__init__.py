@@ -1,1 +1,1 @@
-"""Generator of the built-in questions and documents, from tables of facts and from rules."""
+"""Generator of the built-in questions and documents, from tables of facts, rules and prose."""

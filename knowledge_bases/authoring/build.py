@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from knowledge_bases.authoring import exercises, facts
+from knowledge_bases.authoring import exercises, facts, stated
 from knowledge_bases.authoring.exercises import Exercise, Split
 
 HOME = Path(__file__).parent.parent
-FACT_DOMAINS = ("biology", "history", "security")
+# Facts in tables, from which documents and questions are made.
+FACT_DOMAINS = ("biology", "history", "security", "everyday", "language")
+# Facts that documents written by hand state.
+STATED_DOMAINS = ("handbook",)
 RULE_DOMAINS: dict[str, Callable[[Random, Split], Exercise]] = {
     "mathematics": exercises.arithmetic,
     "philosophy": exercises.logic,
@@ -37,6 +40,10 @@ def build_builtin(root: Path) -> None:
         for relation in relations:
             _write(root / domain / _document_name(relation), _document(relation))
         _write(root / domain / "questions.jsonl", _lines(fact_items(domain, relations)))
+    for domain in STATED_DOMAINS:
+        told = stated.load_stated_facts(HOME / domain / "facts.yaml")
+        sections = stated.read_sections(HOME / domain / "documents")
+        _write(root / domain / "questions.jsonl", _lines(stated_items(domain, told, sections)))
     for domain in RULE_DOMAINS:
         _write(root / domain / "questions.jsonl", _lines(rule_items(domain)))
 
@@ -56,6 +63,22 @@ def fact_items(domain: str, relations: Iterable[facts.Relation]) -> Iterator[Aut
                     yield AuthoredQuestion(
                         facts.question(rng, relation, subject, wording), split, support
                     )
+
+
+def stated_items(
+    domain: str, told: Sequence[stated.StatedFact], sections: Mapping[str, str]
+) -> Iterator[AuthoredQuestion]:
+    """Yield a question for every stated fact in every wording; `sections` are texts by name.
+
+    The right answers take turns in all places, from fact to fact and from wording to wording.
+    """
+    for number, fact in enumerate(told):
+        wrong = stated.wrong_answers(fact, told, sections[fact.section])
+        asked = [(split, text) for split, texts in fact.questions.items() for text in texts]
+        for place, (split, wording) in enumerate(asked, number):
+            rng = _random(domain, fact.answer, wording)
+            exercise = stated.stated_question(rng, fact, wording, wrong, place % 4)
+            yield AuthoredQuestion(exercise, split, fact.section)
 
 
 def rule_items(domain: str) -> Iterator[AuthoredQuestion]:

@@ -269,7 +269,7 @@ def test_domains_are_listed_for_people_and_for_scripts(bench: Any) -> None:
     found = bench("domains", "--json")
     assert found.err == ""
     assert {"biology", "history", "security", "mathematics", "reasoning"} <= set(found.json)
-    fields = {"title", "description", "protected", "tasks", "keywords", "folder"}
+    fields = {"title", "description", "protected", "suite", "tasks", "keywords", "folder"}
     assert all(set(each) == fields for each in found.json.values())
     shown = bench("domains")
     assert shown.code == 0

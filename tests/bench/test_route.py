@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from ensemble.router.keywords import read_keywords
+from improve.route import open_router
+
 pytest.importorskip("sklearn")
 OUR_FIVE = "biology,history,mathematics,philosophy,security"
+HANDBOOK = "everyday,handbook,language"
 GARDENING = """\
 title: Gardening
 description: Plants in beds
@@ -58,6 +62,19 @@ def test_the_demo_is_routed_well_before_and_after_a_fit(bench: Any, tmp_path: Pa
     assert after.json["coverage_at_95"] >= 0.95
     shown = bench("route", "test", "--suite", "demo", "--domains", OUR_FIVE)
     assert "precision" in shown.out
+
+
+def test_the_domains_of_a_suite_are_routed_to_for_that_suite_only(
+    bench: Any, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    assert "handbook" not in open_router(workspace).keywords.domains
+    assert "handbook" in open_router(workspace, ["handbook", "law"]).keywords.domains
+    fitted = bench("route", "fit", "--suite", "handbook", "--json")
+    assert fitted.code == 0, fitted.err
+    assert set(read_keywords(workspace / "routes.yaml").domains) == set(HANDBOOK.split(","))
+    asked = bench("route", "test", "--suite", "handbook", "--domains", HANDBOOK, "--json").json
+    assert asked["accuracy"] >= 0.9, asked["confusion"]
 
 
 def test_a_domain_of_ones_own_is_routed_to_by_its_keywords(bench: Any, tmp_path: Path) -> None:

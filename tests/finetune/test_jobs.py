@@ -29,6 +29,8 @@ def test_strengths_of_a_recipe_are_protected_and_not_learned(tmp_path: Path) -> 
         made, recipe=replace(made.recipe, proportions={"biology": 0.5, "mathematics": 0.5})
     )
     assert mixed.learned == ("biology",)
+    handbook = replace(made, recipe=one_domain("handbook"))
+    assert set(handbook.protected) == {"everyday", "language"}
 
 
 def test_without_other_sources_only_the_domains_own_questions_are_used(tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ from knowledge_bases.authoring.build import (
     FACT_DOMAINS,
     HOME,
     RULE_DOMAINS,
+    STATED_DOMAINS,
     build_builtin,
     fact_items,
 )
 
-ALL = (*FACT_DOMAINS, *RULE_DOMAINS)
+ALL = (*FACT_DOMAINS, *STATED_DOMAINS, *RULE_DOMAINS)
+# Those that the embedded model learned to read: it knows no other words.
+OF_TINY = ("biology", "history", "security")
 SPLITS = ("train", "validation", "test")
 
 
@@ -50,7 +53,7 @@ def built_files(root: Path) -> dict[str, bytes]:
 
 def test_the_shipped_files_are_those_that_are_built(tmp_path: Path) -> None:
     build_builtin(tmp_path)
-    by_hand = {f"{domain}/documents" for domain in RULE_DOMAINS}
+    by_hand = {f"{domain}/documents" for domain in (*STATED_DOMAINS, *RULE_DOMAINS)}
     shipped = built_files(HOME)
     assert built_files(tmp_path) == {
         name: content
@@ -87,7 +90,7 @@ def test_a_change_in_one_fact_does_not_shuffle_the_others() -> None:
 @pytest.mark.parametrize("domain", ALL)
 def test_every_question_can_be_asked_and_scored(domain: str) -> None:
     keys = ["question", "options", "answer", "split"]
-    keys += ["support"] if domain in FACT_DOMAINS else []
+    keys += ["support"] if domain not in RULE_DOMAINS else []
     for question in questions(domain):
         assert list(question) == keys
         assert 2 <= len(question["options"]) <= 4
@@ -143,7 +146,7 @@ def test_the_splits_share_no_wording(domain: str) -> None:
     assert [wording for wording, count in wordings.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("domain", FACT_DOMAINS)
+@pytest.mark.parametrize("domain", OF_TINY)
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_held_out_wordings_use_known_words(domain: str, split: str) -> None:
     table = relations(domain)
@@ -155,7 +158,7 @@ def test_held_out_wordings_use_known_words(domain: str, split: str) -> None:
 # --- the documents
 
 
-@pytest.mark.parametrize("domain", FACT_DOMAINS)
+@pytest.mark.parametrize("domain", [*FACT_DOMAINS, *STATED_DOMAINS])
 def test_the_support_of_a_question_holds_its_answer(domain: str) -> None:
     for question in questions(domain):
         file, heading = question["support"].split("#")
@@ -198,4 +201,4 @@ def test_documents_are_headed_paragraphs(domain: str) -> None:
         headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
         assert path.suffix == ".md"
         assert re.match(r"# .+\n\n## ", text)
-        assert len(headings) == len(set(headings)) > 4
+        assert len(headings) == len(set(headings)) >= 4

@@ -13,7 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domainlift.errors import Malformed
-from knowledge_bases.domains import BUILT_IN, Domain, load_domain_file, load_domains
+from knowledge_bases.domains import (
+    BUILT_IN,
+    Domain,
+    companions,
+    load_domain_file,
+    load_domains,
+)
 from knowledge_bases.sources import Source, parse_location
 
 MMLU_SUBJECTS = """
@@ -31,7 +37,8 @@ professional_psychology public_relations security_studies sociology us_foreign_p
 world_religions
 """
 OTHER_TASKS = {"gsm8k", "arc:easy", "arc:challenge"}
-WITH_QUESTIONS = {"biology", "history", "security", "mathematics", "philosophy"}
+OF_HANDBOOK = {"handbook", "everyday", "language"}
+WITH_QUESTIONS = {"biology", "history", "security", "mathematics", "philosophy", *OF_HANDBOOK}
 
 GOOD = """\
 title: Bees
@@ -77,7 +84,16 @@ def test_every_shipped_folder_is_a_domain() -> None:
 
 def test_strengths_are_protected() -> None:
     protected = {name for name, domain in load_domains().items() if domain.protected}
-    assert protected == {"mathematics", "philosophy", "reasoning"}
+    assert protected == {"mathematics", "philosophy", "reasoning", "everyday", "language"}
+
+
+def test_the_domains_of_a_suite_keep_to_themselves() -> None:
+    known = load_domains()
+    assert {name for name, domain in known.items() if domain.suite} == OF_HANDBOOK
+    assert set(companions(known, ["handbook"])) == OF_HANDBOOK
+    assert set(companions(known, ["biology", "not declared"])) == known.keys() - OF_HANDBOOK
+    assert companions(known, ["biology", "language"]) == known
+    assert companions(known, []) == {}
 
 
 def test_own_questions_and_documents_are_there_where_a_task_asks_for_them() -> None:
