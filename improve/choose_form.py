@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.improve_result import BestForm
+from benchmarks.runs.evaluate_task import answer_cache
 from benchmarks.runs.runner import has_forms, prepare_job
 from benchmarks.scoring.forms import QUESTIONS, SHOTS, FormScore, best_form
 from benchmarks.tasks.registry import load_optional
@@ -21,11 +23,12 @@ from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.runs.runner import EvalSettings
-    from benchmarks.runs.store import Run
+    from benchmarks.runs.store import Record, Run
     from benchmarks.tasks.base import Task
     from domainlift.types import Question
     from engines.base import Engine, EngineInfo
     from improve.options import RunOptions
+    from improve.plan_runner import PlanRunner
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class FormChoice:
 
     form: PromptFormat | None
     tried: Mapping[str, FormScore]
+
+    @property
+    def result(self) -> BestForm:
+        """What `bench improve` says of it."""
+        return BestForm(self.form.label if self.form is not None else "", self.tried)
 
     def in_settings(self, settings: EvalSettings) -> EvalSettings:
         """The settings with this form."""
@@ -46,60 +54,106 @@ def choose_form(
     engine: Engine,
     options: RunOptions,
     *,
+    shots: int | None = None,
     debias: bool = True,
 ) -> FormChoice:
     """Ask validation questions in every form that engine and tasks allow, and take the best.
 
     Each form is an ordinary run on the same questions, at most 100, spread over the domains: those
     of the validation split, else training questions that are not shown as examples. Without
-    either, letters are taken. `debias` says whether letters may have their prior divided out.
+    either, letters are taken. With `shots` each form has so many examples; `debias` says whether
+    letters may have their prior divided out.
     """
     asked = [task for task in tasks if has_forms(task)]
     if not asked:
         print_note("no task can be asked in several forms; each is asked in its own")
         return FormChoice(None, {})
-    spare = _with_spare_questions(asked, settings, options)
-    forms = _forms(spare, settings, engine.info)
+    numbers = SHOTS if shots is None else (shots,)
+    spare = _with_spare_questions(asked, settings, options, max(numbers))
+    forms = _forms(spare, numbers, engine.info)
     if not spare or not forms:
         print_note("no validation or training questions to choose a form on: asks by letters")
         return FormChoice(_letters(asked, settings, engine.info), {})
-    job_settings = replace(settings, suite=f"{settings.suite}-form", limit=None)
-    tried: dict[str, FormScore] = {}
-    by_label: dict[str, PromptFormat] = {}
-    for form in forms:
-        job = prepare_job(spare, replace(job_settings, form=form), engine.info)
-        made = replace(options, fresh=False, resume=None)
-        run = score_job(job, engine, made, part=f"form {form.label}")
-        for label, score in _scores(run, form, debias).items():
-            tried[label] = score
-            by_label[label] = replace(form, debias=label.startswith("letter-debiased"))
+    tried = _try_forms(spare, forms, settings, engine, options, debias=debias)
     if not tried:
         return FormChoice(_letters(asked, settings, engine.info), {})
-    best = best_form(tried)
-    found = tried[best]
+    best, found = _best(tried)
     print_note(f"form {best}: {found.accuracy:.3f} of {found.n} questions that are not scored")
-    return FormChoice(by_label[best], tried)
+    return _choice(best, tried)
 
 
-def _scores(run: Run, form: PromptFormat, debias: bool) -> dict[str, FormScore]:
-    """The score of a form by its label; with letters also after dividing their prior out."""
+def choose_better_form(own: PlanRunner) -> FormChoice:
+    """Try forms on a sample of a run's own questions; None where no form beats the tasks' own.
+
+    No prior is divided out of letters, since passages and adapters change the habit. The runner
+    keeps the answers.
+    """
+    tasks = [task for task in own.job.tasks if has_forms(task)]
+    names = {task.name for task in tasks}
+    asked = [question for question in own.job.questions if question.task in names]
+    spare = _with_questions(tasks, asked)
+    engine = own.engine()
+    forms = _forms(spare, SHOTS, engine.info)
+    settings = replace(own.job.settings, form=None)
+    tried = _try_forms(spare, forms, settings, engine, own.options, known=own.answers)
+    sample = {question.id for task in spare for question in task.questions}
+    before = [r.correct for r in own.base.records() if r.id in sample and r.correct is not None]
+    if not tried or _best(tried)[1].accuracy * len(before) <= sum(map(bool, before)):
+        return FormChoice(None, {label: score for label, (_, score) in tried.items()})
+    return _choice(_best(tried)[0], tried)
+
+
+def _choice(best: str, tried: Mapping[str, tuple[PromptFormat, FormScore]]) -> FormChoice:
+    return FormChoice(tried[best][0], {label: score for label, (_, score) in tried.items()})
+
+
+def _best(tried: Mapping[str, tuple[PromptFormat, FormScore]]) -> tuple[str, FormScore]:
+    label = best_form({label: score for label, (_, score) in tried.items()})
+    return label, tried[label][1]
+
+
+def _try_forms(
+    tasks: Sequence[Task],
+    forms: Sequence[PromptFormat],
+    settings: EvalSettings,
+    engine: Engine,
+    options: RunOptions,
+    *,
+    debias: bool = False,
+    known: dict[tuple[str, str], Record] | None = None,
+) -> dict[str, tuple[PromptFormat, FormScore]]:
+    """Score each form on all questions of these tasks, in an ordinary run; add to what is known."""
+    options = replace(options, fresh=False, resume=None)
+    common = replace(settings, suite=f"{settings.suite}-form", limit=None)
+    tried: dict[str, tuple[PromptFormat, FormScore]] = {}
+    for form in forms if tasks else ():
+        job = prepare_job(tasks, replace(common, form=form), engine.info)
+        part = f"form {form.label}"
+        prior = debias and not form.chat
+        run = score_job(job, engine, options, part=part, known=known, letter_prior=prior)
+        if known is not None:
+            known.update(answer_cache(run.records()))
+        tried.update({made.label: (made, score) for made, score in _scores(run, form, debias)})
+    return tried
+
+
+def _scores(run: Run, form: PromptFormat, debias: bool) -> Iterator[tuple[PromptFormat, FormScore]]:
+    """The score of a form, and with letters that after dividing their prior out."""
     overall = evaluate_run(run).overall
     records = [record for record in run.records() if record.correct is not None]
     if overall.accuracy is None:
-        return {}
+        return
     tokens = sum(r.prompt_tokens + r.output_tokens for r in records) / len(records)
-    scores = {form.label: FormScore(overall.accuracy, overall.n, tokens)}
+    yield form, FormScore(overall.accuracy, overall.n, tokens)
     if debias and overall.accuracy_debiased is not None and not form.chat:
-        label = replace(form, debias=True).label
-        scores[label] = FormScore(overall.accuracy_debiased, overall.n, tokens)
-    return scores
+        score = FormScore(overall.accuracy_debiased, overall.n, tokens)
+        yield replace(form, debias=True), score
 
 
-def _forms(tasks: Sequence[Task], settings: EvalSettings, info: EngineInfo) -> list[PromptFormat]:
+def _forms(tasks: Sequence[Task], numbers: Sequence[int], info: EngineInfo) -> list[PromptFormat]:
     """Letters and cloze with each number of examples, and letters in a chat; the cheapest first."""
     most = min((len(task.examples) for task in tasks), default=0)
-    wanted = SHOTS if settings.shots is None else (settings.shots,)
-    shots = sorted({min(number, most) for number in wanted})
+    shots = sorted({min(number, most) for number in numbers})
     modes = [
         mode
         for mode in (Mode.LETTER, Mode.CLOZE)
@@ -121,7 +175,7 @@ def _letters(
 
 
 def _with_spare_questions(
-    tasks: Sequence[Task], settings: EvalSettings, options: RunOptions
+    tasks: Sequence[Task], settings: EvalSettings, options: RunOptions, shown: int
 ) -> list[Task]:
     """The tasks with the questions on which forms are tried; tasks without any are left out."""
     domains = load_domains(options.workspace)
@@ -132,14 +186,19 @@ def _with_spare_questions(
             validation = load_optional(task.name, data=options.data, domains=domains)
         except BenchError:  # a mirror without that file, and no way to the hub
             validation = None
-        shown = max(SHOTS) if settings.shots is None else settings.shots
         train = (example.question for example in task.examples[shown:])
         own = validation.questions if validation is not None else tuple(train)
         found[task.name] = tuple(
             q for q in own if not settings.domains or q.domain in settings.domains
         )
-    spare = without_copies([q for own in found.values() for q in own], scored)
-    sample = sample_evenly(spare, QUESTIONS, 5, name=lambda q: q.id, kind=lambda q: q.domain)
+    return _with_questions(
+        tasks, without_copies([q for own in found.values() for q in own], scored)
+    )
+
+
+def _with_questions(tasks: Sequence[Task], questions: Sequence[Question]) -> list[Task]:
+    """The tasks with a sample of these questions, spread over the domains."""
+    sample = sample_evenly(questions, QUESTIONS, 5, name=lambda q: q.id, kind=lambda q: q.domain)
     return [
         replace(task, questions=own)
         for task in tasks

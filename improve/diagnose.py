@@ -8,7 +8,7 @@ asked with passages too: one that breaks is what the gate must keep them from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.results.improve_result import FAULTY, Diagnosis, RetestNoise, TriageResult
@@ -22,7 +22,7 @@ from improve.score import retest, score_job
 
 if TYPE_CHECKING:
     from benchmarks.results.domain_scores import EvalResult
-    from benchmarks.runs.store import Record
+    from benchmarks.runs.store import Record, Run
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
     from ensemble.treatment import PlanResources
@@ -44,12 +44,16 @@ class TriageOutcome:
 
 @dataclass(frozen=True)
 class TriageAnswers:
-    """Records by question: as asked, asked again, with passages, with the oracle passage."""
+    """Records by question: as asked, asked again, with passages, with the oracle passage.
+
+    `own` are those in the tasks' own form, where all the others are in a better one.
+    """
 
     base: Mapping[str, Record]
     again: Mapping[str, Record]
     passages: Mapping[str, Record]
     gold: Mapping[str, Record]
+    own: Mapping[str, Record] = field(default_factory=dict)
 
 
 def diagnose(scores: EvalResult, noise: RetestNoise) -> Diagnosis:
@@ -82,13 +86,15 @@ def domains_to_treat(context: ImproveContext, diagnosis: Diagnosis) -> list[str]
 def run_triage(
     context: ImproveContext,
     runner: PlanRunner,
+    own: Run,
     names: list[str],
     treatments: Mapping[str, DomainTreatment],
     notes: Notes,
 ) -> TriageOutcome:
     """Ask again what was missed: as it was, with passages, and with the oracle passage.
 
-    `treatments` are passages of the domains that have a knowledge base.
+    `own` is the base model's run in the tasks' own form; `treatments` are passages of the domains
+    that have a knowledge base.
     """
     base = runner.base.records()
     with open_resources(treatments, runner.engine(), context.run_options.workspace) as resources:
@@ -103,7 +109,11 @@ def run_triage(
         notes.add(f"{len(leaks)} questions stand in the knowledge bases and do not count")
     counts = triage(
         TriageAnswers(
-            by_id(sound), by_id(again), _best_count(calibration.records, names), by_id(golden)
+            by_id(sound),
+            by_id(again),
+            _best_count(calibration.records, names),
+            by_id(golden),
+            by_id(own.records()),
         )
     )
     return _worth_trying(context, names, counts, calibration.gates)
@@ -111,11 +121,14 @@ def run_triage(
 
 def triage(answers: TriageAnswers) -> dict[str, TriageResult]:
     """Count the questions of each domain that were answered."""
-    outcomes: dict[str, list[str]] = {}
-    for record in answers.base.values():
-        if record.correct is not None:
-            outcomes.setdefault(record.domain, []).append(_outcome(record, answers))
-    return {domain: _counted(found) for domain, found in sorted(outcomes.items())}
+    answered = (record for record in answers.base.values() if record.correct is not None)
+    return {
+        domain: replace(
+            _counted([_outcome(record, answers) for record in records]),
+            form=sum(_only_in_form(record, answers.own) for record in records),
+        )
+        for domain, records in sorted(by_domain(answered).items())
+    }
 
 
 def misses(records: Sequence[Record]) -> list[str]:
@@ -185,6 +198,11 @@ def _outcome(record: Record, answers: TriageAnswers) -> str:
         if other is not None and other.correct:
             return str(name)
     return "unrecoverable"
+
+
+def _only_in_form(record: Record, own: Mapping[str, Record]) -> bool:
+    before = own.get(record.id)
+    return bool(record.correct) and before is not None and before.correct is False
 
 
 def _counted(outcomes: Sequence[str]) -> TriageResult:

@@ -1,6 +1,7 @@
 """Loop of `bench improve`: from the base model's score to a judged plan, stage by stage.
 
-score -> diagnose -> retrieve -> train -> select -> route -> prove, each in the module of its name.
+score -> choose_form -> diagnose -> retrieve -> train -> select -> route -> prove, each in the
+module of its name.
 Every stage finds what an interrupted one left: runs by their fingerprints, knowledge bases,
 adapters and routers by what they were made of. So there is no state to keep, and the same command
 goes on.
@@ -20,6 +21,7 @@ from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import ImproveResult
 from benchmarks.runs.runner import prepare_job
 from domainlift.activity import activity
+from improve.choose_form import choose_better_form
 from improve.context import HELD_OUT, SELECTION
 from improve.diagnose import diagnose, domains_to_treat, run_triage
 from improve.notes import Notes
@@ -28,10 +30,11 @@ from improve.prove import Candidate, evaluate_on_held_out
 from improve.retrieve import build_knowledge_bases
 from improve.route import fit_or_find_router
 from improve.score import retest_noise, score_job
-from improve.select import run_treatments, score_treatment
+from improve.select import run_treatments, same_questions, score_treatment
 from improve.train import train_adapters
 
 if TYPE_CHECKING:
+    from benchmarks.runs.evaluate_task import AnswerCache
     from benchmarks.tasks.base import Task
     from ensemble.plan import DomainTreatment
     from improve.context import ImproveContext
@@ -66,23 +69,30 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
     if context.split.note:
         notes.add(context.split.note)
     with timer.stage("baseline"):
-        runner = _base_runner(context, lazy, context.split.selection, SELECTION)
+        own = runner = _base_runner(context, lazy, context.split.selection, SELECTION)
+        form = choose_better_form(own)
+        if form.form is not None:
+            context = replace(context, settings=form.in_settings(context.settings))
+            runner = _base_runner(context, lazy, context.split.selection, SELECTION, own.answers)
+            notes.add(f"everything is asked in the form {form.form.label}, which serves best")
         scores = evaluate_run(runner.base, context.run_options.target)
         diagnosis = diagnose(scores, retest_noise(runner))
         names = domains_to_treat(context, diagnosis)
     model, suite = lazy.engine.info.model, context.settings.suite
-    result = ImproveResult(model, suite, diagnosis, notes=notes.lines, stages=timer.stages)
+    result = ImproveResult(
+        model, suite, diagnosis, form=form.result, notes=notes.lines, stages=timer.stages
+    )
     on_result(result)
     with timer.stage("knowledge bases"):
         passages = {} if options.skip_rag else build_knowledge_bases(context, names, notes)
     with timer.stage("triage"):
-        triage = run_triage(context, runner, names, passages, notes)
+        triage = run_triage(context, runner, own.base, names, passages, notes)
     on_result(result := replace(result, triage=triage.triage))
     with timer.stage("training"):
         adapters = train_adapters(context, triage.lora, lazy, notes)
     with timer.stage("selection"):
         runs = run_treatments(context, runner, triage, passages, adapters)
-        result = _select(context, result, names, runs)
+        result = _select(context, result, own, names, runs)
     on_result(result)
     chosen = {
         domain: runs.treatments[choice.treatment][domain]
@@ -93,9 +103,13 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
 
 
 def _select(
-    context: ImproveContext, result: ImproveResult, names: Sequence[str], runs: TreatmentRuns
+    context: ImproveContext,
+    result: ImproveResult,
+    own: PlanRunner,
+    names: Sequence[str],
+    runs: TreatmentRuns,
 ) -> ImproveResult:
-    """Choose each domain's treatment."""
+    """Choose each domain's treatment; what counts is the gain over the best form."""
     clusters = {q.id: q.cluster for task in context.split.selection for q in task.questions}
     return replace(
         result,
@@ -106,6 +120,10 @@ def _select(
         chosen={
             name: choose_treatment(runs.answers.get(name, {}), clusters, context.options.choice)
             for name in names
+        },
+        own_form={
+            domain: score_treatment(same_questions(own.base.records(), answers[BASE]))
+            for domain, answers in runs.answers.items()
         },
         runs=runs.runs,
     )
@@ -129,17 +147,24 @@ def _prove(
             context.run_options,
             context.options.criteria,
             context.task_digests,
+            result.form.label,
         )
         held_out = _base_runner(context, lazy, context.split.held_out, HELD_OUT)
         return evaluate_on_held_out(candidate, result, runner, held_out)
 
 
 def _base_runner(
-    context: ImproveContext, lazy: LazyEngine, tasks: Sequence[Task], part: str
+    context: ImproveContext,
+    lazy: LazyEngine,
+    tasks: Sequence[Task],
+    part: str,
+    known: AnswerCache | None = None,
 ) -> PlanRunner:
-    """Run the base model on one part of the questions."""
+    """Run the base model on one part of the questions; what is known is not asked again."""
     name = f"{context.settings.suite}-{part.replace(' ', '-')}"
     settings = replace(context.settings, suite=name, limit=context.limit_of(part))
     job = prepare_job(tasks, settings, lazy.engine.info)
-    base = score_job(job, lazy.engine, context.run_options, part=f"{part}, base")
+    form = f", form {settings.form.label}" if settings.form is not None else ""
+    title = f"{part}, base{form}"
+    base = score_job(job, lazy.engine, context.run_options, part=title, known=known)
     return PlanRunner.from_base_run(job, lambda: lazy.engine, context.run_options, base)

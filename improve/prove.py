@@ -51,6 +51,7 @@ class Candidate:
     """Treatments of each domain, and the router that chooses among them.
 
     `task_digests` identify each task's data, by which uses of its held-out questions are counted.
+    `form` is how everything is asked, "" for the tasks' own forms.
     """
 
     treatments: Mapping[str, DomainTreatment]
@@ -58,6 +59,7 @@ class Candidate:
     run_options: RunOptions
     criteria: GateCriteria
     task_digests: Mapping[str, str]
+    form: str = ""
 
     @property
     def digest(self) -> str:
@@ -65,7 +67,7 @@ class Candidate:
         # The class was called Care when the first uses of held-out questions were recorded, and
         # the same candidate is no second use.
         treatments = repr(sorted(self.treatments.items())).replace("DomainTreatment(", "Care(")
-        parts = f"({treatments}, {_routing_digest(self.keywords)!r})"
+        parts = f"({treatments}, {_routing_digest(self.keywords)!r}){self.form}"
         return hashlib.sha256(parts.encode()).hexdigest()[:12]
 
 

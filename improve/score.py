@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -42,11 +42,12 @@ def score_job(
     *,
     part: str = "",
     known: AnswerCache | None = None,
+    letter_prior: bool = True,
 ) -> Run:
     """Find or create the run of a job and answer its open questions.
 
     `part` names one of a command's several runs; those are resumed by repeating the command.
-    Raises Interrupted at Ctrl-C.
+    `letter_prior` says whether that of letters is estimated. Raises Interrupted at Ctrl-C.
     """
     store = RunStore(options.workspace)
     run = open_run(job, engine.info, store, fresh=options.fresh, resume=options.resume)
@@ -55,7 +56,8 @@ def score_job(
     if not part:
         _print_notes([*notes, *scoring_fallbacks(job, engine.info)])
     if not run.manifest.finished:
-        _execute(job, engine, run, options, part, known)
+        spare = _validation_questions(job, engine, options) if letter_prior else None
+        _execute(job, engine, run, spare, part, known)
         # A server may show only when asked what it cannot do.
         _print_notes(note for note in engine.info.notes if note not in notes)
     elif not part:
@@ -97,13 +99,13 @@ def _print_notes(notes: Iterable[str]) -> None:
         print(f"note: {printable(note)}", file=sys.stderr)
 
 
-def _find_letter_prior(job: EvalJob, engine: Engine, run: Run, options: RunOptions) -> None:
-    """Estimate what the model says whatever is asked, once for a run without a treatment."""
-    if job.policy.digest != BASE_POLICY.digest or run.manifest.letter_prior:
+def _find_letter_prior(
+    job: EvalJob, engine: Engine, run: Run, validation: Sequence[Question]
+) -> None:
+    """Estimate what the model says whatever is asked, once for a run."""
+    questions = prior_questions(job, validation)
+    if not questions or run.manifest.letter_prior:
         return
-    if all(form.mode is not Mode.LETTER for form in job.formats.values()):
-        return
-    questions = prior_questions(job, _validation_questions(job, engine, options))
     requests = sum(len(question.options) for question in questions)
     with run.writing(), ProgressBar(requests) as progress:
         prior = ask_letter_prior(job, questions, engine, lambda _: progress.step("letter prior"))
@@ -113,8 +115,11 @@ def _find_letter_prior(job: EvalJob, engine: Engine, run: Run, options: RunOptio
 
 def _validation_questions(
     job: EvalJob, engine: Engine, options: RunOptions
-) -> tuple[Question, ...]:
-    """Those of the job's tasks; none where they cannot be had."""
+) -> tuple[Question, ...] | None:
+    """Those of a job by letters without a treatment, () where they cannot be had; else None."""
+    lettered = any(form.mode is Mode.LETTER for form in job.formats.values())
+    if not lettered or job.policy.digest != BASE_POLICY.digest:
+        return None
     domains = load_domains(options.workspace)
     wanted = {task.domain for task in job.tasks}
     try:
@@ -128,15 +133,16 @@ def _execute(
     job: EvalJob,
     engine: Engine,
     run: Run,
-    options: RunOptions,
+    spare: Sequence[Question] | None,
     part: str,
     known: AnswerCache | None,
 ) -> None:
-    """Answer what is open and show progress."""
+    """Answer what is open and show progress; with `spare`, estimate the letters' prior before."""
     before = sum(record.status != "error" for record in run.records())
     answered = 0
     try:
-        _find_letter_prior(job, engine, run, options)
+        if spare is not None:
+            _find_letter_prior(job, engine, run, spare)
         with ProgressBar(len(job.questions), before) as progress:
 
             def notify(record: Record) -> None:

@@ -87,6 +87,12 @@ def without_contaminated(
     return answers
 
 
+def same_questions(records: Sequence[Record], of: Sequence[Record]) -> list[Record]:
+    """The records of the questions that others answered."""
+    wanted = {record.id for record in of}
+    return [record for record in records if record.id in wanted]
+
+
 def score_treatment(records: Sequence[Record]) -> TreatmentScore:
     """Accuracy and cost over a domain's answered questions; unanswered ones are left out."""
     answered = [record for record in records if record.correct is not None]

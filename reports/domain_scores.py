@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from benchmarks.results.letters import HABIT_HINT
+from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.text.display import printable
 from reports.format import provenance
@@ -85,8 +86,7 @@ def show_forms(profile: EvalResult) -> None:
         return
     columns = ("accuracy", "n", "tokens per question")
     grid = table("forms tried", *columns, right=frozenset(columns))
-    tried = profile.form.tried.items()
-    for form, score in sorted(tried, key=lambda item: (-item[1].accuracy, item[1].tokens)):
+    for form, score in ranked_forms(profile.form.tried):
         grid.add_row(form, accuracy(score.accuracy), str(score.n), f"{score.tokens:.0f}")
     console().print(grid)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import ChoiceRule
+from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.compare_html import ReportSection
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
         TreatmentScore,
         TriageResult,
     )
+    from benchmarks.scoring.forms import FormScore
     from domainlift.stats.paired import Paired
     from reports.compare_html import ReportSection
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen", "decided by"})
-_TRIAGE = ("domain", "n", "right", "noise", "passages mend", "other passage", "nothing", "broken")
+_TRIAGE = (
+    *("domain", "n", "right", "right by form only", "noise", "passages mend", "other passage"),
+    *("nothing", "broken"),
+)
 _CEILINGS = ("at most rag", "at most lora")
-_TREATMENTS = ("base", "lora", "rag", "rag+lora")
+_TREATMENTS = ("base", "form", "lora", "rag", "rag+lora")
 _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
 _NO_WEAK = "no domain is weak"
 _RULES = {
@@ -37,6 +42,7 @@ _RULES = {
     ChoiceRule.COST: "cheapest not shown worse",
     ChoiceRule.UNTRIED: "nothing else tried",
 }
+_FORMS = ("form", "n", "accuracy", "tokens a question")
 _CONTROLS = ("way", "n", "accuracy", "tokens a question")
 
 
@@ -82,15 +88,15 @@ Table = tuple[str, tuple[str, ...], list[Row]]
 
 
 def _tables(done: ImproveResult) -> Iterator[Table]:
+    if done.form.tried:
+        tried = [_control(label, score) for label, score in ranked_forms(done.form.tried)]
+        yield "Forms in which it was asked (selection questions)", _FORMS, tried
     yield "Where the model stands (selection questions)", _BASELINE, [*_baseline(done)]
     if done.triage:
         rows = [_triage(name, counts) for name, counts in done.triage.items()]
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.treatments:
-        rows = [
-            _treatments(name, done.treatments.get(name, {}), choice)
-            for name, choice in done.chosen.items()
-        ]
+        rows = [_treatments(name, done, choice) for name, choice in done.chosen.items()]
         yield (
             "What each treatment does (selection questions; tokens a question)",
             ("domain", *_TREATMENTS, "chosen", "decided by"),
@@ -113,6 +119,7 @@ def _triage(name: str, result: TriageResult) -> Row:
     counts = (
         result.n,
         result.hits,
+        result.form,
         result.noise,
         result.passages,
         result.retrieval,
@@ -123,9 +130,10 @@ def _triage(name: str, result: TriageResult) -> Row:
     return (name, *map(str, counts), *(f"+{100 * most:.0f} points" for most in ceilings))
 
 
-def _treatments(name: str, scores: Mapping[str, TreatmentScore], choice: Choice) -> Row:
+def _treatments(name: str, done: ImproveResult, choice: Choice) -> Row:
+    scores = done.scores(name)
     costs = (_cost(scores.get(each)) for each in _TREATMENTS)
-    return (name, *costs, choice.treatment, _rule(choice))
+    return (name, *costs, done.chosen_name(name), _rule(choice))
 
 
 def _rule(choice: Choice) -> str:
@@ -154,7 +162,7 @@ def _changed(change: Paired) -> Row:
     )
 
 
-def _control(name: str, score: TreatmentScore) -> Row:
+def _control(name: str, score: TreatmentScore | FormScore) -> Row:
     return name, str(score.n), accuracy(score.accuracy), f"{score.tokens:.0f}"
 
 
@@ -165,7 +173,8 @@ def _closing(done: ImproveResult) -> Iterator[str]:
         yield f"note: {note}"
     if done.proof is None:
         weak = ", ".join(done.triage)
-        why = f"no treatment of {weak} is better than the base model" if weak else _NO_WEAK
+        form = f" in the form {done.form.label}" if done.form.label else ""
+        why = f"no treatment of {weak} is better than the base model{form}" if weak else _NO_WEAK
         yield f"nothing is proposed: {why}"
         return
     proof = done.proof

@@ -199,6 +199,7 @@ def _score(
     # A server that does not answer says so at once; a model in this process takes its time, and
     # is loaded only for tasks that are there.
     engine = open_engine(model, engine_options) if is_served(model) else None
+    shots = settings.shots
     try:
         tasks, settings = choose_tasks(names, settings, domains, options.data)
         if engine is None:
@@ -206,7 +207,7 @@ def _score(
         if auto:
             # What is done to questions changes the habit of letters, so none is divided out then.
             treated = plan is not None or wanted.retrieval is not None or bool(wanted.adapters)
-            choice = choose_form(tasks, settings, engine, options, debias=not treated)
+            choice = choose_form(tasks, settings, engine, options, shots=shots, debias=not treated)
             settings = choice.in_settings(settings)
         if plan is not None:
             return run_plan(plan, tasks, settings, engine, options)

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.held_out.choice import BASE, Choice
 from benchmarks.held_out.gate import DomainVerdict, Promotion
 from benchmarks.results.domain_scores import EvalResult
+from benchmarks.scoring.forms import FormScore
 from domainlift.stats.intervals import Interval
 from domainlift.stats.paired import Paired
 
@@ -33,7 +34,8 @@ class TriageResult:
 
     Misses are `noise` (right when asked again), else mended by the `passages` that were found,
     else only by the one for the right answer (`retrieval` is to be mended), else by nothing
-    (`unrecoverable`). Hits are `broken` by passages or not.
+    (`unrecoverable`). Hits are `broken` by passages or not; `form` of them are missed in the
+    tasks' own form, and right in the one in which everything is asked.
     """
 
     n: int
@@ -43,6 +45,7 @@ class TriageResult:
     retrieval: int
     unrecoverable: int
     broken: int
+    form: int = 0
 
     @property
     def ceilings(self) -> dict[str, float]:
@@ -114,14 +117,27 @@ class HeldOutResult:
 
 
 @dataclass(frozen=True)
+class BestForm:
+    """The form that serves better than the tasks' own, "" for none, and all that were tried."""
+
+    label: str = ""
+    tried: Mapping[str, FormScore] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ImproveResult:
-    """The whole loop. `treatments` are by domain and treatment, on selection questions."""
+    """The whole loop. `treatments` are by domain and treatment, on selection questions.
+
+    All of them are asked in the best `form`; `own_form` is the base model in the tasks' own.
+    """
 
     model: str
     suite: str
     diagnosis: Diagnosis
     triage: Mapping[str, TriageResult] = field(default_factory=dict)
     treatments: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
+    form: BestForm = field(default_factory=lambda: BestForm())
+    own_form: Mapping[str, TreatmentScore] = field(default_factory=dict)
     chosen: Mapping[str, Choice] = field(default_factory=dict)
     notes: Sequence[str] = ()
     proof: HeldOutResult | None = None
@@ -156,6 +172,7 @@ class ImproveResult:
                 "flips": noise.flips,
                 "interval": [noise.interval.low, noise.interval.high],
             },
+            "form": asdict(self.form),
             "domains": {domain: self._domain(domain) for domain in self.diagnosis.words},
             "controls": self._controls(),
             "look": self._look(),
@@ -165,18 +182,32 @@ class ImproveResult:
             "seconds": round(self.seconds, 1),
         }
 
+    def scores(self, domain: str) -> dict[str, TreatmentScore]:
+        """Scores by treatment: the base model in the tasks' own form, then in the best one."""
+        found = dict(self.treatments.get(domain, {}))
+        if BASE not in found:
+            return found
+        return {**found, "base": self.own_form.get(domain, found[BASE]), "form": found[BASE]}
+
+    def chosen_name(self, domain: str) -> str:
+        """The treatment that was chosen; "form" where the better form is all that is done."""
+        choice = self.chosen.get(domain)
+        if choice is None:
+            return BASE
+        return "form" if choice.treatment == BASE and self.form.label else choice.treatment
+
     def _domain(self, domain: str) -> dict[str, Any]:
-        scores = self.treatments.get(domain, {})
+        scores = self.scores(domain)
         triage = self.triage.get(domain)
         told: dict[str, Any] = {
             "diagnosis": self.diagnosis.words[domain],
             "triage": triage.as_json() if triage is not None else None,
         }
-        for name in ("base", "rag", "lora", "rag+lora"):
+        for name in ("base", "form", "rag", "lora", "rag+lora"):
             found = scores.get(name)
             told[name.replace("+", "_")] = asdict(found) if found is not None else None
         choice = self.chosen.get(domain)
-        told["chosen"] = choice.treatment if choice is not None else BASE
+        told["chosen"] = self.chosen_name(domain)
         told["decided_by"] = _decided_by(choice) if choice is not None else None
         told["held_out"] = self._held_out(domain)
         return told

@@ -39,13 +39,18 @@ class RunForm:
     tried: Mapping[str, FormScore]
 
 
+def ranked_forms(tried: Mapping[str, FormScore]) -> list[tuple[str, FormScore]]:
+    """The forms by accuracy, the best first; of equal ones the one with the fewest tokens."""
+    return sorted(tried.items(), key=lambda item: (-item[1].accuracy, item[1].tokens))
+
+
 def best_form(tried: Mapping[str, FormScore]) -> str:
     """The form with the highest accuracy; of equal ones the one with the fewest tokens.
 
     The better one is taken even where these questions do not show that it is better: it is the
     likelier one to be so, and whichever is taken, what is reported is asked of other questions.
     """
-    return max(tried, key=lambda form: (tried[form].accuracy, -tried[form].tokens))
+    return ranked_forms(tried)[0][0]
 
 
 def form_of(manifest: RunManifest) -> RunForm | None:

@@ -30,7 +30,7 @@ STAGES = (
     "held-out questions",
 )
 KEYS = {"plan", "report", "verdict", "noise", "domains", "controls", "seconds"}
-OF_DOMAIN = {"triage", "base", "rag", "lora", "rag_lora", "chosen", "held_out"}
+OF_DOMAIN = {"triage", "base", "form", "rag", "lora", "rag_lora", "chosen", "held_out"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,13 @@ def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
     gained = history["rag"]["accuracy"] - history["base"]["accuracy"]
     assert 0 < gained <= triage["ceilings"]["rag"] + 1e-9
     assert history["chosen"] == "rag"
+    # The embedded model knows nothing better than to continue a question with its answer.
+    assert found["form"]["label"] == ""
+    assert max(found["form"]["tried"], key=lambda k: found["form"]["tried"][k]["accuracy"]) == (
+        "cloze/0"
+    )
+    assert history["form"] == history["base"]
+    assert triage["form"] == 0
     held = history["held_out"]
     assert (held["n"], held["word"]) == (24, "promoted")
     assert held["interval"][0] > 0.05

@@ -15,8 +15,9 @@ from benchmarks.scoring.forms import FormScore, best_form
 from benchmarks.tasks.base import Example, Task, data_digest
 from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request
-from improve.choose_form import choose_form
+from improve.choose_form import choose_better_form, choose_form
 from improve.options import RunOptions
+from improve.plan_runner import PlanRunner
 from improve.score import score_job
 from reports.domain_scores import show_scores
 from tests.helpers import fake_engine as fake
@@ -214,3 +215,42 @@ def test_the_best_form_is_the_better_one_and_of_equals_the_cheaper(
 ) -> None:
     tried = {form: FormScore(share, 100, tokens) for form, (share, tokens) in scores.items()}
     assert best_form(tried) == best
+
+
+def runner_of(
+    made: Task, engine: FormEngine, options: RunOptions, **settings: object
+) -> PlanRunner:
+    job = prepare_job([made], replace(SETTINGS, **settings), engine.info)  # type: ignore[arg-type]
+    base = score_job(job, engine, options, part="base")
+    return PlanRunner.from_base_run(job, lambda: engine, options, base)
+
+
+@pytest.mark.parametrize(
+    ("knows", "better"),
+    [
+        ("cloze/0", "cloze/0"),
+        ("chat/0", "chat/0"),
+        ("letter/5", "letter/5"),
+        ("letter/0", ""),  # the task's own
+        ("nothing", ""),  # of equal ones the task's own stays
+        ("letter-debiased", ""),
+    ],
+)
+def test_a_loop_asks_in_another_form_only_where_that_is_better(
+    knows: str, better: str, options: RunOptions
+) -> None:
+    made = exam()
+    engine = FormEngine([made], knows)
+    own = runner_of(made, engine, options)
+    choice = choose_better_form(own)
+    assert choice.result.label == better
+    assert choice.tried.keys() == {"letter/0", "letter/5", "cloze/0", "cloze/5", "chat/0"}
+    # On the questions of the run itself, which are for choosing, and none twice in one form.
+    prompts = [(request.id, request.prompt, request.options) for request in engine.asked]
+    assert len(prompts) == len(set(prompts))
+    asked = {request.id.partition("~")[0] for request in engine.asked}
+    assert asked == {q.id for q in made.questions}
+    settings = choice.in_settings(SETTINGS)
+    job = prepare_job([made], settings, engine.info)
+    again = run_fingerprint(job, engine.info)["prompts"]
+    assert (again == own.base.manifest.fingerprint["prompts"]) == (not better)

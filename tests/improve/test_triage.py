@@ -29,6 +29,15 @@ def test_each_miss_has_one_fate_and_the_first_that_mends_it_counts() -> None:
     )
 
 
+def test_what_only_the_better_form_brings_out_is_counted_among_the_hits() -> None:
+    # In the tasks' own form q0 was wrong, q1 right, and q2, now wrong, was right.
+    own = [record("q0", False), record("q1", True), record("q2", True), record("q3", None)]
+    found = triage(TriageAnswers(by_id(BASE), {}, {}, {}, by_id(own)))["biology"]
+    assert (found.hits, found.form) == (2, 1)
+    assert found.as_json()["form"] == 1
+    assert triage(TriageAnswers(by_id(BASE), {}, {}, {}))["biology"].form == 0
+
+
 def test_without_passages_all_that_is_not_noise_is_beyond() -> None:
     again = [record("q2", True)]
     found = triage(TriageAnswers(by_id(BASE), by_id(again), {}, {}))["biology"]

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.held_out.choice import Choice, ChoiceRule
 from benchmarks.held_out.gate import GateVerdict, Promotion
 from benchmarks.results.domain_scores import evaluate_run
-from benchmarks.results.improve_result import HeldOutResult, ImproveResult, RetestNoise
+from benchmarks.results.improve_result import (
+    BestForm,
+    HeldOutResult,
+    ImproveResult,
+    RetestNoise,
+    TreatmentScore,
+)
 from benchmarks.results.pairing import paired_changes
+from benchmarks.scoring.forms import FormScore
 from domainlift.stats.intervals import wilson
 from improve.diagnose import diagnose
 from reports.improve import ImproveView
 from tests.helpers import made_runs as made
+
+SHARES = {"own": 0.25, "form": 0.6, "lora": 0.62}
 
 
 @pytest.fixture
@@ -46,6 +57,34 @@ def test_without_a_weak_domain_nothing_is_said_of_treatments(
 ) -> None:
     ImproveView().close(improved())
     assert "nothing is proposed: no domain is weak\n" in capsys.readouterr().out
+
+
+def test_the_form_stands_between_the_base_model_and_what_is_done_on_top_of_it(
+    improved: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = {name: TreatmentScore(50, share, 20.0, 0.1) for name, share in SHARES.items()}
+    found = replace(
+        improved(),
+        form=BestForm("cloze/5", {"cloze/5": FormScore(0.6, 50, 90.0)}),
+        own_form={"law": score["own"]},
+        treatments={"law": {"base": score["form"], "lora": score["lora"]}},
+        chosen={"law": Choice("base", ChoiceRule.GAIN_TOO_SMALL, "lora")},
+    )
+    data = found.as_json()
+    assert data["form"]["label"] == "cloze/5"
+    assert data["form"]["tried"] == {"cloze/5": {"accuracy": 0.6, "n": 50, "tokens": 90.0}}
+    law = data["domains"]["law"]
+    named = {name: law[name]["accuracy"] for name in ("base", "form", "lora")}
+    assert named == {"base": 0.25, "form": 0.6, "lora": 0.62}
+    assert (law["rag"], law["chosen"]) == (None, "form")
+    ImproveView().tell(found)
+    table = capsys.readouterr().out.split("What each treatment does")[1].splitlines()
+    assert table[1].split()[:4] == ["domain", "base", "form", "lora"]
+    assert table[2].split()[1:6:2] == ["0.250", "0.600", "0.620"]
+    # Where the tasks' own form is the best, it is the form, too.
+    plain = replace(found, form=BestForm(), own_form={"law": score["form"]}).as_json()
+    assert plain["domains"]["law"]["form"] == plain["domains"]["law"]["base"]
+    assert plain["domains"]["law"]["chosen"] == "base"
 
 
 def test_a_row_is_over_the_questions_that_both_answered(
