@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -233,7 +233,8 @@ def _open(job: EvalJob, done: set[str]) -> list[tuple[Task, list[Question]]]:
 def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
     """The way of scoring: as asked for, or the task's own, or the next one that the engine can."""
     if settings.form is not None and has_forms(task):
-        return settings.form
+        # Questions of a train split, or made of documents, have no examples.
+        return replace(settings.form, shots=min(settings.form.shots, len(task.examples)))
     wanted = settings.mode if settings.mode in task.modes else None
     if wanted is not None and wanted not in info.modes:
         raise Misuse(

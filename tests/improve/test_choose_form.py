@@ -175,6 +175,12 @@ def test_tasks_without_letters_are_asked_in_their_own_form(options: RunOptions) 
     assert formats["sums"].label == "generate/0"
 
 
+def test_a_task_with_fewer_examples_than_the_form_has_is_asked_with_those() -> None:
+    settings = replace(SETTINGS, form=PromptFormat(Mode.CLOZE, 5, chat=False))
+    formats = prepare_job([exam(train=2)], settings, fake.INFO).formats
+    assert formats["exam"].label == "cloze/2"
+
+
 def test_the_choice_is_stored_shown_and_costs_nothing_again(
     options: RunOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
