@@ -22,6 +22,7 @@ from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import AdapterRegistry
 from finetune.data.cleaning import prompt_text
+from finetune.data.replay import REPLAY_SHARE
 from finetune.data.row_selection import select_rows
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment
@@ -128,6 +129,14 @@ def plan_rows(
         size, passes = _fitted(job, size, visits)
     plan = RowPlan(available, size, passes=passes, budget_seconds=budget.seconds)
     return plan if size == available else _chosen(job, rows, plan, missed)
+
+
+def replay_seconds(job: TrainingJob, machine: Machine, plan: RowPlan) -> float:
+    """The time in which replay answers are generated: a share of the training's predicted one."""
+    settings = plan.settings(job.settings)
+    rows = build_mix(job, None, plan.rows).rows
+    encoded = encode(rows, machine.tokenizer, max_tokens=settings.max_tokens, end=settings.end)
+    return REPLAY_SHARE * machine.predict(encoded, settings).seconds
 
 
 def _seconds_per_visit(

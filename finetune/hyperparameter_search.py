@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import AdapterRegistry
+from finetune.data.replay import no_replay_progress
 from finetune.train_adapter import (
     OnValidation,
     TrainingResult,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import optuna
 
     from engines.base import TrainableEngine
+    from finetune.data.replay import OnReplay
     from finetune.jobs import TrainingJob
     from finetune.train_adapter import PreparedTraining
     from finetune.training.early_stopping import ValidationResult
@@ -77,6 +79,7 @@ def search_hyperparameters(
     on_progress: OnProgress,
     on_validation: OnValidation,
     on_trial: OnTrial,
+    on_replay: OnReplay = no_replay_progress,
 ) -> SearchResult:
     """Try settings until so many trials are done, and publish the adapter of the best.
 
@@ -86,7 +89,7 @@ def search_hyperparameters(
     import optuna
 
     with AdapterRegistry(Workspace(job.workspace).adapters).writing(job.name) as writer:
-        prepared = prepare_training(job, engine, "search-")
+        prepared = prepare_training(job, engine, "search-", on_replay=on_replay)
         if prepared.validator is None:
             raise BenchError(
                 f"`{job.name}` has no validation questions or rows to judge settings by",

@@ -12,7 +12,7 @@ from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from finetune.data.mixing import Mix, mix, natural_size
 from finetune.data.recipe import Recipe, read_setting
-from finetune.data.replay import collect_replay_rows
+from finetune.data.replay import UNWATCHED, ReplayWatch, collect_replay_rows
 from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
@@ -84,7 +84,10 @@ def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingA
 
 
 def build_mix(
-    job: TrainingJob, engine: Engine | None, chosen: Mapping[str, Sequence[Row]] | None = None
+    job: TrainingJob,
+    engine: Engine | None,
+    chosen: Mapping[str, Sequence[Row]] | None = None,
+    watch: ReplayWatch = UNWATCHED,
 ) -> Mix:
     """Mix the prepared rows, or the chosen ones of them by domain, with replay rows.
 
@@ -97,7 +100,7 @@ def build_mix(
     if wanted or any(name in job.domains and not rows.get(name) for name in recipe.proportions):
         tasks = {name: job.tasks(name, "train") for name in job.protected}
         tasks = {name: own for name, own in tasks.items() if own}
-        replay = collect_replay_rows(tasks, max(round(wanted), 1), recipe.seed, engine)
+        replay = collect_replay_rows(tasks, max(round(wanted), 1), recipe.seed, engine, watch)
     every = {name: [*own] for name, own in rows.items()}
     for row in replay:
         every.setdefault(row.domain, []).append(row)

@@ -20,7 +20,8 @@ from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors, write_json, write_text
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
-from finetune.budget import Machine, RowPlan, former_speed, plan_rows
+from finetune.budget import Machine, RowPlan, former_speed, plan_rows, replay_seconds
+from finetune.data.replay import OnReplay, ReplayWatch, no_replay_progress
 from finetune.data.row_io import load_rows, read_rows, row_lines
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
@@ -77,6 +78,7 @@ def train_adapter(
     engine: TrainableEngine,
     on_progress: OnProgress,
     on_validation: OnValidation,
+    on_replay: OnReplay = no_replay_progress,
 ) -> TrainingResult:
     """Train an adapter, or resume an interrupted training, and publish a version.
 
@@ -84,7 +86,7 @@ def train_adapter(
     BenchError where a protected domain regressed at every validation: nothing is published then.
     """
     with adapter_writer(job) as writer:
-        prepared = prepare_training(job, engine)
+        prepared = prepare_training(job, engine, on_replay=on_replay)
         trained = run_training(prepared, on_progress, on_validation)
         if writer is None:
             model, plan = engine.info.model, prepared.plan
@@ -125,7 +127,11 @@ def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
 
 
 def prepare_training(
-    job: TrainingJob, engine: TrainableEngine, prefix: str = ""
+    job: TrainingJob,
+    engine: TrainableEngine,
+    prefix: str = "",
+    *,
+    on_replay: OnReplay = no_replay_progress,
 ) -> PreparedTraining:
     """Validate the base model, and choose and mix the rows, or read those of before.
 
@@ -140,7 +146,7 @@ def prepare_training(
             validator = open_validator(job, engine) if job.settings.eval_every else None
         missed = validator.missed if validator is not None else None
         with activity(f"choosing and mixing the rows of {job.name}"):
-            plan, rows = _plan_and_rows(folder, job, engine, missed)
+            plan, rows = _plan_and_rows(folder, job, engine, missed, on_replay)
         return json.dumps(asdict(replace(plan, rows=None))) + "\n" + row_lines(rows)
 
     team = join_group(engine.model.device)
@@ -154,6 +160,7 @@ def _plan_and_rows(
     job: TrainingJob,
     engine: TrainableEngine,
     missed: Mapping[str, Sequence[str]] | None,
+    on_replay: OnReplay,
 ) -> tuple[RowPlan, Sequence[Row]]:
     """Plan and rows of the interrupted training, or new ones, which are stored."""
     path = folder / _ROWS
@@ -166,7 +173,8 @@ def _plan_and_rows(
     speed = former_speed(job, engine.info.model, device)
     machine = Machine(model.config, engine.tokenizer, device, speed)
     plan = plan_rows(job, prepared_rows(job), machine, missed)
-    mixed = build_mix(job, engine, plan.rows).rows
+    watch = ReplayWatch(replay_seconds(job, machine, plan), on_replay)
+    mixed = build_mix(job, engine, plan.rows, watch).rows
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _PLAN, asdict(replace(plan, rows=None)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
+from finetune.data.replay import no_replay_progress
 from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 from finetune.train_adapter import (
     OnValidation,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from engines.base import TrainableEngine
     from finetune.adapters.registry import AdapterWriter
     from finetune.budget import RowPlan
+    from finetune.data.replay import OnReplay
     from finetune.jobs import TrainingJob
     from finetune.training.train_result import OnProgress, TrainResult
 
@@ -43,6 +45,7 @@ def train_jointly(
     engine: TrainableEngine,
     on_progress: OnProgress,
     on_validation: Callable[[str], OnValidation],
+    on_replay: OnReplay = no_replay_progress,
 ) -> JointResult:
     """Train all adapters by the settings of the first, from their last checkpoints.
 
@@ -54,7 +57,7 @@ def train_jointly(
     _refuse_duplicates([job.name for job in jobs])
     with ExitStack() as locks:
         writers = {job.name: locks.enter_context(adapter_writer(job)) for job in jobs}
-        trainings = {job.name: prepare_training(job, engine) for job in jobs}
+        trainings = {job.name: prepare_training(job, engine, on_replay=on_replay) for job in jobs}
         tasks = {
             name: JointTask(
                 prepared.rows,

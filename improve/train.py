@@ -157,7 +157,9 @@ def _train(
                 engine = load_trainable(lazy.spec, job.settings)
                 with training_progress() as view:
                     on_validation = view.on_validation(job.name)
-                    results.append(train_adapter(job, engine, view.on_progress, on_validation))
+                    results.append(
+                        train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
+                    )
     for each in results:
         for line in each.plan.lines():
             notes.add(f"adapter for {each.name}: {line}")
@@ -170,7 +172,7 @@ def _train_jointly(
 ) -> Sequence[TrainingResult]:
     engine = load_trainable(lazy.spec, jobs[0].settings)
     with training_progress() as view:
-        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation)
+        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation, view.on_replay)
     for name, error in joint.errors.items():
         notes.add(f"no adapter for {name}: {error_line(error)}")
     return joint.made

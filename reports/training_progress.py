@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Interrupted
 from finetune.distributed.process_group import from_environment
 from reports.progress import ProgressBar
+from reports.terminal import duration
 
 if TYPE_CHECKING:
+    from finetune.data.replay import ReplayProgress
     from finetune.training.early_stopping import ValidationResult
     from finetune.training.train_result import TrainingProgress
 
@@ -43,6 +46,17 @@ class TrainingProgressView:
         self.step = now.step
         text = f"loss {now.loss:.3f}  {now.tokens_per_second:,.0f} tokens/s"
         self._progress.reach(now.step, now.steps, text)
+
+    def on_replay(self, now: ReplayProgress) -> None:
+        """Show the questions that rows of known material are made of, from the first on."""
+        if now.note:
+            self._progress.say(now.note)
+        elif not now.done:
+            bound = "" if math.isinf(now.seconds) else f", for {duration(now.seconds)} at most"
+            self._progress.say(f"what is known already: {now.total} questions of {now.task}{bound}")
+        else:
+            left = "" if math.isinf(now.seconds) else f" ({duration(now.seconds)} at most)"
+            self._progress.reach(now.done, now.total, f"known already, {now.task}{left}")
 
     def on_validation(self, name: str) -> Callable[[ValidationResult, int], None]:
         """The callback that shows the validations of one adapter."""

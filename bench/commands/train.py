@@ -160,9 +160,9 @@ def _trained(
 ) -> TrainingResult | SearchResult:
     on_validation = view.on_validation(job.name)
     if trials is None:
-        return train_adapter(job, engine, view.on_progress, on_validation)
+        return train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
     return search_hyperparameters(
-        job, engine, trials, view.on_progress, on_validation, view.on_trial
+        job, engine, trials, view.on_progress, on_validation, view.on_trial, view.on_replay
     )
 
 
@@ -171,7 +171,7 @@ def _train_jointly(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: 
     refuse_unfit(settings)  # before a large model is loaded
     engine = load_trainable(loading, settings)
     with training_progress() as view:
-        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation)
+        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation, view.on_replay)
     for made in joint.made:
         _show(made, as_json=as_json)
     for error in joint.errors.values():

@@ -1,12 +1,15 @@
-"""Binomial distribution: its mass, its tails, and the test against chance."""
+"""Binomial distribution: its mass, its tails, and the tests against chance."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 #: Below this probability a domain is reported as suspiciously below chance: over 15 domains of a
 #: model that only guesses, one false warning in about 70 runs (0.05 would warn in every second).
 SUSPICIOUS = 0.001
+_TINY = 1e-18
 
 
 def below_chance(correct: int, n: int, chance: float, design: float = 1.0) -> float:
@@ -27,6 +30,33 @@ def below_chance(correct: int, n: int, chance: float, design: float = 1.0) -> fl
     logs = [_log_binomial(k, size, chance) for k in range(hits + 1)]
     top = max(logs)
     return min(1.0, math.exp(top + math.log(math.fsum(math.exp(log - top) for log in logs))))
+
+
+def above_chance(correct: int, chances: Sequence[float], design: float = 1.0) -> float:
+    """Return P(X >= correct) where each question is guessed with its own chance: exact, one-sided.
+
+    X is Poisson binomial: the sum of one binomial per distinct chance (Wang 1993, Statistica Sinica
+    3), convolved. With `design` > 1 it is the binomial at the mean chance, with both numbers shrunk
+    to effective sizes, rounded towards no finding; its tail is the larger one from one above the
+    mean on (Hoeffding 1956).
+    """
+    n = len(chances)
+    if design > 1 and n:
+        size = math.floor(n / design)
+        return upper_tail(math.floor(correct * size / n), size, math.fsum(chances) / n)
+    groups = Counter(chances)
+    if len(groups) <= 1:
+        return upper_tail(correct, n, chances[0]) if n else float(correct <= 0)
+    (last, count), *others = sorted(groups.items(), key=lambda each: -each[1])
+    sums = {0: 1.0}
+    for chance, size in others:
+        masses = [(k, m) for k in range(size + 1) if (m := binomial_mass(k, size, chance)) > _TINY]
+        found: dict[int, float] = {}
+        for before, weight in sums.items():
+            for k, mass in masses:
+                found[before + k] = found.get(before + k, 0.0) + weight * mass
+        sums = {k: mass for k, mass in found.items() if mass > _TINY}
+    return min(1.0, math.fsum(m * upper_tail(correct - k, count, last) for k, m in sums.items()))
 
 
 def upper_tail(k: int, n: int, p: float) -> float:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.stats.binomial import below_chance, binomial_mass, upper_tail
+from domainlift.stats.binomial import above_chance, below_chance, binomial_mass, upper_tail
 
 
 class TestBelowChance:
@@ -76,3 +77,35 @@ def test_a_tail_is_the_sum_of_its_masses(k: int, n: int, p: float) -> None:
     assert upper_tail(k, n, p) == pytest.approx(
         sum(binomial_mass(each, n, p) for each in range(k, n + 1))
     )
+
+
+class TestAboveChance:
+    @given(
+        st.lists(st.sampled_from([0.2, 0.25, 1 / 3, 0.5]), min_size=1, max_size=9),
+        st.integers(0, 9),
+    )
+    def test_equals_the_sum_over_every_outcome(self, chances: list[float], correct: int) -> None:
+        exact = 0.0
+        for outcome in product((0, 1), repeat=len(chances)):
+            if sum(outcome) >= correct:
+                exact += math.prod(
+                    c if right else 1 - c for c, right in zip(chances, outcome, strict=True)
+                )
+        assert above_chance(correct, chances) == pytest.approx(exact, abs=1e-12)
+
+    def test_many_questions_of_several_kinds(self) -> None:
+        """As one binomial where all chances are nearly equal, and in no time."""
+        mixed = [0.25] * 5_000 + [0.25 + 1e-12] * 5_000
+        assert above_chance(2_600, mixed) == pytest.approx(
+            upper_tail(2_600, 10_000, 0.25), rel=1e-6
+        )
+
+    @pytest.mark.parametrize(
+        ("correct", "chances", "p"),
+        [(0, [], 1.0), (0, [0.0], 1.0), (1, [0.0, 0.0], 0.0), (40, [0.25] * 100, 0.00068)],
+    )
+    def test_by_hand(self, correct: int, chances: list[float], p: float) -> None:
+        assert above_chance(correct, chances) == pytest.approx(p, abs=1e-5)
+
+    def test_questions_on_one_passage_say_less(self) -> None:
+        assert above_chance(40, [0.25] * 100, design=4.0) > above_chance(40, [0.25] * 100)
