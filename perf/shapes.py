@@ -96,6 +96,26 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
     return made
 
 
+def builtin_requests(suite: str, count: int, mode: Any) -> list[Any]:
+    """Requests on built-in questions of a suite, spread over its domains, without examples."""
+    from benchmarks.prompts import PromptBuilder, PromptFormat
+    from benchmarks.runs.suites import load_suite
+    from benchmarks.tasks.registry import load_task
+    from domainlift.sampling import stratified
+    from domainlift.types import Treatment
+    from knowledge_bases.domains import load_domains
+
+    domains = load_domains()
+    tasks = [
+        load_task(name, data=None, domains=domains) for name in load_suite(suite, domains).tasks
+    ]
+    prompters = {
+        task.name: PromptBuilder(task, PromptFormat(mode, 0, chat=False)) for task in tasks
+    }
+    questions = stratified([q for task in tasks for q in task.questions], count, seed=0)
+    return [prompters[question.task].request(question, Treatment()) for question in questions]
+
+
 def question_texts(count: int) -> list[str]:
     """Texts of real MMLU questions, spread over all subjects."""
     from benchmarks.tasks.mmlu import SUBJECTS

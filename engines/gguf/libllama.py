@@ -29,6 +29,7 @@ KNOWN = "2026.10.11549"
 _NEEDED = 'install it: `pip install "domainlift[gguf]"`'
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
 _F16 = 1  # GGML_TYPE_F16
+FLASH_ATTENTION_OFF = 0  # LLAMA_FLASH_ATTN_TYPE_DISABLED
 
 
 class Params(ctypes.Structure):

@@ -272,6 +272,9 @@ class GgufModel:
             n_outputs_max_per_seq=SEQUENCES,
             n_threads=self._threads,
             n_threads_batch=self._threads,
+            # It has one kernel for few tokens and another for many, so that what a question is
+            # asked beside would change its answer.
+            flash_attn_type=ll.FLASH_ATTENTION_OFF,
             kv_unified=1,
         )
         ll.forget_errors()
