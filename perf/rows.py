@@ -1,10 +1,10 @@
 """Chosen rows against random ones and all rows: what a part of the rows teaches.
 
-python -m perf.rows [--model tiny] [--domains biology history security] [--share 0.2]
+python -m perf.rows [--model tiny] [--domains biology history security] [--share 0.2] [--pooled]
 
 All rows, a share of them chosen as `bench train --rows` chooses, and as many random ones are
 trained on with the same number of passes. Rows are chosen by validation questions, and the gains
-are those on test questions.
+are those on test questions. With `--pooled` every domain chooses from the rows of all domains.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domainlift.workspace import Workspace
 from finetune.data.row_io import load_rows, row_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from finetune.data.rows import Row
 
 
 def main() -> None:
@@ -31,6 +36,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--seeds", type=int, default=1, help="of the random rows")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the trainings")
+    parser.add_argument("--pooled", action="store_true", help="rows of all domains for each")
     parser.add_argument("--all", action="store_true", help="with rows from elsewhere, too")
     parser.add_argument("--workspace", type=Path)
     chosen = parser.parse_args()
@@ -50,34 +56,40 @@ class _Measurement:
         print("|---|---|---|---|---|---|---|---|")
         for domain in self._chosen.domains:
             self._prepare(domain)
-            count = len(load_rows(Workspace(self._workspace).data_set(domain)))
-            few = max(1, round(self._chosen.share * count))
-            whole = self._measure(domain, f"{count} all", None)
-            self._measure(domain, f"{few} chosen", whole, "--rows", str(few))
+        if self._chosen.pooled:
+            self._write("pool", [row for each in self._chosen.domains for row in self._rows(each)])
+        for domain in self._chosen.domains:
+            source = "pool" if self._chosen.pooled else domain
+            rows = self._rows(source)
+            few = max(1, round(self._chosen.share * len(rows)))
+            whole = self._measure(domain, f"{len(rows)} all", None, source)
+            self._measure(domain, f"{few} chosen", whole, source, "--rows", str(few))
             for seed in range(self._chosen.seeds):
-                name = self._random(domain, few, seed)
-                self._measure(domain, f"{few} random", whole, "--data-set", name)
+                name = f"{source}-random-{few}-{seed}"
+                self._write(name, random.Random(seed).sample(rows, few))
+                self._measure(domain, f"{few} random", whole, name)
 
     def _prepare(self, domain: str) -> None:
         if not Workspace(self._workspace).data_set(domain).is_dir():
             self._bench("data", "prepare", domain, *([] if self._chosen.all else ["--own"]))
 
-    def _random(self, domain: str, few: int, seed: int) -> str:
-        """A data set of so many random rows of a domain."""
-        folder = Workspace(self._workspace).data_set(domain)
-        name = f"{domain}-random-{few}-{seed}"
-        made = folder.with_name(name)
-        made.mkdir(exist_ok=True)
-        rows = random.Random(seed).sample(load_rows(folder), few)
-        (made / "train.jsonl").write_text(row_lines(rows), encoding="utf-8")
-        return name
+    def _rows(self, name: str) -> list[Row]:
+        return load_rows(Workspace(self._workspace).data_set(name))
 
-    def _measure(self, domain: str, label: str, whole: float | None, *how: str) -> float:
+    def _write(self, name: str, rows: Sequence[Row]) -> None:
+        """A data set of these rows, without validation rows."""
+        folder = Workspace(self._workspace).data_set(name)
+        folder.mkdir(exist_ok=True)
+        (folder / "train.jsonl").write_text(row_lines(rows), encoding="utf-8")
+
+    def _measure(
+        self, domain: str, label: str, whole: float | None, source: str, *limits: str
+    ) -> float:
         model = ("--model", self._chosen.model)
         settings = [word for each in self._chosen.set for word in ("--set", each)]
-        limits = how if "--rows" in how else (*how, "--budget-minutes", "100000")
-        source = "--all" if self._chosen.all else "--own"
-        self._bench("train", domain, *model, *limits, *settings, source)
+        bounds = limits if limits else ("--budget-minutes", "100000")
+        where = ("--data-set", source, "--all" if self._chosen.all else "--own")
+        self._bench("train", domain, *model, *bounds, *settings, *where)
         tasks = self._chosen.task if self._chosen.task is not None else [f"own:{domain}"]
         asked = [word for task in tasks for word in ("--task", task)]
         argv = ("run", *model, *asked, "--adapter", domain, "--json")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -78,22 +78,21 @@ def test_activities_end_with_their_errors() -> None:
 
 
 def gaps(started: subprocess.Popen[str]) -> list[tuple[float, str]]:
-    """The silences of a process on stderr, the longest first, each with the line that ended it."""
+    """The silences of a process, the longest first, each with the line that ended it."""
     moments = [(time.monotonic(), "the start")]
 
-    def read() -> None:
-        assert started.stderr is not None
-        for line in started.stderr:
-            moments.append((time.monotonic(), line.rstrip()))
+    def read(stream: IO[str]) -> None:
+        moments.extend((time.monotonic(), line.rstrip()) for line in stream)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    assert started.stdout is not None
-    started.stdout.read()
+    streams = (started.stdout, started.stderr)
+    readers = [threading.Thread(target=read, args=(stream,)) for stream in streams]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
     started.wait()
-    reader.join()
     moments.append((time.monotonic(), "the end"))
-    pairs = pairwise(moments)
+    pairs = pairwise(sorted(moments))
     return sorted(((after - before, line) for (before, _), (after, line) in pairs), reverse=True)
 
 
@@ -104,13 +103,12 @@ def test_no_command_is_silent_for_more_than_five_seconds(
     pytest.importorskip("peft")
     commands: tuple[tuple[Any, ...], ...] = (
         ("kb", "build", "biology", "--own"),
-        ("run", "--model", "tiny", "--suite", "demo"),
-        ("run", "--model", "tiny", "--suite", "demo", "--rag", "biology"),
+        ("run", "--model", "tiny", "--suite", "demo", "--limit", "60", "--rag", "biology"),
         ("data", "prepare", "biology", "--own"),
         ("train", "biology", "--model", "tiny", "--dry-run"),
-        ("train", "biology", "--model", "tiny"),
+        ("train", "biology", "--model", "tiny", "--set", "steps=20"),
         ("improve", "--model", "tiny", "--only", "history", "--dry-run"),
-        ("improve", "--model", "tiny", "--only", "history"),
+        ("improve", "--model", "tiny", "--only", "history", "--limit", "60", "--set", "steps=20"),
     )
     for argv in commands:
         with process(*argv) as started:
