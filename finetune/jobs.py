@@ -32,7 +32,7 @@ class TrainingJob:
 
     `data` names the prepared data set of a domain where it is not called like the domain. With
     `own`, replay and validation use only questions that come with the project or stand in the
-    workspace.
+    workspace. `strengths` are the domains that the base model was measured to know.
     """
 
     name: str
@@ -44,6 +44,7 @@ class TrainingJob:
     mirror: Path | None = None
     own: bool = False
     budget: TrainingBudget = NO_BUDGET
+    strengths: tuple[str, ...] = ()
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -57,8 +58,8 @@ class TrainingJob:
         return tuple(name for name in around if self.is_strength(name))
 
     def is_strength(self, name: str) -> bool:
-        """Whether a domain is declared as one to protect."""
-        return name in self.domains and self.domains[name].protected
+        """Whether a domain is declared as one to protect, or measured to be one."""
+        return name in self.domains and (self.domains[name].protected or name in self.strengths)
 
     def dataset(self, name: str) -> Path:
         """The folder of a domain's prepared rows."""

@@ -187,6 +187,8 @@ def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
     data = {name: _sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
     parts = [job.name, _result_recipe(job), data, job.own, engine.info.digest]
     parts += [asdict(job.budget)] if job.budget != NO_BUDGET else []
+    undeclared = [name for name in job.strengths if not job.domains[name].protected]
+    parts += [undeclared] if undeclared else []
     return _sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Validation questions or rows per domain at most: they are to take a small part of a training.
 MAX_QUESTIONS = 200
+#: Of all protected domains together, and of each of them at least.
+MAX_PROTECTED, FEWEST_QUESTIONS = 1_000, 40
 #: A protected domain has regressed where so many losses against so few gains have a probability
 #: below this. It is tested again and again during a training, so 0.05 would stop every second one.
 FORGETTING_ALPHA = 0.01
@@ -179,8 +181,13 @@ class ForgettingMonitor:
 def forgetting_monitor(job: TrainingJob, engine: Engine) -> ForgettingMonitor | None:
     """A monitor of learned and protected domains; None without any validation question."""
     seed = job.recipe.seed
-    names = (*job.learned, *job.protected)
-    tasks = [task for name in names for task in _sampled(job.tasks(name, "validation"), seed)]
+    each = min(MAX_QUESTIONS, max(FEWEST_QUESTIONS, MAX_PROTECTED // max(1, len(job.protected))))
+    most = dict.fromkeys(job.protected, each) | dict.fromkeys(job.learned, MAX_QUESTIONS)
+    tasks = [
+        task
+        for name in (*job.learned, *job.protected)
+        for task in _sampled(job.tasks(name, "validation"), seed, most[name])
+    ]
     if not tasks:
         return None
     evaluation = prepare_job(tasks, EvalSettings("validation", seed=seed), engine.info)
@@ -193,10 +200,10 @@ def question_and_answer(question: Question) -> str:
     return f"{question.text} {answer if isinstance(answer, str) else question.options[answer]}"
 
 
-def _sampled(tasks: Sequence[Task], seed: int) -> list[Task]:
+def _sampled(tasks: Sequence[Task], seed: int, most: int) -> list[Task]:
     return [
         replace(task, questions=tuple(questions))
-        for task, questions in sample_tasks(tasks, MAX_QUESTIONS, seed)
+        for task, questions in sample_tasks(tasks, most, seed)
     ]
 
 

@@ -25,6 +25,7 @@ class ImproveContext:
     """Inputs of the loop; a router is fitted on the `labelled` questions.
 
     `task_digests` identify each task's data, by which uses of its held-out questions are counted.
+    `strengths` are the domains that are shown to be known, and not treated, once that is measured.
     """
 
     settings: EvalSettings
@@ -35,6 +36,7 @@ class ImproveContext:
     labelled: Sequence[Labelled]
     task_digests: Mapping[str, str]
     limit: int | None = None
+    strengths: tuple[str, ...] = ()
 
     def limit_of(self, part: str) -> int | None:
         """How many questions of a part are asked at most: a third is for selection."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from benchmarks.held_out.choice import BASE, choose_treatment
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import ImproveResult
+from benchmarks.results.strengths import measure_strengths, protected_strengths
 from benchmarks.runs.runner import prepare_job
 from domainlift.activity import activity
 from improve.choose_form import choose_better_form
@@ -78,9 +79,19 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
         scores = evaluate_run(runner.base, context.run_options.target)
         diagnosis = diagnose(scores, retest_noise(runner))
         names = domains_to_treat(context, diagnosis)
+        declared = [name for name, domain in context.domains.items() if domain.protected]
+        strengths = measure_strengths(runner.base.records(), runner.job.questions, declared)
+        context = replace(context, strengths=tuple(protected_strengths(strengths, names)))
     model, suite = lazy.engine.info.model, context.settings.suite
     result = ImproveResult(
-        model, suite, diagnosis, form=form.result, notes=notes.lines, stages=timer.stages
+        model,
+        suite,
+        diagnosis,
+        strengths=strengths,
+        treated=names,
+        form=form.result,
+        notes=notes.lines,
+        stages=timer.stages,
     )
     on_result(result)
     with timer.stage("knowledge bases"):

@@ -80,6 +80,7 @@ def training_job(context: ImproveContext, name: str) -> TrainingJob:
         context.run_options.data,
         options.own,
         settings.budget(options.minutes, options.rows),
+        context.strengths,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import ChoiceRule
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TreatmentScore,
         TriageResult,
     )
+    from benchmarks.results.strengths import Strength
     from benchmarks.scoring.forms import FormScore
     from domainlift.stats.paired import Paired
     from reports.compare_html import ReportSection
@@ -169,6 +170,10 @@ def _control(name: str, score: TreatmentScore | FormScore) -> Row:
 def _closing(done: ImproveResult) -> Iterator[str]:
     noise = done.diagnosis.noise
     yield f"asked the same again, {noise.flips} of {noise.n} answers turned"
+    if done.protected:
+        yield f"protected, as shown to be known: {_listed(done.protected)}"
+    if done.watched:
+        yield f"watched for harm, but not shown to be above chance: {_listed(done.watched)}"
     for note in done.notes:
         yield f"note: {note}"
     if done.proof is None:
@@ -186,6 +191,14 @@ def _closing(done: ImproveResult) -> Iterator[str]:
     yield f"verdict: {proof.promotion.word} ({proof.promotion.why}); look {proof.look}"
     if done.plan is not None:
         yield f"plan: {done.plan}"
+
+
+def _listed(strengths: Mapping[str, Strength]) -> str:
+    return ", ".join(
+        f"{name} ({accuracy(each.accuracy)}, chance {accuracy(each.chance)}, n {each.n}, "
+        f"p {p_value(each.p)})"
+        for name, each in strengths.items()
+    )
 
 
 def _cost(score: TreatmentScore | None) -> str:

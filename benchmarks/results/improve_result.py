@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.held_out.choice import BASE, Choice
 from benchmarks.held_out.gate import DomainVerdict, Promotion
 from benchmarks.results.domain_scores import EvalResult
+from benchmarks.results.strengths import Strength, protected_strengths, watched_domains
 from benchmarks.scoring.forms import FormScore
 from domainlift.stats.intervals import Interval
 from domainlift.stats.paired import Paired
@@ -129,6 +130,7 @@ class ImproveResult:
     """The whole loop. `treatments` are by domain and treatment, on selection questions.
 
     All of them are asked in the best `form`; `own_form` is the base model in the tasks' own.
+    `strengths` is every domain's test against guessing; the `treated` are to change.
     """
 
     model: str
@@ -136,6 +138,8 @@ class ImproveResult:
     diagnosis: Diagnosis
     triage: Mapping[str, TriageResult] = field(default_factory=dict)
     treatments: Mapping[str, Mapping[str, TreatmentScore]] = field(default_factory=dict)
+    strengths: Mapping[str, Strength] = field(default_factory=dict)
+    treated: Sequence[str] = ()
     form: BestForm = field(default_factory=lambda: BestForm())
     own_form: Mapping[str, TreatmentScore] = field(default_factory=dict)
     chosen: Mapping[str, Choice] = field(default_factory=dict)
@@ -172,6 +176,8 @@ class ImproveResult:
                 "flips": noise.flips,
                 "interval": [noise.interval.low, noise.interval.high],
             },
+            "protected": {name: each.as_json() for name, each in self.protected.items()},
+            "watched": {name: each.as_json() for name, each in self.watched.items()},
             "form": asdict(self.form),
             "domains": {domain: self._domain(domain) for domain in self.diagnosis.words},
             "controls": self._controls(),
@@ -181,6 +187,16 @@ class ImproveResult:
             "stages": {name: round(value, 1) for name, value in self.stages.items()},
             "seconds": round(self.seconds, 1),
         }
+
+    @property
+    def protected(self) -> dict[str, Strength]:
+        """What the base model is better at than chance, and what is not treated."""
+        return protected_strengths(self.strengths, self.treated)
+
+    @property
+    def watched(self) -> dict[str, Strength]:
+        """What is declared as a strength and not shown to be one: watched for harm."""
+        return watched_domains(self.strengths, self.treated)
 
     def scores(self, domain: str) -> dict[str, TreatmentScore]:
         """Scores by treatment: the base model in the tasks' own form, then in the best one."""

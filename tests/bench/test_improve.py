@@ -77,6 +77,10 @@ def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
         assert found["domains"][name]["chosen"] == "base"
         assert found["domains"][name]["held_out"]["word"] == "unharmed"
     assert found["noise"]["n"] == 60
+    assert set(found["protected"]) == {"mathematics", "philosophy"}
+    for evidence in found["protected"].values():
+        assert set(evidence) == {"n", "accuracy", "chance", "p"}
+        assert evidence["p"] < 0.05
     assert found["look"]["number"] == 1
 
 
