@@ -26,8 +26,7 @@ from bench.options import (
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from domainlift.errors import Misuse, NoSuch
-from engines.gguf.files import smollm2_file
-from engines.registry import SMOLLM2, TINY
+from engines.registry import TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
 from improve.context import prepare_context
@@ -37,7 +36,6 @@ from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
 from reports.forecast import show_forecast
 from reports.improve import ImproveView
-from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import ImproveResult
@@ -124,13 +122,8 @@ def improve_command(
 
 def demo(
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="smollm2 or tiny. [default: smollm2; tiny where it is not installed]",
-            show_default=False,
-        ),
-    ] = None,
+        str, typer.Option("--model", help="tiny, or smollm2: a real model, a quarter of an hour.")
+    ] = TINY,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
@@ -138,20 +131,9 @@ def demo(
 
     Example: bench demo --model tiny
     """
-    chosen = model if model is not None else _embedded()
-    if chosen not in EMBEDDED_SUITES:
-        raise NoSuch("embedded model", chosen, EMBEDDED_SUITES)
-    improve_command(model=chosen, workspace=workspace, as_json=as_json)
-
-
-def _embedded() -> str:
-    """The real model where it can be had, else the one that is always there."""
-    try:
-        smollm2_file()
-    except Misuse as error:
-        print_note(f"{error.what}: the demo goes on with `{TINY}`; {error.hint}")
-        return TINY
-    return SMOLLM2
+    if model not in EMBEDDED_SUITES:
+        raise NoSuch("embedded model", model, EMBEDDED_SUITES)
+    improve_command(model=model, workspace=workspace, as_json=as_json)
 
 
 def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:
