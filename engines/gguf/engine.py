@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Misuse
 from engines.base import Answer, EngineInfo, Mode, Request
@@ -18,14 +18,12 @@ from engines.gguf.files import check_file, smollm2_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
+from engines.gguf.sequences import log_softmax
 from engines.gguf.tokenizer import GgufTokenizer
 from engines.local.answers import Score, refused_answer, reply_text, scored_answer, too_long
 from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Tokens of a batch, and bytes of logits that one may leave.
 _TOKENS = 512
@@ -151,9 +149,9 @@ class GgufEngine:
         best: dict[int, int] = {}
         for node, row in self._model.logits(prefix, tree):
             best[node] = int(row.argmax())
-            total = _log_sum_exp(row)
+            values = log_softmax(row)
             for target in targets[node]:
-                logprobs[node, target] = float(row[target]) - total
+                logprobs[node, target] = float(values[target])
         return {
             (read.key, read.option): (
                 sum(logprobs[pair] for pair in zip(read.nodes, read.targets, strict=True)),
@@ -238,10 +236,3 @@ def file_digest(path: Path) -> str:
         return f"sha256:{named.group(1)}"
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _log_sum_exp(row: np.ndarray) -> float:
-    import numpy as np
-
-    top = float(row.max())
-    return top + float(np.log(np.exp(row - top, dtype=np.float32).sum(dtype=np.float64)))

@@ -28,7 +28,7 @@ from domainlift.errors import BenchError
 KNOWN = "2026.10.11549"
 _NEEDED = 'install it: `pip install "domainlift[gguf]"`'
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
-_F16 = 1  # GGML_TYPE_F16
+F32, F16 = 0, 1  # GGML_TYPE_F32, GGML_TYPE_F16
 FLASH_ATTENTION_OFF = 0  # LLAMA_FLASH_ATTN_TYPE_DISABLED
 
 
@@ -72,8 +72,8 @@ CONTEXT = {
     "n_threads": ("=i", 28, 4),
     "n_threads_batch": ("=i", 32, 4),
     "flash_attn_type": ("=i", 52, -1),
-    "type_k": ("=i", 104, _F16),
-    "type_v": ("=i", 108, _F16),
+    "type_k": ("=i", 104, F16),
+    "type_v": ("=i", 108, F16),
     "offload_kqv": ("=b", 137, 1),
     "swa_full": ("=b", 140, 1),
     "kv_unified": ("=b", 141, 0),

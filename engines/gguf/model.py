@@ -9,10 +9,11 @@ from ctypes import POINTER, c_float, c_int8, c_int32
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from domainlift.errors import BenchError, Misuse
 from engines.gguf import libllama as ll
+from engines.gguf.sequences import leaf_sequences, log_softmax
 from engines.local.prefix_tree import Tokens, TokenTree, common_prefix
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ class GgufModel:
     The context grows with what is asked, since its cache takes memory for each position.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load the file's weights; BenchError where llama.cpp cannot."""
+    def __init__(self, path: Path, *, exact: bool = False) -> None:
+        """Load the file's weights; BenchError where llama.cpp cannot.
+
+        With `exact`, keys and values are kept in 32 bits: a model stored in 32 bits then agrees
+        with transformers to 1e-5.
+        """
         self._lib = ll.libllama()
-        self._threads = threads if threads is not None else _cores()
+        self._cache_type = ll.F32 if exact else ll.F16
         params = self._lib.llama_model_default_params()
         _put(params, ll.MODEL, n_gpu_layers=0)
         ll.forget_errors()
@@ -172,7 +177,7 @@ class GgufModel:
             yield -1, self._row(-1)
         if not tree.tokens:
             return
-        sequences = _paths(tree)
+        sequences = leaf_sequences(tree)
         count = 1 + max(max(each) for each in sequences)
         memory = self._memory
         for sequence in range(1, count + 1):
@@ -191,6 +196,12 @@ class GgufModel:
         finally:
             for sequence in range(1, count + 1):
                 self._lib.llama_memory_seq_rm(memory, sequence, -1, -1)
+
+    def next_logprobs(self, tokens: Tokens) -> np.ndarray:
+        """Log-probabilities (vocabulary,) of the token after these, in nats."""
+        self._reserve(len(tokens))
+        self._hold(tokens, logits=True)
+        return log_softmax(self._row(-1))
 
     def extend(
         self, prefix: Tokens, rows: Sequence[tuple[int, Sequence[int], int]], room: int
@@ -225,6 +236,12 @@ class GgufModel:
         self._prefix = ()
         if self._context:
             self._lib.llama_memory_clear(self._memory, False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Free weights and context; a second call does nothing."""
@@ -270,8 +287,10 @@ class GgufModel:
             n_ubatch=_UBATCH,
             n_seq_max=SEQUENCES,
             n_outputs_max_per_seq=SEQUENCES,
-            n_threads=self._threads,
-            n_threads_batch=self._threads,
+            n_threads=_cores(),
+            n_threads_batch=_cores(),
+            type_k=self._cache_type,
+            type_v=self._cache_type,
             # It has one kernel for few tokens and another for many, so that what a question is
             # asked beside would change its answer.
             flash_attn_type=ll.FLASH_ATTENTION_OFF,
@@ -345,22 +364,6 @@ class GgufModel:
         if not found:
             raise BenchError(f"llama.cpp gave no logits: {ll.last_error()}")
         return np.ctypeslib.as_array(found, shape=(self.n_vocab,))
-
-
-def _paths(tree: TokenTree) -> list[list[int]]:
-    """For each node, the numbers of the leaves below it: each leaf is a sequence of its own."""
-    parents = set(tree.parents)
-    paths: list[list[int]] = [[] for _ in tree.tokens]
-    number = 0
-    for node in range(len(tree.tokens)):
-        if node in parents:
-            continue
-        above = node
-        while above >= 0:
-            paths[above].append(number)
-            above = tree.parents[above]
-        number += 1
-    return paths
 
 
 def _put(params: ll.Params, members: dict[str, tuple[str, int, int]], **values: int) -> None:

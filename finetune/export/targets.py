@@ -8,8 +8,10 @@ from pathlib import Path
 from domainlift.errors import Misuse
 from domainlift.files import write_text
 from engines.gguf.architectures import Names, need_gguf
+from engines.gguf.libllama import is_installed
 from engines.gguf.lora_weights import beyond_lora, read_deltas
 from engines.gguf.lora_writer import write_lora
+from engines.gguf.model import GgufModel
 from engines.local.loading import is_prompts, load_model
 from engines.servers.ollama_model import is_older
 from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
@@ -17,14 +19,13 @@ from finetune.adapters.registry import CONFIG, README, Adapter
 from finetune.export.base import ExportJob, ExportResult
 from finetune.export.gguf_base import write_gguf
 from finetune.export.gguf_merged import coarsest, merge_gguf
-from finetune.export.llama_cpp import LlamaCpp, is_there
 from finetune.export.modelfile import NO_ADAPTER_SINCE, chat_of, write_modelfile
 from finetune.export.verify import (
     FLOOR,
     LARGEST,
     Check,
     VerifiedPrompt,
-    compare_llama,
+    compare_gguf,
     compare_model,
     tolerance_of,
 )
@@ -53,7 +54,7 @@ def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
     _refuse_more_than_lora(job.adapter)
     Names(job.config)
     write_lora(build / LORA, read_deltas(job.adapter.folder), job.config)
-    base = _base_gguf(job) if is_there() else None
+    base = _base_gguf(job) if is_installed() else None
     before = job.ask_base()
     commands = (f'llama-server -m BASE.gguf --lora "{job.folder / LORA}"',)
     return _checked(before, base, job.adapt(), base, build / LORA, commands)
@@ -65,7 +66,7 @@ def export_gguf(job: ExportJob, build: Path) -> ExportResult:
     if job.options.base_gguf is not None:
         _refuse_more_than_lora(job.adapter)
         merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter.folder), job.config)
-    base = _base_gguf(job) if is_there() else None
+    base = _base_gguf(job) if is_installed() else None
     before = job.ask_base()
     verified = job.adapt()
     if job.options.base_gguf is None:
@@ -151,9 +152,10 @@ def _checked(
 def _ask_llama(
     verified: list[VerifiedPrompt], model: Path, lora: Path | None, tolerance: float
 ) -> Check:
-    longest = max(len(each.tokens) for each in verified)
-    with LlamaCpp(model, lora, context=max(512, longest + 8)) as served:
-        return compare_llama(verified, served, tolerance)
+    with GgufModel(model, exact=True) as served:
+        if lora is not None:
+            served.use_adapter(served.load_adapter(lora))
+        return compare_gguf(verified, served, tolerance)
 
 
 def _refuse_more_than_lora(adapter: Adapter) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import BenchError
 
 if TYPE_CHECKING:
-    from finetune.export.llama_cpp import LlamaCpp
+    from engines.gguf.model import GgufModel
 
 #: Asked where the caller has no questions of the domain at hand.
 PROMPTS = (
@@ -94,12 +94,12 @@ def compare_model(
     )
 
 
-def compare_llama(verified: Sequence[VerifiedPrompt], served: LlamaCpp, tolerance: float) -> Check:
+def compare_gguf(verified: Sequence[VerifiedPrompt], served: GgufModel, tolerance: float) -> Check:
     """Compare with what llama.cpp has loaded."""
     return compare_logprobs(
         verified,
-        lambda each: served.top(each.tokens),
-        lambda each: served.tokens(each.prompt),
+        lambda each: dict(enumerate(served.next_logprobs(each.tokens).tolist())),
+        lambda each: served.tokenize(each.prompt, special=True),
         tolerance,
     )
 
