@@ -79,7 +79,8 @@ def _dequantise(path: Path, folder: Path) -> None:
         # Its bar is drawn whatever transformers is told.
         with redirect_stderr(io.StringIO()):
             model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float16)
-    except (OSError, ValueError, ImportError, NotImplementedError, KeyError) as error:
+    # A RuntimeError is how the package `gguf` says that it cannot read an encoding.
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
         first = " ".join(str(error).split())[:200]
         raise BenchError(
             f"transformers cannot read the weights of `{path}`, so it cannot be trained: {first}",

@@ -202,16 +202,20 @@ def test_rows_of_ones_own_need_neither_a_domain_nor_questions(bench: Any, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def wait_for_checkpoint(folder: Path) -> None:
+    """Wait until a training in this folder's workspace has saved its fourth step."""
+    for _ in range(1200):
+        if list((folder / "workspace" / "training").glob("*/checkpoint-*4*")):
+            return
+        time.sleep(0.05)
+
+
 def test_a_killed_training_goes_on(prepared: Any, forked: Any, tmp_path: Path) -> None:
     settings = ("--set", "steps=12", "--set", "save_every=2", "--set", "eval_every=0")
     argv = ("train", "biology", "--model", "tiny", *settings, "--json")
     whole = prepared(*argv).json
     running = forked(*argv)
-    training = tmp_path / "workspace" / "training"
-    for _ in range(600):
-        if list(training.glob("*/checkpoint-*4*")):
-            break
-        time.sleep(0.1)
+    wait_for_checkpoint(tmp_path)
     running.send_signal(signal.SIGKILL)
     running.communicate()
     again = prepared(*argv).json
@@ -229,11 +233,7 @@ def test_sigterm_stops_a_training_that_goes_on_to_the_same_weights(
     argv = ("train", "biology", "--model", "tiny", *settings, "--set", f"learning_rate={rate}")
     whole = prepared(*argv, "--json").json
     running = forked(*argv)
-    training = tmp_path / "workspace" / "training"
-    for _ in range(600):
-        if list(training.glob("*/checkpoint-*4*")):
-            break
-        time.sleep(0.05)
+    wait_for_checkpoint(tmp_path)
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate()
     assert running.returncode == 143, err
