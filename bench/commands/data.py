@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
-from domainlift.text.display import printable
+from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
 from finetune.data.build_dataset import (
     BenchmarkIndexes,
@@ -120,22 +121,43 @@ def prepare_command(
 
 @data.command("check")
 def check_command(
-    file: Annotated[Path, typer.Argument(help="A file of rows.")], as_json: Json = False
+    file: Annotated[Path, typer.Argument(help="A file of training rows or questions.")],
+    as_json: Json = False,
 ) -> None:
-    """Say per line what is wrong with a file of training rows.
+    """Say how the first rows of a file are understood, and per line what is wrong with it.
+
+    Training rows and questions, as `bench train`, `bench data prepare` and `bench run` read them.
 
     Example: bench data check notes.jsonl
     """
-    problems = check_rows(file)
+    check = check_rows(file)
     if as_json:
-        rows = [{"line": each.line, "what": each.what} for each in problems]
-        print(json.dumps({"file": str(file), "problems": rows}, ensure_ascii=False))
+        problems = [asdict(each) for each in check.problems]
+        shown = {"file": str(file), "understood": check.understood, "problems": problems}
+        print(json.dumps(shown, ensure_ascii=False))
     else:
-        for each in problems:
+        for row in check.understood:
+            for line in _row_lines(row):
+                print(printable(line))
+        for each in check.problems:
             print(printable(f"{file}:{each.line}: {each.what}"))
-        print(f"{len(problems)} problems" if problems else "no problems")
-    if problems:
+        n = len(check.problems)
+        print(f"{n} problem{'s' if n > 1 else ''}" if n else "no problems")
+    if check.problems:
         raise typer.Exit(1)
+
+
+def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    """A row as it was understood: its form, and each of its values in a line."""
+    yield f"line {row['line']}: {row['format']}"
+    for part in row.get("rows", [{key: row[key] for key in list(row)[2:]}]):
+        for key, value in part.items():
+            if key == "messages":
+                for turn in value:
+                    yield f"  {turn['role']}: {one_line(turn['content'], 90)}"
+            else:
+                shown = " | ".join(value) if isinstance(value, list) else str(value)
+                yield f"  {key}: {one_line(shown, 90)}"
 
 
 def _synthetic_textbook(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
-from benchmarks.tasks.question_file import SPLITS
+from benchmarks.tasks.question_rows import SPLITS
 from benchmarks.tasks.registry import load_task
 from benchmarks.treatments.gate_calibration import contaminated_questions
 from domainlift.errors import BenchError, Misuse

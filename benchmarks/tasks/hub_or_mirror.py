@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.tasks.base import NotAtHand
-from benchmarks.tasks.readers import csv_rows, jsonl_rows
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.files import leads_out
 from domainlift.hub_datasets import hub_rows
+from domainlift.row_files import cells, file_rows
 
 T = TypeVar("T")
 
@@ -41,17 +41,23 @@ def published_rows(
     if path is None:
         rows = hub_split(source.hub, source.config, source.split, layout=source.file)
         return _read(Path(source.hub), enumerate(rows, start=1), from_hub)
-    numbered: Iterator[tuple[int, Any]]
-    numbered = csv_rows(path, strict=False) if path.suffix == ".csv" else jsonl_rows(path)
+    numbered = cells(path) if path.suffix == ".csv" else _numbered(path)
     return _read(path, numbered, from_mirror)
 
 
+def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
+    return ((row.line, row.fields) for row in file_rows(path))
+
+
 def _read(path: Path, rows: Iterator[tuple[int, Any]], reader: Callable[[Any], T]) -> Iterator[T]:
+    line = 0
     for line, row in rows:
         try:
             yield reader(row)
         except ValueError as error:
             raise Malformed(path, str(error), line=line) from None
+    if not line:
+        raise Malformed(path, "is empty")
 
 
 def mirror_file(data: Path | None, *parts: str) -> Path | None:

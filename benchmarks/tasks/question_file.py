@@ -1,17 +1,13 @@
-"""File of questions, JSONL or CSV: a domain's own or any other in the same form.
+"""File of questions: a domain's own or any other, in JSON lines, a JSON list or a table.
 
-JSONL: one object per line with `question`, `options` (a list; absent for an open answer) and
-`answer` (an index from 0, a letter, or the text of an option), and, where wanted, `split`,
-`support`, `cluster`, `domain`, `id`. CSV: a header with the same names, where the options are
-in columns A, B, C, … or as a JSON list under `options`.
+`benchmarks.tasks.question_rows` says what a row may hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from string import ascii_uppercase
-from typing import Any, get_args
 
 from benchmarks.tasks.base import (
     ALL_MODES,
@@ -24,19 +20,13 @@ from benchmarks.tasks.base import (
     data_digest,
     with_ids,
 )
-from benchmarks.tasks.csv_questions import csv_question_rows
-from benchmarks.tasks.readers import jsonl_rows
+from benchmarks.tasks.question_columns import unknown_columns
+from benchmarks.tasks.question_rows import read_question
 from domainlift.errors import Malformed
-from domainlift.types import Question, Split
+from domainlift.fields import Fields, InvalidRow
+from domainlift.row_files import file_rows
+from domainlift.types import Question
 from engines.base import Mode
-
-SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
-
-# Ending of the file -> how its rows are read.
-READERS: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
-    ".jsonl": jsonl_rows,
-    ".csv": csv_question_rows,
-}
 
 
 def load_question_file(request: TaskRequest) -> Task:
@@ -66,67 +56,36 @@ def load_question_file(request: TaskRequest) -> Task:
     )
 
 
-def answer_index(answer: object, options: tuple[str, ...], *, digits: bool = False) -> int:
-    """Read an index, a letter or an option's text; ValueError says what is wrong with it.
-
-    With `digits`, a number written as text may be an index: a CSV file knows no other.
-    """
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        if not 0 <= answer < len(options):
-            raise ValueError(f"answer {answer} is out of range (0 to {len(options) - 1})")
-        return answer
-    if not isinstance(answer, str):
-        raise ValueError("answer is neither an index nor a letter nor the text of an option")
-    meant = set(_meant(answer.strip(), options, digits))
-    if len(meant) > 1:
-        raise ValueError(f"answer `{answer}` can be read in two ways")
-    if not meant:
-        raise ValueError(f"answer `{answer}` is none of the {len(options)} options")
-    return meant.pop()
-
-
-def _meant(answer: str, options: tuple[str, ...], digits: bool) -> Iterator[int]:
-    if answer in options:
-        yield options.index(answer)
-    if len(answer) == 1 and answer.upper() in ascii_uppercase[: len(options)]:
-        yield ascii_uppercase.index(answer.upper())
-    # At most two digits: there are no more than 26 options, and int() has a limit of its own.
-    if digits and answer.isdecimal() and len(answer) < 3 and int(answer) < len(options):
-        yield int(answer)
-
-
 def _questions(path: Path, request: TaskRequest) -> tuple[Question, ...]:
-    reader = READERS.get(path.suffix.lower(), jsonl_rows)
+    hint = f"`bench data check {shlex.quote(str(path))}` shows every line that is wrong"
     drafts: list[Question] = []
     lines: dict[str, int] = {}
-    for line, row in reader(path):
+    for row in file_rows(path, hint):
         try:
-            draft = _draft(row, path, request)
+            draft = _draft(row.fields, path, request)
             if draft.id and draft.id in lines:
-                raise ValueError(f"id `{row['id']}` stands already on line {lines[draft.id]}")
-        except ValueError as error:
-            raise Malformed(path, str(error), line=line, hint=_hint(path)) from None
-        lines[draft.id] = line
+                own_id = draft.id.partition("/")[2]
+                raise InvalidRow(f"id `{own_id}` stands already on line {lines[draft.id]}")
+        except InvalidRow as error:
+            raise Malformed(path, str(error), line=row.line, hint=hint) from None
+        lines[draft.id] = row.line
         drafts.append(draft)
     if not drafts:
-        raise Malformed(path, "holds no question", hint=_hint(path))
+        hint = 'row: {"question": "…", "options": ["…", "…"], "answer": 0}'
+        raise Malformed(path, "holds no question", hint=hint)
     # Scoped by the file's name, not its place: a moved file keeps its ids.
     return with_ids(_scope(path, request), drafts)
 
 
-def _draft(row: Mapping[str, Any], path: Path, request: TaskRequest) -> Question:
-    options = _options(row)
-    own_id = _word(row, "id")
-    return Question(
-        id=f"{_scope(path, request)}/{own_id}" if own_id else "",
-        domain=request.domain or _word(row, "domain") or path.stem,
+def _draft(fields: Fields, path: Path, request: TaskRequest) -> Question:
+    for error in unknown_columns(fields):
+        raise error
+    draft = read_question(fields)
+    return replace(
+        draft,
+        id=f"{_scope(path, request)}/{draft.id}" if draft.id else "",
+        domain=request.domain or draft.domain or path.stem,
         task=request.name,
-        text=_text(row),
-        options=options,
-        answer=_answer(row, options, digits=path.suffix.lower() == ".csv"),
-        cluster=_word(row, "cluster"),
-        split=_split(row),
-        support=_word(row, "support"),
     )
 
 
@@ -134,66 +93,5 @@ def _scope(path: Path, request: TaskRequest) -> str:
     return request.rest if request.name.startswith("own:") else path.name
 
 
-def _text(row: Mapping[str, Any]) -> str:
-    if "question" not in row:
-        raise ValueError("no `question`")
-    text = row["question"]
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError("`question` holds no text")
-    return text.strip()
-
-
-def _options(row: Mapping[str, Any]) -> tuple[str, ...]:
-    given = row.get("options", row.get("choices"))
-    if given is None:
-        return ()
-    if not isinstance(given, list) or not all(_is_plain(option) for option in given):
-        raise ValueError("`options` is not a list of texts")
-    options = tuple(str(option).strip() for option in given)
-    if len(options) < 2 or len(options) > len(ascii_uppercase):
-        raise ValueError(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
-    if "" in options:
-        raise ValueError("an option is empty")
-    twice = next((o for n, o in enumerate(options) if o in options[:n]), None)
-    if twice is not None:
-        raise ValueError(f"option `{twice}` stands there twice")
-    return options
-
-
-def _answer(row: Mapping[str, Any], options: tuple[str, ...], *, digits: bool) -> int | str:
-    answer = row.get("answer")
-    if answer is None or answer == "":
-        raise ValueError("no `answer`")
-    if options:
-        return answer_index(answer, options, digits=digits)
-    if not _is_plain(answer):
-        raise ValueError("`answer` is neither a text nor a number")
-    return str(answer).strip()
-
-
-def _split(row: Mapping[str, Any]) -> Split:
-    split = _word(row, "split") or "test"
-    if split not in SPLITS:
-        raise ValueError(f"split `{split}` is none of {', '.join(SPLITS)}")
-    return SPLITS[split]
-
-
-def _word(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    if value is not None and not _is_plain(value):
-        raise ValueError(f"`{key}` is neither a text nor a number")
-    return "" if value is None else str(value).strip()
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
 def _reply(question: Question) -> str:
     return question.answer if isinstance(question.answer, str) else ""
-
-
-def _hint(path: Path) -> str:
-    if path.suffix.lower() == ".csv":
-        return "header: question,A,B,C,D,answer or question,options,answer; answer: a letter"
-    return 'row: {"question": "…", "options": ["…", "…"], "answer": 0}'

@@ -25,12 +25,13 @@ BENCHMARKS = {
     "arc": "benchmarks.tasks.arc:ARC",
     "mmlu_pro": "benchmarks.tasks.mmlu_pro:MMLU_PRO",
 }
+# Endings of files of questions.
+FILES = (".jsonl", ".json", ".csv", ".tsv")
 # Prefix of a task's name, or ending of a file's -> the function that loads what the rest names.
 LOADERS = {
     "own": "benchmarks.tasks.question_file:load_question_file",
     "lm-eval": "benchmarks.tasks.lm_eval_task:load_lm_eval_task",
-    ".jsonl": "benchmarks.tasks.question_file:load_question_file",
-    ".csv": "benchmarks.tasks.question_file:load_question_file",
+    **dict.fromkeys(FILES, "benchmarks.tasks.question_file:load_question_file"),
 }
 
 
@@ -60,7 +61,7 @@ def load_task(
         raise Misuse(f"no data folder `{data}`", "give --data or BENCH_DATA an existing folder")
     prefix, _, rest = name.partition(":")
     kind = file_kind(name) or prefix
-    if kind not in {"lm-eval", ".jsonl", ".csv"}:
+    if kind not in {"lm-eval", *FILES}:
         _must_exist(name, domains)
     owner = _owner(name, domains)
     if kind in BENCHMARKS:
@@ -95,7 +96,7 @@ def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:
 
 
 def file_kind(name: str) -> str:
-    """Return ".jsonl" or ".csv" where `name` is the path of such a file, else ""."""
+    """Return the ending where `name` is the path of a file of questions, else ""."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix in LOADERS and not name.startswith("lm-eval:") else ""
 

@@ -71,6 +71,27 @@ def test_a_check_names_every_line_that_is_wrong(bench: Any, tmp_path: Path) -> N
     assert bench("data", "check", path).code == 0
 
 
+def test_a_check_shows_how_questions_are_understood(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "exam.csv"
+    path.write_text("question,a,b,label,splt\nSky?,red,blue,1,train\nSea?,red,blue,1,\n")
+    said = bench("data", "check", path, "--json")
+    assert said.code == 1
+    assert said.json["problems"] == [
+        {"line": 1, "what": "unknown key `splt`; did you mean `split`?", "column": "splt",
+         "nearest": "split"}
+    ]  # fmt: skip
+    [second] = said.json["understood"]
+    assert (second["line"], second["options"], second["letter"]) == (3, ["red", "blue"], "B")
+    refused = bench("run", "--model", "tiny", "--task", path)
+    assert refused.code == 2
+    assert "unknown key `splt`; did you mean `split`?" in refused.err
+    assert "bench data check" in refused.err
+    path.write_text(path.read_text().replace("splt", "split"))
+    said = bench("data", "check", path)
+    assert said.code == 0
+    assert "  answer: blue\n  letter: B\n  split: train\n" in said.out
+
+
 @pytest.mark.parametrize(
     ("argv", "what"),
     [

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.question_file import answer_index
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import Malformed, Misuse
 from domainlift.types import Split
@@ -93,15 +90,15 @@ def test_one_option_may_begin_like_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"question": None}, "`question` holds no text"),
-        ({"question": "  "}, "`question` holds no text"),
+        ({"question": None}, "no `question`"),
+        ({"question": "  "}, "`question` is only white space"),
         ({"options": ["cat"]}, "1 options, where 2 to 26 are needed"),
         ({"options": [str(n) for n in range(27)]}, "27 options"),
         ({"options": ["cat", "cat"]}, "option `cat` stands there twice"),
         ({"options": ["cat", " cat "]}, "option `cat` stands there twice"),
         ({"options": ["cat", ""]}, "an option is empty"),
-        ({"options": "cat"}, "`options` is not a list of texts"),
-        ({"options": ["cat", None]}, "`options` is not a list of texts"),
+        ({"options": "cat"}, "`options` is a text, but not JSON"),
+        ({"options": ["cat", None]}, "`options` must be a list of texts"),
         ({"answer": 2}, "answer 2 is out of range (0 to 1)"),
         ({"answer": -1}, "answer -1 is out of range (0 to 1)"),
         ({"answer": True}, "answer is neither an index nor a letter"),
@@ -110,9 +107,12 @@ def test_one_option_may_begin_like_another(tmp_path: Path) -> None:
         ({"answer": "dog"}, "answer `dog` is none of the 2 options"),
         ({"answer": None}, "no `answer`"),
         ({"split": "dev"}, "split `dev` is none of train, validation, test"),
-        ({"domain": ["a"]}, "`domain` is neither a text nor a number"),
+        ({"domain": ["a"]}, "`domain` must be a text, not a list"),
         ({"options": ["B", "A"], "answer": "A"}, "answer `A` can be read in two ways"),
-        ({"options": None, "answer": [1]}, "`answer` is neither a text nor a number"),
+        ({"options": None, "answer": [1]}, "`answer` must be a text, not a list"),
+        ({"answer": float("nan")}, "no `answer`"),
+        ({"optoins": ["cat", "carp"]}, "unknown key `optoins`; did you mean `options`?"),
+        ({"splt": "train"}, "unknown key `splt`; did you mean `split`?"),
     ],
 )
 def test_a_bad_row_is_named_with_its_line(
@@ -134,42 +134,6 @@ def test_missing_keys_and_double_ids_are_found(tmp_path: Path) -> None:
         load(jsonl(tmp_path / "c.jsonl", {**ROW, "id": "x"}, {**ROW, "id": "x"}))
 
 
-OPTIONS = ("cat", "carp", "B")
-
-
-@pytest.mark.parametrize(
-    ("answer", "digits", "index"),
-    [
-        (0, False, 0),
-        ("A", False, 0),
-        ("a", False, 0),
-        ("carp", False, 1),
-        (" carp ", False, 1),
-        ("C", False, 2),
-        ("0", True, 0),
-        ("2", True, 2),
-    ],
-)
-def test_an_answer_is_an_index_a_letter_or_a_text(answer: object, digits: bool, index: int) -> None:
-    assert answer_index(answer, OPTIONS, digits=digits) == index
-
-
-def test_a_number_as_text_is_no_index_where_there_are_numbers() -> None:
-    with pytest.raises(ValueError, match="none of"):
-        answer_index("0", OPTIONS)
-    assert answer_index("1", ("0", "1", "2"), digits=True) == 1
-    with pytest.raises(ValueError, match="two ways"):
-        answer_index("2", ("1", "2", "3"), digits=True)
-
-
-@given(st.lists(st.text(min_size=1), min_size=2, max_size=26, unique=True), st.data())
-def test_the_index_and_the_text_mean_the_same_option(options: list[str], data: Any) -> None:
-    options = [f"o{option.strip()}{n}" for n, option in enumerate(options)]
-    index = data.draw(st.integers(0, len(options) - 1))
-    assert answer_index(index, tuple(options)) == index
-    assert answer_index(options[index], tuple(options)) == index
-
-
 def csv_file(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8-sig", newline="")
     return path
@@ -184,6 +148,8 @@ def csv_file(path: Path, text: str) -> Path:
         ('question,options,answer\nQ?,"[""w"", ""x""]",A\n', ("w", "x"), 0),
         ("answer,question\n42,Q?\n", (), "42"),
         ("question,A,B,answer,split\nQ?,,,42,test\n", (), "42"),
+        ("Question;Option A;Option B;Correct\nQ?;w;x;B\n", ("w", "x"), 1),
+        (",question,a,b,c,d,label\n0,Q?,w,x,y,,2.0\n", ("w", "x", "y"), 2),
     ],
 )
 def test_csv_in_both_forms(
@@ -196,16 +162,16 @@ def test_csv_in_both_forms(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("question,A,B\nQ?,a,b\n", ":1: no column `answer` (it has `question`, `A`, `B`)"),
-        ("question;A;B;answer\n", ":1: no column `question` (it has `question;A;B;answer`)"),
+        ("question,A,B\nQ?,a,b\n", ":2: no `answer`"),
+        ("question;A;B;anwser\nQ?;a;b;A\n", ":2: unknown key `anwser`; did you mean `answer`?"),
         ("question,A,A,answer\n", ":1: column `A` stands there twice"),
-        ("question,A,B,answer\nQ?,a,b,A,x\n", ":2: row has 5 cells, the header 4"),
+        ("question,A,B,answer\nQ?,a,b,A,x\n", ":2: has 5 cells, the header 4"),
         ("question,A,B,answer\nQ?,a,b,C\n", ":2: answer `C` is none of the 2 options"),
         ("question,A,B,C,answer\nQ?,a,,b,A\n", ":2: an option is empty"),
         ("question,A,B,answer\nQ?,a,,A\n", ":2: 1 options"),
         ("question,A,B,answer\n,a,b,A\n", ":2: no `question`"),
         ("question,A,B,answer\nQ?,a,b,\n", ":2: no `answer`"),
-        ("question,options,answer\nQ?,a|b,A\n", ":2: `options` is no JSON list"),
+        ("question,options,answer\nQ?,a|b,A\n", ":2: `options` is a text, but not JSON"),
         ("question,A,B,answer\n", ": holds no question"),
     ],
 )

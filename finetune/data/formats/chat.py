@@ -1,7 +1,8 @@
 """Conversations: turns in order, calls of tools as text, and one row per answer.
 
 A turn of the assistant that calls tools is written as Qwen2.5's chat template writes it, in the
-form that Hermes made common: each call as JSON between `<tool_call>` and `</tool_call>`.
+form that Hermes made common: each call as JSON between `<tool_call>` and `</tool_call>`. A thought
+beside an answer stands before it between `<think>` and `</think>`, as Qwen3 and DeepSeek-R1 write.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from domainlift.fields import InvalidRow, from_json, kind_name, optional, unknown_key
+from domainlift.text.display import one_line
 from engines.base import Message
-from finetune.data.formats.base import InvalidRow, from_json, kind_name
 from finetune.data.rows import Row
 
 #: More turns than these are not read: each answer holds all the turns before it.
@@ -39,6 +41,14 @@ ROLES = {
     "tool_response": "tool",
 }
 _CALLS = frozenset(["function_call", "tool_call"])
+# Keys that say whether a turn is learned, and those that say whether it is not.
+_LEARNED = ("weight", "train", "training", "trainable", "learn", "loss", "loss_weight", "loss_mask")
+_MASKED = ("mask", "masked")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+# Keys that change nothing in what a model reads or says.
+_REMARKS = ("id", "message_id", "tool_call_id", "timestamp", "created_at", "metadata")
+_MEDIA = ("images", "image", "videos", "video", "audio", "audios", "files")
 # Who may speak after whom; "" stands before the first turn.
 _NEXT = {
     "": ("system", "user"),
@@ -98,14 +108,16 @@ def read_tools(value: Any) -> str:
 def _turn(turn: Any, place: str, role_key: str, content_key: str) -> Turn:
     if not isinstance(turn, Mapping):
         raise InvalidRow(f"{place} must be keys with values, not {kind_name(turn)}")
+    turn = {key: value for key, value in turn.items() if value is not None}
     missing = next((key for key in (role_key, content_key) if key not in turn), None)
-    calls = turn.get("tool_calls")
+    calls = _called(turn, place)
     if missing == role_key or (missing is not None and not calls):
         raise InvalidRow(f"{place} has no `{missing}`")
     name = turn[role_key]
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
         raise InvalidRow(f"{place} has the unknown role `{str(name)[:30]}`")
+    _check_keys(turn, place, role, (role_key, content_key))
     content = _content(turn.get(content_key), place)
     if name in _CALLS:
         content = _call(from_json(content, f"the tool call of {place}"), place)
@@ -113,8 +125,63 @@ def _turn(turn: Any, place: str, role_key: str, content_key: str) -> Turn:
         content = "\n".join([*filter(None, [content.strip()]), *_calls(calls, place)])
     if not content.strip():
         raise InvalidRow(f"{place} (`{role}`) is empty")
-    learned = turn.get("weight") != 0
-    return Turn(role, content.strip(), _calls_tools(role, content, place), learned)
+    content = _with_thought(turn, content.strip(), place)
+    return Turn(role, content, _calls_tools(role, content, place), _learned(turn, place))
+
+
+def _check_keys(turn: Mapping[str, Any], place: str, role: str, own: tuple[str, str]) -> None:
+    """Refuse what would be lost: keys that no answer, or no turn at all, has."""
+    answers = (*_LEARNED, *_MASKED, *_THOUGHTS, "tool_calls", "function_call")
+    for key, value in turn.items():
+        if key in (*own, *_REMARKS) or value in ("", [], {}) or (key, role) == ("name", "tool"):
+            continue
+        if key in _MEDIA:
+            raise InvalidRow(f"{place} holds `{key}`, and only text can be learned", key)
+        if key == "name":
+            raise InvalidRow(f"{place} (`{role}`) has a `name`, which no model would read", key)
+        if key not in answers:
+            raise unknown_key(key, (*answers, *own, *_REMARKS), f" in {place}")
+        if role != "assistant" and (key in _THOUGHTS or "call" in key):
+            raise InvalidRow(f"{place} (`{role}`) has `{key}`, as only an answer may", key)
+    if role != "assistant" and _flags(turn, place) == {True}:
+        raise InvalidRow(f"{place} (`{role}`) is to be learned, and only answers can be")
+
+
+def _learned(turn: Mapping[str, Any], place: str) -> bool:
+    said = _flags(turn, place)
+    if len(said) > 1:
+        raise InvalidRow(f"{place} says that it is learned, and that it is not")
+    return said != {False}
+
+
+def _flags(turn: Mapping[str, Any], place: str) -> set[bool]:
+    """What the keys of a turn say on whether it is learned."""
+    said = set()
+    for key in (*_LEARNED, *_MASKED):
+        value = str(turn.get(key, "")).strip().lower()
+        if value and value not in (*_TRUE, *_FALSE):
+            shown = one_line(value, 30)
+            raise InvalidRow(f"`{key}` of {place} is `{shown}`, and only 0 or 1 can be obeyed", key)
+        if value:
+            said.add((value in _TRUE) is (key in _LEARNED))
+    return said
+
+
+def _with_thought(turn: Mapping[str, Any], content: str, place: str) -> str:
+    thoughts = [optional(turn, key).strip() for key in _THOUGHTS]
+    found = list(dict.fromkeys(filter(None, thoughts)))
+    if len(found) > 1 or (found and "<think>" in content):
+        raise InvalidRow(f"{place} holds two thoughts")
+    return f"<think>\n{found[0]}\n</think>\n\n{content}" if found else content
+
+
+def _called(turn: Mapping[str, Any], place: str) -> Any:
+    """The calls of a turn; a single one may stand under the key that came before the list."""
+    calls, single = turn.get("tool_calls"), turn.get("function_call")
+    if calls and single:
+        raise InvalidRow(f"{place} has `tool_calls` and `function_call`", "function_call")
+    calls = from_json(calls, f"`tool_calls` of {place}")
+    return [from_json(single, f"`function_call` of {place}")] if single else calls
 
 
 def _content(value: Any, place: str) -> str:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from string import ascii_uppercase
 from typing import Any
 
-from domainlift.types import Question
-from finetune.data.cleaning import join
-from finetune.data.formats import chat
-from finetune.data.formats.base import (
+from benchmarks.tasks.question_columns import COMMON, is_question, unknown_columns
+from benchmarks.tasks.question_rows import read_question
+from domainlift.fields import (
     Fields,
     InvalidRow,
     from_json,
     kind_name,
     optional,
     text,
+    unknown_key,
 )
+from domainlift.types import Question
+from finetune.data.cleaning import join
+from finetune.data.formats import chat
 from finetune.data.rows import Row
 
 
@@ -34,11 +36,20 @@ class RowFormat:
     read: Callable[[Fields], Iterator[Row | Question]]
 
 
-#: Keys that any row may have; `source` and `licence` go into the data card.
-COMMON = (
-    *("id", "source", "licence", "license", "domain", "kind", "category", "dataset", "metadata"),
-    *("language", "lang", "difficulty"),
-)
+# A key of a format -> what data sets that have it call others.
+_RENAMED = {
+    "instruction": {"response": "output", "context": "input"},
+    "prompt": {"response": "completion"},
+}
+#: The format of questions, whose columns have many names (`benchmarks.tasks.question_columns`).
+QUESTION = "question/answer"
+
+
+def usual_names(fields: Fields) -> Fields:
+    """The row with our names of keys where those of other data sets say the same."""
+    names = _RENAMED.get(next((key for key in _RENAMED if key in fields), ""), {})
+    taken = {names.get(key, key) for key in fields}
+    return fields if len(taken) < len(fields) else {names.get(k, k): v for k, v in fields.items()}
 
 
 def find_format(fields: Fields) -> str:
@@ -46,36 +57,35 @@ def find_format(fields: Fields) -> str:
     for name, form in FORMATS.items():
         if all(key in fields for key in form.needs):
             return name
-    raise InvalidRow(_no_format(fields))
+    if is_question(fields):
+        return QUESTION
+    raise _no_format(fields)
 
 
-def unknown_keys(fields: Fields, name: str) -> list[str]:
+def unknown_keys(fields: Fields, name: str) -> list[InvalidRow]:
     """Problems with keys that a format does not have: misspelt, they would be lost."""
+    if name == QUESTION:
+        return unknown_columns(fields)
     form = FORMATS[name]
     allowed = (*form.needs, *form.may, *COMMON)
-    return [_unknown(key, allowed) for key in fields if key not in allowed]
+    return [unknown_key(key, allowed) for key in fields if key not in allowed]
 
 
-def _unknown(key: str, allowed: tuple[str, ...]) -> str:
-    near = get_close_matches(key, allowed, n=1)
-    shown = "".join(c if c.isprintable() else "\ufffd" for c in key[:60])
-    return f"unknown key `{shown}`" + (f"; did you mean `{near[0]}`?" if near else "")
-
-
-def _no_format(fields: Fields) -> str:
+def _no_format(fields: Fields) -> InvalidRow:
     """Name the format of which most keys are there, or near, and what it lacks."""
     keys = list(fields)
     for name, form in FORMATS.items():
         for missing in (key for key in form.needs if key not in fields):
             near = get_close_matches(missing, keys, n=1, cutoff=0.8)
             if near and near[0] not in (*form.needs, *form.may):
-                return f"unknown key `{near[0]}`; did you mean `{missing}` ({name})?"
+                what = f"unknown key `{near[0]}`; did you mean `{missing}` ({name})?"
+                return InvalidRow(what, near[0], missing)
     for name, form in FORMATS.items():
         lacking = [key for key in form.needs if key not in fields]
         if len(lacking) < len(form.needs):
-            return f"no `{lacking[0]}` ({name})"
+            return InvalidRow(f"no `{lacking[0]}` ({name})", lacking[0])
     forms = "; ".join(", ".join(f"`{key}`" for key in form.needs) for form in FORMATS.values())
-    return f"no known format: rows have {forms}"
+    return InvalidRow(f"no known format: rows have {forms}")
 
 
 # --- the readers
@@ -141,14 +151,10 @@ def _alpaca(fields: Fields) -> Iterator[Row]:
 
 
 def _question(fields: Fields) -> Iterator[Question]:
-    options = _options(fields)
-    question, context = text(fields, "question").strip(), optional(fields, "context").strip()
-    answer: int | str
-    answer = _answer_index(fields["answer"], options) if options else text(fields, "answer").strip()
-    whole = "\n".join(filter(None, [context, question]))
+    question = read_question(fields, split="train")
     # What is kept for measuring must not be learned.
-    if optional(fields, "split").strip() in ("", "train"):
-        yield Question("", "", "file", whole, options, answer, split="train")
+    if question.split == "train":
+        yield question
 
 
 #: Format -> its keys and its reader; of several that fit the first counts. A new format is one
@@ -163,11 +169,7 @@ FORMATS: dict[str, RowFormat] = {
     ),
     "Alpaca": RowFormat(("instruction", "output"), ("input", "system", "history", "text"), _alpaca),
     "prompt/completion": RowFormat(("prompt", "completion"), ("tools",), _completion),
-    "question/answer": RowFormat(
-        ("question", "answer"),
-        ("context", "options", "choices", "split", "support", "cluster"),
-        _question,
-    ),
+    QUESTION: RowFormat(("question", "answer"), (), _question),
 }
 
 
@@ -228,44 +230,3 @@ def _history(fields: Fields) -> list[chat.Turn]:
             raise InvalidRow("`history` must be a list of pairs of texts")
         turns += [chat.Turn("user", pair[0].strip()), chat.Turn("assistant", pair[1].strip())]
     return turns
-
-
-def _options(fields: Fields) -> tuple[str, ...]:
-    key = "options" if "options" in fields else "choices"
-    given = from_json(fields.get(key), f"`{key}`")
-    if given is None or given in ("", []):
-        return ()
-    if not isinstance(given, list) or not all(_is_plain(option) for option in given):
-        raise InvalidRow(f"`{key}` must be a list of texts")
-    options = tuple(str(option).strip() for option in given)
-    if not 2 <= len(options) <= len(ascii_uppercase):
-        raise InvalidRow(f"{len(options)} options, where 2 to {len(ascii_uppercase)} are needed")
-    if "" in options or len(set(options)) < len(options):
-        raise InvalidRow("an option is empty or stands there twice")
-    return options
-
-
-def _answer_index(answer: Any, options: tuple[str, ...]) -> int:
-    """Read an index from 0, a letter, or the text of an option."""
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        if not 0 <= answer < len(options):
-            raise InvalidRow(f"answer {answer} is out of range (0 to {len(options) - 1})")
-        return answer
-    label = answer.strip() if isinstance(answer, str) else ""
-    if not label:
-        raise InvalidRow("`answer` is empty" if answer in ("", None) else "`answer` must be a text")
-    letters = ascii_uppercase[: len(options)]
-    matches = {options.index(label)} if label in options else set()
-    if len(label) == 1 and label.upper() in letters:
-        matches.add(letters.index(label.upper()))
-    # A table knows no numbers; at most two digits, for int() has a limit of its own.
-    if label.isdecimal() and len(label) < 3 and int(label) < len(options):
-        matches.add(int(label))
-    if len(matches) != 1:
-        fault = "can be read in two ways" if matches else f"is none of the {len(options)} options"
-        raise InvalidRow(f"answer `{label[:60]}` {fault}")
-    return matches.pop()
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)

@@ -1,7 +1,8 @@
-"""Reader of rows from JSON lines, JSON lists and CSV, each with its line.
+"""Reader of rows from JSON lines, JSON lists and tables, each with its line.
 
-A row that cannot be read is one item with its problem, and reading goes on after it. Only a file
-that cannot be opened is an error.
+Values that are null, no finite number, or the empty cells of a table are missing: a row does not
+have their keys. A row that cannot be read is one item with its problem, and reading goes on after
+it. Only a file that cannot be opened is an error.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
-from itertools import takewhile
 from pathlib import Path
-from string import ascii_uppercase
 from typing import IO, Any
 
 from domainlift.errors import Malformed
-from finetune.data.formats.base import LARGEST_FILE, LONGEST_LINE, Fields, kind_name
+from domainlift.fields import DECODER, Fields, InvalidRow, kind_name, parse_json
+
+#: The most characters of one line, and of the whole of a file that must be read at once.
+LONGEST_LINE = 1_000_000
+LARGEST_FILE = 512 * 2**20
+#: Endings of files that are tables.
+TABLES = (".csv", ".tsv")
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Half a surrogate pair stands for a byte that is not UTF-8; see PEP 383.
 _BAD = re.compile("[\udc80-\udcff]")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_MISSING = re.compile(r"\s*(nan|NaN)?\s*")
+_NAMELESS = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
 _TOO_LONG = f"is over {LONGEST_LINE // 1_000_000} MB"
 
 
@@ -39,11 +48,38 @@ class FileRow:
 
 def items(path: Path) -> Iterator[FileRow]:
     """Yield every row of a CSV file, a JSON list, or lines of JSON, as its first character says."""
+    with _opened(path) as file:
+        place = file.tell()
+        start = file.read(200)
+        file.seek(place)
+        yield from _items(path, file, start)
+
+
+def file_rows(path: Path, hint: str = "each line is one JSON object") -> Iterator[FileRow]:
+    """Yield every row; Malformed at the first that cannot be read."""
+    for row in items(path):
+        if row.problem:
+            raise Malformed(path, row.problem, line=row.line, hint=hint)
+        yield row
+
+
+def cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) for each row of a CSV file without a header, as published ones are."""
+    with _opened(path) as file:
+        for line, found, problem in _csv_rows(_whole(path, file), strict=False):
+            problem = problem or next(filter(None, map(_bad_bytes, found)), "")
+            if problem:
+                raise Malformed(path, problem, line=line)
+            yield line, found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file, after the mark that may stand at its beginning."""
     try:
         with path.open("rb") as file:
-            start = file.read(200)
-            file.seek(len(_BOM) if start.startswith(_BOM) else 0)
-            yield from _items(path, file, start.removeprefix(_BOM))
+            file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
+            yield file
     except OSError as error:
         raise Malformed(path, f"cannot be read: {error.strerror}") from error
 
@@ -51,7 +87,7 @@ def items(path: Path) -> Iterator[FileRow]:
 def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
     if start.startswith(_UTF16) or b"\0" in start:
         yield FileRow(1, problem="is UTF-16 or no text at all; save the file as UTF-8")
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in TABLES:
         yield from _table(path, file)
     elif start.lstrip().startswith(b"["):
         yield from _list(_whole(path, file))
@@ -80,12 +116,12 @@ def _lines(file: IO[bytes]) -> Iterator[FileRow]:
                 raw = file.readline(LONGEST_LINE)
             yield FileRow(number, problem=_TOO_LONG)
         elif raw.strip():
-            yield _line(number, raw.decode("utf-8", "surrogateescape"))
+            yield _line(number, raw.rstrip().decode("utf-8", "surrogateescape"))
 
 
 def _line(number: int, text: str) -> FileRow:
     try:
-        return _item(number, json.loads(text, strict=False), text)
+        return _item(number, parse_json(text), text)
     except (ValueError, RecursionError) as error:
         return FileRow(number, problem=_bad_bytes(text) or _broken(error))
 
@@ -94,12 +130,29 @@ def _item(line: int, value: Any, text: str) -> FileRow:
     problem = _bad_bytes(text)
     if not problem and not isinstance(value, dict):
         problem = f"must be keys with values, not {kind_name(value)}"
-    return FileRow(line, problem=problem) if problem else FileRow(line, value)
+    if problem:
+        return FileRow(line, problem=problem)
+    if _HALF.search(text):
+        value = _whole_characters(value)
+    return FileRow(line, {key: each for key, each in value.items() if each is not None})
+
+
+def _whole_characters(value: Any) -> Any:
+    """The value without the halves of characters that JSON can write and UTF-8 cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "ignore").decode()
+    if isinstance(value, list):
+        return [_whole_characters(each) for each in value]
+    if isinstance(value, dict):
+        return {_whole_characters(k): _whole_characters(v) for k, v in value.items()}
+    return value
 
 
 def _broken(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "broken JSON: nested too deeply"
+    if isinstance(error, InvalidRow):
+        return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"broken JSON: {error.msg[:1].lower()}{error.msg[1:]} in column {error.colno}"
     return "broken JSON: a number has too many digits"
@@ -114,12 +167,11 @@ def _bad_bytes(text: str) -> str:
 
 
 def _list(text: str) -> Iterator[FileRow]:
-    decoder = json.JSONDecoder(strict=False)
     place, line, before = _skip(text, text.index("[") + 1), 1, 0
     while not text.startswith("]", place):
         line, before = line + text.count("\n", before, place), place
         try:
-            value, end = decoder.raw_decode(text, place)
+            value, end = DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             yield FileRow(line, problem=f"{_broken(error)}; the rest of the list cannot be read")
             return
@@ -150,37 +202,41 @@ def _table(path: Path, file: IO[bytes]) -> Iterator[FileRow]:
     rows = _csv_rows(_whole(path, file))
     line, header, problem = next(rows, (1, [], ""))
     columns = [cell.strip() for cell in header]
-    twice = next((c for n, c in enumerate(columns) if c in columns[:n]), None)
+    twice = next((c for n, c in enumerate(columns) if c and c in columns[:n]), None)
     if problem or twice is not None:
         yield FileRow(line, problem=problem or f"column `{twice}` stands there twice")
         return
-    for line, cells, problem in rows:
-        if not problem and len(cells) != len(columns):
-            problem = f"has {len(cells)} cells, the header {len(columns)}"
-        problem = problem or next(filter(None, map(_bad_bytes, cells)), "")
-        yield FileRow(line, {} if problem else _fields(columns, cells), problem)
+    for line, found, problem in rows:
+        if not problem and len(found) != len(columns):
+            problem = f"has {len(found)} cells, the header {len(columns)}"
+        problem = problem or next(filter(None, map(_bad_bytes, found)), "")
+        yield FileRow(line, {} if problem else _fields(columns, found), problem)
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, list[str], str]]:
+def _csv_rows(text: str, *, strict: bool = True) -> Iterator[tuple[int, list[str], str]]:
     """Each row that holds anything, with its first line, or what is wrong with it."""
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    # What parts the cells is what the header has most of: spreadsheets also write `;` and tabs.
+    header = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(",;\t", key=header.count) if strict else ","
+    reader = csv.reader(StringIO(text, newline=""), strict=strict, delimiter=delimiter)
     while True:
         line = reader.line_num + 1
         try:
-            cells = next(reader)
+            found = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             yield line, [], f"broken CSV: {error}"
             continue
-        if any(cell.strip() for cell in cells):
-            yield line, cells, ""
+        if any(cell.strip() for cell in found):
+            yield line, found, ""
 
 
-def _fields(columns: list[str], cells: list[str]) -> dict[str, Any]:
-    """The cells by column; options may stand in columns A, B, C and on."""
-    row: dict[str, Any] = dict(zip(columns, cells, strict=True))
-    letters = list(takewhile(columns.__contains__, ascii_uppercase))
-    if len(letters) > 1 and "options" not in row:
-        row["options"] = [cell for letter in letters if (cell := row.pop(letter)).strip()]
-    return row
+def _fields(columns: list[str], found: list[str]) -> dict[str, Any]:
+    """The cells that hold anything by column; the numbers that pandas puts first are no column."""
+    row = zip(columns, found, strict=True)
+    return {
+        column: cell
+        for column, cell in row
+        if not _MISSING.fullmatch(cell) and not (_NAMELESS.fullmatch(column) and cell.isdigit())
+    }

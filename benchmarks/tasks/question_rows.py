@@ -1,0 +1,179 @@
+"""Reader of questions from the rows of files, whatever usual names their columns have.
+
+`question`, `options` (a list; absent for an open answer) and `answer` (an index from 0, a letter,
+or the text of an option) are required. The options may also be keys with values, or stand in
+columns of their own: A, B, …; option_a, …; choice1, ….
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
+from typing import Any, get_args
+
+from benchmarks.tasks.question_columns import (
+    Columns,
+    Options,
+    plain_name,
+    read_columns,
+    read_options,
+)
+from domainlift.fields import Fields, InvalidRow, is_plain, optional, text
+from domainlift.types import Question, Split
+
+SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
+# What other files call the splits; `dev` is not among them: some call their examples so.
+_SPLITS: dict[str, Split] = SPLITS | {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "testing": "test",
+}
+
+_NUMBER = r"\s*-?\d{1,300}(\.\d+)?\s*"
+_SEEN = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")
+_LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
+
+
+def read_question(fields: Fields, split: Split = "test") -> Question:
+    """Read a row; its id and domain are what it says itself, "" where it says nothing.
+
+    `split` is that of a row that names none.
+    Raises InvalidRow where it can be read in no way, or in several.
+    """
+    columns = read_columns(fields)
+    if "question" not in columns.values:
+        raise InvalidRow("no `question`", "question")
+    if not columns.answers:
+        raise InvalidRow("no `answer`", "answer")
+    options = read_options(columns)
+    context = optional(columns.values, "context").strip()
+    asked = text(columns.values, "question").strip()
+    answer = _answer(columns.answers, options)
+    for part in (asked, *options.texts, str(answer)):
+        if not _SEEN.search(part):
+            raise InvalidRow(f"holds nothing but control characters: {part[:30]!r}")
+    return Question(
+        id=_word(columns, "id"),
+        domain=_word(columns, "domain"),
+        task="",
+        text="\n".join(filter(None, [context, asked])),
+        options=options.texts,
+        answer=answer,
+        cluster=_word(columns, "cluster"),
+        split=_split(_word(columns, "split"), split),
+        support=_word(columns, "support"),
+    )
+
+
+def answer_index(answer: object, options: Options, *, index: bool = False) -> int:
+    """Read an index from 0, a letter, a name or the text of an option; with `index` that alone.
+
+    Raises InvalidRow where the answer fits no option, or where its readings differ.
+    """
+    if not is_plain(answer):
+        what = "answer is neither an index nor a letter nor the text of an option"
+        raise InvalidRow(what, "answer")
+    said = str(answer).strip()
+    if options.labelled and said in options.names and not index:
+        return options.names.index(said)
+    meant = set(_positions(answer, options) if index else _readings(answer, said, options))
+    if len(meant) > 1:
+        raise InvalidRow(f"answer `{said[:60]}` can be read in two ways: {_two(meant)}", "answer")
+    if not meant:
+        n = len(options.values)
+        number = isinstance(answer, int)
+        fault = f"is out of range (0 to {n - 1})" if number else f"is none of the {n} options"
+        raise InvalidRow(f"answer {said[:60] if number else f'`{said[:60]}`'} {fault}", "answer")
+    return meant.pop()
+
+
+def _readings(answer: Any, said: str, options: Options) -> Iterator[int]:
+    """Every option that the answer may mean."""
+    yield from _positions(answer, options)
+    yield from (n for n, value in enumerate(options.values) if _same(answer, value))
+    if isinstance(answer, str):
+        letter = _LETTER.fullmatch(said)
+        if letter and letter[1].upper() in ascii_uppercase[: len(options.values)]:
+            yield ascii_uppercase.index(letter[1].upper())
+        if said and plain_name(said) in options.names:
+            yield options.names.index(plain_name(said))
+
+
+def _same(answer: Any, value: Any) -> bool:
+    """Whether an answer gives an option as it stands there.
+
+    JSON tells a number from a text: 2 does not mean the option "2", but the option 2.
+    """
+    if isinstance(answer, str) and (isinstance(value, str) or not re.fullmatch(_NUMBER, answer)):
+        return answer.strip() == str(value).strip()
+    number = float(answer) if isinstance(answer, str) else answer
+    return not isinstance(value, str) and bool(number == value)
+
+
+def _positions(answer: Any, options: Options) -> Iterator[int]:
+    """The option of this number, from 0 and, where the columns are numbered otherwise, from there.
+
+    A number in a table is a text.
+    """
+    number = _number(answer)
+    if number is not None:
+        for place in {number, number - options.first}:
+            if 0 <= place < len(options.values):
+                yield place
+
+
+def _number(answer: Any) -> int | None:
+    """The whole number that an answer is; pandas writes 2.0 in a column that lacks a value."""
+    if isinstance(answer, str):
+        # At most two digits: there are no more than 26 options, and int() has a limit of its own.
+        match = re.fullmatch(r"(\d{1,2})(\.0)?", answer.strip(), re.ASCII)
+        return int(match[1]) if match else None
+    return int(answer) if int(answer) == answer else None
+
+
+def _two(meant: set[int]) -> str:
+    first, second = sorted(meant)[:2]
+    letters = f"{ascii_uppercase[first]} or {ascii_uppercase[second]}"
+    return f"option {letters} (write the letter)"
+
+
+# --- the values
+
+
+def _answer(answers: Mapping[str, Any], options: Options) -> int | str:
+    """The one answer that all of its columns give."""
+    read = {key: _one_answer(key, value, options) for key, value in answers.items()}
+    if len(set(read.values())) > 1:
+        first, second = list(read)[:2]
+        raise InvalidRow(f"`{first}` and `{second}` give different answers", second, first)
+    return next(iter(read.values()))
+
+
+def _one_answer(key: str, value: Any, options: Options) -> int | str:
+    if options.values:
+        if value == "":
+            raise InvalidRow(f"`{key}` is empty", key)
+        name = plain_name(key)
+        index = name.endswith(("index", "idx")) and _number_like(value)
+        # Where data sets have a label or gold, it counts from 0 whatever their columns are called.
+        if index or name in ("label", "gold"):
+            options = Options(options.values, options.names, 0, options.labelled)
+        return answer_index(value, options, index=index)
+    return text({key: value}, key).strip()
+
+
+def _number_like(value: Any) -> bool:
+    return is_plain(value) and _number(value) is not None
+
+
+def _split(name: str, default: Split) -> Split:
+    split = _SPLITS.get(name.lower(), default if not name else None)
+    if split is None:
+        raise InvalidRow(f"split `{name}` is none of {', '.join(SPLITS)}", "split")
+    return split
+
+
+def _word(columns: Columns, key: str) -> str:
+    return optional(columns.values, key).strip()
