@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from benchmarks.runs.runner import EvalSettings
     from benchmarks.runs.store import Record, Run
     from benchmarks.tasks.base import Task
-    from domainlift.types import Question
+    from domainlift.types import Question, Split
     from engines.base import Engine, EngineInfo
     from improve.options import RunOptions
     from improve.plan_runner import PlanRunner
+    from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)
@@ -180,20 +181,29 @@ def _with_spare_questions(
     """The tasks with the questions on which forms are tried; tasks without any are left out."""
     domains = load_domains(options.workspace)
     scored = [question for task in tasks for question in task.questions]
-    found: dict[str, tuple[Question, ...]] = {}
-    for task in tasks:
+    spare = [
+        question
+        for task in tasks
+        for question in _spare_questions(task, options, domains, shown)
+        if not settings.domains or question.domain in settings.domains
+    ]
+    return _with_questions(tasks, without_copies(spare, scored))
+
+
+def _spare_questions(
+    task: Task, options: RunOptions, domains: Mapping[str, Domain], shown: int
+) -> Sequence[Question]:
+    """Validation questions; without any, training questions that are not shown as examples."""
+    examples = {example.question.id for example in task.examples[:shown]}
+    splits: tuple[Split, ...] = ("validation", "train")
+    for split in splits:
         try:
-            validation = load_optional(task.name, data=options.data, domains=domains)
+            found = load_optional(task.name, data=options.data, domains=domains, split=split)
         except BenchError:  # a mirror without that file, and no way to the hub
-            validation = None
-        train = (example.question for example in task.examples[shown:])
-        own = validation.questions if validation is not None else tuple(train)
-        found[task.name] = tuple(
-            q for q in own if not settings.domains or q.domain in settings.domains
-        )
-    return _with_questions(
-        tasks, without_copies([q for own in found.values() for q in own], scored)
-    )
+            found = None
+        if found is not None:
+            return [question for question in found.questions if question.id not in examples]
+    return [example.question for example in task.examples[shown:]]
 
 
 def _with_questions(tasks: Sequence[Task], questions: Sequence[Question]) -> list[Task]:

@@ -10,13 +10,12 @@ seen; a router would keep it from them.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from perf.commands import bench, bench_json
 
 _WEAK = ("biology", "history", "security")
 _RECIPE = "proportions: {{biology: 0.34, history: 0.33, security: 0.33}}\nreplay: {}\n"
@@ -37,16 +36,16 @@ def main() -> None:
 
 def _measure(workspace: Path) -> None:
     workspace.mkdir(parents=True, exist_ok=True)
-    _bench(workspace, "data", "prepare", *_WEAK, "--own")
+    bench(workspace, "data", "prepare", *_WEAK, "--own")
     print("| adapter | s | domain | n | base | adapter | difference | 95 % interval | p |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in (*_WEAK, *_REPLAY):
         more = () if name in _WEAK else ("--recipe", str(_recipe(workspace, name)))
         start = time.perf_counter()
-        _bench(workspace, "train", name, "--model", "tiny", *more)
+        bench(workspace, "train", name, "--model", "tiny", *more)
         seconds = time.perf_counter() - start
-        argv = ("run", "--model", "tiny", "--suite", "demo", "--adapter", name, "--json")
-        _show(name, seconds, json.loads(_bench(workspace, *argv)))
+        argv = ("run", "--model", "tiny", "--suite", "demo", "--adapter", name)
+        _show(name, seconds, bench_json(workspace, *argv))
 
 
 def _recipe(workspace: Path, name: str) -> Path:
@@ -69,14 +68,6 @@ def _show(name: str, seconds: float, outcome: dict[str, Any]) -> None:
             f"| {change['difference']:+.3f} | [{low:+.3f}, {high:+.3f}] | {change['p']:.3f} |",
             flush=True,
         )
-
-
-def _bench(workspace: Path, *argv: str) -> str:
-    command = [sys.executable, "-m", "bench", *argv, "--workspace", str(workspace)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout
 
 
 if __name__ == "__main__":

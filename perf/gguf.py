@@ -15,7 +15,6 @@ import json
 import math
 import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
 from perf import shapes
+from perf.commands import measure_apart
 
 SIDES = ("ours", "dequantised", "llama-server")
 #: What a server is asked for, so that every letter is among its alternatives.
@@ -54,12 +54,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(side: str) -> dict[str, Any]:
     print(f"{side} …", file=sys.stderr)
-    command = [sys.executable, "-m", "perf.gguf", *sys.argv[1:], "--side", side]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"error: {side} ended with {done.returncode}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return measure_apart("perf.gguf", *sys.argv[1:], "--side", side)
 
 
 def _measure(settings: argparse.Namespace) -> dict[str, Any]:

@@ -18,14 +18,13 @@ import argparse
 import contextlib
 import gc
 import json
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from perf import shapes
+from perf.commands import measure_apart
 
 _SETTINGS: dict[str, Any] = {"steps": 2, "eval_every": 0, "checkpointing": False}
 _MIB = 2**20
@@ -81,7 +80,7 @@ def main() -> None:
     for number, case in enumerate(CASES):
         words = {case.shape, *case.title.split()}
         if settings.only is None or words.issuperset(settings.only):
-            print(_line(case, _apart(number)), flush=True)
+            print(_line(case, measure_apart("perf.memory", "--case", str(number))), flush=True)
 
 
 def forget_peak(device: str) -> None:
@@ -111,13 +110,7 @@ def held(device: str) -> int:
     return _memory("VmRSS") if Path("/proc/self/status").exists() else peak(device)
 
 
-def _apart(number: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "perf.memory", "--case", str(number)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _line(case: Case, found: dict[str, float]) -> str:
+def _line(case: Case, found: dict[str, Any]) -> str:
     predicted, measured = found["predicted"], found["measured"]
     return (
         f"| {case.shape} | {case.layers} | {case.rows} × {case.length} | {case.trained} "

@@ -8,12 +8,11 @@ questions; every figure is of test questions.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from perf.commands import bench, bench_json, gain, rate
 
 _DOMAINS = ("biology", "history", "security", "mathematics", "philosophy")
 _WEAK = _DOMAINS[:3]
@@ -22,22 +21,23 @@ _K = 3
 
 def main() -> None:
     """Print accuracy, paired difference and recall per domain."""
-    with tempfile.TemporaryDirectory() as folder:
-        _bench("kb", "build", *_DOMAINS, "--own", workspace=folder)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        bench(folder, "kb", "build", *_DOMAINS, "--own")
         outcomes = {
             "ungated, 3 passages": _run(folder, "--rag-gate", "off", "--passages", str(_K)),
             "gated": _run(folder),
         }
         oracle = _oracle()
-        recall = {domain: _recall(Path(folder), domain) for domain in _WEAK}
+        recall = {domain: _recall(folder, domain) for domain in _WEAK}
     base = outcomes["gated"]["base"]["domains"]
     print("|  | " + " | ".join(f"{d} (n {base[d]['n']})" for d in _DOMAINS) + " |")
     print("|---" * (len(_DOMAINS) + 1) + "|")
-    print("| base | " + " | ".join(_score(base[d]) for d in _DOMAINS) + " |")
+    print("| base | " + " | ".join(rate(base[d]) for d in _DOMAINS) + " |")
     for label, outcome in outcomes.items():
         scores, pairs = outcome["domains"], outcome["paired"]
-        print(f"| {label} | " + " | ".join(_score(scores[d]) for d in _DOMAINS) + " |")
-        print("| … difference | " + " | ".join(_change(pairs[d]) for d in _DOMAINS) + " |")
+        print(f"| {label} | " + " | ".join(rate(scores[d]) for d in _DOMAINS) + " |")
+        print("| … difference | " + " | ".join(gain(pairs[d]) for d in _DOMAINS) + " |")
     print("| the right passage | " + " | ".join(oracle.get(d, "") for d in _DOMAINS) + " |")
     print(
         f"| recall@{_K} of its document | "
@@ -46,28 +46,9 @@ def main() -> None:
     )
 
 
-def _run(folder: str, *options: str) -> dict[str, Any]:
-    said = _bench(
-        *("run", "--model", "tiny", "--suite", "demo", "--rag", *options, "--json"),
-        workspace=folder,
-    )
-    found: dict[str, Any] = json.loads(said)
-    return found
-
-
-def _bench(*words: str, workspace: str) -> str:
-    command = [sys.executable, "-m", "bench", *words, "--workspace", workspace]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
-def _score(score: dict[str, Any]) -> str:
-    low, high = score["interval"]
-    return f"{score['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _change(change: dict[str, Any]) -> str:
-    low, high = change["interval"]
-    return f"{change['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _run(folder: Path, *options: str) -> dict[str, Any]:
+    asked = ("run", "--model", "tiny", "--suite", "demo", "--rag", *options)
+    return bench_json(folder, *asked)
 
 
 def _oracle() -> dict[str, str]:

@@ -19,6 +19,7 @@ from domainlift.types import Treatment
 from engines.base import Mode
 from knowledge_bases.domains import load_domains
 from perf import shapes
+from perf.lm_eval_tasks import lm_eval_task
 
 _SECONDS = 20.0
 
@@ -46,49 +47,17 @@ def main() -> None:
 
 def _theirs(tasks: list[Any]) -> tuple[dict[str, str], float]:
     """lm-eval's own template and few-shot code on the same questions, until the time is up."""
-    from datasets import Dataset
-    from lm_eval.api.task import ConfigurableTask
-
     built: dict[str, str] = {}
     spent = 0.0
     for task in tasks:
-        rows = [_row(q) for q in task.questions[:60]]
-        shots = [_row(e.question) for e in task.examples]
-        made = ConfigurableTask(
-            config={
-                "task": task.name.replace(":", "_"),
-                "custom_dataset": lambda rows=rows, shots=shots, **_: {
-                    "test": Dataset.from_list(rows),
-                    "dev": Dataset.from_list(shots),
-                },
-                "test_split": "test",
-                "fewshot_split": "dev",
-                "fewshot_config": {"sampler": "first_n"},
-                "output_type": "multiple_choice",
-                "doc_to_text": "{{question.strip()}}\nA. {{choices[0]}}\nB. {{choices[1]}}\n"
-                "C. {{choices[2]}}\nD. {{choices[3]}}\nAnswer:",
-                "doc_to_choice": ["A", "B", "C", "D"],
-                "doc_to_target": "answer",
-                "description": task.description,
-                "num_fewshot": 5,
-            }
-        )
+        made = lm_eval_task(task, task.questions[:60])
         start = time.perf_counter()
-        for row, doc in zip(rows, made.test_docs(), strict=True):
-            built[row["id"]] = made.fewshot_context(doc, num_fewshot=5)
+        for document in made.test_docs():
+            built[document["id"]] = made.fewshot_context(document, num_fewshot=5)
         spent += time.perf_counter() - start
         if spent > _SECONDS:
             break
     return built, spent
-
-
-def _row(question: Any) -> dict[str, Any]:
-    return {
-        "id": question.id,
-        "question": question.text,
-        "choices": list(question.options),
-        "answer": question.answer,
-    }
 
 
 if __name__ == "__main__":

@@ -10,16 +10,14 @@ are those on test questions. With `--pooled` every domain chooses from the rows 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from domainlift.workspace import Workspace
 from finetune.data.row_io import load_rows, row_lines
+from perf.commands import bench, bench_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +69,9 @@ class _Measurement:
 
     def _prepare(self, domain: str) -> None:
         if not Workspace(self._workspace).data_set(domain).is_dir():
-            self._bench("data", "prepare", domain, *([] if self._chosen.all else ["--own"]))
+            bench(
+                self._workspace, "data", "prepare", domain, *([] if self._chosen.all else ["--own"])
+            )
 
     def _rows(self, name: str) -> list[Row]:
         return load_rows(Workspace(self._workspace).data_set(name))
@@ -89,18 +89,11 @@ class _Measurement:
         settings = [word for each in self._chosen.set for word in ("--set", each)]
         bounds = limits if limits else ("--budget-minutes", "100000")
         where = ("--data-set", source, "--all" if self._chosen.all else "--own")
-        self._bench("train", domain, *model, *bounds, *settings, *where)
+        bench(self._workspace, "train", domain, *model, *bounds, *settings, *where)
         tasks = self._chosen.task if self._chosen.task is not None else [f"own:{domain}"]
         asked = [word for task in tasks for word in ("--task", task)]
-        argv = ("run", *model, *asked, "--adapter", domain, "--json")
-        return _show(domain, label, whole, json.loads(self._bench(*argv)))
-
-    def _bench(self, *argv: str) -> str:
-        command = [sys.executable, "-m", "bench", *argv, "--workspace", str(self._workspace)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-        if done.returncode:
-            sys.exit(done.stderr)
-        return done.stdout
+        argv = ("run", *model, *asked, "--adapter", domain)
+        return _show(domain, label, whole, bench_json(self._workspace, *argv))
 
 
 def _show(domain: str, label: str, whole: float | None, outcome: dict[str, Any]) -> float:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from typing import Any
 
 from perf import shapes
+from perf.commands import measure_apart
 
 SIDES = ("lm-eval", "ours")
 
@@ -29,11 +29,7 @@ def main() -> None:
     results = {}
     for side in SIDES:
         print(f"{side} …", file=sys.stderr)
-        command = [sys.executable, "-m", "perf.scoring", *sys.argv[1:], "--side", side]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"error: {side} ended with {done.returncode}; try smaller `--batches`")
-        results[side] = json.loads(done.stdout.splitlines()[-1])
+        results[side] = measure_apart("perf.scoring", *sys.argv[1:], "--side", side)
     _table(settings, results["lm-eval"], results["ours"])
 
 

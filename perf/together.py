@@ -16,13 +16,13 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from perf.commands import bench
 
 _WAYS: dict[str, list[str]] = {"one after the other": [], "together": ["--together"]}
 
@@ -52,7 +52,7 @@ def main() -> None:
     found: dict[str, list[Timed]] = {way: [] for way in _WAYS}
     with TemporaryDirectory() as folder:
         rows = Path(folder, "rows")
-        _bench("data", "prepare", *settings.domains, "--own", "--workspace", str(rows))
+        bench(rows, "data", "prepare", *settings.domains, "--own")
         for repeat in range(settings.repeats):
             for way in _WAYS:
                 own = Path(folder, f"{way.split()[0]}-{repeat}")
@@ -63,9 +63,9 @@ def main() -> None:
 
 def _train(workspace: Path, way: list[str], settings: Any) -> Timed:
     changes = [word for change in settings.change for word in ("--set", change)]
-    given = ["--model", settings.model, "--workspace", str(workspace), "--json"]
+    given = ["--model", settings.model, "--json"]
     begun, busy = time.perf_counter(), _busy()
-    said = _bench("train", *settings.domains, *given, *changes, *way)
+    said = bench(workspace, "train", *settings.domains, *given, *changes, *way)
     spent = time.perf_counter() - begun, _busy() - busy
     return Timed(*spent, [json.loads(line) for line in said.splitlines()])
 
@@ -73,14 +73,6 @@ def _train(workspace: Path, way: list[str], settings: Any) -> Timed:
 def _busy() -> float:
     """Processor seconds of all processes that were started here and have ended."""
     return os.times().children_user + os.times().children_system
-
-
-def _bench(*argv: str) -> str:
-    command = [sys.executable, "-W", "ignore", "-m", "bench", *argv]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
-    )
-    return done.stdout
 
 
 def _table(found: dict[str, Timed]) -> None:

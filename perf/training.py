@@ -21,7 +21,6 @@ import itertools
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from perf import shapes
+from perf.commands import measure_apart
 from perf.memory import forget_peak, held, peak
 
 if TYPE_CHECKING:
@@ -51,14 +51,10 @@ def main() -> None:
     if settings.side is not None:
         print(json.dumps((_ours if settings.side == "ours" else _trl)(settings)))
         return
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     results = {}
     for side in (*TRL, "ours"):
-        command = [sys.executable, "-W", "ignore", "-m", "perf.training", *sys.argv[1:]]
-        quiet = os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-        done = subprocess.run(
-            [*command, "--side", side], stdout=subprocess.PIPE, text=True, env=quiet, check=True
-        )
-        results[side] = json.loads(done.stdout.splitlines()[-1])
+        results[side] = measure_apart("perf.training", *sys.argv[1:], "--side", side)
         print(f"{side}: {min(results[side]['seconds']):.2f} s per step", file=sys.stderr)
     _table(settings, results)
 

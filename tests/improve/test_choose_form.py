@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ from benchmarks.runs.runner import EvalSettings, prepare_job, run_fingerprint
 from benchmarks.runs.store import RunStore
 from benchmarks.scoring.forms import FormScore, best_form
 from benchmarks.tasks.base import Example, Task, data_digest
+from benchmarks.tasks.registry import load_task
 from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request
 from improve.choose_form import choose_better_form, choose_form
 from improve.options import RunOptions
 from improve.plan_runner import PlanRunner
 from improve.score import score_job
+from knowledge_bases.domains import load_domains
 from reports.domain_scores import show_scores
 from tests.helpers import fake_engine as fake
 
@@ -33,6 +36,10 @@ class FormEngine(fake.FakeEngine):
         self._knows = knows
         every = [q for t in tasks for q in (*t.questions, *(e.question for e in t.examples))]
         self._right = {q.text: q.options[int(q.answer)] for q in every}
+
+    def learn(self, questions: Sequence[Question]) -> None:
+        """Know the answers to more questions."""
+        self._right.update({q.text: q.options[int(q.answer)] for q in questions})
 
     def _said(self, request: Request) -> Answer:
         turns = [message.content for message in request.prompt.messages]
@@ -161,6 +168,24 @@ def test_at_most_a_hundred_questions_of_each_form(options: RunOptions) -> None:
     made = exam(train=300)
     choice = choose_form([made], SETTINGS, FormEngine([made], "cloze/0"), options)
     assert {score.n for score in choice.tried.values()} == {100}
+
+
+def test_training_questions_are_not_only_those_that_may_be_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "arc" / "ARC-Easy"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 80), ("test", 20)):
+        rows = [
+            {"question": each.text, "choices": each.options, "answer": each.answer}
+            for each in questions(count, split)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    made = load_task("arc:easy", data=tmp_path, domains=load_domains(tmp_path))
+    engine = FormEngine([made], info=replace(fake.INFO, has_chat_template=False))
+    engine.learn(questions(80, "train"))
+    tried = choose_form([made], SETTINGS, engine, RunOptions(tmp_path, tmp_path)).tried
+    assert len(made.examples) == 25
+    assert {score.n for score in tried.values()} == {75}  # 80, of which 5 are shown
 
 
 def test_tasks_without_letters_are_asked_in_their_own_form(options: RunOptions) -> None:
