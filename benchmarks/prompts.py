@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from benchmarks.scoring.scorer import BY_REFERENCE
-from benchmarks.tasks.base import Example, Task
+from benchmarks.scoring.scorer import BY_REFERENCE, READER
+from benchmarks.tasks.base import MAX_TOKENS, Example, Task
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
 from engines.base import Message, Mode, Prompt, Request
@@ -26,7 +26,6 @@ from engines.base import Message, Mode, Prompt, Request
 FORMAT = 1
 
 _INSTRUCTION = "Answer with the letter of the right option."
-_REPLY_TOKENS = 32
 _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
@@ -62,7 +61,8 @@ class PromptFormat:
         # Not the default scorer: stored runs that name none were scored by it.
         scorer = [] if task.scorer == BY_REFERENCE else [task.scorer.name]
         debias = ["debiased"] if self.debias else []
-        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer, *debias]
+        reader = [READER] if self.mode is Mode.GENERATE else []
+        parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer, *debias, *reader]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -153,7 +153,7 @@ class PromptBuilder:
     def _max_tokens(self) -> int:
         if self._form.mode is not Mode.GENERATE:
             return 0
-        return self._task.max_tokens or (_REPLY_TOKENS * 8 if self._form.chat else _REPLY_TOKENS)
+        return self._task.max_tokens or MAX_TOKENS
 
 
 def question_block(text: str) -> str:

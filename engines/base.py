@@ -26,6 +26,7 @@ class Status(StrEnum):
 
     OK = "ok"
     UNPARSED = "unparsed"
+    CUT_OFF = "cut_off"
     TRUNCATED = "truncated"
     ERROR = "error"
 
@@ -72,8 +73,9 @@ class Answer:
     `logprobs` holds log P(option | prompt) in nats, one per option, and is empty where the
     engine generated text instead; `greedy` is, for each option, whether greedy decoding gives it.
     `mass` is the probability of all letters together, and `n_bounded` the number of letters that
-    were not among the returned alternatives and have an upper bound instead. An engine never sets
-    UNPARSED, because the scorer parses replies.
+    were not among the returned alternatives and have an upper bound instead. `thought` is what a
+    server sets apart from the text; `cut_off` says that `max_tokens` ended the reply, and no stop
+    string or end token. An engine never sets UNPARSED or CUT_OFF: the scorer reads replies.
     """
 
     id: str
@@ -83,6 +85,8 @@ class Answer:
     mass: float | None = None
     n_bounded: int = 0
     text: str | None = None
+    thought: str | None = None
+    cut_off: bool = False
     prompt_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0

@@ -60,7 +60,7 @@ def diagnose(scores: EvalResult, noise: RetestNoise) -> Diagnosis:
     """Say of each domain what its score says; a fault of the harness is no weakness."""
     words = {}
     for domain, score in scores.domains.items():
-        unread = score.unparsed + score.truncated + score.errors
+        unread = score.unparsed + score.cut_off + score.truncated + score.errors
         if score.below_chance or not score.n or unread > score.n // 10:
             words[domain] = FAULTY
         else:

@@ -88,14 +88,14 @@ def _letters(comparison: Comparison) -> Iterator[str]:
 def _unanswered(comparison: Comparison) -> Iterator[str]:
     rows = [
         f"| {_text(name, 80)} | {run} | {side.errors} | {side.truncated} | {side.missing} "
-        f"| {side.unparsed} |"
+        f"| {side.unparsed} | {side.cut_off} |"
         for name, row in list(comparison.domains.items())[:_MOST_DOMAINS]
         for run, side in zip(("baseline", "candidate"), row.sides, strict=True)
         if side.faulty
     ]
     if rows:
-        yield "| domain | run | errors | truncated | missing | unparsed |"
-        yield "|---|---|--:|--:|--:|--:|"
+        yield "| domain | run | errors | truncated | missing | unparsed | cut off |"
+        yield "|---|---|--:|--:|--:|--:|--:|"
         yield from rows
 
 

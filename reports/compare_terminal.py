@@ -29,7 +29,7 @@ _STYLES = {
     ChangeLabel.WORSE: "bold red",
     ChangeLabel.NO_CHANGE: "dim",
 }
-_LOST = ("domain", "run", "errors", "truncated", "missing", "unparsed")
+_LOST = ("domain", "run", "errors", "truncated", "missing", "unparsed", "cut off")
 _MOST_FLIPS = 5
 
 
@@ -104,7 +104,8 @@ def _unanswered(comparison: Comparison) -> Iterator[list[Text]]:
     for name, row in comparison.domains.items():
         for run, side in zip(("baseline", "candidate"), row.sides, strict=True):
             if side.faulty:
-                counts = (side.errors, side.truncated, side.missing, side.unparsed)
+                faults = (side.errors, side.truncated, side.missing)
+                counts = (*faults, side.unparsed, side.cut_off)
                 yield [Text(line(name, 60)), Text(run), *(Text(f"{n:,}") for n in counts)]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("domain", "n", "accuracy", "95 % interval", "chance"),
-    *("unparsed", "truncated", "errors", "verdict"),
+    *("unparsed", "cut off", "truncated", "errors", "verdict"),
 )
 _PROVENANCE = (
     *("command", "created", "state", "tasks", "settings", "engine", "options", "notes"),
@@ -71,6 +71,11 @@ def remarks(profile: EvalResult) -> list[str]:
                 f"{name} is uncertain against {profile.target:.2f}: at least {score.further} more "
                 "questions would settle it, if its accuracy stayed"
             )
+    if profile.overall.cut_off:
+        lines.append(
+            f"warning: {profile.overall.cut_off} replies were cut off by the limit of tokens and "
+            "count as wrong; `--max-tokens` raises it"
+        )
     if profile.overall.truncated:
         lines.append(
             f"warning: {profile.overall.truncated} questions did not fit into the model's context "
@@ -144,6 +149,7 @@ def _row(name: str, score: DomainScore, debiased: bool) -> list[Text]:
         interval(score.interval),
         f"{score.chance:.2f}",
         str(score.unparsed),
+        str(score.cut_off),
         str(score.truncated),
         str(score.errors),
     )

@@ -77,6 +77,14 @@ def run(
     chat: Annotated[
         bool, typer.Option("--chat/--no-chat", help="Put questions through the chat template.")
     ] = False,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Limit of a generated reply; one that it ends is cut off. [default: the "
+            "task's, or 256]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the sample, and of the server.")] = 0,
     target: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="The accuracy that verdicts refer to.")
@@ -154,6 +162,7 @@ def run(
         chat=chat,
         limit=limit,
         seed=seed,
+        max_tokens=max_tokens,
         command=command_line(sys.argv[1:]),
         domains=comma_separated(domains),
     )

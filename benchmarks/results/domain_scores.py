@@ -32,8 +32,8 @@ _SAMPLES = 3
 class DomainScore:
     """The score of one domain.
 
-    `n` counts the questions that were answered: ok and unparsed. Truncated ones and errors are
-    counted apart. `chance` is the accuracy of guessing, `mass` the mean probability on the
+    `n` counts the questions that were answered: ok, unparsed and cut off. Truncated ones and errors
+    are counted apart. `chance` is the accuracy of guessing, `mass` the mean probability on the
     letters. `further` is the number of questions that would settle an uncertain verdict, None
     where none would or the verdict is settled. `at_chance`: the interval does not exclude guessing
     from above, and the score is not suspiciously low either.
@@ -53,6 +53,7 @@ class DomainScore:
     truncated: int
     errors: int
     verdict: Verdict | None
+    cut_off: int = 0
     further: int | None = None
     accuracy_raw: float | None = None
     mass: float | None = None
@@ -180,6 +181,7 @@ def _score(
         interval=interval,
         chance=chance,
         unparsed=_count(records, Status.UNPARSED),
+        cut_off=_count(records, Status.CUT_OFF),
         truncated=_count(records, Status.TRUNCATED),
         errors=_count(records, Status.ERROR),
         verdict=judged,

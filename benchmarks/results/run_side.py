@@ -16,15 +16,16 @@ class RunSide:
     """One run, in one domain or in all.
 
     `missing` questions have no answer yet; errors and truncated ones were not answered either;
-    unparsed ones count as wrong. `retrieved` counts the questions for which passages were found,
-    `n_with_passages` those that were asked with some, `hits` those of `supported` where the
-    passage that holds the answer was among them. Tokens are means per answered question; seconds
-    are a mean over those that were asked in this run, as an answer that is taken from a base run
-    costs no time. `letters` are None where no letters were shown.
+    unparsed and cut-off ones count as wrong. `retrieved` counts the questions for which passages
+    were found, `n_with_passages` those that were asked with some, `hits` those of `supported` where
+    the passage that holds the answer was among them. Tokens are means per answered question;
+    seconds are a mean over those that were asked in this run, as an answer that is taken from a
+    base run costs no time. `letters` are None where no letters were shown.
     """
 
     errors: int = 0
     unparsed: int = 0
+    cut_off: int = 0
     truncated: int = 0
     missing: int = 0
     retrieved: int = 0
@@ -41,8 +42,8 @@ class RunSide:
 
     @property
     def faulty(self) -> int:
-        """Questions without an answer that can be read: errors, truncated, missing, unparsed."""
-        return self.errors + self.truncated + self.missing + self.unparsed
+        """Questions without an answer that was read, whether it was given or not."""
+        return self.errors + self.truncated + self.missing + self.unparsed + self.cut_off
 
 
 def summarize_side(
@@ -56,6 +57,7 @@ def summarize_side(
     return RunSide(
         errors=sum(a.status == Status.ERROR for a in there),
         unparsed=sum(a.status == Status.UNPARSED for a in there),
+        cut_off=sum(a.status == Status.CUT_OFF for a in there),
         truncated=sum(a.status == Status.TRUNCATED for a in there),
         missing=len(answers) - len(there),
         retrieved=sum(a.retrieved > 0 for a in there),

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.store import Record
 from benchmarks.scoring.letter_prior import LetterPrior
+from benchmarks.scoring.replies.thoughts import separate_thought
 from benchmarks.scoring.score import Score, score
 from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError
@@ -51,7 +52,7 @@ def evaluate_task(
     requests.sort(key=_prefix_order)
     # Closed at once on Ctrl-C or an error, so that requests under way do not hold up the end.
     with closing(engine.answer(requests)) as answers:
-        for answer in answers:
+        for answer in map(separate_thought, answers):
             question, treatment, digest = open_.pop(answer.id)
             divisor = prior if form.debias else None
             scored = score(question, answer, form.mode, task.scorer, divisor)
@@ -61,9 +62,12 @@ def evaluate_task(
 
 
 def answer_cache(records: Iterable[Record]) -> AnswerCache:
-    """The requests that these records answer; those of one model only may be put together."""
+    """The requests that these records answer; those of one model only may be put together.
+
+    Without errors, and without replies that an earlier version read.
+    """
     kept = (r for r in records if r.request_digest and r.status != Status.ERROR)
-    return {(record.id, record.request_digest): record for record in kept}
+    return {(r.id, r.request_digest): r for r in kept if r.text is None or r.extracted_by}
 
 
 def fit_to_context(
@@ -128,6 +132,8 @@ def _record(question: Question, treatment: Treatment, answer: Answer, scored: Sc
         mass=None if answer.mass is None else round(answer.mass, 6),
         n_bounded=answer.n_bounded,
         text=answer.text,
+        thought=answer.thought,
+        extracted_by=scored.extracted_by,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
         seconds=round(answer.seconds, 6),

@@ -32,7 +32,7 @@ class EvalSettings:
     """What a user may choose; None leaves the choice to the suite or the task.
 
     `form` is how every task is asked that can be asked by letters, whatever else is chosen, and
-    `tried_forms` are the scores that it was chosen by.
+    `tried_forms` are the scores that it was chosen by. `max_tokens` is the limit of replies.
     `command` is how it was said, for the record.
     """
 
@@ -44,6 +44,7 @@ class EvalSettings:
     tried_forms: Mapping[str, FormScore] = field(default_factory=dict)
     limit: int | None = None
     seed: int = 0
+    max_tokens: int | None = None
     domains: tuple[str, ...] = ()
     command: str = ""
 
@@ -87,8 +88,9 @@ def prepare_job(
             "widen `--domains`, raise `--limit`, or see what there is: `bench domains`",
         )
     asked = {q.task for q in questions}
-    chosen = tuple(task for task in tasks if task.name in asked)
-    forms = {task.name: _form(task, settings, info) for task in chosen}
+    own = [task for task in tasks if task.name in asked]
+    forms = {task.name: _form(task, settings, info) for task in own}
+    chosen = tuple(_limited(task, forms[task.name], settings.max_tokens) for task in own)
     for task in chosen:
         # What cannot be asked fails here, before a folder is made for it.
         PromptBuilder(task, forms[task.name])
@@ -253,6 +255,13 @@ def _form(task: Task, settings: EvalSettings, info: EngineInfo) -> PromptFormat:
     return PromptFormat(mode, shots, settings.chat)
 
 
+def _limited(task: Task, form: PromptFormat, max_tokens: int | None) -> Task:
+    """The task with the limit of its replies that the user chose."""
+    if max_tokens is None or form.mode is not Mode.GENERATE:
+        return task
+    return replace(task, max_tokens=max_tokens)
+
+
 def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> RunManifest:
     settings: dict[str, Any] = {
         "command": job.settings.command,
@@ -260,6 +269,7 @@ def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str])
         "chat": any(form.chat for form in job.formats.values()),
         "limit": job.settings.limit,
         "seed": job.settings.seed,
+        "max_tokens": job.settings.max_tokens,
         "domains": list(job.settings.domains),
         "tasks": {
             task.name: {

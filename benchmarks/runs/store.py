@@ -37,7 +37,8 @@ class Record:
     stood before it. `searched` says whether a knowledge base was searched, `retrieved` are all
     hits with their scores, and `leak` is the chunk that contains the question. `route`,
     `decided_by` and `matched` are a router's. `request_digest` identifies the request among those
-    of one question.
+    of one question. `text` is the reply without the `thought` before it, `extracted_by` the form
+    in which the answer was found there; runs of before the latter have both in one.
     """
 
     id: str
@@ -51,6 +52,8 @@ class Record:
     mass: float | None = None
     n_bounded: int = 0
     text: str | None = None
+    thought: str | None = None
+    extracted_by: str = ""
     prompt_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0

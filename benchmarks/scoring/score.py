@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.scoring.letter_prior import LetterPrior
 from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
+
+#: How an answer was found that is an option with its log-probability.
+LOGPROBS = "log-probabilities"
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,14 @@ class Score:
     `correct` is None where the question was not answered (truncated, error). For cloze scoring
     it is decided by the log-likelihood per character, lm-eval's acc_norm; `correct_raw` by the
     log-likelihood itself, lm-eval's acc, also where a prior of letters is divided out. `chosen` is
-    an option's index or the text of an answer.
+    an option's index or the text of an answer, `extracted_by` names how it was found.
     """
 
     status: Status
     correct: bool | None
     chosen: int | str | None = None
     correct_raw: bool | None = None
+    extracted_by: str = field(default="nothing", compare=False)
 
 
 def score(
@@ -37,7 +41,8 @@ def score(
 ) -> Score:
     """Score log-probabilities by `mode` and a reply by `scorer`; letters after dividing by `prior`.
 
-    A reply without a readable answer is unparsed, never silently wrong.
+    A reply without a readable answer is unparsed, never silently wrong. One that the limit cut off
+    has none either, whatever stands in it: what would have come next may have taken it back.
     """
     if answer.status in {Status.TRUNCATED, Status.ERROR}:
         return Score(answer.status, None)
@@ -48,9 +53,15 @@ def score(
         if mode is Mode.LETTER and prior is not None:
             raw = _best(answer.logprobs)
             chosen = debiased_choice(answer.logprobs, answer.n_bounded, prior)
-            return Score(Status.OK, chosen == question.answer, chosen, raw == question.answer)
+            return _scored(question, chosen, raw)
         return _score_options(question, answer.logprobs, mode)
-    return _score_reply(question, answer.text if answer.text is not None else "", scorer)
+    reply = answer.text if answer.text is not None else ""
+    if answer.cut_off and mode is Mode.GENERATE:
+        return Score(Status.CUT_OFF, False)
+    scored = _score_reply(question, reply, scorer)
+    # Where letters are read from text, it is we who ask for a few words only.
+    cut = answer.cut_off and scored.status is Status.UNPARSED
+    return Score(Status.CUT_OFF, False) if cut else scored
 
 
 def per_character(question: Question, logprobs: Sequence[float]) -> list[float]:
@@ -81,16 +92,21 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
 def _score_options(question: Question, logprobs: Sequence[float], mode: Mode) -> Score:
     raw = _best(logprobs)
     if mode is not Mode.CLOZE:
-        return Score(Status.OK, raw == question.answer, raw)
-    chosen = _best(per_character(question, logprobs))
-    return Score(Status.OK, chosen == question.answer, chosen, raw == question.answer)
+        return _scored(question, raw)
+    return _scored(question, _best(per_character(question, logprobs)), raw)
+
+
+def _scored(question: Question, chosen: int, raw: int | None = None) -> Score:
+    right_raw = None if raw is None else raw == question.answer
+    return Score(Status.OK, chosen == question.answer, chosen, right_raw, LOGPROBS)
 
 
 def _score_reply(question: Question, reply: str, scorer: Scorer) -> Score:
-    chosen = scorer.extract(question, reply)
-    if chosen is None or chosen == "":
+    found = scorer.extract(question, reply)
+    if found is None or found.answer == "":
         return Score(Status.UNPARSED, False)
-    return Score(Status.OK, scorer.matches(question, chosen), chosen)
+    right = scorer.matches(question, found)
+    return Score(Status.OK, right, found.answer, extracted_by=found.by)
 
 
 def _best(values: Sequence[float]) -> int:

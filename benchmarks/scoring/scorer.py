@@ -9,46 +9,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.scoring.answer_extraction import as_number, extract_letter, extract_number
+from benchmarks.scoring.replies.numbers import as_number, extract_number
+from benchmarks.scoring.replies.option_letters import extract_letter
+from benchmarks.scoring.replies.reading import Reading
+from benchmarks.scoring.replies.texts import extract_text, same_text
 from domainlift.types import Question
+
+# What is read in a reply, or how it is compared: a change must change this number, which is part
+# of the fingerprint of a run with generated replies.
+READER = 2
 
 
 @dataclass(frozen=True)
 class Scorer:
     """Extractor and comparison for the replies to a task's questions.
 
-    `extract` returns the index of an option or the text of an answer, and None (or "") for a reply
-    without a readable answer. `matches` compares an extracted answer with the reference. `name`
-    identifies both in the fingerprint of a run.
+    `extract` returns the answer that a reply holds and the form in which it was found, None where
+    there is none. `matches` compares what was found with the reference. `name` identifies
+    both in the fingerprint of a run.
     """
 
     name: str
-    extract: Callable[[Question, str], int | str | None]
-    matches: Callable[[Question, int | str], bool]
-
-
-def _extract_text(question: Question, reply: str) -> str:
-    return " ".join(reply.split())
-
-
-def _same_text(question: Question, answer: int | str) -> bool:
-    return answer == " ".join(str(question.answer).split())
+    extract: Callable[[Question, str], Reading | None]
+    matches: Callable[[Question, Reading], bool]
 
 
 #: The option that a reply names by its letter or its text.
 LETTER = Scorer(
     name="letter",
     extract=lambda question, reply: extract_letter(reply, question.options),
-    matches=lambda question, answer: answer == question.answer,
+    matches=lambda question, found: found.answer == question.answer,
 )
 #: The number on which a reply ends, compared by value.
 NUMBER = Scorer(
     name="number",
     extract=lambda question, reply: extract_number(reply),
-    matches=lambda question, answer: answer == as_number(str(question.answer)),
+    matches=lambda question, found: found.answer == as_number(str(question.answer)),
 )
-#: The whole reply, compared but for white space.
-TEXT = Scorer(name="text", extract=_extract_text, matches=_same_text)
+#: What a reply says, compared but for case, markup, punctuation and articles.
+TEXT = Scorer(
+    name="text",
+    extract=lambda question, reply: extract_text(reply),
+    matches=lambda question, found: same_text(str(found.answer), str(question.answer)),
+)
 
 
 def scorer_of(question: Question) -> Scorer:
@@ -61,5 +64,5 @@ def scorer_of(question: Question) -> Scorer:
 BY_REFERENCE = Scorer(
     name="by reference",
     extract=lambda question, reply: scorer_of(question).extract(question, reply),
-    matches=lambda question, answer: scorer_of(question).matches(question, answer),
+    matches=lambda question, found: scorer_of(question).matches(question, found),
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.scoring.scorer import BY_REFERENCE
 from benchmarks.tasks.base import MAX_TOKENS, NoSplit, Task, TaskRequest, data_digest, with_ids
-from benchmarks.tasks.lm_eval_scorer import lm_eval_scorer, unsupported_filter
+from benchmarks.tasks.lm_eval_scorer import lm_eval_scorer, scored_metric
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.hub_datasets import reason
 from domainlift.types import Question
@@ -31,7 +31,7 @@ def load_lm_eval_task(request: TaskRequest) -> Task:
     config = read_config(path)
     kind = _supported(request.rest, config)
     built = _build(request, path, config)
-    _one_answer(request.rest, built)
+    _refuse_several(request.rest, built, kind)
     docs = list(_docs(built, request))
     with _templates_compiled_once():
         questions = with_ids(request.name, list(_drafts(built, docs, request)))
@@ -50,7 +50,9 @@ def load_lm_eval_task(request: TaskRequest) -> Task:
         stop=_stop(built) if generated else (),
         max_tokens=_max_tokens(built) if generated else 0,
         prerendered=True,
-        scorer=lm_eval_scorer(built, config, docs_by_id) if generated else BY_REFERENCE,
+        scorer=lm_eval_scorer(request.rest, built, config, docs_by_id)
+        if generated
+        else BY_REFERENCE,
     )
 
 
@@ -106,22 +108,32 @@ def _yaml_path(name: str) -> Path:
 def _supported(name: str, config: Mapping[str, Any]) -> str:
     """Return the output type, or say why this task cannot be scored here."""
     kind = str(config.get("output_type", "generate_until"))
-    filtered = unsupported_filter(config) if kind == "generate_until" else None
+    generated = kind == "generate_until"
+    settings = config.get("generation_kwargs") or {}
+    samples = bool(settings.get("do_sample")) and int(config.get("repeats", 1)) > 1
     obstacles = {
         "is a group": "group" in config,
         "is written as a Python class": "class" in config,
         f"has output type `{kind}`": kind not in MODES,
-        "is scored by Python code of its own": "process_results" in config,
+        "is scored by Python code of its own": not generated and "process_results" in config,
         "runs the model's code": bool(config.get("unsafe_code")),
         "shows images or sounds": bool({"doc_to_image", "doc_to_audio"} & config.keys()),
         "runs its data set's code": _runs_remote_code(config),
-        f"has filter `{filtered}`, which cannot be applied to one reply": filtered is not None,
+        f"draws {config.get('repeats')} replies to a question at random": generated and samples,
+        f"is scored by {_metrics(config)}, which say neither right nor wrong of one reply": (
+            generated and scored_metric(config) is None
+        ),
     }
     obstacle = next((words for words, applies in obstacles.items() if applies), None)
     if obstacle is not None:
         known = " and ".join(f"`{kind}`" for kind in MODES)
         raise Misuse(f"lm-eval task `{name}` {obstacle}", f"single {known} tasks can be run here")
     return kind
+
+
+def _metrics(config: Mapping[str, Any]) -> str:
+    names = [f"`{each.get('metric')}`" for each in config.get("metric_list") or ()]
+    return ", ".join(names) or "lm-eval's default metrics"
 
 
 def _runs_remote_code(config: Mapping[str, Any]) -> bool:
@@ -147,8 +159,10 @@ def _build(request: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
     return built
 
 
-def _one_answer(name: str, built: Any) -> None:
-    for words, several in (("inputs", built.multiple_input), ("answers", built.multiple_target)):
+def _refuse_several(name: str, built: Any, kind: str) -> None:
+    """Misuse of several prompts per question, and of several right options."""
+    options = built.multiple_target if kind == "multiple_choice" else 0
+    for words, several in (("inputs", built.multiple_input), ("answers", options)):
         if several:
             hint = "only tasks with one prompt and one right answer per question can be run here"
             raise Misuse(f"lm-eval task `{name}` has several {words} per question", hint)
@@ -179,7 +193,7 @@ def _drafts(built: Any, docs: Sequence[Any], request: TaskRequest) -> Iterator[Q
 def _rendered(built: Any, doc: Any, requests: Any) -> tuple[str, tuple[str, ...], int | str]:
     target = built.doc_to_target(doc)
     if built.OUTPUT_TYPE == "generate_until":
-        return requests.args[0], (), _reference(built, str(target))
+        return requests.args[0], (), _reference(built, doc, target)
     choices = built.doc_to_choice(doc)
     context = requests[0].args[0]
     text = context.rstrip()
@@ -190,12 +204,15 @@ def _rendered(built: Any, doc: Any, requests: Any) -> tuple[str, tuple[str, ...]
     return text, options, answer
 
 
-def _reference(built: Any, target: str) -> str:
-    """Cut from the target what the task's own metric ignores (GSM8K's solution, say)."""
+def _reference(built: Any, doc: Any, target: Any) -> str:
+    """The first right answer, without what the task's own metric ignores (GSM8K's solution)."""
+    if built.config.doc_to_choice is not None and isinstance(target, int):
+        target = built.doc_to_choice(doc)[target]
+    text = str((target or [""])[0] if isinstance(target, list) else target)
     for metric in built.config.metric_list or ():
         for pattern in metric.get("regexes_to_ignore") or ():
-            target = re.sub(pattern, "", target)
-    return target.strip()
+            text = re.sub(pattern, "", text)
+    return text.strip()
 
 
 def _stop(built: Any) -> tuple[str, ...]:

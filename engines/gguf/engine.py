@@ -20,7 +20,13 @@ from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
 from engines.gguf.sequences import log_softmax
 from engines.gguf.tokenizer import GgufTokenizer
-from engines.local.answers import Score, refused_answer, reply_text, scored_answer, too_long
+from engines.local.answers import (
+    Score,
+    finished_reply,
+    refused_answer,
+    scored_answer,
+    too_long,
+)
 from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
@@ -176,7 +182,9 @@ class GgufEngine:
         """Write the replies of a batch with the most likely token at each step."""
         start = time.perf_counter()
         rows = [
-            _Reply(number, item, requests[item.key]) for number, item in enumerate(batch.items, 1)
+            _Reply(number, item, request, self._encoder.opened_thought(request))
+            for number, item in enumerate(batch.items, 1)
+            for request in (requests[item.key],)
         ]
         prefix = batch.prefix_tokens
         room = len(prefix) + sum(
@@ -189,19 +197,21 @@ class GgufEngine:
                     row.tokens.append(int(logits.argmax()))
                 going = []
                 for row in rows:
-                    text = reply_text(
+                    reply = finished_reply(
                         row.request,
                         row.tokens,
                         self._model.ends(row.tokens[-1]),
                         self._encoder.decode,
+                        row.opened,
                     )
-                    if text is None:
+                    if reply is None:
                         going.append(row)
                         continue
                     self._model.drop(row.sequence)
                     yield Answer(
                         row.request.id,
-                        text=text,
+                        text=reply[0],
+                        cut_off=reply[1],
                         prompt_tokens=len(row.item.prompt),
                         output_tokens=len(row.tokens),
                         seconds=(time.perf_counter() - start) / len(batch.items),
@@ -219,6 +229,7 @@ class _Reply:
     sequence: int
     item: PromptItem
     request: Request
+    opened: str
     tokens: list[int] = field(default_factory=list)
 
     def next(self, prefix: int) -> tuple[int, Sequence[int], int]:

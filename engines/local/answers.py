@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from engines.base import Answer, Mode, Request, Status
 from engines.local.prefix_tree import PromptItem
+from engines.thought_markers import answer_start
 
 #: Log-probability of an option, and whether greedy decoding gives it.
 Score = tuple[float, bool]
@@ -54,15 +55,22 @@ def too_long(request: Request, length: int, context: int | None) -> Answer | Non
     )
 
 
-def reply_text(
-    request: Request, tokens: Sequence[int], ended: bool, decode: Callable[[Sequence[int]], str]
-) -> str | None:
-    """Text of a finished reply, without its stop string; None where it goes on.
+def finished_reply(
+    request: Request,
+    tokens: Sequence[int],
+    ended: bool,
+    decode: Callable[[Sequence[int]], str],
+    opened: str = "",
+) -> tuple[str, bool] | None:
+    """Text of a finished reply without its stop string, and whether the limit cut it off.
 
-    `ended` tells that the last token is one that ends a reply.
+    None where it goes on. `ended` tells that the last token is one that ends a reply, `opened` is
+    the mark with which the prompt began a thought; a stop string within a thought ends nothing.
     """
-    text = decode(tokens[:-1] if ended else tokens)
-    found = [text.find(stop) for stop in request.stop if stop in text]
+    text = opened + decode(tokens[:-1] if ended else tokens)
+    after = answer_start(text)
+    found = [at for stop in request.stop if stop and (at := text.find(stop, after)) >= 0]
     if found:
-        return text[: min(found)]
-    return text if ended or len(tokens) >= request.max_tokens else None
+        return text[: min(found)], False
+    cut_off = not ended and len(tokens) >= request.max_tokens
+    return (text, cut_off) if ended or cut_off else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from engines.base import Answer, Request
-from engines.local.answers import reply_text
+from engines.local.answers import finished_reply
 from engines.local.forward import Forward
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.tokenization import Encoder
@@ -22,10 +22,11 @@ _MOST_ROWS = 32
 
 @dataclass
 class _Row:
-    """One reply as it grows."""
+    """One reply as it grows; `opened` is the mark with which its prompt began a thought."""
 
     item: PromptItem
     request: Request
+    opened: str = ""
     tokens: list[int] = field(default_factory=list)
 
 
@@ -62,7 +63,10 @@ class Decoder:
         import torch
 
         start = time.perf_counter()
-        rows = [_Row(item, requests[item.key]) for item in batch.items]
+        rows = [
+            _Row(item, requests[item.key], self._encoder.opened_thought(requests[item.key]))
+            for item in batch.items
+        ]
         state: _State | None = None
         keep: list[int] = []
         while rows:
@@ -74,11 +78,11 @@ class Decoder:
                     state.step(keep, [row.tokens[-1] for row in rows])
                 _extend(rows, state.next_tokens())
             finished = [self._reply(row) for row in rows]
-            for row, text in zip(rows, finished, strict=True):
-                if text is not None:
+            for row, reply in zip(rows, finished, strict=True):
+                if reply is not None:
                     seconds = (time.perf_counter() - start) / len(batch.items)
-                    yield row.item.key, _answer(row, text, seconds)
-            keep = [i for i, text in enumerate(finished) if text is None]
+                    yield row.item.key, _answer(row, *reply, seconds)
+            keep = [i for i, reply in enumerate(finished) if reply is None]
             rows = [rows[i] for i in keep]
 
     def _prefill(self, batch: Batch) -> _State:
@@ -103,10 +107,10 @@ class Decoder:
         state.feed(ids.to(device), positions.to(device))
         return state
 
-    def _reply(self, row: _Row) -> str | None:
-        """The text of a finished reply, without its stop string or end token."""
+    def _reply(self, row: _Row) -> tuple[str, bool] | None:
+        """A finished reply, without its stop string or end token, and whether it was cut off."""
         ended = row.tokens[-1] in self._forward.end_tokens
-        return reply_text(row.request, row.tokens, ended, self._encoder.decode)
+        return finished_reply(row.request, row.tokens, ended, self._encoder.decode, row.opened)
 
 
 class _State:
@@ -152,10 +156,11 @@ def _extend(rows: Sequence[_Row], tokens: Sequence[int]) -> None:
         row.tokens.append(token)
 
 
-def _answer(row: _Row, text: str, seconds: float) -> Answer:
+def _answer(row: _Row, text: str, cut_off: bool, seconds: float) -> Answer:
     return Answer(
         row.request.id,
         text=text,
+        cut_off=cut_off,
         prompt_tokens=len(row.item.prompt),
         output_tokens=len(row.tokens),
         seconds=seconds,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from engines.base import Prompt, Request
 from engines.local.prefix_tree import PromptItem, Tokens
+from engines.thought_markers import TOKENS, opened_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,7 +72,31 @@ class Encoder:
         return encoded
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of generated tokens, without special tokens."""
+        """Text of generated tokens, without special tokens but for those that mark a thought."""
+        text, start = "", 0
+        for at, token in enumerate(tokens):
+            if token in self._thought_tokens:
+                text += self._decoded(tokens[start:at]) + self._thought_tokens[token]
+                start = at + 1
+        return text + self._decoded(tokens[start:])
+
+    def opened_thought(self, request: Request) -> str:
+        """The mark with which a chat's prompt begins the thought of the reply, "" for none."""
+        return opened_thought(self._text(request.prompt)) if request.prompt.messages else ""
+
+    @cached_property
+    def _thought_tokens(self) -> dict[int, str]:
+        """Special tokens that mark thoughts: without them, a thought would read as an answer."""
+        ids = {mark: self._encode(mark) for mark in TOKENS}
+        # What is one token for several marks is the unknown one.
+        uses = Counter(ids.values())
+        return {
+            own[0]: mark
+            for mark, own in ids.items()
+            if len(own) == 1 and uses[own] == 1 and not self._decoded(own)
+        }
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def count(self, text: str) -> int:

@@ -22,7 +22,9 @@ from engines.servers.responses import (
     Failure,
     Json,
     get_path,
+    limit_ended,
     parse,
+    spoken,
     token_count,
     truncate,
 )
@@ -161,7 +163,7 @@ class OllamaEngine:
         if not first:
             # An end token has no text, and servers leave out its log-probabilities: no answer
             # to this question, but no sign of what the server can do.
-            return None if _text(reply) else replace(answer, text="")
+            return None if any(_spoken(reply)) else replace(answer, text="")
         return with_letters(answer, first, request.options)
 
     def _generate(self, request: Request, max_tokens: int) -> Answer:
@@ -172,7 +174,11 @@ class OllamaEngine:
         answer = self._started(request, reply)
         if answer.status is not Status.OK:
             return answer
-        return replace(answer, text=truncate(_text(reply), request.stop))
+        text, thought = _spoken(reply)
+        said = truncate(text, request.stop)
+        reason = get_path(reply, "done_reason")
+        cut_off = said == text and limit_ended(reason, answer.output_tokens, max_tokens)
+        return replace(answer, text=said, thought=thought, cut_off=cut_off)
 
     def _post(self, path: str, body: Json, read: Callable[[str], Json]) -> Json:
         try:
@@ -267,7 +273,7 @@ class OllamaEngine:
 def join_lines(text: str) -> Json:
     """Make one reply of a stream of JSON lines; a stream without an end is a dropped one."""
     whole: Json = {}
-    said: list[str] = []
+    said: list[tuple[str, str | None]] = []
     for line in filter(None, map(str.strip, text.split("\n"))):
         try:
             whole = parse(line)
@@ -275,10 +281,11 @@ def join_lines(text: str) -> Json:
             # Garbage after a good beginning is a line that was torn off.
             failure.retry |= bool(said) and not isinstance(failure, ContextOverflow)
             raise
-        said.append(_text(whole))
+        said.append(_spoken(whole))
     if whole.get("done") is not True:
         raise Failure("the server dropped the connection", retry=True)
-    return {**whole, "response": "".join(said), "message": None}
+    response, thinking = ("".join(filter(None, parts)) for parts in zip(*said, strict=True))
+    return {**whole, "response": response, "thinking": thinking, "message": None}
 
 
 def was_cut(seen: int, characters: int, context: int) -> bool:
@@ -291,9 +298,11 @@ def was_cut(seen: int, characters: int, context: int) -> bool:
     return seen >= context or (at_half and characters > 6 * seen)
 
 
-def _text(reply: Json) -> str:
-    found = get_path(reply, "response") or get_path(reply, "message", "content")
-    return found if isinstance(found, str) else ""
+def _spoken(reply: Json) -> tuple[str, str | None]:
+    """The text and the thought of a reply, or of one line of it."""
+    message = get_path(reply, "message")
+    chat = message if isinstance(message, dict) else {}
+    return spoken({**reply, "content": reply.get("response"), **chat})
 
 
 def _length(request: Request) -> int:

@@ -21,6 +21,8 @@ from engines.servers.responses import (
     Failure,
     Json,
     get_path,
+    limit_ended,
+    spoken,
     token_count,
     truncate,
 )
@@ -132,7 +134,7 @@ class OpenAIEngine:
         first = first_alternatives(reply)
         if not first:
             # Without text the first token was an end token: no sign of what the server can do.
-            return None if _text(reply) else replace(_started(request, reply), text="")
+            return None if any(_spoken(reply)) else replace(_started(request, reply), text="")
         return with_letters(_started(request, reply), first, request.options)
 
     def _first_token(self, request: Request) -> Json | None:
@@ -152,7 +154,15 @@ class OpenAIEngine:
         # More than four are refused by some; the rest is cut off here.
         more: Json = {"stop": list(request.stop[:STOPS])} if request.stop else {}
         reply = self._post(request, max_tokens, more)
-        return replace(_started(request, reply), text=truncate(_text(reply), request.stop))
+        text, thought = _spoken(reply)
+        answer = _started(request, reply)
+        said = truncate(text, request.stop)
+        reason = get_path(reply, "choices", 0, "finish_reason")
+        if reason == "content_filter":
+            raise Failure("the server's content filter ended the reply", 200)
+        # A stop string that was found here ended the reply before the limit did.
+        cut_off = said == text and limit_ended(reason, answer.output_tokens, max_tokens)
+        return replace(answer, text=said, thought=thought, cut_off=cut_off)
 
     def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
         prompt = request.prompt
@@ -244,10 +254,11 @@ def _started(request: Request, reply: Json) -> Answer:
     )
 
 
-def _text(reply: Json) -> str:
+def _spoken(reply: Json) -> tuple[str, str | None]:
     choice = get_path(reply, "choices", 0)
-    found = get_path(choice, "text") or get_path(choice, "message", "content")
-    return found if isinstance(found, str) else ""
+    text = get_path(choice, "text")
+    said, thought = spoken(get_path(choice, "message") or choice)
+    return (text if isinstance(text, str) and text else said), thought
 
 
 def _listed(server: Server) -> dict[str, Json]:

@@ -10,8 +10,14 @@ from typing import Any
 
 from domainlift.errors import BenchError
 from domainlift.text.display import one_line
+from engines.thought_markers import answer_start
 
 Json = dict[str, Any]
+
+#: Fields in which servers put a thought beside the text.
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
+#: Reasons for the end of a reply that say that a limit ended it.
+_LIMITS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "limit"})
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -91,7 +97,33 @@ def token_count(reply: Json, *path: str) -> int:
     return found if isinstance(found, int) else 0
 
 
+def limit_ended(reason: object, tokens: int, most: int) -> bool:
+    """Whether a limit ended a reply; where the server gives no reason, its length tells."""
+    if isinstance(reason, str):
+        return reason.casefold() in _LIMITS
+    return tokens >= most > 0
+
+
 def truncate(text: str, stops: Iterable[str]) -> str:
-    """End a reply where the first of the stop strings begins."""
-    ends = [text.find(stop) for stop in stops if stop]
+    """End a reply where the first of the stop strings begins after its thought."""
+    start = answer_start(text)
+    ends = [text.find(stop, start) for stop in stops if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]
+
+
+def spoken(message: object) -> tuple[str, str | None]:
+    """The text and the thought of a message, whose content may come in parts."""
+    content = get_path(message, "content")
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [t for t in (get_path(part, "text") for part in parts) if isinstance(t, str)]
+    found = (get_path(message, field) for field in THOUGHTS)
+    thoughts = [*found, *(part_thought(part) for part in parts)]
+    return "".join(texts), next((t for t in thoughts if isinstance(t, str) and t), None)
+
+
+def part_thought(part: object) -> str | None:
+    """The thought in a part of a message: Mistral's has parts of its own."""
+    thought = get_path(part, "thinking")
+    if isinstance(thought, list):
+        return "".join(str(get_path(each, "text") or "") for each in thought)
+    return thought if isinstance(thought, str) else None

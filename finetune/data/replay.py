@@ -24,7 +24,7 @@ from domainlift.stats.binomial import above_chance
 from domainlift.stats.formatting import p_value
 from domainlift.stats.multiple_testing import holm
 from domainlift.types import Question, Treatment
-from engines.base import Engine, Message, Mode
+from engines.base import Engine, Message, Mode, Status
 from finetune.data.cleaning import join
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
@@ -201,7 +201,7 @@ def self_answers(task: Task, questions: Sequence[Question], engine: Engine) -> I
                 options=request.options,
                 chosen=record.chosen if isinstance(record.chosen, int) else None,
                 reply=record.text if record.text is not None else "",
-                whole=record.output_tokens < request.max_tokens,
+                whole=record.status != Status.CUT_OFF,
                 source=f"{question.task}#{question.id}",
             )
 

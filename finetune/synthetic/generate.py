@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scoring.replies.thoughts import separate_thought
 from domainlift.errors import Misuse
 from domainlift.types import Passage
 from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status
@@ -180,8 +181,7 @@ def _request(kind: str, excerpt: Excerpt, engine: Engine) -> Request | None:
 
 def _reply(wanted: _WantedReply, answer: Answer) -> LoggedReply:
     opening = "" if wanted.request.prompt.messages else KINDS[wanted.kind].opening
-    whole = answer.output_tokens < wanted.request.max_tokens
-    return LoggedReply(wanted.passage, wanted.kind, f"{opening}{answer.text}", whole)
+    return LoggedReply(wanted.passage, wanted.kind, f"{opening}{answer.text}", not answer.cut_off)
 
 
 def _answers(
@@ -191,7 +191,7 @@ def _answers(
         return
     progress(stage, 0, len(requests))
     with closing(engine.answer(requests)) as answers:
-        for done, answer in enumerate(answers, 1):
+        for done, answer in enumerate(map(separate_thought, answers), 1):
             yield answer
             progress(stage, done, len(requests))
 

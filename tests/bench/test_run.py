@@ -17,7 +17,7 @@ needs_tiny = pytest.mark.skipif(
 )
 
 COUNTS = {"n", "correct", "accuracy", "interval", "chance"}
-COUNTS |= {"unparsed", "truncated", "errors", "verdict"}
+COUNTS |= {"unparsed", "cut_off", "truncated", "errors", "verdict"}
 
 
 def answers(root: Path) -> list[dict[str, Any]]:
@@ -38,6 +38,35 @@ def test_json_is_all_that_goes_to_stdout(server: Any, bench: Any, exam: Any) -> 
     assert list(data["domains"]) == ["history", "law"]
     assert data["suite"] == "tasks"
     assert "Scored 12 questions in " in said.err
+
+
+def test_thoughts_and_cut_replies_are_no_answers(server: Any, bench: Any, exam: Any) -> None:
+    argv = ("run", "--model", server.model, "--task", exam(6), "--scoring", "generate", "--json")
+    server.text = "<think>Perhaps B. No, B is wrong: C.</think>\n\nC"
+    said = bench(*argv)
+    assert said.code == 0, said.err
+    assert {r["chosen"] for r in answers(Path())} == {2}
+    assert {r["extracted_by"] for r in answers(Path())} == {"letter alone"}
+    assert {r["text"] for r in answers(Path())} == {"C"}
+    assert all(r["thought"].startswith("Perhaps B.") for r in answers(Path()))
+    assert (said.json["overall"]["cut_off"], said.json["overall"]["unparsed"]) == (0, 0)
+    server.text, server.choice = "The answer is B. But if", {"finish_reason": "length"}
+    cut = bench(*argv, "--max-tokens", 5)
+    assert cut.json["run"] != said.json["run"]
+    assert (cut.json["overall"]["cut_off"], cut.json["overall"]["accuracy"]) == (6, 0.0)
+    assert {score["cut_off"] for score in cut.json["domains"].values()} == {3}
+    assert (
+        "6 replies were cut off by the limit of tokens" in bench(*argv[:-1], "--max-tokens", 5).out
+    )
+    server.text, server.choice = "<think>Perhaps B. Or", {"finish_reason": "stop"}
+    never = bench(*argv, "--max-tokens", 6)
+    assert (never.json["overall"]["cut_off"], never.json["overall"]["unparsed"]) == (0, 6)
+    pair = (said.json["run"], cut.json["run"])
+    compared = bench("compare", *pair, "--json").json
+    assert compared["overall"]["sides"]["candidate"]["cut_off"] == 6
+    assert "setting `max_tokens`: none → `5`" in compared["warnings"]
+    for form in ((), ("--markdown",)):
+        assert "cut off" in bench("compare", *pair, *form).out
 
 
 def test_without_questions_to_choose_a_form_on_letters_are_taken(

@@ -497,17 +497,20 @@ class TestSides:
         side = compare_runs(before, made.store(tmp_path, "s", silent)).overall.sides[1]
         assert (side.prompt_tokens, side.output_tokens) == (0.0, 0.0)
 
-    def test_unparsed_and_truncated_have_their_own_columns(self, tmp_path: Path) -> None:
-        asked = [made.question(n) for n in range(3)]
+    def test_unparsed_cut_off_and_truncated_have_their_own_columns(self, tmp_path: Path) -> None:
+        asked = [made.question(n) for n in range(4)]
         before = made.store(tmp_path, "b", [(q, made.record(q, True)) for q in asked])
         rows = [
             (asked[0], made.record(asked[0], False, status="unparsed")),
             (asked[1], made.record(asked[1], None, status="truncated")),
             (asked[2], made.record(asked[2], None)),
+            (asked[3], made.record(asked[3], False, status="cut_off")),
         ]
         found = compare_runs(before, made.store(tmp_path, "a", rows))
         side = found.overall.sides[1]
-        assert (found.overall.n, side.unparsed, side.truncated, side.errors) == (1, 1, 1, 1)
+        assert (found.overall.n, side.unparsed, side.truncated, side.errors) == (2, 1, 1, 1)
+        assert (side.cut_off, side.faulty) == (1, 4)
+        assert as_json(found)["overall"]["sides"]["candidate"]["cut_off"] == 1
 
 
 class TestJson:

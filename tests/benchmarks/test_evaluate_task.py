@@ -118,3 +118,28 @@ def test_another_request_is_asked(small: Any, other: Treatment) -> None:
 
 def test_records_of_before_requests_were_told_apart_answer_nothing() -> None:
     assert answer_cache([Record("exam-0", "history", "exam", "ok", True, chosen=0)]) == {}
+
+
+def test_replies_that_an_earlier_version_read_are_asked_again(small: Any) -> None:
+    task = fake.task(2, mode=Mode.GENERATE)
+    form = PromptFormat(Mode.GENERATE, 0, chat=False)
+    engine = small(None)
+    asked = [(question, Treatment()) for question in task.questions]
+    first = list(evaluate_task(task, form, asked, engine))
+    assert {record.extracted_by for record in first} == {"answer is"}
+    engine.asked.clear()
+    before = answer_cache([first[0], replace(first[1], extracted_by="")])
+    list(evaluate_task(task, form, asked, engine, before))
+    assert [request.id for request in engine.asked] == [first[1].id]
+
+
+def test_every_record_says_how_its_answer_was_found(small: Any) -> None:
+    task = fake.task(3)
+    engine = fake.FakeEngine(troubles={"exam-0": "unparsed", "exam-1": "error"})
+    records = evaluate_task(task, FORM, [(q, Treatment()) for q in task.questions], engine)
+    found = {record.id: (record.status, record.extracted_by) for record in records}
+    assert found == {
+        "exam-0": ("unparsed", "nothing"),
+        "exam-1": ("error", "nothing"),
+        "exam-2": ("ok", "log-probabilities"),
+    }

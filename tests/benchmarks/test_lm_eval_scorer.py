@@ -1,24 +1,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 pytest.importorskip("lm_eval")
 
 from benchmarks.prompts import PromptFormat
 from benchmarks.scoring.score import Score, score
-from benchmarks.scoring.scorer import BY_REFERENCE
 from benchmarks.tasks.base import Task
 from benchmarks.tasks.lm_eval_scorer import apply_filters
-from benchmarks.tasks.lm_eval_task import yaml_files
 from benchmarks.tasks.registry import load_task
-from domainlift.errors import Misuse
+from domainlift.errors import BenchError, Misuse
 from engines.base import Answer, Mode, Status
+from tests.benchmarks.test_lm_eval_parity import with_rows
 from tests.benchmarks.test_lm_eval_task import OPEN, write
 
 
@@ -32,18 +29,7 @@ def reply(task: Task, text: str, number: int = 0) -> Score:
 
 def shipped(folder: Path, name: str, rows: list[dict[str, Any]]) -> Task:
     """Load a task of lm-eval from its own configuration, with these rows instead of the hub's."""
-    config = yaml_files()[name]
-    for file in config.parent.iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
-    data = folder / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    splits = dict.fromkeys(("train", "validation", "test"), data.as_posix())
-    kwargs = {"data_files": splits, "cache_dir": (folder / "cache").as_posix()}
-    own = {"include": config.name, "task": "stub", "dataset_path": "json", "dataset_name": None}
-    path = folder / "stub.yaml"
-    path.write_text(yaml.safe_dump({**own, "dataset_kwargs": kwargs}), encoding="utf-8")
-    return load(path)
+    return load(with_rows(folder, name, rows))
 
 
 PRO = {
@@ -96,52 +82,78 @@ REGEX = {"function": "regex", "regex_pattern": "is (\\w+)"}
 FIRST = {"function": "take_first"}
 
 
+def applied(steps: list[dict[str, Any]], doc: dict[str, Any], text: str) -> Any:
+    from lm_eval.filters import build_filter_ensemble
+
+    parts = [dict(step) for step in steps]
+    return apply_filters(
+        build_filter_ensemble("x", [(each.pop("function"), each) for each in parts]), doc, text
+    )
+
+
 def test_filters_are_applied_in_their_order() -> None:
     mapping = {"function": "map", "mapping_dict": {"yes": "1"}}
-    steps = [REGEX, {"function": "lowercase"}, FIRST]
-    assert apply_filters({"filter": steps}, {}, "It is YES") == "yes"
-    assert apply_filters({"filter": [REGEX]}, {}, "It is YES") == "YES"
-    assert apply_filters({"filter": [REGEX, {"function": "uppercase"}]}, {}, "is no") == "NO"
+    assert applied([REGEX, {"function": "lowercase"}, FIRST], {}, "It is YES") == "yes"
+    assert applied([REGEX], {}, "It is YES") == ["YES"]
+    assert applied([REGEX, {"function": "uppercase"}, FIRST], {}, "is no") == "NO"
     lowered = [REGEX, {"function": "lowercase"}, mapping, FIRST]
-    assert apply_filters({"filter": lowered}, {}, "It is YES") == "1"
-    assert apply_filters({"filter": lowered}, {}, "It is NO") is None
+    assert applied(lowered, {}, "It is YES") == "1"
+    assert applied(lowered, {}, "It is NO") is None
 
 
 def test_the_choices_of_the_document_are_known_to_its_filter() -> None:
     step = {"function": "multi_choice_regex", "group_select": -1, "regex_pattern": "(\\([A-Z]\\))"}
     doc = {"choices": ["carp", "crow"]}
-    assert apply_filters({"filter": [step, FIRST]}, doc, "I think of (A), so (B)") == "(B)"
-    assert apply_filters({"filter": [step, FIRST]}, doc, "It is a crow") == "(B)"
+    assert applied([step, FIRST], doc, "I think of (A), so (B)") == "(B)"
+    assert applied([step, FIRST], doc, "It is a crow") == "(B)"
+    # A document without choices: the filter fails, and nothing is extracted.
+    assert applied([step, FIRST], {}, "It is a crow") is None
+
+
+GRADED = OPEN.replace("exact_match", "bleu").replace('regexes_to_ignore: ["(?s).*#### "]', "")
+DRAWN = OPEN.replace("max_gen_toks: 40", "do_sample: true, temperature: 0.2") + "repeats: 64\n"
 
 
 @pytest.mark.parametrize(
-    ("filters", "name"),
+    ("body", "what"),
     [
-        ([REGEX, {"function": "majority_vote"}, FIRST], "majority_vote"),
-        ([{"function": "take_first_k", "k": 8}], "take_first_k"),
-        ([{"function": "custom", "filter_fn": "x"}], "custom"),
+        (GRADED, "is scored by `bleu`, which say neither right nor wrong of one reply"),
+        (DRAWN, "draws 64 replies to a question at random"),
+        (OPEN + "unsafe_code: true\n", "runs the model's code"),
     ],
 )
-def test_filters_that_need_more_than_a_reply_are_refused(
-    tmp_path: Path, filters: list[dict[str, Any]], name: str
+def test_what_cannot_be_scored_here_is_refused_by_name(
+    tmp_path: Path, body: str, what: str
 ) -> None:
-    path = write(tmp_path, OPEN + filtered(*filters))
+    path = write(tmp_path, body)
     (tmp_path / "zoo.json").unlink()
     with pytest.raises(Misuse) as caught:
         load(path)
-    what = f"lm-eval task `{path}` has filter `{name}`, which cannot be applied to one reply"
-    assert caught.value.what == what
+    assert caught.value.what == f"lm-eval task `{path}` {what}"
 
 
-@pytest.mark.parametrize("filters", [[FIRST], [{"function": "remove_whitespace"}, FIRST]])
-def test_filters_that_change_nothing_leave_the_scorer_and_the_fingerprint(
-    tmp_path: Path, filters: list[dict[str, Any]]
-) -> None:
-    plain = load(write(tmp_path, OPEN))
-    task = load(write(tmp_path, OPEN + filtered(*filters)))
-    form = PromptFormat(Mode.GENERATE, 0, chat=False)
-    assert task.scorer is BY_REFERENCE
-    assert form.digest(task) == form.digest(plain)
+def test_a_metric_that_grades_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    code = "def exact_match(references, predictions, **_):\n    return 0.5\n"
+    (tmp_path / "own.py").write_text(code, encoding="utf-8")
+    body = OPEN.replace("metric: exact_match", "metric: !function own.exact_match")
+    with pytest.raises(Misuse, match="has metric `exact_match`, which says neither right nor"):
+        load(write(tmp_path, body))
+
+
+def test_code_of_the_task_that_fails_is_named_and_not_guessed(tmp_path: Path) -> None:
+    code = "def process_results(doc, results):\n    import no_such_module\n"
+    (tmp_path / "own.py").write_text(code, encoding="utf-8")
+    body = OPEN + "process_results: !function own.process_results\n"
+    with pytest.raises(BenchError, match=r"cannot be scored .*no_such_module"):
+        load(write(tmp_path, body))
+
+
+def test_a_reply_is_compared_as_it_is_where_the_task_has_no_filter(tmp_path: Path) -> None:
+    body = OPEN.replace("It is so. #### ", "")
+    task = load(write(tmp_path, body, [{"q": "Which?", "gold": "carp"}]))
+    scores = [reply(task, text) for text in ("carp", " carp", "Carp", "It is so. #### carp")]
+    assert [each.correct for each in scores] == [True, False, False, True]
+    assert scores[0].extracted_by == "lm-eval:none"
 
 
 def test_a_filter_is_part_of_the_fingerprint(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_a_manifest_holds_what_repeating_takes(tmp_path: Path) -> None:
         "limit": 6,
         "seed": 3,
         "domains": [],
+        "max_tokens": None,
         "tasks": {"exam": {"scoring": "letter", "shots": 2}},
     }
     assert manifest["engine"]["options"] == {"temperature": 0}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.scoring.replies.reading import Reading
 from benchmarks.scoring.score import Score, per_character, probabilities, score
 from benchmarks.scoring.scorer import LETTER, NUMBER, TEXT, Scorer, scorer_of
 from domainlift.types import Question
@@ -63,12 +65,12 @@ OPEN = [
     ("1,800", "The answer is 1800", Score(Status.OK, True, "1800")),
     ("18", "#### 81", Score(Status.OK, False, "81")),
     ("18", "I do not know", Score(Status.UNPARSED, False)),
-    ("blue whale", " blue \n whale ", Score(Status.OK, True, "blue whale")),
+    ("blue whale", " The  *Blue*  Whale. ", Score(Status.OK, True, "The Blue Whale.")),
     ("blue whale", "whale", Score(Status.OK, False, "whale")),
     ("blue whale", "  ", Score(Status.UNPARSED, False)),
     # A list of numbers is a text, not the number that its digits would make.
     ("1, 2, 3", "1, 2, 3", Score(Status.OK, True, "1, 2, 3")),
-    ("1/3", "1/3", Score(Status.OK, True, "1/3")),
+    ("1/3", "\\frac{2}{6}", Score(Status.OK, True, "1/3")),
 ]
 
 
@@ -87,10 +89,14 @@ def test_the_form_of_the_reference_chooses_the_scorer() -> None:
 def test_a_task_may_choose_another_scorer() -> None:
     title = opened("1984")
     assert score(title, Answer("q", text="1984.0"), Mode.GENERATE).correct
-    assert not score(title, Answer("q", text="1984.0"), Mode.GENERATE, TEXT).correct
-    last = Scorer("last word", lambda _, reply: reply.split()[-1], lambda q, word: word == q.answer)
-    reply = Answer("q", text="Orwell wrote 1984")
-    assert score(title, reply, Mode.GENERATE, last) == Score(Status.OK, True, "1984")
+    assert not score(title, Answer("q", text="In 1984"), Mode.GENERATE, TEXT).correct
+    last = Scorer(
+        "last word",
+        lambda _, reply: Reading(reply.split()[-1], "last word"),
+        lambda question, found: found.answer == question.answer,
+    )
+    scored = score(title, Answer("q", text="Orwell wrote 1984"), Mode.GENERATE, last)
+    assert (scored, scored.extracted_by) == (Score(Status.OK, True, "1984"), "last word")
 
 
 def test_log_probabilities_are_scored_without_it() -> None:
@@ -100,6 +106,15 @@ def test_log_probabilities_are_scored_without_it() -> None:
 
 def test_no_text_at_all_is_unparsed() -> None:
     assert score(opened("18"), Answer("q"), Mode.GENERATE) == Score(Status.UNPARSED, False)
+
+
+def test_a_reply_that_the_limit_cut_off_has_no_answer_whatever_stands_in_it() -> None:
+    cut = Answer("q", text="The answer is B. But wait, if", cut_off=True)
+    assert score(CLOSED, cut, Mode.GENERATE) == Score(Status.CUT_OFF, False)
+    assert score(opened("11"), replace(cut, text="11"), Mode.GENERATE).status is Status.CUT_OFF
+    # Where letters are read from text, a few words are all that was asked for.
+    assert score(CLOSED, cut, Mode.LETTER) == Score(Status.OK, True, 1)
+    assert score(CLOSED, replace(cut, text="Let me"), Mode.LETTER).status is Status.CUT_OFF
 
 
 @pytest.mark.parametrize("status", [Status.TRUNCATED, Status.ERROR])

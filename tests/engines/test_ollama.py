@@ -186,6 +186,29 @@ def test_generation_is_streamed_and_ends_at_the_stop(ollama: Stub, reply: type[R
 
 
 @pytest.mark.parametrize(
+    ("end", "cut_off"),
+    [
+        ({"done_reason": "length"}, True),
+        ({"done_reason": "stop"}, False),
+        ({"eval_count": 64}, True),
+        ({"eval_count": 63}, False),
+    ],
+)
+def test_a_thought_is_kept_apart_and_a_cut_told(
+    ollama: Stub, reply: type[Reply], end: dict[str, Any], cut_off: bool
+) -> None:
+    thought = [{"response": "", "thinking": part} for part in ("Is", " ", "it B?")]
+    ollama.on("/api/generate", reply([*thought, *lines("C", done=False), {"done": True, **end}]))
+    [answer] = engine(ollama).answer([open_reply()])
+    assert (answer.text, answer.thought, answer.cut_off) == ("C", "Is it B?", cut_off)
+    turns = [{"message": {"content": "", "thinking": "B?"}}, {"message": {"content": "C"}}]
+    ollama.on("/api/chat", reply([*turns, {"message": "odd", "done": True, **end}]))
+    talk = Request("q", Mode.GENERATE, Prompt(messages=(Message("user", "?"),)), max_tokens=64)
+    [answer] = engine(ollama).answer([talk])
+    assert (answer.text, answer.thought, answer.cut_off) == ("C", "B?", cut_off)
+
+
+@pytest.mark.parametrize(
     "first",
     [
         {"body": [*lines("Be", done=False), {"error": "an error was encountered"}]},

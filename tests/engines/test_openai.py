@@ -152,6 +152,63 @@ def test_generation_sends_four_stops_and_cuts_at_the_rest(server: Stub, reply: t
     assert "logprobs" not in body
 
 
+ASKED = 64
+PARTS = [{"type": "thinking", "thinking": [{"text": "B?"}]}, {"type": "text", "text": "C"}]
+WHOLE = [
+    # a choice of the reply, tokens of it -> text, thought, whether it was cut off
+    ({"text": "B", "finish_reason": "length"}, 3, ("B", None, True)),
+    ({"text": "B", "finish_reason": "stop"}, ASKED, ("B", None, False)),
+    ({"text": "B", "finish_reason": "MAX_TOKENS"}, 3, ("B", None, True)),
+    ({"text": "B", "finish_reason": "model_length"}, 3, ("B", None, True)),
+    # Without a reason the length tells.
+    ({"text": "B"}, ASKED, ("B", None, True)),
+    ({"text": "B"}, ASKED - 1, ("B", None, False)),
+    # A stop string that is found here ended the reply before the limit did.
+    ({"text": "B\n\nQuestion: ", "finish_reason": "length"}, ASKED, ("B", None, False)),
+    ({"message": {"content": "C", "reasoning_content": "B?"}}, 3, ("C", "B?", False)),
+    ({"message": {"content": "C", "reasoning": "B?"}}, 3, ("C", "B?", False)),
+    (
+        {"message": {"content": None, "reasoning_content": "Is it"}, "finish_reason": "length"},
+        *(3, ("", "Is it", True)),
+    ),
+    (
+        {
+            "message": {
+                "content": [{"type": "thinking", "thinking": [{"text": "B?"}]}, {"text": "C"}]
+            }
+        },
+        *(3, ("C", "B?", False)),
+    ),
+    ({"message": {"content": 5, "reasoning": {"odd": 1}}}, 3, ("", None, False)),
+]
+
+
+@pytest.mark.parametrize(("choice", "tokens", "told"), WHOLE)
+def test_what_the_server_thought_and_whether_the_limit_cut_it_off(
+    server: Stub,
+    reply: type[Reply],
+    choice: dict[str, Any],
+    tokens: int,
+    told: tuple[str, str | None, bool],
+) -> None:
+    usage = {"prompt_tokens": 2, "completion_tokens": tokens}
+    server.on(TEXT, reply({"choices": [choice], "usage": usage}))
+    [answer] = engine(server).answer([open_reply(("\n\n",))])
+    assert (answer.text, answer.thought, answer.cut_off) == told
+    assert answer.status is Status.OK
+
+
+def test_a_reply_that_a_filter_ended_is_an_error_with_its_reason(
+    server: Stub, reply: type[Reply]
+) -> None:
+    server.on(TEXT, reply(plain("The", finish_reason="content_filter")))
+    [answer] = engine(server).answer([open_reply()])
+    assert (answer.status, answer.error) == (
+        Status.ERROR,
+        "the server's content filter ended the reply",
+    )
+
+
 def test_many_at_once_up_to_the_limit(server: Stub, reply: type[Reply]) -> None:
     server.on(TEXT, reply(legacy(), delay=0.02))
     found = list(engine(server, concurrency=4).answer([letter(str(i)) for i in range(24)]))

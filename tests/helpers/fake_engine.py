@@ -27,8 +27,8 @@ INFO = EngineInfo(
 class FakeEngine:
     """Answers after `delay` seconds each.
 
-    `troubles` maps an id to error, truncated or unparsed; `before` is called with the number of
-    answers given so far, before each; at the number `down` the engine is gone.
+    `troubles` maps an id to error, truncated, unparsed or cut_off; `before` is called with the
+    number of answers given so far, before each; at the number `down` the engine is gone.
     """
 
     def __init__(
@@ -75,7 +75,10 @@ class FakeEngine:
             text = (
                 "Who knows?" if trouble == "unparsed" else f"The answer is {'ABCD'[digest[0] % 4]}."
             )
-            return Answer(request.id, text=text, output_tokens=5, seconds=self._delay)
+            cut_off = trouble == "cut_off"
+            return Answer(
+                request.id, text=text, cut_off=cut_off, output_tokens=5, seconds=self._delay
+            )
         logprobs = tuple(-1.0 - digest[n] / 3 for n in range(len(request.options)))
         floored = len(logprobs) if trouble == "unparsed" else 0
         return Answer(

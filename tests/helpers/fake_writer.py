@@ -85,8 +85,9 @@ class FakeWriter:
             if f"is about {title}." in text and KINDS[kind].instruction in text
         )
         said = next(fitting, "")
-        words = said.split()[: request.max_tokens]
-        return Answer(request.id, text=said, output_tokens=len(words))
+        words = said.split()
+        cut_off = len(words) >= request.max_tokens
+        return Answer(request.id, text=said, cut_off=cut_off, output_tokens=len(words))
 
 
 def _read(request: Request, text: str) -> Answer:

@@ -11,12 +11,13 @@ from typing import Any
 
 
 class ModelServer:
-    """Serves the OpenAI API; letters are a hash of the prompt, and texts what `text` says."""
+    """Serves the OpenAI API; letters are a hash of the prompt, texts are `text` with `choice`."""
 
     def __init__(self) -> None:
         self.delay = 0.0
         self.listing_delay = 0.0
         self.text = " The answer is B."
+        self.choice: dict[str, Any] = {"finish_reason": "stop"}
         self.refuse = "\0"
         self.asked: list[str] = []
         self.listed = threading.Event()
@@ -44,7 +45,7 @@ class ModelServer:
             return 400, {"error": {"message": "this prompt is refused"}}
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 1}
         if "logprobs" not in body:
-            return 200, {"choices": [{"text": self.text}], "usage": usage}
+            return 200, {"choices": [{"text": self.text, **self.choice}], "usage": usage}
         digest = hashlib.sha256(prompt.encode()).digest()
         top = {f" {letter}": -2.0 - digest[n] / 50 for n, letter in enumerate("ABCD")}
         logprobs = {"top_logprobs": [top]}

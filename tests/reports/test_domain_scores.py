@@ -39,8 +39,11 @@ def test_a_row_says_all_of_a_domain(capsys: pytest.CaptureFixture[str]) -> None:
     show_scores(profile(history=SCORE))
     head, columns, row, *_ = lines(capsys)
     assert head == "x on demo (run demo-x-1)"
-    assert columns == "domain n accuracy 95 % interval chance unparsed truncated errors verdict"
-    assert row == "history 40 0.500 [0.352, 0.648] 0.25 1 2 3 uncertain"
+    assert (
+        columns
+        == "domain n accuracy 95 % interval chance unparsed cut off truncated errors verdict"
+    )
+    assert row == "history 40 0.500 [0.352, 0.648] 0.25 1 0 2 3 uncertain"
 
 
 def test_several_domains_have_an_overall_row_without_a_verdict(
@@ -54,7 +57,7 @@ def test_several_domains_have_an_overall_row_without_a_verdict(
 
 def test_a_domain_without_answers_has_dashes(capsys: pytest.CaptureFixture[str]) -> None:
     show_scores(profile(history=EMPTY))
-    assert lines(capsys)[2] == "history 0 - [0.000, 1.000] 0.00 0 0 4 -"
+    assert lines(capsys)[2] == "history 0 - [0.000, 1.000] 0.00 0 0 0 4 -"
 
 
 def test_what_would_settle_an_uncertain_domain_is_said() -> None:
@@ -69,6 +72,14 @@ def test_a_domain_below_chance_is_a_warning_with_its_replies() -> None:
     assert warning.startswith("warning: history is significantly below chance; that is a fault of")
     assert samples == ["  one", "  two", "  three"]
     assert truncated.startswith("warning: 2 questions did not fit into the model's context")
+
+
+def test_replies_that_were_cut_off_are_a_warning_that_names_the_option() -> None:
+    made = profile(history=EMPTY)
+    cut = replace(made, overall=replace(made.overall, cut_off=3, truncated=0))
+    (warning,) = remarks(cut)
+    assert warning.startswith("warning: 3 replies were cut off by the limit of tokens and count as")
+    assert warning.endswith("`--max-tokens` raises it")
 
 
 FOREIGN = "[bold]\x1b[31m\x07x\u202e[/y]"

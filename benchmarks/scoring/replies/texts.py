@@ -1,0 +1,68 @@
+"""Open answers in words: what a reply says, and whether it says the same as the reference.
+
+Case, punctuation, markup, quotes, a leading article and the Unicode form do not tell answers
+apart; signs that belong to a name (C++, C#, .NET, T-cell) and the values of numbers do.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from benchmarks.scoring.replies.markup import without_markup
+from benchmarks.scoring.replies.numbers import plain_numbers
+from benchmarks.scoring.replies.reading import Reading
+
+# The last mark of the first form that occurs counts; its answer ends with the line or sentence.
+_FORMS = (
+    ("boxed", re.compile(r"\\(?:boxed|fbox) ?\{ ?")),
+    ("<answer>", re.compile(r"<(?:final_)?answer>\s?", re.IGNORECASE)),
+    (
+        "answer is",
+        re.compile(
+            r"(?:\b(?:final |correct |right |best )?answer(?: to (?:this|the) question)?"
+            r"|\b(?:antwort|respuesta|réponse|risposta|resposta)|答案|答え)"
+            r"(?: ?:| is:?| would be:?| ist:?| es:?| est ?:?|是|为|は)[ \n]?",
+            re.IGNORECASE,
+        ),
+    ),
+    ("####", re.compile(r"#### ?")),
+)
+_END = re.compile(r"[{}\n]|</|(?<=\w{3})[.!?] (?=[A-Z])")
+_LEADING = re.compile(r"\A(?:(?:#{1,6}|[>•·-]) )*(?:(?:the|an|a) (?=\S))?")
+# Signs within a word (3.5, node.js, and/or) or that belong to one (C++, C#, .NET, 50%) stay.
+_PUNCTUATION = re.compile(r"(?<=\w)-(?=[^\W\d])|\.(?!\w)|[^\w\s.+#%/&=<>^°$€-]|_")
+
+
+def extract_text(reply: str) -> Reading | None:
+    """Return what a reply states: after an explicit mark, else its only or its first line."""
+    text = without_markup(reply)
+    for name, form in _FORMS:
+        marks = list(form.finditer(text))
+        said = _END.split(text[marks[-1].end() :], maxsplit=1)[0].strip() if marks else ""
+        if said:
+            return Reading(said, name)
+    lines = text.split("\n")
+    if len(lines) < 2:
+        return Reading(text, "whole reply") if text else None
+    return (
+        Reading(lines[-1], "last line")
+        if lines[0].endswith(":")
+        else Reading(lines[0], "first line")
+    )
+
+
+def same_text(said: str, reference: str) -> bool:
+    """Whether two answers are the same but for how they are written."""
+    return _even(said) == _even(reference)
+
+
+def _even(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", plain_numbers(without_markup(text)).casefold())
+    kept = _LEADING.sub("", " ".join(_PUNCTUATION.sub(_blank, folded).split()))
+    return kept or " ".join(folded.split())
+
+
+def _blank(found: re.Match[str]) -> str:
+    """A hyphen parts words; other punctuation leaves nothing, and commas a blank."""
+    return "" if found[0] in "'." else " "
