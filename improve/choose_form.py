@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,18 @@ from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import BestForm
 from benchmarks.runs.evaluate_task import answer_cache
 from benchmarks.runs.runner import has_forms, prepare_job
-from benchmarks.scoring.forms import QUESTIONS, SHOTS, FormScore, best_form
+from benchmarks.scoring.forms import (
+    FIRST_QUESTIONS,
+    QUESTIONS,
+    SHOTS,
+    WORSE_ALPHA,
+    FormScore,
+    best_form,
+)
 from benchmarks.tasks.registry import load_optional
 from domainlift.errors import BenchError
 from domainlift.sampling import sample_evenly
+from domainlift.stats.paired import sign_test
 from domainlift.text.normalise import without_copies
 from engines.base import Mode
 from improve.score import score_job
@@ -78,39 +86,63 @@ def choose_form(
     tried = _try_forms(spare, forms, settings, engine, options, debias=debias)
     if not tried:
         return FormChoice(_letters(asked, settings, engine.info), {})
-    best, found = _best(tried)
-    print_note(f"form {best}: {found.accuracy:.3f} of {found.n} questions that are not scored")
-    return _choice(best, tried)
+    best = _best(tried)
+    told = f"{best.score.accuracy:.3f} of {best.score.n} questions that are not scored"
+    print_note(f"form {best.form.label}: {told}")
+    return _choice(best.form, tried)
 
 
 def choose_better_form(own: PlanRunner) -> FormChoice:
     """Try forms on a sample of a run's own questions; None where no form beats the tasks' own.
 
+    What is shown to be worse than another form on the first questions is not asked the others.
     No prior is divided out of letters, since passages and adapters change the habit. The runner
     keeps the answers.
     """
     tasks = [task for task in own.job.tasks if has_forms(task)]
     names = {task.name for task in tasks}
     asked = [question for question in own.job.questions if question.task in names]
-    spare = _with_questions(tasks, asked)
+    spare, first = _with_questions(tasks, asked), _with_questions(tasks, asked, FIRST_QUESTIONS)
     engine = own.engine()
     forms = _forms(spare, SHOTS, engine.info)
     settings = replace(own.job.settings, form=None)
-    tried = _try_forms(spare, forms, settings, engine, own.options, known=own.answers)
+    early = _try_forms(first, forms, settings, engine, own.options, known=own.answers)
+    left = [each.form for each in early.values() if not _shown_worse(each, early.values())]
+    late = _try_forms(spare, left, settings, engine, own.options, known=own.answers)
+    tried = {**early, **late}
     sample = {question.id for task in spare for question in task.questions}
     before = [r.correct for r in own.base.records() if r.id in sample and r.correct is not None]
-    if not tried or _best(tried)[1].accuracy * len(before) <= sum(map(bool, before)):
-        return FormChoice(None, {label: score for label, (_, score) in tried.items()})
-    return _choice(_best(tried)[0], tried)
+    if not late or _best(late).score.accuracy * len(before) <= sum(map(bool, before)):
+        return _choice(None, tried)
+    return _choice(_best(late).form, tried)
 
 
-def _choice(best: str, tried: Mapping[str, tuple[PromptFormat, FormScore]]) -> FormChoice:
-    return FormChoice(tried[best][0], {label: score for label, (_, score) in tried.items()})
+@dataclass(frozen=True)
+class _TriedForm:
+    """A form with its score, and by question whether its answer is right."""
+
+    form: PromptFormat
+    score: FormScore
+    right: Mapping[str, bool]
 
 
-def _best(tried: Mapping[str, tuple[PromptFormat, FormScore]]) -> tuple[str, FormScore]:
-    label = best_form({label: score for label, (_, score) in tried.items()})
-    return label, tried[label][1]
+def _choice(form: PromptFormat | None, tried: Mapping[str, _TriedForm]) -> FormChoice:
+    return FormChoice(form, {label: each.score for label, each in tried.items()})
+
+
+def _best(tried: Mapping[str, _TriedForm]) -> _TriedForm:
+    return tried[best_form({label: each.score for label, each in tried.items()})]
+
+
+def _shown_worse(form: _TriedForm, others: Iterable[_TriedForm]) -> bool:
+    """Whether a form is worse than another one by the exact sign test, on the same questions."""
+    for other in others:
+        both = form.right.keys() & other.right.keys()
+        losses = sum(other.right[name] and not form.right[name] for name in both)
+        gains = sum(form.right[name] and not other.right[name] for name in both)
+        if sign_test(losses, gains) < WORSE_ALPHA:
+            return True
+    return False
 
 
 def _try_forms(
@@ -122,11 +154,11 @@ def _try_forms(
     *,
     debias: bool = False,
     known: dict[tuple[str, str], Record] | None = None,
-) -> dict[str, tuple[PromptFormat, FormScore]]:
+) -> dict[str, _TriedForm]:
     """Score each form on all questions of these tasks, in an ordinary run; add to what is known."""
     options = replace(options, fresh=False, resume=None)
     common = replace(settings, suite=f"{settings.suite}-form", limit=None)
-    tried: dict[str, tuple[PromptFormat, FormScore]] = {}
+    tried: dict[str, _TriedForm] = {}
     for form in forms if tasks else ():
         job = prepare_job(tasks, replace(common, form=form), engine.info)
         part = f"form {form.label}"
@@ -134,7 +166,9 @@ def _try_forms(
         run = score_job(job, engine, options, part=part, known=known, letter_prior=prior)
         if known is not None:
             known.update(answer_cache(run.records()))
-        tried.update({made.label: (made, score) for made, score in _scores(run, form, debias)})
+        right = {r.id: bool(r.correct) for r in run.records() if r.correct is not None}
+        for made, score in _scores(run, form, debias):
+            tried[made.label] = _TriedForm(made, score, right)
     return tried
 
 
@@ -206,9 +240,11 @@ def _spare_questions(
     return [example.question for example in task.examples[shown:]]
 
 
-def _with_questions(tasks: Sequence[Task], questions: Sequence[Question]) -> list[Task]:
+def _with_questions(
+    tasks: Sequence[Task], questions: Sequence[Question], most: int = QUESTIONS
+) -> list[Task]:
     """The tasks with a sample of these questions, spread over the domains."""
-    sample = sample_evenly(questions, QUESTIONS, 5, name=lambda q: q.id, kind=lambda q: q.domain)
+    sample = sample_evenly(questions, most, 5, name=lambda q: q.id, kind=lambda q: q.domain)
     return [
         replace(task, questions=own)
         for task in tasks

@@ -1,8 +1,8 @@
 """Stage "diagnose": a word per domain, and triage, what each treatment could gain at most.
 
 Triage asks before any training. Each miss is asked once more as it was (one that turns is noise),
-then with the passages that are found, then with the best passage for its right answer. Each hit is
-asked with passages too: one that breaks is what the gate must keep them from.
+and with the passages that are found; what these do not mend, with the best passage for its right
+answer. Each hit is asked with passages too: one that breaks is what the gate must keep them from.
 """
 
 from __future__ import annotations
@@ -90,11 +90,14 @@ def run_triage(
     names: list[str],
     treatments: Mapping[str, DomainTreatment],
     notes: Notes,
+    *,
+    steady: bool = False,
 ) -> TriageOutcome:
     """Ask again what was missed: as it was, with passages, and with the oracle passage.
 
     `own` is the base model's run in the tasks' own form; `treatments` are passages of the domains
-    that have a knowledge base.
+    that have a knowledge base. A `steady` model, which turned no answer of many, is not asked what
+    it was asked before.
     """
     base = runner.base.records()
     with open_resources(treatments, runner.engine(), context.run_options.workspace) as resources:
@@ -103,15 +106,18 @@ def run_triage(
         sound = [r for r in base if r.domain in names and r.id not in leaks]
         missed = set(misses(sound))
         questions = tuple(q for q in runner.job.questions if q.id in missed)
-        golden = _with_oracle(runner, questions, resources) if questions and treatments else []
-    again = retest(runner, questions, "misses").records() if questions else []
+        helped = _best_count(calibration.records, names)
+        left = tuple(q for q in questions if q.id not in helped or not helped[q.id].correct)
+        golden = _with_oracle(runner, left, resources) if left and treatments else []
+    asks = bool(questions) and not steady
+    again = retest(runner, questions, "misses").records() if asks else []
     if leaks:
         notes.add(f"{len(leaks)} questions stand in the knowledge bases and do not count")
     counts = triage(
         TriageAnswers(
             by_id(sound),
             by_id(again),
-            _best_count(calibration.records, names),
+            helped,
             by_id(golden),
             by_id(own.records()),
         )

@@ -16,21 +16,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.held_out.choice import BASE, choose_treatment
+from benchmarks.held_out.choice import BASE, choose_treatment, compare_answers
 from benchmarks.results.domain_scores import evaluate_run
-from benchmarks.results.improve_result import ImproveResult
+from benchmarks.results.improve_result import FORM_ADAPTER, ImproveResult
 from benchmarks.results.strengths import measure_strengths, protected_strengths
 from benchmarks.runs.runner import prepare_job
 from domainlift.activity import activity
 from improve.choose_form import choose_better_form
 from improve.context import HELD_OUT, SELECTION
 from improve.diagnose import diagnose, domains_to_treat, run_triage
+from improve.form_adapter import train_form_adapter
 from improve.notes import Notes
 from improve.plan_runner import PlanRunner
 from improve.prove import Candidate, evaluate_on_held_out
 from improve.retrieve import build_knowledge_bases
 from improve.route import fit_or_find_router
-from improve.score import retest_noise, score_job
+from improve.score import RETEST_QUESTIONS, retest_noise, score_job
 from improve.select import run_treatments, same_questions, score_treatment
 from improve.train import train_adapters
 
@@ -97,12 +98,14 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
     with timer.stage("knowledge bases"):
         passages = {} if options.skip_rag else build_knowledge_bases(context, names, notes)
     with timer.stage("triage"):
-        triage = run_triage(context, runner, own.base, names, passages, notes)
+        steady = not diagnosis.noise.flips and diagnosis.noise.n >= RETEST_QUESTIONS
+        triage = run_triage(context, runner, own.base, names, passages, notes, steady=steady)
     on_result(result := replace(result, triage=triage.triage))
     with timer.stage("training"):
+        form_adapter = train_form_adapter(context, triage.lora, lazy, notes)
         adapters = train_adapters(context, triage.lora, lazy, notes)
     with timer.stage("selection"):
-        runs = run_treatments(context, runner, triage, passages, adapters)
+        runs = run_treatments(context, runner, triage, passages, adapters, form_adapter)
         result = _select(context, result, own, names, runs)
     on_result(result)
     chosen = {
@@ -110,7 +113,9 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
         for domain, choice in result.chosen.items()
         if choice.treatment != BASE
     }
-    return _prove(context, lazy, timer, result, runner, chosen) if chosen else result
+    if not chosen:
+        return result
+    return _prove(context, lazy, timer, result, runner, chosen, form_adapter)
 
 
 def _select(
@@ -136,6 +141,11 @@ def _select(
             domain: score_treatment(same_questions(own.base.records(), answers[BASE]))
             for domain, answers in runs.answers.items()
         },
+        beyond_form={
+            domain: compare_answers(answers[FORM_ADAPTER], answers["lora"], clusters)
+            for domain, answers in runs.answers.items()
+            if {FORM_ADAPTER, "lora"} <= answers.keys()
+        },
         runs=runs.runs,
     )
 
@@ -147,6 +157,7 @@ def _prove(
     result: ImproveResult,
     runner: PlanRunner,
     treatments: Mapping[str, DomainTreatment],
+    form_adapter: Mapping[str, DomainTreatment],
 ) -> ImproveResult:
     with timer.stage("router"):
         workspace = context.run_options.workspace
@@ -159,6 +170,7 @@ def _prove(
             context.options.criteria,
             context.task_digests,
             result.form.label,
+            form_adapter,
         )
         held_out = _base_runner(context, lazy, context.split.held_out, HELD_OUT)
         return evaluate_on_held_out(candidate, result, runner, held_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.held_out.gate import DomainEvidence, GateVerdict, apply_gate
 from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
 from benchmarks.results.comparison import compare_runs
-from benchmarks.results.improve_result import HeldOutResult
+from benchmarks.results.improve_result import FORM_ADAPTER, HeldOutResult
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
@@ -22,7 +22,7 @@ from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import write_keywords
 from ensemble.router.router import Router
 from improve.diagnose import by_domain
-from improve.resources import open_resources
+from improve.resources import open_adapters, open_resources
 from improve.select import score_treatment
 from reports.compare_html import render_html
 from reports.improve import sections
@@ -51,7 +51,8 @@ class Candidate:
     """Treatments of each domain, and the router that chooses among them.
 
     `task_digests` identify each task's data, by which uses of its held-out questions are counted.
-    `form` is how everything is asked, "" for the tasks' own forms.
+    `form` is how everything is asked, "" for the tasks' own forms; `form_adapter` are treatments of
+    domains by the adapter of all.
     """
 
     treatments: Mapping[str, DomainTreatment]
@@ -60,6 +61,7 @@ class Candidate:
     criteria: GateCriteria
     task_digests: Mapping[str, str]
     form: str = ""
+    form_adapter: Mapping[str, DomainTreatment] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -147,10 +149,17 @@ def _controls(
         f"all as {single}": constant_policy(single),
     }
     sample = held_out.sample(CONTROLS)
-    return {
+    runs = {
         name: sample.run(name, policy, candidate.treatments, resources)
         for name, policy in policies.items()
     }
+    trained = [name for name, each in candidate.treatments.items() if each.uses_adapter]
+    form = {name: own for name, own in candidate.form_adapter.items() if name in trained}
+    if form and any(candidate.treatments[name] != form[name] for name in form):
+        engine, workspace = held_out.engine(), candidate.run_options.workspace
+        opened = replace(resources, adapters=open_adapters(form, engine, workspace))
+        runs[FORM_ADAPTER] = sample.run(FORM_ADAPTER, ORACLE, form, opened)
+    return runs
 
 
 def _held_out_result(

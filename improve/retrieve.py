@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Numbers of passages that calibration tries: one is right for a model that is easily misled.
 PASSAGE_COUNTS = (1, PASSAGES)
+#: Share of wrong answers with which a domain needs no other number of passages.
+FEW_WRONG = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,10 @@ def calibrate_gates(
 ) -> Calibration:
     """Calibrate the gates of these domains on the runner's questions.
 
-    Each question is asked without passages and with every number of passages, all gates open.
-    Treatments with an adapter are answered by it both times. Unless `by_cosine`, the questions'
-    cosines set no threshold.
+    Each question is asked without passages and with every number of passages, all gates open; a
+    greater number is not tried where nearly all are right with a smaller one. Treatments with an
+    adapter are answered by it both times. Unless `by_cosine`, the questions' cosines set no
+    threshold.
     """
     if not treatments:
         return Calibration({}, {}, {})
@@ -89,6 +92,8 @@ def calibrate_gates(
         }
         title = f"{prefix}, passages: {k}"
         records[k] = runner.run(title, ORACLE, opened, resources).records()
+        if all(_few_wrong(records[k], name) for name in treatments):
+            break
     samples = {k: calibration_samples(plain.records(), found) for k, found in records.items()}
     if not by_cosine:
         samples = {k: {d: _without_cosine(own) for d, own in f.items()} for k, f in samples.items()}
@@ -98,6 +103,11 @@ def calibrate_gates(
         {name: tried for name, (_, tried) in gates.items()},
         records,
     )
+
+
+def _few_wrong(records: Sequence[Record], domain: str) -> bool:
+    own = [record.correct for record in records if record.domain == domain]
+    return bool(own) and sum(right is not True for right in own) <= FEW_WRONG * len(own)
 
 
 def _without_cosine(samples: Sequence[CalibrationSample]) -> list[CalibrationSample]:

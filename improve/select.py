@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.results.improve_result import TreatmentScore
+from benchmarks.results.improve_result import FORM_ADAPTER, TreatmentScore
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
 from improve.diagnose import by_domain
@@ -40,11 +40,12 @@ def run_treatments(
     triage: TriageOutcome,
     passages: Mapping[str, DomainTreatment],
     adapters: Mapping[str, DomainTreatment],
+    form_adapter: Mapping[str, DomainTreatment],
 ) -> TreatmentRuns:
     """Run each treatment on the selection questions; passages and adapter together as well.
 
-    `passages` and `adapters` are the treatments of the domains that have a knowledge base and a
-    trained adapter.
+    `passages`, `adapters` and `form_adapter` are the treatments of the domains that have a
+    knowledge base, a trained adapter, and the adapter of all.
     """
     rag = {name: replace(passages[name], gate=triage.gates[name]) for name in triage.rag}
     both = {
@@ -52,19 +53,25 @@ def run_treatments(
         for name, treatment in passages.items()
         if name in adapters
     }
-    treatments: dict[str, Mapping[str, DomainTreatment]] = {"lora": adapters, "rag": rag}
+    treatments: dict[str, Mapping[str, DomainTreatment]] = {
+        FORM_ADAPTER: form_adapter,
+        "lora": adapters,
+        "rag": rag,
+    }
     runs: dict[str, Run] = {"base": runner.base}
     workspace, engine = context.run_options.workspace, runner.engine()
     with open_resources(passages, engine, workspace) as resources:
-        resources = replace(resources, adapters=open_adapters(adapters, engine, workspace))
+        own = replace(resources, adapters=open_adapters(adapters, engine, workspace))
+        common = replace(resources, adapters=open_adapters(form_adapter, engine, workspace))
         if both:
-            gates = calibrate_gates(runner, both, resources).gates
+            gates = calibrate_gates(runner, both, own).gates
             treatments["rag+lora"] = {
                 name: replace(treatment, gate=gates[name]) for name, treatment in both.items()
             }
         for treatment, domains in treatments.items():
             if domains:
-                runs[treatment] = runner.run(treatment, ORACLE, domains, resources)
+                opened = common if treatment == FORM_ADAPTER else own
+                runs[treatment] = runner.run(treatment, ORACLE, domains, opened)
     records = {name: run.records() for name, run in runs.items()}
     names = {name: run.folder.name for name, run in runs.items()}
     return TreatmentRuns(names, treatments, without_contaminated(records, treatments))

@@ -52,18 +52,19 @@ def train_adapters(
     What cannot be trained is noted.
     """
     adapters, jobs = _existing(context, names, lazy, notes)
-    adapters |= _train(context, jobs, lazy, notes)
+    adapters |= _train(jobs, lazy, notes)
     treatments = {}
     for name in (name for name in names if name in adapters):
         with notes.instead_of(f"adapter for {name}"):
-            adapter = adapters[name]
-            # Over a server, an adapter answers only once the server has it.
-            if is_served(lazy.spec.model) and isinstance(lazy.engine, AdapterEngine):
-                load_adapter_into(lazy.engine, adapter)
-            treatments[name] = DomainTreatment(
-                "lora", adapter=adapter.name, adapter_digest=adapter.digest
-            )
+            treatments[name] = adapter_treatment(adapters[name], lazy)
     return treatments
+
+
+def adapter_treatment(adapter: Adapter, lazy: LazyEngine) -> DomainTreatment:
+    """The treatment by an adapter; over a server, it answers only once the server has it."""
+    if is_served(lazy.spec.model) and isinstance(lazy.engine, AdapterEngine):
+        load_adapter_into(lazy.engine, adapter)
+    return DomainTreatment("lora", adapter=adapter.name, adapter_digest=adapter.digest)
 
 
 def training_job(context: ImproveContext, name: str) -> TrainingJob:
@@ -89,13 +90,13 @@ def make_rows(context: ImproveContext, name: str, indexes: BenchmarkIndexes) -> 
 
     With the option `own`, only its own questions are turned into rows.
     """
-    spec = _dataset_spec(context, name)
+    spec = dataset_spec(context, name)
     return build_dataset(spec, tasks_to_learn(spec, print_note), indexes, print_note)
 
 
 def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]] | None:
     """About the rows that `make_rows` would write, by domain; None where they are written."""
-    spec = _dataset_spec(context, name)
+    spec = dataset_spec(context, name)
     if spec.folder.is_dir():
         return None
     with activity(f"making training rows of {name}"):
@@ -105,7 +106,8 @@ def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]
     return {name: rows}
 
 
-def _dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
+def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
+    """What the data set of a domain is made of."""
     options = context.run_options
     return DatasetSpec(
         context.domains[name],
@@ -142,41 +144,45 @@ def _existing(
     return adapters, jobs
 
 
-def _train(
-    context: ImproveContext, jobs: Mapping[str, TrainingJob], lazy: LazyEngine, notes: Notes
-) -> dict[str, Adapter]:
+def _train(jobs: Mapping[str, TrainingJob], lazy: LazyEngine, notes: Notes) -> dict[str, Adapter]:
     """Train: in one pass where there are several jobs and the method allows it."""
-    results: list[TrainingResult] = []
     if jobs:
         lazy.close()
+    adapters: dict[str, Adapter] = {}
     if len(jobs) > 1 and _fit_jointly(jobs):
         with notes.instead_of(f"adapter for {', '.join(jobs)}"):
-            results += _train_jointly(list(jobs.values()), lazy, notes)
+            adapters |= _train_jointly(list(jobs.values()), lazy, notes)
     else:
         for name, job in jobs.items():
             with notes.instead_of(f"adapter for {name}"):
-                engine = load_trainable(lazy.spec, job.settings)
-                with training_progress() as view:
-                    on_validation = view.on_validation(job.name)
-                    results.append(
-                        train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
-                    )
-    for each in results:
-        for line in each.plan.lines():
-            notes.add(f"adapter for {each.name}: {line}")
-    registry = AdapterRegistry(Workspace(context.run_options.workspace).adapters)
-    return {each.name: registry.open(f"{each.name}/{each.version}") for each in results}
+                adapters[name] = train_alone(job, lazy, notes)
+    return adapters
+
+
+def train_alone(job: TrainingJob, lazy: LazyEngine, notes: Notes) -> Adapter:
+    """Train one adapter while its progress is shown."""
+    engine = load_trainable(lazy.spec, job.settings)
+    with training_progress() as view:
+        on_validation = view.on_validation(job.name)
+        made = train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
+    return _published(made, job, notes)
+
+
+def _published(made: TrainingResult, job: TrainingJob, notes: Notes) -> Adapter:
+    for line in made.plan.lines():
+        notes.add(f"adapter for {made.name}: {line}")
+    return AdapterRegistry(Workspace(job.workspace).adapters).open(f"{made.name}/{made.version}")
 
 
 def _train_jointly(
     jobs: Sequence[TrainingJob], lazy: LazyEngine, notes: Notes
-) -> Sequence[TrainingResult]:
+) -> dict[str, Adapter]:
     engine = load_trainable(lazy.spec, jobs[0].settings)
     with training_progress() as view:
         joint = train_jointly(jobs, engine, view.on_progress, view.on_validation, view.on_replay)
     for name, error in joint.errors.items():
         notes.add(f"no adapter for {name}: {error_line(error)}")
-    return joint.made
+    return {made.name: _published(made, jobs[0], notes) for made in joint.made}
 
 
 def _fit_jointly(jobs: Mapping[str, TrainingJob]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from benchmarks.held_out.choice import ChoiceRule
+from benchmarks.held_out.choice import ALPHA, ChoiceRule
+from benchmarks.results.improve_result import FORM_ADAPTER
 from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
@@ -32,7 +33,7 @@ _TRIAGE = (
     *("nothing", "broken"),
 )
 _CEILINGS = ("at most rag", "at most lora")
-_TREATMENTS = ("base", "form", "lora", "rag", "rag+lora")
+_TREATMENTS = ("base", "form", FORM_ADAPTER, "lora", "rag", "rag+lora")
 _HELD_OUT = ("domain", "n", "base", "ensemble", "change", "95 % interval", "p", "verdict")
 _NO_WEAK = "no domain is weak"
 _RULES = {
@@ -174,6 +175,7 @@ def _closing(done: ImproveResult) -> Iterator[str]:
         yield f"protected, as shown to be known: {_listed(done.protected)}"
     if done.watched:
         yield f"watched for harm, but not shown to be above chance: {_listed(done.watched)}"
+    yield from (_beyond_form(domain, change) for domain, change in done.beyond_form.items())
     for note in done.notes:
         yield f"note: {note}"
     if done.proof is None:
@@ -191,6 +193,17 @@ def _closing(done: ImproveResult) -> Iterator[str]:
     yield f"verdict: {proof.promotion.word} ({proof.promotion.why}); look {proof.look}"
     if done.plan is not None:
         yield f"plan: {done.plan}"
+
+
+def _beyond_form(domain: str, change: Paired) -> str:
+    """What an adapter gains over one that saw no row of its domain."""
+    gain = f"{difference(change.difference)} {interval(change.interval, sign=True)}"
+    shown = change.difference > 0 and change.p < ALPHA
+    word = "knowledge" if shown else "not shown to be more than the form of answers"
+    return (
+        f"lora of {domain} beyond a form adapter, which saw no row of it: {gain}, "
+        f"p {p_value(change.p)}, n {change.n}: {word}"
+    )
 
 
 def _listed(strengths: Mapping[str, Strength]) -> str:

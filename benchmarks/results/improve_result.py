@@ -17,6 +17,8 @@ from domainlift.stats.paired import Paired
 
 #: Word for a domain whose score shows a fault of the harness.
 FAULTY = "faulty"
+#: Treatment by one adapter that was trained on rows of other domains.
+FORM_ADAPTER = "form adapter"
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class ImproveResult:
     """The whole loop. `treatments` are by domain and treatment, on selection questions.
 
     All of them are asked in the best `form`; `own_form` is the base model in the tasks' own.
-    `strengths` is every domain's test against guessing; the `treated` are to change.
+    `strengths` is every domain's test against guessing; the `treated` are to change. `beyond_form`
+    is by domain what its own adapter changes against one that saw no row of it.
     """
 
     model: str
@@ -142,6 +145,7 @@ class ImproveResult:
     treated: Sequence[str] = ()
     form: BestForm = field(default_factory=lambda: BestForm())
     own_form: Mapping[str, TreatmentScore] = field(default_factory=dict)
+    beyond_form: Mapping[str, Paired] = field(default_factory=dict)
     chosen: Mapping[str, Choice] = field(default_factory=dict)
     notes: Sequence[str] = ()
     proof: HeldOutResult | None = None
@@ -219,9 +223,12 @@ class ImproveResult:
             "diagnosis": self.diagnosis.words[domain],
             "triage": triage.as_json() if triage is not None else None,
         }
-        for name in ("base", "form", "rag", "lora", "rag+lora"):
+        for name in ("base", "form", FORM_ADAPTER, "rag", "lora", "rag+lora"):
             found = scores.get(name)
-            told[name.replace("+", "_")] = asdict(found) if found is not None else None
+            key = name.replace("+", "_").replace(" ", "_")
+            told[key] = asdict(found) if found is not None else None
+        beyond = self.beyond_form.get(domain)
+        told["lora_beyond_form"] = _beyond_form(beyond) if beyond is not None else None
         choice = self.chosen.get(domain)
         told["chosen"] = self.chosen_name(domain)
         told["decided_by"] = _decided_by(choice) if choice is not None else None
@@ -257,6 +264,17 @@ class ImproveResult:
         if self.proof is None:
             return None
         return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
+
+
+def _beyond_form(change: Paired) -> dict[str, Any]:
+    return {
+        "n": change.n,
+        "delta": change.difference,
+        "interval": [change.interval.low, change.interval.high],
+        "gained": change.gains,
+        "lost": change.losses,
+        "p": change.p,
+    }
 
 
 def _decided_by(choice: Choice) -> dict[str, Any]:

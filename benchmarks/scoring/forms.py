@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Examples before a question, in the forms that are tried, and questions on which each is tried.
 SHOTS = (0, 5)
 QUESTIONS = 100
+#: In a loop, forms that are worse at this level on the first questions are not asked the others.
+FIRST_QUESTIONS, WORSE_ALPHA = 40, 0.05
 
 
 @dataclass(frozen=True)

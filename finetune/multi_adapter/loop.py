@@ -25,11 +25,12 @@ from finetune.training.adapter_trainer import AdapterTrainer, BaseInfo
 from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
+from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded, encode
 from finetune.training.train import only_one
 from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
-from finetune.training.training_loop import planned, works_in_half
+from finetune.training.training_loop import planned
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +112,7 @@ class _JointLoop:
         start = BaseInfo.of(model, settings)
         every = [example for own in examples.values() for example in own]
         limits, recomputes = planned(model, settings, every, adapters=len(tasks))
-        half = works_in_half(settings, start)
+        half = autocasts(model.config, settings, start.dtype, str(model.device))
         self._settings = settings
         self._tasks = tasks
         self.trainers: dict[str, AdapterTrainer] = {}

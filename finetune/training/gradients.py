@@ -43,7 +43,7 @@ class GradientWorker:
         half: bool,
         in_step: ProcessGroup = ProcessGroup(),
     ) -> None:
-        """`live` is a model with its adapter; `half` says whether its base works in bfloat16.
+        """`live` is a model with its adapter; `half` autocasts its passes to bfloat16.
 
         Those of `in_step` make equally many passes, as processes must that share a model out.
         """
@@ -52,8 +52,7 @@ class GradientWorker:
         self._live = live
         self._settings = settings
         self._in_step = in_step
-        # Where weights are in float32 only for the optimiser's sake, the work is not.
-        self._half = half and (live.device.type == "cuda" or settings.method == "full")
+        self._half = half
         # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
         self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
         # A model that is trained whole is no base any more.
@@ -193,7 +192,7 @@ class GradientWorker:
         return logits
 
     def _autocast(self) -> Any:
-        """Autocast to bfloat16, where the base works in it.
+        """Autocast to bfloat16, where passes are.
 
         A sharded model caches no cast copies of all weights for the length of a pass.
         """

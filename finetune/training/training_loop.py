@@ -19,6 +19,7 @@ from finetune.training.adapter_trainer import AdapterTrainer, BaseInfo
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import GradientWorker
 from finetune.training.packing import PackLimits, most_trained
+from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
@@ -51,7 +52,8 @@ class TrainingLoop:
             self.trainer = AdapterTrainer(
                 examples, settings, folder, trainable(self.live), self._start, writes=team.is_main
             )
-            half = works_in_half(settings, self._start)
+            start = self._start.dtype
+            half = autocasts(model.config, settings, start, str(model.device))
             self.worker = GradientWorker(
                 self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
             )
@@ -177,12 +179,3 @@ def _agreed(
     limits, recomputes = own
     tokens = -others.all_reduce_max(-limits.tokens, device)
     return replace(limits, tokens=tokens), bool(others.all_reduce_max(recomputes, device))
-
-
-def works_in_half(settings: TrainingArguments, start: BaseInfo) -> bool:
-    """Whether the base works in bfloat16."""
-    import torch
-
-    return settings.dtype == "bfloat16" or (
-        settings.dtype == "auto" and start.dtype == torch.bfloat16
-    )
