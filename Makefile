@@ -8,7 +8,7 @@ endif
 
 .PHONY: setup demo test test-slow lint tiny lock
 
-demo: setup  ## improve the embedded model: the whole loop in a few minutes
+demo: setup  ## improve an embedded model on a handbook: the whole loop in a few minutes
 	$(BIN)/bench demo
 
 test: setup  ## run the test suite, but for the slow tests

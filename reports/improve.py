@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import ALPHA, ChoiceRule
@@ -98,11 +98,12 @@ def _tables(done: ImproveResult) -> Iterator[Table]:
         rows = [_triage(name, counts) for name, counts in done.triage.items()]
         yield "What could be mended (selection questions)", _TRIAGE + _CEILINGS, rows
     if done.treatments:
-        rows = [_treatments(name, done, choice) for name, choice in done.chosen.items()]
+        known = {name for domain in done.chosen for name in done.scores(domain)}
+        columns = [name for name in _TREATMENTS if name in known]
         yield (
             "What each treatment does (selection questions; tokens a question)",
-            ("domain", *_TREATMENTS, "chosen", "decided by"),
-            rows,
+            ("domain", *columns, "chosen", "decided by"),
+            [_treatments(name, done, columns) for name in done.chosen],
         )
     if done.proof is not None:
         proof = done.proof
@@ -132,10 +133,10 @@ def _triage(name: str, result: TriageResult) -> Row:
     return (name, *map(str, counts), *(f"+{100 * most:.0f} points" for most in ceilings))
 
 
-def _treatments(name: str, done: ImproveResult, choice: Choice) -> Row:
+def _treatments(name: str, done: ImproveResult, columns: Sequence[str]) -> Row:
     scores = done.scores(name)
-    costs = (_cost(scores.get(each)) for each in _TREATMENTS)
-    return (name, *costs, done.chosen_name(name), _rule(choice))
+    costs = (_cost(scores.get(each)) for each in columns)
+    return (name, *costs, done.chosen_name(name), _rule(done.chosen[name]))
 
 
 def _rule(choice: Choice) -> str:

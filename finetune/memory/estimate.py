@@ -17,6 +17,7 @@ from typing import Any
 from finetune.data.rows import Row
 from finetune.distributed.fsdp import AT_ONCE
 from finetune.training.packing import PackLimits, most_trained
+from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
@@ -47,6 +48,7 @@ class Sizes:
     working      bytes per token that the backward pass needs beside them; least: and always
     hidden, widest   entries of a hidden state, and of the widest activation
     vocabulary, layers, itemsize   of the model
+    casts        passes over weights in float32 are autocast to bfloat16
     """
 
     weights: int
@@ -65,6 +67,7 @@ class Sizes:
     vocabulary: int
     layers: int
     itemsize: int
+    casts: bool = False
 
     def activations(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes of one pack: what is kept, and the larger of logits and one layer's work."""
@@ -99,13 +102,16 @@ class Sizes:
         return resident + max(self.early + self.activations(tokens, trained, recompute), self.late)
 
 
-def model_sizes(config: Any, settings: TrainingArguments) -> Sizes:
-    """Sizes of a model with an adapter, from its configuration."""
+def model_sizes(config: Any, settings: TrainingArguments, device: str = "cpu") -> Sizes:
+    """Sizes of a model with an adapter, from its configuration, for a training on a device."""
+    import torch
+
     from finetune.memory.activation_memory import count_activations, work_dtype
 
     text = config.get_text_config()
     layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
-    itemsize = work_dtype(config, settings).itemsize
+    dtype = work_dtype(config, settings)
+    casts = dtype == torch.float32 and autocasts(config, settings, dtype, device)
     two, three = (count_activations(config, settings, number) for number in (2, 3))
     whole = {key: two[key] + (three[key] - two[key]) * (layers - 2) for key in two}
     return Sizes(
@@ -117,14 +123,16 @@ def model_sizes(config: Any, settings: TrainingArguments) -> Sizes:
         late=int(whole["late"]),
         kept=whole["kept"],
         layer=three["kept"] - two["kept"],
-        always=whole["always"],
+        # Autocast keeps what it made of the weights.
+        always=whole["always"] + 2 * whole["linear"] * casts,
         working=three["working"],
         least=three["least"],
         hidden=hidden,
         widest=max(getattr(text, "intermediate_size", None) or 0, hidden),
         vocabulary=int(text.vocab_size),
         layers=layers,
-        itemsize=itemsize,
+        itemsize=dtype.itemsize,
+        casts=casts,
     )
 
 

@@ -167,7 +167,8 @@ def planned(
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
     # Adapters side by side are one whose rank is the sum of theirs.
-    sizes = model_sizes(model.config, replace(settings, rank=settings.rank * adapters))
+    wide = replace(settings, rank=settings.rank * adapters)
+    sizes = model_sizes(model.config, wide, str(model.device))
     sizes = sizes.shared(processes, settings.method)
     return plan_memory(sizes, settings, longest, str(model.device), in_use(model))
 

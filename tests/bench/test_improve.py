@@ -30,7 +30,10 @@ STAGES = (
     "held-out questions",
 )
 KEYS = {"plan", "report", "verdict", "noise", "domains", "controls", "seconds"}
-OF_DOMAIN = {"triage", "base", "form", "rag", "lora", "rag_lora", "chosen", "held_out"}
+OF_DOMAIN = {
+    *("triage", "base", "form", "form_adapter", "rag", "lora", "rag_lora", "lora_beyond_form"),
+    *("chosen", "held_out"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,31 @@ def test_the_weak_domain_is_lifted_and_nothing_else_is_touched(
         assert set(evidence) == {"n", "accuracy", "chance", "p"}
         assert evidence["p"] < 0.05
     assert found["look"]["number"] == 1
+
+
+def test_what_an_adapter_gains_is_counted_beyond_one_that_saw_no_row_of_the_domain(
+    improved: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = improved
+    history = found["domains"]["history"]
+    beyond = history["lora_beyond_form"]
+    change = history["lora"]["accuracy"] - history["form_adapter"]["accuracy"]
+    assert (beyond["n"], beyond["delta"]) == (history["lora"]["n"], pytest.approx(change))
+    [rows] = (folder / "workspace" / "training").glob("answer-form-*/rows.jsonl")
+    domains = {json.loads(line)["domain"] for line in rows.read_text("utf-8").splitlines()}
+    assert domains == {"biology", "mathematics", "philosophy", "security"}
+
+
+def test_where_one_passage_is_enough_more_are_not_tried(
+    improved: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = improved
+    manifests = (folder / "workspace" / "runs").glob("*/manifest.json")
+    settings = [json.loads(path.read_text("utf-8"))["settings"] for path in manifests]
+    treatments = {each["treatment"] for each in settings}
+    assert found["domains"]["history"]["rag"]["accuracy"] >= 0.95
+    assert any("passages: 1" in name for name in treatments)
+    assert not any("passages: 3" in name for name in treatments)
 
 
 def test_no_router_can_beat_the_label(improved: tuple[Path, dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import EvalSettings, prepare_job, run_fingerprint
 from benchmarks.runs.store import RunStore
-from benchmarks.scoring.forms import FormScore, best_form
+from benchmarks.scoring.forms import FIRST_QUESTIONS, FormScore, best_form
 from benchmarks.tasks.base import Example, Task, data_digest
 from benchmarks.tasks.registry import load_task
 from domainlift.types import Question
@@ -285,3 +285,16 @@ def test_a_loop_asks_in_another_form_only_where_that_is_better(
     job = prepare_job([made], settings, engine.info)
     again = run_fingerprint(job, engine.info)["prompts"]
     assert (again == own.base.manifest.fingerprint["prompts"]) == (not better)
+
+
+def test_a_form_that_is_worse_on_the_first_questions_is_not_asked_the_others(
+    options: RunOptions,
+) -> None:
+    made = exam(scored=90)
+    engine = FormEngine([made], "cloze/0", "cloze/5")
+    choice = choose_better_form(runner_of(made, engine, options))
+    counts = {label: score.n for label, score in choice.tried.items()}
+    # Letters are in the run itself, so that these cost nothing; yet they are out as well.
+    worse = dict.fromkeys(("letter/0", "letter/5", "chat/0"), FIRST_QUESTIONS)
+    assert counts == {"cloze/0": 90, "cloze/5": 90} | worse
+    assert choice.result.label == "cloze/0"

@@ -19,6 +19,7 @@ from benchmarks.results.improve_result import (
 from benchmarks.results.pairing import paired_changes
 from benchmarks.scoring.forms import FormScore
 from domainlift.stats.intervals import wilson
+from domainlift.stats.paired import paired
 from improve.diagnose import diagnose
 from reports.improve import ImproveView
 from tests.helpers import made_runs as made
@@ -85,6 +86,29 @@ def test_the_form_stands_between_the_base_model_and_what_is_done_on_top_of_it(
     plain = replace(found, form=BestForm(), own_form={"law": score["form"]}).as_json()
     assert plain["domains"]["law"]["form"] == plain["domains"]["law"]["base"]
     assert plain["domains"]["law"]["chosen"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("form", "own", "word"),
+    [
+        ([False] * 20, [True] * 12 + [False] * 8, "knowledge"),
+        ([False] * 20, [True] * 3 + [False] * 17, "not shown to be more than the form of answers"),
+        ([True] * 12 + [False] * 8, [False] * 20, "not shown to be more than the form of answers"),
+    ],
+)
+def test_what_an_adapter_of_form_gains_as_well_is_no_knowledge(
+    form: list[bool], own: list[bool], word: str, improved: Any, capsys: Any
+) -> None:
+    change = paired(form, own, [""] * 20)
+    found = replace(improved(), beyond_form={"law": change})
+    ImproveView().close(found)
+    [line] = [each for each in capsys.readouterr().out.splitlines() if "beyond" in each]
+    assert line.startswith(
+        f"lora of law beyond a form adapter, which saw no row of it: {change.difference:+.3f}"
+    )
+    assert line.endswith(f"n 20: {word}")
+    told = found.as_json()["domains"]["law"]["lora_beyond_form"]
+    assert (told["delta"], told["p"]) == (change.difference, change.p)
 
 
 def test_a_row_is_over_the_questions_that_both_answered(
