@@ -26,6 +26,14 @@ from engines.base import Message, Mode, Prompt, Request
 FORMAT = 1
 
 _INSTRUCTION = "Answer with the letter of the right option."
+#: Name of a form -> mode, chat, debias.
+_FORMS = {
+    "letter": (Mode.LETTER, False, False),
+    "letter-debiased": (Mode.LETTER, False, True),
+    "chat": (Mode.LETTER, True, False),
+    "cloze": (Mode.CLOZE, False, False),
+    "generate": (Mode.GENERATE, False, False),
+}
 _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
@@ -55,6 +63,15 @@ class PromptFormat:
         """The name and the number of examples: letter/0, cloze/5."""
         return f"{self.name}/{self.shots}"
 
+    @classmethod
+    def parse(cls, label: str) -> PromptFormat:
+        """The form with this label; Misuse where there is none such."""
+        name, _, shots = label.partition("/")
+        if name not in _FORMS or not shots.isdecimal():
+            raise Misuse(f"`{label}` is no form", f"for instance {', '.join(_FORMS)} with /0 or /5")
+        mode, chat, debias = _FORMS[name]
+        return cls(mode, int(shots), chat, debias)
+
     def digest(self, task: Task) -> str:
         """Hash of what decides a task's prompts and scores, besides its data."""
         task_parts = [task.description, task.prerendered, task.stop, task.max_tokens]
@@ -79,18 +96,21 @@ class PromptBuilder:
         self._form = form
         self._examples = () if task.prerendered else task.examples[: form.shots]
         self._lettered = form.mode is not Mode.CLOZE and not task.prerendered
-        self._shared = self._shared_text()
+        self._shared = self._shared_text(self._examples)
+        self._bare = self._shared_text(())
         self._turns = self._shared_turns() if form.chat else ()
 
     def request(self, question: Question, treatment: Treatment) -> Request:
         """Return the request for one question under one treatment."""
         block = passage_block(treatment.passages) + self._block(question)
         if self._form.chat:
-            description = "" if self._turns else self._description
-            turns = (*self._turns, Message("user", description + block))
+            before = self._turns if treatment.examples else ()
+            description = "" if before else self._description
+            turns = (*before, Message("user", description + block))
             prompt = Prompt(messages=turns, adapter=treatment.adapter)
         else:
-            prompt = Prompt(text=self._shared + block, adapter=treatment.adapter)
+            shared = self._shared if treatment.examples else self._bare
+            prompt = Prompt(text=shared + block, adapter=treatment.adapter)
         return Request(
             id=question.id,
             mode=self._form.mode,
@@ -104,8 +124,8 @@ class PromptBuilder:
     def _description(self) -> str:
         return self._task.description if self._lettered else ""
 
-    def _shared_text(self) -> str:
-        shots = [self._block(e.question) + " " + self._reply(e) for e in self._examples]
+    def _shared_text(self, examples: Sequence[Example]) -> str:
+        shots = [self._block(e.question) + " " + self._reply(e) for e in examples]
         return self._description + "".join(shot + "\n\n" for shot in shots)
 
     def _shared_turns(self) -> tuple[Message, ...]:

@@ -70,7 +70,8 @@ class Treatment:
     returned, also where none is used; `searched` says whether there was one. `leak` is the chunk
     of the knowledge base that contains the question, "" where there is none. `route` is the domain
     that a router chose, "" for the base model, `decided_by` the stage that decided it, and
-    `matched` the terms that spoke for it.
+    `matched` the terms that spoke for it. Without `examples` those of the form are left out: an
+    adapter that was trained without them is asked without them.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -82,3 +83,4 @@ class Treatment:
     route: str = ""
     decided_by: str = ""
     matched: tuple[str, ...] = ()
+    examples: bool = True

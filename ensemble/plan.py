@@ -48,7 +48,8 @@ class DomainTreatment:
     """Treatment of the questions of one domain.
 
     `knowledge_base` is a generation, `adapter` a version with its `adapter_digest`; "" where the
-    treatment has none. `evidence` holds run ids, the gain and its interval, for a reader.
+    treatment has none. Without `examples` those of the form are left out. `evidence` holds run ids,
+    the gain and its interval, for a reader.
     """
 
     treatment: str = "base"
@@ -57,6 +58,7 @@ class DomainTreatment:
     adapter: str = ""
     adapter_digest: str = ""
     evidence: Mapping[str, Value] = field(default_factory=dict)
+    examples: bool = field(default=True, repr=False)
 
     @property
     def uses_passages(self) -> bool:
@@ -80,7 +82,7 @@ class Plan:
 
     `router` is the name of a keyword file beside the plan, with its SHA-256. `passages` and
     `tokens` bound what stands before a question; with `query_options` its options are searched
-    for too.
+    for too. `form` is how questions were asked when it was judged, "" for the tasks' own forms.
     """
 
     model: str
@@ -91,6 +93,7 @@ class Plan:
     passages: int = PASSAGES
     tokens: int = TOKENS
     query_options: bool = False
+    form: str = ""
     verdict: str = ""
     created: str = ""
 
@@ -126,6 +129,7 @@ def read_plan(path: Path) -> Plan:
         passages=_count(path, entries, "passages", PASSAGES),
         tokens=_count(path, entries, "tokens", TOKENS),
         query_options=entries.get("query_options", empty).flag,
+        form=text("form"),
         verdict=text("verdict"),
         created=text("created"),
     )
@@ -145,6 +149,7 @@ _SCHEMA: Mapping[str, Field] = {
             "gate": Field("values"),
             "adapter": Field("text"),
             "adapter_digest": Field("text"),
+            "examples": Field("flag"),
             "evidence": Field("values"),
         },
     ),
@@ -153,6 +158,7 @@ _SCHEMA: Mapping[str, Field] = {
     "passages": Field("number"),
     "tokens": Field("number"),
     "query_options": Field("flag"),
+    "form": Field("text"),
     "verdict": Field("text"),
     "created": Field("text"),
 }
@@ -217,6 +223,7 @@ def _treatment(path: Path, table: Mapping[str, Node]) -> DomainTreatment:
         adapter=table.get("adapter", empty).text,
         adapter_digest=table.get("adapter_digest", empty).text,
         evidence={key: each.value for key, each in table.get("evidence", empty).values.items()},
+        examples=table["examples"].flag if "examples" in table else True,
     )
 
 
@@ -250,6 +257,7 @@ def _as_data(plan: Plan) -> dict[str, Any]:
         "passages": plan.passages,
         "tokens": plan.tokens,
         "query_options": plan.query_options,
+        **_given(form=plan.form),
         "domains": [
             {"name": name, **_treatment_data(entry)} for name, entry in plan.domains.items()
         ],
@@ -263,6 +271,7 @@ def _treatment_data(entry: DomainTreatment) -> dict[str, Any]:
         data["gate"] = _gate_data(entry.gate)
     if entry.uses_adapter:
         data |= {"adapter": entry.adapter, "adapter_digest": entry.adapter_digest}
+    data |= {} if entry.examples else {"examples": False}
     return data | ({"evidence": dict(entry.evidence)} if entry.evidence else {})
 
 

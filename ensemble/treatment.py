@@ -82,6 +82,7 @@ def _apply(
     return replace(
         treatment,
         adapter=adapter,
+        examples=entry is None or entry.examples,
         reason=reason,
         route=domain,
         decided_by=route.decided_by,

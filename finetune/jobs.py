@@ -22,7 +22,7 @@ from knowledge_bases.domains import companions
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
     from domainlift.types import Split
-    from engines.base import Engine
+    from engines.base import Engine, Mode
     from knowledge_bases.domains import Domain
 
 
@@ -32,7 +32,8 @@ class TrainingJob:
 
     `data` names the prepared data set of a domain where it is not called like the domain. With
     `own`, replay and validation use only questions that come with the project or stand in the
-    workspace. `strengths` are the domains that the base model was measured to know.
+    workspace. `strengths` are the domains that the base model was measured to know. Tasks that can
+    be asked in `mode` are; else, and without one, in their own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class TrainingJob:
     own: bool = False
     budget: TrainingBudget = NO_BUDGET
     strengths: tuple[str, ...] = ()
+    mode: Mode | None = None
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -72,10 +74,16 @@ class TrainingJob:
             if self.own and not task.startswith("own:"):
                 continue
             try:
-                tasks.append(load_task(task, data=self.mirror, domains=self.domains, split=split))
+                found = load_task(task, data=self.mirror, domains=self.domains, split=split)
             except BenchError:  # it has no such split, or is not at hand, as `bench domains` shows
                 continue
+            tasks.append(in_mode(found, self.mode))
         return tasks
+
+
+def in_mode(task: Task, mode: Mode | None) -> Task:
+    """The task as it is asked in a mode, where it can be."""
+    return replace(task, mode=mode) if mode is not None and mode in task.modes else task
 
 
 def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingArguments:

@@ -189,6 +189,7 @@ def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
     parts += [asdict(job.budget)] if job.budget != NO_BUDGET else []
     undeclared = [name for name in job.strengths if not job.domains[name].protected]
     parts += [undeclared] if undeclared else []
+    parts += [job.mode.value] if job.mode is not None else []
     return _sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
 
 

@@ -14,13 +14,18 @@ from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
 from domainlift.workspace import Workspace
-from finetune.data.build_dataset import BenchmarkIndexes, tasks_to_learn
+from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
 from finetune.data.sources.questions import question_rows
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.train_adapter import find_existing
-from improve.train import adapter_treatment, dataset_spec, train_alone
+from improve.train import (
+    adapter_treatment,
+    dataset_spec,
+    tasks_in_form,
+    train_alone,
+)
 from rag.corpus.source_files import own_licence
 from reports.terminal import print_note
 
@@ -78,7 +83,7 @@ def _job(context: ImproveContext, names: Sequence[str], notes: Notes) -> Trainin
 
 def _rows(context: ImproveContext, name: str, size: int) -> list[Row]:
     spec = dataset_spec(context, name)
-    tasks = tasks_to_learn(spec, print_note)
+    tasks = tasks_in_form(context, spec)
     licence = own_licence(spec.domain)
     rows = (question_rows(task, size=size, licence=licence) for task in tasks)
     return [row for own in rows for row in own][:size]

@@ -69,7 +69,9 @@ class Candidate:
         # The class was called Care when the first uses of held-out questions were recorded, and
         # the same candidate is no second use.
         treatments = repr(sorted(self.treatments.items())).replace("DomainTreatment(", "Care(")
-        parts = f"({treatments}, {_routing_digest(self.keywords)!r}){self.form}"
+        bare = [name for name, each in sorted(self.treatments.items()) if not each.examples]
+        form = self.form + (f", no examples: {bare}" if bare else "")
+        parts = f"({treatments}, {_routing_digest(self.keywords)!r}){form}"
         return hashlib.sha256(parts.encode()).hexdigest()[:12]
 
 
@@ -131,6 +133,8 @@ def _record_use(candidate: Candidate, held_out: PlanRunner) -> HeldOutUse:
 def _best_single(candidate: Candidate, selection: PlanRunner, resources: PlanResources) -> str:
     """The domain whose treatment, given to every question, serves all of them best."""
     accuracies = {}
+    if len(candidate.treatments) == 1:
+        return next(iter(candidate.treatments))
     sample = selection.sample(SINGLES)
     for domain in sorted(candidate.treatments):
         policy = constant_policy(domain)
@@ -253,6 +257,7 @@ def _write_plan(
         },
         router=routes.name,
         router_sha256=sha256(routes),
+        form=candidate.form,
         verdict=proof.promotion.word.value,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

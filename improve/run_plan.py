@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.pairing import paired_changes
 from benchmarks.results.run_result import RunResult
@@ -33,6 +34,7 @@ from rag.library import library
 from rag.retrieval_gate import OPEN, Gate
 from rag.search.rerank import open_reranker
 from rag.treatment import Budget
+from reports.terminal import print_note
 
 if TYPE_CHECKING:
     from benchmarks.runs.runner import EvalJob, EvalSettings
@@ -55,11 +57,23 @@ class LoadedPlan:
 
 
 def run_plan(
-    path: Path, tasks: Sequence[Task], settings: EvalSettings, engine: Engine, options: RunOptions
+    path: Path,
+    tasks: Sequence[Task],
+    settings: EvalSettings,
+    engine: Engine,
+    options: RunOptions,
+    *,
+    asked: bool = True,
 ) -> RunResult:
-    """Score the same questions without a treatment and with those of a plan."""
+    """Score the same questions without a treatment and with those of a plan.
+
+    They are asked in the plan's form, unless the user `asked` for another.
+    """
     _refuse_resume(options)
     loaded = load_plan(path, engine, options)
+    if loaded.plan.form and not asked:
+        settings = replace(settings, form=PromptFormat.parse(loaded.plan.form))
+        print_note(f"asked in the form of the plan, {loaded.plan.form}")
     runner = _base_runner(prepare_job(tasks, settings, engine.info), engine, options)
     plan = loaded.plan
     budget = PassageBudget(plan.passages, plan.tokens, plan.query_options)

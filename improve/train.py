@@ -22,7 +22,7 @@ from finetune.data.build_dataset import (
     tasks_to_learn,
 )
 from finetune.data.recipe import one_domain
-from finetune.jobs import TrainingJob, training_arguments
+from finetune.jobs import TrainingJob, in_mode, training_arguments
 from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import find_existing, train_adapter
 from finetune.train_jointly import train_jointly
@@ -32,6 +32,8 @@ from reports.terminal import print_note
 from reports.training_progress import training_progress
 
 if TYPE_CHECKING:
+    from benchmarks.tasks.base import Task
+    from engines.base import Mode
     from finetune.adapters.registry import Adapter
     from finetune.data.prepare import PreparedDataset
     from finetune.data.rows import Row
@@ -61,10 +63,14 @@ def train_adapters(
 
 
 def adapter_treatment(adapter: Adapter, lazy: LazyEngine) -> DomainTreatment:
-    """The treatment by an adapter; over a server, it answers only once the server has it."""
+    """The treatment by an adapter, which is asked as it was trained: without examples.
+
+    Over a server, it answers only once the server has it.
+    """
     if is_served(lazy.spec.model) and isinstance(lazy.engine, AdapterEngine):
         load_adapter_into(lazy.engine, adapter)
-    return DomainTreatment("lora", adapter=adapter.name, adapter_digest=adapter.digest)
+    digest = adapter.digest
+    return DomainTreatment("lora", adapter=adapter.name, adapter_digest=digest, examples=False)
 
 
 def training_job(context: ImproveContext, name: str) -> TrainingJob:
@@ -77,11 +83,12 @@ def training_job(context: ImproveContext, name: str) -> TrainingJob:
         settings,
         context.run_options.workspace,
         context.domains,
-        {},
+        {name: dataset_spec(context, name).folder.name},
         context.run_options.data,
         options.own,
         settings.budget(options.minutes, options.rows),
         context.strengths,
+        changed_mode(context, name),
     )
 
 
@@ -91,7 +98,7 @@ def make_rows(context: ImproveContext, name: str, indexes: BenchmarkIndexes) -> 
     With the option `own`, only its own questions are turned into rows.
     """
     spec = dataset_spec(context, name)
-    return build_dataset(spec, tasks_to_learn(spec, print_note), indexes, print_note)
+    return build_dataset(spec, tasks_in_form(context, spec), indexes, print_note)
 
 
 def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]] | None:
@@ -100,22 +107,40 @@ def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]
     if spec.folder.is_dir():
         return None
     with activity(f"making training rows of {name}"):
-        rows = draft_rows(spec, tasks_to_learn(spec, print_note), print_note)
+        rows = draft_rows(spec, tasks_in_form(context, spec), print_note)
     if not rows:
         raise nothing_to_learn(name)
     return {name: rows}
 
 
 def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
-    """What the data set of a domain is made of."""
-    options = context.run_options
+    """What the data set of a domain is made of; it is another one where questions are reworded."""
+    options, mode = context.run_options, changed_mode(context, name)
+    data_set = name if mode is None else f"{name}-{mode.value}"
     return DatasetSpec(
         context.domains[name],
         context.domains,
-        Workspace(options.workspace).data_set(name),
+        Workspace(options.workspace).data_set(data_set),
         options.data,
         own=context.options.own,
     )
+
+
+def tasks_in_form(context: ImproveContext, spec: DatasetSpec) -> list[Task]:
+    """The tasks of a data set, asked as everything is asked."""
+    mode = changed_mode(context, spec.domain.name)
+    return [in_mode(task, mode) for task in tasks_to_learn(spec, print_note)]
+
+
+def changed_mode(context: ImproveContext, domain: str) -> Mode | None:
+    """The mode in which everything is asked, where it is not that of the domain's tasks."""
+    form = context.settings.form
+    own = {
+        task.mode
+        for task in context.split.selection
+        if any(question.domain == domain for question in task.questions)
+    }
+    return None if form is None or own == {form.mode} else form.mode
 
 
 def _existing(
@@ -130,7 +155,7 @@ def _existing(
     jobs: dict[str, TrainingJob] = {}
     for name in names:
         with notes.instead_of(f"adapter for {name}"):
-            if not Workspace(context.run_options.workspace).data_set(name).is_dir():
+            if not dataset_spec(context, name).folder.is_dir():
                 dataset = make_rows(context, name, indexes)
                 print(f"    {name}: {dataset.train:,} rows to train on", file=sys.stderr)
             job = training_job(context, name)

@@ -209,6 +209,7 @@ def _score(
     # is loaded only for tasks that are there.
     engine = open_engine(model, engine_options) if is_served(model) else None
     shots = settings.shots
+    asked = auto or settings.chat or settings.mode is not None or shots is not None
     try:
         tasks, settings = choose_tasks(names, settings, domains, options.data)
         if engine is None:
@@ -219,7 +220,7 @@ def _score(
             choice = choose_form(tasks, settings, engine, options, shots=shots, debias=not treated)
             settings = choice.in_settings(settings)
         if plan is not None:
-            return run_plan(plan, tasks, settings, engine, options)
+            return run_plan(plan, tasks, settings, engine, options, asked=asked)
         if wanted.retrieval is not None or wanted.adapters:
             return run_by_label(tasks, settings, engine, options, wanted)
         run = score_job(prepare_job(tasks, settings, engine.info), engine, options)

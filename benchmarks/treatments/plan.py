@@ -86,4 +86,6 @@ def _digest(
         sorted(signals.confidence.items()),
         sorted(signals.leaks.items()),
     ]
+    bare = [domain for domain, entry in sorted(treatments.items()) if not entry.examples]
+    parts += [bare] if bare else []
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -210,3 +210,29 @@ def test_the_digest_changes_with_whatever_changes_a_prompt() -> None:
     ]
     assert len(set(variants)) == len(variants)
     assert form.digest(fake.task(2)) == variants[0]
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("mode", [Mode.LETTER, Mode.CLOZE])
+def test_an_adapter_may_be_asked_without_the_examples_of_the_form(mode: Mode, chat: bool) -> None:
+    task = fake.task(2, mode=mode)
+    bare = PromptBuilder(task, PromptFormat(mode, 0, chat))
+    shown = PromptBuilder(task, PromptFormat(mode, 2, chat))
+    for question in task.questions:
+        alone = shown.request(question, Treatment(examples=False)).prompt
+        assert alone == bare.request(question, Treatment()).prompt
+        assert alone != shown.request(question, Treatment()).prompt
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["letter/0", "letter/5", "letter-debiased/5", "chat/0", "cloze/0", "cloze/25", "generate/4"],
+)
+def test_a_form_is_read_as_it_is_written(label: str) -> None:
+    assert PromptFormat.parse(label).label == label
+
+
+@pytest.mark.parametrize("label", ["", "cloze", "cloze/", "cloze/-1", "cloze/five", "clothes/5"])
+def test_what_is_no_form_is_refused(label: str) -> None:
+    with pytest.raises(Misuse, match="is no form"):
+        PromptFormat.parse(label)

@@ -18,11 +18,17 @@ CARES = {
         adapter="biology/v0001",
         adapter_digest="sha256:ab",
         evidence={"n": 83, "gain": 0.71, "baseline": "demo-tiny-1"},
+        examples=False,
     ),
     "history": DomainTreatment("rag", knowledge_base="g0002-1a2b3c4d", gate=OPEN),
     "law": DomainTreatment(),
 }
-PLAN = Plan("tiny", "sha256:cd", CARES, "a.routes.yaml", "ef", verdict="promoted", created="today")
+PLAN = Plan(
+    *("tiny", "sha256:cd", CARES, "a.routes.yaml", "ef"),
+    form="cloze/5",
+    verdict="promoted",
+    created="today",
+)
 
 HEAD = "schema: 1\nmodel: tiny\ndigest: d\n"
 
@@ -30,6 +36,8 @@ HEAD = "schema: 1\nmodel: tiny\ndigest: d\n"
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.yaml", PLAN)
     assert read_plan(tmp_path / "plan.yaml") == PLAN
+    text = (tmp_path / "plan.yaml").read_text(encoding="utf-8")
+    assert (text.count("examples: false"), text.count("form: cloze/5")) == (1, 1)
     assert PLAN.treated == ("biology", "history")
 
 

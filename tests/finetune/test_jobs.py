@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import Misuse
+from engines.base import Mode
 from finetune.data.mixing import REPLAY
 from finetune.data.recipe import one_domain
-from finetune.jobs import TrainingJob, build_mix, prepared_rows, training_arguments
+from finetune.jobs import TrainingJob, build_mix, in_mode, prepared_rows, training_arguments
 from finetune.training.settings import TrainingArguments
 from knowledge_bases.domains import load_domains
 
@@ -57,3 +58,12 @@ def test_changes_win_over_the_settings_of_a_recipe() -> None:
     assert (settings.rank, settings.batch) == (8, 2)
     with pytest.raises(Misuse, match="no setting `rnak`"):
         training_arguments(recipe, ["rnak=8"])
+
+
+def test_tasks_are_asked_in_the_mode_of_the_training_where_they_can_be(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    [own] = made.tasks("biology", "train")
+    assert own.mode is Mode.CLOZE
+    [lettered] = replace(made, mode=Mode.LETTER).tasks("biology", "train")
+    assert (lettered.mode, lettered.questions) == (Mode.LETTER, own.questions)
+    assert in_mode(replace(own, modes=frozenset({Mode.CLOZE})), Mode.LETTER).mode is Mode.CLOZE
