@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from domainlift.text.display import without_credentials
 from engines.registry import SMOLLM2, TINY
 from finetune.training.settings import DEFAULT_MINUTES
 
@@ -72,4 +72,4 @@ def comma_separated(text: str | None) -> tuple[str, ...]:
 
 def command_line(argv: Sequence[str]) -> str:
     """The command for the record; credentials in URLs are removed."""
-    return re.sub(r"(https?://)[^/@\s]+@", r"\1", shlex.join(["bench", *argv]))
+    return without_credentials(shlex.join(["bench", *argv]))

@@ -76,6 +76,7 @@ class Answer:
     were not among the returned alternatives and have an upper bound instead. `thought` is what a
     server sets apart from the text; `cut_off` says that `max_tokens` ended the reply, and no stop
     string or end token. An engine never sets UNPARSED or CUT_OFF: the scorer reads replies.
+    A `refused` prompt would be refused again.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Answer:
     output_tokens: int = 0
     seconds: float = 0.0
     error: str | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ class EngineInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     one_adapter_at_a_time: bool = False
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Whether two digests are of the same weights, whatever the other files of a tokenizer are."""
+    return one.partition("+")[0] == other.partition("+")[0]
 
 
 class Engine(Protocol):

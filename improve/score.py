@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from benchmarks.held_out.validation_questions import validation_job
 from benchmarks.results.improve_result import RetestNoise
 from benchmarks.runs.ask_letter_prior import ask_letter_prior, prior_questions
-from benchmarks.runs.runner import execute_run, open_run, scoring_fallbacks
+from benchmarks.runs.identity import similar_run
+from benchmarks.runs.runner import (
+    execute_run,
+    open_run,
+    scoring_fallbacks,
+    settled,
+)
 from benchmarks.runs.store import RunStore
 from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import BenchError, Interrupted
@@ -54,10 +60,13 @@ def score_job(
     _store_tried_forms(job, run)
     notes = engine.info.notes
     if not part:
-        _print_notes([*notes, *scoring_fallbacks(job, engine.info)])
-    if not run.manifest.finished:
+        similar = similar_run(store, run, engine.info) if not run.records() else ""
+        _print_notes([*notes, *scoring_fallbacks(job, engine.info), *filter(None, [similar])])
+    # A person who names a run may have changed what its server refuses.
+    again = options.resume is not None and any(record.refused for record in run.records())
+    if not run.manifest.finished or again:
         spare = _validation_questions(job, engine, options) if letter_prior else None
-        _execute(job, engine, run, spare, part, known)
+        _execute(job, engine, run, spare, part, known, again)
         # A server may show only when asked what it cannot do.
         _print_notes(note for note in engine.info.notes if note not in notes)
     elif not part:
@@ -101,16 +110,25 @@ def _print_notes(notes: Iterable[str]) -> None:
 
 def _find_letter_prior(
     job: EvalJob, engine: Engine, run: Run, validation: Sequence[Question]
-) -> None:
-    """Estimate what the model says whatever is asked, once for a run."""
+) -> AnswerCache:
+    """Estimate what the model says whatever is asked, once for a run; return what was refused."""
     questions = prior_questions(job, validation)
+    refused: dict[tuple[str, str], Record] = {}
     if not questions or run.manifest.letter_prior:
-        return
+        return refused
     requests = sum(len(question.options) for question in questions)
     with run.writing(), ProgressBar(requests) as progress:
-        prior = ask_letter_prior(job, questions, engine, lambda _: progress.step("letter prior"))
+
+        def notify(record: Record) -> None:
+            progress.step("letter prior")
+            name, _, order = record.id.rpartition("~")
+            if record.refused and order == "0":
+                refused[name, record.request_digest] = replace(record, id=name)
+
+        prior = ask_letter_prior(job, questions, engine, notify)
         if prior is not None:
             run.amend(letter_prior=prior.as_json())
+    return refused
 
 
 def _validation_questions(
@@ -136,13 +154,15 @@ def _execute(
     spare: Sequence[Question] | None,
     part: str,
     known: AnswerCache | None,
+    again: bool,
 ) -> None:
     """Answer what is open and show progress; with `spare`, estimate the letters' prior before."""
-    before = sum(record.status != "error" for record in run.records())
+    before = len(settled(run.records(), again))
     answered = 0
     try:
         if spare is not None:
-            _find_letter_prior(job, engine, run, spare)
+            refused = _find_letter_prior(job, engine, run, spare)
+            known = {**known, **refused} if known is not None and refused else known or refused
         with ProgressBar(len(job.questions), before) as progress:
 
             def notify(record: Record) -> None:
@@ -150,7 +170,7 @@ def _execute(
                 answered += 1
                 progress.step(record.domain)
 
-            execute_run(job, engine, run, notify, known)
+            execute_run(job, engine, run, notify, known, refused_again=again)
     except KeyboardInterrupt as error:
         how = "" if part else f" with `--resume {run.folder.name}`"
         raise Interrupted(

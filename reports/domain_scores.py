@@ -6,6 +6,7 @@ import math
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from benchmarks.results.error_reasons import told_reasons
 from benchmarks.results.letters import HABIT_HINT
 from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, interval
@@ -76,6 +77,8 @@ def remarks(profile: EvalResult) -> list[str]:
             f"warning: {profile.overall.cut_off} replies were cut off by the limit of tokens and "
             "count as wrong; `--max-tokens` raises it"
         )
+    if profile.overall.error_reasons:
+        lines.append(f"errors: {told_reasons(profile.overall.error_reasons)}")
     if profile.overall.truncated:
         lines.append(
             f"warning: {profile.overall.truncated} questions did not fit into the model's context "

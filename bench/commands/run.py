@@ -26,6 +26,7 @@ from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.run_result import RunResult
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.select_tasks import choose_tasks
+from benchmarks.runs.store import RunStore
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.base import Mode
 from engines.registry import EngineOptions, is_served, open_engine
@@ -187,7 +188,8 @@ def run(
         print(json.dumps(result.as_json(), ensure_ascii=False))
     else:
         show_run_result(result)
-    _fail_on_errors(result.profile)
+    finished = RunStore(workspace).get(result.profile.run).manifest.finished
+    _fail_on_errors(result.profile, finished)
 
 
 def _score(
@@ -238,12 +240,15 @@ def _mode(name: str | None) -> Mode | None:
     return Mode(name)
 
 
-def _fail_on_errors(profile: EvalResult) -> None:
+def _fail_on_errors(profile: EvalResult, finished: bool) -> None:
     """Errors are a failure of the command, however good the rest is."""
     errors, n = profile.overall.errors, profile.overall.n
     if errors or profile.missing:
         total = n + errors + profile.overall.truncated + profile.missing
+        resume = f"the same command with `--resume {profile.run}`"
         raise BenchError(
             f"{errors + profile.missing} of {total} questions have no answer; the scores cover {n}",
-            f"repeat the same command with `--resume {profile.run}`: it asks only those again",
+            f"the server refuses them for good; once it does not, {resume} asks them again"
+            if finished
+            else f"repeat {resume}: it asks only those again",
         )

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.results.error_reasons import count_reasons, told_reasons
+
 if TYPE_CHECKING:
     from benchmarks.results.pairing import PairedRuns
     from benchmarks.runs.store import RunManifest
@@ -88,6 +90,9 @@ def _unanswered(manifests: _Pair, joined: PairedRuns) -> Iterator[str]:
                 f"`{manifest.run}` ({_counted(open_)}); they are left out of both sides, and may "
                 "be the hardest"
             )
+            reasons = count_reasons(a.reason for a in answers if a is not None and a.reason)
+            if reasons:
+                yield f"errors in `{manifest.run}`: {told_reasons(reasons)}"
         elif not manifest.finished:
             yield f"run `{manifest.run}` is not finished"
 

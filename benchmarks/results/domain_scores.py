@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from benchmarks.results.error_reasons import count_reasons, error_reason
 from benchmarks.results.letters import LetterCounts, count_record_letters, lettered_tasks
 from benchmarks.runs.store import Record, Run, RunManifest
 from benchmarks.scoring.forms import RunForm, form_of
@@ -42,6 +43,7 @@ class DomainScore:
     were asked with some, `leaked` those that a knowledge base contains; `clean` is the score
     without the latter, None where there are none. `letters` are None where no letters were shown.
     `accuracy_debiased` has the letter prior divided out; None where there is none.
+    `error_reasons` are the reasons of errors with their numbers.
     """
 
     n: int
@@ -66,6 +68,7 @@ class DomainScore:
     clean: UncontaminatedScore | None = None
     letters: LetterCounts | None = None
     accuracy_debiased: float | None = None
+    error_reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,9 @@ def _score(
         n_with_passages=sum(bool(r.passages) for r in records),
         leaked=sum(bool(r.leak) for r in records),
         clean=_clean(answered, questions) if any(r.leak for r in records) else None,
+        error_reasons=count_reasons(
+            error_reason(r.error) for r in records if r.status == Status.ERROR
+        ),
     )
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from sys import intern
 from typing import NamedTuple
 
+from benchmarks.results.error_reasons import error_reason
 from benchmarks.results.letters import lettered_tasks
 from benchmarks.runs.store import Record, Run
 from benchmarks.scoring.score import probabilities
 from domainlift.errors import Misuse, NoSuch
 from domainlift.stats.paired import Paired, paired
 from domainlift.types import Question
+from engines.base import Status
 
 #: Records with the byte offsets of their lines.
 _Rows = Iterable[tuple[int, Record]]
@@ -46,7 +48,7 @@ class PairedAnswer(NamedTuple):
     `gold` is the probability of the right option among the options. `passages` and `retrieved` are
     numbers; `hit` says whether the passage that holds the answer was retrieved, None where it is
     not known which one does, or none was searched for. A search without hits is a miss. `letter`
-    is the index of the chosen one, None where no letters were shown.
+    is the index of the chosen one, None where no letters were shown, `reason` that of an error.
     """
 
     status: str
@@ -64,6 +66,7 @@ class PairedAnswer(NamedTuple):
     decided_by: str
     letter: int | None
     offset: int
+    reason: str = ""
 
 
 class Pair(NamedTuple):
@@ -261,6 +264,7 @@ def _paired_answer(
         intern(record.decided_by),
         letter,
         offset,
+        intern(error_reason(record.error)) if record.status == Status.ERROR else "",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from benchmarks.results.domain_scores import is_below_chance
+from benchmarks.results.error_reasons import count_reasons
 from benchmarks.results.letters import LetterChoice, LetterCounts, count_letters
 from benchmarks.results.pairing import PairedAnswer, PairedQuestion
 from engines.base import Status
@@ -39,6 +40,7 @@ class RunSide:
     seconds: float = 0.0
     below_chance: bool = False
     letters: LetterCounts | None = None
+    error_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def faulty(self) -> int:
@@ -79,6 +81,7 @@ def summarize_side(
             for q, a in scored
             if a.letter is not None and q.gold is not None
         ),
+        error_reasons=count_reasons(a.reason for a in there if a.reason),
     )
 
 

@@ -47,7 +47,8 @@ def ask_letter_prior(
 ) -> LetterPrior | None:
     """Ask these questions with their options in every cyclic order; None without an answer.
 
-    Answers with letters that have only a bound are left out.
+    One that a server refuses in its own order (`ID~0`) is not asked in the others. Answers with
+    letters that have only a bound are left out.
     """
     answers = list(_answers(job, questions, engine, notify))
     scored = {question.id for question in job.questions}
@@ -60,13 +61,21 @@ def _answers(
     job: EvalJob, questions: Sequence[Question], engine: Engine, notify: OnRecord
 ) -> Iterator[tuple[float, ...]]:
     for task in job.tasks:
-        own = [q for q in questions if q.task == task.name]
-        treated = [(order, Treatment()) for q in own for order in cyclic_orders(q)]
-        with closing(evaluate_task(task, job.formats[task.name], treated, engine)) as records:
-            for record in records:
-                notify(record)
-                if record.status == Status.OK and record.logprobs and not record.n_bounded:
-                    yield record.logprobs
+        orders = [cyclic_orders(q) for q in questions if q.task == task.name]
+        refused: set[str] = set()
+        for part in ([own[:1] for own in orders], [own[1:] for own in orders]):
+            treated = [(q, Treatment()) for own in part for q in own if _name(q.id) not in refused]
+            with closing(evaluate_task(task, job.formats[task.name], treated, engine)) as records:
+                for record in records:
+                    notify(record)
+                    if record.refused:
+                        refused.add(_name(record.id))
+                    if record.status == Status.OK and record.logprobs and not record.n_bounded:
+                        yield record.logprobs
+
+
+def _name(id_: str) -> str:
+    return id_.rpartition("~")[0]
 
 
 def _by_option_count(job: EvalJob, questions: Sequence[Question]) -> Mapping[int, list[Question]]:

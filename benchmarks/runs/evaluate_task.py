@@ -138,6 +138,7 @@ def _record(question: Question, treatment: Treatment, answer: Answer, scored: Sc
         output_tokens=answer.output_tokens,
         seconds=round(answer.seconds, 6),
         error=answer.error,
+        refused=answer.refused,
         **_treatment(treatment),
     )
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.evaluate_task import AnswerCache, evaluate_task
-from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
+from benchmarks.runs.identity import identity_differences
+from benchmarks.runs.store import Record, Run, RunManifest, RunStore
 from benchmarks.scoring.forms import FormScore
 from benchmarks.scoring.letter_prior import read_letter_prior
 from benchmarks.tasks.base import Task
@@ -145,11 +146,11 @@ def open_run(
     prints = run_fingerprint(job, info)
     if resume is not None:
         run = store.get(resume)
-        differing = fingerprint_differences(run.manifest.fingerprint, prints)
+        differing = identity_differences(run.manifest, prints, info)
         if differing:
             raise Misuse(
                 f"run `{resume}` was made with other settings: {', '.join(differing)}",
-                "repeat its own command (`bench runs show " + resume + "`), "
+                f"repeat its own command (`bench runs show {resume}`), "
                 "or start a new run without `--resume`",
             )
         return run
@@ -168,17 +169,19 @@ def execute_run(
     run: Run,
     notify: OnRecord,
     known: AnswerCache | None = None,
+    *,
+    refused_again: bool = False,
 ) -> None:
     """Ask what is open, task by task, so that prompts with a common prefix follow one another.
 
-    Questions whose last answer was an error are asked again. The run is marked as finished when
-    every question has an answer that is not an error. What `known` holds of other runs of this
-    model is taken from there and not asked again.
+    Questions whose last answer was an error are asked again; those that the server refuses for
+    good only with `refused_again`. The run is marked as finished when no question is left to ask.
+    What `known` holds of other runs of this model is taken from there and not asked again.
     """
     start, computed = time.monotonic(), engine.forward_tokens
     with run.writing():
-        done = {r.id for r in run.records() if r.status != Status.ERROR}
-        failed = 0
+        done = settled(run.records(), refused_again)
+        failed, answered = 0, bool(done)
         try:
             prior = read_letter_prior(run.manifest.letter_prior)
             left = _open(job, done)
@@ -189,16 +192,27 @@ def execute_run(
                 with closing(asked) as records:
                     for record in records:
                         run.append(record)
-                        failed += record.status == Status.ERROR
+                        failed += record.status == Status.ERROR and not record.refused
+                        answered = answered or record.status != Status.ERROR
                         done.add(record.id)
                         notify(record)
         finally:
             run.finish(
                 seconds=time.monotonic() - start,
                 forward_tokens=engine.forward_tokens - computed,
-                finished=not failed and len(done) >= len(job.questions),
+                finished=answered and not failed and len(done) >= len(job.questions),
                 notes=engine.info.notes,
             )
+
+
+def settled(records: Iterable[Record], refused_again: bool = False) -> set[str]:
+    """The ids of questions that need not be asked again.
+
+    Where nothing but refusals came, another setting of the server may let them through.
+    """
+    answered = {r.id: r.status != Status.ERROR for r in records if r.refused or r.status != "error"}
+    again = refused_again or not any(answered.values())
+    return {name for name, done in answered.items() if done or not again}
 
 
 def _parts(

@@ -39,6 +39,7 @@ class Record:
     `decided_by` and `matched` are a router's. `request_digest` identifies the request among those
     of one question. `text` is the reply without the `thought` before it, `extracted_by` the form
     in which the answer was found there; runs of before the latter have both in one.
+    `refused` says that its error would come again, however often it is asked.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Record:
     decided_by: str = ""
     matched: tuple[str, ...] = ()
     request_digest: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,15 +216,6 @@ class RunStore:
             shutil.rmtree(folder)
 
 
-def fingerprint_differences(a: Mapping[str, str], b: Mapping[str, str]) -> Sequence[str]:
-    """What differs between two fingerprints, one phrase each."""
-    return [
-        f"{key} {_short(a.get(key))} -> {_short(b.get(key))}"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key)
-    ]
-
-
 def _question(row: Mapping[str, Any]) -> Question:
     return Question(**_lists_to_tuples(row))
 
@@ -249,7 +242,3 @@ def _compact(record: Record) -> dict[str, Any]:
         for f in fields(record)
         if (value := getattr(record, f.name)) != f.default or f.name in kept
     }
-
-
-def _short(value: str | None) -> str:
-    return "none" if value is None else value.split(":")[-1][:8]

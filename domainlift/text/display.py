@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+_USER = re.compile(r"(\w://)[^/\s?#`'\"]*@")
+_SECRET = re.compile(
+    r"([?&][\w.-]*(?:key|token|secret|password|passwd|pwd|sig|signature|code|auth)=)[^&#\s`'\"]+",
+    re.IGNORECASE,
+)
+
 
 def one_line(text: str, limit: int | None = None) -> str:
     """Collapse white space; of a text longer than `limit` the rest becomes an ellipsis."""
@@ -13,3 +21,9 @@ def printable(text: str, substitute: str = "\ufffd") -> str:
     """Replace control characters, line feeds and marks that turn the direction of text."""
     # Marks that turn the direction are format characters, and none of those is printable.
     return "".join(c if c.isprintable() else substitute for c in text)
+
+
+def without_credentials(text: str) -> str:
+    """Leave the users, passwords and keys out of the URLs in a text."""
+    text = _USER.sub(r"\1", text)
+    return _SECRET.sub(r"\1…", text)

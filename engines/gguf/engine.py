@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Misuse
+from domainlift.files import sha256
 from engines.base import Answer, EngineInfo, Mode, Request
-from engines.gguf.files import check_file, smollm2_file
+from engines.gguf.files import all_parts, check_file, smollm2_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
@@ -241,9 +242,10 @@ class _Reply:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file; a blob of Ollama bears its own as its name."""
+    """SHA-256 of a file, or of those of its parts; a blob of Ollama bears its own as its name."""
     named = _BLOB.fullmatch(path.name)
     if named is not None:
         return f"sha256:{named.group(1)}"
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    found = [sha256(part) for part in all_parts(path)]
+    whole = found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+    return f"sha256:{whole}"

@@ -54,10 +54,19 @@ def check_file(path: Path) -> None:
     if number != 1:
         first = path.name[: part.start()] + f"-00001-of-{part[2]}.gguf"
         raise Misuse(f"`{path}` is part {number} of {count}", f"give the first part: `{first}`")
-    for other in range(2, count + 1):
-        name = path.name[: part.start()] + f"-{other:05}-of-{part[2]}.gguf"
-        if not path.with_name(name).is_file():
-            raise Misuse(f"`{path}` is the first of {count} parts, and `{name}` is not beside it")
+    for other in all_parts(path):
+        if not other.is_file():
+            what = f"`{path}` is the first of {count} parts, and `{other.name}` is not beside it"
+            raise Misuse(what)
+
+
+def all_parts(path: Path) -> list[Path]:
+    """The files of a model, of which the first is given."""
+    part = _PART.search(path.name)
+    if part is None:
+        return [path]
+    names = (f"-{n:05}-of-{part[2]}.gguf" for n in range(2, int(part[2]) + 1))
+    return [path, *(path.with_name(path.name[: part.start()] + name) for name in names)]
 
 
 def ollama_blob(tag: str) -> Path | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
 from engines.local.soft_prompts import SoftPrompt, soft_prompt_of
+from engines.registry import tiny_folder
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 #: File in a folder of dequantised weights that names the digest of the GGUF they come from.
 GGUF_ORIGIN = "gguf.json"
+#: Endings of files that make a tokenizer, besides JSON.
+_TOKENIZER_FILES = {".jinja", ".model", ".txt", ".tiktoken", ".vocab"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -142,7 +145,11 @@ def pick_dtype(wanted: str, device: str) -> torch.dtype:
 
 
 def model_digest(name: str, model: PreTrainedModel) -> str:
-    """Digest of a model's weights: the hub's commit, a hash of the files, or of their GGUF."""
+    """Digest of a model: the hub's commit, a hash of the files, or of their GGUF.
+
+    Of a folder: that of its weights and JSON files, and after a `+` that of what else makes a
+    tokenizer, such as chat templates, merges, and the models of SentencePiece.
+    """
     folder = Path(name)
     origin = folder / GGUF_ORIGIN
     if origin.is_file():
@@ -150,12 +157,23 @@ def model_digest(name: str, model: PreTrainedModel) -> str:
     commit = getattr(model.config, "_commit_hash", None)
     if not folder.is_dir():
         return f"commit:{commit}" if commit is not None else f"name:{name}"
+    paths = sorted(folder.iterdir())
+    weights = _files_digest(folder, [p for p in paths if p.suffix in {".safetensors", ".json"}])
+    # Beside the weights, not among them: adapters and plans of before know the weights alone.
+    # Nobody edits the embedded model, whose runs of before are found by its weights.
+    own = folder.resolve() == tiny_folder().resolve()
+    texts = [path for path in paths if path.suffix in _TOKENIZER_FILES and not own]
+    texts += sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    return f"sha256:{weights}" + (f"+{_files_digest(folder, texts)[:16]}" if texts else "")
+
+
+def _files_digest(folder: Path, paths: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".safetensors", ".json"}:
-            with path.open("rb") as file:
-                total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{total.hexdigest()}"
+    for path in paths:
+        with path.open("rb") as file:
+            name = path.relative_to(folder).as_posix().encode()
+            total.update(name + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def is_dequantised_folder(name: str) -> bool:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown
-from domainlift.text.display import one_line
+from domainlift.text.display import one_line, without_credentials
 from engines.base import Answer, Request, Status
+from engines.servers.address import Address, parse_address
 from engines.servers.responses import ContextOverflow, Failure, Json, error_message, parse
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT = 10.0
 GET_LIMIT = 15.0
+#: So many prompts may be refused from the first on before the run stops.
+MOST_REFUSED = 50
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,27 @@ class Server:
     ) -> None:
         import httpx
 
-        self.url = url.rstrip("/")
+        self._address = parse_address(url)
         self._timeout = timeout
         self._retries = retries
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         # A proxy of the environment must not stand between us and this machine.
-        self._client = httpx.Client(headers=headers, trust_env=not is_loopback(url))
+        who = self._address.user, self._address.password
+        self._client = httpx.Client(
+            headers=headers, trust_env=not is_loopback(url), auth=who if any(who) else None
+        )
+
+    @property
+    def address(self) -> Address:
+        """Where requests go."""
+        return self._address
+
+    @property
+    def url(self) -> str:
+        """The address as it may be shown and stored."""
+        return self._address.shown
 
     def get(self, path: str, tries: int | None = None) -> Json:
         """Fetch what the server says of itself; this has a short time limit."""
@@ -121,8 +137,10 @@ class Server:
         try:
             with self._client.stream(
                 method,
-                self.url + path,
+                self._address.at(path),
                 json=body,
+                # A redirected POST would arrive as a GET; where the server moved is asked first.
+                follow_redirects=method == "GET",
                 timeout=httpx.Timeout(limit, connect=min(limit, CONNECT_LIMIT)),
                 extensions={"trace": self._trace},
             ) as response:
@@ -130,11 +148,28 @@ class Server:
         except httpx.HTTPError as error:
             raise _transport_failure(error, self.url, limit) from error
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise Failure(f"the request cannot be sent: {one_line(str(error), 120)}") from error
+            what = f"the request cannot be sent: {one_line(str(error), 120)}"
+            raise Failure(what, refused=True) from error
+        if response.history and response.is_success:
+            self._follow(path, str(response.url))
+        if response.has_redirect_location:
+            where = without_credentials(response.headers["location"])
+            what = f"the server answered {response.status_code}: it has moved to `{where}`"
+            raise Failure(what, response.status_code)
         if not response.is_success:
             after = response.headers.get("retry-after", "")
             raise error_message(response.status_code, text, int(after) if after.isdecimal() else 0)
         return read(text)
+
+    def _follow(self, path: str, url: str) -> None:
+        """Ask where a redirect led, from now on; a key is not sent to another host."""
+        found = parse_address(url)
+        if not found.base.endswith(path):
+            return
+        moved = replace(self._address, base=found.base.removesuffix(path))
+        if urlsplit(moved.base).hostname != urlsplit(self._address.base).hostname:
+            raise Failure(f"the server sends us to another host, `{moved.shown}`; give its URL")
+        self._address = moved
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
@@ -181,12 +216,20 @@ def circuit_breaker(
     """Pass answers on, and raise EngineDown after `limit` errors in a row: a circuit breaker.
 
     Errors are held back until an answer follows them: what failed only because the server went
-    away is not stored as an answer, so the resumed run asks it again.
+    away is not stored as an answer, so the resumed run asks it again. A refused prompt is an
+    answer; only where nothing but refusals comes, it is what we ask that is wrong.
     """
     held: list[Answer] = []
+    refused = 0
     with closing(answers):
         for answer in answers:
-            if answer.status is Status.ERROR:
+            refused = refused + 1 if answer.refused and refused >= 0 else -1
+            if refused >= MOST_REFUSED:
+                raise EngineDown(
+                    f"`{url}` refused each of the first {refused} prompts: {answer.error}",
+                    "ask otherwise: `--scoring`, `--chat`, `--shots`; then `--fresh`",
+                )
+            if answer.status is Status.ERROR and not answer.refused:
                 held.append(answer)
                 if len(held) >= limit:
                     raise EngineDown(
@@ -210,7 +253,8 @@ def answer_or_error(request: Request, ask: Callable[[Request], Answer]) -> Answe
         raise
     except BenchError as error:
         status = Status.TRUNCATED if isinstance(error, ContextOverflow) else Status.ERROR
-        answer = Answer(request.id, status, error=error.what)
+        refused = status is Status.ERROR and isinstance(error, Failure) and error.refused
+        answer = Answer(request.id, status, error=error.what, refused=refused)
     # A server that says how long it worked knows better: it can leave out loading the model.
     return answer if answer.seconds else replace(answer, seconds=time.perf_counter() - start)
 

@@ -264,6 +264,7 @@ class OllamaEngine:
                 "think": False if served.thinks else None,
                 "quantization": served.quantization,
                 "template": served.template,
+                "server": self._server.url,
             },
             versions={"ollama": served.version},
             one_adapter_at_a_time=True,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
+from domainlift.text.display import without_credentials
 from engines.servers.http import Server
 from engines.servers.ollama_hub_names import hub_name
 from engines.servers.responses import Failure, Json, get_path
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
+_NO_USER = "OLLAMA_HOST may name who asks: `http://USER:PASSWORD@HOST:PORT`"
 _PORTS = {"": 11434, "http": 80, "https": 443}
 # A server that listens everywhere is reached on this machine.
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -61,10 +64,13 @@ def parse_host(text: str) -> str:
         port, host = parts.port, parts.hostname
         port = _PORTS[scheme] if port is None else port
     except (KeyError, ValueError) as error:
-        raise Misuse(f"`{text}` is no host", "write it as `host:port` or a URL") from error
+        shown = without_credentials(text)
+        raise Misuse(f"`{shown}` is no host", "write it as `host:port` or a URL") from error
     host = "" if host is None else host
     place = _bracketed(_EVERYWHERE.get(host, host))
-    return f"{scheme or 'http'}://{place}:{port}{parts.path.rstrip('/')}"
+    who = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{scheme or 'http'}://{who}{place}:{port}{parts.path.rstrip('/')}{query}"
 
 
 def is_older(version: str, than: tuple[int, int, int]) -> bool:
@@ -96,6 +102,8 @@ def _version(server: Server, model: str) -> str:
             raise EngineDown(
                 f"Ollama does not answer at `{server.url}`", ways_on(model)
             ) from failure
+        if failure.status in (401, 403):
+            raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_USER) from failure
         raise BenchError(
             f"`{server.url}` is not an Ollama server: {failure.what}", "check OLLAMA_HOST"
         ) from failure
@@ -106,9 +114,10 @@ def _show(server: Server, model: str) -> Json:
         return server.post("/api/show", {"model": model})
     except Failure as failure:
         if failure.status == 404:
-            raise BenchError(
-                f"Ollama at `{server.url}` has no model `{model}`", f"`ollama pull {model}`"
-            ) from failure
+            what = f"Ollama at `{server.url}` has no model `{_full(model)}`"
+            raise BenchError(what, f"`ollama pull {model}`{_others(server, model)}") from failure
+        if failure.status in (401, 403):
+            raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_USER) from failure
         raise BenchError(
             f"Ollama at `{server.url}` cannot show `{model}`: {failure.what}",
             f"`ollama show {model}` tells more",
@@ -117,14 +126,34 @@ def _show(server: Server, model: str) -> Json:
 
 def _digest(server: Server, model: str, shown: Json) -> str:
     """Find the model's digest; where the list does not have it, hash what was shown."""
-    full = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-    listed = get_path(server.get("/api/tags"), "models")
-    for entry in listed if isinstance(listed, list) else []:
+    for entry in _listed(server):
         digest = get_path(entry, "digest")
-        if full in (get_path(entry, "name"), get_path(entry, "model")) and digest:
+        if _full(model) in (get_path(entry, "name"), get_path(entry, "model")) and digest:
             return str(digest)
     parts = [get_path(shown, key) for key in ("modelfile", "details", "model_info")]
     return _hash(json.dumps(parts, sort_keys=True))
+
+
+def _full(model: str) -> str:
+    """A name with its tag: without one, Ollama means the latest."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+def _others(server: Server, model: str) -> str:
+    """The tags of the same model that a server has, as another way on."""
+    family = _full(model).rpartition(":")[0]
+    with suppress(Failure):
+        names = [str(get_path(entry, "name")) for entry in _listed(server)]
+        others = [name for name in names if name != _full(model)]
+        there = [f"`{name}`" for name in others if name.rpartition(":")[0] == family]
+        if there:
+            return f", or one that it has: {', '.join(sorted(there)[:5])}"
+    return ""
+
+
+def _listed(server: Server) -> list[Json]:
+    found = get_path(server.get("/api/tags"), "models")
+    return found if isinstance(found, list) else []
 
 
 def _trained_context(shown: Json) -> int | None:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
 from engines.registry import EngineOptions
+from engines.servers.address import parse_address
 from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.responses import (
@@ -26,6 +27,7 @@ from engines.servers.responses import (
     token_count,
     truncate,
 )
+from engines.servers.told import told_of_model
 
 TOPS = (20, 5)
 STOPS = 4
@@ -84,7 +86,7 @@ class OpenAIEngine:
         self._top: int | None = TOPS[0]
         entry = listed.get(self._model, {"id": self._model})
         self._options = SAMPLING | {"seed": seed} | OWN_SAMPLING.get(str(entry.get("owned_by")), {})
-        self._info = self._describe(entry)
+        self._info = self._describe(entry, told_of_model(self._server, entry))
 
     @property
     def info(self) -> EngineInfo:
@@ -158,8 +160,6 @@ class OpenAIEngine:
         answer = _started(request, reply)
         said = truncate(text, request.stop)
         reason = get_path(reply, "choices", 0, "finish_reason")
-        if reason == "content_filter":
-            raise Failure("the server's content filter ended the reply", 200)
         # A stop string that was found here ended the reply before the limit did.
         cut_off = said == text and limit_ended(reason, answer.output_tokens, max_tokens)
         return replace(answer, text=said, thought=thought, cut_off=cut_off)
@@ -180,6 +180,8 @@ class OpenAIEngine:
             raise self._final(failure, model) from failure
         if get_path(reply, "choices", 0) is None:
             raise Failure("the reply holds no `choices`", 200)
+        if get_path(reply, "choices", 0, "finish_reason") == "content_filter":
+            raise Failure("the server's content filter ended the reply", 200, refused=True)
         return reply
 
     def _final(self, failure: Failure, model: str) -> BenchError:
@@ -200,7 +202,7 @@ class OpenAIEngine:
         if note not in self._notes:
             self._notes.append(note)
 
-    def _describe(self, entry: Json) -> EngineInfo:
+    def _describe(self, entry: Json, told: Json) -> EngineInfo:
         context = get_path(entry, "max_model_len") or get_path(entry, "meta", "n_ctx")
         return EngineInfo(
             engine="openai",
@@ -210,7 +212,7 @@ class OpenAIEngine:
             modes=frozenset({Mode.LETTER, Mode.GENERATE}),
             # No server tells; one without a template refuses the first chat in a clear sentence.
             has_chat_template=True,
-            options=dict(self._options),
+            options={**self._options, "server": self._server.url, **told},
             versions={"server": str(entry.get("owned_by") or "unknown")},
         )
 
@@ -218,14 +220,10 @@ class OpenAIEngine:
 def parse_openai_name(text: str) -> tuple[str, str | None]:
     """Split `http://host:port/v1#name`; without a path, `/v1` is meant."""
     url, _, name = text.strip().partition("#")
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine:
-        raise Misuse(f"`{text}` is no URL of a server", "write it as `http://host:port/v1#name`")
-    return url.rstrip("/") + ("" if parts.path.strip("/") else "/v1"), name or None
+    parse_address(url)
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=path if path else "/v1")), name or None
 
 
 def first_alternatives(reply: Json) -> object:

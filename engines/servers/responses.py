@@ -20,6 +20,8 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 _LIMITS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "limit"})
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+# These speak of the server, of us or of the moment; any other 4xx of what was asked.
+_NOT_OF_THE_PROMPT = frozenset({401, 403, 404, 408, 409, 425, 429})
 
 # Not the bare word: a Go server says "context canceled" and "context deadline exceeded" as well.
 _OVERFLOW = re.compile(
@@ -30,15 +32,26 @@ _OVERFLOW = re.compile(
 
 
 class Failure(BenchError):
-    """A request without a usable reply; `status` is the HTTP status, where one came."""
+    """A request without a usable reply; `status` is the HTTP status, where one came.
+
+    `refused`: the server works, and will not take this prompt however often it is asked.
+    """
 
     def __init__(
-        self, what: str, status: int | None = None, *, retry: bool = False, after: float = 0.0
+        self,
+        what: str,
+        status: int | None = None,
+        *,
+        retry: bool = False,
+        after: float = 0.0,
+        refused: bool = False,
     ) -> None:
         super().__init__(what)
         self.status = status
         self.retry = retry
         self.after = after
+        about_prompt = status is not None and 400 <= status < 500
+        self.refused = refused or (about_prompt and status not in _NOT_OF_THE_PROMPT)
 
 
 class ContextOverflow(Failure):

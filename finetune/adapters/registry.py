@@ -28,7 +28,7 @@ from domainlift.files import (
     write_json,
     write_text,
 )
-from engines.base import AdapterEngine, Engine
+from engines.base import AdapterEngine, Engine, same_weights
 from engines.servers.ollama_hub_names import hub_name
 from finetune.adapters.model_card import (
     CARD,
@@ -93,7 +93,7 @@ class Adapter:
 
         Ollama holds a model in a form of its own, with another digest; there the names must agree.
         """
-        if digest == self.card.base_digest or hub_name(name) == self.card.base:
+        if same_weights(digest, self.card.base_digest) or hub_name(name) == self.card.base:
             return
         raise Misuse(
             f"adapter `{self.name}` was trained on `{self.card.base}` "

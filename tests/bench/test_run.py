@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engines.registry import tiny_folder
+from tests.helpers.model_server import ModelServer
 
 needs_tiny = pytest.mark.skipif(
     not (tiny_folder() / "model.safetensors").is_file(), reason="the embedded model is not here yet"
@@ -117,12 +118,70 @@ def test_questions_without_an_answer_make_the_command_fail(
     assert said.json["overall"]["errors"] == 1
     assert said.json["overall"]["n"] == 5
     assert "error: 1 of 6 questions have no answer; the scores cover 5" in said.err
-    assert f"`--resume {said.json['run']}`" in said.err
+    reasons = {"the server answered 400: this prompt is refused": 1}
+    assert said.json["overall"]["error_reasons"] == reasons
+    assert f"`--resume {said.json['run']}` asks them again" in said.err
     server.refuse, before = "\0", len(server.asked)
     again = bench(*argv)
+    assert (again.code, len(server.asked)) == (1, before)
+    shown = bench("runs", "show", said.json["run"])
+    assert "errors: 1 × the server answered 400: this prompt is refused" in shown.out
+    again = bench(*argv, "--resume", said.json["run"])
     assert again.code == 0
     assert again.json["overall"]["n"] == 6
+    assert again.json["overall"]["error_reasons"] == {}
     assert len(server.asked) == before + 1
+
+
+def test_refused_prompts_do_not_end_a_run(server: Any, bench: Any, exam: Any) -> None:
+    server.refuse = "number 1"
+    argv = ("run", "--model", server.model, "--task", exam(20), "--scoring", "letter", "--json")
+    said = bench(*argv)
+    assert said.code == 1
+    # 1 and 10 to 19, one after another; each is asked once.
+    assert (said.json["overall"]["errors"], said.json["overall"]["n"]) == (11, 9)
+    assert sum("number 1" in prompt for prompt in server.asked) == 11
+    assert sum(said.json["overall"]["error_reasons"].values()) == 11
+    assert "questions have no answer" in said.err
+    assert "refuses them for good" in said.err
+
+
+def test_another_server_of_the_same_name_is_another_model(
+    server: Any, bench: Any, exam: Any
+) -> None:
+    other = ModelServer()
+    try:
+        argv = ("--task", exam(6), "--scoring", "letter", "--json")
+        first = bench("run", "--model", server.model, *argv)
+        second = bench("run", "--model", other.model, *argv)
+        urls = [each.model.partition("#")[0] for each in (server, other)]
+        assert (second.code, len(other.asked)) == (0, len(server.asked))
+        assert second.json["run"] != first.json["run"]
+        assert f"the stored `{first.json['run']}` is like it but for" in second.err
+        assert f"engine option server `{urls[0]}` → `{urls[1]}`" in second.err
+        resumed = bench("run", "--model", other.model, *argv, "--resume", first.json["run"])
+        assert resumed.code == 2
+        assert f"engine option server `{urls[0]}` → `{urls[1]}`" in resumed.err
+    finally:
+        other.close()
+
+
+def test_a_password_is_neither_shown_nor_stored(
+    server: Any, bench: Any, exam: Any, tmp_path: Path
+) -> None:
+    url, _, model = server.model.partition("#")
+    secret = url.replace("://", "://me:hush@") + "?api-key=hush#" + model
+    said = bench("run", "--model", secret, "--task", exam(4), "--scoring", "letter", "--json")
+    assert said.code == 0, said.err
+    assert "hush" not in said.out + said.err
+    run = Path(bench("runs", "show", said.json["run"], "--path").out.strip())
+    stored = (run / "manifest.json").read_text()
+    assert "hush" not in stored
+    assert "api-key=" in stored
+    server.close()
+    down = bench("run", "--model", secret, "--task", exam(4), "--scoring", "letter", "--fresh")
+    assert "hush" not in down.out + down.err
+    assert "no model server answers" in down.err
 
 
 def test_a_limit_is_spread_over_the_domains(server: Any, bench: Any, exam: Any) -> None:

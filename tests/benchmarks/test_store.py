@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.runs.store import Record, Run, RunManifest, RunStore, fingerprint_differences
+from benchmarks.runs.store import Record, Run, RunManifest, RunStore
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.types import Question
 
@@ -301,14 +301,3 @@ def test_a_workspace_that_cannot_be_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(BenchError, match="cannot be written"):
         made(tmp_path / "file")
-
-
-def test_differences_name_what_differs() -> None:
-    a = {"model": "sha256:00112233445566", "data": "aabbccddeeff", "same": "x"}
-    b = {"model": "sha256:99112233445566", "same": "x", "more": "1"}
-    assert fingerprint_differences(a, b) == [
-        "data aabbccdd -> none",
-        "model 00112233 -> 99112233",
-        "more none -> 1",
-    ]
-    assert fingerprint_differences(a, a) == []

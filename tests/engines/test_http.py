@@ -13,6 +13,7 @@ import pytest
 from domainlift.errors import BenchError, EngineDown
 from engines.base import Answer, Mode, Prompt, Request, Status
 from engines.servers.http import (
+    MOST_REFUSED,
     Retries,
     Server,
     answer_or_error,
@@ -45,7 +46,98 @@ def requests(count: int) -> list[Request]:
 
 def answers(statuses: str) -> Generator[Answer, None, None]:
     for i, mark in enumerate(statuses):
-        yield Answer(str(i), Status.ERROR if mark == "x" else Status.OK, error=f"because {i}")
+        status = Status.OK if mark == "." else Status.ERROR
+        yield Answer(str(i), status, error=f"because {i}", refused=mark == "r")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "goes_on"),
+    [
+        ("rrrrrrrrrr.", True),
+        (".rrrrrrrr", True),
+        ("xxrxxrxxr.", True),
+        (".xxxxr", True),
+        (".rxxxxx", False),
+        ("r" * (MOST_REFUSED - 1) + ".", True),
+        ("r" * MOST_REFUSED, False),
+        ("." + "r" * MOST_REFUSED, True),
+    ],
+)
+def test_refusals_do_not_trip_the_breaker(statuses: str, goes_on: bool) -> None:
+    passed = circuit_breaker(answers(statuses), "http://x")
+    if goes_on:
+        assert len(list(passed)) == len(statuses)
+    else:
+        with pytest.raises(EngineDown):
+            list(passed)
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [(s, True) for s in (400, 402, 406, 413, 415, 422, 451)]
+    + [(s, False) for s in (401, 403, 404, 408, 409, 425, 429, 500, 501, 503)],
+)
+def test_what_a_server_refuses_for_good(
+    stub: Stub, reply: type[Reply], status: int, refused: bool
+) -> None:
+    stub.on("/x", reply({"error": "no"}, status))
+    server = client(stub)
+
+    def ask(_: Request) -> Answer:
+        server.post("/x", {})
+        raise AssertionError
+
+    answer = answer_or_error(requests(1)[0], ask)
+    assert (answer.status, answer.refused) == (Status.ERROR, refused)
+    assert f"{status}: no" in str(answer.error)
+    assert len(stub.asked) == 1 or not refused
+
+
+def test_a_query_goes_with_every_request(stub: Stub, reply: type[Reply]) -> None:
+    stub.on("/v1/x?api-version=2&key=a", reply({"fine": 1}))
+    server = stub.keep(Server(f"{stub.url}/v1/?api-version=2&key=a", 5, AT_ONCE))
+    assert (server.get("/x"), server.post("/x", {})) == ({"fine": 1}, {"fine": 1})
+    assert server.url == f"{stub.url}/v1?api-version=2&key=…"
+
+
+def test_a_user_is_sent_and_not_shown(stub: Stub, reply: type[Reply]) -> None:
+    stub.on("/x", reply("busy", 503), reply({"fine": 1}))
+    server = stub.keep(Server(stub.url.replace("//", "//me:p%40ss@"), 5, AT_ONCE))
+    assert server.get("/x") == {"fine": 1}
+    assert stub.headers[-1]["Authorization"] == "Basic bWU6cEBzcw=="
+    assert server.url == stub.url
+    stub.close()
+    with pytest.raises(Failure) as caught:
+        server.get("/x")
+    assert "p%40ss" not in caught.value.what
+
+
+def test_a_redirect_is_followed_once_and_for_all(stub: Stub, reply: type[Reply]) -> None:
+    moved = (("Location", f"{stub.url}/new/v1/models"),)
+    stub.on("/v1/models", reply("", 308, headers=moved))
+    stub.on("/new/v1/models", reply({"data": []}))
+    stub.on("/new/v1/x", reply({"fine": 1}))
+    server = stub.keep(Server(f"{stub.url}/v1", 5, AT_ONCE))
+    assert server.get("/models") == {"data": []}
+    assert server.post("/x", {}) == {"fine": 1}
+    assert server.url == f"{stub.url}/new/v1"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirect_that_is_not_followed_is_shown(
+    stub: Stub, reply: type[Reply], status: int
+) -> None:
+    stub.on("/x", reply("", status, headers=(("Location", "http://me:p@elsewhere/x"),)))
+    with pytest.raises(Failure, match="it has moved to `http://elsewhere/x`"):
+        client(stub).post("/x", {})
+
+
+def test_a_key_does_not_follow_to_another_host(stub: Stub, reply: type[Reply]) -> None:
+    other = stub.url.replace("127.0.0.1", "localhost")
+    stub.on("/models", reply("", 307, headers=(("Location", f"{other}/a/models"),)))
+    stub.on("/a/models", reply({"data": []}))
+    with pytest.raises(Failure, match="sends us to another host, `http://localhost"):
+        client(stub).get("/models")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

@@ -358,6 +358,17 @@ def test_an_unknown_model_gives_the_pull(ollama: Stub, reply: type[Reply]) -> No
     with pytest.raises(BenchError, match="has no model `qwen2") as caught:
         engine(ollama)
     assert caught.value.hint == "`ollama pull qwen2.5:3b`"
+    with pytest.raises(BenchError, match=r"has no model `qwen2\.5:latest`") as caught:
+        engine(ollama, model="qwen2.5")
+    assert caught.value.hint == "`ollama pull qwen2.5`, or one that it has: `qwen2.5:3b`"
+
+
+@pytest.mark.parametrize("path", ["/api/version", "/api/show"])
+def test_a_server_that_wants_a_user_says_how(ollama: Stub, reply: type[Reply], path: str) -> None:
+    ollama.on(path, reply({"error": "who are you"}, 401))
+    with pytest.raises(EngineDown, match="refuses us: the server answered 401") as caught:
+        engine(ollama)
+    assert "OLLAMA_HOST may name who asks" in str(caught.value.hint)
 
 
 def test_a_model_that_goes_away_stops_the_run(ollama: Stub, reply: type[Reply]) -> None:
@@ -432,6 +443,8 @@ def test_the_host_of_the_environment(ollama: Stub, monkeypatch: pytest.MonkeyPat
         ("http://box", "http://box:80"),
         ("https://box/ollama/", "https://box:443/ollama"),
         ("http://box:11434/", "http://box:11434"),
+        ("http://me:p%40ss@box", "http://me:p%40ss@box:80"),
+        ("https://box/a?key=b", "https://box:443/a?key=b"),
         ("::1", "http://[::1]:11434"),
         ("[::]:9", "http://[::1]:9"),
     ],
@@ -444,6 +457,9 @@ def test_hosts(text: str, url: str) -> None:
 def test_what_is_no_host(text: str) -> None:
     with pytest.raises(Misuse, match="is no host"):
         parse_host(text)
+    with pytest.raises(Misuse) as caught:
+        parse_host("http://me:hush@box:port")
+    assert "hush" not in caught.value.what
 
 
 @pytest.mark.parametrize(

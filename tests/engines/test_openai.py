@@ -203,8 +203,8 @@ def test_a_reply_that_a_filter_ended_is_an_error_with_its_reason(
 ) -> None:
     server.on(TEXT, reply(plain("The", finish_reason="content_filter")))
     [answer] = engine(server).answer([open_reply()])
-    assert (answer.status, answer.error) == (
-        Status.ERROR,
+    assert (answer.status, answer.refused, answer.error) == (
+        *(Status.ERROR, True),
         "the server's content filter ended the reply",
     )
 
@@ -258,6 +258,26 @@ def test_the_breaker_trips_after_five(server: Stub, reply: type[Reply]) -> None:
         list(engine(server, concurrency=2).answer([letter(str(i)) for i in range(99)]))
     assert "resumes the run" in str(caught.value.hint)
     assert len(server.bodies(TEXT)) <= 8 * AT_ONCE.tries
+
+
+def test_what_servers_tell_of_a_model_is_part_of_what_it_is(
+    server: Stub, reply: type[Reply]
+) -> None:
+    assert engine(server).info.options["root"] == "Qwen/Qwen2.5-3B"
+    assert engine(server).info.options["server"] == f"{server.url}/v1"
+    server.on(MODELS, reply({"data": [{"id": "m", "owned_by": "llamacpp"}]}))
+    server.on("/props", reply({"model_path": "/a.gguf", "chat_template": "x", "build_info": "b1"}))
+    one = engine(server).info
+    assert (one.options["model_path"], len(str(one.options["template"]))) == ("/a.gguf", 16)
+    server.on("/props", reply({"model_path": "/b.gguf", "chat_template": "x", "build_info": "b2"}))
+    two = engine(server).info
+    differing = {key for key in one.options if one.options[key] != two.options.get(key)}
+    assert differing == {"model_path"}
+    server.on("/props", reply("no", 501))
+    assert "model_path" not in engine(server).info.options
+    server.on(MODELS, reply({"data": [{"id": "m:1b", "owned_by": "library"}]}))
+    server.on("/api/tags", reply({"models": [{"name": "m:1b", "digest": "abc"}]}))
+    assert engine(server).info.options["digest"] == "abc"
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -351,6 +371,10 @@ def test_cloze_is_never_asked(server: Stub) -> None:
         ("http://h:8000", ("http://h:8000/v1", None)),
         ("http://h:8000/#m", ("http://h:8000/v1", "m")),
         ("http://h:8000/v1#", ("http://h:8000/v1", None)),
+        ("http://h/v1?api-version=1#m", ("http://h/v1?api-version=1", "m")),
+        ("http://h/v1/?api-version=1", ("http://h/v1?api-version=1", None)),
+        ("http://h?api-version=1#m", ("http://h/v1?api-version=1", "m")),
+        ("http://me:p@h#m", ("http://me:p@h/v1", "m")),
     ],
 )
 def test_names(text: str, found: tuple[str, str | None]) -> None:
