@@ -39,7 +39,15 @@ def main() -> None:
     if settings.side is not None:
         print(json.dumps(_measure(settings)))
         return
-    sides = {side: _run(side) for side in SIDES}
+    compare_engines(*sys.argv[1:])
+
+
+def compare_engines(*words: str) -> None:
+    """Measure each side in a process of its own, with these arguments, and print the table."""
+    sides = {}
+    for side in SIDES:
+        print(f"{side} …", file=sys.stderr)
+        sides[side] = measure_apart("perf.gguf", *words, "--side", side)
     _table(sides)
 
 
@@ -50,11 +58,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def _run(side: str) -> dict[str, Any]:
-    print(f"{side} …", file=sys.stderr)
-    return measure_apart("perf.gguf", *sys.argv[1:], "--side", side)
 
 
 def _measure(settings: argparse.Namespace) -> dict[str, Any]:

@@ -68,10 +68,11 @@ def main() -> None:
     """Measure each case, and print the table."""
     parser = argparse.ArgumentParser(description="predicted memory against measured")
     parser.add_argument("--only", nargs="+", help="words that a case's title or shape has")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--case", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.case is not None:
-        print(json.dumps(_measure(CASES[settings.case])))
+        print(json.dumps(_measure(CASES[settings.case], settings.device)))
         return
     print(
         "| shape | layers | rows × tokens | trained | method | predicted, MiB | measured | error |"
@@ -80,7 +81,8 @@ def main() -> None:
     for number, case in enumerate(CASES):
         words = {case.shape, *case.title.split()}
         if settings.only is None or words.issuperset(settings.only):
-            print(_line(case, measure_apart("perf.memory", "--case", str(number))), flush=True)
+            asked = ("--case", str(number), "--device", settings.device)
+            print(_line(case, measure_apart("perf.memory", *asked)), flush=True)
 
 
 def forget_peak(device: str) -> None:
@@ -119,7 +121,7 @@ def _line(case: Case, found: dict[str, Any]) -> str:
     )
 
 
-def _measure(case: Case) -> dict[str, float]:
+def _measure(case: Case, device: str) -> dict[str, float]:
     from finetune.memory.cost_model import predict_cost
     from finetune.memory.estimate import return_freed
     from finetune.training.settings import TrainingArguments
@@ -127,19 +129,19 @@ def _measure(case: Case) -> dict[str, float]:
     chosen = {**_SETTINGS, "batch": case.rows, "micro_batch": case.rows * case.length}
     settings = TrainingArguments(**{**chosen, **case.settings})
     return_freed()
-    _train(Case("0.5b", 1, 2, 16, 2), TrainingArguments(steps=2, checkpointing=False))
+    _train(Case("0.5b", 1, 2, 16, 2), TrainingArguments(steps=2, checkpointing=False), device)
     gc.collect()
-    before = held("cpu")
-    config = _train(case, settings)
-    measured = peak("cpu") - before
+    before = held(device)
+    config = _train(case, settings, device)
+    measured = peak(device) - before
     lengths = [(case.length, case.trained)] * case.rows
     return {
-        "predicted": predict_cost(config, settings, lengths, "cpu").peak_bytes,
+        "predicted": predict_cost(config, settings, lengths, device).peak_bytes,
         "measured": measured,
     }
 
 
-def _train(case: Case, settings: Any) -> Any:
+def _train(case: Case, settings: Any, device: str) -> Any:
     """Train, and return the model's configuration."""
     import torch
 
@@ -149,12 +151,12 @@ def _train(case: Case, settings: Any) -> Any:
     from finetune.training.training_loop import TrainingLoop
 
     torch.set_default_dtype(getattr(torch, case.dtype))
-    model = shapes.model(case.shape, layers=case.layers, device="cpu", dtype=case.dtype)
+    model = shapes.model(case.shape, layers=case.layers, device=device, dtype=case.dtype)
     torch.set_default_dtype(torch.float32)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, model.config.vocab_size, (case.rows, case.length), generator=generator)
     row = Row("", "", "")
-    forget_peak("cpu")
+    forget_peak(device)
     examples = [Encoded(tuple(each), case.length - case.trained, row) for each in ids.tolist()]
     with TemporaryDirectory() as folder:
         run = TrainingLoop(examples, model, settings, Path(folder), ProcessGroup())
