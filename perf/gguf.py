@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import resource
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 from engines.base import Answer, Mode, Request
 from engines.gguf.files import smollm2_file
+from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
 from perf import shapes
@@ -99,7 +99,7 @@ class _LlamaServer:
         params.model.path = str(smollm2_file()) if model == SMOLLM2 else model
         params.n_ctx, params.n_parallel, params.n_gpu_layers = 4096, 1, 0
         params.verbosity = -1
-        params.cpuparams.n_threads = len(os.sched_getaffinity(0))
+        params.cpuparams.n_threads = processor_threads()
         off = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.flash_attn_type = off
         server: Any = xllamacpp.Server

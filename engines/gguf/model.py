@@ -287,8 +287,8 @@ class GgufModel:
             n_ubatch=_UBATCH,
             n_seq_max=SEQUENCES,
             n_outputs_max_per_seq=SEQUENCES,
-            n_threads=_cores(),
-            n_threads_batch=_cores(),
+            n_threads=processor_threads(),
+            n_threads_batch=processor_threads(),
             type_k=self._cache_type,
             type_v=self._cache_type,
             # It has one kernel for few tokens and another for many, so that what a question is
@@ -372,8 +372,11 @@ def _put(params: ll.Params, members: dict[str, tuple[str, int, int]], **values: 
         params.put(kind, offset, value)
 
 
-def _cores() -> int:
-    """Processor cores that this process may use."""
+def processor_threads() -> int:
+    """Threads to compute with: OMP_NUM_THREADS, as torch reads it, else the cores at hand."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -19,6 +19,7 @@ from engines.gguf import libllama
 from engines.gguf.dequantised import dequantised_folder
 from engines.gguf.engine import GgufEngine, file_digest
 from engines.gguf.files import MODEL_LAYER, has_smollm2, ollama_blob
+from engines.gguf.model import processor_threads
 from engines.local.engine import TransformersEngine
 from engines.local.loading import load_model
 from engines.registry import EngineOptions, engine_of, open_engine
@@ -210,6 +211,15 @@ def test_broken_files_are_refused_in_one_line(file: Path, tmp_path: Path) -> Non
         with pytest.raises(BenchError, match=message) as caught:
             GgufEngine(path)
         assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize(("said", "threads"), [("3", 3), ("0", 7), ("4,2", 7), ("", 7)])
+def test_as_many_threads_as_torch_would_take(
+    said: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(7)), raising=False)
+    assert processor_threads() == threads
 
 
 def test_another_layout_of_the_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
