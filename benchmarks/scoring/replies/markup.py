@@ -29,9 +29,11 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _RAISED_TAG = re.compile(r"<sup>([^<>]{1,12})</sup>", re.IGNORECASE)
+#: Ends of turns that a server left in the text.
+_END_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\([^()\s]{1,400}\)")
 _UNDERLINED = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])([^_\n]{1,200})(?<=\S)\1(?![\w_])")
-_TIMES = re.compile(r"(?<=\d) ?\* ?(?=\d)")
+_TIMES = re.compile(r"(?<=\d) ?\*{1,2} ?(?=\d)")
 _EMPHASIS = str.maketrans(dict.fromkeys('*`“”"'))
 
 _SPACING = re.compile(r"\\[,;:> ]|(?<=\d)~(?=\d)|\\(?:quad|qquad|thinspace)\b")
@@ -64,7 +66,7 @@ def without_markup(reply: str) -> str:
     """
     text = _without_latex(normalised(reply)) if "\\" in reply or "$" in reply else normalised(reply)
     text = _UNDERLINED.sub(r"\2", _LINK.sub(r"\1", text))
-    text = _TIMES.sub("×", text).translate(_EMPHASIS)
+    text = _TIMES.sub(lambda m: "^" if "**" in m[0] else "×", text).translate(_EMPHASIS)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(filter(None, lines))
 
@@ -77,6 +79,7 @@ def normalised(reply: str) -> str:
         text = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SILENT)
         text = _DASH_MINUS.sub("-", text.translate(_SIGNS))
     if "<" in text:
+        text = _END_TOKEN.sub("", text)
         text = _TAG.sub("", _RAISED_TAG.sub(r"^\1", _BREAK.sub("\n", text)))
     return text
 

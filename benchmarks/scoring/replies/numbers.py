@@ -48,19 +48,22 @@ _NUMBER = (
 )
 # What makes of a number a range, a date, a time, a list, a version, or a part of a term.
 _SPOILED = (
-    r"(?P<spoiled>(?:[-–—:/,.^']\d[\d.,]*)+| ?[π√∞]| ?\bpi\b|[xyzni](?!\w)"
+    r"(?P<spoiled>(?:[-–—:/,.^']\d[\d.,]*)+| ?[π√∞]| ?\bpi\b|[xyzniKMBT](?!\w)"
     r"| ?(?:±|\+/-) ?\d+)?"
 )
 _TOKEN = re.compile(_NUMBER + _SPOILED)
 _OPERATOR_BEFORE = re.compile(r"[\d)%] ?[-+×÷·*/^] ?\Z")
 _OPERATOR_AFTER = re.compile(r" ?[+*/×÷·^]| ?-(?= ?\d)| - ")
-_HEDGED = re.compile(r"\d[^\n\d]{0,12} or (?:maybe |perhaps )?\Z|\bbetween [^\n]{1,24} and \Z")
+_HEDGED = re.compile(
+    r"\d[^\n\d]{0,12} or (?:maybe |perhaps )?\Z|\bbetween [^\n]{1,24} and \Z|\bnot \Z"
+)
 _HEDGES = re.compile(r"[^\n\d.]{0,12} or (?:maybe |perhaps )?-?\d")
 
 _ABOUT = r"(?:(?:approximately|about|around|roughly|exactly|only|a total of|equal to|[≈~=]) ?){0,2}"
 _IS = (
     r"(?: (?:here|to this question))?(?: (?:is|are|was|would be|should be|must be|equals)| ?=)"
-    r"(?: therefore| thus| clearly| definitely| simply)?(?: ?:)?| ?:| ?(?:->|→|=>)"
+    r"(?: therefore| thus| clearly| definitely| simply| probably| actually| indeed)?"
+    r"(?: ?:)?| ?:| ?(?:->|→|=>)"
 )
 _FORMS = (
     ("####", re.compile(r"#### ?")),

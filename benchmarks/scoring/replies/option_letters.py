@@ -16,21 +16,26 @@ from benchmarks.scoring.replies.reading import Reading
 
 # What may follow "A" or "I" where it is a letter and no word of a sentence.
 _REASON = r"(?:because|since|as|is|seems|must|due|for|which|and|or|with)\b"
-_END = r"(?![\w']|-\w)"
+_END = r"(?!\w|['-]\w)"
 _CLOSED = r"(?=[).:,;!\]}]|\n|\Z)"
-_NAMED = r"(?i:(?:the )?(?:(?:correct |right )?(?:option|choice|letter|answer) )?)[(\[{]{0,2}"
+_NOUN = r"(?:option|choice|letter|answer)"
+_NAMED = rf"(?i:(?:the )?(?:(?:correct |right )?{_NOUN} )?)[(\[{{']{{0,2}}"
 _IS = (
-    r"(?i:(?: here| to this question)?(?: is| would be| should be| must be| ?=| ist| es| est| è| é)"
-    r"(?: therefore| thus| clearly| definitely)?(?: ?:)?"
+    r"(?i:(?: here| to this question)?"
+    r"(?: is| would be| should be| must be| ?=| ist| lautet| es| est| è| é)"
+    r"(?: therefore| thus| clearly| definitely| probably| most likely| actually| indeed)?(?: ?:)?"
     r"| ?:| ?(?:->|→|=>)| [-–—]|是|为|は)[ \n]{0,2}"
 )
 _ANSWER = (
     r"(?i:\banswer|\b(?:correct|right|best) (?:option|choice|one|response|letter)"
-    r"|\b(?:option|choice|letter|selection)(?= ?:)"
+    r"|\b(?:option|choice|letter|selection)(?= ?:| is )"
+    r"|\b(?:correct|response|output|solution|result)(?= ?:)"
     r"|\b(?:antwort|respuesta|réponse|risposta|resposta|ответ)(?: corre[ct]{1,2}[ae])?"
-    r"|答案|答え|正解|정답)"
+    r"|答案|回答|答え|正解|정답|답)"
 )
-_OPINION = r"(?i:\b(?:it's|it is|choose|pick|select|go with|say|guess|think|believe)[ :])"
+_OPINION = (
+    r"(?i:\b(?:it's|it is|it must be|choose|pick|select|go with|say|guess|think|believe)[ :])"
+)
 _BOXED = r"\\(?:boxed|fbox) ?\{ ?(?:\\\w{1,8} ?\{)?" + _NAMED
 _RIGHT = (
     r"(?i:(?:is|seems|must be|would be)(?: the)?(?: most| only)? "
@@ -47,7 +52,7 @@ _LETTER_FORMS = (
     ("boxed", _BOXED, "E", r"(?=[).:,} \]])"),
     ("answer is", _ANSWER + _IS + _NAMED, "U", _END),
     ("answer is", _ANSWER + f"(?:{_IS})?[ \n]?" + _NAMED, "E", _CLOSED),
-    ("<answer>", r"<(?:(?:final_)?answer|choice|option)>\W{0,4}" + _NAMED, "E", r"\b"),
+    ("<answer>", r"[<[](?i:(?:final_)?answer|ans|choice|option)[]>]\W{0,4}" + _NAMED, "E", r"\b"),
     ("opinion", _OPINION + _NAMED, "U", _END),
     ("is correct", r"(?<![\w'])", "U", r"[)\]]? " + _RIGHT),
     ("conclusion", _SO + _NAMED, "U", _CLOSED),
@@ -105,10 +110,12 @@ def _hedged(text: str, match: re.Match[str], letters: str) -> bool:
 def _lists(text: str, match: re.Match[str], letters: str) -> bool:
     """Whether the reply goes through the options one by one, and so names none by its first."""
     first, _, others = text.partition("\n")
-    return (
-        match.end(1) < 12
-        and re.search(r"\w", first[match.end(1) :]) is not None
-        and re.search(rf"(?:\A|\n)\W{{0,4}}[{letters}][).:]", others) is not None
+    rest = first[match.end(1) :]
+    if match.end(1) >= 12 or re.search(r"\w", rest) is None:
+        return False
+    following = letters[letters.index(match[1].upper()) + 1 :][:1]
+    return re.search(rf"(?:\A|\n)\W{{0,4}}[{letters}][).:]", others) is not None or (
+        following != "" and re.search(rf"[ (]{following}[).:] ", rest) is not None
     )
 
 
