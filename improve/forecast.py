@@ -191,6 +191,8 @@ def _files(context: ImproveContext, name: str) -> Found:
 def _trainings(
     context: ImproveContext, names: list[str], lazy: LazyEngine, missing: _MissingItems
 ) -> Iterator[Stage]:
+    if not context.options.skip_train:
+        yield Stage("form adapter", "at most 256 rows of the other domains, twice")
     for name in () if context.options.skip_train else names:
         found = missing.at(lambda name=name: _dry_run(context, name, lazy))  # type: ignore[misc]
         if found is not None:
