@@ -6,6 +6,7 @@ plan that routes by label.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
         raise Misuse(
             f"plan `{path}` was made for `{plan.model}`, and `{engine.info.model}` is another "
             "model",
-            f"`--model {plan.model}`, or make a plan for this one: `bench improve`",
+            f"`--model {shlex.quote(plan.model)}`, or make a plan for this one: `bench improve`",
         )
     if plan.verdict and plan.verdict != "promoted":
         print(f"note: the plan `{path}` was judged: {plan.verdict}", file=sys.stderr)

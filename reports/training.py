@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,10 @@ def show_made(made: TrainingResult) -> None:
             grid.add_row(*_row(domain, score))
         out.print(grid)
         out.print(Text("On what chose that step. Other questions prove it:"))
-    adapter = f"{made.base} --adapter {made.name}/{made.version}"
-    what = adapter if made.version.startswith("v") else str(made.path)
-    out.print(Text(printable(f"  bench run --model {what}"), no_wrap=True))
+    adapter = [made.base, "--adapter", f"{made.name}/{made.version}"]
+    what = adapter if made.version.startswith("v") else [str(made.path)]
+    command = shlex.join(["bench", "run", "--model", *what])
+    out.print(Text(printable(f"  {command}"), no_wrap=True))
 
 
 def _value(trial: SearchTrial) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -147,8 +148,8 @@ def demo(
     if model not in EMBEDDED_SUITES:
         raise NoSuch("embedded model", model, EMBEDDED_SUITES)
     change = _DEMO_SETTINGS.get(model, [])
-    settings = "".join(f" --set {each}" for each in change)
-    print_note(f"this is `bench improve --model {model}{settings}`")
+    settings = [word for each in change for word in ("--set", each)]
+    print_note(f"this is `{shlex.join(['bench', 'improve', '--model', model, *settings])}`")
     improve_command(model=model, workspace=workspace, as_json=as_json, change=change)
 
 

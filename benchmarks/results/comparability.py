@@ -20,6 +20,12 @@ _PARTS = {
     "prompts": "the prompts differ: another way of scoring, number of examples or template",
     "engine": "the engine or its options differ",
 }
+_SHORT = {
+    "data": "the data",
+    "prompts": "how they were asked (way of scoring, examples or template)",
+    "engine": "the engine or its options",
+    "versions": "the versions",
+}
 #: Settings that say how a run came about, and decide nothing by themselves.
 _SILENT = {"command", "treatment", "tasks", "limit", "domains"}
 _MOST_NAMES = 8
@@ -51,10 +57,17 @@ def notes_of(manifests: _Pair) -> tuple[str, ...]:
         for manifest in manifests
         for note in manifest.engine.get("notes", ())
     ]
-    repeated = (
-        "both runs have the same model and treatment: what differs is the noise of asking again"
-    )
-    return (*([repeated] if same else []), *engine_notes)
+    return (*([_repeated(manifests)] if same else []), *engine_notes)
+
+
+def _repeated(manifests: _Pair) -> str:
+    """What differs between two runs of one model and treatment; asking again alone is noise."""
+    before, after = (manifest.fingerprint for manifest in manifests)
+    differing = [part for part in _PARTS if before.get(part) != after.get(part)]
+    if manifests[0].versions != manifests[1].versions:
+        differing.append("versions")
+    what = " and ".join(_SHORT[part] for part in differing) or "the noise of asking again"
+    return f"both runs have the same model and treatment: what differs is {what}"
 
 
 def _questions(manifests: _Pair, joined: PairedRuns) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -185,9 +186,10 @@ class OllamaEngine:
             return self._server.post(path, body, read)
         except Failure as failure:
             if failure.status == 404:
+                pull = f"`ollama pull {shlex.quote(self._served.model)}`"
                 raise EngineDown(
                     f"the model `{self._served.model}` went away: {failure.what}",
-                    f"`ollama pull {self._served.model}`, then give the same command again",
+                    f"{pull}, then give the same command again",
                 ) from failure
             raise
 

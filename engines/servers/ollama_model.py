@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -89,7 +90,7 @@ def ways_on(model: str) -> str:
         else "`bench run --model ORG/NAME`, its name on the hub"
     )
     return (
-        f"start it with `ollama serve` and `ollama pull {model}`, "
+        f"start it with `ollama serve` and `ollama pull {shlex.quote(model)}`, "
         f"or score the same model in-process: {inside}"
     )
 
@@ -115,12 +116,14 @@ def _show(server: Server, model: str) -> Json:
     except Failure as failure:
         if failure.status == 404:
             what = f"Ollama at `{server.url}` has no model `{_full(model)}`"
-            raise BenchError(what, f"`ollama pull {model}`{_others(server, model)}") from failure
+            raise BenchError(
+                what, f"`ollama pull {shlex.quote(model)}`{_others(server, model)}"
+            ) from failure
         if failure.status in (401, 403):
             raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_USER) from failure
         raise BenchError(
             f"Ollama at `{server.url}` cannot show `{model}`: {failure.what}",
-            f"`ollama show {model}` tells more",
+            f"`ollama show {shlex.quote(model)}` tells more",
         ) from failure
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ class Adapter:
         raise Misuse(
             f"adapter `{self.name}` was trained on `{self.card.base}` "
             f"({_short(self.card.base_digest)}), not on `{name}` ({_short(digest)})",
-            f"use `--model {self.card.base}`, or train an adapter for `{name}`",
+            f"use `--model {shlex.quote(self.card.base)}`, or train an adapter for `{name}`",
         )
 
 

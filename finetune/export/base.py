@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def _check_base(adapter: Adapter, base: str, digest: str) -> None:
     try:
         adapter.check_base(base, digest)
     except Misuse as error:
-        way_on = f"give the model that it was trained on: `--base {adapter.card.base}`"
+        way_on = f"give the model that it was trained on: `--base {shlex.quote(adapter.card.base)}`"
         raise Misuse(error.what, way_on) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,9 +39,10 @@ def upload(folder: Path, repo: str, *, private: bool = True, api: HubClient | No
         hub.upload_folder(repo_id=repo, folder_path=str(folder), commit_message="Add an adapter")
     except (OSError, ValueError) as error:  # the hub's own errors are OSErrors
         first = " ".join(str(error).split())[:200]
+        upload = shlex.join(["hf", "upload", repo, str(folder)])
         raise BenchError(
             f"`{repo}` cannot be uploaded: {first}",
-            f'the export is whole: `hf auth login`, then `hf upload {repo} "{folder}"`',
+            f"the export is whole: `hf auth login`, then `{upload}`",
         ) from error
     return repo
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def export_merged(job: ExportJob, build: Path) -> ExportResult:
     # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
     largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
     check = compare_model(verified, model, tokenizer, largest)
-    return ExportResult(check, (f'bench run --model "{job.folder}"',))
+    return ExportResult(check, (f"bench run --model {shlex.quote(str(job.folder))}",))
 
 
 def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
@@ -56,7 +57,7 @@ def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
     write_lora(build / LORA, read_deltas(job.adapter.folder), job.config)
     base = _base_gguf(job) if is_installed() else None
     before = job.ask_base()
-    commands = (f'llama-server -m BASE.gguf --lora "{job.folder / LORA}"',)
+    commands = (f"llama-server -m BASE.gguf --lora {shlex.quote(str(job.folder / LORA))}",)
     return _checked(before, base, job.adapt(), base, build / LORA, commands)
 
 
@@ -71,7 +72,7 @@ def export_gguf(job: ExportJob, build: Path) -> ExportResult:
     verified = job.adapt()
     if job.options.base_gguf is None:
         write_gguf(build / GGUF, job.merge(), job.tokenizer, job.options.stored)
-    commands = (f'llama-server -m "{job.folder / GGUF}"',)
+    commands = (f"llama-server -m {shlex.quote(str(job.folder / GGUF))}",)
     return _checked(before, base, verified, build / GGUF, None, commands)
 
 
@@ -94,8 +95,9 @@ def export_ollama(job: ExportJob, build: Path) -> ExportResult:
             notes = (f"merged, because Ollama takes no adapters since {since}, or did not answer",)
     write_text(build / "Modelfile", text)
     name = options.name or f"{job.adapter.card.domain}-{job.adapter.card.version}"
-    create = f'ollama create {name} -f "{job.folder / "Modelfile"}"'
-    return ExportResult(written.check, (create, f"ollama run {name}"), written.notes + notes)
+    create = shlex.join(["ollama", "create", name, "-f", str(job.folder / "Modelfile")])
+    run = shlex.join(["ollama", "run", name])
+    return ExportResult(written.check, (create, run), written.notes + notes)
 
 
 def export_hub(job: ExportJob, build: Path) -> ExportResult:
@@ -118,7 +120,7 @@ def export_hub(job: ExportJob, build: Path) -> ExportResult:
 
 
 def _upload(job: ExportJob) -> tuple[str, ...]:
-    return (f'hf upload ORG/NAME "{job.folder}"',)
+    return (f"hf upload ORG/NAME {shlex.quote(str(job.folder))}",)
 
 
 def _base_gguf(job: ExportJob) -> Path:

@@ -107,7 +107,7 @@ def test_people_are_told_where_it_is_and_how_to_go_on(
     first, figures, following = said.out.splitlines()
     assert first == f"biology/v0001 (merged): {out}"
     assert "same answer to 100% of 16 prompts" in figures
-    assert following == f'next: bench run --model "{out}"'
+    assert following == f"next: bench run --model {out}"
     run = ("run", "--model", out, "--suite", "demo", "--limit", "5", "--json")
     assert bench(*run).code == 0
 

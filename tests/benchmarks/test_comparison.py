@@ -307,6 +307,19 @@ class TestDiffers:
         found = compared({"law": made.outcomes(both=3)})
         assert "noise of asking again" in found.notes[0]
 
+    @pytest.mark.parametrize(
+        ("part", "told"),
+        [
+            ("prompts", "what differs is how they were asked (way of scoring"),
+            ("engine", "what differs is the engine or its options"),
+            ("data", "what differs is the data"),
+        ],
+    )
+    def test_what_differs_is_not_called_noise(self, compared: Any, part: str, told: str) -> None:
+        found = compared({"law": made.outcomes(both=3)}, fingerprint={part: "z"})
+        assert told in found.notes[0]
+        assert "noise" not in found.notes[0]
+
     def test_a_score_below_chance_is_a_fault(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(broken=60)})
         assert any("below chance in run `after`" in warning for warning in found.warnings)

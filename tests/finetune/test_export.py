@@ -464,7 +464,7 @@ def test_an_adapter_of_its_own_only_where_ollama_takes_it(
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert drift(exported) < 1e-3
     create, run = exported.commands
-    assert create == f'ollama create lifted -f "{tmp_path / "out" / "Modelfile"}"'
+    assert create == f"ollama create lifted -f {tmp_path / 'out' / 'Modelfile'}"
     assert run == "ollama run lifted"
     assert any("merged, because" in note for note in exported.notes) == (
         source is not None and not adapted
