@@ -22,6 +22,7 @@ from benchmarks.runs.runner import (
     prepare_job,
     run_fingerprint,
     scoring_fallbacks,
+    settled,
 )
 from benchmarks.runs.store import Record, Run, RunStore
 from benchmarks.treatments.base import TreatmentPolicy
@@ -487,3 +488,25 @@ def test_another_way_of_scoring_than_the_tasks_own_is_said() -> None:
     assert "cannot score by `cloze`" in said
     asked = prepare_job([task], EvalSettings("fakes", mode=Mode.LETTER), info)
     assert scoring_fallbacks(asked, info) == []
+
+
+@pytest.mark.parametrize(
+    ("marks", "again", "left"),
+    [
+        (".rx", False, "x"),
+        (".rx", True, "rx"),
+        ("rr", False, "rr"),
+        ("..", True, ""),
+        ("rx", False, "rx"),
+    ],
+)
+def test_a_run_that_goes_on_asks_no_refused_prompt_again(
+    marks: str, again: bool, left: str
+) -> None:
+    """`.` was answered, `x` failed, `r` was refused."""
+    records = [
+        Record(f"{n}{mark}", "d", "t", "ok" if mark == "." else "error", None, refused=mark == "r")
+        for n, mark in enumerate(marks)
+    ]
+    done = settled(records, again)
+    assert "".join(r.id[-1] for r in records if r.id not in done) == left
