@@ -150,6 +150,8 @@ def check_command(
 def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
     """A row as it was understood: its form, and each of its values in a line."""
     yield f"line {row['line']}: {row['format']}"
+    if row.get("rows") == []:
+        yield "  nothing to learn"
     for part in row.get("rows", [{key: row[key] for key in list(row)[2:]}]):
         for key, value in part.items():
             if key == "messages":

@@ -87,7 +87,8 @@ def is_question(fields: Fields) -> bool:
 
 def unknown_columns(fields: Fields) -> list[InvalidRow]:
     """What is wrong with keys that a question does not have."""
-    known = (*COLUMNS, *COMMON, *(n for names in COLUMNS.values() for n in names))
+    known = [*COLUMNS, *COMMON, *(name for names in COLUMNS.values() for name in names)]
+    known += [f"{word}_{place}" for word in ("option", "choice") for place in "abcde12345"]
     return [unknown_key(key, known) for key in read_columns(fields).unknown]
 
 

@@ -112,6 +112,8 @@ def test_what_can_be_read_in_no_way_or_in_two_is_refused(row: dict[str, Any], wh
         ("Split ", None),
         ("questoin", "question"),
         ("clutser", "cluster"),
+        ("optoin_b", "option_b"),
+        ("chioce_1", "choice_1"),
         ("wholly different", ""),
         ("subject", None),
     ],
