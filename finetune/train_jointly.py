@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import BenchError, Interrupted, Misuse
 from finetune.data.replay import no_replay_progress
 from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 from finetune.train_adapter import (
@@ -49,15 +49,16 @@ def train_jointly(
 ) -> JointResult:
     """Train all adapters by the settings of the first, from their last checkpoints.
 
-    `on_validation` gives the callback of an adapter by its name. An adapter that did harm is not
-    published; the others are.
+    `on_validation` gives the callback of an adapter by its name. An adapter that cannot be trained
+    (its budget is too small), or that did harm, is left out; the others are published. Raises the
+    first's BenchError where none is left.
     """
     settings = jobs[0].settings
     refuse_unfit(settings)
     _refuse_duplicates([job.name for job in jobs])
     with ExitStack() as locks:
         writers = {job.name: locks.enter_context(adapter_writer(job)) for job in jobs}
-        trainings = {job.name: prepare_training(job, engine, on_replay=on_replay) for job in jobs}
+        trainings, errors = _prepare_all(jobs, engine, on_replay)
         tasks = {
             name: JointTask(
                 prepared.rows,
@@ -72,7 +73,25 @@ def train_jointly(
         settings = plan.settings(settings)
         with activity(f"training {', '.join(tasks)}"):
             results = train_together(tasks, engine.model, engine.tokenizer, settings, on_progress)
-        return _publish_all(trainings, writers, results)
+        made = _publish_all(trainings, writers, results)
+        return replace(made, errors={**errors, **made.errors})
+
+
+def _prepare_all(
+    jobs: Sequence[TrainingJob], engine: TrainableEngine, on_replay: OnReplay
+) -> tuple[dict[str, PreparedTraining], dict[str, BenchError]]:
+    trainings: dict[str, PreparedTraining] = {}
+    errors: dict[str, BenchError] = {}
+    for job in jobs:
+        try:
+            trainings[job.name] = prepare_training(job, engine, on_replay=on_replay)
+        except Interrupted:
+            raise
+        except BenchError as error:
+            errors[job.name] = error
+    if not trainings:
+        raise next(iter(errors.values()))
+    return trainings, errors
 
 
 def _passes(plan: RowPlan) -> float:
