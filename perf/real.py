@@ -18,7 +18,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--lm-eval", type=int, default=0, help="so many also by lm-eval")
     parser.add_argument("--domains", nargs="+", default=list(PROBED))
     parser.add_argument("--form", nargs="+", default=["letter", "5"], help="scoring and examples")
+    parser.add_argument("--passages", type=int, default=3, help="at most so many a question")
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     settings = parser.parse_args()
@@ -137,7 +138,7 @@ def _forms(chosen: argparse.Namespace) -> None:
         print(heading("form", "accuracy", "on validation questions", "letters chosen"))
         for label, right in outcomes.items():
             seen = f"{tried[label]['accuracy']:.3f} (n {tried[label]['n']})"
-            print(line(label, _rate(right.values()), seen, letters.get(label, "")))
+            print(line(label, _rate(right), seen, letters.get(label, "")))
         _print_choice(f"{auto['name']}/{auto['shots']}", outcomes)
         if chosen.lm_eval:
             _print_lm_eval(chosen, title, tasks, outcomes)
@@ -171,11 +172,10 @@ def _letters(found: Mapping[str, Any]) -> str:
     return " ".join(f"{k} {n}" for k, n in counts["chosen"].items()) if counts else ""
 
 
-def _rate(right: Iterator[bool] | Sequence[bool] | Any) -> str:
-    values = list(right)
-    interval = wilson(sum(values), len(values))
-    cell = {"accuracy": sum(values) / len(values), "interval": (interval.low, interval.high)}
-    return rate(cell)
+def _rate(outcomes: Outcomes) -> str:
+    right, n = sum(outcomes.values()), len(outcomes)
+    interval = wilson(right, n)
+    return rate({"accuracy": right / n, "interval": (interval.low, interval.high)})
 
 
 def _print_choice(picked: str, outcomes: Mapping[str, Outcomes]) -> None:
@@ -217,25 +217,27 @@ def _print_lm_eval(
             theirs |= lm_eval_scores(lm, lm_eval_task(task, own, cloze=cloze), shots)
         ours = {key: outcomes[label][key] for key in theirs}
         same = sum(ours[key] == theirs[key] for key in theirs)
-        cells = (_rate(ours.values()), _rate(theirs.values()), same)
+        cells = (_rate(ours), _rate(theirs), same)
         print(line(label, len(theirs), *cells), flush=True)
 
 
 def _passages(chosen: argparse.Namespace) -> None:
-    """MMLU without and with gated passages of real textbooks, in one form."""
+    """MMLU without and with passages of real textbooks in one form, gated and all let in."""
     scoring, shots = chosen.form
-    titles = ("n", "base", "gated", "difference", "gained", "lost", "let in", "gate", "leaked")
-    print(heading("domain", *titles))
+    form = ("--scoring", scoring, "--shots", shots, "--passages", str(chosen.passages))
+    titles = ("n", "base", "passages", "difference", "gained", "lost", "let in", "leaked")
+    print(heading("domain", "gate", *titles))
     for domain in chosen.domains:
         if not (Workspace(chosen.workspace).knowledge_bases / domain).is_dir():
             bench(chosen.workspace, "kb", "build", domain)
-        asked = (*_asked(chosen, PROBED[domain]), "--rag", domain)
-        found = bench_json(chosen.workspace, *asked, "--scoring", scoring, "--shots", shots)
-        score, change, gate = (found[key][domain] for key in ("domains", "paired", "gates"))
-        base = found["base"]["domains"][domain]
-        state = "shut" if gate["closed"] else f"{gate['score']:.2f}, {gate['k']} passages"
-        told = (change["gains"], change["losses"], score["let_in"], state, score["leaked"])
-        print(line(domain, change["n"], rate(base), rate(score), gain(change), *told), flush=True)
+        for gate in ("auto", "off"):
+            asked = (*_asked(chosen, PROBED[domain]), *form, "--rag", domain, "--rag-gate", gate)
+            found = bench_json(chosen.workspace, *asked)
+            score, change = (found[key][domain] for key in ("domains", "paired"))
+            base = found["base"]["domains"][domain]
+            told = (change["gains"], change["losses"], score["let_in"], score["leaked"])
+            cells = (gate, change["n"], rate(base), rate(score), gain(change), *told)
+            print(line(domain, *cells), flush=True)
 
 
 def _adapter(chosen: argparse.Namespace) -> None:
@@ -261,13 +263,12 @@ def _adapter(chosen: argparse.Namespace) -> None:
         outcomes[name] = next(iter(_outcomes(run).values()))
         base = RunStore(workspace).get(found["base"]["run"])
         outcomes["base"] = next(iter(_outcomes(base).values()))
-    best = bench_json(workspace, *asked, "--scoring", "auto")
-    found_form = _outcomes(RunStore(workspace).get(best["run"]))
-    outcomes["best form"] = next(iter(found_form.values()))
+    best = bench_json(workspace, *asked, "--scoring", "auto")["run"]
+    outcomes["best form"] = next(iter(_outcomes(RunStore(workspace).get(best)).values()))
     print(heading("", "n", "accuracy", "the adapter's gain over it"))
     for name in ("base", "best form", "placebo", "adapter"):
         change = _change(outcomes, name, "adapter") if name != "adapter" else ""
-        print(line(name, len(outcomes[name]), _rate(outcomes[name].values()), change))
+        print(line(name, len(outcomes[name]), _rate(outcomes[name]), change))
 
 
 def _engine(chosen: argparse.Namespace) -> None:
