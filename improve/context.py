@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import EvalSplit, split_tasks
 from benchmarks.runs.runner import EvalSettings
-from benchmarks.runs.select_tasks import choose_tasks
+from benchmarks.runs.suites import choose_tasks
 from domainlift.errors import Misuse, NoSuch
 from improve.route import learnable
 from knowledge_bases.domains import Domain, companions, load_domains

@@ -24,7 +24,7 @@ from improve.score import RETEST_QUESTIONS
 from improve.train import rows_not_prepared, training_job
 from rag.corpus.source_files import domain_sources, find_files
 from rag.index.store import KnowledgeBaseStore
-from reports.forecast import Forecast, Missing, Stage
+from reports.improve import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task

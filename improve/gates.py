@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.held_out.validation_questions import validation_job
+from benchmarks.held_out.split import validation_job
 from domainlift.errors import Misuse
 from improve.gate_questions import document_job, foreign_threshold
 from improve.plan_runner import PlanRunner

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.held_out.validation_questions import validation_job
+from benchmarks.held_out.split import validation_job
 from benchmarks.results.improve_result import RetestNoise
 from benchmarks.runs.ask_letter_prior import ask_letter_prior, prior_questions
 from benchmarks.runs.identity import similar_run

@@ -29,7 +29,7 @@ from finetune.train_jointly import train_jointly
 from improve.load_model import load_trainable
 from improve.notes import error_line
 from reports.terminal import print_note
-from reports.training_progress import training_progress
+from reports.training import training_progress
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task

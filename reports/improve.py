@@ -1,8 +1,10 @@
-"""Views of the result of `bench improve`: terminal tables, and sections of the report."""
+"""Views of `bench improve`: terminal tables of its forecast and result, and report sections."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import ALPHA, ChoiceRule
@@ -11,7 +13,7 @@ from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.text.display import printable
 from reports.compare_html import ReportSection
-from reports.terminal import console, table
+from reports.terminal import console, duration, table
 
 if TYPE_CHECKING:
     from benchmarks.held_out.choice import Choice
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from benchmarks.results.strengths import Strength
     from benchmarks.scoring.forms import FormScore
     from domainlift.stats.paired import Paired
-    from reports.compare_html import ReportSection
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen", "decided by"})
@@ -217,3 +218,75 @@ def _listed(strengths: Mapping[str, Strength]) -> str:
 
 def _cost(score: TreatmentScore | None) -> str:
     return "-" if score is None else f"{accuracy(score.accuracy)} ({score.tokens:.0f})"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; None where nothing was measured from which it could be foretold.
+
+    `seconds` are those of as many questions as may be asked, at the pace of an earlier run;
+    `memory` and `disk` are in bytes.
+    """
+
+    name: str
+    what: str
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What is not there, and the command that mends it."""
+
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All stages in their order."""
+
+    model: str
+    stages: Sequence[Stage]
+    missing: Sequence[Missing]
+
+
+def show_forecast(found: Forecast, *, as_json: bool) -> None:
+    """Print a forecast."""
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    from rich.text import Text
+
+    grid = table("stage", "what", "time", "memory", "disk")
+    for stage in found.stages:
+        cells = (
+            stage.name,
+            stage.what,
+            _time(stage.seconds),
+            _bytes(stage.memory),
+            _bytes(stage.disk),
+        )
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    out = console()
+    if found.stages:
+        out.print(grid)
+    for each in found.missing:
+        out.print(Text(printable(f"missing: {each.what}"), style="bold"))
+        if each.hint:
+            out.print(Text(printable(f"   {each.hint}")))
+    if not found.missing:
+        out.print("nothing is missing")
+
+
+def _time(seconds: float | None) -> str:
+    if not seconds:
+        return "not measured yet" if seconds is None else "-"
+    return f"≤ {duration(seconds)}"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

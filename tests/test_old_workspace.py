@@ -19,8 +19,7 @@ import pytest
 
 from bench.app import main
 from benchmarks.held_out.ledger import HeldOutLedger
-from benchmarks.runs.schema import SCHEMA, migrate_manifest
-from benchmarks.runs.store import Record, RunStore
+from benchmarks.runs.store import SCHEMA, Record, RunStore, migrate_manifest
 from benchmarks.treatments.gate_calibration import confidence
 from improve import plan_runner
 

@@ -86,7 +86,6 @@ SHARED_NAMES = {
     "domains": "domains: the loader, and the command that lists them",
     "engine": "the engine over its package's models",
     "files": "files: safe writing, GGUF files by name, and the rows of a user's file",
-    "forecast": "the dry run of `bench improve`: computed, and drawn",
     "gradients": "gradients of the trained weights: of one adapter, and of several",
     "improve": "`bench improve`: the command, and its report",
     "loop": "a loop over steps: of training, and of the stages of improving",

@@ -36,8 +36,7 @@ from improve.forecast import forecast
 from improve.load_model import LazyEngine, ModelSpec
 from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
-from reports.forecast import show_forecast
-from reports.improve import ImproveView
+from reports.improve import ImproveView, show_forecast
 from reports.terminal import print_note
 
 if TYPE_CHECKING:

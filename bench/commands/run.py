@@ -25,8 +25,8 @@ from bench.options import (
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.run_result import RunResult
 from benchmarks.runs.runner import EvalSettings, prepare_job
-from benchmarks.runs.select_tasks import choose_tasks
 from benchmarks.runs.store import RunStore
+from benchmarks.runs.suites import choose_tasks
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.base import Mode
 from engines.registry import EngineOptions, is_served, open_engine

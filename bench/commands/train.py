@@ -30,8 +30,7 @@ from finetune.train_jointly import train_jointly
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec, load_trainable
 from knowledge_bases.domains import load_domains
-from reports.training import show_dry_run, show_training
-from reports.training_progress import training_progress
+from reports.training import show_dry_run, show_training, training_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from finetune.jobs import TrainingJob
     from finetune.train_adapter import TrainingResult
     from improve.load_model import ModelSpec
-    from reports.training_progress import TrainingProgressView
+    from reports.training import TrainingProgressView
 
 
 def train_command(

@@ -6,13 +6,13 @@ what it knows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple
 
 from domainlift.stats.binomial import SUSPICIOUS
-from domainlift.stats.marginal import marginal_homogeneity
+from domainlift.stats.paired import paired_change
 from engines.base import Mode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SHOWN = frozenset({Mode.LETTER, Mode.GENERATE, "letter-debiased"})
 class LetterCounts:
     """How often each letter was chosen and was right, over the questions with a readable choice.
 
-    `p` is of the test that both are spread alike (`domainlift/stats/marginal.py`).
+    `p` is of the test that both are spread alike (`benchmarks/results/letters.py`).
     """
 
     chosen: Mapping[str, int]
@@ -99,3 +99,23 @@ def count_letters(choices: Iterable[LetterChoice]) -> LetterCounts | None:
         {letter: gold.count(k) for k, letter in enumerate(letters)},
         marginal_homogeneity(chosen, gold, clusters, len(letters)),
     )
+
+
+def marginal_homogeneity(
+    first: Sequence[int], second: Sequence[int], clusters: Sequence[str], categories: int
+) -> float:
+    """Return the p-value of equal margins, where both labels are below `categories`.
+
+    The hypothesis of Stuart (1955, Biometrika 42), by McNemar's exact test for each category
+    against all others and Bonferroni's correction for their number; two categories are one test.
+    Things that have the same label twice say nothing. Exact at any n, unlike the chi-square of
+    Stuart and Maxwell, which needs every category to turn up often. Clusters count by the design
+    effect of their differences.
+    """
+    pairs = list(zip(first, second, strict=True))
+    tests = categories if categories > 2 else 1
+    by_category = (
+        paired_change([float(a == k) - float(b == k) for a, b in pairs], clusters).p
+        for k in range(tests)
+    )
+    return min(1.0, tests * min(by_category, default=1.0))

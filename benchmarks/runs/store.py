@@ -11,18 +11,56 @@ again. One process writes a run at a time, and holds the run's lock while it doe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs.schema import SCHEMA, migrate_manifest, migrate_record
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, exclusive_lock, write_json, write_text
 from domainlift.jsonl import AppendLog, read_lines_at, scan_log
 from domainlift.types import Question
 from domainlift.workspace import Workspace
+
+SCHEMA = 2
+
+#: Keys of a record by their names in schema 1.
+_RENAMED = {
+    "rung": "decided_by",
+    "floored": "n_bounded",
+    "asked": "request_digest",
+    "found": "retrieved",
+}
+_TREATMENTS = {"passages": "rag", "adapter": "lora", "adapter + passages": "rag+lora"}
+#: Reasons of schema 1 where a search was made and no passage was kept.
+_SEARCHED = ("nothing found", "the gate is shut")
+_ADAPTER = re.compile(r"(?:^|, )adapter (\S+)")
+
+
+def migrate_record(row: dict[str, Any]) -> dict[str, Any]:
+    """A stored answer under the keys of this schema; rows of both may stand in one file.
+
+    Schema 1 has no `searched`, and its first rows no `adapter`: both follow from the reason.
+    """
+    if "searched" in row:
+        return row
+    record = {_RENAMED.get(key, key): value for key, value in row.items()}
+    reason = record.get("treatment", "")
+    record["searched"] = bool(record.get("retrieved")) or any(s in reason for s in _SEARCHED)
+    if "adapter" not in record and (named := _ADAPTER.search(reason)):
+        record["adapter"] = named[1]
+    return record
+
+
+def migrate_manifest(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored manifest in this schema, with today's names of treatments."""
+    settings = dict(data["settings"])
+    if "treatment" in settings:
+        settings["treatment"] = _TREATMENTS.get(settings["treatment"], settings["treatment"])
+    return {**data, "settings": settings, "schema": SCHEMA}
+
 
 _HINT = "remove that line"
 

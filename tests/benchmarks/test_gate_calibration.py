@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.held_out.validation_questions import validation_job
+from benchmarks.held_out.split import validation_job
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.store import Record
 from benchmarks.treatments.gate_calibration import (

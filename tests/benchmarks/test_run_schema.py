@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.runs.schema import SCHEMA, migrate_manifest, migrate_record
+from benchmarks.runs.store import SCHEMA, migrate_manifest, migrate_record
 
 OLD = {
     "id": "q1",

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from domainlift.stats.marginal import marginal_homogeneity
+from benchmarks.results.letters import marginal_homogeneity
 from domainlift.stats.paired import mcnemar
 
 
