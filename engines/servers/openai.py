@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit, urlunsplit
@@ -14,8 +14,15 @@ from urllib.parse import urlsplit, urlunsplit
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
 from engines.registry import EngineOptions
-from engines.servers.address import parse_address
-from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
+from engines.servers.http import (
+    PATIENT,
+    Retries,
+    Server,
+    answer_or_error,
+    circuit_breaker,
+    parse_address,
+    stream,
+)
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.responses import (
     ContextOverflow,
@@ -27,7 +34,6 @@ from engines.servers.responses import (
     token_count,
     truncate,
 )
-from engines.servers.told import told_of_model
 
 TOPS = (20, 5)
 STOPS = 4
@@ -297,3 +303,57 @@ def _digest(entry: Json) -> str:
 def _key() -> str | None:
     named = (os.environ.get(name) for name in ("BENCH_API_KEY", "OPENAI_API_KEY"))
     return next((key for key in named if key), None)
+
+
+def told_of_model(server: Server, entry: Json) -> dict[str, str]:
+    """What tells a model from another one of the same name, by option; {} where nothing does.
+
+    `entry` is the model in the server's list; who owns it there says which server this is.
+    """
+    root = get_path(entry, "root")
+    found = {"root": str(root)} if root else {}
+    ask = _BY_OWNER.get(str(entry.get("owned_by")))
+    if ask is None:
+        return found
+    try:
+        return found | ask(server, str(entry.get("id")))
+    except Failure:
+        # An older version, or a proxy that passes on nothing but the API.
+        return found
+
+
+def _llama_server(server: Server, _: str) -> dict[str, str]:
+    props = server.get(server.address.root + "/props", tries=1)
+    template = get_path(props, "chat_template")
+    return {
+        **_texts(props, "model_path", "model_alias"),
+        **({"template": _hash(template)} if isinstance(template, str) else {}),
+    }
+
+
+def _ollama(server: Server, model: str) -> dict[str, str]:
+    listed = get_path(server.get(server.address.root + "/api/tags", tries=1), "models")
+    for each in listed if isinstance(listed, list) else []:
+        if get_path(each, "name") == (model if ":" in model else f"{model}:latest"):
+            return _texts(each, "digest")
+    return {}
+
+
+def _sglang(server: Server, _: str) -> dict[str, str]:
+    told = server.get(server.address.root + "/get_model_info", tries=1)
+    return _texts(told, "model_path", "tokenizer_path")
+
+
+_BY_OWNER: dict[str, Callable[[Server, str], dict[str, str]]] = {
+    "llamacpp": _llama_server,
+    "library": _ollama,
+    "sglang": _sglang,
+}
+
+
+def _texts(told: Json, *keys: str) -> dict[str, str]:
+    return {key: told[key] for key in keys if isinstance(told.get(key), str) and told[key]}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
