@@ -32,7 +32,7 @@ def _show_textbook(book: SyntheticTextbook) -> None:
         cells = (kind, f"{stats.asked:,}", f"{stats.pieces:,}", f"{stats.kept:,}", reasons)
         grid.add_row(*(Text(printable(cell)) for cell in cells))
     console().print(grid)
-    how = "" if book.checked else ", not checked by log-probabilities"
+    how = "" if book.checked else ", checked by their words alone, not by log-probabilities"
     what = f"{book.passages:,} passages gave {len(book.rows):,} rows{how}"
     print(printable(f"{what}, written by {book.origin['model']} ({book.journal})"))
 

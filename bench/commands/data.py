@@ -34,6 +34,7 @@ from reports.synthetic import show_synthetic_rows
 from reports.terminal import print_note
 
 if TYPE_CHECKING:
+    from domainlift.text.contamination import QuestionIndex
     from finetune.data.prepare import PreparedDataset
     from finetune.synthetic.from_knowledge_base import SynthesisOptions
     from finetune.synthetic.generate import SyntheticTextbook
@@ -108,7 +109,9 @@ def prepare_command(
             contexts=questions_with_passages(chosen, tasks, workspace, contexts)
             if contexts is not None
             else None,
-            book=_synthetic_textbook(each, workspace, synthesis) if synthesis is not None else None,
+            book=_synthetic_textbook(each, workspace, synthesis, indexes.of(spec))
+            if synthesis is not None
+            else None,
         )
         if not as_json:
             show_synthetic_rows(synthetic)
@@ -163,12 +166,12 @@ def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _synthetic_textbook(
-    domain: str, workspace: Path, options: SynthesisOptions
+    domain: str, workspace: Path, options: SynthesisOptions, asked: QuestionIndex
 ) -> SyntheticTextbook:
     """Write a textbook, showing progress; Ctrl-C becomes an error that says how to go on."""
     try:
         with Stages(domain) as stages:
-            return synthetic_textbook(domain, workspace, options, stages)
+            return synthetic_textbook(domain, workspace, options, asked, stages)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"stopped; what was written about `{domain}` is stored",

@@ -25,6 +25,7 @@ from rag.treatment import as_passage, query
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
+    from domainlift.text.contamination import QuestionIndex
     from finetune.data.rows import Row
     from knowledge_bases.domains import Domain
 
@@ -55,7 +56,7 @@ class SyntheticRows:
         """The counts of both."""
         counts: dict[str, Any] = {}
         if self.book is not None:
-            counts["textbook"] = _book_json(self.book)
+            counts.update(_book_json(self.book))
         if self.contexts is not None:
             made = self.contexts
             counts["context"] = {
@@ -72,12 +73,19 @@ class SyntheticRows:
 
 
 def synthetic_textbook(
-    domain: str, workspace: Path, options: SynthesisOptions, on_progress: Progress
+    domain: str,
+    workspace: Path,
+    options: SynthesisOptions,
+    asked: QuestionIndex,
+    on_progress: Progress,
 ) -> SyntheticTextbook:
-    """Have a model write about a knowledge base; replies of an earlier call are reused."""
+    """Have a model write about a knowledge base; replies of an earlier call are reused.
+
+    No row asks one of the `asked` questions.
+    """
     if options.model is None:
         raise Misuse("`--from-kb` needs a model that writes", "name it: `--model org/name`")
-    job = SynthesisJob(domain, _excerpts(domain, workspace, options), options.checked)
+    job = SynthesisJob(domain, _excerpts(domain, workspace, options), options.checked, asked)
     with closing(open_engine(options.model, EngineOptions(seed=options.seed))) as engine:
         return synthesize(job, engine, Workspace(workspace).synthesis_log(domain), on_progress)
 
@@ -121,11 +129,14 @@ def _require_knowledge_base(domain: str, workspace: Path) -> None:
 
 
 def _book_json(book: SyntheticTextbook) -> dict[str, Any]:
-    return {
+    writer = {
         "passages": book.passages,
         "checked": book.checked,
         "origin": dict(book.origin),
         "journal": book.journal.name,
         "rows": len(book.rows),
-        "yield": {kind: asdict(stats) for kind, stats in book.yields.items()},
+    }
+    return {
+        "textbook": {kind: asdict(stats) for kind, stats in book.yields.items()},
+        "writer": writer,
     }

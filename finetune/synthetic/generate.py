@@ -11,12 +11,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.scoring.replies.thoughts import separate_thought
-from domainlift.errors import Misuse
+from domainlift.text.contamination import QuestionIndex, contaminated_rows
+from domainlift.text.normalise import words
 from domainlift.types import Passage
 from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status
 from finetune.data.rows import Row
@@ -25,11 +26,12 @@ from finetune.synthetic.grounding import (
     NONE,
     OTHER,
     OWN,
+    SETTINGS,
+    SHUFFLED,
     GroundingLimits,
-    PieceLogprobs,
+    PieceLogprob,
     continuation_of,
-    parts_of,
-    text_fault,
+    shuffled,
     ungrounded,
 )
 from finetune.synthetic.prompts import (
@@ -41,13 +43,14 @@ from finetune.synthetic.prompts import (
     prompts_digest,
     rows_of,
 )
+from finetune.synthetic.text_faults import text_fault
 
 #: Why a reply could not be had, by passage and kind.
 Failed = dict[tuple[str, str], str]
 #: Called with what is being done and how many of how many pieces of it are done.
 Progress = Callable[[str, int, int], None]
 #: What a reply may have besides twice the tokens of the passage, and the least worth asking for.
-_MORE, _LEAST = 96, 48
+_MORE, _LEAST = 64, 48
 _TEMPLATE = 64  # what a chat template may add
 _STOPS = ("\n\n\n", "<passages>", "</passages>")
 
@@ -78,32 +81,31 @@ class SyntheticTextbook:
 class SynthesisJob:
     """The passages to write about, and their domain.
 
-    Without `checked`, pieces are judged by their words alone.
+    Without `checked`, or where the engine gives no log-probability of a text, pieces are judged by
+    their words alone. Wordings of questions that will be `asked` are rejected.
     """
 
     domain: str
     excerpts: Sequence[Excerpt]
     checked: bool = True
+    asked: QuestionIndex | None = None
     limits: GroundingLimits = field(default_factory=GroundingLimits)
 
 
 def synthesize(
     job: SynthesisJob, engine: Engine, folder: Path, progress: Progress
 ) -> SyntheticTextbook:
-    """Write the textbook of some passages; what `folder` holds already is not asked again.
-
-    Misuse where pieces are to be checked and the engine gives no log-probabilities of texts.
-    """
-    if job.checked:
-        _need_probabilities(engine.info)
+    """Write the textbook of some passages; what `folder` holds already is not asked again."""
+    job = replace(job, checked=job.checked and Mode.CLOZE in engine.info.modes)
     origin = origin_of(engine.info)
     name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
     journal = GenerationLog(folder / f"{name}.jsonl", origin)
     with journal.writing():
         failed = _write(job, engine, journal, progress)
+        judged = _judged(job, journal)
         if job.checked:
-            _measure(job, engine, journal, progress)
-    return _textbook(job, journal, failed)
+            _measure(job, judged, engine, journal, progress)
+    return _textbook(job, judged, journal, failed)
 
 
 def origin_of(info: EngineInfo) -> dict[str, Any]:
@@ -116,16 +118,6 @@ def origin_of(info: EngineInfo) -> dict[str, Any]:
         "chat": info.has_chat_template,
         "prompts": prompts_digest(),
     }
-
-
-def _need_probabilities(info: EngineInfo) -> None:
-    if Mode.CLOZE not in info.modes:
-        raise Misuse(
-            f"engine `{info.engine}` gives no log-probability of a text, so what `{info.model}` "
-            "writes cannot be checked against the passage",
-            "write in this process (`--model org/name`), or take what passes the simple checks: "
-            "`--unchecked`",
-        )
 
 
 # --- writing
@@ -180,8 +172,7 @@ def _request(kind: str, excerpt: Excerpt, engine: Engine) -> Request | None:
 
 
 def _reply(wanted: _WantedReply, answer: Answer) -> LoggedReply:
-    opening = "" if wanted.request.prompt.messages else KINDS[wanted.kind].opening
-    return LoggedReply(wanted.passage, wanted.kind, f"{opening}{answer.text}", not answer.cut_off)
+    return LoggedReply(wanted.passage, wanted.kind, answer.text or "", not answer.cut_off)
 
 
 def _answers(
@@ -200,6 +191,15 @@ def _answers(
 
 
 @dataclass(frozen=True)
+class _Judged:
+    """A piece about a passage, and what is wrong with its words."""
+
+    excerpt: Excerpt
+    piece: GeneratedText
+    fault: str
+
+
+@dataclass(frozen=True)
 class _Read:
     """A piece that is read in one setting."""
 
@@ -209,87 +209,102 @@ class _Read:
     setting: str
 
 
-def _measure(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress) -> None:
+def _measure(
+    job: SynthesisJob,
+    judged: Sequence[_Judged],
+    engine: Engine,
+    journal: GenerationLog,
+    progress: Progress,
+) -> None:
     """Read every piece that its words do not rule out, where that is not done yet."""
     wanted: dict[str, _Read] = {}
-    for place, excerpt in enumerate(job.excerpts):
-        others = _control(job.excerpts, place)
-        settings = {OWN: [excerpt.passage], NONE: [], **({OTHER: others} if others else {})}
-        for piece, wrong in _judged(journal, excerpt):
-            for setting, passages in settings.items():
-                if not wrong and (excerpt.passage.id, piece.id, setting) not in journal.measures:
-                    each = _reading(excerpt, piece, setting, passages)
-                    wanted[each.request.id] = each
+    settings = {
+        excerpt.passage.id: _settings(job.excerpts, place)
+        for place, excerpt in enumerate(job.excerpts)
+    }
+    for piece in (each for each in judged if not each.fault):
+        passage = piece.excerpt.passage.id
+        for setting, passages in settings[passage].items():
+            if (passage, piece.piece.id, setting) not in journal.measures:
+                each = _reading(piece, setting, passages)
+                wanted[each.request.id] = each
     requests = [each.request for each in wanted.values()]
     for answer in _answers(engine, requests, "checking", progress):
         if answer.status is Status.OK and answer.logprobs:
             each = wanted[answer.id]
-            reading = _read(each.piece, answer, engine)
+            tokens = max(1, engine.count(f" {each.piece.text}"))
+            reading = PieceLogprob(round(answer.logprobs[0], 6), tokens)
             journal.measure(LoggedMeasure(each.passage, each.piece.id, each.setting, reading))
 
 
-def _reading(
-    excerpt: Excerpt,
-    piece: GeneratedText,
-    setting: str,
-    passages: Sequence[Passage],
-) -> _Read:
-    name = f"{excerpt.passage.id}/{piece.id}/{setting}"
-    prompt = Prompt(continuation_of(piece, excerpt, passages))
-    options = tuple(f" {part}" for part in parts_of(piece))
-    return _Read(Request(name, Mode.CLOZE, prompt, options), excerpt.passage.id, piece, setting)
+def _settings(excerpts: Sequence[Excerpt], place: int) -> dict[str, list[Passage]]:
+    """What stands before a piece in each setting; the other passage is half of all away."""
+    own, other = excerpts[place].passage, excerpts[(place + len(excerpts) // 2) % len(excerpts)]
+    settings = {OWN: [own], NONE: [], SHUFFLED: [shuffled(own)]}
+    return settings if other.passage.id == own.id else {**settings, OTHER: [other.passage]}
 
 
-def _read(piece: GeneratedText, answer: Answer, engine: Engine) -> PieceLogprobs:
-    tokens = tuple(max(1, engine.count(f" {part}")) for part in parts_of(piece))
-    return PieceLogprobs(tuple(round(value, 6) for value in answer.logprobs), tokens, answer.greedy)
+def _reading(judged: _Judged, setting: str, passages: Sequence[Passage]) -> _Read:
+    piece, passage = judged.piece, judged.excerpt.passage.id
+    prompt = Prompt(continuation_of(piece, judged.excerpt, passages))
+    name = f"{passage}/{piece.id}/{setting}"
+    request = Request(name, Mode.CLOZE, prompt, (f" {piece.text}",))
+    return _Read(request, passage, piece, setting)
 
 
-def _control(excerpts: Sequence[Excerpt], place: int) -> list[Passage]:
-    """Another passage, half of all away: mostly of another document."""
-    other = excerpts[(place + len(excerpts) // 2) % len(excerpts)].passage
-    return [other] if other.id != excerpts[place].passage.id else []
+def _judged(job: SynthesisJob, journal: GenerationLog) -> list[_Judged]:
+    """All pieces, each with what is wrong with it before anything is measured."""
+    judged = [each for excerpt in job.excerpts for each in _by_words(journal, excerpt)]
+    if job.asked is None:
+        return judged
+    texts = [f"{each.piece.question}\n{each.piece.text}" for each in judged]
+    leaks = contaminated_rows(texts, job.asked)
+    return [
+        replace(each, fault=each.fault if each.fault or not leaks_ else "asked in a benchmark")
+        for each, leaks_ in zip(judged, leaks, strict=True)
+    ]
 
 
-def _judged(journal: GenerationLog, excerpt: Excerpt) -> Iterator[tuple[GeneratedText, str]]:
-    """The pieces about a passage, each with what is wrong with its words."""
+def _by_words(journal: GenerationLog, excerpt: Excerpt) -> Iterator[_Judged]:
+    """The pieces about a passage; a wording counts once."""
+    told: set[tuple[str, ...]] = set()
     for kind in KINDS:
         reply = journal.replies.get((excerpt.passage.id, kind))
         if reply is not None:
             for piece in pieces_of(kind, reply.text, reply.whole):
-                yield piece, text_fault(piece, excerpt)
+                wording = tuple(words(f"{piece.question} {piece.text}"))
+                fault = text_fault(piece, excerpt)
+                yield _Judged(excerpt, piece, fault or ("told already" if wording in told else ""))
+                told.add(wording)
 
 
 # --- what came of it
 
 
-def _textbook(job: SynthesisJob, journal: GenerationLog, failed: Failed) -> SyntheticTextbook:
-    kept: Counter[str] = Counter()
+def _textbook(
+    job: SynthesisJob, judged: Sequence[_Judged], journal: GenerationLog, failed: Failed
+) -> SyntheticTextbook:
+    kept: dict[str, list[GeneratedText]] = {excerpt.passage.id: [] for excerpt in job.excerpts}
     rejected: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
-    rows: list[Row] = []
-    for excerpt in job.excerpts:
-        good = []
-        for piece, wrong in _judged(journal, excerpt):
-            reason = wrong or (_unproven(job, journal, excerpt, piece) if job.checked else "")
-            if reason:
-                rejected[piece.kind][reason] += 1
-            else:
-                good.append(piece)
-        kept.update(piece.kind for piece in good)
-        rows += rows_of(excerpt, good, job.domain)
+    for each in judged:
+        reason = each.fault or (_unproven(job, journal, each) if job.checked else "")
+        if reason:
+            rejected[each.piece.kind][reason] += 1
+        else:
+            kept[each.excerpt.passage.id].append(each.piece)
     for (_, kind), reason in failed.items():
         rejected[kind][reason] += 1
+    rows = [row for e in job.excerpts for row in rows_of(e, kept[e.passage.id], job.domain)]
+    good = Counter(piece.kind for pieces in kept.values() for piece in pieces)
     count = len(job.excerpts)
-    yields = {kind: _yield(count, kept[kind], rejected[kind]) for kind in KINDS}
+    yields = {kind: _yield(count, good[kind], rejected[kind]) for kind in KINDS}
     return SyntheticTextbook(tuple(rows), yields, journal.origin, count, journal.path, job.checked)
 
 
-def _unproven(
-    job: SynthesisJob, journal: GenerationLog, excerpt: Excerpt, piece: GeneratedText
-) -> str:
-    keys = {setting: (excerpt.passage.id, piece.id, setting) for setting in (OWN, NONE, OTHER)}
+def _unproven(job: SynthesisJob, journal: GenerationLog, each: _Judged) -> str:
+    keys = {setting: (each.excerpt.passage.id, each.piece.id, setting) for setting in SETTINGS}
     readings = {s: journal.measures[key] for s, key in keys.items() if key in journal.measures}
-    return ungrounded(piece, readings, job.limits)
+    return ungrounded(readings, job.limits)
 
 
 def _yield(asked: int, kept: int, rejected: Counter[str]) -> KindStats:

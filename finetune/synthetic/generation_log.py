@@ -15,7 +15,7 @@ from typing import Any
 
 from domainlift.files import disk_errors, exclusive_lock
 from domainlift.jsonl import AppendLog, read_log
-from finetune.synthetic.grounding import PieceLogprobs
+from finetune.synthetic.grounding import PieceLogprob
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LoggedMeasure:
     passage: str
     piece: str
     setting: str
-    reading: PieceLogprobs
+    reading: PieceLogprob
 
 
 @dataclass
@@ -45,7 +45,7 @@ class GenerationLog:
     path: Path
     origin: Mapping[str, Any]
     replies: dict[tuple[str, str], LoggedReply] = field(default_factory=dict)
-    measures: dict[tuple[str, str, str], PieceLogprobs] = field(default_factory=dict)
+    measures: dict[tuple[str, str, str], PieceLogprob] = field(default_factory=dict)
     _log: AppendLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class GenerationLog:
             self._take_reply(LoggedReply(**line["reply"]))
         elif "measure" in line:
             values = dict(line["measure"])
-            lists = {key: tuple(value) for key, value in values.pop("reading").items()}
-            self._take_measure(LoggedMeasure(**values, reading=PieceLogprobs(**lists)))
+            reading = PieceLogprob(**values.pop("reading"))
+            self._take_measure(LoggedMeasure(**values, reading=reading))
         elif dict(line["origin"]) != dict(self.origin):
             raise ValueError("another model or other prompts")

@@ -17,6 +17,7 @@ from domainlift.types import Passage
 from engines.base import Message, Prompt
 from finetune.data.cleaning import clean_rows, open_layout
 from finetune.data.rows import Row
+from finetune.data.sources.sentences import sentences
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """One thing that was written: a text, or the answer to a `question`.
+    """One thing that was written: a statement, or the answer to a `question`.
 
     `whole` is false where the reply ended in the middle of it.
     """
@@ -50,27 +51,31 @@ class GeneratedText:
 class TextKind:
     """A way of writing about a passage.
 
-    `row` is the kind of the rows that come of it. `opening` begins the reply for a model that
-    only continues texts. At most the share `copied` of the 5-grams of its words may stand in the
-    passage. `pieces` divides a reply; a reply of `length` tokens per token of the passage and 96
-    more is cut off.
+    `row` is the kind of the rows that come of it, and `example` a good reply about the passage of
+    the example. `pieces` divides a reply; a reply of `length` tokens per token of the passage and
+    64 more is cut off. One that `asks` has a question in every piece.
     """
 
     row: str
     instruction: str
-    opening: str
-    copied: float
+    example: str
     length: float
     pieces: Callable[[str, str, bool], list[GeneratedText]]
+    asks: bool = False
 
 
 def prompt_of(kind: TextKind, excerpt: Excerpt, *, chat: bool) -> Prompt:
-    """Ask for one kind; the passage comes first, so that all kinds share its computation."""
-    block = passage_block([excerpt.passage])
-    request = f"{block}The passage is about {title_of(excerpt)}. {kind.instruction} {_MANNERS}"
+    """Ask for one kind of text about a passage, after an example."""
+    first, second = _asked(kind, EXAMPLE), _asked(kind, excerpt)
     if chat:
-        return Prompt(messages=(Message("user", request),))
-    return Prompt(text=f"{request}\n\nReply:\n{kind.opening}")
+        turns = ("user", first), ("assistant", kind.example), ("user", second)
+        return Prompt(messages=tuple(Message(role, text) for role, text in turns))
+    return Prompt(text=f"{first}\n\nReply:\n{kind.example}\n\n{second}\n\nReply:\n")
+
+
+def _asked(kind: TextKind, excerpt: Excerpt) -> str:
+    about = f"The passage is about {title_of(excerpt)}."
+    return f"{passage_block([excerpt.passage])}{about} {kind.instruction} {_MANNERS}"
 
 
 def pieces_of(name: str, reply: str, whole: bool) -> list[GeneratedText]:
@@ -93,17 +98,17 @@ def is_layout(text: str) -> bool:
 def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> list[Row]:
     """The rows of one passage: itself, and what was written about it; none without that.
 
-    Texts are learned whole, after the title. Each row is a source of its own, so that validation
-    asks in wordings that were not trained.
+    The statements of a reply, and the turns of a dialogue, are learned as one text after the title.
+    Each row is a source of its own, so that validation asks in wordings that were not trained.
     """
     texts: dict[str, list[str]] = {}
     made: list[tuple[str, str, str, str]] = []
     for piece in pieces:
-        if piece.question:
-            pair = open_layout(piece.question, piece.text)
-            made.append((piece.id, KINDS[piece.kind].row, *pair))
+        row = KINDS[piece.kind].row
+        if row == "exercise":
+            made.append((piece.id, row, *open_layout(piece.question, piece.text)))
         else:
-            texts.setdefault(piece.kind, []).append(piece.text)
+            texts.setdefault(piece.kind, []).append(_as_text(piece))
     head = f"{title_of(excerpt)}:"
     whole = [(kind, KINDS[kind].row, head, " " + "\n".join(parts)) for kind, parts in texts.items()]
     if made or whole:
@@ -115,6 +120,12 @@ def rows_of(excerpt: Excerpt, pieces: Iterable[GeneratedText], domain: str) -> l
     ]
 
 
+def _as_text(piece: GeneratedText) -> str:
+    if not piece.question:
+        return piece.text
+    return f"Student: {piece.question}\nTeacher: {piece.text}"
+
+
 def title_of(excerpt: Excerpt) -> str:
     """The topic of a passage: its last heading."""
     return excerpt.passage.source.rpartition(" > ")[2].strip(" :") or "this"
@@ -122,8 +133,8 @@ def title_of(excerpt: Excerpt) -> str:
 
 def prompts_digest() -> str:
     """The version of the prompts: it changes with every word of them."""
-    words = [(name, k.row, k.instruction, k.opening, k.length) for name, k in KINDS.items()]
-    return hashlib.sha256(repr([_MANNERS, words]).encode()).hexdigest()[:12]
+    words = [(name, k.row, k.instruction, k.example, k.length) for name, k in KINDS.items()]
+    return hashlib.sha256(repr([_MANNERS, EXAMPLE, words]).encode()).hexdigest()[:12]
 
 
 # --- what replies hold
@@ -135,10 +146,15 @@ _PAIR = re.compile(
     r"\n\W*(?:\d+[.)] )?A(?:nswer)?(?: ?\d+)?(?:\*\*)?[:.](?:\*\*)?(?P<answer>[^\n]*)",
     re.IGNORECASE | re.DOTALL,
 )
+_TURN = re.compile(
+    r"Student[:.]\s*(?P<question>.*?)\s*Teacher[:.]\s*(?P<answer>.*?)\s*(?=Student[:.]|\Z)",
+    re.DOTALL,
+)
 
 
-def _one(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    return [GeneratedText(name, reply, whole=whole)]
+def _statements(name: str, reply: str, whole: bool) -> list[GeneratedText]:
+    lines = "\n".join(_MARK.sub("", line, count=1) for line in reply.split("\n"))
+    return _ending(whole, [GeneratedText(name, each) for each in sentences(lines)])
 
 
 def _lines(name: str, reply: str, whole: bool) -> list[GeneratedText]:
@@ -149,8 +165,19 @@ def _lines(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     return _ending(whole, [GeneratedText(name, line) for line in kept])
 
 
+def _turns(name: str, reply: str, whole: bool) -> list[GeneratedText]:
+    """Each question of the student with the teacher's answer."""
+    return _asked_and_answered(name, reply, whole, _TURN)
+
+
 def _pairs(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    matches = [(m["question"].strip(), m["answer"].strip()) for m in _PAIR.finditer(reply)]
+    return _asked_and_answered(name, reply, whole, _PAIR)
+
+
+def _asked_and_answered(
+    name: str, reply: str, whole: bool, form: re.Pattern[str]
+) -> list[GeneratedText]:
+    matches = [(m["question"].strip(), m["answer"].strip()) for m in form.finditer(reply)]
     if not matches and reply:
         return [GeneratedText(name, reply, whole=whole)]
     pairs = [
@@ -169,65 +196,77 @@ def _ending(whole: bool, pieces: list[GeneratedText]) -> list[GeneratedText]:
 # --- the kinds
 
 _MANNERS = (
-    "Write in the language of the passage. Write only what was asked for, and nothing that the "
-    "passage does not say."
+    "Write in the language of the passage, only what was asked for, and nothing that the passage "
+    "does not say. Call things by their names instead of `it` and `they`."
+)
+#: What the examples are about.
+EXAMPLE = Excerpt(
+    Passage(
+        "The large kiln was bought in 1987 and holds ninety pots. Ivo Lund cleans it every Monday, "
+        "because dust spoils the glaze.",
+        "Pottery > Kiln",
+    )
 )
 
 #: What is asked for about each passage.
 KINDS: Mapping[str, TextKind] = {
     "rewrite-entry": TextKind(
         "rewrite",
-        "Write an encyclopedia entry that says all that the passage says, in other words and in "
-        "another order. Call things by their names instead of `it` and `they`.",
-        "",
-        0.6,
+        "Say all that the passage says in other words and in another order.",
+        "Every Monday the large kiln is cleaned by Ivo Lund, for its glaze would be spoiled by "
+        "dust. Ninety pots find room in the large kiln. The purchase of the large kiln was in "
+        "1987.",
         2.0,
-        _one,
+        _statements,
     ),
     "rewrite-simple": TextKind(
         "rewrite",
-        "Explain what the passage says to a beginner, in short and simple sentences. Keep every "
-        "fact, name and number, and make up no examples.",
-        "",
-        0.6,
+        "Explain what the passage says to a beginner, in short and simple sentences.",
+        "Somebody bought the large kiln in 1987. Ninety pots fit into the large kiln. A man called "
+        "Ivo Lund cleans the kiln on Mondays. Dust is bad for the glaze.",
         2.0,
-        _one,
+        _statements,
     ),
     "rewrite-notes": TextKind(
         "rewrite",
-        "Take the passage apart into single facts. Write one per line, each line beginning with "
-        "`- `, in words of your own. Each names what it speaks of and can be understood alone.",
-        "-",
-        0.6,
-        2.0,
-        _one,
-    ),
-    "rewrite-dialogue": TextKind(
-        "rewrite",
-        "Tell what the passage says as a conversation: a student asks, and a teacher answers with "
-        "its facts, in whole sentences. Begin each turn with `Student:` or `Teacher:`.",
-        "Student:",
-        0.6,
-        2.5,
-        _one,
-    ),
-    "implications": TextKind(
-        "implication",
-        "List what follows from the passage: what must be true because it is. Write one statement "
-        "per line, each line beginning with `- `, that can be understood without the passage.",
-        "-",
-        0.8,
+        "List the facts of the passage, one whole sentence per line.",
+        "- The large kiln dates from 1987.\n- There is room for ninety pots in the large kiln.\n"
+        "- Ivo Lund is the one who cleans the kiln.\n- The kiln gets cleaned every Monday.\n"
+        "- The glaze suffers from dust.",
         2.0,
         _lines,
     ),
+    "rewrite-reversed": TextKind(
+        "rewrite",
+        "Say each fact of the passage the other way round: begin the sentence with what the "
+        "passage names last.",
+        "- 1987 is the year in which the large kiln was bought.\n- Ninety pots are what the large "
+        "kiln holds.\n- Monday is the day on which Ivo Lund cleans the kiln.\n- The glaze is "
+        "spoiled by dust.",
+        2.0,
+        _lines,
+    ),
+    "rewrite-dialogue": TextKind(
+        "dialogue",
+        "Tell what the passage says as a conversation: a student asks, and a teacher answers in "
+        "whole sentences.",
+        "Student: When was the large kiln bought?\nTeacher: The large kiln was bought in 1987.\n"
+        "Student: Who cleans the kiln?\nTeacher: Ivo Lund cleans the kiln every Monday.\n"
+        "Student: Why must the kiln be clean?\nTeacher: The kiln must be clean because dust "
+        "spoils the glaze.",
+        2.5,
+        _turns,
+        asks=True,
+    ),
     "questions": TextKind(
         "exercise",
-        "Write questions that the passage answers, and their answers. Each takes two lines, one "
-        "that begins with `Question:` and one that begins with `Answer:`. A question must make "
-        "sense to somebody who has not seen the passage; an answer is a few words of it.",
-        "Question:",
-        1.0,
+        "Write questions that the passage answers, and their answers of a few words.",
+        "Question: In which year was the large kiln bought?\nAnswer: 1987\n"
+        "Question: How many pots does the large kiln hold?\nAnswer: ninety\n"
+        "Question: Who cleans the kiln?\nAnswer: Ivo Lund\n"
+        "Question: What spoils the glaze?\nAnswer: dust",
         2.0,
         _pairs,
+        asks=True,
     ),
 }

@@ -28,8 +28,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
-from domainlift.optional import need
-from domainlift.text.normalise import words
+from domainlift.text.terms import terms_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,16 +49,6 @@ _SAMPLE = 200  # other questions with which an option is tried
 _LEAST_SPREAD = 0.02  # where an option stands in hardly any passage, one passage is no proof
 _DIGITS = 9  # beyond them, a difference of two scores is one of rounding
 _ROUNDING = 1e-9
-# Words that stand in any text; questions are full of them, and options differ by them by chance.
-_STOP = frozenset(
-    words("""
-    a about after all also am an and any are as at be because been before being both but by can
-    could did do does during each either for from had has have he her his how if in into is it its
-    likely may might more most must neither no nor not of on one only or other our she should so
-    some such than that the their them then there these they this those through to under until was
-    we were what when where which while who whom whose why will with would you your following
-    """)
-)
 
 
 @dataclass(frozen=True)
@@ -127,11 +116,7 @@ class _Library:
     """The terms of every passage that was found, each once."""
 
     def __init__(self) -> None:
-        self._stem = need("Stemmer").Stemmer("english").stemWords
         self.passages: dict[str, Terms] = {}
-
-    def terms(self, text: str) -> Terms:
-        return frozenset(self._stem([word for word in words(text) if word not in _STOP]))
 
     def put(self, hits: Iterable[Hit]) -> list[str]:
         """Take in what was found, and return the passages' names in their order."""
@@ -139,7 +124,7 @@ class _Library:
         for hit in hits:
             name = hit.chunk.id
             if name not in self.passages:
-                self.passages[name] = self.terms(hit.chunk.indexed)
+                self.passages[name] = frozenset(terms_of(hit.chunk.indexed))
             names.append(name)
         return names
 
@@ -154,7 +139,7 @@ class _Support:
         self._weights = _rarity(library.passages.values())
         # A term in no passage is as rare as can be.
         self._unknown = math.log(1 + (len(library.passages) + 0.5) / 0.5)
-        self._questions = [library.terms(question.text) for question in asked]
+        self._questions = [frozenset(terms_of(question.text)) for question in asked]
         self._found = [self._profile(names) for names in found]
         self._sample = Random(0).sample(range(len(asked)), min(len(asked), _SAMPLE))
         self._others = _Others(
@@ -165,7 +150,7 @@ class _Support:
 
     def score(self, row: int, option: str, fitting: Sequence[str]) -> float:
         """The score of an option of the question in `row`; `fitting` are its own passages."""
-        terms, passages = self._library.terms(option), self._profile(fitting)
+        terms, passages = frozenset(terms_of(option)), self._profile(fitting)
         beyond = self._share(terms, self._questions[row], self._found[row])
         asked = self._share(self._questions[row], terms, passages)
         own = self._sample.index(row) if row in self._sample else None

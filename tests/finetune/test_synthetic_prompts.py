@@ -8,6 +8,7 @@ from benchmarks.prompts import passage_block
 from domainlift.types import Passage
 from finetune.data.cleaning import reject_reason
 from finetune.synthetic.prompts import (
+    EXAMPLE,
     KINDS,
     Excerpt,
     GeneratedText,
@@ -17,6 +18,7 @@ from finetune.synthetic.prompts import (
     rows_of,
     title_of,
 )
+from finetune.synthetic.text_faults import text_fault
 
 ROSES = Excerpt(
     Passage("Roses are pruned in February.", "Garden > Roses", "r1", "g.md#Roses"), "CC0"
@@ -26,19 +28,29 @@ ROSES = Excerpt(
 def test_at_least_four_ways_of_rewriting_are_asked_for() -> None:
     rows = [kind.row for kind in KINDS.values()]
     assert rows.count("rewrite") >= 4
-    assert {"implication", "exercise"} <= set(rows)
+    assert {"dialogue", "exercise"} <= set(rows)
     assert len({kind.instruction for kind in KINDS.values()}) == len(KINDS)
 
 
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("name", KINDS)
-def test_the_passage_stands_first_in_every_prompt(name: str, chat: bool) -> None:
+def test_an_example_stands_before_the_passage(name: str, chat: bool) -> None:
     prompt = prompt_of(KINDS[name], ROSES, chat=chat)
-    text = prompt.messages[0].content if chat else prompt.text
-    assert text.startswith(passage_block([ROSES.passage]) + "The passage is about Roses.")
-    assert KINDS[name].instruction in text
-    assert chat or text.endswith(f"Reply:\n{KINDS[name].opening}")
+    turns = [message.content for message in prompt.messages]
+    text = "\n".join(turns) if chat else prompt.text
+    example, passage = text.index(KINDS[name].example), text.index(passage_block([ROSES.passage]))
+    assert example < passage < text.index("The passage is about Roses.")
+    assert text.count(KINDS[name].instruction) == 2
     assert bool(prompt.messages) is chat
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_example_is_read_as_it_is_meant(name: str) -> None:
+    found = pieces_of(name, KINDS[name].example, True)
+    assert len(found) >= 3
+    for piece in found:
+        assert bool(piece.question) is KINDS[name].asks
+        assert text_fault(piece, EXAMPLE) == ""
 
 
 def test_the_version_is_that_of_the_words() -> None:
@@ -49,15 +61,23 @@ def test_the_version_is_that_of_the_words() -> None:
 @pytest.mark.parametrize(
     ("name", "reply", "expected"),
     [
-        ("rewrite-entry", "  In two\nlines. ", [("In two\nlines.", "")]),
+        ("rewrite-entry", "  One is. Two are. ", [("One is.", ""), ("Two are.", "")]),
+        ("rewrite-simple", "- One is.\n- Two are.", [("One is.", ""), ("Two are.", "")]),
+        ("rewrite-dialogue", "Student: Who?\nTeacher: He.", [("He.", "Who?")]),
         (
-            "implications",
+            "rewrite-dialogue",
+            "Student: Who? Teacher: He. Student: Why?\nTeacher: So. And so.\nStudent: Ah!",
+            [("He.", "Who?"), ("So. And so.", "Why?")],
+        ),
+        ("rewrite-dialogue", "Student: Who?", [("Student: Who?", "")]),
+        (
+            "rewrite-notes",
             "- One.\n- Two.\n\n3. Three.",
             [("One.", ""), ("Two.", ""), ("Three.", "")],
         ),
-        ("implications", "Here they are:\n- One.", [("One.", "")]),
-        ("implications", "One.\nTwo.", [("One.", ""), ("Two.", "")]),
-        ("implications", "", [("", "")]),
+        ("rewrite-notes", "Here they are:\n- One.", [("One.", "")]),
+        ("rewrite-notes", "One.\nTwo.", [("One.", ""), ("Two.", "")]),
+        ("rewrite-notes", "", [("", "")]),
         ("questions", "Question: Who?\nAnswer: He", [("He", "Who?")]),
         (
             "questions",
@@ -67,7 +87,7 @@ def test_the_version_is_that_of_the_words() -> None:
         ("questions", "**Question:** Who?\n**Answer:** He", [("He", "Who?")]),
         ("questions", "1. Question: Who?\n   Answer: He", [("He", "Who?")]),
         ("questions", "I cannot.", [("I cannot.", "")]),
-        ("implications", "- One.\n</passages>\n- Two.", [("- One.\n</passages>\n- Two.", "")]),
+        ("rewrite-notes", "- One.\n</passages>\n- Two.", [("- One.\n</passages>\n- Two.", "")]),
         ("rewrite-entry", "A\x00B", [("AB", "")]),
     ],
 )
@@ -86,22 +106,29 @@ def test_every_reply_is_accounted_for(name: str, reply: str, whole: bool) -> Non
 
 
 def test_only_the_end_of_a_cut_off_list_is_lost() -> None:
-    found = pieces_of("implications", "- One.\n- Two.\n- Thr", False)
+    found = pieces_of("rewrite-notes", "- One.\n- Two.\n- Thr", False)
     assert [piece.whole for piece in found] == [True, True, False]
 
 
 def test_texts_are_learned_whole_and_questions_as_they_are_asked() -> None:
     pieces = [
         GeneratedText("rewrite-entry", "In February one prunes roses."),
-        GeneratedText("implications", "One."),
-        GeneratedText("implications", "Two."),
+        GeneratedText("rewrite-notes", "One."),
+        GeneratedText("rewrite-notes", "Two."),
+        GeneratedText("rewrite-dialogue", "Roses are pruned in February.", "When is it?"),
+        GeneratedText("rewrite-dialogue", "The roses are.", "What is pruned?"),
         GeneratedText("questions", "February", "When are roses pruned?"),
     ]
     rows = rows_of(ROSES, pieces, "gardening")
+    talk = (
+        " Student: When is it?\nTeacher: Roses are pruned in February.\n"
+        "Student: What is pruned?\nTeacher: The roses are."
+    )
     assert [(row.kind, row.prompt, row.completion) for row in rows] == [
         ("passage", "Roses:", " Roses are pruned in February."),
         ("rewrite", "Roses:", " In February one prunes roses."),
-        ("implication", "Roses:", " One.\nTwo."),
+        ("rewrite", "Roses:", " One.\nTwo."),
+        ("dialogue", "Roses:", talk),
         ("exercise", "Question: When are roses pruned?\nAnswer:", " February"),
     ]
     assert len({row.source for row in rows}) == len(rows)
