@@ -140,7 +140,7 @@ def prompts_digest() -> str:
 # --- what replies hold
 
 _LAYOUT = re.compile(r"</?passages>|<\|\w+\|>|^\W*(?:assistant|user|system)\W*$", re.MULTILINE)
-_MARK = re.compile(r"\s*(?:[-*•–]|\(?\d{1,2}[.)])\s+")
+_MARK = re.compile(r"^\s*(?:[-*•–]|\(?\d{1,2}[.)])\s+")
 _PAIR = re.compile(
     r"(?:\*\*)?\bQ(?:uestion)?(?: ?\d+)?(?:\*\*)?[:.](?:\*\*)?(?P<question>.*?)"
     r"\n\W*(?:\d+[.)] )?A(?:nswer)?(?: ?\d+)?(?:\*\*)?[:.](?:\*\*)?(?P<answer>[^\n]*)",
