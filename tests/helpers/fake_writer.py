@@ -1,11 +1,12 @@
 """A small engine that writes from a table, and whose log-probabilities follow what it reads.
 
-Words of the prompt are likely to come again, others are not: a cache language model. Run by
+Words of the prompt are likely to come again, and so is their order: a cache language model. Run by
 itself, it writes about the garden into a folder, slowly, so that it can be killed.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -23,23 +24,20 @@ PONDS = "Carp rest below the ice of a pond. A hole of 30 cm lets the gas of rott
 
 #: Replies by title and kind, good ones and made-up ones; of others nothing is said.
 TABLE: Mapping[tuple[str, str], str] = {
-    ("Roses", "rewrite-entry"): "February, before buds break: roses are then pruned, and above the "
-    "third bud the cut is made.",
-    ("Roses", "rewrite-simple"): "Tulips bloom gladly wherever gentle gardeners sing old songs.",
-    ("Roses", "rewrite-notes"): f"- {ROSES}",
-    ("Roses", "implications"): "- In February roses are pruned.\n- Roses love 12 hours of sun.\n"
-    "- Broken buds are never pruned above the cut.",
+    ("Roses", "rewrite-entry"): "In February roses are pruned, before the buds break. The cut of "
+    "roses is made above the third bud.",
+    ("Roses", "rewrite-simple"): "Tulips bloom gladly wherever gentle gardeners sing old songs. "
+    "Roses are, before the buds break, pruned.",
+    ("Roses", "rewrite-notes"): f"- {ROSES}\n- In February roses are pruned, "
+    "before the buds break.",
+    ("Roses", "rewrite-reversed"): "- February, roses, buds, and break the pruned.\n"
+    "- Roses love 12 hours of sun.",
+    ("Roses", "rewrite-dialogue"): "Student: When are the roses pruned?\nTeacher: Roses are pruned "
+    "in February.\nStudent: And what else is there?",
     ("Roses", "questions"): "Question: When are roses pruned?\nAnswer: February\n"
-    "Question: Above which bud is a rose cut?\nAnswer: the fifth\n",
-    ("Cacti", "rewrite-entry"): "Every 14 days a cactus is watered; winter: hardly any water at "
-    "all it needs.",
+    "Question: Above which bud is the cut of roses made?\nAnswer: the fifth\n",
+    ("Cacti", "rewrite-entry"): "Every 14 days a cactus is watered.",
     ("Cacti", "questions"): "Q: How often is a cactus watered?\nA: every 14 days",
-}
-#: What the fake can find in a passage: the answer to a question.
-FACTS = {
-    "When are roses pruned?": "February",
-    "Above which bud is a rose cut?": "third",
-    "How often is a cactus watered?": "every 14 days",
 }
 INFO = EngineInfo("fake", "fake/writer", "sha256:77", None, frozenset(Mode), has_chat_template=True)
 
@@ -91,21 +89,24 @@ class FakeWriter:
 
 
 def _read(request: Request, text: str) -> Answer:
-    known = set(text.lower().replace(".", " ").replace(",", " ").split())
-    question = next((asked for asked in FACTS if asked in text), "")
-    if question and FACTS[question].split()[0].lower() in known:
-        right = [option.strip() == FACTS[question] for option in request.options]
-        return Answer(
-            request.id,
-            logprobs=tuple(math.log(0.9 if each else 0.001) for each in right),
-            greedy=tuple(right),
-        )
-    logprobs = tuple(sum(_word(word, known) for word in o.split()) for o in request.options)
+    known = _words(text)
+    pairs = set(itertools.pairwise(known))
+    logprobs = tuple(_logprob(_words(option), set(known), pairs) for option in request.options)
     return Answer(request.id, logprobs=logprobs, greedy=(False,) * len(logprobs))
 
 
+def _logprob(spoken: list[str], known: set[str], pairs: set[tuple[str, str]]) -> float:
+    """Words that were read are likely, and more so in an order that was read."""
+    found = [_word(word, known) for word in spoken]
+    return sum(found) + sum(pair in pairs for pair in itertools.pairwise(spoken))
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().replace(".", " ").replace(",", " ").split()
+
+
 def _word(word: str, known: set[str]) -> float:
-    return math.log(0.2 if word.lower().strip(".,;:") in known else 0.001)
+    return math.log(0.2 if word in known else 0.001)
 
 
 def garden() -> list[Excerpt]:
