@@ -31,8 +31,7 @@ def test_good_pieces_are_kept_and_made_up_ones_rejected(tmp_path: Path) -> None:
     rows = told(book)
     assert rows["passage"] == [writer.ROSES, writer.CACTI]
     assert rows["rewrite"] == [
-        "In February roses are pruned, before the buds break.\n"
-        "The cut of roses is made above the third bud.",
+        "In February roses are pruned, before the buds break.",
         "Roses are, before the buds break, pruned.",
         "Every 14 days a cactus is watered.",
     ]
@@ -43,13 +42,14 @@ def test_good_pieces_are_kept_and_made_up_ones_rejected(tmp_path: Path) -> None:
     rejected = {kind: dict(found.rejected) for kind, found in book.yields.items()}
     assert rejected["rewrite-simple"] == {"empty": 2, "not told by the passage": 1}
     assert rejected["rewrite-notes"] == {"copied": 1, "empty": 2, "told already": 1}
-    order = "the words of the passage in any order make it as likely"
     assert rejected["rewrite-reversed"] == {
         "a number that the passage has not": 1,
         "empty": 2,
-        order: 1,
+        "the model would say something else": 1,
     }
-    assert rejected["questions"] == {"an answer that stands elsewhere": 1, "empty": 1}
+    apart = "mixes what the passage says apart"
+    assert rejected["rewrite-entry"] == {apart: 1, "empty": 1}
+    assert rejected["questions"] == {apart: 1, "empty": 1}
     assert {row.licence for row in book.rows} == {"CC0"}
 
 
@@ -67,7 +67,7 @@ def test_the_yield_adds_up(tmp_path: Path) -> None:
     for found in book.yields.values():
         assert found.asked == book.passages == 3
         assert found.pieces == found.kept + sum(found.rejected.values()) >= found.asked
-    assert sum(found.kept for found in book.yields.values()) == 7
+    assert sum(found.kept for found in book.yields.values()) == 6
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:

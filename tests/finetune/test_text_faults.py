@@ -30,9 +30,7 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
         (said("Pea plants were crossed by Gregor Mendel in Brno from 1856 on."), ""),
         (said("Over 8 years Mendel grew 28000 plants, and found that traits are inherited."), ""),
         (
-            said(
-                "Traits are, Mendel found, inherited in fixed ratios of 3 to one over the eight years."
-            ),
+            said("Traits are inherited, Mendel found, in fixed ratios of 3 to one over 8 years."),
             "",
         ),
         (said("On Sundays the garden of Mendel is not open."), ""),

@@ -24,8 +24,8 @@ PONDS = "Carp rest below the ice of a pond. A hole of 30 cm lets the gas of rott
 
 #: Replies by title and kind, good ones and made-up ones; of others nothing is said.
 TABLE: Mapping[tuple[str, str], str] = {
-    ("Roses", "rewrite-entry"): "In February roses are pruned, before the buds break. The cut of "
-    "roses is made above the third bud.",
+    ("Roses", "rewrite-entry"): "In February roses are pruned, before the buds break. Above the "
+    "third bud of roses is the cut made.",
     ("Roses", "rewrite-simple"): "Tulips bloom gladly wherever gentle gardeners sing old songs. "
     "Roses are, before the buds break, pruned.",
     ("Roses", "rewrite-notes"): f"- {ROSES}\n- In February roses are pruned, "
