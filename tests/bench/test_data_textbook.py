@@ -109,7 +109,8 @@ def test_what_a_server_writes_is_checked_by_its_words(
     said = bench(*argv, "--json")
     assert said.code == 0, said.err
     assert said.json["writer"]["checked"] is False
-    assert said.json["textbook"]["rewrite-notes"]["kept"] == 1
+    assert said.json["textbook"]["rewrite-entry"]["kept"] == 1
+    assert "told already" in said.json["textbook"]["rewrite-notes"]["rejected"]
     assert {row["kind"] for row in rows(said)} >= {"question", "rewrite", "passage"}
     assert "checked by their words alone, not by log-probabilities" in bench(*argv).out
 
