@@ -19,6 +19,7 @@ from engines.local.forward import Forward
 from engines.local.generation import Decoder
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.soft_prompts import soft_prompt_of
+from engines.local.special_tokens import stop_appending
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions, tiny_folder
 
@@ -58,6 +59,7 @@ class TransformersEngine:
         dequantised: bool = False,
     ) -> None:
         self._model = model
+        appended = stop_appending(tokenizer)
         self._encoder = Encoder(tokenizer)
         self._forward = Forward(model)
         self._adapters = AdapterManager(model, self._forward)
@@ -66,7 +68,7 @@ class TransformersEngine:
             batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
         )
         self._context = _context(model)
-        self._info = self._describe(model, name, digest, dequantised)
+        self._info = self._describe(model, name, digest, dequantised, appended)
 
     @classmethod
     def load(
@@ -230,15 +232,20 @@ class TransformersEngine:
             ) from error
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
-    def _describe(self, model: Any, name: str, digest: str, dequantised: bool) -> EngineInfo:
+    def _describe(
+        self, model: Any, name: str, digest: str, dequantised: bool, appended: Sequence[str]
+    ) -> EngineInfo:
         import torch
         import transformers
 
-        notes = (
-            ()
-            if self._forward.shares
-            else ("this architecture cannot share prefixes: each prompt is computed by itself",)
-        )
+        notes = []
+        if not self._forward.shares:
+            notes.append(
+                "this architecture cannot share prefixes: each prompt is computed by itself"
+            )
+        if appended:
+            ends = ", ".join(f"`{token}`" for token in appended)
+            notes.append(f"the tokenizer appends {ends} to every text; that is left out here")
         return EngineInfo(
             engine="transformers",
             model=name,
@@ -246,7 +253,11 @@ class TransformersEngine:
             context=self._context,
             modes=frozenset(Mode),
             has_chat_template=self._encoder.has_chat_template,
-            options={"dtype": str(model.dtype).removeprefix("torch.")},
+            options={
+                "dtype": str(model.dtype).removeprefix("torch."),
+                # Answers of before were those to prompts that had ended.
+                **({"left_out": " ".join(appended)} if appended else {}),
+            },
             versions={
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
@@ -254,7 +265,7 @@ class TransformersEngine:
                 "parameters": str(model.num_parameters()),
                 **({"weights": "dequantised from a GGUF file"} if dequantised else {}),
             },
-            notes=notes,
+            notes=tuple(notes),
         )
 
 
