@@ -11,7 +11,7 @@ from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
 from improve.diagnose import by_domain
 from improve.resources import open_adapters, open_resources
-from improve.retrieve import calibrate_gates
+from improve.retrieve import PASSAGE_COUNTS, calibrate_gates
 
 if TYPE_CHECKING:
     from benchmarks.runs.store import Record, Run
@@ -64,7 +64,10 @@ def run_treatments(
         own = replace(resources, adapters=open_adapters(adapters, engine, workspace))
         common = replace(resources, adapters=open_adapters(form_adapter, engine, workspace))
         if both:
-            gates = calibrate_gates(runner, both, own).gates
+            # As many passages as serve the base model: each other number costs a run.
+            found = {gate.k for gate in triage.gates.values() if not gate.closed and gate.k}
+            counts = tuple(sorted(found)) if found else PASSAGE_COUNTS
+            gates = calibrate_gates(runner, both, own, counts).gates
             treatments["rag+lora"] = {
                 name: replace(treatment, gate=gates[name]) for name, treatment in both.items()
             }
