@@ -112,7 +112,7 @@ def choose_better_form(own: PlanRunner) -> FormChoice:
     tried = {**early, **late}
     sample = {question.id for task in spare for question in task.questions}
     before = [r.correct for r in own.base.records() if r.id in sample and r.correct is not None]
-    if not late or _best(late).score.accuracy * len(before) <= sum(map(bool, before)):
+    if not late or round(_best(late).score.accuracy * len(before), 6) <= sum(map(bool, before)):
         return _choice(None, tried)
     return _choice(_best(late).form, tried)
 

@@ -298,3 +298,19 @@ def test_a_form_that_is_worse_on_the_first_questions_is_not_asked_the_others(
     worse = dict.fromkeys(("letter/0", "letter/5", "chat/0"), FIRST_QUESTIONS)
     assert counts == {"cloze/0": 90, "cloze/5": 90} | worse
     assert choice.result.label == "cloze/0"
+
+
+def test_a_form_that_is_as_good_as_the_tasks_own_is_not_taken(options: RunOptions) -> None:
+    # 0.56 × 100 is a little more than 56 in floating point.
+    made = exam(scored=100)
+    engine = FormEngine([made], "letter/0")
+    wrong = {q.text for q in made.questions[:44]}
+    engine._right = {
+        text: next(o for o in q.options if o != right) if text in wrong else right
+        for q in made.questions
+        for text, right in engine._right.items()
+        if text == q.text
+    } | {e.question.text: e.question.options[int(e.question.answer)] for e in made.examples}
+    own = runner_of(made, engine, options)
+    assert sum(bool(record.correct) for record in own.base.records()) == 56
+    assert choose_better_form(own).form is None
