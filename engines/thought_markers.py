@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from domainlift.errors import Misuse
+
 _TAG = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)"
 
 #: What begins a thought: tags, Mistral's and Kimi's brackets, channels (gpt-oss, Gemma), Cohere's.
@@ -40,6 +42,58 @@ def opened_thought(prompt: str) -> str:
     tail = prompt[-120:].rstrip()
     marks = [mark[0] for mark in OPENING.finditer(tail) if mark.end() == len(tail)]
     return marks[-1] if marks else ""
+
+
+def closing_of(opening: str) -> str:
+    """The mark that ends the thought which this one begins."""
+    if opening.startswith("<|channel|>"):
+        return "<|end|><|start|>assistant<|channel|>final<|message|>"
+    pairs = zip(TOKENS[::2], TOKENS[1::2], strict=True)
+    known = {**dict(pairs), "<|channel>thought": "<channel|>", "<unused94>thought": "<unused95>"}
+    return known.get(opening, opening.replace("<", "</", 1))
+
+
+def empty_ending(opens: str) -> str:
+    """What ends a thought right after its beginning, in lines where the beginning is a line."""
+    closing = closing_of(opens.strip())
+    return f"\n{closing}\n\n" if opens.endswith("\n") else closing
+
+
+def begins_with_thought(answer: str) -> bool:
+    """Whether an answer begins with a thought; Misuse where that is never closed."""
+    own = OPENING.match(answer.lstrip())
+    if own is not None and closing_of(own[0].strip()) not in answer:
+        raise Misuse(f"a thought that `{own[0].strip()}` begins is never closed")
+    return own is not None
+
+
+def join_thought(prompt: str, answer: str) -> tuple[str, str]:
+    """A prompt and an answer such that one thought, or none, stands between them.
+
+    What the prompt opens, an answer with a thought goes on with, and one without closes at once;
+    an empty thought at the prompt's end gives way to that of the answer.
+    """
+    mark = opened_thought(prompt)
+    opens = prompt[prompt.rindex(mark) :] if mark else ""
+    if not begins_with_thought(answer):
+        closed = not mark or closing_of(mark) in answer
+        return prompt, answer if closed else empty_ending(opens) + answer
+    own = OPENING.match(answer := answer.lstrip())
+    if own is None or not mark:
+        return _without_empty_thought(prompt), answer
+    thought, _, said = answer[own.end() :].partition(closing_of(own[0].strip()))
+    thought = thought.removeprefix("\n") if opens.endswith("\n") else thought
+    return prompt, thought + closing_of(mark) + said
+
+
+def _without_empty_thought(prompt: str) -> str:
+    text = prompt.rstrip()
+    for closed in CLOSING.finditer(text, max(0, len(text) - 60)):
+        before = text[: closed.start()].rstrip()
+        mark = opened_thought(before)
+        if closed.end() == len(text) and mark:
+            return before.removesuffix(mark)
+    return prompt
 
 
 def answer_start(text: str) -> int:

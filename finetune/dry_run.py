@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from engines.chat_template import ChatTemplate
 from engines.local.loading import load_config_and_tokenizer, pick_device
 from engines.registry import TINY, source
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows
@@ -96,7 +97,11 @@ def dry_run(
         parameters=_parameters(config),
         prediction=machine.predict(encoded, settings),
         plan=plan,
-        notes=(*mixed.notes, *_process_notes(team, shared)),
+        notes=(
+            *mixed.notes,
+            *_process_notes(team, shared),
+            *ChatTemplate(tokenizer).traits.notes(),
+        ),
     )
 
 

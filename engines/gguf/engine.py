@@ -69,6 +69,7 @@ class GgufEngine:
         trained = self._model.trained_context
         self._context = min(trained, options.context) if options.context else trained
         self._reads = max(1, min(SEQUENCES - 2, _LOGITS // (4 * self._model.n_vocab)))
+        traits = self._encoder.chat_template.traits
         self._info = EngineInfo(
             engine="gguf",
             model=shown if shown is not None else str(path),
@@ -76,12 +77,13 @@ class GgufEngine:
             context=self._context,
             modes=frozenset(Mode),
             has_chat_template=self._encoder.has_chat_template,
+            options=traits.options(),
             versions={
                 "xllamacpp": version("xllamacpp"),
                 "model": self._model.description,
                 "parameters": str(self._model.parameters),
             },
-            notes=tuple(notes),
+            notes=(*notes, *traits.notes()),
         )
 
     @property

@@ -246,6 +246,7 @@ class TransformersEngine:
         if appended:
             ends = ", ".join(f"`{token}`" for token in appended)
             notes.append(f"the tokenizer appends {ends} to every text; that is left out here")
+        traits = self._encoder.chat_template.traits
         return EngineInfo(
             engine="transformers",
             model=name,
@@ -257,6 +258,7 @@ class TransformersEngine:
                 "dtype": str(model.dtype).removeprefix("torch."),
                 # Answers of before were those to prompts that had ended.
                 **({"left_out": " ".join(appended)} if appended else {}),
+                **traits.options(),
             },
             versions={
                 "torch": torch.__version__,
@@ -265,7 +267,7 @@ class TransformersEngine:
                 "parameters": str(model.num_parameters()),
                 **({"weights": "dequantised from a GGUF file"} if dequantised else {}),
             },
-            notes=tuple(notes),
+            notes=(*notes, *traits.notes()),
         )
 
 

@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
-from engines.base import Prompt, Request
+from engines.base import Mode, Prompt, Request
+from engines.chat_template import ChatTemplate
 from engines.local.prefix_tree import PromptItem, Tokens
-from engines.thought_markers import TOKENS, opened_thought
+from engines.thought_markers import TOKENS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,7 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer: Any = tokenizer
+        self.chat_template = ChatTemplate(tokenizer)
         self._continuations: dict[tuple[str, str], Tokens] = {}
 
     @property
@@ -41,7 +43,7 @@ class Encoder:
 
     def items(self, requests: Sequence[Request]) -> list[PromptItem]:
         """One item per request, with the request's index as its key."""
-        texts = [self._text(request.prompt) for request in requests]
+        texts = [self._text(request) for request in requests]
         prompts = self.prompts(requests, texts)
         return [
             PromptItem(
@@ -58,7 +60,7 @@ class Encoder:
     ) -> list[Tokens]:
         """The prompts' tokens; an empty prompt becomes the token that begins or ends a text."""
         if texts is None:
-            texts = [self._text(request.prompt) for request in requests]
+            texts = [self._text(request) for request in requests]
         trimmed = [text.rstrip(" ") for text in texts]
         encoded: list[Tokens] = [()] * len(texts)
         for chat in (False, True):
@@ -82,7 +84,7 @@ class Encoder:
 
     def opened_thought(self, request: Request) -> str:
         """The mark with which a chat's prompt begins the thought of the reply, "" for none."""
-        return opened_thought(self._text(request.prompt)) if request.prompt.messages else ""
+        return self.chat_template.traits.opens if request.prompt.messages else ""
 
     @cached_property
     def _thought_tokens(self) -> dict[int, str]:
@@ -103,7 +105,8 @@ class Encoder:
         """How many tokens a text has by itself, special ones left out."""
         return len(self._encode(text))
 
-    def _text(self, prompt: Prompt) -> str:
+    def _text(self, request: Request) -> str:
+        prompt = request.prompt
         if not prompt.messages:
             return prompt.text
         if not self.has_chat_template:
@@ -111,13 +114,8 @@ class Encoder:
                 "the model's tokenizer has no chat template",
                 "score it as plain text: `--no-chat`",
             )
-        return str(
-            self._tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in prompt.messages],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        )
+        text = self.chat_template.prompt(prompt.messages)
+        return text if request.mode is Mode.GENERATE else self.chat_template.after_thought(text)
 
     def _option(self, text: str, prompt: Tokens, option: str, source: Prompt) -> Tokens:
         """The tokens that the option adds to the prompt."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
+from engines.chat_template import ChatTemplate
+from engines.thought_markers import begins_with_thought, join_thought
 from finetune.data.rows import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Stands in for the answer where it is looked up how a chat template ends a turn.
-_MARK = "[[answer]]"
 #: Rows that a tokenizer is given at once: one by one they take five times as long.
 _GROUP = 1024
 
@@ -92,7 +92,7 @@ class _Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, end: bool) -> None:
         self._tokenizer: Any = tokenizer
         self._end = end
-        self._turn_end: str | None = None
+        self._template = ChatTemplate(tokenizer)
         ending = tokenizer.eos_token_id
         if end and ending is None:
             raise Misuse("the tokenizer has no token that ends a text", "leave `end` off")
@@ -114,13 +114,10 @@ class _Encoder:
     def _parts(self, row: Row) -> _Parts:
         if not row.completion.strip():
             raise _nothing(row, "its completion is empty")
-        prompt, completion, special = row.prompt, row.completion, True
-        if row.messages:
-            prompt, special = self._chat(row), False
-            completion += self._end_of_turn(row)
+        prompt, completion = self._chat(row) if row.messages else (row.prompt, row.completion)
         # As the evaluation does: trailing spaces of the prompt join the answer's first token.
         trimmed = prompt.rstrip(" ")
-        return _Parts(trimmed, prompt[len(trimmed) :] + completion, special)
+        return _Parts(trimmed, prompt[len(trimmed) :] + completion, not row.messages)
 
     def _continuation(
         self, part: _Parts, before: tuple[int, ...], whole: tuple[int, ...]
@@ -142,40 +139,34 @@ class _Encoder:
                 )
         return [tokens[each] for each in texts]
 
-    def _chat(self, row: Row) -> str:
+    def _chat(self, row: Row) -> tuple[str, str]:
+        """A chat's prompt, and its answer with the end of the turn.
+
+        Where the template tells whether a thought comes, it is told what the answer has.
+        """
         if self._tokenizer.chat_template is None:
             raise Misuse(
                 f"example `{row.id}` is a chat, and the model's tokenizer has no chat template",
                 "give rows with `prompt` and `completion`, or choose an instruction-tuned model",
             )
-        return self._rendered(row, answered=False)
-
-    def _rendered(self, row: Row, *, answered: bool) -> str:
-        turns = [{"role": m.role, "content": m.content} for m in row.messages]
-        if answered:
-            turns.append({"role": "assistant", "content": _MARK})
         try:
-            tools = json.loads(row.tools) if row.tools else None
-            return str(
-                self._tokenizer.apply_chat_template(
-                    turns, tools=tools, tokenize=False, add_generation_prompt=not answered
-                )
-            )
-        # Templates raise whatever they like for turns that they do not take.
-        except Exception as error:
-            first = " ".join(str(error).split())[:200]
-            raise Misuse(f"example `{row.id}` does not fit the chat template: {first}") from error
+            thinks = begins_with_thought(row.completion)
+            prompt = self._template.prompt(row.messages, row.tools, thinks=thinks)
+        except Misuse as error:
+            raise Misuse(f"example `{row.id}`: {error.what}", error.hint) from error
+        prompt, completion = join_thought(prompt, row.completion)
+        return prompt, completion + self._turn_end
 
-    def _end_of_turn(self, row: Row) -> str:
-        """The end of a turn in the chat template, up to its special token."""
-        if self._turn_end is None:
-            _, mark, after = self._rendered(row, answered=True).rpartition(_MARK)
-            ids = self._tokens(after, False) if mark else ()
-            added = self._tokenizer.get_added_vocab().values()
-            special = {*self._tokenizer.all_special_ids, *added}
-            last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)
-            self._turn_end = str(self._tokenizer.decode(list(ids[: last + 1])))
-        return self._turn_end
+    @cached_property
+    def _turn_end(self) -> str:
+        """The end of a turn in the chat template, up to its special token; else that of a text."""
+        ids = self._tokens(self._template.traits.ending, False)
+        special = {
+            *self._tokenizer.all_special_ids,
+            *self._tokenizer.get_added_vocab().values(),
+        }
+        last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)
+        return str(self._tokenizer.decode(list(ids[: last + 1] or self._eos)))
 
     def _tokens(self, text: str, special: bool) -> tuple[int, ...]:
         encoded = self._tokenizer(text, add_special_tokens=special, verbose=False)

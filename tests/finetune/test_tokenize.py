@@ -116,7 +116,9 @@ def test_a_chat_without_a_template_is_refused_by_name() -> None:
 def test_turns_that_the_template_refuses_are_named() -> None:
     strict = beginning()
     strict.chat_template = "{{ raise_exception('roles must\\nalternate') }}"
-    with pytest.raises(Misuse, match=f"`{chat().id}` does not fit the chat template: roles must"):
+    with pytest.raises(
+        Misuse, match=f"`{chat().id}`: the model.s chat template refuses this chat: roles must"
+    ):
         encode([chat()], strict)
 
 

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from domainlift.errors import Misuse
 from domainlift.fields import InvalidRow, from_json, kind_name, optional, unknown_key
 from domainlift.text.display import one_line
 from engines.base import Message
+from engines.thought_markers import begins_with_thought
 from finetune.data.rows import Row
 
 #: More turns than these are not read: each answer holds all the turns before it.
@@ -126,6 +128,8 @@ def _turn(turn: Any, place: str, role_key: str, content_key: str) -> Turn:
     if not content.strip():
         raise InvalidRow(f"{place} (`{role}`) is empty")
     content = _with_thought(turn, content.strip(), place)
+    if role == "assistant":
+        content = _closed(content, place)
     return Turn(role, content, _calls_tools(role, content, place), _learned(turn, place))
 
 
@@ -173,6 +177,17 @@ def _with_thought(turn: Mapping[str, Any], content: str, place: str) -> str:
     if len(found) > 1 or (found and "<think>" in content):
         raise InvalidRow(f"{place} holds two thoughts")
     return f"<think>\n{found[0]}\n</think>\n\n{content}" if found else content
+
+
+def _closed(content: str, place: str) -> str:
+    """An answer whose thought has both its marks: where a prompt began it, files lack the first."""
+    if "</think>" in content and "<think>" not in content:
+        content = f"<think>\n{content}"
+    try:
+        begins_with_thought(content)
+    except Misuse as error:
+        raise InvalidRow(f"unclosed thought in {place}") from error
+    return content
 
 
 def _called(turn: Mapping[str, Any], place: str) -> Any:
