@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from rag.index.store import KnowledgeBaseStore
 from rag.search.retrieval import Retriever
 
 if TYPE_CHECKING:
-    from rag.base import Embedder
+    from rag.base import Embedder, Vectors
     from rag.index.manifest import IndexManifest
     from rag.search.retrieval import Rerank, Retrieval
 
@@ -52,11 +53,16 @@ class KnowledgeBases:
 
         Raises Misuse where the model of that name is another one by now.
         """
+        by_words = settings is not None and settings.method == "bm25"
         index = self._stack.enter_context(
-            open_index(Workspace(self._workspace).knowledge_bases, domain)
+            open_index(Workspace(self._workspace).knowledge_bases, domain, by_words=by_words)
         )
-        encode = self._embedder(index.manifest).encode_queries
-        return Retriever(index, encode, settings, rerank)
+        if not by_words:  # a model that is another one by now is told before anything else
+            self._embedder(index.manifest)
+        return Retriever(index, partial(self._encode, index.manifest), settings, rerank)
+
+    def _encode(self, manifest: IndexManifest, queries: Sequence[str]) -> Vectors:
+        return self._embedder(manifest).encode_queries(queries)
 
     def _embedder(self, manifest: IndexManifest) -> Embedder:
         name = manifest.embedder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -114,7 +115,12 @@ def search_command(
     settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
     with library(workspace) as shelves:
         reranker = open_reranker(rerank) if rerank is not None else None
-        hits = shelves.open(domain, settings, reranker).search([query], k)[0]
+        retriever = shelves.open(domain, settings, reranker)
+        if retriever.index.manifest.stale:
+            what = f"the words of `{domain}` were indexed by an earlier version"
+            hint = f"`bench kb build {domain}` indexes them for good"
+            print(f"note: {what}, and are indexed anew for this search: {hint}", file=sys.stderr)
+        hits = retriever.search([query], k)[0]
     if as_json:
         rows = [
             {

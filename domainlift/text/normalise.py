@@ -5,11 +5,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Protocol, TypeVar
 
-_WORD = re.compile(r"[^\W_]+")
-_WORD_OR_SIGN = re.compile(r"[^\W_]+|[-+*/^=<>%×÷−]")
-_WITHOUT_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+# Letters of Thai, Lao, Burmese, Khmer, Chinese and Japanese, which put no spaces between words.
+UNSPACED = (
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e50-\u0e59"
+    "\u0e81-\u0eb0\u0eb2\u0eb3\u0ebd\u0ec0-\u0ec6\u0ed0-\u0ed9\u0edc-\u0edf"
+    "\u1000-\u102a\u103f-\u1049\u1050-\u1055\u1780-\u17b3\u17d7\u17dc\u17e0-\u17e9"
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+)
+# Blocks with marks (accents, vowel signs) that no composed letter has, which `\w` leaves out.
+_MARKED = ((0x300, 0x1E00), (0x20D0, 0x2100), (0xA66F, 0xA6F2), (0xA800, 0xAC00), (0xFE20, 0xFE30))
+# Soft hyphens, joiners, marks of direction, selectors of a glyph.
+_WITHOUT_WIDTH = dict.fromkeys(
+    (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+) | dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 
 #: What copies of a question have in common.
 DedupKey = tuple[str, tuple[str, ...]]
@@ -24,13 +36,13 @@ def normal_form(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text's normal form: runs of letters and digits."""
+    """The words of a text's normal form: runs of letters and digits, or one of `UNSPACED`."""
     return split_words(normal_form(text))
 
 
 def words_and_signs(text: str) -> list[str]:
     """The words of a text's normal form and its signs of arithmetic, which tell sums apart."""
-    return _WORD_OR_SIGN.findall(normal_form(text))
+    return _pattern("|[-+*/^=<>%×÷−]").findall(normal_form(text))
 
 
 def contains_run(text: Sequence[str], run: Sequence[str]) -> bool:
@@ -40,12 +52,35 @@ def contains_run(text: Sequence[str], run: Sequence[str]) -> bool:
 
 def split_words(normal: str) -> list[str]:
     """The words of a text that is in normal form."""
-    return _WORD.findall(normal)
+    return _pattern().findall(normal)
 
 
 def word_starts(normal: str) -> list[int]:
     """The character at which each of the `split_words` begins."""
-    return [match.start() for match in _WORD.finditer(normal)]
+    return [match.start() for match in _pattern().finditer(normal)]
+
+
+@cache
+def marks() -> str:
+    """Combining marks, as the inside of a character class."""
+    found = (chr(code) for block in _MARKED for code in range(*block))
+    return "".join(char for char in found if unicodedata.category(char)[0] == "M")
+
+
+def spaced_word() -> str:
+    """The pattern of a word in a script that puts spaces between words."""
+    letter = rf"[^\W_{UNSPACED}]"
+    return rf"{letter}+(?:[{marks()}]+{letter}*)*"
+
+
+def unspaced_letter() -> str:
+    """The pattern of one letter, with its marks, in a script without spaces."""
+    return rf"[{UNSPACED}][{marks()}]*"
+
+
+@cache
+def _pattern(also: str = "") -> re.Pattern[str]:
+    return re.compile(f"{spaced_word()}|{unspaced_letter()}{also}")
 
 
 def dedup_key(text: str, options: Sequence[str]) -> DedupKey:

@@ -120,8 +120,7 @@ def _places(excerpt: Excerpt) -> tuple[_Place, ...]:
 
 
 def _terms(text: str) -> frozenset[str]:
-    """The terms of a text but the `s` of a genitive."""
-    return frozenset(terms_of(text)) - {"s"}
+    return frozenset(terms_of(text))
 
 
 def _named(sentence: str) -> frozenset[str]:

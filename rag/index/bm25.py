@@ -1,4 +1,4 @@
-"""BM25 index over stemmed words, by bm25s."""
+"""BM25 index over the terms of texts, by bm25s."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from domainlift.files import disk_errors
 from domainlift.optional import need
+from domainlift.text.terms import analysed
 
 FOLDER = "bm25"
 
@@ -15,35 +16,40 @@ Ranked = list[tuple[int, float]]
 
 
 def write_bm25(folder: Path, texts: Sequence[str]) -> None:
-    """Index texts; where they hold no word at all, there is no index."""
-    bm25s = need("bm25s")
-    words = _words(texts, ids=True)
-    if not words.vocab:
-        return
-    index = bm25s.BM25(method="lucene", backend="numpy")
-    index.index(words, show_progress=False)
-    with disk_errors(folder):
-        index.save(folder / FOLDER, show_progress=False)
+    """Index texts; where they hold no term at all, there is no index."""
+    index = _indexed(texts)
+    if index is not None:
+        with disk_errors(folder):
+            index.save(folder / FOLDER, show_progress=False)
 
 
 class BM25Index:
-    """An opened index."""
+    """An index that was written, or one of texts, for as long as the process lives."""
 
-    def __init__(self, folder: Path) -> None:
-        self._index: Any = None
-        if (folder / FOLDER).is_dir():
-            bm25s = need("bm25s")
-            self._index = bm25s.BM25.load(folder / FOLDER, mmap=True, show_progress=False)
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @classmethod
+    def open(cls, folder: Path) -> BM25Index:
+        """Open what `write_bm25` wrote."""
+        if not (folder / FOLDER).is_dir():
+            return cls(None)
+        return cls(need("bm25s").BM25.load(folder / FOLDER, mmap=True, show_progress=False))
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> BM25Index:
+        """Index texts in memory."""
+        return cls(_indexed(texts))
 
     def query(self, texts: Sequence[str], k: int) -> list[Ranked]:
-        """The k best rows per text, best first; rows that share no word with it are left out."""
-        return [self._best(words, k) for words in _words(texts, ids=False)]
+        """The k best rows per text, best first; rows that share no term with it are left out."""
+        return [self._best(terms, k) for terms in analysed(texts)]
 
-    def _best(self, words: list[str], k: int) -> Ranked:
+    def _best(self, terms: list[str], k: int) -> Ranked:
         import numpy as np
 
         # One by one and without `retrieve`: its threads and progress bars cost more than they give.
-        if self._index is None or not (known := self._index.get_tokens_ids(words)):
+        if self._index is None or not (known := self._index.get_tokens_ids(terms)):
             return []
         scores = self._index.get_scores_from_ids(known)
         k = min(k, len(scores))
@@ -52,14 +58,10 @@ class BM25Index:
         return [(int(row), float(scores[row])) for row in rows if scores[row] > 0]
 
 
-def _words(texts: Sequence[str], *, ids: bool) -> Any:
-    """Words of documents and of questions alike: lower case, no stop words, stems.
-
-    Numbers with their vocabulary where `ids` is true, which is faster for many texts.
-    """
-    bm25s, stemmer = need("bm25s"), need("Stemmer")
-    # A stemmer of this call's own: one may not be shared by threads.
-    english = stemmer.Stemmer("english")
-    return bm25s.tokenize(
-        list(texts), stopwords="en", stemmer=english, return_ids=ids, show_progress=False
-    )
+def _indexed(texts: Sequence[str]) -> Any:
+    terms = list(analysed(texts, indexed=True))
+    if not any(terms):
+        return None
+    index = need("bm25s").BM25(method="lucene", backend="numpy")
+    index.index(terms, show_progress=False)
+    return index

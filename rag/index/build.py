@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from domainlift import __version__
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.optional import need
+from domainlift.text.terms import ANALYSER
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.chroma_store import new_location
@@ -203,7 +204,7 @@ class _Job:
         options = self.options
         # One digest, one model: its limit is known without loading it again.
         limit = self.base.manifest.limit if self.base is not None else self.model.max_tokens
-        content = [options.embedding.digest, dimensions, options.size, limit, ids]
+        content = [options.embedding.digest, dimensions, options.size, limit, ids, ANALYSER]
         return IndexManifest(
             domain=self.writer.domain,
             generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
@@ -220,6 +221,7 @@ class _Job:
             chroma=options.chroma,
             churn=self._churn(changes),
             files={},
+            analyser=ANALYSER,
         )
 
 
@@ -255,8 +257,8 @@ def _unchanged(files: Sequence[SourceFile], manifest: IndexManifest, options: Bu
 
 
 def _alike(manifest: IndexManifest, options: BuildOptions) -> bool:
-    wanted = (False, options.size, options.chroma)
-    return (options.rebuild, manifest.size, manifest.chroma) == wanted
+    wanted = (False, options.size, options.chroma, False)
+    return (options.rebuild, manifest.size, manifest.chroma, manifest.stale) == wanted
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
 from domainlift.optional import need
 from rag.base import Chunk
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
+from rag.index.chroma_store import ChromaIndex
 from rag.index.manifest import check_sums, damaged_index
 from rag.index.store import Generation, KnowledgeBaseStore
 
@@ -72,15 +75,19 @@ def write_index(
         dense.update(place, changes.folder, changes.removed, new, rows, notify)
 
 
-def open_index(root: Path, domain: str) -> Index:
+def open_index(root: Path, domain: str, *, by_words: bool = False) -> Index:
     """Open the published knowledge base of a domain for searching."""
-    return Index(KnowledgeBaseStore(root).open(domain))
+    return Index(KnowledgeBaseStore(root).open(domain), by_words=by_words)
 
 
 class Index:
-    """An opened generation; it stays as it is while later ones are published."""
+    """An opened generation; it stays as it is while later ones are published.
 
-    def __init__(self, generation: Generation) -> None:
+    Chroma, which takes a second to import, is opened with the rest, so that damage is told before
+    anything else is done; with `by_words` only when vectors are searched.
+    """
+
+    def __init__(self, generation: Generation, *, by_words: bool = False) -> None:
         self._generation = generation
         self.manifest: IndexManifest = generation.manifest
         folder, domain = generation.folder, self.manifest.domain
@@ -89,9 +96,7 @@ class Index:
             self.chunks: Sequence[Chunk] = Chunks(folder, domain, self.manifest.chunks)
             self.vectors = read_vectors(folder, self.manifest)
             self._rows = {id_: row for row, id_ in enumerate(read_ids(folder, self.manifest))}
-            self._lexical = _open_lexical(folder, domain)
-            place = dense.location_of(folder, domain)
-            self._dense = dense.ChromaIndex(place, self.manifest.marks, self.manifest.chunks)
+            self._chroma = None if by_words else self._open_chroma()
         except BaseException:
             generation.close()
             raise
@@ -106,7 +111,9 @@ class Index:
         k = min(k, len(self.chunks))
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        neighbours = self._dense.query(vectors, k)
+        if self._chroma is None:
+            self._chroma = self._open_chroma()
+        neighbours = self._chroma.query(vectors, k)
         return [
             # An approximate index may miss some where all are asked for; then all are compared.
             self._ranked(near) if len(near) == k else self._exact(vector, k)
@@ -117,9 +124,29 @@ class Index:
         """The k best rows per query by BM25, best first; a row that shares no word is left out."""
         return self._lexical.query(queries, k) if k > 0 else [[] for _ in queries]
 
+    def _open_chroma(self) -> ChromaIndex:
+        place = dense.location_of(self._generation.folder, self.manifest.domain)
+        return ChromaIndex(place, self.manifest.marks, self.manifest.chunks)
+
+    @cached_property
+    def _lexical(self) -> BM25Index:
+        """The BM25 index; where its terms are others than today's, one of today's in its place."""
+        domain = self.manifest.domain
+        if self.manifest.stale:
+            what = f"indexing the words of `{domain}`; `bench kb build {domain}` stores them"
+            with activity(what):
+                return BM25Index.of([chunk.indexed for chunk in self.chunks])
+        folder = self._generation.folder
+        try:
+            return BM25Index.open(folder)
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            what = "the BM25 index cannot be read"
+            raise damaged_index(folder / "bm25", domain, what) from error
+
     def close(self) -> None:
         """Let go of the generation."""
-        self._dense.close()
+        if self._chroma is not None:
+            self._chroma.close()
         self._generation.close()
 
     def __enter__(self) -> Index:
@@ -209,13 +236,6 @@ def read_ids(folder: Path, manifest: IndexManifest) -> list[str]:
     if len(ids) != manifest.chunks:
         raise damaged_index(path, manifest.domain, f"{len(ids)} ids instead of {manifest.chunks}")
     return list(ids)
-
-
-def _open_lexical(folder: Path, domain: str) -> BM25Index:
-    try:
-        return BM25Index(folder)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise damaged_index(folder / "bm25", domain, "the BM25 index cannot be read") from error
 
 
 def _write_rows(

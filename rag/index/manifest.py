@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from domainlift.errors import Malformed
+from domainlift.text.terms import ANALYSER
 
 SCHEMA = 1
 
@@ -34,6 +35,7 @@ class IndexManifest:
     tokens. `chroma` is the URL of the server that holds the vectors, None for the embedded store.
     `churn` counts the rows that changed since the Chroma index was made afresh. `files` are those
     of the generation, each with its length in bytes and its CRC-32, None where it may change.
+    `analyser` is the version of `domainlift.text.terms` that the BM25 index was made by.
     """
 
     domain: str
@@ -52,6 +54,12 @@ class IndexManifest:
     churn: int
     files: Mapping[str, str | None]
     schema: int = SCHEMA
+    analyser: int = 1  # of manifests that do not name it
+
+    @property
+    def stale(self) -> bool:
+        """Whether the terms of a text are others today than those of the BM25 index."""
+        return self.analyser != ANALYSER
 
     @property
     def marks(self) -> dict[str, str | int]:

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
+from domainlift.text.terms import ANALYSER
 from rag.base import Hit
 from rag.search.rrf import fuse
 
 if TYPE_CHECKING:
     from rag.base import Vectors
+    from rag.index.bm25 import Ranked
     from rag.index.index import Index
 
 #: Embeds questions, [questions, dimensions].
@@ -48,7 +50,8 @@ class Retrieval:
     @property
     def digest(self) -> str:
         """Changes with anything that changes what is found."""
-        return hashlib.sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:16]
+        parts = [*sorted(asdict(self).items()), ANALYSER]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 class Retriever:
@@ -67,30 +70,29 @@ class Retriever:
         self._rerank = rerank
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """The best `k` chunks for each question, best first."""
+        """The best `k` chunks for each question, best first; BM25 alone embeds nothing."""
         if not queries:
             return []
+        if self.settings.method == "bm25":
+            found = self.index.bm25(queries, max(k, self.settings.depth))
+            return [
+                self._chosen(q, None, [], words, k) for q, words in zip(queries, found, strict=True)
+            ]
         return self.search_vectors(queries, self.encode(queries), k)
 
     def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
         """The same for questions that are embedded already, [questions, dimensions]."""
         depth = max(k, self.settings.depth)
-        method = self.settings.method
-        nothing: list[list[tuple[int, float]]] = [[] for _ in queries]
-        dense = self.index.dense(vectors, depth) if method != "bm25" else nothing
-        lexical = self.index.bm25(queries, depth) if method != "dense" else nothing
+        dense = self.index.dense(vectors, depth)
+        alone = self.settings.method == "dense"
+        lexical = [[] for _ in queries] if alone else self.index.bm25(queries, depth)
         return [
             self._chosen(query, vector, near, words, k)
             for query, vector, near, words in zip(queries, vectors, dense, lexical, strict=True)
         ]
 
     def _chosen(
-        self,
-        query: str,
-        vector: Vectors,
-        near: Sequence[tuple[int, float]],
-        words: Sequence[tuple[int, float]],
-        k: int,
+        self, query: str, vector: Vectors | None, near: Ranked, words: Ranked, k: int
     ) -> list[Hit]:
         rankings = [[row for row, _ in found] for found in (near, words) if found]
         fused = fuse(rankings)
@@ -101,16 +103,18 @@ class Retriever:
             return []
         own = self.index.vectors[rows]
         kept = without_duplicates(own, self.settings.duplicate, len(rows) if self._varied else k)
-        if self.settings.mmr is not None:
-            kept = mmr(vector, own, kept, self.settings.mmr, k)
         lexical = dict(words)
-        cosines = own @ vector
+        cosines = (own @ vector).tolist() if vector is not None else None
+        if self.settings.mmr is not None:
+            best = max(lexical.values(), default=1.0)
+            relevance = cosines or [lexical[row] / best for row in rows]
+            kept = mmr(relevance, own, kept, self.settings.mmr, k)
         return [
             Hit(
                 chunk=self.index.chunks[rows[place]],
                 rank=rank,
                 score=fused[place][1],
-                dense=float(cosines[place]),
+                dense=cosines[place] if cosines is not None else None,
                 bm25=lexical.get(rows[place]),
             )
             for rank, place in enumerate(kept[:k], 1)
@@ -141,14 +145,14 @@ def without_duplicates(vectors: Vectors, limit: float, most: int) -> list[int]:
 
 
 def mmr(
-    query: Vectors, vectors: Vectors, places: Sequence[int], weight: float, k: int
+    relevance: Sequence[float], vectors: Vectors, places: Sequence[int], weight: float, k: int
 ) -> list[int]:
     """Choose by maximal marginal relevance (Carbonell and Goldstein 1998, SIGIR).
 
     Each step takes the place with the largest
-    weight * cosine(question, it) - (1 - weight) * largest cosine(it, one taken before).
+    weight * relevance - (1 - weight) * largest cosine(it, one taken before).
+    `relevance`, of each row, is its cosine to the question or its share of the best BM25 score.
     """
-    relevance = {place: float(vectors[place] @ query) for place in places}
     likeness = dict.fromkeys(places, 0.0)
     taken: list[int] = []
     while likeness and len(taken) < k:

@@ -112,6 +112,17 @@ def test_misuse_is_told_in_one_line(
     assert "Traceback" not in said.err
 
 
+def test_a_search_by_words_embeds_nothing_and_imports_no_model(
+    bench: Any, garden: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.library.open_cached", None)
+    monkeypatch.setattr("rag.index.index.ChromaIndex", None)
+    said = bench("kb", "search", "gardening", "roses", "--method", "bm25", "--json")
+    [hit, *_] = said.json
+    assert hit["bm25"] > 0
+    assert hit["dense"] is None
+
+
 def test_another_model_is_refused_and_never_mixed(bench: Any, notes: Path, garden: Any) -> None:
     import shutil
 

@@ -51,7 +51,7 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
         (said("Peas."), "too short"),
         (said("peas and peas and " * 10), "repeats itself"),
         (said("Mendel of Brno is the Mendel of Brno."), "repeats itself"),
-        (said("孟德尔在布尔诺杂交豌豆植物"), "too short"),
+        (said("孟德尔在布尔诺杂交豌豆植物"), "in another script"),
         (said("Mendel 孟德尔 在布 尔诺杂交豌 豆植物"), "in another script"),
         (said("Mendel a croisé des pois dans le jardin du monastère."), "not told by the passage"),
         (said("The passage says that Mendel crossed peas."), "speaks of the passage"),

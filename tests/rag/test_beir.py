@@ -190,7 +190,7 @@ def test_scifact_by_words_alone_is_as_good_as_published(tmp_path: Path) -> None:
     judgements = read_set(SCIFACT)
     assert (len(judgements.documents), len(judgements.queries)) == (5183, 300)
     write_bm25(tmp_path, [f"{entry.title}\n{entry.text}" for entry in judgements.documents])
-    found = BM25Index(tmp_path).query(list(judgements.queries.values()), 100)
+    found = BM25Index.open(tmp_path).query(list(judgements.queries.values()), 100)
     results = {
         query: [judgements.documents[row].id for row, _ in ranking]
         for query, ranking in zip(judgements.queries, found, strict=True)

@@ -29,7 +29,7 @@ def by_words(folder: Path, texts: Sequence[str]) -> Callable[[Sequence[str], int
     """Search texts by BM25."""
     chunks = [Chunk(text, f"{number}.md") for number, text in enumerate(texts)]
     write_bm25(folder, [chunk.indexed for chunk in chunks])
-    index = BM25Index(folder)
+    index = BM25Index.open(folder)
 
     def search(queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [
