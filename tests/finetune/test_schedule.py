@@ -91,11 +91,11 @@ def test_settings_that_cannot_work_are_refused_by_name(wrong: dict[str, float]) 
 @pytest.mark.parametrize(
     ("method", "hidden", "rate"),
     [
-        ("lora", 2048, 2e-4),
-        ("lora", 896, 3.87e-4),
-        ("dora", 128, 1.84e-3),
+        ("lora", 2048, 4.91e-4),
+        ("lora", 896, 9.36e-4),
+        ("dora", 576, 1.32e-3),
         ("lora", 64, 2e-3),
-        ("full", 2048, 2e-5),
+        ("full", 2048, 4.91e-5),
     ],
 )
 def test_rates_by_size_and_method(method: str, hidden: int, rate: float) -> None:
