@@ -4,15 +4,20 @@ A model may know an answer and not know how to say it. An adapter that saw no ro
 learned nothing of it: what it gains there, the form of answers gives. It is a treatment, as it
 serves all domains at once, and the control of the others: a domain's own adapter counts for what
 it gains beyond.
+
+Where every domain with training questions is treated, a placebo is the control: it is trained on
+the domains' own questions, each with the answer of another one, and is never chosen.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
+from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.data.prepare import prepare_rows
@@ -36,8 +41,8 @@ if TYPE_CHECKING:
     from improve.load_model import LazyEngine
     from improve.notes import Notes
 
-#: Name of the adapter.
-_NAME = "answer-form"
+#: Name of the adapter, and of the one that learns answers of other questions.
+_NAME, _PLACEBO = "answer-form", "placebo"
 #: Rows of other domains at most, and passes over them: form is learned within some steps.
 _ROWS, _PASSES = 256, 2
 
@@ -51,7 +56,7 @@ def train_form_adapter(
     """
     treatments: dict[str, DomainTreatment] = {}
     with notes.instead_of("control of form"), activity("training the control of form"):
-        job = _job(context, names, notes) if names else None
+        job = form_job(context, names, notes) if names else None
         if job is not None:
             info = lazy.engine.info
             adapter = find_existing(job, info.model, info.digest)
@@ -62,28 +67,52 @@ def train_form_adapter(
     return treatments
 
 
-def _job(context: ImproveContext, names: Sequence[str], notes: Notes) -> TrainingJob | None:
-    """The training on rows of all domains but these, which are prepared."""
+def is_placebo(treatment: DomainTreatment) -> bool:
+    """Whether an adapter was trained on answers of other questions."""
+    return treatment.adapter.partition("@")[0] == _PLACEBO
+
+
+def form_job(context: ImproveContext, names: Sequence[str], notes: Notes) -> TrainingJob | None:
+    """The training on rows of all domains but these, which are prepared; else of the placebo."""
     others = [name for name in context.domains if name not in names]
-    rows = [row for name in others for row in _rows(context, name, _ROWS // len(others))]
+    rows, adapter, source = _rows(context, others), _NAME, others
     if not rows:
-        notes.add("no control of form: no other domain has training questions")
+        rows, adapter, source = _with_answers_of_others(_rows(context, names)), _PLACEBO, names
+        notes.add(
+            "no other domain has training questions: the control of form is a placebo, trained on "
+            "the treated domains' questions with the answers of other questions"
+            if rows
+            else "no control of form: no domain has training questions"
+        )
+    if not rows:
         return None
     digest = hashlib.sha256("".join(row.id for row in rows).encode()).hexdigest()[:8]
     workspace = context.run_options.workspace
-    folder = Workspace(workspace).data_set(f"{_NAME}-{digest}")
+    folder = Workspace(workspace).data_set(f"{adapter}-{digest}")
     if not folder.is_dir():
-        index = BenchmarkIndexes(print_note).of(dataset_spec(context, others[0]))
-        prepare_rows(_NAME, rows, benchmark=index, folder=folder)
-    recipe = one_domain(_NAME, replay=0.0)
+        index = BenchmarkIndexes(print_note).of(dataset_spec(context, source[0]))
+        prepare_rows(adapter, rows, benchmark=index, folder=folder)
+    recipe = one_domain(adapter, replay=0.0)
     changes = (*context.options.change, f"epochs={_PASSES}", "eval_every=0")
     settings = training_arguments(recipe, changes)
-    return TrainingJob(_NAME, recipe, settings, workspace, data={_NAME: folder.name})
+    return TrainingJob(adapter, recipe, settings, workspace, data={adapter: folder.name})
 
 
-def _rows(context: ImproveContext, name: str, size: int) -> list[Row]:
+def _rows(context: ImproveContext, names: Sequence[str]) -> list[Row]:
+    """At most `_ROWS` rows, as many of each domain."""
+    return [row for name in names for row in _rows_of(context, name, _ROWS // len(names))]
+
+
+def _rows_of(context: ImproveContext, name: str, size: int) -> list[Row]:
     spec = dataset_spec(context, name)
     tasks = tasks_in_form(context, spec)
     licence = own_licence(spec.domain)
     rows = (question_rows(task, size=size, licence=licence) for task in tasks)
     return [row for own in rows for row in own][:size]
+
+
+def _with_answers_of_others(rows: Sequence[Row]) -> list[Row]:
+    """Every row with the completion of the next one, in an order of chance."""
+    mixed = sorted(rows, key=lambda row: hash_order(row.id))
+    answers = [row.completion for row in mixed[1:] + mixed[:1]]
+    return [replace(row, completion=answer) for row, answer in zip(mixed, answers, strict=True)]

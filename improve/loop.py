@@ -134,7 +134,7 @@ def _select(
             for domain, own in runs.answers.items()
         },
         chosen={
-            name: choose_treatment(runs.answers.get(name, {}), clusters, context.options.choice)
+            name: choose_treatment(runs.candidates(name), clusters, context.options.choice)
             for name in names
         },
         own_form={

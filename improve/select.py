@@ -10,6 +10,7 @@ from benchmarks.results.improve_result import FORM_ADAPTER, TreatmentScore
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
 from improve.diagnose import by_domain
+from improve.form_adapter import is_placebo
 from improve.resources import open_adapters, open_resources
 from improve.retrieve import PASSAGE_COUNTS, calibrate_gates
 
@@ -32,6 +33,14 @@ class TreatmentRuns:
     runs: Mapping[str, str]
     treatments: Mapping[str, Mapping[str, DomainTreatment]]
     answers: Mapping[str, Mapping[str, list[Record]]]
+
+    def candidates(self, domain: str) -> dict[str, list[Record]]:
+        """The answers of a domain by the treatments that may be chosen: by all but a placebo."""
+        return {
+            name: records
+            for name, records in self.answers.get(domain, {}).items()
+            if name != FORM_ADAPTER or not is_placebo(self.treatments[name][domain])
+        }
 
 
 def run_treatments(
