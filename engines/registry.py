@@ -28,7 +28,8 @@ class EngineEntry:
     `pattern` is a regular expression that matches the whole name; with `folders`, the path of a
     folder will do as well. `opener` is called with the name and EngineOptions. Of a `served` model
     another process holds the weights; `hub_name` finds its name on the hub, None where it has none.
-    `weights` makes a folder of weights that can be trained, where the engine's own cannot.
+    `gguf` finds the GGUF file that this process reads for a name, None where it reads none: its
+    weights are trained dequantised.
     """
 
     name: str
@@ -37,7 +38,7 @@ class EngineEntry:
     folders: bool = False
     served: bool = False
     hub_name: str = ""
-    weights: str = ""
+    gguf: str = ""
 
     def takes(self, model: str) -> bool:
         """Whether a model's name is one of this engine's."""
@@ -53,13 +54,13 @@ ENGINES = (
         SMOLLM2,
         SMOLLM2,
         "engines.gguf.engine:open_smollm2",
-        weights="engines.gguf.dequantised:smollm2_weights",
+        gguf="engines.gguf.files:named_file",
     ),
     EngineEntry(
         "gguf",
         r"(?i:.+\.gguf)",
         "engines.gguf.engine:open_file",
-        weights="engines.gguf.dequantised:file_weights",
+        gguf="engines.gguf.files:named_file",
     ),
     EngineEntry("openai", r"https?://.*", "engines.servers.openai:open_endpoint", served=True),
     EngineEntry(
@@ -71,6 +72,7 @@ ENGINES = (
         "engines.servers.ollama:open_tag",
         served=True,
         hub_name="engines.servers.ollama_hub_names:hub_name",
+        gguf="engines.servers.ollama:stored_file",
     ),
 )
 
@@ -108,7 +110,13 @@ def engine_of(name: str) -> EngineEntry:
 
 def is_dequantised(name: str) -> bool:
     """Whether a model is trained on other weights than it answers with: a GGUF's, dequantised."""
-    return bool(engine_of(name).weights)
+    return _gguf_file(name) is not None
+
+
+def _gguf_file(name: str) -> Path | None:
+    entry = engine_of(name)
+    found: Path | None = load_object(entry.gguf)(name) if entry.gguf else None
+    return found
 
 
 def is_served(name: str) -> bool:
@@ -119,12 +127,13 @@ def is_served(name: str) -> bool:
 def weights_name(name: str) -> str:
     """The name under which this process can load a model's weights; Misuse where it cannot.
 
-    For an Ollama tag that is the same model on the hub, where it is known; for a GGUF file a
-    folder of its dequantised weights, which is made the first time.
+    For a GGUF file, and an Ollama tag that is read from Ollama's store, that is a folder of its
+    dequantised weights, which is made the first time; for a tag that Ollama serves it is the same
+    model on the hub, where it is known.
     """
-    entry = engine_of(name)
-    if entry.weights:
-        return str(load_object(entry.weights)(name))
+    entry, file = engine_of(name), _gguf_file(name)
+    if file is not None:
+        return str(load_object("engines.gguf.dequantised:dequantised_folder")(file))
     if not entry.served:
         return name
     hub_name = load_object(entry.hub_name)(name) if entry.hub_name else None

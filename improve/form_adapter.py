@@ -75,9 +75,9 @@ def is_placebo(treatment: DomainTreatment) -> bool:
 def form_job(context: ImproveContext, names: Sequence[str], notes: Notes) -> TrainingJob | None:
     """The training on rows of all domains but these, which are prepared; else of the placebo."""
     others = [name for name in context.domains if name not in names]
-    rows, adapter, source = _rows(context, others), _NAME, others
+    rows, adapter = _rows(context, others), _NAME
     if not rows:
-        rows, adapter, source = _with_answers_of_others(_rows(context, names)), _PLACEBO, names
+        rows, adapter, others = _with_answers_of_others(_rows(context, names)), _PLACEBO, [*names]
         notes.add(
             "no other domain has training questions: the control of form is a placebo, trained on "
             "the treated domains' questions with the answers of other questions"
@@ -90,7 +90,7 @@ def form_job(context: ImproveContext, names: Sequence[str], notes: Notes) -> Tra
     workspace = context.run_options.workspace
     folder = Workspace(workspace).data_set(f"{adapter}-{digest}")
     if not folder.is_dir():
-        index = BenchmarkIndexes(print_note).of(dataset_spec(context, source[0]))
+        index = BenchmarkIndexes(print_note).of(dataset_spec(context, others[0]))
         prepare_rows(adapter, rows, benchmark=index, folder=folder)
     recipe = one_domain(adapter, replay=0.0)
     changes = (*context.options.change, f"epochs={_PASSES}", "eval_every=0")

