@@ -11,9 +11,12 @@ from benchmarks.runs.runner import EvalSettings
 from benchmarks.runs.suites import choose_tasks
 from domainlift.errors import Misuse, NoSuch
 from improve.route import learnable
-from knowledge_bases.domains import Domain, companions, load_domains
+from knowledge_bases.domains import Domain, bare_domain, companions, load_domains
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.tasks.base import Task
     from ensemble.fit.training_data import Labelled
     from improve.options import ImproveOptions, RunOptions
 
@@ -53,15 +56,27 @@ def prepare_context(
     options: ImproveOptions,
     command: str = "",
 ) -> ImproveContext:
-    """Load and split the tasks; Misuse where the loop could not come to an end with them."""
+    """Load and split the tasks; Misuse where the loop could not come to an end with them.
+
+    `suite` is "" where the tasks of the options are all that is asked.
+    """
     domains = load_domains(run_options.workspace)
     if options.own:
         domains = {name: replace(domain, sources=()) for name, domain in domains.items()}
-    settings = EvalSettings(suite=suite, command=command)
-    tasks, settings = choose_tasks(None, settings, domains, run_options.data)
+    settings = EvalSettings(suite="tasks", command=command)
+    data = run_options.data
+    own, _ = choose_tasks(options.tasks, settings, domains, data) if options.tasks else ([], None)
+    tasks = own
+    if suite:
+        common = replace(settings, suite=suite)
+        others, settings = choose_tasks(None, common, domains, data)
+        tasks = [*own, *(task for task in others if task.name not in options.tasks)]
+    domains = _with_undeclared(domains, own, tasks, run_options.workspace)
+    treated = sorted({q.domain for task in own for q in task.questions})
+    options = replace(options, only=options.only or tuple(treated))
     domains = companions(domains, {q.domain for task in tasks for q in task.questions})
     split = split_tasks(tasks, run_options.data, domains)
-    _check_split(suite, split)
+    _check_split(f"suite `{suite}`" if suite else "the file", split)
     asked = {q.domain for task in split.selection for q in task.questions}
     check_only(options.only, asked & domains.keys())
     return ImproveContext(
@@ -76,6 +91,23 @@ def prepare_context(
     )
 
 
+def _with_undeclared(
+    domains: Mapping[str, Domain], own: Sequence[Task], tasks: Sequence[Task], workspace: Path
+) -> dict[str, Domain]:
+    """The domains, with one for each that only files of questions name.
+
+    It goes with the domains of the suite, so that it is told from them and they are watched.
+    """
+    names: dict[str, list[str]] = {}
+    for task in own:
+        for domain in sorted({q.domain for q in task.questions} - domains.keys()):
+            names.setdefault(domain, []).append(task.name)
+    asked = {q.domain for task in tasks for q in task.questions} & domains.keys()
+    suite = next((domains[name].suite for name in sorted(asked)), "")
+    made = {name: bare_domain(name, workspace, files, suite) for name, files in names.items()}
+    return {**domains, **made}
+
+
 def check_only(only: Sequence[str], known: Collection[str]) -> None:
     """Refuse domains that are not declared, or to which no question belongs."""
     for name in only:
@@ -83,8 +115,10 @@ def check_only(only: Sequence[str], known: Collection[str]) -> None:
             raise NoSuch("domain", name, known, "bench domains")
 
 
-def _check_split(suite: str, split: EvalSplit) -> None:
+def _check_split(what: str, split: EvalSplit) -> None:
     for part, tasks in ((SELECTION, split.selection), (HELD_OUT, split.held_out)):
         if not tasks:
-            what = f"suite `{suite}` has too few questions: none is left for the part {part}"
-            raise Misuse(what, "add questions, or take another suite")
+            raise Misuse(
+                f"{what} has too few questions: none is left for the part {part}",
+                "add questions, or take another suite",
+            )

@@ -55,7 +55,7 @@ class ImproveOptions:
     `only` are the domains to treat, () for all that are weak; `minutes` and `rows` bound the
     training of each, None for the default; with `own`, domains are reduced to their own questions
     and documents; `change` holds KEY=VALUE settings of the trainings; `choice` is
-    what treatments are chosen by.
+    what treatments are chosen by; `tasks` are asked beside the suite, and their domains treated.
     """
 
     criteria: GateCriteria
@@ -67,3 +67,4 @@ class ImproveOptions:
     own: bool = False
     change: tuple[str, ...] = ()
     choice: ChoiceCriteria = field(default_factory=ChoiceCriteria)
+    tasks: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,11 @@ class Domain:
     protected: bool
     folder: Path
     suite: str = ""
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether it has a domain.yaml, beside which its files stand."""
+        return (self.folder / DOMAIN_FILE).is_file()
 
     @property
     def questions_file(self) -> Path | None:
@@ -75,9 +80,10 @@ def companions(domains: Mapping[str, Domain], names: Collection[str]) -> dict[st
     return {name: domain for name, domain in domains.items() if domain.suite in suites}
 
 
-def bare_domain(name: str) -> Domain:
+def bare_domain(name: str, workspace: Path, tasks: Sequence[str] = (), suite: str = "") -> Domain:
     """A domain without a domain.yaml, for which the user names all files."""
-    return Domain(name, name, "", (), (), (), False, Path())
+    folder = Workspace(workspace).domains / name
+    return Domain(name, name, "", (), tuple(tasks), (), False, folder, suite)
 
 
 def load_domain_file(path: Path) -> Domain:

@@ -100,7 +100,7 @@ def prepare_command(
         # With rows of one's own, a domain needs no domain.yaml.
         if each not in domains and not files:
             raise NoSuch("domain", each, domains, "bench domains")
-        declared = domains.get(each, bare_domain(each))
+        declared = domains.get(each, bare_domain(each, workspace))
         chosen = replace(declared, sources=()) if own else declared
         folder = Workspace(workspace).data_set(name if name is not None else each)
         spec = DatasetSpec(chosen, domains, folder, data, files, own, size, seed)

@@ -53,6 +53,10 @@ def improve_command(
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
     ] = "qwen2.5:3b",
     suite: Suite = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Treat the domain of these tasks: a name, lm-eval:NAME, or a file."),
+    ] = None,
     only: Annotated[
         str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
     ] = None,
@@ -95,9 +99,16 @@ def improve_command(
     repeated. What is chosen is chosen on selection questions; the verdict is that of held-out
     ones, which are looked at once.
 
+    With `--task` the questions of a file, say, are treated with the knowledge base of their name,
+    and an embedded model's own suite is watched beside them.
+
     Example: bench improve --model tiny
     """
     least = parse_min_gain(min_gain)
+    chosen = suite_for(suite, model)
+    if task and suite is None and model not in EMBEDDED_SUITES:
+        chosen = ""
+        print_note("nothing else is asked or watched for harm; `--suite mmlu --limit 800` does so")
     options = ImproveOptions(
         GateCriteria(least),
         comma_separated(only),
@@ -105,16 +116,17 @@ def improve_command(
         skip_train,
         budget_minutes,
         rows,
-        own=suite_for(suite, model) in EMBEDDED_SUITES.values(),
+        own=chosen in EMBEDDED_SUITES.values(),
         change=_changes(change),
         choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
+        tasks=tuple(task if task is not None else ()),
     )
     lazy = LazyEngine(ModelSpec(model, device, dtype))
     run_options = RunOptions(workspace, data, target=target)
 
     def prepare() -> ImproveContext:
         command = command_line(sys.argv[1:])
-        return prepare_context(suite_for(suite, model), limit, run_options, options, command)
+        return prepare_context(chosen, limit, run_options, options, command)
 
     try:
         if dry_run:

@@ -120,8 +120,10 @@ def _file(name: str, kind: str, domains: Mapping[str, Domain], owner: Domain | N
         return domains[name.removeprefix("own:")].questions_file
     if not kind.startswith("."):
         return None
+    if owner is None or not owner.is_declared:
+        return Path(name)
     # A domain lists its files by their place in its own folder.
-    return Path(name) if owner is None else mirror_path(owner.folder, name)
+    return mirror_path(owner.folder, name)
 
 
 def _benchmark(prefix: str) -> Benchmark:

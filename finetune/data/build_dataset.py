@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
-from benchmarks.tasks.registry import task_names
+from benchmarks.tasks.registry import file_kind, task_names
 from domainlift.activity import activity
 from domainlift.errors import Misuse
 from domainlift.text.contamination import QuestionIndex
@@ -76,7 +76,10 @@ def build_dataset(
 
 def nothing_to_learn(domain: str) -> Misuse:
     """The error of a domain without any row."""
-    return Misuse(f"domain `{domain}` has nothing to learn from", "give rows: `--file PATH`")
+    return Misuse(
+        f"domain `{domain}` has nothing to learn from",
+        f"give rows: `bench data prepare {domain} --file PATH`",
+    )
 
 
 def draft_rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> list[Row]:
@@ -92,11 +95,15 @@ def draft_rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> lis
 def tasks_to_learn(spec: DatasetSpec, on_note: OnNote) -> list[Task]:
     """The domain's tasks that have a training split."""
     names = spec.domain.tasks
-    wanted = tuple(name for name in names if not spec.own or name.startswith("own:"))
+    wanted = tuple(name for name in names if not spec.own or _is_own(name))
     tasks, missing = training_tasks(replace(spec.domain, tasks=wanted), spec.domains, spec.mirror)
     for note in missing:
         on_note(note)
     return tasks
+
+
+def _is_own(task: str) -> bool:
+    return task.startswith("own:") or bool(file_kind(task))
 
 
 class BenchmarkIndexes:
@@ -121,9 +128,9 @@ class BenchmarkIndexes:
 def _reported_tasks(spec: DatasetSpec) -> tuple[str, ...]:
     """The tasks on which a result may be reported."""
     every = task_names(spec.domains)
-    own = [name for name in every if name.startswith("own:")]
+    own = [name for name in (*every, *spec.domain.tasks) if _is_own(name)]
     if spec.own:
-        return tuple(own)
+        return tuple(dict.fromkeys(own))
     if spec.mirror is None:
         return tuple(dict.fromkeys([*own, *spec.domain.tasks]))
     # A benchmark outside the suites is not fetched for this, but checked where it is mirrored.
