@@ -2,10 +2,9 @@
 
 The time of a row is predicted from this machine's speed, measured with arrays of the model's width,
 or from the tokens per second of a former training of the same model on the same device. Where all
-rows fit with all passes, nothing is chosen and nothing changes. Else rows are left out, down to one
-batch, and only then passes: half of the rows with all passes taught the embedded model more than
-all rows with half of the passes (`perf/README.md`). What is no step is not counted: loading and
-validation.
+rows fit with all passes, nothing is chosen and nothing changes. Else passes are left out, down to
+three, and only then rows: a real model learns more of many questions than of a few that it sees
+often (`perf/README.md`). What is no step is not counted: loading and validation.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Rows of a domain whose tokens are counted for the time of a row; passages that are read.
 _SAMPLE, _PASSAGES = 256, 20_000
+#: Passes over many rows that go before passes over few.
+_LEAST_PASSES = 3.0
 #: Characters of a row that is cut to `max_tokens`, about.
 _LONGEST = 4_000
 _WRONG, _ASKED = "questions that the model gets wrong", "validation questions, not asked yet"
@@ -162,12 +163,13 @@ def _fitted(job: TrainingJob, size: int, visits: float) -> tuple[int, float | No
     if size * asked <= visits:
         return size, None
     if job.budget.rows is None:
-        size = min(size, max(int(visits / asked), settings.batch))
+        least = min(asked, _LEAST_PASSES)
+        size = min(size, max(int(visits / least), settings.batch))
     if visits < size * min(asked, 1.0):
-        least = (job.budget.seconds or 0.0) / 60 * size / visits
+        minutes = (job.budget.seconds or 0.0) / 60 * size / visits
         raise Misuse(
             f"`{job.name}`: the budget is too small for one pass over {size} rows",
-            f"`--budget-minutes {math.ceil(100 * least) / 100:g}` is the least on this machine",
+            f"`--budget-minutes {math.ceil(100 * minutes) / 100:g}` is the least on this machine",
         )
     passes = visits / size
     return size, passes if passes < asked else None

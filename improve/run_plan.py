@@ -30,7 +30,6 @@ from improve.prove import keyword_routing
 from improve.resources import PassageBudget, adapters_from_option, open_resources
 from improve.retrieve import PASSAGE_COUNTS
 from improve.score import score_job
-from knowledge_bases.domains import load_domains
 from rag.library import library
 from rag.retrieval_gate import OPEN, Gate
 from rag.search.rerank import open_reranker
@@ -140,8 +139,8 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
         raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
         print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
-    domains = load_domains(options.workspace)
-    return LoadedPlan(plan, keyword_routing(read_keywords(keywords, domains), plan.treated))
+    # A domain of a file of questions is declared nowhere.
+    return LoadedPlan(plan, keyword_routing(read_keywords(keywords), plan.treated))
 
 
 def _refuse_resume(options: RunOptions) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import knowledge_bases
 from bench.commands import improve
 from domainlift.errors import Misuse
 from tests.helpers.forking import ForkedProcess, ForkServer
@@ -282,3 +283,29 @@ def test_where_the_real_model_is_missing_the_demonstration_says_so_and_goes_on(
     improve.demo()
     assert asked == ["tiny"]
     assert "`smollm2` is not installed, so this is `tiny`; get it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_file_of_questions_is_lifted_by_a_folder_of_documents(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    built_in = Path(knowledge_bases.__path__[0]) / "history"
+    text = (built_in / "questions.jsonl").read_text("utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    asked = [{**row, "domain": "lore"} for row in rows if row["split"] == "test"]
+    Path("lore.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), "utf-8")
+    Path("sums.yaml").write_text("tasks: [own:mathematics]\n", encoding="utf-8")
+    documents = str(built_in / "documents")
+    assert bench("kb", "build", "lore", "--source", documents, "--licence", "own").code == 0
+    words = ("improve", "--model", "tiny", "--task", "lore.jsonl", "--suite", "sums.yaml")
+    found = bench(*words, "--skip-train", "--json")
+    assert found.code == 0, found.err
+    told = found.json
+    assert (told["verdict"], told["domains"]["lore"]["chosen"]) == ("promoted", "rag")
+    # The domain is declared nowhere, and its plan answers all the same.
+    again = bench(
+        "run", "--model", "tiny", "--task", "lore.jsonl", "--plan", told["plan"], "--json"
+    )
+    assert again.code == 0, again.err
+    assert again.json["treatments"]["ensemble"]["domains"]["lore"]["accuracy"] > 0.8
