@@ -17,7 +17,7 @@ from domainlift.types import Question
 
 # What is read in a reply, or how it is compared: a change must change this number, which is part
 # of the fingerprint of a run with generated replies.
-READER = 2
+READER = 3
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,9 @@ def _metric_value(built: Any, metric: str, doc: Any, filtered: Any) -> Any:
 
 def _refuse_grades(name: str, built: Any, metric: str, docs: Mapping[str, Any]) -> None:
     """Misuse where what the metric says of a reply is neither right nor wrong, or nothing."""
-    for doc in list(docs.values())[:1]:
+    for reply, doc in _probes(built, docs):
         try:
-            value = _metric_value(built, metric, doc, "A")
+            value = _metric_value(built, metric, doc, reply)
         except Exception as error:  # whatever the task's own code raises
             raise BenchError(
                 f"lm-eval task `{name}` cannot be scored ({reason(error)})",
@@ -104,6 +104,14 @@ def _refuse_grades(name: str, built: Any, metric: str, docs: Mapping[str, Any]) 
                 "of one reply",
                 f"run it with lm-eval itself: `lm-eval run --tasks {name}`",
             )
+
+
+def _probes(built: Any, docs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A wrong reply, and right ones: with several references, some metrics give a part of 1."""
+    for doc in list(docs.values())[:3]:
+        target = built.doc_to_target(doc)
+        several = isinstance(target, (list, tuple))
+        yield from (("A", doc), *((str(each), doc) for each in (target if several else [target])))
 
 
 @cache

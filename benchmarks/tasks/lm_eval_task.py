@@ -150,6 +150,11 @@ def _build(request: TaskRequest, path: Path, config: Mapping[str, Any]) -> Any:
     try:
         loaded = TaskManager(include_defaults=False).load(str(path))
         (built,) = loaded["tasks"].values()
+    except ImportError as error:
+        raise Misuse(
+            f"lm-eval task `{request.rest}` needs the module `{error.name}`, which is not there",
+            "lm-eval cannot run it here either: install what its code needs, or leave it out",
+        ) from error
     except Exception as error:  # whatever the data's library or the task's own code raises
         raise BenchError(
             f"cannot load lm-eval task `{request.rest}` ({reason(error)})",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,33 @@ def test_a_metric_that_grades_is_refused_before_anything_is_asked(tmp_path: Path
     body = OPEN.replace("metric: exact_match", "metric: !function own.exact_match")
     with pytest.raises(Misuse, match="has metric `exact_match`, which says neither right nor"):
         load(write(tmp_path, body))
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("return {'exact_match': (results[0] == '12') * 2 / 3}", "says neither right nor wrong"),
+        ("return {'exact_match': float(results[0] == '12')}", ""),
+    ],
+)
+def test_a_metric_that_grades_only_right_replies_is_refused_too(
+    tmp_path: Path, code: str, what: str
+) -> None:
+    """As that of CoQA, which leaves each reference out in turn."""
+    code = f"def process_results(doc, results):\n    {code}\n"
+    gold = "def gold(doc):\n    return ['x', '12']\n"
+    (tmp_path / "own.py").write_text(code + gold, encoding="utf-8")
+    body = re.sub("doc_to_target: .*", "doc_to_target: !function own.gold", OPEN)
+    path = write(tmp_path, body + "process_results: !function own.process_results\n")
+    with pytest.raises(Misuse, match=what) if what else nullcontext():
+        load(path)
+
+
+def test_a_task_whose_code_needs_what_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("import no_such_module\n", encoding="utf-8")
+    path = write(tmp_path, OPEN + "process_results: !function own.process_results\n")
+    with pytest.raises(Misuse, match="needs the module `no_such_module`, which is not there"):
+        load(path)
 
 
 def test_code_of_the_task_that_fails_is_named_and_not_guessed(tmp_path: Path) -> None:

@@ -57,6 +57,25 @@ _OPERATOR_AFTER = re.compile(r" ?[+*/×÷·^]| ?-(?= ?\d)| - ")
 _HEDGED = re.compile(
     r"\d[^\n\d]{0,12} or (?:maybe |perhaps )?\Z|\bbetween [^\n]{1,24} and \Z|\bnot \Z"
 )
+# A quantity in parts is no number of either: "2 hours 30 minutes", "5 ft 11 in", "2 million 5".
+_PARTS = (
+    r"years?|yrs?|months?|mos?|weeks?|wks?|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s"
+    r"|jahren?|jahre?|monate?n?|wochen?|tage?n?|stunden?|std|minuten?|sekunden?|sek|heures?|jours?"
+    r"|años?|mes|meses|días?|horas?|minutos?|segundos?|小时|小時|時間|分钟|分鐘|分|秒",
+    r"miles?|mi|yards?|yds?|feet|foot|ft|inch(?:es)?|in|km|m|cm|mm|(?:kilo|centi|milli)?met(?:er|re)s?",
+    r"stones?|st|pounds?|lbs?|ounces?|oz|tons?|tonnes?|t|kg|g|mg|(?:kilo|milli)?grams?|kilos?",
+    r"gallons?|gal|quarts?|pints?|cups?|l|ml|(?:milli)?lit(?:er|re)s?",
+    r"dollars?|cents?|euros?|pounds?|pence|p|¢",
+    r"degrees?|°|minutes?|seconds?",
+)
+_JOIN = r"\.?(?:,? (?:and|und|et|y|e) |, ?| ?)"
+_LARGE = "(?:" + "|".join([*_SCALES, "dozen"]) + ")s?(?: and)? "
+_PARTED = re.compile(
+    "|".join(rf"\d ?(?:{each})(?:{_JOIN}\d[\d.]* ?(?:{each}))+(?![a-z])" for each in _PARTS)
+    + rf"|\d ?° ?\d|\d ?h ?\d\d(?!\w)|\d and \d+ ?(?:cents?|pence)\b|\d ?{_LARGE}\d"
+    r"|\d(?: [^\W\d]{1,9})? and (?:a|one|three) (?:half|quarters?|thirds?)\b",
+    re.IGNORECASE,
+)
 _HEDGES = re.compile(r"[^\n\d.]{0,12} or (?:maybe |perhaps )?-?\d")
 
 _ABOUT = r"(?:(?:approximately|about|around|roughly|exactly|only|a total of|equal to|[≈~=]) ?){0,2}"
@@ -135,7 +154,7 @@ def _value_at(text: str, start: int) -> str | None:
         return (_words_value(words[0]) or "") if words is not None else ""
     if _OPERATOR_AFTER.match(text, token.end()) is not None:
         return ""
-    return None if _HEDGES.match(text, token.end()) is not None else _value(token)
+    return None if _HEDGES.match(text, token.end()) is not None else _single(token)
 
 
 def _only(text: str) -> str | None:
@@ -143,7 +162,7 @@ def _only(text: str) -> str | None:
     left, _, right = text.rpartition("=")
     tokens = list(_TOKEN.finditer(right))
     if len(tokens) == 1 and "=" not in left:
-        return _value(tokens[0])
+        return _single(tokens[0])
     return None if tokens else _words_value(right)
 
 
@@ -157,7 +176,15 @@ def _last(text: str) -> str | None:
     signed = token["sign"] is not None and re.search(r"\d \Z", before) is not None
     if signed or _OPERATOR_BEFORE.search(before) or _HEDGED.search(before):
         return None
-    return _value(token)
+    return _single(token)
+
+
+def _single(token: re.Match[str]) -> str | None:
+    """The value, None for one of the numbers of a quantity in parts."""
+    start, end = token.span()
+    around = _PARTED.finditer(token.string, max(0, start - 40), end + 40)
+    parts = any(start < parted.end() and parted.start() < end for parted in around)
+    return None if parts else _value(token)
 
 
 def _value(token: re.Match[str]) -> str | None:
