@@ -62,6 +62,11 @@ def analysed(texts: Iterable[str], *, indexed: bool = False) -> Iterator[list[st
         yield terms
 
 
+def is_run(term: str) -> bool:
+    """Whether a term is a run of characters, which may straddle two words."""
+    return "\uac00" <= term[0] <= "\ud7af" or _letters().match(term) is not None
+
+
 @cache
 def _names() -> re.Pattern[str]:
     """Words with the signs that belong to them, and runs of scripts without spaces."""

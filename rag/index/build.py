@@ -23,12 +23,14 @@ from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.optional import need
 from domainlift.text.terms import ANALYSER
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
+from rag.index.bm25 import BM25Index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.chroma_store import new_location
 from rag.index.index import Changes, Progress, no_progress, write_index
 from rag.index.manifest import IndexManifest, check_sums, list_files
 from rag.index.published import PublishedGeneration
 from rag.index.store import GenerationWriter, KnowledgeBaseStore
+from rag.index.weight import choose_weight
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -156,9 +158,21 @@ class _Job:
         write_index(
             place, contents.chunks, vectors, draft.marks, changes=changes, progress=self.say
         )
-        manifest = replace(draft, files=list_files(folder))
+        weight = self._weight(folder, contents.chunks, vectors, new)
+        manifest = replace(draft, files=list_files(folder), weight=weight)
         self.writer.publish(folder, manifest)
         return manifest
+
+    def _weight(
+        self, folder: Path, chunks: Sequence[Chunk], vectors: Vectors, new: Sequence[int]
+    ) -> float | None:
+        """The weight of BM25; where nothing was embedded, that of before."""
+        if self.base is not None and not new and not self.base.manifest.stale:
+            return self.base.manifest.weight
+        self.say("weight", 0, 1)
+        weight = choose_weight(chunks, vectors, BM25Index.open(folder), self.model.encode_queries)
+        self.say("weight", 1, 1)
+        return weight
 
     def _vectors(self, chunks: Sequence[Chunk], ids: Sequence[str]) -> tuple[Vectors, list[int]]:
         """The vectors of all chunks, and the rows of those that had to be embedded."""

@@ -124,6 +124,15 @@ class Index:
         """The k best rows per query by BM25, best first; a row that shares no word is left out."""
         return self._lexical.query(queries, k) if k > 0 else [[] for _ in queries]
 
+    def bounds(self, queries: Sequence[str]) -> list[float]:
+        """The greatest BM25 that a row could have, per query."""
+        return self._lexical.bounds(queries)
+
+    def cosines(self, vector: Vectors, rows: Sequence[int]) -> list[float]:
+        """The cosines of rows with a vector of length 1."""
+        found: list[float] = (self.vectors[list(rows)] @ vector).tolist()
+        return found
+
     def _open_chroma(self) -> ChromaIndex:
         place = dense.location_of(self._generation.folder, self.manifest.domain)
         return ChromaIndex(place, self.manifest.marks, self.manifest.chunks)

@@ -36,6 +36,7 @@ class IndexManifest:
     `churn` counts the rows that changed since the Chroma index was made afresh. `files` are those
     of the generation, each with its length in bytes and its CRC-32, None where it may change.
     `analyser` is the version of `domainlift.text.terms` that the BM25 index was made by.
+    `weight` is that of BM25 in the fusion, None where the default serves as well.
     """
 
     domain: str
@@ -55,6 +56,7 @@ class IndexManifest:
     files: Mapping[str, str | None]
     schema: int = SCHEMA
     analyser: int = 1  # of manifests that do not name it
+    weight: float | None = None
 
     @property
     def stale(self) -> bool:

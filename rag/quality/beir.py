@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from rag.index.build import build_index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.index import open_index
 from rag.quality.metrics import Qrels, judged, retrieval_metrics
-from rag.search.rrf import fuse
+from rag.search.fusion import WEIGHT, fuse
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -110,14 +111,18 @@ def search_set(
     taken from it.
     """
     texts, sources = list(queries.values()), [chunk.source for chunk in index.chunks]
-    dense = index.dense(embedder.encode_queries(texts), _WIDER * depth)
-    lexical = index.bm25(texts, _WIDER * depth)
+    vectors = embedder.encode_queries(texts)
+    dense = index.dense(vectors, _WIDER * depth)
+    lexical, bounds = index.bm25(texts, _WIDER * depth), index.bounds(texts)
+    weight = WEIGHT if index.manifest.weight is None else index.manifest.weight
     found: dict[str, dict[str, list[str]]] = {method: {} for method in METHODS}
-    for query, near, words in zip(queries, dense, lexical, strict=True):
-        rows = [row for row, _ in near], [row for row, _ in words]
-        fused = [row for row, _ in fuse([ranking[:depth] for ranking in rows])]
-        for method, ranking in zip(METHODS, (*rows, fused), strict=True):
-            documents = dict.fromkeys(sources[row] for row in ranking)
+    for query, vector, near, words, bound in zip(
+        queries, vectors, dense, lexical, bounds, strict=True
+    ):
+        cosines = partial(index.cosines, vector)
+        fused = fuse(near[:depth], words[:depth], bound, weight, cosines)
+        for method, ranking in zip(METHODS, (near, words, fused), strict=True):
+            documents = dict.fromkeys(sources[row] for row, _ in ranking)
             found[method][query] = [document for document in documents if document != query]
     return found
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from domainlift.text.terms import ANALYSER
 from rag.base import Hit
-from rag.search.rrf import fuse
+from rag.search.fusion import WEIGHT, fuse
 
 if TYPE_CHECKING:
     from rag.base import Vectors
@@ -28,10 +29,10 @@ METHODS = ("hybrid", "dense", "bm25")
 class Retrieval:
     """Options of retrieval.
 
-    Both methods give their best `depth` chunks, which are fused by reciprocal rank. Of chunks
-    whose vectors have a cosine of at least `duplicate` only the best stays. `mmr`, between 0 and
-    1, weighs relevance against variety (1: relevance alone); `reranked` chunks are given to the
-    reranker, if there is one.
+    Both methods give their best `depth` chunks, which are fused; `weight` is that of BM25, None for
+    the knowledge base's own. Of chunks whose vectors have a cosine of at least `duplicate` only the
+    best stays. `mmr`, between 0 and 1, weighs relevance against variety (1: relevance alone);
+    `reranked` chunks are given to the reranker, if there is one.
     """
 
     method: str = "hybrid"
@@ -40,12 +41,15 @@ class Retrieval:
     mmr: float | None = None
     reranker: str | None = None
     reranked: int = 30
+    weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise Misuse(f"no way of searching `{self.method}`", f"known: {', '.join(METHODS)}")
         if self.mmr is not None and not 0 <= self.mmr <= 1:
             raise Misuse(f"`mmr` is {self.mmr}, but lies between 0 and 1")
+        if self.weight is not None and not 0 <= self.weight <= 1:
+            raise Misuse(f"`weight` is {self.weight}, but lies between 0 and 1")
 
     @property
     def digest(self) -> str:
@@ -74,28 +78,33 @@ class Retriever:
         if not queries:
             return []
         if self.settings.method == "bm25":
-            found = self.index.bm25(queries, max(k, self.settings.depth))
-            return [
-                self._chosen(q, None, [], words, k) for q, words in zip(queries, found, strict=True)
-            ]
+            found = zip(queries, self.index.bm25(queries, max(k, self.settings.depth)), strict=True)
+            return [self._chosen(query, None, words, words, k) for query, words in found]
         return self.search_vectors(queries, self.encode(queries), k)
 
     def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
         """The same for questions that are embedded already, [questions, dimensions]."""
         depth = max(k, self.settings.depth)
         dense = self.index.dense(vectors, depth)
-        alone = self.settings.method == "dense"
-        lexical = [[] for _ in queries] if alone else self.index.bm25(queries, depth)
+        if self.settings.method == "dense":
+            found = zip(queries, vectors, dense, strict=True)
+            return [self._chosen(query, vector, near, [], k) for query, vector, near in found]
+        lexical, bounds = self.index.bm25(queries, depth), self.index.bounds(queries)
         return [
-            self._chosen(query, vector, near, words, k)
-            for query, vector, near, words in zip(queries, vectors, dense, lexical, strict=True)
+            self._chosen(query, vector, self._fused(vector, near, words, bound), words, k)
+            for query, vector, near, words, bound in zip(
+                queries, vectors, dense, lexical, bounds, strict=True
+            )
         ]
 
+    def _fused(self, vector: Vectors, near: Ranked, words: Ranked, bound: float) -> Ranked:
+        own, stored = self.settings.weight, self.index.manifest.weight
+        weight = next((w for w in (own, stored) if w is not None), WEIGHT)
+        return fuse(near, words, bound, weight, partial(self.index.cosines, vector))
+
     def _chosen(
-        self, query: str, vector: Vectors | None, near: Ranked, words: Ranked, k: int
+        self, query: str, vector: Vectors | None, fused: Ranked, words: Ranked, k: int
     ) -> list[Hit]:
-        rankings = [[row for row, _ in found] for found in (near, words) if found]
-        fused = fuse(rankings)
         if self._rerank is not None:
             fused = self._reranked(query, fused)
         rows = [row for row, _ in fused]
@@ -124,8 +133,8 @@ class Retriever:
     def _varied(self) -> bool:
         return self.settings.mmr is not None
 
-    def _reranked(self, query: str, fused: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-        best = list(fused[: self.settings.reranked])
+    def _reranked(self, query: str, fused: Ranked) -> Ranked:
+        best = fused[: self.settings.reranked]
         if self._rerank is None or not best:
             return best
         scores = self._rerank([(query, self.index.chunks[row].indexed) for row, _ in best])

@@ -286,7 +286,8 @@ def test_progress_is_told_by_stage(library: Shelf) -> None:
 
     report = library.build(progress=progress)
     chunks = (report.chunks, report.chunks)
-    assert told == {"read": (3, 3), "embed": chunks, "words": chunks, "vectors": chunks}
+    stages = {"read": (3, 3), "embed": chunks, "words": chunks, "vectors": chunks}
+    assert told == {**stages, "weight": (1, 1)}
 
 
 def test_text_of_any_kind_comes_back(shelf: Shelf) -> None:

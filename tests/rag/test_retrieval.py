@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ class Shelf:
     def __init__(self, bag: Any, texts: Sequence[str] = TEXTS) -> None:
         self.chunks = [Chunk(text, f"book#{n}") for n, text in enumerate(texts)]
         self.vectors = bag.encode_queries(texts)
+        self.manifest = SimpleNamespace(weight=None)
 
     def dense(self, vectors: Any, k: int) -> list[list[tuple[int, float]]]:
         cosines = vectors @ self.vectors.T
@@ -37,6 +39,12 @@ class Shelf:
 
     def bm25(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         return [self._words(query)[:k] for query in queries]
+
+    def bounds(self, queries: Sequence[str]) -> list[float]:
+        return [float(len(set(query.lower().split()))) for query in queries]
+
+    def cosines(self, vector: Any, rows: Sequence[int]) -> Any:
+        return (self.vectors[list(rows)] @ vector).tolist()
 
     def _words(self, query: str) -> list[tuple[int, float]]:
         wanted = set(query.lower().split())
