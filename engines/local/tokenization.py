@@ -130,11 +130,17 @@ class Encoder:
         if tail and prompt[-len(tail) :] == tail:
             key = (line, option)
             if key not in self._continuations:
-                self._continuations[key] = self._encode(line + option)[len(tail) :]
+                self._continuations[key] = self._after(tail, self._encode(line + option), option)
             return self._continuations[key]
         special = not source.messages
         whole = self._tokenizer(trimmed + option, add_special_tokens=special)["input_ids"]
-        return tuple(whole[len(prompt) :])
+        return self._after(prompt, tuple(whole), option)
+
+    def _after(self, prompt: Tokens, whole: Tokens, option: str) -> Tokens:
+        """What the whole has after the prompt; the option's own tokens where pieces joined."""
+        if whole[: len(prompt)] == prompt:
+            return whole[len(prompt) :]
+        return tokens_within(self._tokenizer, option)
 
     def _encode(self, text: str) -> Tokens:
         return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -144,3 +150,15 @@ class Encoder:
             if token is not None:
                 return int(token)
         raise Misuse("an empty prompt, and a tokenizer without a token to begin with")
+
+
+def tokens_within(tokenizer: Any, text: str) -> Tokens:
+    """The tokens of a text that goes on another one, without the blank that begins texts.
+
+    They stand for an answer whose first piece would join with the end of its prompt.
+    """
+    seam = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
+    if whole[: len(seam)] == seam:
+        return tuple(whole[len(seam) :])
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from engines.chat_template import ChatTemplate
+from engines.local.tokenization import tokens_within
 from engines.thought_markers import begins_with_thought, join_thought
 from finetune.data.rows import Row
 
@@ -125,7 +126,7 @@ class _Encoder:
         if part.prompt and whole[: len(before)] == before:
             return whole[len(before) :]
         # Pieces joined across the seam. Who is asked the prompt goes on from the prompt's tokens.
-        return self._tokens(part.completion, False)
+        return tokens_within(self._tokenizer, part.completion)
 
     def _many(self, texts: Sequence[tuple[str, bool]]) -> list[tuple[int, ...]]:
         """The tokens of texts, each with or without special tokens around it."""
