@@ -3,8 +3,8 @@
 The time of a row is predicted from this machine's speed, measured with arrays of the model's width,
 or from the tokens per second of a former training of the same model on the same device. Where all
 rows fit with all passes, nothing is chosen and nothing changes. Else passes are left out, down to
-three, and only then rows: a real model learns more of many questions than of a few that it sees
-often (`perf/README.md`). What is no step is not counted: loading and validation.
+three, and only then rows: a real model learns about as much from either, and what is left out is
+never learned (`perf/README.md`). What is no step is not counted: loading and validation.
 """
 
 from __future__ import annotations
