@@ -203,10 +203,12 @@ def _print_lm_eval(
 
     from benchmarks.tasks.registry import load_task
     from domainlift.sampling import stratified
+    from engines.local.loading import pick_device
     from knowledge_bases.domains import load_domains
     from perf.lm_eval_tasks import lm_eval_scores, lm_eval_task
 
-    lm = HFLM(pretrained=chosen.model, dtype=chosen.dtype, batch_size=4)
+    device = pick_device("auto")
+    lm = HFLM(pretrained=chosen.model, dtype=chosen.dtype, device=device, batch_size=4)
     loaded = [load_task(name, data=mirror(), domains=load_domains()) for name in tasks]
     sample = stratified([q for task in loaded for q in task.questions], chosen.lm_eval, seed=0)
     print(f"\n{heading('form', 'n', 'ours', 'lm-eval', 'both right or both wrong')}")
