@@ -47,15 +47,22 @@ class KnowledgeBases:
         return KnowledgeBaseStore(Workspace(self._workspace).knowledge_bases).names()
 
     def open(
-        self, domain: str, settings: Retrieval | None = None, rerank: Rerank | None = None
+        self,
+        domain: str,
+        settings: Retrieval | None = None,
+        rerank: Rerank | None = None,
+        *,
+        exact: bool = False,
     ) -> Retriever:
         """Search in the knowledge base of a domain, with the model that it was made with.
+
+        `exact` is for a few questions: see `Index`.
 
         Raises Misuse where the model of that name is another one by now.
         """
         by_words = settings is not None and settings.method == "bm25"
         index = self._stack.enter_context(
-            open_index(Workspace(self._workspace).knowledge_bases, domain, by_words=by_words)
+            open_index(Workspace(self._workspace).knowledge_bases, domain, exact=exact or by_words)
         )
         if not by_words:  # a model that is another one by now is told before anything else
             self._embedder(index.manifest)

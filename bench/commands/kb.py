@@ -115,7 +115,7 @@ def search_command(
     settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
     with library(workspace) as shelves:
         reranker = open_reranker(rerank) if rerank is not None else None
-        retriever = shelves.open(domain, settings, reranker)
+        retriever = shelves.open(domain, settings, reranker, exact=True)
         if retriever.index.manifest.stale:
             what = f"the words of `{domain}` were indexed by an earlier version"
             hint = f"`bench kb build {domain}` indexes them for good"

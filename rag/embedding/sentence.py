@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from rag.embedding import weights
+from rag.embedding.bert import Bert, open_bert
 from rag.embedding.tokens import ending, load_tokenizer
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 # Padded tokens that go through the model at once. More does not help two cores, and a batch of
 # texts of one length has next to no padding.
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 65_536, "mps": 16_384}
+# Texts that are embedded without torch where it was not loaded yet, and padded tokens that one
+# thread embeds at least as fast as two.
+_FEW = 4
+_FEW_TOKENS = 1024
 
 
 class SentenceEmbedder:
@@ -54,9 +61,18 @@ class SentenceEmbedder:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Embed questions; of one beyond the limit, its end."""
-        prompt = len(self._tokenizer.encode(self._prompt("query")).ids)
-        limit = self.max_tokens - prompt
-        return self._encode([ending(t, self.count, limit) for t in texts], "query", None)
+        prompt = self._prompt("query")
+        limit = self.max_tokens - len(self._tokenizer.encode(prompt).ids)
+        cut = [ending(text, self.count, limit) for text in texts]
+        small = self._small if self._model is None and 0 < len(texts) <= _FEW else None
+        if small is None:
+            return self._encode(cut, "query", None)
+        encoded = self._tokenizer.encode_batch([prompt + text for text in cut])
+        return small.encode([each.ids for each in encoded])
+
+    @cached_property
+    def _small(self) -> Bert | None:
+        return open_bert(self.folder)
 
     def _encode(self, texts: Sequence[str], kind: str, notify: Notify | None) -> Vectors:
         import numpy as np
@@ -69,7 +85,7 @@ class SentenceEmbedder:
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         done = 0
         budget = _BATCH_TOKENS.get(model.device.type, _BATCH_TOKENS["cpu"])
-        with torch.inference_mode():
+        with torch.inference_mode(), few_threads(model.device.type, sum(lengths)):
             for rows in batches(lengths, budget):
                 ids, mask = self._padded([encoded[row].ids for row in rows])
                 features = {"input_ids": ids.to(model.device), "attention_mask": mask}
@@ -101,8 +117,9 @@ class SentenceEmbedder:
 
     def _prompt(self, kind: str) -> str:
         """Prefix that some models want before a text ("query: "), from their configuration."""
-        prompts = getattr(self._loaded(), "prompts", None) or {}
-        return str(prompts.get(kind) or "")
+        path = self.folder / "config_sentence_transformers.json"
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return str((settings.get("prompts") or {}).get(kind) or "")
 
     def _loaded(self) -> Any:
         if self._model is None:
@@ -121,6 +138,20 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         rows = max(1, budget // max(1, lengths[order[start]]))
         yield order[start : start + rows]
         start += rows
+
+
+@contextmanager
+def few_threads(device: str, tokens: int) -> Iterator[None]:
+    """One thread for a few tokens: handing them out costs more than it gives on busy cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu" and tokens <= _FEW_TOKENS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

@@ -75,19 +75,19 @@ def write_index(
         dense.update(place, changes.folder, changes.removed, new, rows, notify)
 
 
-def open_index(root: Path, domain: str, *, by_words: bool = False) -> Index:
+def open_index(root: Path, domain: str, *, exact: bool = False) -> Index:
     """Open the published knowledge base of a domain for searching."""
-    return Index(KnowledgeBaseStore(root).open(domain), by_words=by_words)
+    return Index(KnowledgeBaseStore(root).open(domain), exact=exact)
 
 
 class Index:
     """An opened generation; it stays as it is while later ones are published.
 
-    Chroma, which takes a second to import, is opened with the rest, so that damage is told before
-    anything else is done; with `by_words` only when vectors are searched.
+    With `exact`, a question is compared with every vector instead of asking Chroma, which takes
+    longer to import than that takes.
     """
 
-    def __init__(self, generation: Generation, *, by_words: bool = False) -> None:
+    def __init__(self, generation: Generation, *, exact: bool = False) -> None:
         self._generation = generation
         self.manifest: IndexManifest = generation.manifest
         folder, domain = generation.folder, self.manifest.domain
@@ -96,7 +96,7 @@ class Index:
             self.chunks: Sequence[Chunk] = Chunks(folder, domain, self.manifest.chunks)
             self.vectors = read_vectors(folder, self.manifest)
             self._rows = {id_: row for row, id_ in enumerate(read_ids(folder, self.manifest))}
-            self._chroma = None if by_words else self._open_chroma()
+            self._chroma = None if exact else self._open_chroma()
         except BaseException:
             generation.close()
             raise
@@ -112,7 +112,7 @@ class Index:
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
         if self._chroma is None:
-            self._chroma = self._open_chroma()
+            return [self._exact(vector, k) for vector in vectors]
         neighbours = self._chroma.query(vectors, k)
         return [
             # An approximate index may miss some where all are asked for; then all are compared.

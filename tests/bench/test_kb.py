@@ -116,7 +116,7 @@ def test_a_search_by_words_embeds_nothing_and_imports_no_model(
     bench: Any, garden: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rag.library.open_cached", None)
-    monkeypatch.setattr("rag.index.index.ChromaIndex", None)
+    monkeypatch.setattr("rag.index.index.ChromaIndex", None)  # nor does any search by command
     said = bench("kb", "search", "gardening", "roses", "--method", "bm25", "--json")
     [hit, *_] = said.json
     assert hit["bm25"] > 0

