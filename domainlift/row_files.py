@@ -27,6 +27,12 @@ LARGEST_FILE = 512 * 2**20
 TABLES = (".csv", ".tsv")
 
 _BOM = b"\xef\xbb\xbf"
+#: First bytes of files that hold rows otherwise.
+_OTHER_KINDS = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "a ZIP file or a spreadsheet",
+    b"\x1f\x8b": "compressed",
+}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Half a surrogate pair stands for a byte that is not UTF-8; see PEP 383.
@@ -85,7 +91,10 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
-    if start.startswith(_UTF16) or b"\0" in start:
+    other = next((kind for mark, kind in _OTHER_KINDS.items() if start.startswith(mark)), "")
+    if other:
+        yield FileRow(1, problem=f"is {other}; save it as CSV or as JSON lines")
+    elif start.startswith(_UTF16) or b"\0" in start:
         yield FileRow(1, problem="is UTF-16 or no text at all; save the file as UTF-8")
     elif path.suffix.lower() in TABLES:
         yield from _table(path, file)

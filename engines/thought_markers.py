@@ -97,12 +97,12 @@ def _without_empty_thought(prompt: str) -> str:
 
 
 def answer_start(text: str) -> int:
-    """Where a reply that begins with a thought goes on after it; its length where it has not.
+    """Where a reply that has a thought goes on after it; its length where that is not closed.
 
-    The blanks after a thought end no answer either.
+    The blanks after a thought end no answer either, and the prompt may have begun it.
     """
-    if OPENING.match(text.lstrip()) is None:
-        return 0
     closed = CLOSING.search(text)
+    if OPENING.match(text.lstrip()) is None and (closed is None or closed[0][0] not in "<[◁"):
+        return 0
     rest = "" if closed is None else text[closed.end() :].lstrip()
     return len(text) - len(rest)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from engines.registry import tiny_folder
 from finetune.data.recipe import one_domain
 from finetune.jobs import TrainingJob
 from finetune.train_adapter import find_existing
 from finetune.training.settings import TrainingArguments
+from tests.helpers.chat_templates import R1
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
 pytest.importorskip("peft")
@@ -147,7 +150,9 @@ def test_processes_that_share_the_model_out_train_one_domain_after_another(
     assert biology["validation"] == alone["validation"]
 
 
-def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(prepared: Any) -> None:
+def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(
+    prepared: Any, tmp_path: Path
+) -> None:
     said = prepared("train", "biology", "--model", "tiny", "--dry-run", "--json")
     assert said.code == 0, said.err
     found = said.json
@@ -159,7 +164,11 @@ def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(prepared: Any) -
     assert found["tokens"] > found["trained_tokens"] > 0
     assert found["predicted_peak_bytes"] > 4 * found["parameters"]
     assert found["predicted_seconds"] > 0
-    shown = prepared("train", "biology", "--model", "tiny", "--dry-run")
+    thinks = tmp_path / "thinks"
+    shutil.copytree(tiny_folder(), thinks)
+    (thinks / "chat_template.jinja").write_text(R1, encoding="utf-8")
+    shown = prepared("train", "biology", "--own", "--model", str(thinks), "--dry-run")
+    assert "the chat template begins every reply with a thought (`<think>`)" in shown.out
     assert "⟦" in shown.out
     assert "parameters are trained" in shown.out
     assert prepared("adapters", "list", "--json").json == []

@@ -19,6 +19,9 @@ ROW = '{"question": "a"}\n'
     ("raw", "message"),
     [
         (ROW.encode() + '{"question": "café"}'.encode("latin-1"), ":2: is not UTF-8 (byte 0xe9)"),
+        (b"PAR1\0\0", ":1: is a Parquet file; save it as CSV or as JSON lines"),
+        (b"PK\x03\x04\0", ":1: is a ZIP file or a spreadsheet; save it"),
+        (b"\x1f\x8b\x08\0", ":1: is compressed; save it"),
         (ROW.encode("utf-16"), ":1: is UTF-16 or no text at all"),
         (ROW.encode("utf-16-le"), ":1: is UTF-16 or no text at all"),
         (ROW.encode("utf-16-be"), ":1: is UTF-16 or no text at all"),

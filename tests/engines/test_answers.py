@@ -35,7 +35,8 @@ def test_a_stop_string_within_a_thought_ends_nothing() -> None:
     assert reply(*thought, 6, 3, most=9) is None
     assert reply(*thought, 6, 1, 3, most=9) == ("<think> Is it C?\n\n Is it C?</think>B", False)
     assert reply(*thought) == ("<think> Is it C?\n\n Is it C?", True)
-    # The prompt began the thought.
+    # The prompt began the thought, and a server says so only by its end.
+    assert reply(5, 6, 3, 1, 3, most=9) == (" Is it C?</think>\n\nB", False)
     assert reply(5, 3, 5, most=9, opened="<think>") is None
     assert reply(5, 3, 6, 1, 3, most=9, opened="<think>") == (
         "<think> Is it C?\n\n</think>B",

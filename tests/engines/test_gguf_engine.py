@@ -30,6 +30,7 @@ from engines.registry import (
     weights_name,
 )
 from finetune.export.gguf_base import write_gguf
+from tests.helpers import chat_templates as kinds
 from tests.helpers.random_models import make_adapter, make_base
 
 #: llama.cpp keeps keys and values in 16 bits, eps 2^-11, and adds a few dozen of them.
@@ -143,6 +144,24 @@ def test_chats_are_rendered_by_the_file(engine: GgufEngine, reference: Transform
     asked = [Request("c", Mode.LETTER, Prompt(messages=chat), ("A", "B", "C"))]
     assert engine.info.has_chat_template
     assert_alike(by_id(engine.answer(asked)), by_id(reference.answer(asked)))
+
+
+@pytest.mark.parametrize("template", [kinds.R1, kinds.QWEN3, kinds.LLAMA31])
+def test_what_the_files_template_does_is_found_as_in_transformers(
+    base: Path, tmp_path: Path, template: str
+) -> None:
+    model, tokenizer = load_model(str(base), device="cpu")
+    tokenizer.chat_template = template
+    write_gguf(tmp_path / "model.gguf", model, tokenizer, "f32")
+    engine = GgufEngine(tmp_path / "model.gguf")
+    reference = TransformersEngine(model, tokenizer, name="x", digest="x")
+    assert engine.info.notes == reference.info.notes != ()
+    assert engine.info.options.items() <= reference.info.options.items()
+    assert engine.info.options
+    chat = (Message("user", "The battle of Rome?"),)
+    asked = [Request("c", Mode.LETTER, Prompt(messages=chat), ("A", "B", "C"))]
+    assert_alike(by_id(engine.answer(asked)), by_id(reference.answer(asked)))
+    engine.close()
 
 
 def test_adapters_answer_as_in_peft(

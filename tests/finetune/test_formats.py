@@ -173,6 +173,10 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], 
         },
         [("", "<think>\nHm.\n</think>\n\nB", said("user: A"), "")],
     ),
+    "a thought whose beginning a prompt held": (
+        {"messages": chat("user: A", "assistant: Hm.\n</think>\n\nB")},
+        [("", "<think>\nHm.\n</think>\n\nB", said("user: A"), "")],
+    ),
     "a call as it stood before there were lists of them": (
         {
             "messages": [
@@ -350,6 +354,7 @@ BAD: list[tuple[Any, str]] = [
     ({"messages": chat("user: a", "assistant:  ")}, "turn 2 (`assistant`) is empty"),
     ({"messages": chat("user: a", "assistant: b", "tool: c")}, "no tool was called before it"),
     ({"messages": chat("user: a", "assistant: <tool_call>{}")}, "unclosed tool call in turn 2"),
+    ({"messages": chat("user: a", "assistant: <think>Hm.")}, "unclosed thought in turn 2"),
     (
         {"messages": [*chat("user: a"), CALLING, *chat("user: b", "assistant: c")]},
         "unclosed tool call: turn 3 is `user`, where `tool` must give its result",
