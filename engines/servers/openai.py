@@ -8,11 +8,14 @@ import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import partial
+from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
+from engines.chat_template import ChatTemplate
 from engines.registry import EngineOptions
 from engines.servers.http import (
     PATIENT,
@@ -53,6 +56,7 @@ OWN_SAMPLING: dict[str, dict[str, int | float]] = {
 }
 # `root` stays: behind an alias it alone tells which model this is.
 _STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+_DATED = "the server's chat template writes the date: a run does not go on on another day"
 _NO_KEY = "set BENCH_API_KEY to a key that the server accepts"
 
 
@@ -92,7 +96,10 @@ class OpenAIEngine:
         self._top: int | None = TOPS[0]
         entry = listed.get(self._model, {"id": self._model})
         self._options = SAMPLING | {"seed": seed} | OWN_SAMPLING.get(str(entry.get("owned_by")), {})
-        self._info = self._describe(entry, told_of_model(self._server, entry))
+        told = told_of_model(self._server, entry)
+        if "date" in told:
+            self._notes.append(_DATED)
+        self._info = self._describe(entry, told)
 
     @property
     def info(self) -> EngineInfo:
@@ -327,8 +334,15 @@ def _llama_server(server: Server, _: str) -> dict[str, str]:
     template = get_path(props, "chat_template")
     return {
         **_texts(props, "model_path", "model_alias"),
-        **({"template": _hash(template)} if isinstance(template, str) else {}),
+        **(_template(template) if isinstance(template, str) else {}),
     }
+
+
+def _template(source: str) -> dict[str, str]:
+    """What tells a template from another one, and its replies of one day from those of the next."""
+    served = SimpleNamespace(chat_template=source, special_tokens_map={})
+    dated = ChatTemplate(served).traits.dated
+    return {"template": _hash(source), **({"date": f"{date.today()}"} if dated else {})}
 
 
 def _ollama(server: Server, model: str) -> dict[str, str]:

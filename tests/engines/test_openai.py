@@ -11,6 +11,7 @@ from domainlift.errors import EngineDown, Misuse
 from engines.base import Message, Mode, Prompt, Request, Status
 from engines.servers.http import Retries
 from engines.servers.openai import OpenAIEngine, parse_openai_name
+from tests.helpers.chat_templates import CHATML, LLAMA31
 
 if TYPE_CHECKING:
     from tests.helpers.stub_server import Reply, Stub
@@ -260,6 +261,16 @@ def test_the_breaker_trips_after_five(server: Stub, reply: type[Reply]) -> None:
         list(engine(server, concurrency=2).answer([letter(str(i)) for i in range(99)]))
     assert "resumes the run" in str(caught.value.hint)
     assert len(server.bodies(TEXT)) <= 8 * AT_ONCE.tries
+
+
+def test_a_date_in_a_servers_template_is_said_and_told_apart(
+    server: Stub, reply: type[Reply]
+) -> None:
+    server.on(MODELS, reply({"data": [{"id": "m", "owned_by": "llamacpp"}]}))
+    for template, dated in ((LLAMA31, True), (CHATML, False)):
+        server.on("/props", reply({"model_path": "/a.gguf", "chat_template": template}))
+        info = engine(server).info
+        assert ("date" in info.options, len(info.notes)) == (dated, dated)
 
 
 def test_what_servers_tell_of_a_model_is_part_of_what_it_is(
