@@ -77,3 +77,22 @@ def test_matches_of_an_index_name_question_share_and_places() -> None:
     ((item, (match,)),) = QuestionIndex(asked).search([("here", text)])
     assert (item, match.question, match.kind) == ("here", 1, "exact")
     assert (match.overlap, match.places, match.wording) == (1.0, (1,), tuple(text[1:]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("光合作用在植物的哪个细胞器里进行？", "练习：请问光合作用在植物的哪个细胞器里进行呢"),
+        ("細胞のエネルギーを作る小器官は何ですか。", "問題。細胞のｴﾈﾙｷﾞｰを作る小器官は何ですか答え"),
+        ("หัวใจของมนุษย์มีกี่ห้อง", "คำถามคือหัวใจของมนุษย์มีกี่ห้องตอบสี่"),
+        (
+            "Which oﬃce of a café is fine?",
+            "Q: which office of a cafe\u0301 is ﬁne? A: one",
+        ),
+    ],
+)
+def test_questions_are_found_in_scripts_without_spaces_and_in_every_form(
+    asked: str, text: str
+) -> None:
+    index = QuestionIndex([Question("1", "d", "t", asked, (), "x")])
+    assert contaminated_rows([text, text[: len(text) // 2], ""], index) == [True, False, False]
