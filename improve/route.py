@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,30 @@ from domainlift.types import Split
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, read_yaml, top_keys
 from ensemble.fit.fit import Labelled, RouterData, fit_router
-from ensemble.fit.training_data import router_data_digest
+from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
+from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
 from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords
 from ensemble.router.router import Router
 from knowledge_bases.domains import load_domains
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import domain_sources, find_files
-from rag.embedding.registry import open_embedder
+from rag.index.index import open_index
+from rag.index.store import KnowledgeBaseStore
+from rag.library import open_cached
 
 if TYPE_CHECKING:
     from benchmarks.held_out.split import EvalSplit
-    from ensemble.fit.fit import Embed, Labelled
+    from ensemble.fit.fit import Labelled
+    from ensemble.router.examples import Embed
     from ensemble.router.keywords import Keywords
-    from ensemble.router.router import Router
+    from ensemble.router.router import AskExamples, Router
     from knowledge_bases.domains import Domain
 
 GLOSSARY = "glossary.yaml"
 _LEARNED: tuple[Split, ...] = ("train", "validation")
-_SHORTEST = 150
+_SHORTEST = 40
+# Of each task and of each domain's documents, so many examples are embedded at most.
+_TASK_EXAMPLES, _DOMAIN_EXAMPLES = 300, 1_000
 
 
 def open_router(workspace: Path, domains: Collection[str] | None = None) -> Router:
@@ -49,7 +56,45 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
     named = () if domains is None else domains
     free = (name for name in known if not known[name].suite or name in named)
     new = {name: by_hand(known[name]) for name in free if name not in keywords.domains}
-    return Router(replace(keywords, domains={**keywords.domains, **new}), domains)
+    every = replace(keywords, domains={**keywords.domains, **new})
+    return Router(every, domains, _second_opinion(workspace))
+
+
+def _second_opinion(workspace: Path) -> AskExamples | None:
+    """The examples beside the keyword file; they and their model are loaded when first asked."""
+    path = examples_file(Workspace(workspace).keywords)
+    if not path.is_file():
+        return None
+
+    @cache
+    def loaded() -> tuple[Examples, Embed]:
+        examples = read_examples(path)
+        return examples, open_cached(examples.model, workspace).encode_queries
+
+    def ask(text: str) -> SecondOpinion:
+        examples, embed = loaded()
+        return examples.ask(text, embed)
+
+    return ask
+
+
+def embed_examples(data: RouterData, model: str, workspace: Path) -> Examples:
+    """Some questions of each task, and sentences of documents and knowledge bases, as examples."""
+    questions = subsample(data.rows, _TASK_EXAMPLES)
+    chunks = [(text, name) for name, text in _chunks(workspace) if name in data.domains]
+    told = [(row.text, row.domain) for row in questions]
+    told += document_sentences([*data.passages, *chunks], _DOMAIN_EXAMPLES)
+    texts, domains = zip(*told, strict=True)
+    vectors = open_cached(model, workspace).encode_queries(texts)
+    return Examples(model, texts, domains, vectors)
+
+
+def _chunks(workspace: Path) -> Iterator[tuple[str, str]]:
+    """The chunks of the knowledge bases of a workspace, each with its domain."""
+    store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
+    for name in store.names():
+        with open_index(Workspace(workspace).knowledge_bases, name) as index:
+            yield from ((name, chunk.text) for chunk in index.chunks)
 
 
 def keyword_file(workspace: Path) -> Path:
@@ -137,11 +182,6 @@ def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str
             lines = document.page_content.split("\n")
             found += [(line, domain.name) for line in lines if len(line) >= _SHORTEST]
     return found
-
-
-def embedding(name: str) -> Embed:
-    """The vectors of words by an embedding model that needs no network."""
-    return open_embedder(name).encode_queries
 
 
 def _questions(

@@ -1,11 +1,14 @@
 """Routing on MMLU's test split: hand-written keywords, the shipped router, and TF-IDF beside them.
 
 BENCH_DATA=FOLDER OMP_NUM_THREADS=1 python -m perf.routing
+BENCH_DATA=FOLDER OMP_NUM_THREADS=1 python -m perf.routing --left-out
 
 Nothing here is fitted to, or chosen on, test questions; copies of development and validation
 questions among them are left out. TF-IDF with logistic regression learns from the same development
-and validation questions as the shipped router, and from nothing else. Times are those of the
-quickest of ten passes over 500 questions, one at a time.
+and validation questions as the shipped router, and from nothing else. With `--left-out`, routers
+are fitted and calibrated without any question of one source, and asked that source's test
+questions; of the questions from elsewhere that is the half on which nothing was chosen. Times are
+those of the quickest of ten passes over 500 questions, one at a time.
 """
 
 from __future__ import annotations
@@ -17,16 +20,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from domainlift.sampling import hash_order
 from domainlift.text.normalise import without_copies
 from ensemble.fit.evaluate import CountedRoutes, RouterMetrics, route_all
-from ensemble.fit.fit import Labelled, RouterData, fit_router
+from ensemble.fit.fit import FitSettings, Labelled, RouterData, fit_router
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
 from ensemble.router.router import RouteDecision, Router
-from improve.route import glossaries, labelled
+from improve.labelled_questions import as_training, read_labelled
+from improve.route import glossaries, labelled, passages
 from knowledge_bases.domains import Domain, load_domains
 from perf.shapes import mirror
 
 TARGETS = ("biology", "history", "security", "mathematics", "philosophy")
+ELSEWHERE = "routing/elsewhere.jsonl"
+# Source -> the beginnings of its tasks' names.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "MMLU": ("mmlu",),
+    "trivia": ("otqa",),
+    "demo": ("own",),
+    "PubMedQA, OpenBookQA": ("pubmedqa", "openbookqa"),
+    "ARC, GSM8K": ("arc", "gsm8k"),
+}
 _TIMED, _PASSES = 500, 10
 # Title -> the subjects of a family, by a part of their names.
 FAMILIES = {
@@ -100,7 +114,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="routing on MMLU's test split")
     half = "learn from half of the test questions as well, and ask the other half"
     parser.add_argument("--half", action="store_true", help=half)
-    asked_half = parser.parse_args().half
+    away = "fit without each source in turn, and ask that"
+    parser.add_argument("--left-out", action="store_true", help=away)
+    chosen = parser.parse_args()
+    asked_half = chosen.half
     known = {name: domain for name, domain in load_domains().items() if not domain.suite}
     tasks = [task for domain in known.values() for task in domain.tasks if task[:5] == "mmlu:"]
     learned, _ = labelled(tasks, known, mirror())
@@ -108,6 +125,9 @@ def main() -> None:
     rows = without_copies(asked, of=learned)
     print(f"{len(rows):,} test questions; {len(asked) - len(rows)} copies are left out\n")
     learned = without_copies(learned, of=rows)
+    if chosen.left_out:
+        _left_out(known)
+        return
     if asked_half:
         _table(*_halves(learned, rows, known), TARGETS)
         return
@@ -116,6 +136,44 @@ def main() -> None:
     for targets in (TARGETS, domains):
         _table(_routers(shipped, hand, learned, targets), rows, targets)
     _families(Router(shipped, TARGETS), rows)
+
+
+def _left_out(known: Mapping[str, Domain]) -> None:
+    """A table of each source, asked of a router that was fitted without it."""
+    data = mirror()
+    tasks = [task for domain in known.values() for task in domain.tasks]
+    elsewhere = read_labelled(data / ELSEWHERE, known)
+    rows = [*labelled(tasks, known, data)[0], *as_training(elsewhere)]
+    tested = without_copies(labelled(tasks, known, data, ("test",))[0], of=rows)
+    tested += [row for row in elsewhere if hash_order(row.text)[0] % 2]
+    told = passages(known, data)
+    print("| left out | n | options | accuracy | calibration error | domain | n | recall | false |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for source, tasks_of in SOURCES.items():
+        kept = [row for row in rows if not row.task.startswith(tasks_of)]
+        material = RouterData(kept, glossaries(known), told)
+        router = Router(fit_router(material, FitSettings(targets=TARGETS)), TARGETS)
+        asked = [row for row in tested if row.task.startswith(tasks_of)]
+        for options in (True, False):
+            _print_left_out(source, route_all(router, asked, options=options), options)
+
+
+def _print_left_out(source: str, quality: RouterMetrics, options: bool) -> None:
+    low, high = quality.interval.low, quality.interval.high
+    error = quality.calibration_interval
+    for name in TARGETS:
+        domain = quality.domains[name]
+        held = domain.as_json()
+        cells = [
+            "-" if held[key] is None else f"{held[key]:.3f} {held[f'{key}_interval']}"
+            for key in ("recall", "false_sends")
+        ]
+        print(
+            f"| {source} | {quality.n} | {'with' if options else 'without'} | "
+            f"{quality.accuracy:.3f} [{low:.3f}, {high:.3f}] | {quality.calibration_error:.3f} "
+            f"[{error.low:.3f}, {error.high:.3f}] | {name} | {domain.n} | {' | '.join(cells)} |",
+            flush=True,
+        )
 
 
 def _routers(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from domainlift.stats.formatting import accuracy
-from domainlift.text.display import printable
+from domainlift.stats.formatting import accuracy, percent
+from domainlift.stats.formatting import interval as shown
+from domainlift.stats.intervals import Interval
+from domainlift.text.display import one_line, printable
 from reports.terminal import console, table
 
 if TYPE_CHECKING:
@@ -37,13 +39,17 @@ def show_route(route: RouteDecision, file: str) -> None:
     lines = [f"{where}: {route.reason}", how]
     if route.runner_up is not None:
         lines[1] += f", margin {route.margin:+.3f} over {route.runner_up}"
+    lines += [f"nearest of {name}: {one_line(text, 120)}" for name, text in route.nearest]
     for line in [*lines, f"keywords of {file}"]:
         out.print(Text(printable(line)))
-    if route.matched:
+    against = route.runner_up_matched if route.runner_up_matched != route.matched else ()
+    for terms, whose in ((route.matched, ""), (against, f"for the runner-up, {route.runner_up}")):
         grid = table("term", "weight", right=_NUMBERS)
-        for term, weight in route.matched:
+        for term, weight in terms:
             grid.add_row(Text(printable(term)), f"{weight:+.3f}")
-        out.print(grid)
+        if terms:
+            out.print(Text(printable(whose)), end="\n" if whose else "")
+            out.print(grid)
 
 
 def show_router_metrics(quality: RouterMetrics, copies: int) -> None:
@@ -57,12 +63,21 @@ def show_router_metrics(quality: RouterMetrics, copies: int) -> None:
         f"{quality.n:,} questions, {quality.microseconds:.0f} µs each; "
         f"{quality.coverage_at_95:.1%} of them at an accuracy of 95 %"
     )
+    error = quality.calibration_interval
+    out.print(
+        f"expected calibration error {quality.calibration_error:.3f} "
+        f"({error.low:.3f} to {error.high:.3f})"
+    )
     if copies:
         out.print(f"{copies} copies of training and validation questions are left out")
-    grid = table("domain", "n", "routed", "precision", "recall", right=_NUMBERS)
+    columns = ("n", "routed", "precision", "recall", "95 %", "false sends", "95 % ")
+    grid = table("domain", *columns, right=frozenset(columns))
     for name, domain in quality.domains.items():
-        cells = (accuracy(domain.precision), accuracy(domain.recall))
-        grid.add_row(Text(printable(name)), str(domain.n), str(domain.routed), *cells)
+        held = domain.as_json()
+        low, high = (Interval(*held[f"{key}_interval"]) for key in ("recall", "false_sends"))
+        cells = (accuracy(domain.precision), accuracy(domain.recall), shown(low))
+        false = (percent(domain.false_sends), shown(high))
+        grid.add_row(Text(printable(name)), str(domain.n), str(domain.routed), *cells, *false)
     out.print(grid)
     _show_curve(quality)
     _show_confusion(quality)

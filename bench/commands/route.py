@@ -18,9 +18,19 @@ from domainlift.workspace import Workspace
 from ensemble.fit.evaluate import route_all
 from ensemble.fit.fit import FitSettings, RouterData
 from ensemble.fit.fit import fit_router as learn
+from ensemble.router.examples import examples_file, write_examples
 from ensemble.router.keywords import backup, write_keywords
-from improve.route import embedding, glossaries, keyword_file, labelled, open_router, passages
+from improve.labelled_questions import as_training, read_labelled
+from improve.route import (
+    embed_examples,
+    glossaries,
+    keyword_file,
+    labelled,
+    open_router,
+    passages,
+)
 from knowledge_bases.domains import companions, load_domains
+from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics
 
 if TYPE_CHECKING:
@@ -37,44 +47,54 @@ Targets = Annotated[
 Suites = Annotated[
     list[str] | None, typer.Option("--suite", help="Suites whose questions are used.")
 ]
-VECTORS = "all-MiniLM-L6-v2"
 
 
 @route.command("fit")
 def route_fit_command(
     suite: Suites = None,
     domains: Targets = None,
+    questions: Annotated[
+        list[Path] | None, typer.Option(help="Files of questions with their domains.")
+    ] = None,
     passages: Annotated[
         bool, typer.Option(help="Learn words from the domains' documents, too.")
-    ] = False,
-    vectors: Annotated[
-        str | None, typer.Option(help=f"Give unseen words weights by this model, say {VECTORS}.")
+    ] = True,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(help=f"Keep examples for a second opinion by this model, say {DEFAULT}."),
     ] = None,
     keywords: Annotated[
         int, typer.Option(min=1, max=40_000, help="The most weights in the file.")
-    ] = 6_000,
+    ] = 7_000,
     weights: Annotated[int, typer.Option(min=0, help="The most weights beside it.")] = 90_000,
     out: Annotated[Path | None, typer.Option(help="Write here, not into the workspace.")] = None,
     data: Data = None,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Learn keywords from the training and validation questions of suites.
+    """Learn keywords from documents, and from training and validation questions of suites.
 
-    Without `--suite` those of all tasks at hand. An existing keyword file is kept under another
-    name.
+    Without `--suite` those of all tasks at hand. Documents are those of every domain at hand, with
+    questions or without. An existing keyword file is kept under another name.
 
     Example: bench route fit --suite demo
     """
     known = load_domains(workspace)
     targets = _targets(domains, known)
-    material = _material(_suites(suite, data), known, data, passages, vectors)
+    more = [row for path in questions or () for row in as_training(read_labelled(path, known))]
+    material = _material(_suites(suite, data), known, data, passages, more)
     found = learn(material, FitSettings(keywords, weights, targets), _say)
     path = out if out is not None else Workspace(workspace).keywords
     aside = backup(path)
     if aside is not None:
         _say(f"the keywords that stood there are kept as `{aside}`")
     write_keywords(path, found)
+    beside = examples_file(path)
+    if embeddings is not None:
+        _say(f"embedding examples with {embeddings}")
+        write_examples(beside, embed_examples(material, embeddings, workspace))
+    else:
+        beside.unlink(missing_ok=True)
     told = _told(found, path, aside)
     if as_json:
         print(json.dumps(told, ensure_ascii=False))
@@ -108,6 +128,9 @@ def route_explain_command(
 
 @route.command("test")
 def route_test_command(
+    file: Annotated[
+        Path | None, typer.Argument(help="Questions with their `domain`, or `base`.")
+    ] = None,
     suite: Suites = None,
     domains: Targets = None,
     bare: Annotated[bool, typer.Option("--bare", help="Leave the options out.")] = False,
@@ -115,15 +138,23 @@ def route_test_command(
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
-    """Route the test questions of suites, which no fit has seen, and count.
+    """Route the questions of a file, or the test questions of suites, and count.
 
-    Copies of training and validation questions are left out.
+    No fit has seen the test questions of suites; copies of training and validation questions are
+    left out. A row of a file has `question`, `domain`, and perhaps `options` and `also`, a list of
+    other domains that would be right.
 
     Example: bench route test --suite demo
     """
     known = load_domains(workspace)
     router = open_router(workspace, _targets(domains, known))
-    rows, copies = _held_out(_suites(suite, data), known, data)
+    if file is not None and suite is not None:
+        raise Misuse("a file and `--suite` cannot be tested together", "give one of them")
+    rows, copies = (
+        _held_out(_suites(suite, data), known, data)
+        if file is None
+        else (read_labelled(file, known), 0)
+    )
     quality = route_all(router, rows, options=not bare)
     if as_json:
         print(json.dumps({**quality.as_json(), "copies": copies}, ensure_ascii=False))
@@ -167,27 +198,22 @@ def _material(
     known: dict[str, Domain],
     data: Path | None,
     with_passages: bool,
-    vectors: str | None,
+    more: list[Labelled],
 ) -> RouterData:
-    rows, copies = _learned(suites, known, data)
+    rows, copies = _learned(suites, known, data, more)
     if copies:
         _say(f"{copies} copies of test questions are left out")
     around = companions(known, {row.domain for row in rows})
-    return RouterData(
-        rows,
-        glossaries(around),
-        passages(around, data) if with_passages else (),
-        embedding(vectors) if vectors is not None else None,
-        {"vectors": vectors if vectors is not None else "none"},
-    )
+    return RouterData(rows, glossaries(around), passages(around, data) if with_passages else ())
 
 
 def _learned(
-    suites: list[str], known: dict[str, Domain], data: Path | None
+    suites: list[str], known: dict[str, Domain], data: Path | None, more: list[Labelled]
 ) -> tuple[list[Labelled], int]:
     """What may be learned from; copies of test questions may not."""
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data)
+    rows += more
     for line in missing:
         _say(line)
     tested, _ = labelled(tasks, known, data, ("test",))

@@ -115,15 +115,18 @@ def read_columns(fields: Fields) -> Columns:
     return made
 
 
-def read_options(columns: Columns) -> Options:
-    """The options of a row, none where its answer is open; InvalidRow where they cannot be read."""
+def read_options(columns: Columns, *, answerable: bool = True) -> Options:
+    """The options of a row, none where its answer is open; InvalidRow where they cannot be read.
+
+    With `answerable`, that is where one of them could not be told from the others, too.
+    """
     name = columns.named.get("options", "")
     if name and columns.options:
         own = next(iter(columns.options.values()))[0]
         raise InvalidRow(f"options stand in `{name}`, and in columns such as `{own}`", own)
     given = from_json(columns.values.get("options"), f"`{name}`")
     options = _in_columns(columns) if columns.options else _listed(given, name)
-    if options.values:
+    if options.values and answerable:
         _check(options.texts)
     return options
 

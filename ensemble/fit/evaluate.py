@@ -1,4 +1,4 @@
-"""Evaluation of a router: accuracy, precision, recall, risk by coverage, confusion, time."""
+"""Evaluation of a router: accuracy, precision, recall, calibration, confusion, time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OTHER = "other"
 AIM = 0.95
 _POINTS = 20
+_BINS, _DRAWS = 10, 200
 
 
 class CountedRoutes(Protocol):
@@ -31,15 +32,17 @@ class CountedRoutes(Protocol):
 
 @dataclass(frozen=True)
 class DomainRouting:
-    """Routing to one target, or to all others: `n` questions belong to it, `routed` were sent.
+    """Routing to one target, or to all others: `n` of `of` questions belong to it.
 
-    Precision is the share of what was sent there that belongs there, recall the share of what
-    belongs there that was sent; None where there is nothing to divide by.
+    `routed` were sent there. Precision is the share of those that belongs there, recall the share
+    of what belongs there that was sent, false sends the share of what belongs elsewhere that was
+    sent; None where there is nothing to divide by.
     """
 
     n: int
     routed: int
     right: int
+    of: int = 0
 
     @property
     def precision(self) -> float | None:
@@ -51,6 +54,24 @@ class DomainRouting:
         """None where nothing belongs there."""
         return self.right / self.n if self.n else None
 
+    @property
+    def false_sends(self) -> float | None:
+        """None where everything belongs there."""
+        return (self.routed - self.right) / (self.of - self.n) if self.of > self.n else None
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`, with the 95 % intervals of Wilson."""
+        wrong, elsewhere = self.routed - self.right, self.of - self.n
+        return {
+            "precision": self.precision,
+            "recall": self.recall,
+            "recall_interval": _pair(wilson(self.right, self.n)),
+            "false_sends": self.false_sends,
+            "false_sends_interval": _pair(wilson(wrong, elsewhere)),
+            "n": self.n,
+            "routed": self.routed,
+        }
+
 
 @dataclass(frozen=True)
 class RouterMetrics:
@@ -58,7 +79,9 @@ class RouterMetrics:
 
     `curve` holds (coverage, accuracy): the accuracy over the share of questions whose routes are
     most probable. `confusion` is label -> route -> number, `decided_by` counts the
-    stages that decided, `microseconds` is the time per question.
+    stages that decided, `microseconds` is the time per question. `calibration_error` is the
+    expected calibration error of the stated probabilities, in ten bins (Guo et al. 2017), with the
+    interval of a bootstrap over questions.
     """
 
     n: int
@@ -70,17 +93,18 @@ class RouterMetrics:
     confusion: Mapping[str, Mapping[str, int]]
     decided_by: Mapping[str, int]
     microseconds: float
+    calibration_error: float
+    calibration_interval: Interval
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "n": self.n,
             "accuracy": round(self.accuracy, 4),
-            "interval": [round(self.interval.low, 4), round(self.interval.high, 4)],
-            "domains": {
-                name: {"precision": d.precision, "recall": d.recall, "n": d.n, "routed": d.routed}
-                for name, d in self.domains.items()
-            },
+            "interval": _pair(self.interval),
+            "calibration_error": round(self.calibration_error, 4),
+            "calibration_interval": _pair(self.calibration_interval),
+            "domains": {name: domain.as_json() for name, domain in self.domains.items()},
             "coverage_at_95": self.coverage_at_95,
             "microseconds": round(self.microseconds, 1),
             "curve": [list(point) for point in self.curve],
@@ -94,15 +118,21 @@ def route_all(
 ) -> RouterMetrics:
     """Route labelled questions, with or without their options, and count.
 
-    What belongs to no target is right where it goes to the base model.
+    What belongs to no target is right where it goes to the base model, and a domain that is right
+    for a question, too, is as right as its own.
     """
     asked = [(row.text, row.options if options else ()) for row in rows]
     start = time.perf_counter()
     routes = [router.route(text, choices) for text, choices in asked]
     seconds = time.perf_counter() - start
-    truth = [row.domain if row.domain in router.targets else OTHER for row in rows]
     sent = [route.domain if route.domain is not None else OTHER for route in routes]
+    truth = [_truth(row, where, router.targets) for row, where in zip(rows, sent, strict=True)]
     return router_metrics(truth, sent, routes, router.targets, seconds)
+
+
+def _truth(row: Labelled, sent: str, targets: Sequence[str]) -> str:
+    right = [name if name in targets else OTHER for name in (row.domain, *row.also)]
+    return sent if sent in right else right[0]
 
 
 def router_metrics(
@@ -118,18 +148,45 @@ def router_metrics(
     names = [*targets, *([OTHER] if OTHER in truth or OTHER in sent else [])]
     confusion = {a: {b: pairs[a, b] for b in names if pairs[a, b]} for a in names}
     belong, went = Counter(truth), Counter(sent)
-    curve = _curve(right, [route.probability for route in routes])
+    probabilities = [route.probability for route in routes]
+    error, interval = calibration_error(right, probabilities)
     return RouterMetrics(
         n=len(right),
         accuracy=sum(right) / len(right) if right else 0.0,
         interval=wilson(sum(right), len(right)),
-        domains={n: DomainRouting(belong[n], went[n], pairs[n, n]) for n in names},
-        coverage_at_95=coverage(right, [route.probability for route in routes]),
-        curve=curve,
+        domains={n: DomainRouting(belong[n], went[n], pairs[n, n], len(right)) for n in names},
+        coverage_at_95=coverage(right, probabilities),
+        curve=_curve(right, probabilities),
         confusion={name: row for name, row in confusion.items() if row},
         decided_by=Counter(route.decided_by for route in routes),
         microseconds=seconds / len(right) * 1e6 if right else 0.0,
+        calibration_error=error,
+        calibration_interval=interval,
     )
+
+
+def calibration_error(
+    right: Sequence[bool], probabilities: Sequence[float]
+) -> tuple[float, Interval]:
+    """Expected calibration error in ten bins of one width, and its 95 % bootstrap interval."""
+    import numpy as np
+
+    if not right:
+        return 0.0, Interval(0.0, 1.0)
+    bins = np.minimum((np.asarray(probabilities) * _BINS).astype(int), _BINS - 1)
+    gaps = np.asarray(right, dtype=float) - np.asarray(probabilities)
+
+    def error(chosen: Any) -> float:
+        return float(np.abs(np.bincount(bins[chosen], gaps[chosen], _BINS)).sum() / len(gaps))
+
+    draws = np.random.default_rng(0).integers(len(gaps), size=(_DRAWS, len(gaps)))
+    low, high = np.quantile([error(draw) for draw in draws], (0.025, 0.975))
+    found = error(np.arange(len(gaps)))
+    return found, Interval(min(found, float(low)), max(found, float(high)))
+
+
+def _pair(interval: Interval) -> list[float]:
+    return [round(interval.low, 4), round(interval.high, 4)]
 
 
 def coverage(right: Sequence[bool], probabilities: Sequence[float], aim: float = AIM) -> float:

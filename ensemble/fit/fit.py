@@ -1,17 +1,20 @@
 """Fit of a router to labelled questions.
 
-Rows of labelled questions, hand-written glossaries and, where wanted, passages of the domains go
-in; a linear model over words and phrases is fitted, cut down to the keywords that a person can
-read, and both are calibrated on validation questions whose labels the fit has not seen (in folds;
-the weights that are kept come from all rows).
+Rows of labelled questions, hand-written glossaries and passages of the domains' documents go in; a
+linear model over words and phrases is fitted, cut down to the keywords that a person can read, and
+both are calibrated on questions from sources that a fit was made without, so that they mean what
+they say on questions from elsewhere, and on a quarter of all. Where all questions are of one
+source, validation questions are left out in folds. The weights that are kept come from everything.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
@@ -19,9 +22,6 @@ from ensemble.fit.linear_model import Linear, distill, linear, prune, softmax
 from ensemble.fit.linear_model import temperature as best_temperature
 from ensemble.fit.thresholds import tune_thresholds
 from ensemble.fit.training_data import (
-    GLOSSARY,
-    PASSAGE,
-    Embed,
     Labelled,
     RouterData,
     RouterFeatures,
@@ -30,17 +30,20 @@ from ensemble.fit.training_data import (
 )
 from ensemble.router.classifier import classifier_bytes
 from ensemble.router.keywords import DomainTerms, Keywords, RouterCalibration
+from ensemble.router.tokenize import term_of
 
 if TYPE_CHECKING:
     from ensemble.fit.linear_model import Array
 
-__all__ = ["Embed", "FitSettings", "Labelled", "RouterData", "fit_router"]
+__all__ = ["FitSettings", "Labelled", "RouterData", "fit_router"]
 
 Notify = Callable[[str], None]
 
 FOLDS = 4
 #: Fewer validation questions than these calibrate nothing.
 LEAST = 40
+# So many questions of a source are tried at most, so that none decides alone.
+_ASKED = 1_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class FitSettings:
     classifier; 0 makes none.
     """
 
-    keywords: int = 6_000
+    keywords: int = 7_000
     weights: int = 90_000
     targets: Sequence[str] | None = None
 
@@ -64,24 +67,24 @@ def fit_router(
     Questions of the test split are refused: what is measured on them would mean nothing.
     """
     say = notify if notify is not None else lambda _: None
-    _check(data.rows)
+    _check(data)
     data = replace(data, rows=subsample(data.rows))
-    names = tuple(sorted({row.domain for row in data.rows} | set(data.glossary)))
     say("counting words")
-    features = RouterFeatures.of(data, names)
+    features = RouterFeatures.of(data)
     held_out = _held_out(features, settings, say)
     say("fitting on everything")
     models = _learned(features, settings, range(len(data.rows)))
     return _assembled(features, settings, models, held_out)
 
 
-def _check(rows: Sequence[Labelled]) -> None:
-    if len({row.domain for row in rows}) < 2:
+def _check(data: RouterData) -> None:
+    held = {row.domain for row in data.rows} | {domain for _, domain in data.passages}
+    if len(held) < 2 or not data.rows:
         raise Misuse(
-            "a router needs labelled questions of at least two domains",
+            "a router needs labelled questions, and questions or documents of at least two domains",
             "give a suite that has them: `bench route fit --suite demo`",
         )
-    tested = next((row.task for row in rows if row.split == "test"), None)
+    tested = next((row.task for row in data.rows if row.split == "test"), None)
     if tested is not None:
         raise Misuse(f"`{tested}` gave a question of its test split, which is never fitted to")
 
@@ -101,30 +104,39 @@ def _learned(
     features: RouterFeatures, settings: FitSettings, chosen: Sequence[int]
 ) -> _QuestionModels:
     import numpy as np
-    from scipy.sparse import vstack
 
     vectorizer, size = features.vectorizer, len(features.names)
     texts = [features.whole[n] for n in chosen] + [features.bare[n] for n in chosen]
     labels = [features.labels[n] for n in chosen] * 2 + features.extra_labels
     own = [features.sample_weights[n] for n in chosen] * 2
-    sample_weights = np.array(own + [GLOSSARY] * len(features.extra))
+    weights = np.array(own + features.extra_weights)
     rows = vectorizer.matrix([*texts, *features.extra])
-    model = linear(vectorizer, rows, labels, sample_weights, size)
-    all_rows = vstack([rows, vectorizer.matrix(features.loose)]).tocsr() if features.loose else rows
-    weights = np.concatenate([sample_weights, np.full(len(features.loose), PASSAGE)])
-    probabilities = softmax(model.scores(all_rows))
-    probabilities[: len(labels)] /= 2
+    model = linear(rows, labels, weights, size)
+    probabilities = softmax(model.scores(rows)) / 2
     probabilities[np.arange(len(labels)), labels] += 0.5
     few = distill(
-        model, prune(model, all_rows, weights, settings.keywords), all_rows, probabilities, weights
+        model, prune(model, rows, weights, settings.keywords), rows, probabilities, weights
     )
-    kept = prune(model, all_rows, weights, settings.weights)
+    kept = prune(model, rows, weights, settings.weights)
     return _QuestionModels(replace(model, weights=np.where(kept, model.weights, 0.0)), few)
+
+
+def _written(features: RouterFeatures) -> Any:
+    """A mask (terms, domains) of what somebody wrote down for a domain."""
+    import numpy as np
+
+    index = features.vectorizer.index
+    mask = np.zeros((len(index), len(features.names)), dtype=bool)
+    for name, words in features.data.glossary.items():
+        for word in words:
+            with suppress(ValueError, KeyError):
+                mask[index[term_of(word)], features.names.index(name)] = True
+    return mask
 
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """Scores of validation questions by models that were fitted without them, and their labels.
+    """Scores of questions by models that were fitted without them, and their labels.
 
     Their labels are unseen. Their texts had a part in which terms there are, and how rare each is.
     """
@@ -138,31 +150,67 @@ def _held_out(features: RouterFeatures, settings: FitSettings, say: Notify) -> _
     import numpy as np
 
     rows = features.data.rows
-    folds = _folds(rows)
-    if sum(map(len, folds)) < LEAST:
+    kinds = _sources(features)
+    folds = [*kinds, _quarter(rows)] if kinds else _folds(rows)
+    if sum(len(fold.asked) for fold in folds) < LEAST:
         return None
     few: list[Array] = []
     whole: list[Array] = []
     labels: list[int] = []
     for number, fold in enumerate(folds, 1):
-        say(f"fold {number} of {FOLDS}")
-        away = set(fold)
+        say(f"fit {number} of {len(folds)} without the questions that it is tried on")
+        away = set(fold.away)
         models = _learned(features, settings, [n for n in range(len(rows)) if n not in away])
+        asked = sorted(fold.asked, key=lambda n: hash_order(rows[n].text))[:_ASKED]
         for side in (features.whole, features.bare):
-            matrix = features.vectorizer.matrix([side[n] for n in fold])
+            matrix = features.vectorizer.matrix([side[n] for n in asked])
             whole.append(models.whole.scores(matrix))
             few.append(models.few.scores(matrix))
-            labels += [features.labels[n] for n in fold]
+            labels += [features.labels[n] for n in asked]
     return _HeldOut(np.vstack(whole), np.vstack(few), labels)
 
 
-def _folds(rows: Sequence[Labelled]) -> list[list[int]]:
+class _Fold(NamedTuple):
+    """The rows that a fit is made without, and those of them that it is tried on."""
+
+    away: list[int]
+    asked: list[int]
+
+
+def _sources(features: RouterFeatures) -> list[_Fold]:
+    """Folds by source, tried on domains that something else tells of; none for one source alone.
+
+    A source of one domain would only show how its label overlaps with those of others.
+    """
+    read = set(features.extra_labels[-features.sentences :] if features.sentences else ())
+    held: dict[str, list[int]] = {}
+    for number, source in enumerate(features.sources):
+        held.setdefault(source, []).append(number)
+    folds = []
+    for source, away in held.items():
+        others = Counter(
+            features.labels[n] for other, rows in held.items() if other != source for n in rows
+        )
+        told = read | {label for label, count in others.items() if count >= LEAST}
+        asked = [n for n in away if features.labels[n] in told]
+        if len(asked) >= LEAST and len({features.labels[n] for n in asked}) > 1:
+            folds.append(_Fold(away, asked))
+    return folds if len(held) > 1 else []
+
+
+def _quarter(rows: Sequence[Labelled]) -> _Fold:
+    """Questions of every source: most of what is asked later is of a kind that was learned."""
+    left = [n for n, row in enumerate(rows) if hash_order(row.text)[0] % FOLDS == 0]
+    return _Fold(left, left)
+
+
+def _folds(rows: Sequence[Labelled]) -> list[_Fold]:
     """Validation rows in folds by their content; copies of a question share a fold."""
     folds: list[list[int]] = [[] for _ in range(FOLDS)]
     for number, row in enumerate(rows):
         if row.split == "validation":
             folds[hash_order(row.text)[0] % FOLDS].append(number)
-    return folds
+    return [_Fold(fold, fold) for fold in folds]
 
 
 # --- thresholds, and the files
@@ -182,7 +230,7 @@ def _assembled(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "questions": len(rows),
         "tasks": sorted({row.task for row in rows}),
-        "glossary": len(features.extra),
+        "glossary": features.written,
         "passages": len(features.data.passages),
         "material": router_data_digest(features.data),
         **features.data.note,
@@ -218,9 +266,9 @@ def _calibrated(
 ) -> tuple[RouterCalibration, float, dict[str, Any]]:
     if held_out is None:
         return RouterCalibration(), 1.0, {}
-    few, whole = (best_temperature(s, held_out.labels) for s in (held_out.few, held_out.whole))
     targets = [n for n, name in enumerate(features.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
+    few, whole = (best_temperature(s, labels, targets) for s in (held_out.few, held_out.whole))
     sure, threshold, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,
         ladder=settings.weights > 0,

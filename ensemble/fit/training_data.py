@@ -4,57 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from domainlift.sampling import hash_order
 from domainlift.types import Split
 from ensemble.fit.linear_model import Text, Vectorizer, idf
-from ensemble.router.tokenize import router_words, term_of, terms
+from ensemble.router.stop_words import tells
+from ensemble.router.tokenize import ANY, term_of, terms
 
-if TYPE_CHECKING:
-    from ensemble.fit.linear_model import Array
-
-#: Texts -> vectors (texts, dimensions); see `rag.embedding`.
-Embed = Callable[[Sequence[str]], Any]
-
-# A task of more than MANY questions counts as FEW, for its questions are of one make, and a
-# domain's own questions as OWN; no more than MOST of a task are read. All together count as ALL at
-# least, which they must beside the glossary where there are no others.
-_MANY, _FEW, _OWN, _MOST, _ALL = 250, 8, 40, 1_000, 500
-#: What a term of the glossary and a passage count; as the others, found by cross-validation on the
-#: development and validation questions of MMLU.
-GLOSSARY, PASSAGE = 0.3, 0.1
-_COMMON = 12
-_PASSAGES, _WORDS = 6_000, 60
+# A task counts as so many questions at most, a domain's own as OWN; no more than MOST of a task are
+# read. All together count as ALL at least, which they must beside the glossary where there are no
+# others.
+_TASK, _OWN, _MOST, _ALL = 60, 150, 1_000, 500
+# What a term of the glossary counts, a term of the documents, and all sentences of a domain's
+# documents together; chosen, as the others, on one half of the questions of sources left out.
+_GLOSSARY, _TERM, _DOCUMENTS = 0.3, 0.1, 100.0
+# Of a domain's documents so many sentences are read, of a length that questions have; and so many
+# terms are taken into its glossary, each from a few passages at least.
+_SENTENCES, _MINED, _LEAST = 3_000, 800, 8
+# A sentence counts as so many questions at most.
+_SENTENCE_MOST = 5.0
+_FEW = 500
+_LENGTHS = range(40, 301)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A question with the domain that it belongs to."""
+    """A question with the domain that it belongs to, and others `also` right for it."""
 
     text: str
     options: tuple[str, ...]
     domain: str
     split: Split
     task: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RouterData:
     """Training data of a router.
 
-    `glossary` holds words by domain; `passages` are texts of a domain each; `embed` gives vectors
-    of words, by which words that no question holds get their weights. `note` is written down.
+    `glossary` holds words by domain; `passages` are texts of a domain each. `note` is written down.
     """
 
     rows: Sequence[Labelled]
     glossary: Mapping[str, Sequence[str]] = field(default_factory=dict)
     passages: Sequence[tuple[str, str]] = ()
-    embed: Embed | None = None
     note: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """All domains of which there is anything."""
+        held = {row.domain for row in self.rows} | {domain for _, domain in self.passages}
+        return tuple(sorted(held | set(self.glossary)))
 
 
 @dataclass(frozen=True)
@@ -62,119 +69,159 @@ class RouterFeatures:
     """Texts and labels of the training data.
 
     `bare` and `whole` are the rows' texts without and with their options, `labels` the indexes of
-    their domains in `names`. `extra` are the terms of the glossary with their labels, `loose`
-    passages without any.
+    their domains in `names`, and `sources` where they come from. `extra` are the `written` terms of
+    the glossary, those of the documents, and as the last ones so many `sentences` of documents.
     """
 
     data: RouterData
     names: tuple[str, ...]
     vectorizer: Vectorizer
     labels: Sequence[int]
+    sources: Sequence[str]
     bare: Sequence[Text]
     whole: Sequence[Text]
+    sample_weights: list[float]
     extra: Sequence[Text]
     extra_labels: list[int]
-    loose: Sequence[Text]
-    sample_weights: list[float]
+    extra_weights: list[float]
+    written: int
+    sentences: int
 
     @classmethod
-    def of(cls, data: RouterData, names: tuple[str, ...]) -> RouterFeatures:
-        """Features of the data; `names` are all domains."""
-        bare = [terms([row.text]) for row in data.rows]
-        whole = [terms([row.text, *row.options]) for row in data.rows]
-        glossary = [(name, term) for name, words in data.glossary.items() for term in words]
-        extra = [terms([term]) for _, term in glossary]
-        chosen = _sampled(data.passages, _PASSAGES)
-        loose = [terms([" ".join(text.split()[:_WORDS])]) for text, _ in chosen]
-        vectorizer = _vectorizer(data, [*bare, *whole], [*extra, *map(_exactly, glossary)])
-        labels = [names.index(row.domain) for row in data.rows]
-        owners = [names.index(name) for name, _ in glossary]
+    def of(cls, data: RouterData) -> RouterFeatures:
+        """Features of the data."""
+        names = data.domains
+        bare = [_text([row.text]) for row in data.rows]
+        whole = [_text([row.text, *row.options]) for row in data.rows]
+        entries = [(term, name) for name, words in data.glossary.items() for term in words]
+        written = len(entries)
+        entries += telling_terms(data.passages)
+        glossary = [_entry(term) for term, _ in entries]
+        read = document_sentences(data.passages)
+        told = [_text([sentence]) for sentence, _ in read]
+        sizes = Counter(domain for _, domain in read)
         return cls(
             data,
             names,
-            vectorizer,
-            labels,
+            _vectorizer([*bare, *whole], told, [*glossary, *_of_few(read, told, sizes)]),
+            [names.index(row.domain) for row in data.rows],
+            [row.task.partition(":")[0] for row in data.rows],
             bare,
             whole,
-            extra,
-            owners,
-            loose,
             _sample_weights(data),
+            [*glossary, *told],
+            [names.index(name) for _, name in (*entries, *read)],
+            [_GLOSSARY] * written
+            + [_TERM] * (len(glossary) - written)
+            + [min(_SENTENCE_MOST, _DOCUMENTS / sizes[name]) for _, name in read],
+            written,
+            len(read),
         )
+
+
+def _text(parts: Sequence[str]) -> Text:
+    own, words = terms(parts)
+    return {term: None for term in own if tells(term)}, words
+
+
+def _entry(term: str) -> Text:
+    """A term of the glossary: itself and its words; a number in it stands for no other."""
+    own, words = terms([term])
+    held = {each: None for each in own if ANY not in each.split(" ") and tells(each)}
+    with suppress(ValueError):
+        whole = term_of(term)
+        if " " in whole or tells(whole):
+            held[whole] = None
+    return held, words
 
 
 def _sample_weights(data: RouterData) -> list[float]:
     """The weight of each row."""
     sizes = Counter(row.task for row in data.rows)
-    large = {task: _OWN if task.startswith("own:") else _FEW for task in sizes}
-    counts = [
-        1.0 if sizes[row.task] <= _MANY else large[row.task] / sizes[row.task] for row in data.rows
-    ]
+    most = {task: _OWN if task.startswith("own:") else _TASK for task in sizes}
+    counts = [min(1.0, most[row.task] / sizes[row.task]) for row in data.rows]
     factor = max(1.0, _ALL / sum(counts))
     return [count * factor for count in counts]
 
 
-def _exactly(item: tuple[str, str]) -> Text:
-    try:
-        return {term_of(item[1]): None}, 1
-    except ValueError:
-        return {}, 1
+def telling_terms(passages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Terms that are frequent in the passages of one domain and rare in those of others.
+
+    Ranked by the logarithm of how much more often, times the root of the number of passages.
+    """
+    import numpy as np
+
+    names = sorted({domain for _, domain in passages})
+    counts = {name: Counter[str]() for name in names}
+    for text, domain in passages:
+        held = terms([text])[0]
+        counts[domain].update(t for t in held if t.count(" ") < 2 and ANY not in t and tells(t))
+    sizes = Counter(domain for _, domain in passages)
+    least = {name: min(_LEAST, 2 + sizes[name] // 100) for name in names}
+    common = sorted({t for name in names for t, n in counts[name].items() if n >= least[name]})
+    if len(names) < 2 or not common:
+        return []
+    found = np.array([[counts[name][term] for name in names] for term in common], dtype=float)
+    rates = (found + 0.5) / (np.array([sizes[name] for name in names]) + 1.0)
+    told: list[tuple[str, str]] = []
+    for place, name in enumerate(names):
+        rest = np.delete(rates, place, axis=1).mean(axis=1)
+        ratio = np.log(rates[:, place] / rest)
+        value = np.where(found[:, place] >= least[name], np.sqrt(found[:, place]) * ratio, 0.0)
+        best = np.argsort(-value, kind="stable")[:_MINED]
+        told += [(common[n], name) for n in best if value[n] > 0]
+    return told
 
 
-def _sampled(passages: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
-    """At most so many, chosen by their content alone."""
-    ranked = sorted(passages, key=lambda item: hash_order(item[0]))
-    return ranked[:most]
+def document_sentences(
+    passages: Sequence[tuple[str, str]], most: int = _SENTENCES
+) -> list[tuple[str, str]]:
+    """Sentences of each domain's passages, at most so many, chosen by their content alone."""
+    found: dict[str, dict[str, None]] = {}
+    for text, domain in passages:
+        cut = (each for each in _SENTENCE.split(text) if len(each) in _LENGTHS)
+        found.setdefault(domain, {}).update(dict.fromkeys(cut))
+    return [
+        (sentence, domain)
+        for domain, held in found.items()
+        for sentence in sorted(held, key=hash_order)[:most]
+    ]
 
 
-def _vectorizer(data: RouterData, texts: Sequence[Text], extra: Sequence[Text]) -> Vectorizer:
-    """Words and pairs of two questions or more, all of the glossary, and common words.
+def _of_few(
+    read: Sequence[tuple[str, str]], told: Sequence[Text], sizes: Mapping[str, int]
+) -> list[Text]:
+    """The words of domains that have few sentences, where most words stand but once."""
+    return [
+        ({term: None for term in own if " " not in term}, words)
+        for (_, name), (own, words) in zip(read, told, strict=True)
+        if sizes[name] <= _FEW
+    ]
+
+
+def _vectorizer(
+    texts: Sequence[Text], sentences: Sequence[Text], always: Sequence[Text]
+) -> Vectorizer:
+    """Words and pairs of two questions or three sentences, and all that is wanted `always`.
 
     Each question counts twice. Phrases of three words are looked up where somebody wrote them;
     those of the questions gained nothing in cross-validation, and cost time.
     """
-    counts: Counter[str] = Counter()
-    for own, _ in texts:
-        counts.update(own.keys())
-    in_passages = _passage_counts(data)
-    chosen = dict.fromkeys(t for t, count in counts.items() if count > 2 and t.count(" ") < 2)
-    chosen |= dict.fromkeys(term for own, _ in extra for term in own)
-    if data.embed is not None:
-        chosen |= dict.fromkeys(w for w, n in in_passages.items() if n >= _COMMON and len(w) > 2)
-    inventory = list(chosen)
-    single = [term for term in inventory if " " not in term]
-    usual = idf(counts, len(texts), inventory)
-    loose = len(data.passages)
-    rarity = dict(zip(single, idf(counts + in_passages, len(texts) + loose, single), strict=True))
-    for place, term in enumerate(inventory):
-        usual[place] = rarity.get(term, usual[place])
+    asked: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for counts, group in ((asked, texts), (told, sentences)):
+        for own, _ in group:
+            counts.update(term for term in own if term.count(" ") < 2)
+    inventory = dict.fromkeys(
+        term for counts in (asked, told) for term, count in counts.items() if count > 2
+    )
+    inventory |= dict.fromkeys(term for own, _ in always for term in own)
     index = {term: place for place, term in enumerate(inventory)}
-    return Vectorizer(index, usual, _vectors(inventory, data.embed))
-
-
-def _passage_counts(data: RouterData) -> Counter[str]:
-    """In how many passages each word stands."""
-    counts: Counter[str] = Counter()
-    for text, _ in data.passages:
-        counts.update({word for word in router_words(text) if word.isalpha()})
-    return counts
-
-
-def _vectors(inventory: Sequence[str], embed: Embed | None) -> Array | None:
-    """Centred vectors of the words; phrases and marks have none."""
-    import numpy as np
-
-    if embed is None:
-        return None
-    places = [n for n, term in enumerate(inventory) if term.isalpha() and len(term) > 1]
-    rows = np.asarray(embed([inventory[place] for place in places]), dtype=np.float64)
-    vectors = np.zeros((len(inventory), rows.shape[1]))
-    vectors[places] = rows - rows.mean(axis=0)
-    return vectors
+    return Vectorizer(index, idf(asked + told, len(texts) + len(sentences), list(index)))
 
 
 def router_data_digest(data: RouterData) -> str:
-    """16 hexadecimal digits of everything that was learned from, but for the vectors."""
+    """16 hexadecimal digits of everything that was learned from."""
     sha = hashlib.sha256()
     for row in data.rows:
         sha.update(json.dumps([row.text, row.options, row.domain, row.split, row.task]).encode())
@@ -183,13 +230,13 @@ def router_data_digest(data: RouterData) -> str:
     return sha.hexdigest()[:16]
 
 
-def subsample(rows: Sequence[Labelled]) -> list[Labelled]:
+def subsample(rows: Sequence[Labelled], most: int = _MOST) -> list[Labelled]:
     """At most so many questions of a task, chosen by their content; in the order of the rows."""
     by_task: dict[str, list[Labelled]] = {}
     for row in rows:
         by_task.setdefault(row.task, []).append(row)
     ranked = (
-        sorted(group, key=lambda row: hash_order(row.text))[:_MOST] for group in by_task.values()
+        sorted(group, key=lambda row: hash_order(row.text))[:most] for group in by_task.values()
     )
     kept = {id(row) for group in ranked for row in group}
     return [row for row in rows if id(row) in kept]

@@ -31,7 +31,7 @@ from domainlift.files import disk_errors, write_bytes, write_text
 from domainlift.yaml_schema import Field, Node, read_yaml
 from ensemble.router.classifier import classifier_fault
 from ensemble.router.safe_regex import compile_safely
-from ensemble.router.tokenize import term_of
+from ensemble.router.tokenize import ANY, term_of
 from knowledge_bases.domains import Domain
 
 SHIPPED = Path(__file__).parents[1] / "routes.yaml"
@@ -85,12 +85,12 @@ def hand_written(domains: Mapping[str, Domain]) -> Keywords:
 
 
 def by_hand(domain: Domain) -> DomainTerms:
-    """The declared keywords of one domain; what cannot be looked up is left out."""
+    """The declared keywords of one domain; what cannot be looked up is left out, as is `0`."""
     terms: dict[str, float] = {}
     for keyword in domain.keywords:
         with suppress(ValueError):
             terms[term_of(keyword)] = BY_HAND
-    return DomainTerms(terms=terms)
+    return DomainTerms(terms={t: w for t, w in terms.items() if ANY not in t.split(" ")})
 
 
 def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keywords:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+from ensemble.router.stop_words import FUNCTION_WORDS
 from ensemble.router.tokenize import singular
 
 _BEGINS = (
@@ -30,16 +31,11 @@ jest czy nie który która jak się
 bir ve bu hangi nedir için
 och är vilken det som av på
 """
-_OUR_LANGUAGE = """
-the of to and is are was were what which who how why when where that this in for with on by as
-from it its an be has have had does do did not or at if following would can their
-"""
 # Latin letters with all their usual accents end at U+024F.
 _LETTER = re.compile(r"[^\W\d_]")
 _OTHER_LETTER = re.compile(r"[^\W\d_\x00-\u024f]")
 _MOST_FOREIGN = 0.3
 _FOREIGN = frozenset(map(singular, _OTHER_LANGUAGES.split()))
-_ENGLISH = frozenset(map(singular, _OUR_LANGUAGE.split()))
 
 
 def unroutable_reason(text: str, words: Set[str]) -> str:
@@ -52,7 +48,7 @@ def unroutable_reason(text: str, words: Set[str]) -> str:
     if not text.isascii() and _share_of_other_scripts(text) > _MOST_FOREIGN:
         return "it is not written in Latin letters"
     foreign = len(_FOREIGN & words)
-    if foreign > 1 and foreign > len(_ENGLISH & words):
+    if foreign > 1 and foreign > len(FUNCTION_WORDS & words):
         return "it is not in English"
     if any(map(text.__contains__, _MARKS)) and _is_code(text):
         return "it is code"

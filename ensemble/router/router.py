@@ -1,20 +1,22 @@
 """Router: the domain of a question, and the reason.
 
 Its stages, in the order in which they decide: a domain that the caller named, the keywords, the
-classifier where it is surer than they are. What none of them is sure enough of goes to the base
-model, and so does what belongs to a field that is no target, is empty, foreign or code.
+classifier where it is surer than they are, and where neither is sure, the mean of that and of the
+nearest examples, if there are any. What none of them is sure enough of goes to the base model, and
+so does what belongs to a field that is no target, is empty, foreign or code.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
+from ensemble.router.examples import SecondOpinion
 from ensemble.router.keywords import Keywords
 from ensemble.router.prefilter import unroutable_reason
 from ensemble.router.safe_regex import MAX_TEXT, compile_safely
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Stage = Literal["domain", "keywords", "classifier", "base"]
+Stage = Literal["domain", "keywords", "classifier", "embeddings", "base"]
+#: A text -> the domains of the nearest examples; see `ensemble.router.examples`.
+AskExamples = Callable[[str], SecondOpinion]
 BASE: Literal["base"] = "base"
 _SHOWN = 8
 # Weights nearer to 0 are named only where a question holds no others.
@@ -35,7 +39,9 @@ _FAINT = 0.5
 class RouteDecision:
     """The `domain` of a question, or None for the base model, and the stage it was `decided_by`.
 
-    `matched` are the terms that weighed most for the best domain, with their shares of its score.
+    `matched` are the terms that weighed most for the best domain, with their shares of its score,
+    and `runner_up_matched` those for the runner-up, or for the likeliest of what is no target.
+    `nearest` are the nearest examples of both, each with its domain, where examples were asked.
     `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
     `runner_up` (a domain, `base`, or None), negative where a threshold, or a lack of known words,
     rejected the runner-up. Both are 1 where a domain was named, or the prefilter refused the text.
@@ -48,16 +54,25 @@ class RouteDecision:
     margin: float = 1.0
     runner_up: str | None = None
     reason: str = ""
+    runner_up_matched: tuple[tuple[str, float], ...] = ()
+    nearest: tuple[tuple[str, str], ...] = ()
 
 
 class Router:
     """Routes questions to the `targets` among the domains of a keyword file (None: all).
 
-    Domains that the file knows and that are no targets speak for the base model.
+    Domains that the file knows and that are no targets speak for the base model. `examples` are
+    asked only about what keywords and classifier are not sure of.
     """
 
-    def __init__(self, keywords: Keywords, targets: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        keywords: Keywords,
+        targets: Collection[str] | None = None,
+        examples: AskExamples | None = None,
+    ) -> None:
         self.keywords = keywords
+        self._examples = examples
         self.targets = tuple(keywords.domains) if targets is None else tuple(targets)
         for name in self.targets:
             if name not in keywords.domains:
@@ -85,11 +100,35 @@ class Router:
             return RouteDecision(None, BASE, reason=why)
         if self._patterns:
             places += self._matching_patterns(parts)
-        if not places:
+        if not places and self._examples is None:
             return self._unknown()
         root = math.sqrt(len(words))
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
-        return self._decided(self._vote(totals.tolist()), places, root)
+        vote = self._vote(totals.tolist())
+        if self._examples is None or vote.probability >= self.keywords.calibration.sure:
+            return self._decided(vote, places, root)
+        return self._seconded(vote, self._examples(text), places, root)
+
+    def _seconded(
+        self, vote: _StageVote, opinion: SecondOpinion, places: list[int], root: float
+    ) -> RouteDecision:
+        """The mean of a vote and of the nearest examples' domains."""
+        scale = self._scale(vote.stage)
+        own = zip(scale.names, vote.shares, strict=True)
+        mean = [(share + opinion.shares.get(name, 0.0)) / 2 for name, share in own]
+        found = self._decided(_ranked(vote.stage, scale, mean), places, root)
+        # Where the base model wins, it is what a target lost to that has the example.
+        ranked = sorted(opinion.nearest, key=lambda name: -opinion.shares[name])
+        shown = [n for n in (found.domain, found.runner_up) if n in opinion.nearest] or ranked[:2]
+        nearest = tuple((str(name), opinion.nearest[str(name)]) for name in shown)
+        if found.domain is None:
+            return replace(found, nearest=nearest)
+        why = (
+            f"embeddings: near “{opinion.nearest[found.domain]}”"
+            if (found.domain in opinion.nearest)
+            else found.reason
+        )
+        return replace(found, decided_by="embeddings", nearest=nearest, reason=why)
 
     def _unknown(self) -> RouteDecision:
         """Only the bias says how probable it is that no target could help."""
@@ -115,29 +154,30 @@ class Router:
         return second if second.probability > first.probability else first
 
     def _decided(self, vote: _StageVote, places: list[int], root: float) -> RouteDecision:
-        best = vote.name if vote.name != BASE else vote.other
+        best = vote.other if vote.name == BASE else vote.name
+        second = vote.other if vote.runner_up == BASE else vote.runner_up
         matched = self._matched(vote.stage, best, places, root)
-        margin = vote.probability - vote.second
+        against = () if second is None else self._matched(vote.stage, second, places, root)
+        where, stage, runner_up = vote.name, vote.stage, vote.runner_up
+        probability, margin = vote.probability, vote.probability - vote.second
+        threshold = self.keywords.calibration.threshold
         if vote.name == BASE:
             why = f"it looks like {vote.other}, which is no target"
-            return _route(None, BASE, matched, vote.probability, margin, vote.runner_up, why)
-        threshold = self.keywords.calibration.threshold
-        if vote.probability < threshold:
+        elif vote.probability < threshold:
             why = f"{best} has a probability of {vote.probability:.2f}, below {threshold:.2f}"
-            margin = vote.base - vote.probability
-            return _route(None, BASE, matched, vote.base, margin, best, why)
-        why = f"{vote.stage}: {', '.join([term for term, _ in matched[:3]])}"
-        return _route(best, vote.stage, matched, vote.probability, margin, vote.runner_up, why)
+            where, runner_up = BASE, best
+            probability, margin = vote.base, vote.base - vote.probability
+            against = matched
+        else:
+            why = f"{vote.stage}: {', '.join([term for term, _ in matched[:3]])}"
+        domain, stage = (None, BASE) if where == BASE else (where, stage)
+        return _route(domain, stage, matched, probability, margin, runner_up, why, against)
 
     def _matched(
         self, stage: Stage, name: str, places: list[int], root: float
     ) -> tuple[tuple[str, float], ...]:
         """The terms that weigh most for or against a domain, strongest first."""
-        scale = (
-            self._by_classifier
-            if stage == "classifier" and self._by_classifier is not None
-            else self._by_keywords
-        )
+        scale = self._scale(stage)
         column = scale.start + scale.names.index(name)
         weights = self._columns[column].take(places).tolist()
         pairs = list(zip(weights, places, strict=True))
@@ -146,6 +186,10 @@ class Router:
         loud.sort(key=_loudness)
         by = scale.temperature / root
         return tuple([(self._name(place), round(w * by, 3)) for w, place in loud[:_SHOWN]])
+
+    def _scale(self, stage: Stage) -> _LinearScorer:
+        many = self._by_classifier if stage == "classifier" else None
+        return self._by_keywords if many is None else many
 
     def _name(self, place: int) -> str:
         terms = self._lexicon.terms
@@ -159,7 +203,7 @@ class _StageVote(NamedTuple):
     """Vote of one stage.
 
     The best of targets and base model with its probability, the second, the best domain that is
-    no target, and the probability of all those together.
+    no target, the probability of all those together, and that of each domain.
     """
 
     stage: Stage
@@ -169,6 +213,7 @@ class _StageVote(NamedTuple):
     second: float
     other: str
     base: float
+    shares: list[float]
 
 
 @dataclass(frozen=True)
@@ -197,16 +242,20 @@ def _weighed(stage: Stage, scale: _LinearScorer, scores: list[float]) -> _StageV
     top = max(own)
     shares = [math.exp(score - top) for score in own]
     whole = sum(shares)
-    ranked = [(shares[number] / whole, name) for number, name in scale.targets]
+    return _ranked(stage, scale, [share / whole for share in shares])
+
+
+def _ranked(stage: Stage, scale: _LinearScorer, shares: list[float]) -> _StageVote:
+    ranked = [(shares[number], name) for number, name in scale.targets]
     base, other = 0.0, ""
     if scale.rest:
         rest = [(shares[number], name) for number, name in scale.rest]
-        base, other = sum([share for share, _ in rest]) / whole, max(rest)[1]
+        base, other = sum([share for share, _ in rest]), max(rest)[1]
         ranked.append((base, BASE))
     first = max(ranked)
     ranked.remove(first)
     second, runner_up = max(ranked) if ranked else (0.0, None)
-    return _StageVote(stage, first[1], first[0], runner_up, second, other, base)
+    return _StageVote(stage, first[1], first[0], runner_up, second, other, base, shares)
 
 
 def _loudness(pair: tuple[float, int]) -> tuple[float, int]:
@@ -307,7 +356,8 @@ def _route(
     margin: float,
     runner_up: str | None,
     reason: str,
+    against: tuple[tuple[str, float], ...] = (),
 ) -> RouteDecision:
     return RouteDecision(
-        domain, stage, matched, round(probability, 6), round(margin, 6), runner_up, reason
+        domain, stage, matched, round(probability, 6), round(margin, 6), runner_up, reason, against
     )

@@ -1,16 +1,19 @@
 """Tokenizer of the router: words, marks of formulas and short phrases of a text.
 
-Words are in lower case and singular; every number is the term `0`. Phrases do not reach over the
-end of a sentence, so the order of sentences changes nothing. These are not the words of
-`domainlift.text`: the weights of every fitted keyword file belong to terms that are cut this way.
+Words are in lower case and singular. Every number of a text is the term `0`; a keyword that is
+another number, or holds one, means that number alone. Phrases do not reach over the end of a
+sentence, so the order of sentences changes nothing. These are not the words of `domainlift.text`:
+the weights of every fitted keyword file belong to terms that are cut this way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from itertools import pairwise
 
+#: The term of every number.
+ANY = "0"
 #: The most words of a phrase.
 LONGEST = 3
 # Of two patterns that find the same in ASCII, the one without Unicode's classes takes half as long.
@@ -27,7 +30,7 @@ class _Singular(dict[str, str]):
     def __missing__(self, word: str) -> str:
         if len(self) >= _KEPT:
             self.clear()
-        term = "0" if word.isdigit() else singular(word)
+        term = ANY if word.isdigit() else singular(word)
         self[word] = term
         return term
 
@@ -35,15 +38,19 @@ class _Singular(dict[str, str]):
 _TERMS = _Singular()
 
 
-def router_words(text: str) -> list[str]:
+def router_words(text: str, *, exact: bool = False) -> list[str]:
     """The words of a text in order, as terms; the end of a sentence is a mark of its own.
 
-    >>> words("Cells divide. Why?")
+    Numbers are the term `0`, or themselves where `exact`.
+
+    >>> router_words("Cells divide. Why?")
     ['cell', 'divide', '.', 'why', '?']
     """
-    if text.isascii():
-        return list(map(_TERMS.__getitem__, _ASCII.findall(text.lower())))
-    return list(map(_TERMS.__getitem__, _TOKEN.findall(text.casefold())))
+    ascii_ = text.isascii()
+    found = _ASCII.findall(text.lower()) if ascii_ else _TOKEN.findall(text.casefold())
+    if exact:
+        return [word if word.isdigit() else _TERMS[word] for word in found]
+    return list(map(_TERMS.__getitem__, found))
 
 
 def singular(word: str) -> str:
@@ -69,7 +76,7 @@ def terms(parts: Sequence[str]) -> tuple[dict[str, None], int]:
 
 def term_of(phrase: str) -> str:
     """A phrase as a term; ValueError where it holds no word, or too many."""
-    words = [word for word in router_words(phrase) if word not in _ENDS]
+    words = [word for word in router_words(phrase, exact=True) if word not in _ENDS]
     if not words:
         raise ValueError(f"`{phrase}` holds no word")
     if len(words) > LONGEST:
@@ -96,15 +103,25 @@ class Vocabulary:
         self._first = frozenset(self._last)
         # Of a set and the keys of a dict, all keys would be looked at.
         self._ones, self._twos = frozenset(self._one), frozenset(self._two)
+        self._numbers = any(w.isdigit() and w != ANY for run in runs for w in run)
 
     def find(self, parts: Sequence[str]) -> tuple[list[int], set[str]]:
         """The places in `terms` of what a question and its options hold, and all their words.
 
         Places come in order, whatever the order of the sentences.
         """
-        words = router_words(_BETWEEN.join(parts))
+        text = _BETWEEN.join(parts)
+        words = router_words(text)
         single = set(words)
         single -= _ENDS
+        places = self._places(words, single)
+        if self._numbers and ANY in single:
+            exact = router_words(text, exact=True)
+            places = list({*places, *self._places(exact, set(exact))})
+        places.sort()
+        return places, single
+
+    def _places(self, words: Sequence[str], single: Set[str]) -> list[int]:
         places = list(map(self._one.__getitem__, single & self._ones))
         double = set(pairwise(words))
         places += map(self._two.__getitem__, double & self._twos)
@@ -112,5 +129,4 @@ class Vocabulary:
         if begun and any(not single.isdisjoint(self._last[run]) for run in begun):
             triple = set(zip(words, words[1:], words[2:], strict=False))
             places += [self._three[run] for run in triple if run in self._three]
-        places.sort()
-        return places, single
+        return places

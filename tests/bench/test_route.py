@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from ensemble.router.keywords import read_keywords
 from improve.route import open_router
+from knowledge_bases.domains import load_domains
 
 pytest.importorskip("sklearn")
 OUR_FIVE = "biology,history,mathematics,philosophy,security"
@@ -75,6 +77,74 @@ def test_the_domains_of_a_suite_are_routed_to_for_that_suite_only(
     assert set(read_keywords(workspace / "routes.yaml").domains) == set(HANDBOOK.split(","))
     asked = bench("route", "test", "--suite", "handbook", "--domains", HANDBOOK, "--json").json
     assert asked["accuracy"] >= 0.9, asked["confusion"]
+
+
+def test_a_file_of_questions_is_tested(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "asked.jsonl"
+    rows = [
+        {"question": "Which emperor of the Roman Empire fell in battle?", "domain": "history"},
+        {"question": "Which treaty ended the war?", "domain": "law", "also": ["history"]},
+        {"question": "Where is my umbrella?", "domain": "base", "options": ["here", "here"]},
+        {"question": "Nobody knows where this belongs.", "domain": "mixed"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    told = bench("route", "test", path, "--domains", "history,biology", "--json").json
+    assert told["n"] == 3
+    assert told["accuracy"] == 1.0
+    history = told["domains"]["history"]
+    assert (history["n"], history["recall"], history["false_sends"]) == (2, 1.0, 0.0)
+    assert history["recall_interval"][0] < 1.0
+    assert 0 <= told["calibration_error"] <= 1
+    shown = bench("route", "test", path, "--domains", "history,biology")
+    assert "false sends" in shown.out
+    assert "calibration error" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"question": "Q?"}, "no `domain`"),
+        ({"question": "Q?", "domain": "histroy"}, "no domain `histroy`"),
+        ({"question": "Q?", "domain": "law", "also": "history"}, "`also` must be a list"),
+        ({"question": "Q?", "domain": "law", "optoins": []}, "unknown key `optoins`"),
+        ({"domain": "law"}, "`question` is empty"),
+        ({"question": "Q?", "domain": "mixed"}, "holds no question with a domain"),
+    ],
+)
+def test_a_faulty_file_of_questions_is_told(
+    bench: Any, tmp_path: Path, row: dict[str, Any], what: str
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    said = bench("route", "test", path)
+    assert said.code == 2
+    assert what in said.err
+
+
+def test_the_evidence_for_the_runner_up_is_shown(bench: Any) -> None:
+    text = "Which emperor of the Roman Empire wrote on photosynthesis in plants?"
+    told = bench("route", "explain", text, "--json").json
+    assert {told["domain"], told["runner_up"]} == {"history", "biology"}
+    words = {term for term, _ in (*told["matched"], *told["runner_up_matched"])}
+    assert {"emperor", "photosynthesis"} <= words
+    assert "for the runner-up" in bench("route", "explain", text).out
+
+
+def test_documents_are_enough_for_a_domain_of_ones_own(bench: Any, tmp_path: Path) -> None:
+    """The built-in handbook's documents, as a folder of one's own without any question."""
+    folder = tmp_path / "workspace" / "domains" / "works"
+    shutil.copytree(load_domains()["handbook"].documents or Path(), folder / "documents")
+    domain = "title: Works\ndescription: A company\nkeywords: [works]\ntasks: []\n"
+    (folder / "domain.yaml").write_text(domain, encoding="utf-8")
+    fitted = bench("route", "fit", "--suite", "demo", "--json")
+    assert fitted.code == 0, fitted.err
+    asked = tmp_path / "asked.jsonl"
+    questions = load_domains()["handbook"].questions_file or Path()
+    rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
+    kept = [{"question": r["question"], "domain": "works"} for r in rows if r["split"] == "test"]
+    asked.write_text("\n".join(map(json.dumps, kept)), encoding="utf-8")
+    told = bench("route", "test", asked, "--domains", f"works,{OUR_FIVE}", "--json").json
+    assert told["domains"]["works"]["recall"] >= 0.7, told["confusion"]
 
 
 def test_a_domain_of_ones_own_is_routed_to_by_its_keywords(bench: Any, tmp_path: Path) -> None:

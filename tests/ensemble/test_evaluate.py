@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from ensemble.fit.evaluate import OTHER, coverage, router_metrics
+from ensemble.fit.evaluate import (
+    OTHER,
+    calibration_error,
+    coverage,
+    route_all,
+    router_metrics,
+)
+from ensemble.fit.training_data import Labelled
 from ensemble.router.router import RouteDecision
 
 
@@ -31,7 +40,56 @@ def test_json_has_what_scripts_read() -> None:
     told = router_metrics(["a"], ["b"], routes(("b", 0.9)), ("a", "b")).as_json()
     keys = {"n", "accuracy", "domains", "coverage_at_95", "microseconds"}
     assert keys <= told.keys()
-    assert told["domains"]["a"] == {"precision": None, "recall": 0.0, "n": 1, "routed": 0}
+    assert told["domains"]["a"] == {
+        "precision": None,
+        "recall": 0.0,
+        "recall_interval": [0.0, pytest.approx(0.7935)],
+        "false_sends": None,
+        "false_sends_interval": [0.0, 1.0],
+        "n": 1,
+        "routed": 0,
+    }
+
+
+def test_false_sends_are_shares_of_what_belongs_elsewhere() -> None:
+    sent = ["a"] * 3 + ["b"] * 7
+    found = router_metrics(["a"] * 2 + ["b"] * 8, sent, routes(*[(s, 0.5) for s in sent]), "ab")
+    assert found.domains["a"].false_sends == pytest.approx(1 / 8)
+    assert found.domains["b"].false_sends == 0.0
+
+
+@pytest.mark.parametrize(
+    ("right", "probabilities", "error"),
+    [
+        ([True] * 9 + [False], [0.9] * 10, 0.0),
+        ([False] * 10, [0.9] * 10, 0.9),
+        ([True] * 5 + [False] * 5, [1.0] * 5 + [0.6] * 5, 0.3),
+        ([True, False], [0.95, 0.95], 0.45),
+        ([], [], 0.0),
+    ],
+)
+def test_calibration_error_is_the_gap_in_each_bin(
+    right: list[bool], probabilities: list[float], error: float
+) -> None:
+    found, interval = calibration_error(right, probabilities)
+    assert found == pytest.approx(error)
+    assert found in interval
+
+
+def test_another_right_domain_is_as_right_as_its_own() -> None:
+    class Always:
+        targets = ("biology", "history")
+
+        def route(self, text: str, options: Sequence[str] = ()) -> RouteDecision:
+            return RouteDecision("biology", "keywords", probability=0.9)
+
+    asked = [
+        Labelled("q", (), domain, "test", also=also)
+        for domain, also in (("science", ("biology",)), ("science", ()), ("history", ("base",)))
+    ]
+    found = route_all(Always(), asked)
+    assert (found.domains["biology"].n, found.domains["biology"].right) == (1, 1)
+    assert found.domains["biology"].false_sends == 1.0
 
 
 @pytest.mark.parametrize(

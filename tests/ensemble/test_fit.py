@@ -13,7 +13,7 @@ from ensemble.fit.evaluate import route_all
 from ensemble.fit.fit import FitSettings, Labelled, RouterData, fit_router
 from ensemble.fit.linear_model import softmax, temperature
 from ensemble.fit.thresholds import tune_thresholds
-from ensemble.fit.training_data import router_data_digest
+from ensemble.fit.training_data import router_data_digest, telling_terms
 from ensemble.router.classifier import classifier_from_bytes
 from ensemble.router.keywords import as_text
 from ensemble.router.router import Router
@@ -103,20 +103,67 @@ def test_the_digest_is_of_all_that_is_learned_from() -> None:
     assert len({router_data_digest(RouterData([each])) for each in (row, *changed)}) == 6
 
 
-def test_vectors_give_weights_to_words_that_no_question_holds() -> None:
-    near = {"cell": 0, "gene": 0, "leaf": 0, "membrane": 0, "war": 1, "king": 1, "siege": 1}
-
-    def embed(texts: Sequence[str]) -> Any:
-        return np.array([np.eye(3)[near.get(text, 2)] for text in texts])
-
-    passages = [("the membrane here", "biology"), ("the siege here", "history")] * 20
-    blind = Router(fit_router(RouterData(MATERIAL.rows, {}, passages)), ("biology", "history"))
-    seeing = Router(
-        fit_router(RouterData(MATERIAL.rows, {}, passages, embed)), ("biology", "history")
+def test_documents_alone_make_keywords_of_a_domain() -> None:
+    told = " ".join(
+        f"{who} of the valley will {what} every old larch that they find there."
+        for who in ("Foresters", "Owners", "Neighbours", "Carpenters")
+        for what in ("fell", "measure", "protect", "sell", "plant")
     )
-    assert blind.route("membrane").domain is None
-    assert seeing.route("membrane").domain == "biology"
-    assert seeing.route("siege").domain == "history"
+    data = RouterData(MATERIAL.rows, MATERIAL.glossary, [(told, "forestry")])
+    assert "forestry" in data.domains
+    route = Router(fit_router(data)).route("When may foresters fell a larch?")
+    assert route.domain == "forestry"
+    assert "larch" in dict(route.matched)
+
+
+def test_what_is_frequent_in_one_domain_and_rare_elsewhere_tells_of_it() -> None:
+    told = [(f"The {word} is near the river {n}.", name) for n in range(9)
+            for word, name in (("larch", "forestry"), ("yarn", "weaving"))]  # fmt: skip
+    assert telling_terms(told) == [("larch", "forestry"), ("yarn", "weaving")]
+    assert telling_terms(told[::2]) == []
+
+
+def test_no_function_word_and_no_word_of_exams_is_learned() -> None:
+    asked = [
+        replace(r, text=f"Where was she with the above passage? {r.text}", split="validation")
+        if r.domain == "history"
+        else r
+        for r in MATERIAL.rows
+    ]
+    keywords = fit_router(RouterData(asked, {"history": ["war of the roses", "of"]}))
+    learned = {term for domain in keywords.domains.values() for term in domain.terms}
+    learned |= set(classifier_from_bytes(keywords.classifier).terms)
+    assert "war of the" not in learned
+    words = {word for term in learned for word in term.split(" ")}
+    assert not words & {"where", "she", "with", "the", "above", "passage", "does", "why"}
+    bare = RouterData(rows(FRAMES[2:4], "validation"))
+    assert Router(fit_router(bare)).route("Where was she, and who were they with?").domain is None
+
+
+def test_what_is_calibrated_was_left_out_with_its_source() -> None:
+    often = [replace(r, text=f"{r.text} {n}") for r in rows(FRAMES, "train") for n in "abcd"]
+    own = [replace(r, task=f"own:{r.domain}") for r in often if r.text[0] == "W"]
+    elsewhere = [replace(r, task=f"other:{r.domain}") for r in often if r.text[0] != "W"]
+    found = fit_router(RouterData([*own, *elsewhere]))
+    assert found.fitted["validation"] > 2 * (len(own) + len(elsewhere))  # and a quarter again
+    turned = [replace(r, domain="law" if r.domain != "law" else "history") for r in elsewhere]
+    misled = fit_router(RouterData([*own, *turned]))
+    assert misled.fitted["accuracy"] < 0.5 < found.fitted["accuracy"]
+
+
+def test_a_domain_that_one_source_alone_knows_is_not_asked_for_without_it() -> None:
+    by_domain = [replace(row, task=f"{row.domain}.jsonl") for row in MATERIAL.rows]
+    found = fit_router(RouterData(by_domain))
+    validation = sum(row.split == "validation" for row in by_domain)
+    assert found.fitted["validation"] == 2 * validation  # folds, as from one source
+
+
+def test_a_number_in_the_glossary_stands_for_no_other() -> None:
+    router = Router(fit_router(RouterData(MATERIAL.rows, {"history": ["1066"], "law": ["404"]})))
+    learned = router.keywords.domains["history"].terms
+    assert "0" not in learned
+    assert router.route("Is it 1066 then?").matched[0][0] == "1066"
+    assert router.route("Is it 1067 then?").matched == ()
 
 
 def test_questions_of_the_test_split_are_refused() -> None:
@@ -126,7 +173,7 @@ def test_questions_of_the_test_split_are_refused() -> None:
 
 @pytest.mark.parametrize("held", [[], rows(FRAMES, "train")[:8]])
 def test_one_domain_is_too_few(held: list[Labelled]) -> None:
-    with pytest.raises(Misuse, match="at least two domains"):
+    with pytest.raises(Misuse, match="two domains"):
         fit_router(RouterData(held))
 
 
@@ -143,8 +190,10 @@ def test_the_temperature_undoes_a_factor() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(4_000, 3)) * 1.5
     labels = [int(rng.choice(3, p=row)) for row in softmax(scores)]
-    assert temperature(scores, labels) == pytest.approx(1.0, abs=0.08)
-    assert temperature(scores * 3, labels) == pytest.approx(3.0, abs=0.25)
+    for targets in ((0, 1, 2), (0, 1)):
+        told = [label if label in targets else -1 for label in labels]
+        assert temperature(scores, told, targets) == pytest.approx(1.0, abs=0.08)
+        assert temperature(scores * 3, told, targets) == pytest.approx(3.0, abs=0.25)
 
 
 def test_the_threshold_keeps_out_what_is_more_often_wrong() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.errors import NoSuch
+from domainlift.errors import Malformed, NoSuch
+from ensemble.router.classifier import classifier_from_bytes
+from ensemble.router.examples import Examples, SecondOpinion, read_examples, write_examples
 from ensemble.router.keywords import (
     SHIPPED,
     DomainTerms,
@@ -17,7 +21,8 @@ from ensemble.router.keywords import (
     read_keywords,
 )
 from ensemble.router.router import Router
-from ensemble.router.tokenize import Vocabulary, terms
+from ensemble.router.stop_words import tells
+from ensemble.router.tokenize import Vocabulary, term_of, terms
 
 TARGETS = ("biology", "history", "mathematics", "philosophy", "security")
 TRAPS = yaml.safe_load(Path(__file__).with_name("traps.yaml").read_text(encoding="utf-8"))["traps"]
@@ -53,7 +58,8 @@ def made(**kinds: float) -> Keywords:
 
 def test_there_are_traps_enough() -> None:
     count = Counter(trap["to"] for trap in TRAPS)
-    assert len(TRAPS) >= 60
+    assert len(TRAPS) >= 200
+    assert len({trap["text"] for trap in TRAPS}) == len(TRAPS)
     assert count.keys() == FLOORS.keys()
     assert min(count.values()) >= 8
 
@@ -106,6 +112,49 @@ def test_a_decision_explains_itself() -> None:
     assert route.runner_up == "biology"
     assert 0 < route.margin < route.probability < 1
     assert "roman empire" in route.reason
+    assert [term for term, _ in route.runner_up_matched] == ["gene"]
+
+
+def test_evidence_for_a_target_is_shown_where_the_base_model_won() -> None:
+    router = Router(made(), ("biology", "history"))
+    lost = router.route("The court of the war and another court of appeal, a gene")
+    assert lost.domain is None
+    assert lost.runner_up in ("biology", "history")
+    shown = dict(lost.runner_up_matched)
+    assert max(shown, key=lambda term: shown[term]) in ("war", "gene")
+    held = Router(made(threshold=0.999)).route("a war of words")
+    assert [term for term, _ in held.runner_up_matched] == ["war"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What happened in 1066?", ["1066"]),
+        ("What happened in 1067?", []),
+        ("Is web 2.0 dead?", ["web 2 0"]),
+        ("Is web 3.0 dead?", []),
+        ("Are 7 enough?", []),
+    ],
+)
+def test_keywords_that_are_numbers_match_no_other_number(text: str, found: list[str]) -> None:
+    terms = {term_of(keyword): 6.0 for keyword in ("1066", "Web 2.0", "802.11")}
+    route = Router(Keywords({"history": DomainTerms(0.0, terms)})).route(text)
+    assert [term for term, _ in route.matched] == found
+
+
+def test_a_zero_in_a_keyword_file_is_every_number_still() -> None:
+    route = Router(Keywords({"mathematics": DomainTerms(0.0, {"0": 6.0})})).route("Is it 12?")
+    assert route.matched[0][0] == "0"
+
+
+def test_phishing_speaks_for_security_and_function_words_for_nothing(shipped: Router) -> None:
+    route = shipped.route("How can staff be taught to notice phishing?")
+    shown = dict(route.matched) if route.domain == "security" else dict(route.runner_up_matched)
+    assert max(shown, key=lambda term: shown[term]) == "phishing"
+    assert "security" in (route.domain, route.runner_up)
+    lost = shipped.route("Where was she, and who were they with?")
+    assert lost.domain is None
+    assert lost.matched == ()
 
 
 def test_options_count_too() -> None:
@@ -244,8 +293,87 @@ def test_the_quick_way_finds_what_the_plain_one_finds(parts: list[str]) -> None:
     assert len(words) == count
 
 
+def test_the_shipped_keywords_hold_no_function_word(shipped: Router) -> None:
+    weighed = {term for domain in shipped.keywords.domains.values() for term in domain.terms}
+    weighed |= set(classifier_from_bytes(shipped.keywords.classifier).terms)
+    single = [term for term in weighed if " " not in term]
+    assert [term for term in single if not tells(term)] == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"),
+    [
+        ("history", ["world war", "civil war", "knight", "empire"]),
+        ("security", ["encrypt", "phishing", "malware", "password"]),
+        ("biology", ["chloroplast", "mitosis", "photosynthesis", "gene"]),
+    ],
+)
+def test_what_everybody_would_expect_is_there(
+    shipped: Router, domain: str, words: list[str]
+) -> None:
+    held = shipped.keywords.domains[domain].terms
+    assert {word: held.get(word, 0.0) for word in words if held.get(word, 0.0) < 1} == {}
+
+
 def test_the_shipped_file_is_small_and_says_where_it_comes_from(shipped: Router) -> None:
     size = SHIPPED.stat().st_size + len(shipped.keywords.classifier)
     assert size < 300_000
     assert shipped.keywords.fitted["questions"] > 1_000
     assert not any("test" in str(task) for task in shipped.keywords.fitted["tasks"])
+
+
+# --- nearest examples
+
+
+def near(text: str) -> SecondOpinion:
+    """Everything is near an example of history."""
+    return SecondOpinion({"history": 1.0}, {"history": "Who ruled Persia?"})
+
+
+def test_examples_are_asked_only_about_what_is_not_sure() -> None:
+    asked: list[str] = []
+
+    def ask(text: str) -> SecondOpinion:
+        asked.append(text)
+        return near(text)
+
+    router = Router(made(sure=0.9), examples=ask)
+    sure = router.route("The gene of the cell")
+    assert (sure.domain, sure.decided_by, asked, sure.nearest) == ("biology", "keywords", [], ())
+    turned = router.route("Which satrap governed Lydia, and whose gene, war or court was that?")
+    assert asked
+    assert (turned.domain, turned.decided_by) == ("history", "embeddings")
+    assert turned.nearest[0] == ("history", "Who ruled Persia?")
+    assert "Who ruled Persia?" in turned.reason
+
+
+def test_a_question_without_known_words_is_asked_about_too() -> None:
+    text = "Whom did the satraps of Lydia obey?"
+    assert Router(made()).route(text).domain is None
+    found = Router(made(), examples=near).route(text)
+    assert (found.domain, found.probability) == ("history", pytest.approx(2 / 3))
+
+
+def test_the_second_opinion_is_the_mean_of_both() -> None:
+    few = made(sure=0.99, threshold=0.1)
+    text = "a war of the gene and the court"  # 8, 8 and 9 over the root of 7 words
+    alone, both = Router(few).route(text), Router(few, examples=near).route(text)
+    assert (alone.domain, both.domain) == ("law", "history")
+    share = math.exp(8 / 7**0.5) / (2 * math.exp(8 / 7**0.5) + math.exp(9 / 7**0.5))
+    assert both.probability == pytest.approx((1 + share) / 2, abs=1e-3)
+
+
+def test_examples_are_read_as_they_were_written(tmp_path: Path) -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    held = Examples("toy", ("a\nb", "c", "d"), ("history", "law", "history"), vectors)
+    path = tmp_path / "routes.examples.npz"
+    write_examples(path, held)
+    again = read_examples(path)
+    assert (again.model, again.texts, again.domains) == ("toy", ("a b", "c", "d"), held.domains)
+    found = again.ask("?", lambda _: np.array([[0.9, 0.1, 0.0]]))
+    assert found.nearest == {"history": "a b", "law": "c"}
+    assert found.shares["history"] > 0.99
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(Malformed, match="holds no examples"):
+        read_examples(path)
