@@ -29,11 +29,11 @@ TRAPS = yaml.safe_load(Path(__file__).with_name("traps.yaml").read_text(encoding
 # The share of its traps that each must get right. 0.5 would be a coin.
 FLOORS = {
     "base": 0.93,
-    "biology": 0.75,
+    "biology": 0.6,
     "history": 0.75,
-    "mathematics": 0.85,
+    "mathematics": 0.75,
     "philosophy": 0.85,
-    "security": 0.75,
+    "security": 0.6,
 }
 
 
