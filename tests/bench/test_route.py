@@ -13,7 +13,7 @@ from knowledge_bases.domains import load_domains
 
 pytest.importorskip("sklearn")
 OUR_FIVE = "biology,history,mathematics,philosophy,security"
-CELL = "Which organelle of a eukaryotic cell does photosynthesis?"
+CELL = "Which phase of mitosis separates the chromosomes of a cell?"
 HANDBOOK = "everyday,handbook,language"
 GARDENING = """\
 title: Gardening
