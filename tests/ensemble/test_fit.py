@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from domainlift.errors import Misuse
+from domainlift.sampling import hash_order
 from domainlift.types import Split
 from ensemble.fit.evaluate import route_all
-from ensemble.fit.fit import FitSettings, Labelled, RouterData, fit_router
+from ensemble.fit.fit import FOLDS, FitSettings, Labelled, RouterData, fit_router
 from ensemble.fit.linear_model import softmax, temperature
 from ensemble.fit.thresholds import tune_thresholds
 from ensemble.fit.training_data import router_data_digest, telling_terms
@@ -156,6 +157,18 @@ def test_a_domain_that_one_source_alone_knows_is_not_asked_for_without_it() -> N
     found = fit_router(RouterData(by_domain))
     validation = sum(row.split == "validation" for row in by_domain)
     assert found.fitted["validation"] == 2 * validation  # folds, as from one source
+
+
+def test_without_a_source_only_what_others_tell_of_is_asked() -> None:
+    often = [replace(r, text=f"{r.text} {n}") for r in rows(FRAMES, "train") for n in "abcd"]
+    own = [replace(r, task=f"own:{r.domain}") for r in often if r.text[0] == "W"]
+    elsewhere = [
+        replace(r, task="other:all") for r in often if r.text[0] != "W" and r.domain != "law"
+    ]
+    told = [r for r in own if r.domain != "law"]
+    quarter = [r for r in (*own, *elsewhere) if hash_order(r.text)[0] % FOLDS == 0]
+    found = fit_router(RouterData([*own, *elsewhere]))
+    assert found.fitted["validation"] == 2 * len([*told, *elsewhere, *quarter])
 
 
 def test_a_number_in_the_glossary_stands_for_no_other() -> None:
