@@ -36,11 +36,6 @@ class Domain:
     suite: str = ""
 
     @property
-    def is_declared(self) -> bool:
-        """Whether it has a domain.yaml, beside which its files stand."""
-        return (self.folder / DOMAIN_FILE).is_file()
-
-    @property
     def questions_file(self) -> Path | None:
         """The domain's own questions, None where it has none."""
         path = self.folder / "questions.jsonl"

@@ -120,7 +120,7 @@ def _file(name: str, kind: str, domains: Mapping[str, Domain], owner: Domain | N
         return domains[name.removeprefix("own:")].questions_file
     if not kind.startswith("."):
         return None
-    if owner is None or not owner.is_declared:
+    if owner is None or not owner.folder.is_dir():  # a domain that is declared nowhere
         return Path(name)
     # A domain lists its files by their place in its own folder.
     return mirror_path(owner.folder, name)
