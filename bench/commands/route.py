@@ -114,7 +114,7 @@ def route_explain_command(
 ) -> None:
     """Show where a question goes, and why.
 
-    Example: bench route explain "Which phase of mitosis separates the chromosomes?"
+    Example: bench route explain "Which gland makes insulin?"
     """
     router = open_router(workspace, _targets(domains, load_domains(workspace)))
     found = router.route(text, tuple(option if option is not None else ()), domain)

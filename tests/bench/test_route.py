@@ -131,8 +131,14 @@ def test_the_evidence_for_the_runner_up_is_shown(bench: Any) -> None:
     assert "for the runner-up" in bench("route", "explain", text).out
 
 
-def test_documents_are_enough_for_a_domain_of_ones_own(bench: Any, tmp_path: Path) -> None:
-    """The built-in handbook's documents, as a folder of one's own without any question."""
+def test_documents_are_enough_for_a_domain_of_ones_own(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The built-in handbook's documents, as a folder of one's own without any question.
+
+    Beside the textbooks of a mirror its words weigh less: there the recall is 0.55.
+    """
+    monkeypatch.delenv("BENCH_DATA", raising=False)
     folder = tmp_path / "workspace" / "domains" / "works"
     shutil.copytree(load_domains()["handbook"].documents or Path(), folder / "documents")
     domain = "title: Works\ndescription: A company\nkeywords: [works]\ntasks: []\n"

@@ -175,12 +175,12 @@ def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(
 
 
 def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Path) -> None:
-    argv = ("train", "biology", "--model", "tiny", "--budget-minutes", "0.04")
+    argv = ("train", "biology", "--model", "tiny", "--budget-minutes", "0.012")
     told = prepared(*argv, "--dry-run", "--json").json
-    assert (told["rows_available"], told["budget_seconds"]) == (224, pytest.approx(2.4))
+    assert (told["rows_available"], told["budget_seconds"]) == (224, pytest.approx(0.72))
     assert 16 <= told["rows_chosen"] == told["new"]["biology"] < 224
     assert "validation questions" in told["chosen_by"]
-    assert 0 < told["predicted_seconds"] < 5
+    assert 0 < told["predicted_seconds"] < 2
     said = prepared(*argv, "--set", "eval_every=100", "--json")
     assert said.code == 0, said.err
     made = said.json
@@ -190,7 +190,7 @@ def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Pat
     assert card["budget"]["rows_chosen"] == made["rows_chosen"]
     settings = TrainingArguments(eval_every=100)
     job = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
-    for budget, same in ((settings.budget(0.04, None), True), (settings.budget(None, None), False)):
+    for budget, same in ((settings.budget(0.012, None), True), (settings.budget(None, None), False)):
         found = find_existing(replace(job, budget=budget), "tiny", card["base_digest"])
         assert (found is not None) is same
 
