@@ -190,8 +190,9 @@ def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Pat
     assert card["budget"]["rows_chosen"] == made["rows_chosen"]
     settings = TrainingArguments(eval_every=100)
     job = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
-    for budget, same in ((settings.budget(0.012, None), True), (settings.budget(None, None), False)):
-        found = find_existing(replace(job, budget=budget), "tiny", card["base_digest"])
+    for minutes, same in ((0.012, True), (None, False)):
+        asked = replace(job, budget=settings.budget(minutes, None))
+        found = find_existing(asked, "tiny", card["base_digest"])
         assert (found is not None) is same
 
 
