@@ -87,7 +87,7 @@ def read_examples(path: Path) -> Examples:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             told = {key: parts[key].tobytes().decode() for key in ("model", "texts", "domains")}
             vectors = parts["vectors"].astype(np.float32)
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
