@@ -59,8 +59,7 @@ def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEng
     Each training opens it anew: a full one changes it.
     """
     sharded = fsdp_requested(settings.method)
-    name = _weights(spec.model)
-    shown = spec.model if is_dequantised(spec.model) else name
+    name, shown = _weights(spec.model)
     device = own_device(spec.device)
     with activity(f"loading `{shown}`"):
         if sharded:
@@ -70,16 +69,19 @@ def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEng
         return _whole(name, shown, EngineOptions(device, spec.dtype))
 
 
-def _weights(model: str) -> str:
-    """The name of the weights that are trained, with a note where they are not the model's own."""
+def _weights(model: str) -> tuple[str, str]:
+    """The name of the weights that are trained, and the one that is shown for them.
+
+    A note says where they are not the model's own.
+    """
     if not is_dequantised(model):
         name = weights_name(model)
         if name != model:
             print_note(f"training takes the weights of `{name}`")
-        return name
+        return name, name
     print_note(f"training takes the dequantised weights of `{model}`, made once and kept")
     with activity(f"reading the weights of `{model}`"):
-        return weights_name(model)
+        return weights_name(model), model
 
 
 def _whole(name: str, shown: str, options: EngineOptions) -> TrainableEngine:
