@@ -1,1 +1,1 @@
-"""Search: hybrid retrieval of passages, rank fusion and reranking."""
+"""Search: hybrid retrieval of passages, fusion and reranking."""
