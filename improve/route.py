@@ -31,10 +31,9 @@ from rag.library import open_cached
 
 if TYPE_CHECKING:
     from benchmarks.held_out.split import EvalSplit
-    from ensemble.fit.fit import Labelled
     from ensemble.router.examples import Embed
     from ensemble.router.keywords import Keywords
-    from ensemble.router.router import AskExamples, Router
+    from ensemble.router.router import AskExamples
     from knowledge_bases.domains import Domain
 
 GLOSSARY = "glossary.yaml"
