@@ -16,12 +16,15 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
 MODELS = ROOT / "requirements-models.lock"
+#: Seconds between two signs of life.
+_BEAT = 3.0
 # Packages of the lock that come with torch, and only with its build for CUDA.
 _CUDA = re.compile(r"^(torch==|triton==|nvidia-|cuda-)")
 
@@ -102,13 +105,19 @@ def _offers_cpu_build(environment: dict[str, str], version: str) -> bool:
     return any(any(Path(folder).glob(name)) for folder in folders if folder)
 
 
-def _try(command: list[str], environment: dict[str, str]) -> bool:
-    return subprocess.run(command, env=environment, check=False).returncode == 0
+def _try(command: list[str], environment: dict[str, str] | None) -> bool:
+    """Run a command to its end, with a line every few seconds; whether it succeeded."""
+    start = time.monotonic()
+    with subprocess.Popen(command, env=environment) as process:
+        while True:
+            try:
+                return process.wait(_BEAT) == 0
+            except subprocess.TimeoutExpired:
+                print(f"… installing, {time.monotonic() - start:.0f} s", flush=True)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    result = subprocess.run(command, env=environment, check=False)
-    if result.returncode:
+    if not _try(command, environment):
         sys.exit(f"error: `{' '.join(command)}` failed")
 
 
