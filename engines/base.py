@@ -33,19 +33,24 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat; `extra` is what else a template may read (calls of tools and so on)."""
 
     role: str
     content: str
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Plain text, or chat messages, which take precedence; and the adapter that answers."""
+    """Plain text, or chat messages, which take precedence; and the adapter that answers.
+
+    `tools` are descriptions of functions (JSON schema, as OpenAI's API has them), for the template.
+    """
 
     text: str = ""
     messages: tuple[Message, ...] = ()
     adapter: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
 
 @dataclass(frozen=True)
