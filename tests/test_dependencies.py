@@ -22,6 +22,7 @@ CODE = [
     "rag",
     "recipes",
     "reports",
+    "serving",
     "tests",
 ]
 #: Functions whose first argument names a module that is imported or looked for.

@@ -11,7 +11,7 @@ from domainlift.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     *("bench", "benchmarks", "domainlift", "engines", "ensemble", "finetune"),
-    *("improve", "knowledge_bases", "rag", "reports"),
+    *("improve", "knowledge_bases", "rag", "reports", "serving"),
 )
 FOLDERS = {
     *("domains", "runs", "knowledge_bases", "adapters", "plans", "reports", "routers"),
