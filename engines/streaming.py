@@ -45,7 +45,7 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
-class Delta:
+class ReplyDelta:
     """The next piece of a reply; the last one has a `finish`.
 
     `finish` is "stop" (a stop string or an end token), "length" (`max_tokens` or the context) or
@@ -64,7 +64,7 @@ class Delta:
 class StreamingEngine(Engine, Protocol):
     """An engine that can be asked by many threads at once."""
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[Delta, None, None]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
         """Yield a reply as it grows; closing the generator ends its decoding.
 
         Raises PromptTooLong before the first piece where the prompt leaves no room for a reply,
