@@ -33,7 +33,6 @@ from domainlift.workspace import Workspace
 from finetune.data.row_io import load_rows, row_lines
 from perf.commands import bench, bench_json, gain, heading, line, rate
 from perf.gguf import compare_engines
-from perf.knowledge import PROBED
 from perf.shapes import mirror
 
 #: Questions of each set; of MMLU one subject per domain, those without long passages.
@@ -46,6 +45,16 @@ SETS = {
         "mmlu:philosophy",
     ),
     "ARC-Easy": ("arc:easy",),
+}
+#: MMLU's tasks of the domains whose textbooks and records give passages.
+PROBED = {
+    "biology": ("mmlu:high_school_biology", "mmlu:college_biology"),
+    "history": (
+        "mmlu:high_school_us_history",
+        "mmlu:high_school_world_history",
+        "mmlu:high_school_european_history",
+    ),
+    "security": ("mmlu:computer_security",),
 }
 _FORMS = (
     ("--scoring", "letter", "--shots", "0"),
