@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from finetune.memory.estimate import peak_bytes
 from perf import shapes
 from perf.commands import measure_apart
 
@@ -99,7 +100,7 @@ def forget_peak(device: str) -> None:
 def peak(device: str) -> int:
     """The most bytes that were held since `forget_peak`: on the accelerator, or resident."""
     if device.startswith("cuda") or not Path("/proc/self/status").exists():
-        return shapes.peak_memory(device)
+        return peak_bytes(device)
     return _memory("VmHWM")
 
 

@@ -188,16 +188,9 @@ def _left_padded(items: Sequence[Any], device: Any) -> tuple[Any, Any]:
 def _questions(settings: argparse.Namespace) -> list[Any]:
     if settings.model != "tiny":
         return shapes.requests(6, -(-settings.questions // 6), settings.shots)[: settings.questions]
-    from benchmarks.prompts import PromptBuilder, PromptFormat
-    from benchmarks.tasks.registry import load_task
-    from domainlift.types import Treatment
     from engines.base import Mode
-    from knowledge_bases.domains import load_domains
 
-    task = load_task("own:biology", data=None, domains=load_domains())
-    prompter = PromptBuilder(task, PromptFormat(Mode.LETTER, settings.shots, chat=False))
-    chosen = task.questions[: settings.questions]
-    return [prompter.request(question, Treatment()) for question in chosen]
+    return shapes.builtin_requests("demo", settings.questions, Mode.LETTER)
 
 
 def _folders(root: Path, names: Sequence[str], settings: argparse.Namespace) -> dict[str, Path]:

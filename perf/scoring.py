@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+from finetune.memory.estimate import peak_bytes, synchronize
 from perf import shapes
 from perf.commands import measure_apart
 
@@ -62,7 +63,7 @@ def _theirs(settings: argparse.Namespace) -> dict[str, Any]:
             for i, r in enumerate(chosen)
             for option in r.options
         ]
-        shapes.synchronise(settings.device)
+        synchronize(settings.device)
         start = time.perf_counter()
         values = [value for value, _ in lm.loglikelihood(instances, disable_tqdm=True)]
         seconds = time.perf_counter() - start
@@ -84,7 +85,7 @@ def _theirs(settings: argparse.Namespace) -> dict[str, Any]:
         "tokens": tokens[0],
         "batch": best,
         "tried": {str(batch): len(probe) and s / len(probe) for batch, s in timed.items()},
-        "memory": shapes.peak_memory(settings.device),
+        "memory": peak_bytes(settings.device),
         "logprobs": logprobs,
     }
 
@@ -101,11 +102,11 @@ def _ours(settings: argparse.Namespace) -> dict[str, Any]:
     by_task: dict[str, list[Any]] = {}
     for request in requests:
         by_task.setdefault(request.prompt.text[:80], []).append(request)
-    shapes.synchronise(settings.device)
+    synchronize(settings.device)
     start = time.perf_counter()
     answers = {a.id: a for group in by_task.values() for a in engine.answer(group)}
     seconds = time.perf_counter() - start
-    memory = shapes.peak_memory(settings.device)
+    memory = peak_bytes(settings.device)
     items = [item for group in by_task.values() for item in Encoder(tokenizer).items(group)]
     body = model.num_parameters() - model.get_input_embeddings().weight.numel()
     rate = shapes.matrix_rate(settings.device, settings.dtype)

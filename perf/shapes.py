@@ -130,40 +130,22 @@ def question_texts(count: int) -> list[str]:
     return [question.text for question in stratified(every, count, seed=_SEED)]
 
 
-def peak_memory(device: str) -> int:
-    """Peak bytes of this process: on the accelerator, or resident."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    import resource
-
-    factor = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
-
-
 def matrix_rate(device: str, dtype: str) -> float:
     """Measured FLOP/s of one large matrix product, the best of five."""
     import time
 
     import torch
 
+    from finetune.memory.estimate import synchronize
+
     size = 8192 if device.startswith("cuda") else 2048
     a = torch.randn(size, size, device=device, dtype=getattr(torch, dtype))
     best = 0.0
     for _ in range(5):
-        synchronise(device)
+        synchronize(device)
         start = time.perf_counter()
         for _ in range(4):
             a @ a
-        synchronise(device)
+        synchronize(device)
         best = max(best, 4 * 2 * size**3 / (time.perf_counter() - start))
     return best
-
-
-def synchronise(device: str) -> None:
-    """Wait for the accelerator."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize()
