@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
@@ -23,19 +23,16 @@ from finetune.adapters.registry import AdapterRegistry
 from finetune.data.cleaning import prompt_text
 from finetune.data.replay import REPLAY_SHARE
 from finetune.data.row_selection import select_rows
+from finetune.data.rows import Row
 from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, build_mix
 from finetune.memory.cost_model import Prediction, predict_cost
-from finetune.training.tokenize import encode
+from finetune.training.settings import TrainingArguments
+from finetune.training.tokenize import Encoded, encode
 from finetune.validation import question_and_answer
 from rag.index.published import PublishedGeneration
 from rag.index.store import KnowledgeBaseStore
-
-if TYPE_CHECKING:
-    from finetune.data.rows import Row
-    from finetune.training.settings import TrainingArguments
-    from finetune.training.tokenize import Encoded
 
 #: Rows of a domain whose tokens are counted for the time of a row; passages that are read.
 _SAMPLE, _PASSAGES = 256, 20_000

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engines.chat_template import ChatTemplate
 from engines.local.loading import load_config_and_tokenizer, pick_device
 from engines.registry import TINY, source
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows
+from finetune.data.rows import Row
 from finetune.distributed.fsdp import fsdp_requested
-from finetune.distributed.process_group import from_environment, own_device
-from finetune.jobs import build_mix, prepared_rows
-from finetune.training.tokenize import decoded, encode
-
-if TYPE_CHECKING:
-    from finetune.data.rows import Row
-    from finetune.distributed.process_group import ProcessGroup
-    from finetune.jobs import TrainingJob
-    from finetune.memory.cost_model import Prediction
-    from finetune.training.tokenize import Encoded
+from finetune.distributed.process_group import ProcessGroup, from_environment, own_device
+from finetune.jobs import TrainingJob, build_mix, prepared_rows
+from finetune.memory.cost_model import Prediction
+from finetune.training.tokenize import Encoded, decoded, encode
 
 _SHOWN = 3
 

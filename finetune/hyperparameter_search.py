@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
+from engines.base import TrainableEngine
 from finetune.adapters.registry import AdapterRegistry
-from finetune.data.replay import no_replay_progress
+from finetune.data.replay import OnReplay, no_replay_progress
+from finetune.jobs import TrainingJob
 from finetune.train_adapter import (
     OnValidation,
+    PreparedTraining,
     TrainingResult,
     clean_up,
     prepare_training,
@@ -24,16 +27,12 @@ from finetune.train_adapter import (
     run_training,
 )
 from finetune.training.divergence import Diverged
+from finetune.training.early_stopping import ValidationResult
+from finetune.training.train_result import OnProgress
 
 if TYPE_CHECKING:
     import optuna
 
-    from engines.base import TrainableEngine
-    from finetune.data.replay import OnReplay
-    from finetune.jobs import TrainingJob
-    from finetune.train_adapter import PreparedTraining
-    from finetune.training.early_stopping import ValidationResult
-    from finetune.training.train_result import OnProgress
 
 RANKS, EPOCHS, TARGETS = (4, 8, 16, 32), (5, 10, 20), ("all", "attention", "mlp")
 #: Times the rate that would be taken without a search.

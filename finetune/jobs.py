@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError
+from domainlift.types import Split
 from domainlift.workspace import Workspace
+from engines.base import Engine, Mode
 from finetune.data.mixing import Mix, mix, natural_size
 from finetune.data.recipe import Recipe, read_setting
 from finetune.data.replay import UNWATCHED, ReplayWatch, collect_replay_rows
@@ -17,13 +20,7 @@ from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
-from knowledge_bases.domains import companions
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.types import Split
-    from engines.base import Engine, Mode
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain, companions
 
 
 @dataclass(frozen=True)

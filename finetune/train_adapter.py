@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors, write_json, write_text
 from domainlift.workspace import Workspace
+from engines.base import EngineInfo, TrainableEngine
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows, replay_seconds
 from finetune.data.replay import OnReplay, ReplayWatch, no_replay_progress
 from finetune.data.row_io import load_rows, read_rows, row_lines
+from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
@@ -31,10 +33,6 @@ from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBud
 from finetune.training.train import train_rows
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
-
-if TYPE_CHECKING:
-    from engines.base import EngineInfo, TrainableEngine
-    from finetune.data.rows import Row
 
 _CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
 #: Called with each validation's result and the number of steps; what it raises ends the training.

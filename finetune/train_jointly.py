@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Interrupted, Misuse
-from finetune.data.replay import no_replay_progress
+from engines.base import TrainableEngine
+from finetune.adapters.registry import AdapterWriter
+from finetune.budget import RowPlan
+from finetune.data.replay import OnReplay, no_replay_progress
+from finetune.jobs import TrainingJob
 from finetune.multi_adapter.loop import JointTask, refuse_unfit, train_together
 from finetune.train_adapter import (
     OnValidation,
@@ -22,14 +25,7 @@ from finetune.train_adapter import (
     publish,
     validation_of,
 )
-
-if TYPE_CHECKING:
-    from engines.base import TrainableEngine
-    from finetune.adapters.registry import AdapterWriter
-    from finetune.budget import RowPlan
-    from finetune.data.replay import OnReplay
-    from finetune.jobs import TrainingJob
-    from finetune.training.train_result import OnProgress, TrainResult
+from finetune.training.train_result import OnProgress, TrainResult
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.evaluate_task import evaluate_task
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
+from benchmarks.runs.store import Record
+from benchmarks.tasks.base import Task
 from domainlift.stats.paired import Paired, sign_test
-from domainlift.types import Treatment
+from domainlift.types import Question, Treatment
+from engines.base import Engine
 from finetune.data.replay import sample_tasks
 from finetune.data.row_losses import mean_token_probability
+from finetune.data.rows import Row
 from finetune.jobs import TrainingJob, validation_rows
 from finetune.training.early_stopping import ValidationResult
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
-    from benchmarks.tasks.base import Task
-    from domainlift.types import Question
-    from engines.base import Engine
-    from finetune.data.rows import Row
 
 #: Validation questions or rows per domain at most: they are to take a small part of a training.
 MAX_QUESTIONS = 200

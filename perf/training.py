@@ -27,14 +27,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from finetune.data.rows import Row
+from finetune.training.settings import TrainingArguments
 from perf import shapes
 from perf.commands import measure_apart
 from perf.memory import forget_peak, held, peak
 
 if TYPE_CHECKING:
-    from finetune.data.rows import Row
     from finetune.memory.cost_model import PassLoad
-    from finetune.training.settings import TrainingArguments
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Literal
 from domainlift.text.contamination import NGRAM, MatchKind, QuestionIndex
 from domainlift.text.ngrams import jaccard, ngrams
 from domainlift.text.normalise import normal_form, split_words, word_starts, words
+from domainlift.types import Question
 
 if TYPE_CHECKING:
-    from domainlift.types import Question
     from rag.base import Chunk, Vectors
 
 Kind = MatchKind | Literal["near"]

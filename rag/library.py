@@ -13,13 +13,12 @@ from domainlift.workspace import Workspace
 from rag.embedding.cache import CachedEmbedder
 from rag.embedding.registry import open_embedder
 from rag.index.index import open_index
+from rag.index.manifest import IndexManifest
 from rag.index.store import KnowledgeBaseStore
-from rag.search.retrieval import Retriever
+from rag.search.retrieval import Rerank, Retrieval, Retriever
 
 if TYPE_CHECKING:
     from rag.base import Embedder, Vectors
-    from rag.index.manifest import IndexManifest
-    from rag.search.retrieval import Rerank, Retrieval
 
 
 def open_cached(name: str, workspace: Path) -> Embedder:

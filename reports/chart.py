@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from benchmarks.results.comparison import DomainChange
 from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.sanitize import line
-
-if TYPE_CHECKING:
-    from benchmarks.results.comparison import DomainChange
 
 WIDTH = 520
 ROW = 34

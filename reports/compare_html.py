@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.results.comparison import ChangeLabel, Comparison
 from benchmarks.results.flips import Flip, FlipKind
 from benchmarks.results.route_counts import BASE, RouteCounts
+from benchmarks.runs.store import RunManifest
 from domainlift import __version__
 from domainlift.stats import formatting
 from domainlift.stats.paired import MARGIN
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from benchmarks.runs.store import RunManifest
 
 #: A page stays below a megabyte: questions are left out before it grows beyond this.
 MOST_BYTES = 950_000

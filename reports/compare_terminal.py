@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from benchmarks.results.comparison import ChangeLabel, Comparison
+from benchmarks.results.comparison import ChangeLabel, Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from domainlift.text.display import printable
@@ -18,7 +18,6 @@ from reports.terminal import console, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from benchmarks.results.comparison import DomainChange
 
 _COLUMNS = (
     *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),

@@ -6,8 +6,10 @@ import math
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from benchmarks.results.domain_scores import DomainScore, EvalResult
 from benchmarks.results.error_reasons import told_reasons
 from benchmarks.results.letters import HABIT_HINT
+from benchmarks.runs.store import RunManifest
 from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.text.display import printable
@@ -18,8 +20,6 @@ from reports.terminal import console, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from benchmarks.results.domain_scores import DomainScore, EvalResult
-    from benchmarks.runs.store import RunManifest
 
 _COLUMNS = (
     *("domain", "n", "accuracy", "95 % interval", "chance"),

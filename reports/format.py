@@ -6,14 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.results.comparison import ChangeLabel, Comparison
+from benchmarks.results.comparison import ChangeLabel, Comparison, DomainChange
+from benchmarks.runs.store import RunManifest
 from domainlift.stats.formatting import p_value, points, points_interval
-
-if TYPE_CHECKING:
-    from benchmarks.results.comparison import DomainChange
-    from benchmarks.runs.store import RunManifest
 
 #: A shape for each word, so that no colour needs to be told apart.
 SIGNS = {

@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from benchmarks.held_out.choice import ALPHA, ChoiceRule
-from benchmarks.results.improve_result import FORM_ADAPTER
-from benchmarks.scoring.forms import ranked_forms
+from benchmarks.held_out.choice import ALPHA, Choice, ChoiceRule
+from benchmarks.results.improve_result import (
+    FORM_ADAPTER,
+    HeldOutResult,
+    ImproveResult,
+    TreatmentScore,
+    TriageResult,
+)
+from benchmarks.results.strengths import Strength
+from benchmarks.scoring.forms import FormScore, ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
+from domainlift.stats.paired import Paired
 from domainlift.text.display import printable
 from reports.compare_html import ReportSection
 from reports.terminal import console, duration, table
-
-if TYPE_CHECKING:
-    from benchmarks.held_out.choice import Choice
-    from benchmarks.results.improve_result import (
-        HeldOutResult,
-        ImproveResult,
-        TreatmentScore,
-        TriageResult,
-    )
-    from benchmarks.results.strengths import Strength
-    from benchmarks.scoring.forms import FormScore
-    from domainlift.stats.paired import Paired
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen", "decided by"})

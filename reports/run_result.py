@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.results.domain_scores import DomainScore
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
+from domainlift.stats.paired import Paired
 from domainlift.text.display import printable
-from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION
+from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION, Gate
 from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
 from reports.terminal import console, table
@@ -15,11 +17,8 @@ from reports.terminal import console, table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from benchmarks.results.domain_scores import DomainScore
     from benchmarks.results.run_result import RunResult
-    from domainlift.stats.paired import Paired
     from rag.contamination import Leak
-    from rag.retrieval_gate import Gate
 
 _CHANGE = ("difference", "95 % interval", "p", "gained", "lost")
 _PASSAGES = ("retrieved", "let in", "leaked")

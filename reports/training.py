@@ -12,19 +12,19 @@ from domainlift.errors import Interrupted
 from domainlift.stats.formatting import accuracy, difference, interval
 from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
+from finetune.data.replay import ReplayProgress
 from finetune.distributed.process_group import from_environment
 from finetune.train_adapter import TrainingResult
+from finetune.training.early_stopping import ValidationResult
+from finetune.training.train_result import TrainingProgress
 from reports.progress import ProgressBar
 from reports.terminal import console, duration, table
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from finetune.data.replay import ReplayProgress
     from finetune.dry_run import DryRun
     from finetune.hyperparameter_search import SearchResult, SearchTrial
-    from finetune.training.early_stopping import ValidationResult
-    from finetune.training.train_result import TrainingProgress
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
 _ENDED = {

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from itertools import chain, starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
-from benchmarks.results.comparison import ChangeLabel, compare_runs
-from benchmarks.results.flips import FlipKind, all_flips
-from benchmarks.results.pairing import pair_runs
-from benchmarks.runs.store import RunStore
+from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
+from benchmarks.results.flips import FlipKind, Runs, all_flips
+from benchmarks.results.pairing import Pair, pair_runs
+from benchmarks.runs.store import Run, RunStore
 from domainlift.errors import Misuse, NoSuch
 from domainlift.files import disk_errors, write_text
 from domainlift.text.display import printable
@@ -24,12 +24,6 @@ from reports.compare_html import render_html
 from reports.compare_json import SCHEMA, as_json
 from reports.compare_markdown import render_markdown
 from reports.compare_terminal import show_comparison
-
-if TYPE_CHECKING:
-    from benchmarks.results.comparison import Comparison
-    from benchmarks.results.flips import FlipKind, Runs
-    from benchmarks.results.pairing import Pair
-    from benchmarks.runs.store import Run, RunStore
 
 #: The name that stands for the newest run.
 LATEST = "latest"

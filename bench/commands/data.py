@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
 from finetune.data.build_dataset import (
@@ -21,6 +22,7 @@ from finetune.data.build_dataset import (
     tasks_to_learn,
 )
 from finetune.data.formats import check_rows
+from finetune.data.prepare import PreparedDataset
 from finetune.data.sources.raft import ContextSettings
 from finetune.synthetic.from_knowledge_base import (
     SynthesisOptions,
@@ -28,16 +30,11 @@ from finetune.synthetic.from_knowledge_base import (
     questions_with_passages,
     synthetic_textbook,
 )
+from finetune.synthetic.generate import SyntheticTextbook
 from knowledge_bases.domains import bare_domain, load_domains
 from reports.progress import Stages
 from reports.synthetic import show_synthetic_rows
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from domainlift.text.contamination import QuestionIndex
-    from finetune.data.prepare import PreparedDataset
-    from finetune.synthetic.from_knowledge_base import SynthesisOptions
-    from finetune.synthetic.generate import SyntheticTextbook
 
 data = typer.Typer(
     help="Prepare and check training data.", no_args_is_help=True, rich_markup_mode=None

@@ -9,37 +9,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import product, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.commands.adapters import Name
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.sampling import stratified
 from domainlift.text.display import printable
+from domainlift.types import Split
 from domainlift.workspace import Workspace
 from finetune.adapters.model_card import is_hub_name
-from finetune.adapters.registry import AdapterRegistry
+from finetune.adapters.registry import Adapter, AdapterRegistry
 from finetune.data.sources.questions import prompt_completion
 from finetune.export import hub as elsewhere
 from finetune.export.base import ExportOptions
 from finetune.export.exporting import Exported
 from finetune.export.exporting import export_adapter as write
 from finetune.export.registry import TARGETS
-from finetune.export.verify import PROMPTS
+from finetune.export.verify import PROMPTS, Check
 from finetune.export.verify_served import check_served
-from knowledge_bases.domains import load_domains
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.types import Split
-    from finetune.adapters.registry import Adapter
-    from finetune.export.base import ExportOptions
-    from finetune.export.exporting import Exported
-    from finetune.export.verify import Check
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain, load_domains
 
 _PROMPTS = 16
 _GGUF = ("gguf-lora", "gguf", "ollama")

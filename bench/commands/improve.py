@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,23 +26,19 @@ from bench.options import (
 )
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
+from benchmarks.results.improve_result import ImproveResult
 from domainlift.errors import Misuse, NoSuch
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
-from improve.context import prepare_context
+from improve.context import ImproveContext, prepare_context
 from improve.forecast import forecast
 from improve.load_model import LazyEngine, ModelSpec
 from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
 from reports.improve import ImproveView, show_forecast
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from benchmarks.results.improve_result import ImproveResult
-    from improve.context import ImproveContext
-    from improve.load_model import LazyEngine
 
 #: A narrow model takes a high rate; a few passes keep the demonstration short.
 _DEMO_SETTINGS = {SMOLLM2: ["epochs=4", "learning_rate=2e-3", "eval_every=56"]}

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,18 +14,13 @@ from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Misuse, NoSuch
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
-from knowledge_bases.domains import load_domains
-from rag.corpus.source_files import domain_sources
+from knowledge_bases.domains import Domain, load_domains
+from rag.corpus.source_files import Found, domain_sources
 from rag.embedding.registry import DEFAULT
+from rag.index.build import BuildReport
 from rag.index.build_domain import BuildSettings, build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
 from reports.progress import Stages
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
-    from rag.corpus.source_files import Found
-    from rag.index.build import BuildReport
-    from rag.index.store import KnowledgeBaseStore
 
 
 def build_command(

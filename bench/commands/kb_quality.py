@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,15 +17,13 @@ from benchmarks.tasks.registry import load_task
 from benchmarks.treatments.gate_calibration import contaminated_questions
 from domainlift.errors import BenchError, Misuse
 from domainlift.stats.intervals import accuracy_interval
+from domainlift.types import Question, Split
 from knowledge_bases.domains import load_domains
 from rag.library import library, open_cached
 from rag.quality.beir import evaluate_retrieval
 from rag.quality.option_support import option_support as solve
 from reports.knowledge import show_leaks, show_retrieval_quality
 from reports.progress import Stages
-
-if TYPE_CHECKING:
-    from domainlift.types import Question, Split
 
 Task = Annotated[
     list[str] | None,

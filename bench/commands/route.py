@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +16,10 @@ from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.text.normalise import without_copies
 from domainlift.workspace import Workspace
 from ensemble.fit.evaluate import route_all
-from ensemble.fit.fit import FitSettings, RouterData
+from ensemble.fit.fit import FitSettings, Labelled, RouterData
 from ensemble.fit.fit import fit_router as learn
 from ensemble.router.examples import examples_file, write_examples
-from ensemble.router.keywords import backup, write_keywords
+from ensemble.router.keywords import Keywords, backup, write_keywords
 from improve.labelled_questions import as_training, read_labelled
 from improve.route import (
     embed_examples,
@@ -29,14 +29,9 @@ from improve.route import (
     open_router,
     passages,
 )
-from knowledge_bases.domains import companions, load_domains
+from knowledge_bases.domains import Domain, companions, load_domains
 from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics
-
-if TYPE_CHECKING:
-    from ensemble.fit.fit import Labelled, RouterData
-    from ensemble.router.keywords import Keywords
-    from knowledge_bases.domains import Domain
 
 route = typer.Typer(
     help="Fit, explain and test the router.", no_args_is_help=True, rich_markup_mode=None

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from bench.options import (
     command_line,
     suite_for,
 )
-from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.domain_scores import EvalResult, evaluate_run
 from benchmarks.results.run_result import RunResult
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.store import RunStore
@@ -38,14 +38,6 @@ from knowledge_bases.domains import load_domains
 from rag.search.retrieval import Retrieval
 from rag.treatment import TOKENS
 from reports.run_result import show_run_result
-
-if TYPE_CHECKING:
-    from benchmarks.results.domain_scores import EvalResult
-    from benchmarks.results.run_result import RunResult
-    from benchmarks.runs.runner import EvalSettings
-    from engines.base import Mode
-    from engines.registry import EngineOptions
-
 
 AUTO = "auto"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,30 +19,20 @@ from bench.options import (
     WorkspaceOption,
 )
 from domainlift.errors import Misuse
+from engines.base import TrainableEngine
 from engines.registry import TINY
-from finetune.data.recipe import one_domain, read_recipe
+from finetune.data.recipe import Recipe, one_domain, read_recipe
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.dry_run import dry_run
-from finetune.hyperparameter_search import search_hyperparameters
+from finetune.hyperparameter_search import SearchResult, search_hyperparameters
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.multi_adapter.loop import refuse_unfit
-from finetune.train_adapter import train_adapter
+from finetune.train_adapter import TrainingResult, train_adapter
 from finetune.train_jointly import train_jointly
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec, load_trainable
 from knowledge_bases.domains import load_domains
-from reports.training import show_dry_run, show_training, training_progress
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from engines.base import TrainableEngine
-    from finetune.data.recipe import Recipe
-    from finetune.hyperparameter_search import SearchResult
-    from finetune.jobs import TrainingJob
-    from finetune.train_adapter import TrainingResult
-    from improve.load_model import ModelSpec
-    from reports.training import TrainingProgressView
+from reports.training import TrainingProgressView, show_dry_run, show_training, training_progress
 
 
 def train_command(

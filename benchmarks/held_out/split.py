@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import load_optional
 from domainlift.sampling import hash_order
 from domainlift.text.normalise import dedup_key, without_copies
+from domainlift.types import Question, Split
+from engines.base import EngineInfo
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.types import Question, Split
-    from engines.base import EngineInfo
     from knowledge_bases.domains import Domain
 
 #: The share of a domain's questions that is for choosing, at least.

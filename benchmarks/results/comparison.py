@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from benchmarks.results.comparability import notes_of, warnings_of
 from benchmarks.results.flips import Flip, FlipKind, choose_flips, flip_kind
@@ -15,13 +14,11 @@ from benchmarks.results.letters import HABIT_HINT
 from benchmarks.results.pairing import Pair, PairedRuns, pair_runs, paired_accuracy
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
+from benchmarks.runs.store import Run, RunManifest
 from domainlift.stats.intervals import Interval
 from domainlift.stats.multiple_testing import holm
 from domainlift.stats.paired import MARGIN, Paired
 from domainlift.stats.power import LEVEL, minimum_detectable_effect
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Run, RunManifest
 
 #: How many changed questions are kept whole; the others are counted.
 TOP = 200

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
+from ensemble.plan import DomainTreatment
 from ensemble.router.router import RouteDecision
 from ensemble.treatment import PlanResources, treat_by_plan
-
-if TYPE_CHECKING:
-    from ensemble.plan import DomainTreatment
-    from rag.treatment import QuestionSignals
+from rag.treatment import QuestionSignals
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import file_kind, task_names
 from domainlift.activity import activity
 from domainlift.errors import Misuse
@@ -18,13 +19,12 @@ from finetune.data.prepare import PreparedDataset, prepare_rows, split_of
 from finetune.data.rows import Row
 from finetune.data.sources.documents import document_rows
 from finetune.data.sources.questions import question_rows, reported_questions, training_tasks
+from knowledge_bases.domains import Domain
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import find_files, own_licence
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
     from finetune.synthetic.from_knowledge_base import SyntheticRows
-    from knowledge_bases.domains import Domain
 
 #: Called with a sentence about something that is missing or left out.
 OnNote = Callable[[str], None]

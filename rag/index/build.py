@@ -22,7 +22,9 @@ from domainlift import __version__
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.optional import need
 from domainlift.text.terms import ANALYSER
+from rag.base import Chunk, Embedder
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
+from rag.corpus.readers.base import SourceFile
 from rag.index.bm25 import BM25Index
 from rag.index.build_options import BuildOptions, Embedding
 from rag.index.chroma_store import new_location
@@ -35,8 +37,8 @@ from rag.index.weight import choose_weight
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from rag.base import Chunk, Embedder, Vectors
-    from rag.corpus.readers.base import SourceFile
+    from rag.base import Vectors
+
 
 #: Above this share of changed rows a Chroma index is made afresh: changes wear its graph out.
 MOST_CHURN = 0.2

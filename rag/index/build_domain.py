@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domainlift.errors import Interrupted, Misuse
 from domainlift.workspace import Workspace
-from rag.corpus.source_files import domain_sources, find_files
+from knowledge_bases.domains import Domain
+from rag.corpus.source_files import Found, domain_sources, find_files
 from rag.embedding.registry import DEFAULT
-from rag.index.build import build_index
+from rag.index.build import BuildReport, build_index
 from rag.index.build_options import BuildOptions, Embedding
+from rag.index.index import Progress
 from rag.library import open_cached
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
-    from rag.corpus.source_files import Found
-    from rag.index.build import BuildReport
-    from rag.index.index import Progress
 
 #: Tokens of a chunk.
 CHUNK_TOKENS = 200

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.base import Chunk, Embedder
 from rag.corpus.chunks import split_text
 from rag.corpus.documents import Loaded, load_documents
+from rag.corpus.readers.base import SourceFile
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-
-    from rag.base import Chunk, Embedder
-    from rag.corpus.readers.base import SourceFile
 
     Load = Callable[[SourceFile], Loaded]
     Read = Callable[[SourceFile], Iterable[Document]]

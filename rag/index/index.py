@@ -23,12 +23,11 @@ from rag.base import Chunk
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
 from rag.index.chroma_store import ChromaIndex
-from rag.index.manifest import check_sums, damaged_index
+from rag.index.manifest import IndexManifest, check_sums, damaged_index
 from rag.index.store import Generation, KnowledgeBaseStore
 
 if TYPE_CHECKING:
     from rag.base import Vectors
-    from rag.index.manifest import IndexManifest
 
 CHUNKS = "chunks.jsonl"
 IDS = "ids.npy"

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.question_rows import read_question
 from domainlift.errors import Malformed
 from domainlift.fields import Fields, InvalidRow, Problem, optional
@@ -30,9 +31,6 @@ from finetune.data.formats.table import (
 )
 from finetune.data.rows import Row
 from finetune.data.sources.questions import prompt_completion
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
 
 __all__ = ["FORMATS", "FileCheck", "Problem", "check_rows", "read_training_rows"]
 

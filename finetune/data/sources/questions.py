@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Misuse
 from domainlift.sampling import sample_evenly
@@ -15,7 +16,6 @@ from finetune.data.cleaning import open_layout
 from finetune.data.rows import Row
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
     from knowledge_bases.domains import Domain
 
 

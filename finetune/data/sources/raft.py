@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from benchmarks.tasks.base import Task
 from domainlift.sampling import seeded_random
 from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
 from finetune.data.rows import Row
 from finetune.data.sources.questions import prompt_completion
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
 
 #: The kind of these rows.
 KIND = "question-context"
