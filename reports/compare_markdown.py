@@ -61,15 +61,15 @@ def _table(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(name: str, row: DomainChange) -> str:
-    there = row.n > 0
+    points, interval, p = wording.change_figures(row)
     cells = (
         name,
         f"{row.n:,}",
         formatting.percent(row.baseline),
         formatting.percent(row.candidate),
-        f"**{formatting.points(row.delta)}**" if there else "–",
-        formatting.points_interval(row.interval) if there else "–",
-        _text(formatting.p_value(row.p_holm)) if there else "–",
+        f"**{points}**" if row.n else points,
+        interval,
+        _text(p),
         f"{row.gained:,} / {row.lost:,}",
         wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
@@ -86,17 +86,11 @@ def _letters(comparison: Comparison) -> Iterator[str]:
 
 
 def _unanswered(comparison: Comparison) -> Iterator[str]:
-    rows = [
-        f"| {_text(name, 80)} | {run} | {side.errors} | {side.truncated} | {side.missing} "
-        f"| {side.unparsed} | {side.cut_off} |"
-        for name, row in list(comparison.domains.items())[:_MOST_DOMAINS]
-        for run, side in zip(("baseline", "candidate"), row.sides, strict=True)
-        if side.faulty
-    ]
+    rows = list(wording.unanswered(comparison))[:_MOST_DOMAINS]
     if rows:
-        yield "| domain | run | errors | truncated | missing | unparsed | cut off |"
+        yield f"| {' | '.join(wording.UNANSWERED)} |"
         yield "|---|---|--:|--:|--:|--:|--:|"
-        yield from rows
+        yield from (f"| {_text(name, 80)} | {' | '.join(cells)} |" for name, *cells in rows)
 
 
 def _flips(comparison: Comparison, kind: FlipKind) -> Iterator[str]:

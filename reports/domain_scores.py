@@ -12,10 +12,9 @@ from benchmarks.results.letters import HABIT_HINT
 from benchmarks.runs.store import RunManifest
 from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, interval
-from domainlift.text.display import printable
 from reports.format import provenance
 from reports.letter_table import show_letters
-from reports.terminal import console, table
+from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -34,22 +33,17 @@ _STYLES = {"strong": "green", "weak": "red", "uncertain": "yellow"}
 
 def show_scores(profile: EvalResult) -> None:
     """Print the table, then what a reader should know about it."""
-    from rich.text import Text
-
-    out = console()
-    out.print(Text(printable(f"{profile.model} on {profile.suite} (run {profile.run})")))
+    print_line(f"{profile.model} on {profile.suite} (run {profile.run})")
     debiased = profile.overall.accuracy_debiased is not None
     columns = [*_COLUMNS[:3], *(["debiased"] if debiased else []), *_COLUMNS[3:]]
-    grid = table(*columns, right=frozenset(columns) - {"domain", "verdict"})
-    for name, score in profile.domains.items():
-        grid.add_row(*_row(name, score, debiased))
+    rows = [_row(name, score, debiased) for name, score in profile.domains.items()]
     if len(profile.domains) > 1:
-        grid.add_row(*_row("overall", profile.overall, debiased)[:-1], end_section=True)
-    out.print(grid)
+        rows.append(_row("overall", profile.overall, debiased)[:-1])
+    print_table(columns, rows, right={*columns} - {"domain", "verdict"})
     show_letters(profile)
     show_forms(profile)
     for line in remarks(profile):
-        out.print(Text(printable(line)))
+        print_line(line)
 
 
 def remarks(profile: EvalResult) -> list[str]:
@@ -93,10 +87,11 @@ def show_forms(profile: EvalResult) -> None:
     if profile.form is None or not profile.form.tried:
         return
     columns = ("accuracy", "n", "tokens per question")
-    grid = table("forms tried", *columns, right=frozenset(columns))
-    for form, score in ranked_forms(profile.form.tried):
-        grid.add_row(form, accuracy(score.accuracy), str(score.n), f"{score.tokens:.0f}")
-    console().print(grid)
+    rows = [
+        (form, accuracy(score.accuracy), str(score.n), f"{score.tokens:.0f}")
+        for form, score in ranked_forms(profile.form.tried)
+    ]
+    print_table(("forms tried", *columns), rows, right=columns)
 
 
 def _habits(profile: EvalResult) -> list[str]:
@@ -131,21 +126,18 @@ def _prior(profile: EvalResult) -> list[str]:
 
 def show_manifest(manifest: RunManifest) -> None:
     """Print how a run was made."""
-    from rich.text import Text
-
-    out = console()
     parts = provenance(manifest)
     for key in _PROVENANCE:
         if key in parts:
-            out.print(Text(printable(f"{key:<12} {parts[key]}")), soft_wrap=True)
+            print_line(f"{key:<12} {parts[key]}", soft_wrap=True)
 
 
-def _row(name: str, score: DomainScore, debiased: bool) -> list[Text]:
+def _row(name: str, score: DomainScore, debiased: bool) -> list[str | Text]:
     from rich.text import Text
 
     verdict = score.verdict.value if score.verdict is not None else "-"
-    cells = (
-        printable(name),
+    return [
+        name,
         str(score.n),
         accuracy(score.accuracy),
         *([accuracy(score.accuracy_debiased)] if debiased else []),
@@ -155,5 +147,5 @@ def _row(name: str, score: DomainScore, debiased: bool) -> list[Text]:
         str(score.cut_off),
         str(score.truncated),
         str(score.errors),
-    )
-    return [*map(Text, cells), Text(verdict, style=_STYLES.get(verdict, ""))]
+        Text(verdict, style=_STYLES.get(verdict, "")),
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,30 @@ SIGNS = {
     ChangeLabel.NO_EVIDENCE: "○",
     ChangeLabel.NO_ANSWERS: "∅",
 }
+#: Columns of the questions that one run of a comparison has no proper answer to.
+UNANSWERED = ("domain", "run", "errors", "truncated", "missing", "unparsed", "cut off")
 _MOST_NAMES = 6
 
 
 def detectable_text(row: DomainChange) -> str:
     """The smallest effect that the row's questions could show, in points."""
     return "–" if math.isinf(row.detectable) else points(row.detectable, sign=False)
+
+
+def change_figures(row: DomainChange) -> tuple[str, str, str]:
+    """The change in points, its interval and p (Holm); dashes where nothing was answered."""
+    if not row.n:
+        return "–", "–", "–"
+    return points(row.delta), points_interval(row.interval), p_value(row.p_holm)
+
+
+def unanswered(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    """The cells below `UNANSWERED`, for each domain and run that lack answers."""
+    for name, row in comparison.domains.items():
+        for run, side in zip(("baseline", "candidate"), row.sides, strict=True):
+            if side.faulty:
+                faults = (side.errors, side.truncated, side.missing, side.unparsed, side.cut_off)
+                yield name, run, *(f"{n:,}" for n in faults)
 
 
 def names(comparison: Comparison) -> tuple[str, str]:

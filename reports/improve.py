@@ -18,9 +18,8 @@ from benchmarks.results.strengths import Strength
 from benchmarks.scoring.forms import FormScore, ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.stats.paired import Paired
-from domainlift.text.display import printable
 from reports.compare_html import ReportSection
-from reports.terminal import console, duration, table
+from reports.terminal import duration, print_line, print_table
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen", "decided by"})
@@ -52,27 +51,19 @@ class ImproveView:
 
     def tell(self, done: ImproveResult) -> None:
         """Print the tables that are new."""
-        from rich.text import Text
-
-        out = console()
         for title, columns, rows in _tables(done):
             if title in self._shown:
                 continue
             self._shown.add(title)
-            out.print(Text(printable(title), style="bold"))
-            grid = table(*columns, right=frozenset(columns[1:]) - _WORDS)
-            for row in rows:
-                grid.add_row(*(Text(printable(cell)) for cell in row))
-            out.print(grid)
-            out.print()
+            print_line(title, "bold")
+            print_table(columns, rows, right={*columns[1:]} - _WORDS)
+            print()
 
     def close(self, done: ImproveResult) -> None:
         """Print what is left, and the verdict."""
-        from rich.text import Text
-
         self.tell(done)
         for line in _closing(done):
-            console().print(Text(printable(line)))
+            print_line(line)
 
 
 def sections(done: ImproveResult) -> list[ReportSection]:
@@ -252,27 +243,18 @@ def show_forecast(found: Forecast, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table("stage", "what", "time", "memory", "disk")
-    for stage in found.stages:
-        cells = (
-            stage.name,
-            stage.what,
-            _time(stage.seconds),
-            _bytes(stage.memory),
-            _bytes(stage.disk),
-        )
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    out = console()
-    if found.stages:
-        out.print(grid)
-    for each in found.missing:
-        out.print(Text(printable(f"missing: {each.what}"), style="bold"))
-        if each.hint:
-            out.print(Text(printable(f"   {each.hint}")))
+    rows = [
+        (each.name, each.what, _time(each.seconds), _bytes(each.memory), _bytes(each.disk))
+        for each in found.stages
+    ]
+    if rows:
+        print_table(("stage", "what", "time", "memory", "disk"), rows)
+    for missing in found.missing:
+        print_line(f"missing: {missing.what}", "bold")
+        if missing.hint:
+            print_line(f"   {missing.hint}")
     if not found.missing:
-        out.print("nothing is missing")
+        print_line("nothing is missing")
 
 
 def _time(seconds: float | None) -> str:

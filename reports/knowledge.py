@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from domainlift.text.display import printable
-from reports.terminal import console, table
+from reports.terminal import console, print_line, print_table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -37,8 +37,8 @@ def show_hits(query: str, hits: Sequence[Hit]) -> None:
         out.print(highlighted(" ".join(hit.chunk.text.split()), query))
         licence = f" · {hit.chunk.licence}" if hit.chunk.licence else ""
         place = f"{hit.chunk.source} at {hit.chunk.offset}{licence}"
-        out.print(Text(printable(place), style="dim"))
-        out.print()
+        print_line(place, "dim")
+        print()
 
 
 def highlighted(text: str, query: str) -> Text:
@@ -55,9 +55,6 @@ def highlighted(text: str, query: str) -> Text:
 
 def show_base(manifest: IndexManifest, gates: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what a knowledge base is made of."""
-    from rich.text import Text
-
-    out = console()
     rows = {
         "domain": f"{manifest.domain} ({manifest.generation}, {manifest.created})",
         "content": f"{manifest.documents:,} documents, {manifest.chunks:,} chunks of about "
@@ -67,50 +64,35 @@ def show_base(manifest: IndexManifest, gates: Mapping[str, Mapping[str, Any]]) -
         "versions": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()),
     }
     for key, value in rows.items():
-        out.print(Text(printable(f"{key:<10} {value}")), soft_wrap=True)
-    grid = table(
-        "source",
-        "documents",
-        "chunks",
-        "licence",
-        "title",
-        right=frozenset({"documents", "chunks"}),
+        print_line(f"{key:<10} {value}", soft_wrap=True)
+    cells = (
+        (each.label, f"{each.documents:,}", f"{each.chunks:,}", each.licence, each.title)
+        for each in manifest.sources
     )
-    for source in manifest.sources:
-        cells = (
-            source.label,
-            f"{source.documents:,}",
-            f"{source.chunks:,}",
-            source.licence,
-            source.title,
-        )
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    out.print(grid)
+    columns = ("source", "documents", "chunks", "licence", "title")
+    print_table(columns, cells, right=("documents", "chunks"))
     for model, gate in gates.items():
-        out.print(Text(printable(f"gate for {model}: {dict(gate)}")), soft_wrap=True)
+        print_line(f"gate for {model}: {dict(gate)}", soft_wrap=True)
 
 
 def show_leaks(domain: str, questions: Mapping[str, Question], leaks: Sequence[Leak]) -> None:
     """Print the questions that stand in a knowledge base, with their places."""
-    from rich.text import Text
-
-    out = console()
-    out.print(f"{len(leaks)} of {len(questions)} questions stand in the knowledge base `{domain}`")
+    print_line(f"{len(leaks)} of {len(questions)} questions stand in the knowledge base `{domain}`")
     for leak in leaks:
         asked = " ".join(questions[leak.question].text.split())
-        out.print(Text(printable(f"{leak.kind:<7} {leak.overlap:.2f}  {asked[:100]}")))
-        out.print(Text(printable(f"        {leak.source}  {leak.heading}"), style="dim"))
+        print_line(f"{leak.kind:<7} {leak.overlap:.2f}  {asked[:100]}")
+        print_line(f"        {leak.source}  {leak.heading}", "dim")
 
 
 def show_retrieval_quality(name: str, split: str, found: Evaluation) -> None:
     """Print how well each way of searching does."""
-    out = console()
-    out.print(f"{printable(name)}, {printable(split)}: {found.queries} queries")
+    print_line(f"{name}, {split}: {found.queries} queries")
     columns = list(next(iter(found.methods.values())))
-    grid = table("method", *columns, right=frozenset(columns))
-    for method, values in found.methods.items():
-        grid.add_row(method, *(f"{value:.4f}" for value in values.values()))
-    out.print(grid)
+    rows = [
+        (method, *(f"{value:.4f}" for value in values.values()))
+        for method, values in found.methods.items()
+    ]
+    print_table(("method", *columns), rows, right=columns)
 
 
 def _scores(hit: Hit) -> str:

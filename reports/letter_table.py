@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from domainlift.stats.formatting import p_value
 from domainlift.stats.power import LEVEL
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 if TYPE_CHECKING:
     from benchmarks.results.comparison import Comparison
@@ -19,22 +19,14 @@ TITLE = "letters chosen / right"
 
 def show_letters(profile: EvalResult) -> None:
     """Print the letters of all questions, and of the domains in which they are spread otherwise."""
-    from rich.text import Text
-
-    from domainlift.text.display import printable
-
     domains = {
         name: score.letters
         for name, score in profile.domains.items()
         if score.letters is not None and score.letters.p < LEVEL and len(profile.domains) > 1
     }
     columns, rows = letter_table({**domains, "overall": profile.overall.letters})
-    if not rows:
-        return
-    grid = table(TITLE, *columns, right=frozenset(columns))
-    for cells in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(grid)
+    if rows:
+        print_table((TITLE, *columns), rows, right=columns)
 
 
 def comparison_letters(

@@ -9,7 +9,7 @@ from domainlift.stats.formatting import accuracy, percent
 from domainlift.stats.formatting import interval as shown
 from domainlift.stats.intervals import Interval
 from domainlift.text.display import one_line, printable
-from reports.terminal import console, table
+from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
     from ensemble.fit.evaluate import RouterMetrics
@@ -31,9 +31,6 @@ def show_fit(told: Mapping[str, Any]) -> None:
 
 def show_route(route: RouteDecision, file: str) -> None:
     """Show one decision: where, by whom, how surely, and by which terms."""
-    from rich.text import Text
-
-    out = console()
     where = route.domain if route.domain is not None else "base model"
     how = f"decided by {route.decided_by}, probability {route.probability:.3f}"
     lines = [f"{where}: {route.reason}", how]
@@ -41,53 +38,43 @@ def show_route(route: RouteDecision, file: str) -> None:
         lines[1] += f", margin {route.margin:+.3f} over {route.runner_up}"
     lines += [f"nearest of {name}: {one_line(text, 120)}" for name, text in route.nearest]
     for line in [*lines, f"keywords of {file}"]:
-        out.print(Text(printable(line)))
+        print_line(line)
     against = route.runner_up_matched if route.runner_up_matched != route.matched else ()
     for terms, whose in ((route.matched, ""), (against, f"for the runner-up, {route.runner_up}")):
-        grid = table("term", "weight", right=_NUMBERS)
-        for term, weight in terms:
-            grid.add_row(Text(printable(term)), f"{weight:+.3f}")
+        if terms and whose:
+            print_line(whose)
         if terms:
-            out.print(Text(printable(whose)), end="\n" if whose else "")
-            out.print(grid)
+            rows = [(term, f"{weight:+.3f}") for term, weight in terms]
+            print_table(("term", "weight"), rows, right=_NUMBERS)
 
 
 def show_router_metrics(quality: RouterMetrics, copies: int) -> None:
     """Show accuracy, each domain, the risk by coverage and the confusion."""
-    from rich.text import Text
-
-    out = console()
     interval = quality.interval
-    out.print(
+    print_line(
         f"accuracy {quality.accuracy:.3f} ({interval.low:.3f} to {interval.high:.3f}) over "
         f"{quality.n:,} questions, {quality.microseconds:.0f} µs each; "
         f"{quality.coverage_at_95:.1%} of them at an accuracy of 95 %"
     )
     error = quality.calibration_interval
-    out.print(
+    print_line(
         f"expected calibration error {quality.calibration_error:.3f} "
         f"({error.low:.3f} to {error.high:.3f})"
     )
     if copies:
-        out.print(f"{copies} copies of training and validation questions are left out")
+        print_line(f"{copies} copies of training and validation questions are left out")
     columns = ("n", "routed", "precision", "recall", "95 %", "false sends", "95 % ")
-    grid = table("domain", *columns, right=frozenset(columns))
+    rows = []
     for name, domain in quality.domains.items():
         held = domain.as_json()
         low, high = (Interval(*held[f"{key}_interval"]) for key in ("recall", "false_sends"))
         cells = (accuracy(domain.precision), accuracy(domain.recall), shown(low))
         false = (percent(domain.false_sends), shown(high))
-        grid.add_row(Text(printable(name)), str(domain.n), str(domain.routed), *cells, *false)
-    out.print(grid)
-    _show_curve(quality)
+        rows.append((name, str(domain.n), str(domain.routed), *cells, *false))
+    print_table(("domain", *columns), rows, right=columns)
+    points = [(f"{coverage:.2f}", accuracy(right)) for coverage, right in _fifths(quality.curve)]
+    print_table(("coverage", "accuracy"), points, right=_NUMBERS)
     _show_confusion(quality)
-
-
-def _show_curve(quality: RouterMetrics) -> None:
-    grid = table("coverage", "accuracy", right=_NUMBERS)
-    for coverage, right in _fifths(quality.curve):
-        grid.add_row(f"{coverage:.2f}", accuracy(right))
-    console().print(grid)
 
 
 def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
@@ -101,16 +88,12 @@ def _fifths(curve: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float
 
 def _show_confusion(quality: RouterMetrics) -> None:
     """Where what belongs to a domain was sent, the most frequent mistakes first."""
-    from rich.text import Text
-
     wrong = [
         (number, name, sent)
         for name, row in quality.confusion.items()
         for sent, number in row.items()
         if sent != name
     ]
-    grid = table("belongs to", "sent to", "n", right=_NUMBERS)
-    for number, name, sent in sorted(wrong, reverse=True)[:12]:
-        grid.add_row(Text(printable(name)), Text(printable(sent)), str(number))
-    if wrong:
-        console().print(grid)
+    rows = [(name, sent, str(number)) for number, name, sent in sorted(wrong, reverse=True)[:12]]
+    if rows:
+        print_table(("belongs to", "sent to", "n"), rows, right=_NUMBERS)

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 from benchmarks.results.domain_scores import DomainScore
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.stats.paired import Paired
-from domainlift.text.display import printable
 from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION, Gate
 from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
-from reports.terminal import console, table
+from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from benchmarks.results.run_result import RunResult
     from rag.contamination import Leak
 
@@ -36,12 +33,9 @@ def show_run_result(outcome: RunResult) -> None:
     if outcome.base is None:
         show_scores(outcome.profile)
         return
-    from rich.text import Text
-
-    out = console()
     profile = outcome.profile
     runs = f"runs {outcome.base.run} and {profile.run}"
-    out.print(Text(printable(f"{profile.model} on {profile.suite} ({runs})")))
+    print_line(f"{profile.model} on {profile.suite} ({runs})")
     columns = [
         "domain",
         "n",
@@ -49,32 +43,29 @@ def show_run_result(outcome: RunResult) -> None:
         *_CHANGE,
         *(_PASSAGES if _retrieved(outcome) else ()),
     ]
-    grid = table(*columns, right=frozenset(columns) - {"domain"})
+    rows = []
     for domain, change in outcome.paired.items():
         if domain:
             scores = [arm.domains[domain] for arm in outcome.treatments.values()]
-            grid.add_row(*_row(domain, scores, change)[: len(columns)])
+            rows.append(_row(domain, scores, change)[: len(columns)])
     if "" in outcome.paired and len(outcome.paired) > 2:
         scores = [arm.overall for arm in outcome.treatments.values()]
-        grid.add_row(*_row("overall", scores, outcome.paired[""])[: len(columns)])
-    out.print(grid)
+        rows.append(_row("overall", scores, outcome.paired[""])[: len(columns)])
+    print_table(columns, rows, right={*columns} - {"domain"})
     show_letters(profile)
     show_forms(profile)
-    for line in [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]:
-        out.print(Text(printable(line)))
-    for line in remarks(profile):
-        out.print(Text(printable(line)))
+    notes = [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]
+    for line in [*notes, *remarks(profile)]:
+        print_line(line)
 
 
 def _retrieved(outcome: RunResult) -> bool:
     return any(score.retrieved for score in outcome.profile.domains.values())
 
 
-def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[Text]:
-    from rich.text import Text
-
-    cells = (
-        printable(domain),
+def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[str]:
+    return [
+        domain,
         str(change.n),
         *(accuracy(score.accuracy) for score in scores),
         difference(change.difference),
@@ -85,8 +76,7 @@ def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[Tex
         str(scores[-1].retrieved),
         str(scores[-1].n_with_passages),
         str(scores[-1].leaked),
-    )
-    return [Text(cell) for cell in cells]
+    ]
 
 
 def _gates(gates: Mapping[str, Gate]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from domainlift.text.display import printable
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 if TYPE_CHECKING:
     from finetune.data.sources.raft import Contexts
@@ -22,16 +22,12 @@ def show_synthetic_rows(made: SyntheticRows) -> None:
 
 
 def _show_textbook(book: SyntheticTextbook) -> None:
-    from rich.text import Text
-
-    grid = table(
-        "kind", "asked", "pieces", "kept", "rejected", right=frozenset({"asked", "pieces", "kept"})
-    )
+    rows = []
     for kind, stats in book.yields.items():
         reasons = ", ".join(f"{reason} {count}" for reason, count in stats.rejected.items())
-        cells = (kind, f"{stats.asked:,}", f"{stats.pieces:,}", f"{stats.kept:,}", reasons)
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(grid)
+        rows.append((kind, f"{stats.asked:,}", f"{stats.pieces:,}", f"{stats.kept:,}", reasons))
+    counts = ("asked", "pieces", "kept")
+    print_table(("kind", *counts, "rejected"), rows, right=counts)
     how = "" if book.checked else ", checked by their words alone, not by log-probabilities"
     what = f"{book.passages:,} passages gave {len(book.rows):,} rows{how}"
     print(printable(f"{what}, written by {book.origin['model']} ({book.journal})"))

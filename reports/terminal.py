@@ -1,16 +1,17 @@
-"""Terminal output: console, one style of table, notes, durations."""
+"""Terminal output: lines, one style of table, notes, durations; all text in it may be foreign."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from domainlift.text.display import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
 
 def console() -> Console:
@@ -21,14 +22,26 @@ def console() -> Console:
     return Console(width=width, highlight=False)
 
 
-def table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
-    """Lower-case headers, no lines."""
+def print_line(text: str, style: str = "", *, soft_wrap: bool = False) -> None:
+    """Print a line without control characters; markup is taken as text."""
+    from rich.text import Text
+
+    console().print(Text(printable(text), style=style), soft_wrap=soft_wrap)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Collection[str] = ()
+) -> None:
+    """Print rows under lower-case headers, without lines; texts go without control characters."""
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return grid
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    console().print(grid)
 
 
 def print_note(text: str) -> None:

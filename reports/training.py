@@ -18,11 +18,9 @@ from finetune.train_adapter import TrainingResult
 from finetune.training.early_stopping import ValidationResult
 from finetune.training.train_result import TrainingProgress
 from reports.progress import ProgressBar
-from reports.terminal import console, duration, table
+from reports.terminal import console, duration, print_line, print_table
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from finetune.dry_run import DryRun
     from finetune.hyperparameter_search import SearchResult, SearchTrial
 
@@ -38,15 +36,16 @@ def show_dry_run(found: DryRun) -> None:
     """Print rows as they would be trained on, and what the training would take."""
     from rich.text import Text
 
-    out = console()
-    out.print(Text(printable(f"{found.name}: {found.rows:,} rows ({_mixture(found)})")))
+    print_line(f"{found.name}: {found.rows:,} rows ({_mixture(found)})")
     for number, (read, trained) in enumerate(found.examples, 1):
-        out.print(Text(f"\nexample {number}", style="dim"))
+        print()
+        print_line(f"example {number}", "dim")
         # Marked by signs, too: a file has no bold letters.
-        out.print(Text.assemble(_lines(read), (f"⟦{_lines(trained)}⟧", "bold")))
-    out.print(Text("\nOnly what stands between ⟦ and ⟧ is trained on."))
+        console().print(Text.assemble(_lines(read), (f"⟦{_lines(trained)}⟧", "bold")))
+    print()
+    print_line("Only what stands between ⟦ and ⟧ is trained on.")
     for line in (*found.plan.lines(), *_plan(found), *found.notes):
-        out.print(Text(printable(line)))
+        print_line(line)
 
 
 def show_training(made: TrainingResult | SearchResult) -> None:
@@ -55,42 +54,32 @@ def show_training(made: TrainingResult | SearchResult) -> None:
         show_made(made)
         return
     columns = ("trial", *made.trials[0].settings, "validation", "")
-    grid = table(*columns, right=frozenset(columns))
+    rows = []
     for trial in sorted(made.trials, key=lambda each: -_value(each)):
         told = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in trial.settings.values())
         mark = "best" if trial.number == made.best else trial.state.removeprefix("complete")
-        grid.add_row(str(trial.number), *told, accuracy(trial.value), mark)
-    console().print(grid)
+        rows.append((str(trial.number), *told, accuracy(trial.value), mark))
+    print_table(columns, rows, right=columns)
     show_made(made.made)
 
 
 def show_made(made: TrainingResult) -> None:
     """Print what a training changed on validation questions, and the way on."""
-    from rich.text import Text
-
-    out = console()
     done = made.trained
-    out.print(
-        Text(
-            printable(
-                f"{made.name} {made.version}: {done.steps} steps in {done.seconds:.0f} s, "
-                f"{done.tokens_per_second:,.0f} tokens/s, peak {_gib(done.peak_bytes)}; "
-                f"{_ENDED[done.stopped]}, step {done.best_step} is kept"
-            )
-        )
+    print_line(
+        f"{made.name} {made.version}: {done.steps} steps in {done.seconds:.0f} s, "
+        f"{done.tokens_per_second:,.0f} tokens/s, peak {_gib(done.peak_bytes)}; "
+        f"{_ENDED[done.stopped]}, step {done.best_step} is kept"
     )
     for line in made.plan.lines():
-        out.print(Text(printable(line)))
+        print_line(line)
     if made.scores:
-        grid = table(*_COLUMNS, right=frozenset(_COLUMNS) - {"domain"})
-        for domain, score in made.scores.items():
-            grid.add_row(*_row(domain, score))
-        out.print(grid)
-        out.print(Text("On what chose that step. Other questions prove it:"))
+        rows = [_row(domain, score) for domain, score in made.scores.items()]
+        print_table(_COLUMNS, rows, right={*_COLUMNS} - {"domain"})
+        print_line("On what chose that step. Other questions prove it:")
     adapter = [made.base, "--adapter", f"{made.name}/{made.version}"]
     what = adapter if made.version.startswith("v") else [str(made.path)]
-    command = shlex.join(["bench", "run", "--model", *what])
-    out.print(Text(printable(f"  {command}"), no_wrap=True))
+    print_line(f"  {shlex.join(['bench', 'run', '--model', *what])}", soft_wrap=True)
 
 
 def _value(trial: SearchTrial) -> float:
@@ -120,20 +109,17 @@ def _plan(found: DryRun) -> list[str]:
     ]
 
 
-def _row(domain: str, score: Mapping[str, Any]) -> list[Text]:
-    from rich.text import Text
-
-    cells = [printable(domain), str(score["n"]), *map(accuracy, (score["base"], score["adapter"]))]
+def _row(domain: str, score: Mapping[str, Any]) -> list[str]:
+    cells = [domain, str(score["n"]), *map(accuracy, (score["base"], score["adapter"]))]
     if score["interval"] is None:
-        cells += [difference(score["adapter"] - score["base"]), score["measure"]]
-    else:
-        cells += [
-            difference((score["gains"] - score["losses"]) / score["n"]),
-            interval(Interval(*score["interval"]), sign=True),
-            str(score["gains"]),
-            str(score["losses"]),
-        ]
-    return [Text(cell) for cell in cells]
+        return [*cells, difference(score["adapter"] - score["base"]), score["measure"]]
+    return [
+        *cells,
+        difference((score["gains"] - score["losses"]) / score["n"]),
+        interval(Interval(*score["interval"]), sign=True),
+        str(score["gains"]),
+        str(score["losses"]),
+    ]
 
 
 def _lines(text: str) -> str:

@@ -12,7 +12,7 @@ from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from finetune.adapters import registry as registry
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 adapters = typer.Typer(
     help="List, show and remove trained adapters.", no_args_is_help=True, rich_markup_mode=None
@@ -32,13 +32,8 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
         print(json.dumps(rows, ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table("adapter", "method", "base", "created")
-    for name, card in cards.items():
-        cells = (name, card.method, card.base, card.created)
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(grid)
+    cells = ((name, card.method, card.base, card.created) for name, card in cards.items())
+    print_table(("adapter", "method", "base", "created"), cells)
 
 
 @adapters.command("show")

@@ -15,11 +15,10 @@ from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from benchmarks.runs.store import RunStore
 from benchmarks.tasks.registry import BENCHMARKS
 from domainlift.errors import Misuse
-from domainlift.text.display import printable
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, tiny_folder
 from engines.servers.ollama_model import DEFAULT_HOST, parse_host
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
 
@@ -54,12 +53,7 @@ def doctor(
     if as_json:
         print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table("what", "found", "what to do")
-    for f in findings:
-        grid.add_row(f.subject, Text(printable(f.found)), Text(printable(f.hint)))
-    console().print(grid)
+    print_table(("what", "found", "what to do"), [(f.subject, f.found, f.hint) for f in findings])
 
 
 def _versions() -> list[Finding]:

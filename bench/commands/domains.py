@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
-from domainlift.text.display import printable
 from knowledge_bases.domains import load_domains
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 
 def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
@@ -33,10 +32,7 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
         }
         print(json.dumps(rows, ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table("domain", "title", "protected", "tasks")
-    for d in found.values():
-        tasks = Text(printable(", ".join(d.tasks)))
-        grid.add_row(d.name, Text(printable(d.title)), "yes" if d.protected else "", tasks)
-    console().print(grid)
+    cells = (
+        (d.name, d.title, "yes" if d.protected else "", ", ".join(d.tasks)) for d in found.values()
+    )
+    print_table(("domain", "title", "protected", "tasks"), cells)

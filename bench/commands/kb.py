@@ -12,7 +12,6 @@ import typer
 from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
 from bench.options import WORKSPACE, Json, WorkspaceOption
-from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
@@ -20,7 +19,7 @@ from rag.retrieval_gate import stored_gates
 from rag.search.rerank import open_reranker
 from rag.search.retrieval import Retrieval
 from reports.knowledge import show_base, show_hits
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 kb = typer.Typer(
     help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
@@ -44,21 +43,12 @@ def list_knowledge_bases(workspace: WorkspaceOption = WORKSPACE, as_json: Json =
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table(
-        "domain",
-        "generation",
-        "documents",
-        "chunks",
-        "embedder",
-        "created",
-        right=frozenset({"documents", "chunks"}),
+    columns = ("domain", "generation", "documents", "chunks", "embedder", "created")
+    cells = (
+        (m.domain, m.generation, f"{m.documents:,}", f"{m.chunks:,}", m.embedder, m.created)
+        for m in manifests
     )
-    for m in manifests:
-        cells = (m.domain, m.generation, f"{m.documents:,}", f"{m.chunks:,}", m.embedder, m.created)
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(grid)
+    print_table(columns, cells, right=("documents", "chunks"))
 
 
 @kb.command("show")

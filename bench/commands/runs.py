@@ -13,10 +13,9 @@ from bench.options import WORKSPACE, Json, WorkspaceOption
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunStore
 from domainlift.errors import Malformed
-from domainlift.text.display import printable
 from reports.domain_scores import show_manifest
 from reports.domain_scores import show_scores as show_profile
-from reports.terminal import console, table
+from reports.terminal import print_table
 
 runs = typer.Typer(
     help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
@@ -39,14 +38,12 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return
-    from rich.text import Text
-
-    grid = table("run", "model", "suite", "questions", "state", "created")
-    for m in manifests:
-        state = "finished" if m.finished else "unfinished"
-        cells = (m.run, m.model, m.suite, str(m.questions), state, m.created)
-        grid.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(grid)
+    states = ("unfinished", "finished")
+    cells = (
+        (m.run, m.model, m.suite, str(m.questions), states[m.finished], m.created)
+        for m in manifests
+    )
+    print_table(("run", "model", "suite", "questions", "state", "created"), cells)
 
 
 @runs.command("show")
