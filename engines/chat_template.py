@@ -7,7 +7,8 @@ leaves out or refuses go before the first user turn, as is usual for Gemma and M
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -107,30 +108,39 @@ class ChatTemplate:
         """What the template does, found by probes; nothing where there is none."""
         return TemplateTraits() if self._tokenizer.chat_template is None else _probed(self)
 
-    def prompt(self, messages: Sequence[Message], tools: str = "", *, thinks: bool = False) -> str:
-        """The prompt of a chat, up to where the answer begins; `tools` is JSON text.
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Any] | None = None,
+        *,
+        thinks: bool = False,
+    ) -> str:
+        """The prompt of a chat, up to where the answer begins.
 
         Raises Misuse where the template refuses the chat, or would leave out a part of it.
         """
-        turns = [{"role": each.role, "content": each.content} for each in messages]
+        turns = [_turn(each) for each in messages]
         if "system" in (*self.traits.lost, *self.traits.refused):
             turns = _merged(turns)
         there = {turn["role"] for turn in turns}
-        there |= {"tools"} if tools else set()
+        there |= {"tools"} if tools is not None else set()
         there |= {"earlier"} if len(turns) > 1 + ("system" in there) else set()
         for lost in self.traits.lost:
             if lost in there:
                 raise Misuse(f"the model's chat template leaves out {_NAMES[lost]}", _PLAIN)
         try:
-            return self.render(turns, tools=json.loads(tools) if tools else None, thinks=thinks)
+            prompt = self.render(turns, tools=tools, thinks=thinks)
         # Templates raise whatever they like for turns that they do not take.
         except Exception as error:
             first = " ".join(str(error).split())[:200]
             raise Misuse(f"the model's chat template refuses this chat: {first}", _PLAIN) from error
+        if any(name not in prompt for turn in turns for name in _called(turn)):
+            raise Misuse("the model's chat template leaves out calls of tools", _PLAIN)
+        return prompt
 
     def render(
         self,
-        turns: Sequence[dict[str, str]],
+        turns: Sequence[dict[str, Any]],
         *,
         tools: Any = None,
         thinks: bool | None = False,
@@ -161,7 +171,29 @@ class ChatTemplate:
 _PLAIN = "score it as plain text (`--no-chat`), or train on rows of `prompt` and `completion`"
 
 
-def _merged(turns: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as templates read it: the arguments of calls are objects there, not their JSON."""
+    turn = {"role": message.role, "content": message.content, **message.extra}
+    if turn.get("tool_calls"):
+        turn["tool_calls"] = [with_arguments(call) for call in turn["tool_calls"]]
+    return turn
+
+
+def _called(turn: Mapping[str, Any]) -> set[str]:
+    """The names of the functions that a turn calls."""
+    return {str(call["function"].get("name", "")) for call in turn.get("tool_calls") or ()}
+
+
+def with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of a tool in the form of OpenAI's API, its arguments read from their JSON text."""
+    function = dict(call.get("function") or {})
+    if isinstance(arguments := function.get("arguments"), str):
+        with suppress(ValueError):
+            function["arguments"] = json.loads(arguments)
+    return {**call, "function": function}
+
+
+def _merged(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The turns with the text of system turns before the first of the user."""
     said = [turn["content"] for turn in turns if turn["role"] == "system"]
     rest = [turn for turn in turns if turn["role"] != "system"]

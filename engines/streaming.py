@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from domainlift.errors import Misuse
 from engines.base import Engine, Prompt
@@ -50,10 +50,14 @@ class ReplyDelta:
 
     `finish` is "stop" (a stop string or an end token), "length" (`max_tokens` or the context) or
     "tool_calls", which only a server says. Text that could begin a stop string is held back until
-    it does not. The numbers of tokens are those so far.
+    it does not. The numbers of tokens are those so far. A server sets thoughts apart from the text
+    and says which tools it calls (`calls`: pieces in the form of OpenAI's API, with their `index`);
+    in a reply of this process both stand in the text, between the model's own marks.
     """
 
     text: str = ""
+    thought: str = ""
+    calls: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     tokens: tuple[TokenLogprob, ...] = ()
     finish: str | None = None
     prompt_tokens: int = 0

@@ -19,7 +19,6 @@ from engines.gguf.files import all_parts, check_file, smollm2_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
-from engines.gguf.sequences import log_softmax
 from engines.gguf.tokenizer import GgufTokenizer
 from engines.local.answers import (
     Score,
@@ -31,6 +30,7 @@ from engines.local.answers import (
 from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
+from engines.sampler import log_softmax
 
 #: Tokens of a batch, and bytes of logits that one may leave.
 _TOKENS = 512

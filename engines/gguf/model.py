@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from domainlift.errors import BenchError, Misuse
 from engines.gguf import libllama as ll
-from engines.gguf.sequences import leaf_sequences, log_softmax
+from engines.gguf.sequences import leaf_sequences
 from engines.local.prefix_tree import Tokens, TokenTree, common_prefix
+from engines.sampler import log_softmax
 
 if TYPE_CHECKING:
     import numpy as np

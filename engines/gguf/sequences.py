@@ -1,22 +1,8 @@
-"""Sequences of a token tree, and log-probabilities of logits."""
+"""Sequences of a token tree."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from engines.local.prefix_tree import TokenTree
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-def log_softmax(row: np.ndarray) -> np.ndarray:
-    """Log-probabilities of logits (vocabulary,); summed in 64 bits."""
-    import numpy as np
-
-    shifted = row - row.max()
-    logprobs: np.ndarray = shifted - np.float32(np.log(np.exp(shifted).sum(dtype=np.float64)))
-    return logprobs
 
 
 def leaf_sequences(tree: TokenTree) -> list[list[int]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,28 @@ class AdapterManager:
             self._wrapped.base_model.disable_adapter_layers()
         self._used = name
         self._forward.set_soft_prompt(self._soft_prompts[name])
+
+    @property
+    def used(self) -> Name:
+        """The active adapter."""
+        return self._used
+
+    def soft_prompt(self, name: Name) -> SoftPrompt:
+        """What precedes every text of an adapter."""
+        return self._soft_prompts[name]
+
+    @contextmanager
+    def per_row(self, names: Sequence[Name], width: int) -> Iterator[None]:
+        """Compute rows of `width` tokens, each with its adapter, of one group of `groups`."""
+        if self._batched is not None and all(map(self._can_share, names)):
+            self.use(None)
+            per_token = [name for name in names for _ in range(width)]
+            adapted = self._batched.adapters_per_token(per_token, len(names))
+            with adapted if any(names) else nullcontext():
+                yield
+        else:
+            self.use(*set(names))
+            yield
 
     def check(self, names: Iterable[Name]) -> None:
         """Raise Misuse for an adapter that is not loaded."""

@@ -53,10 +53,11 @@ class BatchedLora:
         ]
 
     @contextmanager
-    def adapters_per_token(self, names: Sequence[str | None]) -> Iterator[None]:
-        """Let each token of the one row go through its adapter, while PEFT has none active.
+    def adapters_per_token(self, names: Sequence[str | None], rows: int = 1) -> Iterator[None]:
+        """Let each token of the rows, one after another, go through its adapter.
 
-        Raises UnexpectedShape in the pass where a layer gets its tokens in another shape.
+        PEFT has none active meanwhile. Raises UnexpectedShape in the pass where a layer gets its
+        tokens in another shape.
         """
         place: dict[str | None, int] = {name: number for number, name in enumerate(self._names)}
         place[None] = BASE
@@ -66,16 +67,17 @@ class BatchedLora:
         last = max((piece.adapter for piece in pieces), default=0) + 1
         device = self._layers[0].a.device
         own = device.type == "cpu" and len(index) >= _OWN_TOKENS * len(pieces)
-        shifted = torch.tensor([[i if i == BASE else i - first for i in index]], device=device)
+        shifted = torch.tensor([i if i == BASE else i - first for i in index], device=device)
+        shape = (rows, len(index) // rows)
         with ExitStack() as stack:
-            stack.enter_context(self._mask.set(shifted))
+            stack.enter_context(self._mask.set(shifted.view(rows, -1)))
             for layer in self._layers:
                 hook = (
                     _by_pieces(layer, pieces)
                     if own
                     else _by_mask(layer, self._mask, slice(first, last))
                 )
-                handle = layer.module.register_forward_hook(_checked(hook, len(index)))
+                handle = layer.module.register_forward_hook(_checked(hook, shape))
                 stack.callback(handle.remove)
             yield
 
@@ -136,9 +138,9 @@ def _pieces(index: Sequence[int]) -> list[_Piece]:
     return found
 
 
-def _checked(hook: _Hook, tokens: int) -> _Hook:
+def _checked(hook: _Hook, shape: tuple[int, int]) -> _Hook:
     def checked(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        if args[0].shape[:-1] != (1, tokens):
+        if args[0].shape[:-1] != shape:
             raise UnexpectedShape("a layer with adapters sees other tokens than the model")
         return hook(module, args, output)
 
@@ -171,10 +173,11 @@ def _by_pieces(layer: StackedLayer, pieces: Sequence[_Piece]) -> _Hook:
     ]
 
     def add(module: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        given, out = args[0].flatten(0, 1), output.flatten(0, 1)
         for tokens, a, b, scale in parts:
-            inner = nn.functional.linear(args[0][:, tokens].to(a.dtype), a)
-            output[:, tokens] = _plus(output[:, tokens], inner.mul_(scale), b)
-        return output
+            inner = nn.functional.linear(given[tokens].to(a.dtype), a)
+            out[tokens] = _plus(out[tokens], inner.mul_(scale), b)
+        return out.view(output.shape)
 
     return add
 
@@ -184,5 +187,5 @@ def _plus(output: torch.Tensor, inner: torch.Tensor, b: torch.Tensor) -> torch.T
     if output.dtype != b.dtype:
         return (output + inner @ b).to(output.dtype)
     # In one operation; the layer's output is nobody else's yet.
-    output[0].addmm_(inner[0], b)
+    output.view(-1, len(b[0])).addmm_(inner.flatten(0, -2), b)
     return output

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
-from engines.base import Answer, EngineInfo, Mode, Request
+from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.local import loading
 from engines.local.adapter_manager import AdapterManager
 from engines.local.answers import refused_answer, scored_answer, too_long
@@ -22,6 +23,9 @@ from engines.local.soft_prompts import soft_prompt_of
 from engines.local.special_tokens import stop_appending
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions, tiny_folder
+from engines.reply_text import TokenReader
+from engines.scheduler import Scheduler, new_row
+from engines.streaming import ReplyDelta, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -64,6 +68,12 @@ class TransformersEngine:
         self._forward = Forward(model)
         self._adapters = AdapterManager(model, self._forward)
         self._decoder = Decoder(self._forward, self._encoder)
+        self._reader = TokenReader(
+            self._encoder.decode, self._encoder.raw, self._forward.end_tokens.__contains__
+        )
+        # Held by whoever computes.
+        self._lock = threading.Lock()
+        self._scheduler: Scheduler | None = None
         self._batch_tokens = (
             batch_tokens if batch_tokens is not None else self._forward.batch_tokens()
         )
@@ -121,6 +131,32 @@ class TransformersEngine:
 
         Adapters with few questions share batches where they can; the others take turns.
         """
+        used, answers = self._adapters.used, self._answers(requests)
+        with closing(answers):
+            while True:
+                # Held until an answer is there: others may compute, with other adapters, while the
+                # caller looks at it.
+                with self._lock:
+                    self._adapters.use(used)
+                    answer = next(answers, None)
+                    used = self._adapters.used
+                if answer is None:
+                    return
+                yield answer
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
+        """Yield a reply as it grows, written beside those of other callers."""
+        with self._lock:
+            self._adapters.check([prompt.adapter])
+            before = self._adapters.soft_prompt(prompt.adapter).length
+            if self._scheduler is None:
+                from engines.local.row_passes import LocalRows
+
+                self._scheduler = Scheduler(LocalRows(self._forward, self._adapters, self._lock))
+        row = new_row(self._encoder, self._reader, prompt, sampling, self._context, before)
+        yield from self._scheduler.stream(row)
+
+    def _answers(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         self._adapters.check(request.prompt.adapter for request in requests)
         scored = [r for r in requests if r.mode is not Mode.GENERATE]
         for group in self._adapters.groups(r.prompt.adapter for r in scored):
@@ -138,7 +174,9 @@ class TransformersEngine:
         The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
         prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
         """
-        self._adapters.add(name, folder)
+        with self._lock:
+            self._adapters.add(name, folder)
+        self._forget()
 
     @contextmanager
     def answering_with(self, live: Any) -> Iterator[None]:
@@ -148,18 +186,28 @@ class TransformersEngine:
         """
         self._adapters.use(None)
         base = self._adapters.set_soft_prompt(soft_prompt_of(live))
+        self._forget()
         try:
             yield
         finally:
             self._adapters.set_soft_prompt(base)
+            self._forget()
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
         return self._encoder.count(text)
 
     def close(self) -> None:
-        """Drop the cached prefix."""
+        """End replies that are being written, and drop what is cached."""
+        scheduler, self._scheduler = self._scheduler, None
+        if scheduler is not None:
+            scheduler.close()
         self._forward.reset()
+
+    def _forget(self) -> None:
+        """Let no reply go on from what was computed with other weights."""
+        if self._scheduler is not None:
+            self._scheduler.forget()
 
     @property
     def _room(self) -> int:

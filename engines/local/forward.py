@@ -144,6 +144,11 @@ class Forward:
         return device
 
     @property
+    def layers(self) -> int:
+        """The number of layers that keep keys and values."""
+        return int(self._model.config.get_text_config().num_hidden_layers)
+
+    @property
     def end_tokens(self) -> frozenset[int]:
         """Tokens that end a text."""
         ends = self._model.generation_config.eos_token_id

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
@@ -82,6 +83,11 @@ class Encoder:
                 start = at + 1
         return text + self._decoded(tokens[start:])
 
+    def raw(self, token: int) -> bytes:
+        """The bytes of one token; of a special one its name."""
+        own = getattr(self._tokenizer, "raw", None)  # llama.cpp's vocabulary knows them
+        return bytes(own(token)) if own is not None else _raw(self._tokenizer, token)
+
     def opened_thought(self, request: Request) -> str:
         """The mark with which a chat's prompt begins the thought of the reply, "" for none."""
         return self.chat_template.traits.opens if request.prompt.messages else ""
@@ -114,7 +120,7 @@ class Encoder:
                 "the model's tokenizer has no chat template",
                 "score it as plain text: `--no-chat`",
             )
-        text = self.chat_template.prompt(prompt.messages)
+        text = self.chat_template.prompt(prompt.messages, list(prompt.tools) or None)
         return text if request.mode is Mode.GENERATE else self.chat_template.after_thought(text)
 
     def _option(self, text: str, prompt: Tokens, option: str, source: Prompt) -> Tokens:
@@ -150,6 +156,24 @@ class Encoder:
             if token is not None:
                 return int(token)
         raise Misuse("an empty prompt, and a tokenizer without a token to begin with")
+
+
+def _raw(tokenizer: Any, token: int) -> bytes:
+    """The bytes that a token's piece stands for, in byte-level vocabularies and in others."""
+    piece = str(tokenizer.convert_ids_to_tokens(token))
+    if token in tokenizer.all_special_ids:
+        return piece.encode()
+    if "ByteLevel" in repr(getattr(tokenizer.backend_tokenizer, "decoder", None)):
+        return bytes(_byte_of()[character] for character in piece)
+    byte = re.fullmatch("<0x([0-9A-F]{2})>", piece)
+    return bytes.fromhex(byte[1]) if byte else piece.replace("▁", " ").encode()
+
+
+@cache
+def _byte_of() -> dict[str, int]:
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def tokens_within(tokenizer: Any, text: str) -> Tokens:

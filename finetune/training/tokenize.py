@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,7 +153,8 @@ class _Encoder:
             )
         try:
             thinks = begins_with_thought(row.completion)
-            prompt = self._template.prompt(row.messages, row.tools, thinks=thinks)
+            tools = json.loads(row.tools) if row.tools else None
+            prompt = self._template.prompt(row.messages, tools, thinks=thinks)
         except Misuse as error:
             raise Misuse(f"example `{row.id}`: {error.what}", error.hint) from error
         prompt, completion = join_thought(prompt, row.completion)

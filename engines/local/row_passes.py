@@ -1,0 +1,130 @@
+"""Rows of the scheduler over transformers: all of a step in one pass, whatever their adapters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from domainlift.errors import BenchError
+from engines.local.slot_cache import SlotCache
+from engines.scheduler import CacheLost, Feed, Name
+
+if TYPE_CHECKING:
+    from engines.local.adapter_manager import AdapterManager
+    from engines.local.forward import Forward
+
+#: Rows at once, and tokens of prompts in one step, without and with a graphics card.
+_ROWS, _CHUNK, _CUDA_CHUNK = 16, 128, 1024
+#: Bytes of keys and values on a processor; a graphics card gives half of what is free.
+_CACHE = 2**31
+
+
+class LocalRows:
+    """Computes rows with the model of `forward`; `lock` is held for each pass.
+
+    A step takes at least as long as the weights take to be read, so its rows share one pass, and
+    parts of prompts another one. Where an architecture cannot share prefixes, each row has a cache
+    and passes of its own.
+    """
+
+    def __init__(
+        self, forward: Forward, adapters: AdapterManager, lock: AbstractContextManager[Any]
+    ) -> None:
+        self._forward, self._adapters, self._lock = forward, adapters, lock
+        self.rows = _ROWS
+        self.shares = forward.shares
+        cuda = forward.device.type == "cuda"
+        # A recurrent state takes a prompt in one piece.
+        self.chunk = (_CUDA_CHUNK if cuda else _CHUNK) if self.shares else sys.maxsize
+        self._most = torch.cuda.mem_get_info(forward.device)[0] // 2 if cuda else _CACHE
+        self._cache = SlotCache(forward.layers, self._most)
+        self._own: dict[int, Any] = {}
+
+    def groups(self, adapters: Iterable[Name]) -> list[list[Name]]:
+        """Divide adapters into those that may be fed together."""
+        with self._lock:
+            return self._adapters.groups(adapters)
+
+    def keep(self, slot: int, source: int, adapter: Name, length: int) -> None:
+        """Let a slot begin with so many tokens of another one."""
+        if length and slot != source:
+            before = self._adapters.soft_prompt(adapter).length
+            with torch.inference_mode():
+                self._cache.copy(slot, source, before + length)
+
+    def feed(self, feeds: Sequence[Feed]) -> np.ndarray:
+        """Compute these; logits after the last token of each, [feeds, vocabulary]."""
+        found: dict[int, np.ndarray] = {}
+        try:
+            with self._lock, torch.inference_mode():
+                for part in self._passes(feeds):
+                    logits = self._together(part) if self.shares else self._alone(part[0])
+                    found |= zip((feed.slot for feed in part), logits, strict=True)
+        except self._forward.out_of_memory as error:
+            self._shrink(feeds, error)
+        return np.stack([found[feed.slot] for feed in feeds])
+
+    def _passes(self, feeds: Sequence[Feed]) -> Iterator[list[Feed]]:
+        """Single tokens together, and parts of prompts; each by itself where rows cannot share."""
+        if not self.shares:
+            yield from ([feed] for feed in feeds)
+            return
+        ordered = sorted(feeds, key=lambda feed: feed.slot)
+        for single in (True, False):
+            part = [feed for feed in ordered if (len(feed.tokens) == 1) is single]
+            if part:
+                yield part
+
+    def _together(self, feeds: list[Feed]) -> np.ndarray:
+        """One pass over rows of different lengths: their new tokens end together."""
+        width = max(len(feed.tokens) for feed in feeds)
+        ids = torch.zeros(len(feeds), width, dtype=torch.long)
+        positions = torch.full((len(feeds), width), -1)
+        for row, feed in enumerate(feeds):
+            soft = self._adapters.soft_prompt(feed.adapter)
+            if soft.length and feed.start == 0:
+                self._cache.begin(feed.slot, soft.kept, soft.length)
+            first, count = soft.length + feed.start, len(feed.tokens)
+            ids[row, width - count :] = torch.tensor(feed.tokens)
+            positions[row, width - count :] = torch.arange(first, first + count)
+        length = int(positions.max()) + 1
+        device = self._forward.device
+        at = positions.to(device)
+        self._cache.aim([feed.slot for feed in feeds], at, length)
+        # Padding sees the first position, since what sees nothing is no number.
+        seen = at.clamp(min=0)
+        mask = torch.arange(length, device=device) <= seen[:, :, None]
+        with self._adapters.per_row([feed.adapter for feed in feeds], width):
+            return self._last(
+                self._forward.run(
+                    ids.to(device), self._cache, keep=1, mask=mask[:, None], positions=seen
+                )
+            )
+
+    def _alone(self, feed: Feed) -> np.ndarray:
+        ids = torch.tensor([feed.tokens], device=self._forward.device)
+        with self._adapters.per_row([feed.adapter], ids.shape[1]):
+            if feed.start == 0:
+                self._own[feed.slot] = self._forward.own_cache(())
+            return self._last(self._forward.run(ids, self._own[feed.slot], keep=1))
+
+    def _last(self, logits: torch.Tensor) -> np.ndarray:
+        found: np.ndarray = logits[:, -1].float().cpu().numpy()
+        return found
+
+    def _shrink(self, feeds: Sequence[Feed], error: BaseException) -> None:
+        """Halve the rows and compute them anew, or give up where one alone is too large."""
+        self._cache, self._own = SlotCache(self._forward.layers, self._most), {}
+        if self.rows == 1:
+            length = feeds[0].start + len(feeds[0].tokens)
+            raise BenchError(
+                f"memory does not suffice for a row of {length} tokens",
+                "use a shorter prompt, a smaller model or `--dtype bfloat16`",
+            ) from error
+        self.rows = min(self.rows, max(2, len(feeds))) // 2
+        raise CacheLost from error
