@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "domains": ("bench.commands.domains:domains", "List all domains."),
     "kb": ("bench.commands.kb:kb", "Build, search and measure knowledge bases."),
+    "exam": ("bench.commands.exam:exam", "Show and edit the exams made of documents."),
     "data": ("bench.commands.data:data", "Prepare and check training data."),
     "train": (
         "bench.commands.train:train_command",

@@ -54,6 +54,11 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def exams(self) -> Path:
+        """Folder of the exams made of documents, one folder per domain."""
+        return self.root / "exams"
+
+    @property
     def keywords(self) -> Path:
         """Keywords of the workspace's own router."""
         return self.root / "routes.yaml"

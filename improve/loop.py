@@ -115,7 +115,8 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
     }
     if not chosen:
         return result
-    return _prove(context, lazy, timer, result, runner, chosen, form_adapter)
+    alternatives = runs.treatments if options.exam is not None else {}
+    return _prove(context, lazy, timer, result, runner, chosen, form_adapter, alternatives)
 
 
 def _select(
@@ -158,6 +159,7 @@ def _prove(
     runner: PlanRunner,
     treatments: Mapping[str, DomainTreatment],
     form_adapter: Mapping[str, DomainTreatment],
+    alternatives: Mapping[str, Mapping[str, DomainTreatment]],
 ) -> ImproveResult:
     with timer.stage("router"):
         workspace = context.run_options.workspace
@@ -171,6 +173,8 @@ def _prove(
             context.task_digests,
             result.form.label,
             form_adapter,
+            alternatives,
+            context.options.exam,
         )
         held_out = _base_runner(context, lazy, context.split.held_out, HELD_OUT)
         return evaluate_on_held_out(candidate, result, runner, held_out)

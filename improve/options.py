@@ -11,6 +11,7 @@ from rag.treatment import TOKENS
 
 if TYPE_CHECKING:
     from benchmarks.held_out.gate import GateCriteria
+    from improve.exam.exam import Exam
     from rag.search.retrieval import Retrieval
 
 
@@ -56,6 +57,7 @@ class ImproveOptions:
     training of each, None for the default; with `own`, domains are reduced to their own questions
     and documents; `change` holds KEY=VALUE settings of the trainings; `choice` is
     what treatments are chosen by; `tasks` are asked beside the suite, and their domains treated.
+    With an `exam`, its held-out questions are asked under every treatment that was tried.
     """
 
     criteria: GateCriteria
@@ -68,3 +70,4 @@ class ImproveOptions:
     change: tuple[str, ...] = ()
     choice: ChoiceCriteria = field(default_factory=ChoiceCriteria)
     tasks: tuple[str, ...] = ()
+    exam: Exam | None = None

@@ -22,6 +22,7 @@ from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import write_keywords
 from ensemble.router.router import Router
 from improve.diagnose import by_domain
+from improve.exam.scores import exam_scores
 from improve.resources import open_adapters, open_resources
 from improve.select import score_treatment
 from reports.compare_html import render_html
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ensemble.router.keywords import Keywords
     from ensemble.router.router import RouteDecision
     from ensemble.treatment import PlanResources
+    from improve.exam.exam import Exam
     from improve.options import RunOptions
     from improve.plan_runner import PlanRunner
 
@@ -52,7 +54,8 @@ class Candidate:
 
     `task_digests` identify each task's data, by which uses of its held-out questions are counted.
     `form` is how everything is asked, "" for the tasks' own forms; `form_adapter` are treatments of
-    domains by the adapter of all.
+    domains by the adapter of all. Held-out questions of an `exam` are also asked under the
+    `alternatives`, the treatments that were tried.
     """
 
     treatments: Mapping[str, DomainTreatment]
@@ -62,6 +65,8 @@ class Candidate:
     task_digests: Mapping[str, str]
     form: str = ""
     form_adapter: Mapping[str, DomainTreatment] = field(default_factory=dict)
+    alternatives: Mapping[str, Mapping[str, DomainTreatment]] = field(default_factory=dict)
+    exam: Exam | None = None
 
     @property
     def digest(self) -> str:
@@ -91,6 +96,7 @@ def evaluate_on_held_out(
         ensemble = held_out.run("ensemble", routing, candidate.treatments, resources)
         controls = _controls(candidate, held_out, resources, single)
     runs = {"base": held_out.base, "ensemble": ensemble, **controls}
+    tried = _alternatives(candidate, held_out)
     proof = _held_out_result(candidate, held_out, ensemble, runs, use)
     plan = _write_plan(candidate, proof, held_out, ensemble)
     names = {
@@ -98,6 +104,9 @@ def evaluate_on_held_out(
         "held out, ensemble": ensemble.folder.name,
     }
     result = replace(result, proof=proof, plan=plan, runs={**result.runs, **names})
+    if candidate.exam is not None:
+        records = {name: run.records() for name, run in {**runs, **tried}.items()}
+        result = replace(result, exam=exam_scores(candidate.exam, records))
     return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
 
@@ -163,6 +172,20 @@ def _controls(
         engine, workspace = held_out.engine(), candidate.run_options.workspace
         opened = replace(resources, adapters=open_adapters(form, engine, workspace))
         runs[FORM_ADAPTER] = sample.run(FORM_ADAPTER, ORACLE, form, opened)
+    return runs
+
+
+def _alternatives(candidate: Candidate, held_out: PlanRunner) -> dict[str, Run]:
+    """What the chosen domains would have had under each treatment that was tried."""
+    runs = {}
+    workspace = candidate.run_options.workspace
+    for name, treatments in candidate.alternatives.items():
+        own = {
+            domain: each for domain, each in treatments.items() if domain in candidate.treatments
+        }
+        if own and name != FORM_ADAPTER:
+            with open_resources(own, held_out.engine(), workspace) as resources:
+                runs[name] = held_out.run(name, ORACLE, own, resources)
     return runs
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.held_out.choice import ALPHA, Choice, ChoiceRule
+from benchmarks.results.exam_scores import ExamScores
 from benchmarks.results.improve_result import (
     FORM_ADAPTER,
     HeldOutResult,
@@ -39,6 +40,7 @@ _RULES = {
     ChoiceRule.COST: "cheapest not shown worse",
     ChoiceRule.UNTRIED: "nothing else tried",
 }
+_EXAM = ("part", "treatment", "n", "accuracy", "95 % interval")
 _FORMS = ("form", "n", "accuracy", "tokens a question")
 _CONTROLS = ("way", "n", "accuracy", "tokens a question")
 
@@ -95,6 +97,9 @@ def _tables(done: ImproveResult) -> Iterator[Table]:
     if done.proof is not None:
         proof = done.proof
         yield "The ensemble (held-out questions)", _HELD_OUT, [*_held_out(proof)]
+        if done.exam is not None:
+            title = f"The exam of {done.exam.domain} (held-out questions)"
+            yield title, _EXAM, [*_exam(done.exam)]
         controls = [_control(name, score) for name, score in proof.controls.items()]
         yield "Other ways to send the same questions (held-out questions)", _CONTROLS, controls
 
@@ -154,6 +159,20 @@ def _changed(change: Paired) -> Row:
 
 def _control(name: str, score: TreatmentScore | FormScore) -> Row:
     return name, str(score.n), accuracy(score.accuracy), f"{score.tokens:.0f}"
+
+
+def _exam(exam: ExamScores) -> Iterator[Row]:
+    for part, scores in (("facts", exam.facts), ("wordings", exam.wordings)):
+        for name in (*_TREATMENTS, "ensemble"):
+            if name in scores:
+                own = scores[name]
+                yield (
+                    f"held-out {part}",
+                    name,
+                    str(own.n),
+                    accuracy(own.accuracy),
+                    interval(own.interval),
+                )
 
 
 def _closing(done: ImproveResult) -> Iterator[str]:

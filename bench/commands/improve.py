@@ -6,10 +6,13 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.commands.exam import exam_line
 from bench.options import (
     EMBEDDED_SUITES,
     WORKSPACE,
@@ -33,6 +36,7 @@ from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import read_setting
 from finetune.training.settings import TrainingArguments
 from improve.context import ImproveContext, prepare_context
+from improve.documents import document_folder, prepare_documents
 from improve.forecast import forecast
 from improve.load_model import LazyEngine, ModelSpec
 from improve.loop import improve
@@ -52,6 +56,12 @@ def improve_command(
     task: Annotated[
         list[str] | None,
         typer.Option(help="Treat the domain of these tasks: a name, lm-eval:NAME, or a file."),
+    ] = None,
+    docs: Annotated[
+        Path | None, typer.Option(help="A folder of documents: an exam is made of them.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the documents' domain. [default: the folder's]")
     ] = None,
     only: Annotated[
         str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
@@ -96,13 +106,17 @@ def improve_command(
     ones, which are looked at once.
 
     With `--task` the questions of a file, say, are treated with the knowledge base of their name,
-    and an embedded model's own suite is watched beside them.
+    and an embedded model's own suite is watched beside them. With `--docs` a folder is enough: its
+    knowledge base is built, and an exam is made of it (`bench exam show` lists its questions).
 
     Example: bench improve --model tiny
     """
     least = parse_min_gain(min_gain)
     chosen = suite_for(suite, model)
-    if task and suite is None and model not in EMBEDDED_SUITES:
+    if docs is None and name is not None:
+        raise Misuse("`--name` names the domain of documents", "add `--docs FOLDER`")
+    documents = document_folder(docs, name) if docs is not None else None
+    if (task or documents) and suite is None and model not in EMBEDDED_SUITES:
         chosen = ""
         print_note("nothing else is asked or watched for harm; `--suite mmlu --limit 800` does so")
     options = ImproveOptions(
@@ -121,8 +135,13 @@ def improve_command(
     run_options = RunOptions(workspace, data, target=target)
 
     def prepare() -> ImproveContext:
+        own = options
+        if documents is not None:
+            exam, files = prepare_documents(documents, lazy, run_options)
+            print(exam_line(exam), file=sys.stderr)
+            own = replace(options, tasks=(*options.tasks, str(files.task)), exam=exam)
         command = command_line(sys.argv[1:])
-        return prepare_context(chosen, limit, run_options, options, command)
+        return prepare_context(chosen, limit, run_options, own, command)
 
     try:
         if dry_run:

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.held_out.choice import BASE, Choice
 from benchmarks.held_out.gate import DomainVerdict, Promotion
 from benchmarks.results.domain_scores import EvalResult
+from benchmarks.results.exam_scores import ExamScores
 from benchmarks.results.strengths import Strength, protected_strengths, watched_domains
 from benchmarks.scoring.forms import FormScore
 from domainlift.stats.intervals import Interval
@@ -133,7 +134,8 @@ class ImproveResult:
 
     All of them are asked in the best `form`; `own_form` is the base model in the tasks' own.
     `strengths` is every domain's test against guessing; the `treated` are to change. `beyond_form`
-    is by domain what its own adapter changes against one that saw no row of it.
+    is by domain what its own adapter changes against one that saw no row of it; `exam` are the
+    held-out scores of one that was made of documents.
     """
 
     model: str
@@ -149,6 +151,7 @@ class ImproveResult:
     chosen: Mapping[str, Choice] = field(default_factory=dict)
     notes: Sequence[str] = ()
     proof: HeldOutResult | None = None
+    exam: ExamScores | None = None
     plan: Path | None = None
     report: Path | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
@@ -190,6 +193,7 @@ class ImproveResult:
             "notes": list(self.notes),
             "stages": {name: round(value, 1) for name, value in self.stages.items()},
             "seconds": round(self.seconds, 1),
+            **(self.exam.as_json() if self.exam is not None else {}),
         }
 
     @property

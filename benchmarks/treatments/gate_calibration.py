@@ -66,10 +66,14 @@ def contaminated_ids(records: Iterable[Record]) -> set[str]:
 def contaminated_questions(
     questions: Sequence[Question], retrievers: Mapping[str, Retriever]
 ) -> list[Leak]:
-    """The questions that stand in the knowledge base of their own domain."""
+    """The questions that stand in the knowledge base of their own domain.
+
+    A question with a `support` was made of a document, which is to be found.
+    """
     leaks: list[Leak] = []
     for domain, retriever in retrievers.items():
         own = [question for question in questions if question.domain == domain]
+        own = [question for question in own if not question.support]
         if own:
             vectors = retriever.encode([question.text for question in own])
             index = retriever.index

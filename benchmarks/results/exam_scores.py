@@ -1,0 +1,57 @@
+"""Scores on an exam that was made of documents: held-out facts and held-out wordings apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from domainlift.stats.intervals import Interval
+
+
+@dataclass(frozen=True)
+class ExamScore:
+    """Accuracy of one treatment, with its 95 % interval."""
+
+    n: int
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class ExamScores:
+    """Held-out scores by treatment: of facts that no training row tells, and of those that do.
+
+    Passages alone can lift `facts`; what an adapter lifts in `wordings` it has learned. `counts`
+    are those of the exam.
+    """
+
+    domain: str
+    counts: Mapping[str, Any]
+    facts: Mapping[str, ExamScore] = field(default_factory=dict)
+    wordings: Mapping[str, ExamScore] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys that `bench improve --docs --json` has beside the others."""
+        return {
+            "domain": self.domain,
+            "exam": dict(self.counts),
+            "held_out_facts": _scores(self.facts),
+            "held_out_wordings": _scores(self.wordings),
+        }
+
+
+def _scores(scores: Mapping[str, ExamScore]) -> dict[str, Any]:
+    names = ("base", "rag", "lora", "rag+lora", "ensemble")
+    return {
+        name.replace("+", "_"): (
+            {
+                "n": scores[name].n,
+                "accuracy": scores[name].accuracy,
+                "interval": [scores[name].interval.low, scores[name].interval.high],
+            }
+            if name in scores
+            else None
+        )
+        for name in names
+    }

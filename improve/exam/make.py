@@ -1,0 +1,131 @@
+"""Making of an exam from the chunks of a knowledge base, without a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from domainlift.sampling import hash_order, seeded_random
+from improve.exam.distractors import N_WRONG, peers_of, wrong_options
+from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, KindYield, split_of_fact
+from improve.exam.fact_finder import Fact, find_facts
+from improve.exam.wordings import GAP, IN_PLACE, WORDINGS, common_words, wordings
+from rag.base import Chunk
+
+#: Facts that an exam asks for at most, and chunks that are read for them.
+MOST_FACTS, MOST_CHUNKS = 300, 4_000
+#: The version of this module's questions: it changes with every way of making them.
+VERSION = "rules 1"
+
+
+def make_exam(name: str, generation: str, chunks: Sequence[Chunk]) -> Exam:
+    """Make the exam of a knowledge base; the same chunks make the same exam."""
+    sample = _sample(chunks)
+    facts = list(find_facts(sample))
+    pools = peers_of(facts)
+    rejected: dict[str, Counter[str]] = {}
+    good: list[tuple[Fact, list[str]]] = []
+    for fact in facts:
+        wrong = wrong_options(fact, pools[fact.kind], seeded_random(fact.id, 0))
+        if len(wrong) == N_WRONG:
+            good.append((fact, wrong))
+        else:
+            reasons = rejected.setdefault(fact.kind, Counter())
+            reasons["too few wrong options of its kind"] += 1
+    chosen = _chosen(good)
+    for fact, _ in good:
+        if fact.id not in chosen:
+            rejected.setdefault(fact.kind, Counter())["beyond the size of an exam"] += 1
+    common = common_words([chunk.text for chunk in sample])
+    order = sorted(chosen, key=lambda fact: hash_order(fact, name))
+    ranks = {fact: rank for rank, fact in enumerate(order)}
+    questions = [
+        question
+        for fact, wrong in good
+        if fact.id in ranks
+        for question in _questions(fact, wrong, ranks[fact.id], len(ranks), common)
+    ]
+    found, kept = Counter(f.kind for f in facts), Counter(f.kind for f, _ in good if f.id in ranks)
+    by_kind = {
+        kind: KindYield(found[kind], kept[kind], dict(rejected.get(kind, {}))) for kind in found
+    }
+    return Exam(name, tuple(_balanced(questions)), by_kind, generation, VERSION)
+
+
+def _sample(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """At most `MOST_CHUNKS`, in their order."""
+    if len(chunks) <= MOST_CHUNKS:
+        return list(chunks)
+    by_hash = sorted(range(len(chunks)), key=lambda row: hash_order(chunks[row].id))
+    return [chunks[row] for row in sorted(by_hash[:MOST_CHUNKS])]
+
+
+def _chosen(good: Iterable[tuple[Fact, list[str]]]) -> set[str]:
+    """The facts that are asked for: as many of each document as of any other, as far as it goes."""
+    by_source: dict[str, list[str]] = {}
+    for fact, _ in good:
+        by_source.setdefault(fact.chunk.source, []).append(fact.id)
+    for own in by_source.values():
+        own.sort(key=hash_order)
+    turns = [
+        (rank, hash_order(source), fact)
+        for source, own in by_source.items()
+        for rank, fact in enumerate(own)
+    ]
+    return {fact for _, _, fact in sorted(turns)[:MOST_FACTS]}
+
+
+def _questions(
+    fact: Fact, wrong: Sequence[str], rank: int, count: int, common: frozenset[str]
+) -> list[ExamQuestion]:
+    made = wordings(fact, common)
+    split, taught = split_of_fact(rank, count)
+    examined = [name for name in WORDINGS if name in made][-1]
+    splits = {GAP: TRAIN if taught else PROBE, IN_PLACE: TRAIN if taught else ""} | {
+        examined: split
+    }
+    return [
+        _question(fact, wrong, name, made[name], part, taught)
+        for name, part in splits.items()
+        if part
+    ]
+
+
+def _question(
+    fact: Fact, wrong: Sequence[str], wording: str, text: str, split: str, taught: bool
+) -> ExamQuestion:
+    """A question with its answer in front."""
+    draw = seeded_random(f"{fact.id}/{wording}", 1)
+    options = draw.sample(list(wrong), len(wrong))
+    options.insert(0, fact.answer)
+    chunk = fact.chunk
+    source = f"{chunk.source} > {chunk.heading}" if chunk.heading else chunk.source
+    return ExamQuestion(
+        f"{fact.id}-{wording.replace(' ', '-')}",
+        text,
+        tuple(options),
+        0,
+        chunk.text,
+        source,
+        fact.kind,
+        split,
+        fact.id,
+        wording,
+        chunk.source,
+        taught,
+    )
+
+
+def _balanced(questions: Sequence[ExamQuestion]) -> Iterator[ExamQuestion]:
+    """Move the right options so that in each split each place is as frequent as any other."""
+    order = sorted(questions, key=lambda each: hash_order(each.id))
+    count: Counter[str] = Counter()
+    places = {}
+    for each in order:
+        places[each.id] = count[each.split] % len(each.options)
+        count[each.split] += 1
+    for each in questions:
+        right, *wrong = each.options
+        wrong.insert(places[each.id], right)
+        yield replace(each, options=tuple(wrong), answer=places[each.id])

@@ -1,0 +1,171 @@
+"""The exam: its options, splits, file, and a person's changes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tasks.base import TaskRequest
+from benchmarks.tasks.question_file import load_question_file
+from domainlift.errors import BenchError, Malformed, NoSuch
+from finetune.data.sources.cloze import BLANK
+from improve.exam.exam import (
+    PROBE,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Exam,
+    ExamFiles,
+    check_enough,
+    facts_of,
+    read_exam,
+    without_questions,
+    write_exam,
+)
+from improve.exam.exchange import export_questions, import_questions
+from improve.exam.make import make_exam
+from rag.base import Chunk
+
+NAMES = [
+    *("Anselm Dorrit", "Piet Valcourt", "Signe Abarca", "Rufus Adeyemi", "Lotte Marchetti"),
+    *("Oskar Pellew", "Edda Thorsby", "Joris Falk", "Yusra Lindqvist", "Bram Okafor"),
+]
+THINGS = ["pump", "barometer", "lathe", "boat", "tower", "bridge", "mill", "clock", "stove", "loom"]
+
+
+@pytest.fixture(scope="module")
+def exam() -> Exam:
+    """Forty facts in twenty chunks."""
+    chunks = [
+        Chunk(
+            f"The {thing} was built by {NAMES[n]}. The {thing} stands for {n + 11} days a year.",
+            f"{thing}.md",
+            thing.capitalize(),
+        )
+        for n, thing in enumerate(THINGS)
+    ] + [
+        Chunk(f"The price of the {thing} is {n + 30} euros.", f"prices.md#{thing}", "Prices")
+        for n, thing in enumerate(THINGS)
+    ]
+    return make_exam("works", "g1", chunks)
+
+
+def test_every_fact_is_examined_in_one_wording_that_no_training_row_has(exam: Exam) -> None:
+    facts = facts_of(exam.questions)
+    assert len(facts) == 30
+    for own in facts.values():
+        examined = [each for each in own if each.split in (VALIDATION, TEST)]
+        assert len(examined) == 1
+        assert examined[0].question not in {q.question for q in own if q.split == TRAIN}
+        assert {each.split for each in own if each not in examined} == (
+            {TRAIN} if own[0].taught else {PROBE}
+        )
+
+
+def test_seven_of_ten_facts_are_taught_and_six_are_reported(exam: Exam) -> None:
+    examined = [each for each in exam.questions if each.split in (VALIDATION, TEST)]
+    assert Counter(each.taught for each in examined) == {True: 21, False: 9}
+    assert Counter(each.split for each in examined) == {TEST: 18, VALIDATION: 12}
+
+
+def test_options_are_of_one_kind_and_the_right_one_is_at_every_place(exam: Exam) -> None:
+    for split in (TRAIN, TEST):
+        places = Counter(each.answer for each in exam.questions if each.split == split)
+        assert len(places) == 4
+        assert max(places.values()) - min(places.values()) <= 1
+    for each in exam.questions:
+        assert len(set(each.options)) == 4
+        others = [option for option in each.options if option != each.right]
+        assert each.right in each.passage
+        assert not any(other in each.passage for other in others)
+        if each.kind == "money":
+            assert all(option.endswith("euros") for option in each.options)
+
+
+def test_the_same_chunks_make_the_same_exam_and_a_file_keeps_it(exam: Exam, tmp_path: Path) -> None:
+    files = ExamFiles(tmp_path, "works")
+    write_exam(files, exam)
+    assert read_exam(files) == exam
+    task = load_question_file(TaskRequest(str(files.task), "", "", file=files.task, split="test"))
+    assert {q.id.rpartition("/")[2] for q in task.questions} == {
+        each.id for each in exam.questions if each.split == TEST
+    }
+    assert all(question.support and question.cluster for question in task.questions)
+
+
+def test_a_known_fact_is_set_aside_and_stays_in_the_file(exam: Exam, tmp_path: Path) -> None:
+    fact = exam.questions[0].fact
+    known = tuple(replace(each, known=each.fact == fact) for each in exam.questions)
+    files = ExamFiles(tmp_path, "works")
+    write_exam(files, replace(exam, questions=known))
+    assert fact not in files.task.read_text(encoding="utf-8")
+    assert fact in files.rows.read_text(encoding="utf-8")
+    assert read_exam(files).counts()["known"] == 1
+
+
+def test_a_dropped_question_takes_its_training_wordings_along(exam: Exam) -> None:
+    question = next(each for each in exam.questions if each.split == TEST and each.taught)
+    smaller = without_questions(exam, [question.id])
+    assert question.fact not in {each.fact for each in smaller.questions}
+    assert smaller.edited
+    assert smaller.digest != exam.digest
+    with pytest.raises(NoSuch):
+        without_questions(exam, ["nothing"])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_an_exam_goes_out_and_comes_back(exam: Exam, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"works{ending}"
+    export_questions(exam, path)
+    assert import_questions(exam, path).questions == exam.questions
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('"answer": 0', '"answer": 9', "answer"),
+        ('"split": "train"', '"split": "tarin"', "tarin"),
+        ('"kind"', '"knid"', "knid"),
+        ("{", "[", "JSON"),
+    ],
+)
+def test_a_changed_file_that_is_wrong_is_refused_with_its_line(
+    exam: Exam, tmp_path: Path, old: str, new: str, what: str
+) -> None:
+    path = tmp_path / "works.jsonl"
+    export_questions(exam, path)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    row = next(n for n, line in enumerate(lines) if old in line)
+    lines[row] = lines[row].replace(old, new, 1)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(Malformed, match=f":{row + 1}: .*{what}"):
+        import_questions(exam, path)
+
+
+def test_too_few_questions_are_said_with_their_number(exam: Exam) -> None:
+    check_enough(exam, 18)
+    with pytest.raises(BenchError, match="18 questions to report on, and a verdict needs 19"):
+        check_enough(exam, 19)
+
+
+def test_no_wrong_options_are_a_reason_in_the_yield() -> None:
+    made = make_exam("one", "g1", [Chunk("The pump was built by Anselm Dorrit.", "a.md")])
+    assert not made.questions
+    assert made.by_kind["name"].rejected == {"too few wrong options of its kind": 1}
+
+
+def test_what_fills_a_gap_is_not_in_the_sentence(exam: Exam) -> None:
+    for each in exam.questions:
+        if each.wording == "gap":
+            assert BLANK in each.question
+            assert each.right not in each.question
+
+
+def test_an_exam_is_json(exam: Exam) -> None:
+    counts = json.loads(json.dumps(exam.counts()))
+    assert counts["facts"] == 30
+    assert counts["by_kind"]["money"]["kept"] == 10
