@@ -29,17 +29,13 @@ def show_letters(profile: EvalResult) -> None:
         print_table((TITLE, *columns), rows, right=columns)
 
 
-def comparison_letters(
-    comparison: Comparison,
-) -> tuple[list[str], list[list[str]]]:
+def comparison_letters(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """The columns besides the first and the rows of both runs' letters; no rows without any."""
     sides = zip(("baseline", "candidate"), comparison.overall.sides, strict=True)
     return letter_table({name: side.letters for name, side in sides})
 
 
-def letter_table(
-    counts: Mapping[str, LetterCounts | None],
-) -> tuple[list[str], list[list[str]]]:
+def letter_table(counts: Mapping[str, LetterCounts | None]) -> tuple[list[str], list[list[str]]]:
     """A column per letter and one for p, and a row per entry that has letters."""
     shown = {name: each for name, each in counts.items() if each is not None}
     letters: Sequence[str] = max((list(each.gold) for each in shown.values()), key=len, default=[])

@@ -71,11 +71,7 @@ class ProgressBar:
             self._recent.popleft()
         if self._bar is not None:
             self._bar.update(
-                self._task,
-                total=total,
-                completed=done,
-                description=domain,
-                rate=self._rate(now),
+                self._task, total=total, completed=done, description=domain, rate=self._rate(now)
             )
         elif now - self._said >= _EVERY:
             self._said = now

@@ -15,12 +15,7 @@ from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
-from finetune.data.build_dataset import (
-    BenchmarkIndexes,
-    DatasetSpec,
-    build_dataset,
-    tasks_to_learn,
-)
+from finetune.data.build_dataset import BenchmarkIndexes, DatasetSpec, build_dataset, tasks_to_learn
 from finetune.data.formats import check_rows
 from finetune.data.prepare import PreparedDataset
 from finetune.data.sources.raft import ContextSettings
@@ -55,8 +50,7 @@ def prepare_command(
     ] = False,
     name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
     from_kb: Annotated[
-        bool,
-        typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base."),
+        bool, typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base.")
     ] = False,
     model: Annotated[
         str | None, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What writes.")
@@ -68,8 +62,7 @@ def prepare_command(
         bool, typer.Option("--unchecked", help="Check what is written by its words alone.")
     ] = False,
     with_context: Annotated[
-        bool,
-        typer.Option("--with-context", help="Also each question with passages before it."),
+        bool, typer.Option("--with-context", help="Also each question with passages before it.")
     ] = False,
     distractors: Annotated[
         int, typer.Option(min=1, help="Passages without the answer, per question.")

@@ -61,8 +61,7 @@ def export_command(
         typer.Option(exists=True, dir_okay=False, help="A GGUF of the base model to build on."),
     ] = None,
     stored: Annotated[
-        str | None,
-        typer.Option(help="How a GGUF holds weights: f16, q8_0 or f32. [default: f16]"),
+        str | None, typer.Option(help="How a GGUF holds weights: f16, q8_0 or f32. [default: f16]")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the model in Ollama. [default: DOMAIN-VERSION]")
@@ -154,7 +153,7 @@ def _exported(
 
 def _served(adapter: Adapter, base: str, tag: str, options: ExportOptions) -> dict[str, Any]:
     check = check_served(adapter, base, tag, options)
-    return {**_result(Exported(Path(), "served", check)), "path": None}
+    return {**_result(Exported(check, kind="served")), "path": None}
 
 
 def _result(made: Exported) -> dict[str, Any]:

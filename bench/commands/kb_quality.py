@@ -26,8 +26,7 @@ from reports.knowledge import show_leaks, show_retrieval_quality
 from reports.progress import Stages
 
 Task = Annotated[
-    list[str] | None,
-    typer.Option(help="Only these tasks or files. [default: all of the domain]"),
+    list[str] | None, typer.Option(help="Only these tasks or files. [default: all of the domain]")
 ]
 Name = Annotated[str, typer.Argument(help="A domain that has a knowledge base.")]
 

@@ -21,14 +21,7 @@ from ensemble.fit.fit import fit_router as learn
 from ensemble.router.examples import examples_file, write_examples
 from ensemble.router.keywords import Keywords, backup, write_keywords
 from improve.labelled_questions import as_training, read_labelled
-from improve.route import (
-    embed_examples,
-    glossaries,
-    keyword_file,
-    labelled,
-    open_router,
-    passages,
-)
+from improve.route import embed_examples, glossaries, keyword_file, labelled, open_router, passages
 from knowledge_bases.domains import Domain, companions, load_domains
 from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics

@@ -108,8 +108,7 @@ def run(
         bool, typer.Option("--query-options", help="Search for the options too.")
     ] = False,
     mmr: Annotated[
-        float | None,
-        typer.Option(help="Weigh relevance against variety: 1 is relevance alone."),
+        float | None, typer.Option(help="Weigh relevance against variety: 1 is relevance alone.")
     ] = None,
     rerank: Annotated[
         str | None, typer.Option(help="A cross-encoder: a folder or a name on the hub.")

@@ -9,15 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench.options import (
-    WORKSPACE,
-    BudgetMinutes,
-    Data,
-    Device,
-    Json,
-    Rows,
-    WorkspaceOption,
-)
+from bench.options import WORKSPACE, BudgetMinutes, Data, Device, Json, Rows, WorkspaceOption
 from domainlift.errors import Misuse
 from engines.base import TrainableEngine
 from engines.registry import TINY
@@ -53,8 +45,7 @@ def train_command(
         typer.Option("--set", help="KEY=VALUE, a setting of the training; wins over the recipe."),
     ] = None,
     data_set: Annotated[
-        str | None,
-        typer.Option(help="The prepared data set, where it has a name of its own."),
+        str | None, typer.Option(help="The prepared data set, where it has a name of its own.")
     ] = None,
     budget_minutes: BudgetMinutes = None,
     rows: Rows = None,

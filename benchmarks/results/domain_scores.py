@@ -165,9 +165,7 @@ def is_below_chance(outcomes: Sequence[float], chance: float, clusters: Sequence
 
 
 def _score(
-    records: Sequence[Record],
-    questions: Mapping[str, Question],
-    target: float,
+    records: Sequence[Record], questions: Mapping[str, Question], target: float
 ) -> DomainScore:
     answered = [r for r in records if r.correct is not None]
     outcomes = [float(bool(r.correct)) for r in answered]

@@ -216,9 +216,7 @@ def settled(records: Iterable[Record], refused_again: bool = False) -> set[str]:
 
 
 def _parts(
-    left: Sequence[tuple[Task, list[Question]]],
-    treated: Mapping[str, Treatment],
-    info: EngineInfo,
+    left: Sequence[tuple[Task, list[Question]]], treated: Mapping[str, Treatment], info: EngineInfo
 ) -> Iterator[tuple[Task, list[tuple[Question, Treatment]]]]:
     """What is asked together: a task; where adapters must be loaded, a task with one of them."""
     pairs = [(task, [(q, treated[q.id]) for q in questions]) for task, questions in left]

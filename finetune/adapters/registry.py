@@ -235,22 +235,14 @@ class AdapterWriter:
 
 
 def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
+    told = {key: value for key, value in vars(draft).items() if key != "folder"}
     return ModelCard(
-        domain=draft.domain,
+        **told,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        method=draft.method,
-        base=draft.base,
-        base_digest=draft.base_digest,
-        recipe=draft.recipe,
-        data=draft.data,
-        scores=draft.scores,
-        curves=draft.curves,
         # The README is left out: it is for people, who may want to write more into it.
         files={path.name: sha256(path) for path in sorted(build.iterdir()) if path.name != README},
         versions=installed_versions(),
-        budget=draft.budget,
-        speed=draft.speed,
     )
 
 

@@ -24,7 +24,7 @@ from domainlift.stats.binomial import above_chance
 from domainlift.stats.formatting import p_value
 from domainlift.stats.multiple_testing import holm
 from domainlift.types import Question, Treatment
-from engines.base import Engine, Message, Mode, Status
+from engines.base import Engine, Mode, Status
 from finetune.data.cleaning import join
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
@@ -77,8 +77,7 @@ class SelfAnswer:
     """A question as it was asked, and the base model's answer.
 
     Either `options`, as they continue the prompt, and the index `chosen` of them, or the
-    generated `reply`; `whole` is false for a reply that was cut off. `messages` win over
-    `prompt`, as they do everywhere.
+    generated `reply`; `whole` is false for a reply that was cut off.
     """
 
     prompt: str
@@ -88,9 +87,7 @@ class SelfAnswer:
     chosen: int | None = None
     reply: str = ""
     whole: bool = True
-    messages: tuple[Message, ...] = ()
     source: str = ""
-    licence: str = ""
 
     @property
     def chance(self) -> float:
@@ -125,10 +122,7 @@ def collect_replay_rows(
 
 
 def _answers_by_task(
-    asked: Sequence[tuple[Task, Sequence[Question]]],
-    share: int,
-    engine: Engine,
-    watch: ReplayWatch,
+    asked: Sequence[tuple[Task, Sequence[Question]]], share: int, engine: Engine, watch: ReplayWatch
 ) -> dict[str, list[SelfAnswer]]:
     """Ask every task; generated answers end when there are enough, or with their time."""
     generated = sum(task.mode is Mode.GENERATE for task, _ in asked)
@@ -213,16 +207,9 @@ def assumed_answers(task: Task, questions: Sequence[Question]) -> list[SelfAnswe
     for question in questions:
         request = builder.request(question, Treatment())
         right = question.answer if isinstance(question.answer, int) else None
-        answers.append(
-            SelfAnswer(
-                prompt=request.prompt.text,
-                domain=question.domain,
-                right=True,
-                options=request.options if right is not None else (),
-                chosen=right,
-                reply=str(question.answer),
-            )
-        )
+        options = request.options if right is not None else ()
+        asked = (request.prompt.text, question.domain)
+        answers.append(SelfAnswer(*asked, True, options, right, str(question.answer)))
     return answers
 
 
@@ -231,19 +218,12 @@ def replay_rows(
     *,
     size: int | None = None,
     seed: int = 0,
-    without: Iterable[str] = (),
 ) -> list[Row]:
     """At most `size` rows of right answers, an even share of each domain.
 
-    `without` names the domains that are to be learned: they need no replay of themselves. A
-    reply that was cut off, or that is empty, is left out.
+    A reply that was cut off, or that is empty, is left out.
     """
-    learned = frozenset(without)
-    rows = [
-        _row(each, text)
-        for each in answers
-        if each.right and each.domain not in learned and (text := _text(each))
-    ]
+    rows = [_row(each, text) for each in answers if each.right and (text := _text(each))]
     return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
@@ -256,20 +236,9 @@ def _text(answer: SelfAnswer) -> str:
 
 
 def _row(answer: SelfAnswer, text: str) -> Row:
-    if answer.messages:
-        prompt, completion = "", text.strip()
-    elif answer.options:
+    if answer.options:
         # An option may begin with any sign, and continues the prompt as a word of its own.
-        seam = " " if answer.prompt[-1:].strip() else ""
-        prompt, completion = answer.prompt, seam + text
+        completion = (" " if answer.prompt[-1:].strip() else "") + text
     else:
-        prompt, completion = answer.prompt, join(answer.prompt, text)
-    return Row(
-        prompt=prompt,
-        completion=completion,
-        domain=answer.domain,
-        kind=REPLAY,
-        source=answer.source,
-        licence=answer.licence,
-        messages=answer.messages,
-    )
+        completion = join(answer.prompt, text)
+    return Row(answer.prompt, completion, answer.domain, REPLAY, answer.source)

@@ -39,7 +39,10 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Check of the written files, with the next commands and notes for the user."""
+    """Check of the written files, with the next commands and notes for the user.
+
+    `check` is None where nothing is there to check with; `notes` says so then.
+    """
 
     check: Check | None
     commands: tuple[str, ...] = ()

@@ -19,17 +19,11 @@ from finetune.export.verify import Check, need_ok
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A finished export: its folder, how it was checked, and the commands that go on from it.
+class Exported(ExportResult):
+    """A finished export: what a target gave, and its folder and kind."""
 
-    `check` is None where nothing is there to check with; `notes` says so then.
-    """
-
-    path: Path
-    kind: str
-    check: Check | None
-    commands: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    path: Path = Path()
+    kind: str = ""
 
 
 def export_adapter(
@@ -54,7 +48,7 @@ def export_adapter(
             need_ok(written.check, to)
             written = replace(written, notes=(*written.notes, *_weak(job, written.check)))
         write_json(build / "export.json", _record(job, to, written, build))
-    return Exported(folder, to, written.check, written.commands, written.notes)
+    return Exported(**vars(written), path=folder, kind=to)
 
 
 def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:

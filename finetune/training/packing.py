@@ -97,10 +97,7 @@ def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
         torch.tensor([[token for e in examples for token in e.ids]], device=device),
         torch.tensor(keep, device=device),
         _targets(examples, device),
-        {
-            "position_ids": torch.tensor([positions], device=device),
-            "rows": groups(lengths, device),
-        },
+        {"position_ids": torch.tensor([positions], device=device), "rows": groups(lengths, device)},
     )
 
 

@@ -164,10 +164,7 @@ class _Encoder:
     def _turn_end(self) -> str:
         """The end of a turn in the chat template, up to its special token; else that of a text."""
         ids = self._tokens(self._template.traits.ending, False)
-        special = {
-            *self._tokenizer.all_special_ids,
-            *self._tokenizer.get_added_vocab().values(),
-        }
+        special = {*self._tokenizer.all_special_ids, *self._tokenizer.get_added_vocab().values()}
         last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)
         return str(self._tokenizer.decode(list(ids[: last + 1] or self._eos)))
 

@@ -121,8 +121,7 @@ class _Job:
             hint = "; ".join(refused[:3]) if refused else "give files: `--source PATH`"
             raise Misuse(f"no text for knowledge base `{self.writer.domain}`", hint)
         counts = count_changes(
-            self.last.documents() if self.last is not None else set(),
-            documents(contents.chunks),
+            self.last.documents() if self.last is not None else set(), documents(contents.chunks)
         )
         base = self.base.manifest if self.base is not None else None
         if base and _alike(base, self.options) and list(base.sources) == contents.sources:
@@ -135,8 +134,7 @@ class _Job:
         model = wanted.load()
         if model.digest != wanted.digest:
             raise BenchError(
-                f"embedding model `{wanted.name}` changed while it was loaded",
-                "repeat the command",
+                f"embedding model `{wanted.name}` changed while it was loaded", "repeat the command"
             )
         return model
 

@@ -40,9 +40,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (
         Stage(3000, 2.5e-3, corpus.Mix()),
         Stage(
-            900,
-            1e-3,
-            corpus.Mix(0.2, 0.7, 0.1, distractors=(0.1, 0.2, 0.45, 0.25), logic="varied"),
+            900, 1e-3, corpus.Mix(0.2, 0.7, 0.1, distractors=(0.1, 0.2, 0.45, 0.25), logic="varied")
         ),
     )
     readings: int = 40  # examples of each stream in a step
@@ -123,10 +121,7 @@ def _report(step: int, steps: int, losses: list[float], elapsed: float) -> None:
 
 
 def _streams(world: corpus.World, mix: corpus.Mix, seed: int) -> Streams:
-    return (
-        corpus.readings(world, Random(seed), mix),
-        corpus.short(world, Random(seed + 1), mix),
-    )
+    return (corpus.readings(world, Random(seed), mix), corpus.short(world, Random(seed + 1), mix))
 
 
 def _config(kind: Any, recipe: Recipe, vocabulary: int) -> Any:

@@ -538,9 +538,9 @@ def test_where_rows_come_from(tmp_path: Path) -> None:
         {**pair, "source": "wiki", "license": "MIT"},
         {**pair, "source": "wiki#Etna", "licence": "CC0"},
     )
-    rows = read_training_rows(path, "d", licence="own")
+    rows = read_training_rows(path, "d")
     assert [(row.source, row.licence) for row in rows] == [
-        ("a.jsonl#1", "own"),
+        ("a.jsonl#1", ""),
         ("wiki#2", "MIT"),
         ("wiki#Etna", "CC0"),
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.tasks.base import ALL_MODES, Task
 from domainlift.types import Question
-from engines.base import Message, Mode
+from engines.base import Mode
 from finetune.data.replay import SelfAnswer, replay_rows
 from finetune.data.rows import Row
 from finetune.data.sources.cloze import BLANK
@@ -46,6 +46,10 @@ def pages(count: int) -> list[Page]:
         Page(CELL.page_content.replace("sugar", f"sugar {n}"), {"source": f"book.md#{n}"})
         for n in range(count)
     ]
+
+
+def of_kind(kind: str, documents: Sequence[Page]) -> list[Row]:
+    return [row for row in document_rows(documents, "biology") if row.kind == kind]
 
 
 # --- questions
@@ -155,7 +159,7 @@ def test_sentences(text: str, expected: list[str]) -> None:
 
 
 def test_cloze_rows_leave_out_a_term() -> None:
-    rows = document_rows([CELL, *pages(2)], "biology", kinds=["cloze"])
+    rows = of_kind("cloze", [CELL, *pages(2)])
     sentence = "The mitochondrion provides the cell with most of its chemical energy."
     for row in rows:
         asked = row.prompt.removeprefix("Question: Which word is missing? ")
@@ -168,7 +172,7 @@ def test_cloze_rows_leave_out_a_term() -> None:
 
 
 def test_continued_rows_join_to_what_the_section_says() -> None:
-    rows = document_rows([CELL], "biology", kinds=["continue"])
+    rows = of_kind("continue", [CELL])
     assert len(rows) == 1
     head, _, beginning = rows[0].prompt.partition("\n\n")
     assert head == "Biology > The Mitochondrion"
@@ -181,49 +185,42 @@ def test_lists_links_and_short_texts_give_no_exercises() -> None:
         "Spider: An attacker follows all links of a page with some tool. " * 4,
         "The page http://example.org/a shows which of the parts are there now. " * 4,
     ):
-        assert document_rows([Page(text)], "d", kinds=["cloze", "continue"]) == []
+        assert document_rows([Page(text)], "d") == []
 
 
 # --- all together
 
 
-def test_rows_carry_their_source_and_share_the_size() -> None:
-    rows = document_rows([PHISHING, *pages(40)], "security", size=30, seed=1)
+def test_rows_of_each_kind_carry_their_source() -> None:
+    rows = document_rows([PHISHING, *pages(4)], "security")
     counted = Counter(row.kind for row in rows)
-    assert counted == {"record": 10, "cloze": 10, "continue": 10}
+    assert counted == {"record": 15, "cloze": 12, "continue": 4}
     for row in rows:
         assert (row.domain, bool(row.source)) == ("security", True)
         if row.kind == "record":
             assert (row.source, row.licence) == ("attack.jsonl#T1566", "MITRE")
 
 
-def test_rows_depend_on_the_seed_and_not_on_the_neighbours() -> None:
-    some = document_rows(pages(30), "d", seed=1, kinds=["continue"])
-    assert some == document_rows(pages(30), "d", seed=1, kinds=["continue"])
-    assert some != document_rows(pages(30), "d", seed=2, kinds=["continue"])
-    assert some == document_rows(pages(31), "d", seed=1, kinds=["continue"])[:30]
+def test_rows_do_not_depend_on_the_neighbours() -> None:
+    assert of_kind("continue", pages(30)) == of_kind("continue", pages(31))[:30]
 
 
 # --- replay
 
 
 def test_replay_is_what_the_model_said_when_it_was_right() -> None:
-    asked = (Message("user", "Sky?"),)
     answered = [
         SelfAnswer("Sky?\nAnswer:", "physics", True, ("red", "(blue)"), 1, source="t#1"),
         SelfAnswer("Sky?\nAnswer:", "physics", False, ("red", "blue"), 0),
         SelfAnswer("Why?\nAnswer:", "logic", True, reply=" Because it is so.\n"),
-        SelfAnswer("Why?\nAnswer:", "logic", True, reply="Therefore", licence="MIT"),
+        SelfAnswer("Why?\nAnswer:", "logic", True, reply="Therefore"),
         SelfAnswer("Cut?\nAnswer:", "logic", True, reply="Becau", whole=False),
         SelfAnswer("Void?\nAnswer:", "logic", True, reply=" \n"),
-        SelfAnswer("", "logic", True, reply=" Blue.", messages=asked),
-        SelfAnswer("Cell?\nAnswer:", "biology", True, ("a", "b"), 0),
     ]
-    assert replay_rows(answered, without=["biology"]) == [
+    assert replay_rows(answered) == [
         Row("Sky?\nAnswer:", " (blue)", "physics", "replay", "t#1"),
         Row("Why?\nAnswer:", " Because it is so.", "logic", "replay"),
-        Row("Why?\nAnswer:", " Therefore", "logic", "replay", licence="MIT"),
-        Row("", "Blue.", "logic", "replay", messages=asked),
+        Row("Why?\nAnswer:", " Therefore", "logic", "replay"),
     ]
 
 

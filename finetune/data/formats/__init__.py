@@ -22,13 +22,7 @@ from domainlift.fields import Fields, InvalidRow, Problem, optional
 from domainlift.row_files import TABLES, FileRow, items
 from domainlift.types import Question
 from finetune.data.cleaning import clean_field, clean_row
-from finetune.data.formats.table import (
-    FORMATS,
-    QUESTION,
-    find_format,
-    unknown_keys,
-    usual_names,
-)
+from finetune.data.formats.table import FORMATS, QUESTION, find_format, unknown_keys, usual_names
 from finetune.data.rows import Row
 from finetune.data.sources.questions import prompt_completion
 
@@ -50,20 +44,19 @@ def read_training_rows(
     path: Path,
     domain: str,
     *,
-    licence: str = "",
     task: Task | None = None,
     skipped: Callable[[Problem], None] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a JSONL file, a JSON list or a table, cleaned.
 
-    `licence` is that of rows which name none; questions are asked as `task` asks its own. A line
-    with a problem is an error, or goes to `skipped` where that is given.
+    Questions are asked as `task` asks its own. A line with a problem is an error, or goes to
+    `skipped` where that is given.
     """
     for item in items(path):
         read = _read(item)
         if not read.problems:
             for each in read.rows:
-                yield _placed(_as_row(each, task), item, path, domain, licence)
+                yield _placed(_as_row(each, task), item, path, domain)
         elif skipped is None:
             hint = f"`bench data check {shlex.quote(str(path))}` shows every line that is wrong"
             raise Malformed(path, read.problems[0].what, line=item.line, hint=hint)
@@ -174,15 +167,14 @@ def _as_row(made: Row | Question, task: Task | None) -> Row:
     return clean_row(Row(*prompt_completion(made, task), ""))
 
 
-def _placed(row: Row, item: FileRow, path: Path, domain: str, licence: str) -> Row:
+def _placed(row: Row, item: FileRow, path: Path, domain: str) -> Row:
     """The row with where it comes from; the turns of a conversation come from one place.
 
     A `source` of its own without a `#` names a collection, and not one place in it.
     """
-    source, own = _provenance(item.fields)
+    source, licence = _provenance(item.fields)
     if "#" not in source:
         source = f"{source if source else path.name}#{item.line}"
-    licence = own if own else licence
     return replace(row, domain=domain, kind="file", source=source, licence=licence)
 
 

@@ -9,15 +9,7 @@ from typing import Any
 
 from benchmarks.tasks.question_columns import COMMON, is_question, unknown_columns
 from benchmarks.tasks.question_rows import read_question
-from domainlift.fields import (
-    Fields,
-    InvalidRow,
-    from_json,
-    kind_name,
-    optional,
-    text,
-    unknown_key,
-)
+from domainlift.fields import Fields, InvalidRow, from_json, kind_name, optional, text, unknown_key
 from domainlift.types import Question
 from finetune.data.cleaning import join
 from finetune.data.formats import chat

@@ -10,6 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from finetune.data.cleaning import clean_field
 from finetune.data.sources.sentences import sentences
@@ -24,64 +29,6 @@ _HEADINGS = (
 _KINDS = {"CAPEC": "attack pattern", "CWE": "weakness"}
 _MASK = "____"
 
-# Wordings; {kind}, {name}, {number} are the object's, {label} what stands in a label after its
-# name, {description} its description with the name hidden.
-_NAME = (
-    "What is the {kind} {number} called?",
-    "Which {kind} has the number {number}?",
-    "What does {number} stand for?",
-)
-_NUMBER = (
-    "What is the number of the {kind} {name}?",
-    "Under which number is the {kind} {name} listed?",
-)
-_DESCRIPTION = (
-    "What is the {kind} {name}?",
-    "Describe the {kind} {name} ({number}).",
-    "What is meant by {name}?",
-)
-_WHICH = (
-    "Which {kind} is this? {description}",
-    "Name the {kind} that is described here: {description}",
-)
-# Label of a line -> wordings of the question that it answers.
-_LABELS: dict[str, tuple[str, ...]] = {
-    "Tactics": (
-        "Which tactic does the {kind} {name} serve?",
-        "What do adversaries use {name} ({number}) for, by tactic?",
-        "To which tactics does {number} belong?",
-    ),
-    "Platforms": (
-        "On which platforms is the {kind} {name} found?",
-        "Which platforms does {name} ({number}) concern?",
-    ),
-    "Also known as": (
-        "By which other names is the {kind} {name} known?",
-        "What is {name} ({number}) also called?",
-    ),
-    "Typical severity": (
-        "How severe is the {kind} {name} typically?",
-        "What is the typical severity of {number}?",
-    ),
-    "Likelihood of attack": (
-        "How likely is the {kind} {name}?",
-        "What is the likelihood of {number}?",
-    ),
-    "Prerequisites": (
-        "What does the {kind} {name} presuppose?",
-        "Under which condition does {name} ({number}) work?",
-    ),
-    "Consequence for": (
-        "What is the consequence of the {kind} {name} for {label}?",
-        "How does {name} ({number}) harm {label}?",
-    ),
-    "Mitigation in": (
-        "How is the {kind} {name} avoided in {label}?",
-        "What helps against {name} ({number}) in {label}?",
-    ),
-}
-_LABELLED = re.compile(rf"({'|'.join(_LABELS)})(?: ([^:]{{1,60}}))?: (.+)")
-
 
 @dataclass(frozen=True)
 class _Object:
@@ -95,14 +42,14 @@ def record_questions(heading: str, text: str) -> Iterator[tuple[str, str]]:
     entry = _object(heading)
     if entry is None:
         return
-    yield from _question_pairs(_NAME, entry, entry.name)
-    yield from _question_pairs(_NUMBER, entry, entry.number)
+    yield from _question_pairs("name", entry, entry.name)
+    yield from _question_pairs("number", entry, entry.number)
     first = next(sentences(text.partition("\n")[0]), "")
     if first and len(first) <= _LONGEST:
-        yield from _question_pairs(_DESCRIPTION, entry, first)
+        yield from _question_pairs("description", entry, first)
         hidden = re.sub(re.escape(entry.name), _MASK, first, flags=re.IGNORECASE)
         if entry.number not in hidden:
-            yield from _question_pairs(_WHICH, entry, entry.name, description=hidden)
+            yield from _question_pairs("which", entry, entry.name, description=hidden)
     yield from _labelled(entry, text)
 
 
@@ -119,34 +66,33 @@ def _object(heading: str) -> _Object | None:
 def _labelled(entry: _Object, text: str) -> Iterator[tuple[str, str]]:
     seen = set()
     for line in text.split("\n"):
-        match = _LABELLED.fullmatch(line.strip())
+        match = _labelled_line().fullmatch(line.strip())
         # Of several lines of one label the first tells the most common thing.
         if match is None or match[2] == "Other" or len(match[3]) > _LONGEST:
             continue
         if match.group(1, 2) not in seen:
             seen.add(match.group(1, 2))
             answer = match[3].replace("-", " ") if match[1] == "Tactics" else match[3]
-            yield from _question_pairs(_LABELS[match[1]], entry, answer, label=_small(match[2]))
-
-
-def _small(label: str | None) -> str:
-    return "" if label is None else label.lower()
+            yield from _question_pairs(match[1], entry, answer, label=(match[2] or "").lower())
 
 
 def _question_pairs(
-    wordings: tuple[str, ...],
-    entry: _Object,
-    answer: str,
-    *,
-    label: str = "",
-    description: str = "",
+    about: str, entry: _Object, answer: str, **more: str
 ) -> Iterator[tuple[str, str]]:
-    for wording in wordings:
-        question = wording.format(
-            kind=entry.kind,
-            name=entry.name,
-            number=entry.number,
-            label=label,
-            description=description,
-        )
-        yield clean_field(question), clean_field(answer)
+    """Every wording of the questions about a part of an object, or a label of its lines."""
+    filled = {"label": "", "description": "", **vars(entry), **more}
+    wordings = _wordings()
+    for wording in wordings[about] if about in wordings else wordings["labels"][about]:
+        yield clean_field(wording.format(**filled)), clean_field(answer)
+
+
+@cache
+def _labelled_line() -> re.Pattern[str]:
+    return re.compile(rf"({'|'.join(_wordings()['labels'])})(?: ([^:]{{1,60}}))?: (.+)")
+
+
+@cache
+def _wordings() -> dict[str, Any]:
+    path = Path(__file__).parent / "mitre_wordings.yaml"
+    wordings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return wordings
