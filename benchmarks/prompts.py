@@ -25,7 +25,8 @@ from engines.base import Message, Mode, Prompt, Request
 # A change of any prompt's text must change this number: it is part of a run's fingerprint.
 FORMAT = 1
 
-_INSTRUCTION = "Answer with the letter of the right option."
+#: What a question with options ends with in a chat.
+INSTRUCTION = "Answer with the letter of the right option."
 #: Name of a form -> mode, chat, debias.
 _FORMS = {
     "letter": (Mode.LETTER, False, False),
@@ -142,7 +143,7 @@ class PromptBuilder:
         if not (self._lettered and question.options):
             return question_block(question.text)
         options = [f"{k}. {o}" for k, o in zip(ascii_uppercase, question.options, strict=False)]
-        ending = f"\n{_INSTRUCTION}" if self._form.chat else "Answer:"
+        ending = f"\n{INSTRUCTION}" if self._form.chat else "Answer:"
         return "\n".join([question.text.strip(), *options, ending])
 
     def _reply(self, example: Example) -> str:

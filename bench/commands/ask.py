@@ -1,0 +1,89 @@
+"""`bench ask` and `bench chat`: questions to the assistant that a plan makes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.options import WORKSPACE, Device, Json, WorkspaceOption
+from domainlift.activity import activity
+from domainlift.text.display import printable
+from engines.base import Message
+from engines.registry import EngineOptions
+from engines.streaming import Sampling
+from reports.origin import show_origin
+from serving.asked import asked_in_chat
+from serving.assistant import open_assistant
+
+if TYPE_CHECKING:
+    from engines.streaming import ReplyDelta
+    from serving.assistant import Assistant
+
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(help="A plan of `bench improve`. [default: the last that was promoted]"),
+]
+PlanModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="What answers. [default: the plan's model]"),
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
+
+
+def ask_command(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    plan: PlanOption = None,
+    model: PlanModel = None,
+    max_tokens: MaxTokens = 256,
+    workspace: WorkspaceOption = WORKSPACE,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Answer a question by a plan, and show what the answer comes from.
+
+    Where the plan's documents hold no answer, it says so.
+
+    Example: bench ask "How many days of leave are there?"
+    """
+    with _opened(workspace, plan, model, device) as assistant:
+        started = time.perf_counter()
+        prepared = assistant.prepare(asked_in_chat([Message("user", question)]))
+        sampling = Sampling(max_tokens=max_tokens)
+        with closing(assistant.stream(prepared, sampling, strict=True)) as deltas:
+            text, tokens = _told(deltas, quiet=as_json)
+    if not as_json:
+        show_origin(prepared.treatment)
+        return
+    seconds = round(time.perf_counter() - started, 3)
+    rest = {"tokens": tokens, "seconds": seconds}
+    print(json.dumps({"answer": text, **prepared.as_json(), **rest}, ensure_ascii=False))
+
+
+@contextmanager
+def _opened(
+    workspace: Path, plan: Path | None, model: str | None, device: str
+) -> Iterator[Assistant]:
+    with activity("loading the model"):
+        assistant = open_assistant(workspace, plan, model, EngineOptions(device))
+    with closing(assistant):
+        yield assistant
+
+
+def _told(deltas: Iterable[ReplyDelta], *, quiet: bool = False) -> tuple[str, int]:
+    """Print a reply as it grows; its text and the number of its tokens."""
+    text, tokens = "", 0
+    for delta in deltas:
+        # The white space that a template leaves at the beginning is no part of an answer.
+        piece = delta.text if text else delta.text.lstrip()
+        text, tokens = text + piece, delta.output_tokens
+        if piece and not quiet:
+            print("\n".join(map(printable, piece.split("\n"))), end="", flush=True)
+    if not quiet:
+        print(flush=True)
+    return text.rstrip(), tokens

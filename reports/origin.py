@@ -1,0 +1,33 @@
+"""Terminal view of what a reply comes from: route, adapter, passages with their sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domainlift.text.display import one_line, printable
+from reports.terminal import console
+
+if TYPE_CHECKING:
+    from domainlift.types import Treatment
+
+_SHOWN = 200
+
+
+def show_origin(treatment: Treatment, *, whole: bool = False) -> None:
+    """Print the route and its keywords, the adapter, and the passages, `whole` or their starts."""
+    from rich.text import Text
+
+    out = console()
+    matched = f": {', '.join(treatment.matched)}" if treatment.matched else ""
+    by = f" by {treatment.decided_by}" if treatment.decided_by else ""
+    lines = [f"route: {treatment.route or 'base model'}{by}{matched}"]
+    if treatment.adapter is not None:
+        lines.append(f"adapter: {treatment.adapter}")
+    elif treatment.reason.startswith("base"):
+        lines.append(treatment.reason)
+    for number, passage in enumerate(treatment.passages, 1):
+        score = "" if passage.score is None else f", score {passage.score:.3f}"
+        lines.append(f"[{number}] {passage.source} ({passage.place}{score})")
+        lines.append(f"    {one_line(passage.text, None if whole else _SHOWN)}")
+    for line in lines:
+        out.print(Text(printable(line), style="dim"), soft_wrap=True)

@@ -1,0 +1,238 @@
+"""The assistant that a plan makes: what each question gets, and replies piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from benchmarks.scoring.score import probabilities
+from domainlift.errors import Misuse, NoSuch
+from domainlift.types import Treatment
+from engines.base import Engine, Prompt
+from engines.registry import EngineOptions, open_engine
+from engines.servers.letter_logprobs import read_letters
+from engines.streaming import ReplyDelta, Sampling, StreamingEngine
+from ensemble.plan import read_plan
+from ensemble.treatment import treat_by_plan
+from improve.options import RunOptions
+from improve.resources import PassageBudget, adapters_from_option, open_resources
+from improve.run_plan import load_plan
+from rag.treatment import QuestionSignals
+from serving.asked import PLAIN_STOPS, Asked
+from serving.newest_plan import newest_plan, plans_stamp
+from serving.support import is_supported
+
+#: Names of models that are no adapter's: the plan decides, or nothing is done.
+AUTO, BASE_MODEL = "auto", "base"
+NOT_FOUND = "I do not find this in your documents."
+#: As many alternatives as read the letters of a question.
+_ALTERNATIVES = 20
+
+
+@dataclass(frozen=True)
+class PreparedReply:
+    """A prompt, and what it comes from.
+
+    `supported` says whether passages hold what the question asks for, None where the plan searches
+    no documents for it. `stops` end the reply besides those that a caller names.
+    """
+
+    prompt: Prompt
+    treatment: Treatment
+    supported: bool | None = None
+    stops: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """Who answers: the base model or an adapter."""
+        return self.prompt.adapter if self.prompt.adapter is not None else BASE_MODEL
+
+    def as_json(self) -> dict[str, Any]:
+        """Route, adapter and passages, in the keys of `bench ask --json`."""
+        treatment = self.treatment
+        return {
+            "supported": self.supported,
+            "domain": treatment.route or None,
+            "route": {
+                "decided_by": treatment.decided_by,
+                "matched": list(treatment.matched),
+                "reason": treatment.reason,
+            },
+            "adapter": treatment.adapter,
+            "passages": [
+                {"source": p.place, "section": p.source, "text": p.text, "score": p.score}
+                for p in treatment.passages
+            ],
+        }
+
+
+class Assistant:
+    """Answers by a plan; `follow` takes over the plans that are promoted from then on.
+
+    Many threads may ask at once. `adapters` are served besides the plan's.
+    """
+
+    def __init__(
+        self,
+        engine: StreamingEngine,
+        workspace: Path,
+        plan: Path,
+        *,
+        follow: bool = False,
+        adapters: tuple[str, ...] = (),
+    ) -> None:
+        self.engine = engine
+        self._workspace = workspace
+        self._stamp = plans_stamp(workspace) if follow else None
+        self._more = frozenset(
+            each.adapter
+            for name in adapters
+            for each in adapters_from_option((name,), engine, workspace, [name]).values()
+        )
+        self._lock = Lock()
+        self._plan = _OpenPlan(plan, engine, workspace)
+
+    @property
+    def plan(self) -> Path:
+        """The plan that decides now."""
+        return self._plan.path
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters that can be asked for."""
+        return sorted({*self._plan.resources.adapters.values(), *self._more})
+
+    def prepare(self, asked: Asked, model: str = AUTO) -> PreparedReply:
+        """Route a question, search for it, and write its prompt; NoSuch for an unknown model."""
+        if model == AUTO:
+            treatment, supported = self._treated(asked)
+        elif model == BASE_MODEL or model in self.adapters:
+            adapter = None if model == BASE_MODEL else model
+            treatment, supported = Treatment(adapter=adapter, reason=f"`{model}` was named"), None
+        else:
+            raise NoSuch("model", model, [AUTO, BASE_MODEL, *self.adapters])
+        chat = self.engine.info.has_chat_template
+        stops = PLAIN_STOPS if asked.messages and not chat else ()
+        return PreparedReply(asked.prompt(treatment, chat=chat), treatment, supported, stops)
+
+    def stream(
+        self, prepared: PreparedReply, sampling: Sampling, *, strict: bool = False
+    ) -> Generator[ReplyDelta, None, None]:
+        """Yield a reply as it grows; see StreamingEngine.stream.
+
+        A `strict` one says so where the documents do not support an answer, and nothing else.
+        """
+        if strict and prepared.supported is False:
+            return (piece for piece in (ReplyDelta(NOT_FOUND, finish="stop"),))
+        stops = tuple(dict.fromkeys((*sampling.stop, *prepared.stops)))
+        return self.engine.stream(prepared.prompt, replace(sampling, stop=stops))
+
+    def take_over(self) -> bool:
+        """Load the plan that was promoted since, if there is one; whether there was.
+
+        Who asks meanwhile is answered by the plan before. Raises BenchError where the new one
+        cannot be used; the one before stays then.
+        """
+        if self._stamp is None or (stamp := plans_stamp(self._workspace)) == self._stamp:
+            return False
+        self._stamp = stamp
+        path = newest_plan(self._workspace, self._plan.model)
+        if path == self._plan.path:
+            return False
+        opened = _OpenPlan(path, self.engine, self._workspace)
+        with self._lock:
+            before, self._plan = self._plan, opened
+        before.close()
+        return True
+
+    def close(self) -> None:
+        """Close the knowledge bases and the engine."""
+        self._plan.close()
+        self.engine.close()
+
+    def _treated(self, asked: Asked) -> tuple[Treatment, bool | None]:
+        question = asked.question
+        while True:
+            plan = self._plan
+            route = plan.routing.send(question)
+            entry = plan.domains.get(route.domain or "")
+            confidence: Mapping[str, float] = {}
+            if entry is not None and entry.uses_passages and entry.gate.confidence < 1:
+                confidence = self._confidence(asked, plan, route.domain or "")
+            signals = QuestionSignals(confidence, {}, plan.resources.options)
+            with self._lock:
+                # One search at a time; a plan that was replaced meanwhile is closed.
+                if plan is self._plan:
+                    resources = plan.resources
+                    found = treat_by_plan([question], [route], plan.domains, resources, signals)
+                    break
+        searches = any(each.uses_passages for each in plan.domains.values())
+        bare = entry is not None and not entry.uses_passages
+        return found[0], is_supported(question, found[0]) if searches and not bare else None
+
+    def _confidence(self, asked: Asked, plan: _OpenPlan, domain: str) -> Mapping[str, float]:
+        """How sure the model is of an option without passages, as a plan's runner asks it.
+
+        A question without options has no such number, and counts as unsure.
+        """
+        options = asked.question.options
+        if not options:
+            return {}
+        adapter, entry = plan.resources.adapters.get(domain), plan.domains[domain]
+        bare = Treatment(adapter=adapter, examples=entry.examples)
+        prompt = asked.prompt(bare, chat=self.engine.info.has_chat_template)
+        sampling = Sampling(max_tokens=1, top_logprobs=_ALTERNATIVES)
+        with closing(self.engine.stream(prompt, sampling)) as deltas:
+            first = next((token for delta in deltas for token in delta.tokens), None)
+        if first is None or not first.top:
+            return {}
+        letters = [chr(ord("A") + n) for n in range(len(options))]
+        read = read_letters([(each.text, each.logprob) for each in first.top], letters)
+        if read.n_bounded == len(letters):
+            return {}
+        return {asked.question.id: max(probabilities(read.logprobs))}
+
+
+class _OpenPlan:
+    """A plan that fits the engine, with its knowledge bases and adapters open."""
+
+    def __init__(self, path: Path, engine: Engine, workspace: Path) -> None:
+        loaded = load_plan(path, engine, RunOptions(workspace))
+        plan = loaded.plan
+        self.path, self.model, self.domains = path, plan.model, plan.domains
+        self.routing = loaded.routing
+        budget = PassageBudget(plan.passages, plan.tokens, plan.query_options)
+        self._stack = ExitStack()
+        self.resources = self._stack.enter_context(
+            open_resources(plan.domains, engine, workspace, budget)
+        )
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def open_assistant(
+    workspace: Path,
+    plan: Path | None = None,
+    model: str | None = None,
+    options: EngineOptions = EngineOptions(),
+    adapters: tuple[str, ...] = (),
+) -> Assistant:
+    """Open an assistant by a plan, or by the newest that was promoted, which it then follows.
+
+    The model is the plan's where none is named. Raises Misuse where its engine cannot stream.
+    """
+    path = newest_plan(workspace, model) if plan is None else plan
+    name = read_plan(path).model if model is None else model
+    engine = open_engine(name, options)
+    try:
+        if not isinstance(engine, StreamingEngine):
+            raise Misuse(f"the engine of `{name}` writes no replies piece by piece")
+        return Assistant(engine, workspace, path, follow=plan is None, adapters=adapters)
+    except BaseException:
+        engine.close()
+        raise
