@@ -75,5 +75,5 @@ class _WatchedStream:
 def _tell(watched: _WatchedStream, ended: threading.Event) -> None:
     while not ended.wait(max(0.1, watched.written + _SILENCE - time.monotonic())):
         doing = current_activity()
-        if doing is not None and time.monotonic() - watched.written >= _SILENCE:
+        if doing is not None and doing[0] and time.monotonic() - watched.written >= _SILENCE:
             watched.tell(printable(f"… {doing[0]}, {doing[1]:.0f} s"))

@@ -11,7 +11,10 @@ _under_way: list[tuple[str, float]] = []
 
 @contextmanager
 def activity(what: str) -> Iterator[None]:
-    """Name what the block does, within what is named around it; `bench` tells it after seconds."""
+    """Name what the block does, within what is named around it; `bench` tells it after seconds.
+
+    "" is for what waits for somebody, or shows by itself that it goes on: nothing is told of it.
+    """
     _under_way.append((what, time.monotonic()))
     try:
         yield

@@ -8,11 +8,12 @@ from types import ModuleType
 from domainlift.errors import BenchError
 
 
-def need(name: str) -> ModuleType:
-    """Import a package of the extra `rag`; where it is missing, say how to get it."""
+def need(name: str, extra: str = "rag") -> ModuleType:
+    """Import a package of an extra; where it is missing, say how to get it."""
     try:
         return import_module(name)
     except ImportError as error:
         raise BenchError(
-            f"`{name}` cannot be imported: {error}", 'install it: `pip install "domainlift[rag]"`'
+            f"`{name}` cannot be imported: {error}",
+            f'install it: `pip install "domainlift[{extra}]"`',
         ) from error

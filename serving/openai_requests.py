@@ -136,7 +136,7 @@ def _message(given: object, place: str) -> Message:
             raise RequestRefused(f"`{name}` is not implemented here", f"{place}.{name}")
     rest = {k: v for k, v in given.items() if k not in {"role", "content"} and v is not None}
     if "tool_calls" in rest:
-        rest["tool_calls"] = _calls(rest["tool_calls"], f"{place}.tool_calls")
+        _check_calls(rest["tool_calls"], f"{place}.tool_calls")
     return Message(role, _content(given.get("content"), f"{place}.content"), rest)
 
 
@@ -158,23 +158,17 @@ def _content(given: object, place: str) -> str:
     return "\n".join(texts)
 
 
-def _calls(given: object, place: str) -> list[Json]:
-    """Calls of tools with their arguments as objects, which templates expect."""
+def _check_calls(given: object, place: str) -> None:
     calls = given if isinstance(given, list) else [None]
-    read = []
     for number, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RequestRefused("a call has a `function` with a `name`", f"{place}[{number}]")
-        arguments = function.get("arguments", "{}")
-        if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments or "{}")
-            except ValueError as error:
-                where = f"{place}[{number}].function.arguments"
-                raise RequestRefused("the arguments of a call are not JSON", where) from error
-        read.append({**call, "function": {**function, "arguments": arguments}})
-    return read
+        try:
+            json.loads(function.get("arguments") or "{}")
+        except (ValueError, TypeError, RecursionError) as error:
+            where = f"{place}[{number}].function.arguments"
+            raise RequestRefused("the arguments of a call are not JSON", where) from error
 
 
 def _tools(given: Json) -> tuple[Mapping[str, Any], ...]:
