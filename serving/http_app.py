@@ -25,7 +25,7 @@ from serving.http_guard import Access, Guard, refused_response
 from serving.openai_replies import DONE, ApiReply, event, sources_text
 from serving.openai_requests import (
     ReplyRequest,
-    parse_json,
+    read_body,
     read_chat_request,
     read_completion_request,
 )
@@ -116,7 +116,7 @@ class _Api:
         """Answer a question, whole or in a stream; errors have OpenAI's shape."""
         deltas: Deltas | None = None
         try:
-            asked = read(parse_json(await _body(request)))
+            asked = read(read_body(await _body(request)))
             prepared = await self._in_thread(self._assistant.prepare, asked.asked, asked.model)
             if asked.tools:
                 prompt = replace(prepared.prompt, tools=asked.tools)

@@ -40,7 +40,7 @@ class ReplyRequest:
     footer: bool | None = None
 
 
-def parse_json(text: bytes) -> Json:
+def read_body(text: bytes) -> Json:
     """Read a request's body; RequestRefused where it is no JSON object."""
     try:
         body = json.loads(text, parse_constant=_no_constant)
