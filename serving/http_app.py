@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 #: The most that a request may hold, and the most replies at a time: each waits in a thread.
 MOST_BYTES, _THREADS = 8_000_000, 256
 _LOOK_SECONDS = 1.0
+#: Clients look for these words, and for "prompt is too long".
 _PHRASE = "exceeds the context window"
 
 Deltas = Generator[ReplyDelta, None, None]
@@ -248,8 +249,9 @@ def _refusal(error: Exception) -> RequestRefused:
         case RequestRefused():
             return error
         case PromptTooLong():
-            what = error.what if _PHRASE in error.what else f"{error.what}: it {_PHRASE}"
-            return RequestRefused(what, "messages", code="context_length_exceeded")
+            which = "" if _PHRASE in error.what else f", which {_PHRASE}"
+            what = f"the prompt is too long: {error.what}{which}"
+            return RequestRefused(what, None, code="context_length_exceeded")
         case NoSuch():
             told = f"{error.what}: {error.hint}"
             return RequestRefused(told, "model", status=404, code="model_not_found")

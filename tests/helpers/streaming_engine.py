@@ -32,7 +32,7 @@ class EchoEngine(FakeEngine):
         self.prompts.append(prompt)
         self.samplings.append(sampling)
         text = prompt.messages[-1].content if prompt.messages else prompt.text
-        length = len(text.split()) + sum(len(m.content.split()) for m in prompt.messages)
+        length = len(" ".join([prompt.text, *(m.content for m in prompt.messages)]).split())
         if self.info.context is not None and length >= self.info.context:
             raise PromptTooLong(f"a prompt of {length} tokens exceeds the context window")
         words = (text.upper() if prompt.adapter else text).split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from serving.assistant import Assistant
 from serving.http_app import ServerSettings, make_http_app
 from serving.http_guard import Access
 from serving.uvicorn_server import open_socket
-from tests.helpers.fake_shelf import Shelf
+from tests.helpers.fake_shelf import Shelf, WordBag
 from tests.helpers.streaming_engine import EchoEngine
 
 GARDEN = (
@@ -56,12 +57,18 @@ class Garden:
         return path
 
 
-@pytest.fixture
-def garden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Garden:
-    shelf = Shelf(tmp_path)
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shelf = Shelf(tmp_path_factory.mktemp("garden"))
     shelf.put("garden.txt", *GARDEN)
     shelf.build("garden", size=20)
-    monkeypatch.setattr("rag.library.open_cached", lambda name, workspace: shelf.bag)
+    return shelf.root
+
+
+@pytest.fixture
+def garden(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Garden:
+    shutil.copytree(built, tmp_path / "knowledge_bases")
+    monkeypatch.setattr("rag.library.open_cached", lambda name, workspace: WordBag())
     made = Garden(tmp_path)
     made.generation = next((tmp_path / "knowledge_bases" / "garden").glob("g0*")).name
     made.plan()
