@@ -62,6 +62,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.ask:ask_command",
         "Answer a question by a plan, and show what the answer comes from.",
     ),
+    "chat": (
+        "bench.commands.chat:chat_command",
+        "Talk with the assistant of a plan; /help lists what else can be typed.",
+    ),
     "serve": ("bench.commands.serve:serve_command", "Serve a plan as an OpenAI-compatible API."),
     "doctor": ("bench.commands.doctor:doctor", "Show versions, devices, memory, models and data."),
 }

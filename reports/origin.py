@@ -10,11 +10,9 @@ from reports.terminal import console
 if TYPE_CHECKING:
     from domainlift.types import Treatment
 
-_SHOWN = 200
 
-
-def show_origin(treatment: Treatment, *, whole: bool = False) -> None:
-    """Print the route and its keywords, the adapter, and the passages, `whole` or their starts."""
+def show_origin(treatment: Treatment, *, most: int | None = 200) -> None:
+    """Print route, keywords, adapter and passages, each up to `most` characters; 0 for none."""
     from rich.text import Text
 
     out = console()
@@ -25,9 +23,9 @@ def show_origin(treatment: Treatment, *, whole: bool = False) -> None:
         lines.append(f"adapter: {treatment.adapter}")
     elif treatment.reason.startswith("base"):
         lines.append(treatment.reason)
-    for number, passage in enumerate(treatment.passages, 1):
+    for number, passage in enumerate(treatment.passages if most != 0 else (), 1):
         score = "" if passage.score is None else f", score {passage.score:.3f}"
         lines.append(f"[{number}] {passage.source} ({passage.place}{score})")
-        lines.append(f"    {one_line(passage.text, None if whole else _SHOWN)}")
+        lines.append(f"    {one_line(passage.text, most)}")
     for line in lines:
         out.print(Text(printable(line), style="dim"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`bench ask` and `bench chat`: questions to the assistant that a plan makes."""
+"""`bench ask`: a question to the assistant that a plan makes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,12 +52,12 @@ def ask_command(
 
     Example: bench ask "How many days of leave are there?"
     """
-    with _opened(workspace, plan, model, device) as assistant:
+    with opened_assistant(workspace, plan, model, device) as assistant:
         started = time.perf_counter()
         prepared = assistant.prepare(asked_in_chat([Message("user", question)]))
         sampling = Sampling(max_tokens=max_tokens)
         with closing(assistant.stream(prepared, sampling, strict=True)) as deltas:
-            text, tokens = _told(deltas, quiet=as_json)
+            text, tokens = tell_reply(deltas, quiet=as_json)
     if not as_json:
         show_origin(prepared.treatment)
         return
@@ -66,19 +67,20 @@ def ask_command(
 
 
 @contextmanager
-def _opened(
+def opened_assistant(
     workspace: Path, plan: Path | None, model: str | None, device: str
 ) -> Iterator[Assistant]:
+    """The assistant of a command, closed after it."""
     with activity("loading the model"):
         assistant = open_assistant(workspace, plan, model, EngineOptions(device))
     with closing(assistant):
         yield assistant
 
 
-def _told(deltas: Iterable[ReplyDelta], *, quiet: bool = False) -> tuple[str, int]:
+def tell_reply(deltas: Iterable[ReplyDelta], *, quiet: bool = False) -> tuple[str, int]:
     """Print a reply as it grows; its text and the number of its tokens."""
     text, tokens = "", 0
-    for delta in deltas:
+    for delta in _shown(deltas):
         # The white space that a template leaves at the beginning is no part of an answer.
         piece = delta.text if text else delta.text.lstrip()
         text, tokens = text + piece, delta.output_tokens
@@ -87,3 +89,11 @@ def _told(deltas: Iterable[ReplyDelta], *, quiet: bool = False) -> tuple[str, in
     if not quiet:
         print(flush=True)
     return text.rstrip(), tokens
+
+
+def _shown(deltas: Iterable[ReplyDelta]) -> Iterator[ReplyDelta]:
+    """The same, once more than the first is there without a word of what goes on: it shows."""
+    pieces = iter(deltas)
+    yield from islice(pieces, 1)
+    with activity(""):
+        yield from pieces
