@@ -80,6 +80,7 @@ def test_the_rule_knows_what_it_forbids() -> None:
 SHARED_NAMES = {
     "base": "types and protocols of its package",
     "build": "the making of what its package stores",
+    "chat": "chats: the command, and those in a user's files",
     "contamination": "benchmark questions that occur in texts: the search, and its use",
     "documents": "documents: the loader, training rows made of them, and a folder to improve on",
     "domain_scores": "the scores of a run by domain: computed, and drawn",
