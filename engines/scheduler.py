@@ -49,12 +49,14 @@ class Feed:
 class RowModel(Protocol):
     """Computes rows of a cache with a slot for each; only the scheduler's thread calls it.
 
-    `rows` is the most at once and may shrink; `chunk` the most tokens of prompts in one step. With
-    `shares`, a slot can be cut, and begin with what stands in another one of the same adapter.
+    `rows` is the most at once and may shrink; `chunk` the most tokens of prompts in one step, and
+    `spare` the most that are kept of rows that are done. With `shares`, a slot can be cut, and
+    begin with what stands in another one of the same adapter.
     """
 
     rows: int
     chunk: int
+    spare: int
     shares: bool
 
     def groups(self, adapters: Iterable[Name]) -> list[list[Name]]:
@@ -255,6 +257,12 @@ class Scheduler:
         slot = self._slots[row.slot]
         slot.busy, slot.used = False, self._steps
         self._running.remove(row)
+        spare = sorted((s for s in self._slots if not s.busy), key=lambda s: s.used)
+        while sum(len(each.tokens) for each in spare) > self._model.spare:
+            oldest = spare.pop(0)
+            oldest.tokens = []
+            place = self._slots.index(oldest)
+            self._model.keep(place, place, oldest.adapter, 0)
 
     def _rewind(self) -> None:
         """Begin all rows anew, with what they have written."""

@@ -26,6 +26,16 @@ class Architecture:
     rotated: bool = False
 
 
+@dataclass(frozen=True)
+class ModelShape:
+    """Architecture and counts of a model, under the names that transformers' configurations use."""
+
+    model_type: str
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+
+
 #: By the `model_type` of transformers.
 ARCHITECTURES = {
     "qwen2": Architecture("qwen2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from typing import Any
 
 from domainlift.errors import Misuse
 from domainlift.files import sha256
-from engines.base import Answer, EngineInfo, Mode, Request
+from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.gguf.files import all_parts, check_file, smollm2_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
+from engines.gguf.row_contexts import GgufRows
 from engines.gguf.tokenizer import GgufTokenizer
 from engines.local.answers import (
     Score,
@@ -30,7 +32,10 @@ from engines.local.answers import (
 from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
+from engines.reply_text import TokenReader
 from engines.sampler import log_softmax
+from engines.scheduler import Scheduler, new_row
+from engines.streaming import ReplyDelta, Sampling
 
 #: Tokens of a batch, and bytes of logits that one may leave.
 _TOKENS = 512
@@ -65,7 +70,10 @@ class GgufEngine:
         self._model = GgufModel(path)
         tokenizer: Any = GgufTokenizer(self._model)
         self._encoder = Encoder(tokenizer)
+        self._reader = TokenReader(self._encoder.decode, self._encoder.raw, self._model.ends)
         self._adapters: dict[str | None, Any] = {None: None}
+        self._lock = threading.Lock()
+        self._rows: GgufRows | None = None
         trained = self._model.trained_context
         self._context = min(trained, options.context) if options.context else trained
         self._reads = max(1, min(SEQUENCES - 2, _LOGITS // (4 * self._model.n_vocab)))
@@ -94,13 +102,26 @@ class GgufEngine:
     @property
     def forward_tokens(self) -> int:
         """Token positions computed so far."""
-        return self._model.tokens
+        return self._model.tokens + (self._rows.tokens if self._rows is not None else 0)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
+        """Yield a reply as it grows, written beside those of other callers.
+
+        This has contexts of its own, so answers may be asked for at the same time.
+        """
+        self._check([prompt.adapter])
+        with self._lock:
+            if self._rows is None:
+                self._rows = GgufRows(self._model, self._adapters)
+                self._scheduler = Scheduler(self._rows)
+        row = new_row(self._encoder, self._reader, prompt, sampling, self._context)
+        yield from self._scheduler.stream(row)
 
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield answers adapter by adapter, batch by batch, in the order of the prompts' tokens."""
-        for adapter in dict.fromkeys(request.prompt.adapter for request in requests):
-            if adapter not in self._adapters:
-                raise Misuse(f"no adapter `{adapter}` is loaded")
+        names = list(dict.fromkeys(request.prompt.adapter for request in requests))
+        self._check(names)
+        for adapter in names:
             own = [request for request in requests if request.prompt.adapter == adapter]
             self._model.use_adapter(self._adapters[adapter])
             yield from self._scored([r for r in own if r.mode is not Mode.GENERATE])
@@ -117,15 +138,30 @@ class GgufEngine:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "adapter.gguf"
             write_lora(path, read_deltas(folder), self._model.shape)
-            self._adapters[name] = self._model.load_adapter(path)
+            adapter = self._model.load_adapter(path)
+        if name in self._adapters:
+            self._end_replies()  # they were begun with another one of that name
+        self._adapters[name] = adapter
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
         return self._encoder.count(text)
 
     def close(self) -> None:
-        """Free the model."""
+        """End replies that are being written, and free the model."""
+        self._end_replies()
         self._model.close()
+
+    def _end_replies(self) -> None:
+        if self._rows is not None:
+            self._scheduler.close()
+            self._rows.close()
+            self._rows = None
+
+    def _check(self, adapters: Sequence[str | None]) -> None:
+        for adapter in adapters:
+            if adapter not in self._adapters:
+                raise Misuse(f"no adapter `{adapter}` is loaded")
 
     def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
@@ -210,7 +246,7 @@ class GgufEngine:
                     if reply is None:
                         going.append(row)
                         continue
-                    self._model.drop(row.sequence)
+                    self._model.keep(row.sequence, row.sequence, 0)
                     yield Answer(
                         row.request.id,
                         text=reply[0],
@@ -222,7 +258,7 @@ class GgufEngine:
                 rows = going
         finally:
             for row in rows:
-                self._model.drop(row.sequence)
+                self._model.keep(row.sequence, row.sequence, 0)
 
 
 @dataclass

@@ -115,6 +115,10 @@ _SIGNATURES: dict[str, tuple[Any, Sequence[Any]]] = {
         c_int32,
         (c_void_p, POINTER(c_int32), c_int32, c_char_p, c_int32, c_bool, c_bool),
     ),
+    "llama_token_to_piece": (
+        c_int32,
+        (c_void_p, c_int32, c_char_p, c_int32, c_int32, c_bool),
+    ),
     "llama_get_memory": (c_void_p, (c_void_p,)),
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_memory_seq_cp": (None, (c_void_p, c_int32, c_int32, c_int32, c_int32)),

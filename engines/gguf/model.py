@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from ctypes import POINTER, c_float, c_int8, c_int32
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from domainlift.errors import BenchError, Misuse
 from engines.gguf import libllama as ll
+from engines.gguf.architectures import ModelShape
 from engines.gguf.sequences import leaf_sequences
 from engines.local.prefix_tree import Tokens, TokenTree, common_prefix
 from engines.sampler import log_softmax
@@ -25,16 +26,6 @@ SEQUENCES = 256
 _PREFIX = 0  # the sequence that holds the shared prefix
 _STEP = 1024  # contexts grow by so many positions
 _UBATCH = 512
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Architecture and counts of a model, under the names that transformers' configurations use."""
-
-    model_type: str
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
 
 
 class GgufModel:
@@ -58,14 +49,27 @@ class GgufModel:
         if not self._model:
             raise BenchError(f"llama.cpp cannot load `{path}`: {ll.last_error()}")
         self._refuse_unfit(path)
-        self._context: Any = None
-        self._positions = 0
-        self._prefix: Tokens = ()
-        self._adapter: Any = None
+        self._owner = True
+        self._sequences = SEQUENCES
+        self._without_context()
         self.vocab = self._lib.llama_model_get_vocab(self._model)
         self.n_vocab = int(self._lib.llama_vocab_n_tokens(self.vocab))
         self.trained_context = int(self._lib.llama_model_n_ctx_train(self._model))
+
+    def _without_context(self) -> None:
+        self._context: Any = None
+        self.positions = 0
+        self._prefix: Tokens = ()
+        self._adapter: Any = None
         self.tokens = 0
+
+    def sibling(self, sequences: int, adapter: Any) -> GgufModel:
+        """The same weights with a context of its own, for another thread; close it first."""
+        other = copy.copy(self)
+        other._owner, other._sequences = False, sequences
+        other._without_context()
+        other._adapter = adapter
+        return other
 
     @property
     def description(self) -> str:
@@ -124,12 +128,11 @@ class GgufModel:
                 return buffer.raw[:count].decode("utf-8", "replace")
             size = -count
 
-    def piece(self, token: int) -> str:
-        """Text of one token, special ones included."""
+    def raw(self, token: int) -> bytes:
+        """Bytes of one token, special ones included."""
         buffer = ctypes.create_string_buffer(256)
-        given = (c_int32 * 1)(token)
-        count = self._lib.llama_detokenize(self.vocab, given, 1, buffer, 256, False, True)
-        return buffer.raw[: max(0, count)].decode("utf-8", "replace")
+        count = self._lib.llama_token_to_piece(self.vocab, token, buffer, 256, 0, True)
+        return buffer.raw[: max(0, count)]
 
     @property
     def bos(self) -> int:
@@ -172,7 +175,7 @@ class GgufModel:
         """
         read = sorted({node for each in tree.reads for node in each.nodes})
         at_end = read[:1] == [-1]
-        self._reserve(len(prefix) + len(tree.tokens))
+        self.reserve(len(prefix) + len(tree.tokens))
         self._hold(prefix, logits=at_end)
         if at_end:
             yield -1, self._row(-1)
@@ -200,7 +203,7 @@ class GgufModel:
 
     def next_logprobs(self, tokens: Tokens) -> np.ndarray:
         """Log-probabilities (vocabulary,) of the token after these, in nats."""
-        self._reserve(len(tokens))
+        self.reserve(len(tokens))
         self._hold(tokens, logits=True)
         return log_softmax(self._row(-1))
 
@@ -210,14 +213,18 @@ class GgufModel:
         """Append tokens to sequences; logits (vocabulary,) after the last token of each.
 
         A row is a sequence from 1 on, its next tokens and the position of the first. Where that
-        is the prefix's end, the sequence begins with the prefix; end it with `drop`. `room` is how
+        is the prefix's end, the sequence begins with the prefix; end it with `keep`. `room` is how
         many positions all of them will take.
         """
-        self._reserve(room)
+        self.reserve(room)
         self._hold(prefix, logits=False)
         for sequence, _, start in rows:
             if start == len(prefix):
                 self._lib.llama_memory_seq_cp(self._memory, _PREFIX, sequence, 0, -1)
+        return self.append(rows)
+
+    def append(self, rows: Sequence[tuple[int, Sequence[int], int]]) -> list[np.ndarray]:
+        """Append tokens to sequences that are there; else as `extend`."""
         ends = list(accumulate(len(tokens) for _, tokens, _ in rows))
         self._decode(
             [token for _, tokens, _ in rows for token in tokens],
@@ -227,10 +234,13 @@ class GgufModel:
         )
         return [self._row(end - 1) for end in ends]
 
-    def drop(self, sequence: int) -> None:
-        """Remove a sequence from the cache."""
+    def keep(self, sequence: int, source: int, length: int) -> None:
+        """Let a sequence consist of the first positions of a source (itself or another one)."""
         if self._context:
-            self._lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+            copied = sequence != source
+            self._lib.llama_memory_seq_rm(self._memory, sequence, 0 if copied else length, -1)
+            if copied and length:
+                self._lib.llama_memory_seq_cp(self._memory, source, sequence, 0, length)
 
     def forget_prefix(self) -> None:
         """Empty the cache."""
@@ -248,7 +258,7 @@ class GgufModel:
         """Free weights and context; a second call does nothing."""
         if self._context:
             self._lib.llama_free(self._context)
-        if self._model:
+        if self._model and self._owner:
             self._lib.llama_model_free(self._model)
         self._context = self._model = None
 
@@ -271,23 +281,23 @@ class GgufModel:
                 "serve it with llama-server, and give its URL: `--model http://HOST:PORT/v1`",
             )
 
-    def _reserve(self, positions: int) -> None:
-        """Have a context of at least so many positions."""
-        if self._context and positions <= self._positions:
+    def reserve(self, positions: int) -> None:
+        """Have a context of at least so many positions; a larger one is empty."""
+        if self._context and positions <= self.positions:
             return
         if self._context:
             self._lib.llama_free(self._context)
         self._prefix = ()
-        self._positions = -(-positions // _STEP) * _STEP
+        self.positions = -(-positions // _STEP) * _STEP
         params = self._lib.llama_context_default_params()
         _put(
             params,
             ll.CONTEXT,
-            n_ctx=self._positions,
-            n_batch=self._positions,
+            n_ctx=self.positions,
+            n_batch=self.positions,
             n_ubatch=_UBATCH,
-            n_seq_max=SEQUENCES,
-            n_outputs_max_per_seq=SEQUENCES,
+            n_seq_max=self._sequences,
+            n_outputs_max_per_seq=self._sequences,
             n_threads=processor_threads(),
             n_threads_batch=processor_threads(),
             type_k=self._cache_type,

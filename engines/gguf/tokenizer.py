@@ -34,11 +34,15 @@ class GgufTokenizer:
         """Text of tokens, without special ones."""
         return self._model.detokenize(tokens)
 
+    def raw(self, token: int) -> bytes:
+        """The bytes of one token."""
+        return self._model.raw(token)
+
     @property
     def special_tokens_map(self) -> dict[str, str]:
         """The tokens that begin and end a text, as templates write them."""
         tokens = (("bos_token", self.bos_token_id), ("eos_token", self.eos_token_id))
-        return {name: self._model.piece(token) for name, token in tokens if token is not None}
+        return {name: self.raw(token).decode() for name, token in tokens if token is not None}
 
 
 def _token(found: int) -> int | None:

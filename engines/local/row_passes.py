@@ -36,7 +36,7 @@ class LocalRows:
         self, forward: Forward, adapters: AdapterManager, lock: AbstractContextManager[Any]
     ) -> None:
         self._forward, self._adapters, self._lock = forward, adapters, lock
-        self.rows = _ROWS
+        self.rows, self.spare = _ROWS, sys.maxsize
         self.shares = forward.shares
         cuda = forward.device.type == "cuda"
         # A recurrent state takes a prompt in one piece.
