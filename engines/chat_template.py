@@ -119,7 +119,7 @@ class ChatTemplate:
 
         Raises Misuse where the template refuses the chat, or would leave out a part of it.
         """
-        turns = [_turn(each) for each in messages]
+        turns = [turn_of(each) for each in messages]
         if "system" in (*self.traits.lost, *self.traits.refused):
             turns = _merged(turns)
         there = {turn["role"] for turn in turns}
@@ -171,11 +171,11 @@ class ChatTemplate:
 _PLAIN = "score it as plain text (`--no-chat`), or train on rows of `prompt` and `completion`"
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def turn_of(message: Message) -> dict[str, Any]:
     """A message as templates read it: the arguments of calls are objects there, not their JSON."""
     turn = {"role": message.role, "content": message.content, **message.extra}
     if turn.get("tool_calls"):
-        turn["tool_calls"] = [with_arguments(call) for call in turn["tool_calls"]]
+        turn["tool_calls"] = [_with_arguments(call) for call in turn["tool_calls"]]
     return turn
 
 
@@ -184,7 +184,7 @@ def _called(turn: Mapping[str, Any]) -> set[str]:
     return {str(call["function"].get("name", "")) for call in turn.get("tool_calls") or ()}
 
 
-def with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+def _with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call of a tool in the form of OpenAI's API, its arguments read from their JSON text."""
     function = dict(call.get("function") or {})
     if isinstance(arguments := function.get("arguments"), str):

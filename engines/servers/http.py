@@ -6,9 +6,9 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -174,9 +174,29 @@ class Server:
         wished = error.after if isinstance(error, Failure) else 0.0
         return min(longest, max(growing, wished))
 
+    def lines(self, path: str, body: Json) -> Generator[str, None, None]:
+        """Send `body` and yield the lines of the reply as they come; it is tried only once.
+
+        Closing the generator closes the connection.
+        """
+        self.reset()
+        with self._response("POST", path, body, self._timeout) as response:
+            yield from _lines(response.iter_bytes())
+
     def _once(
         self, method: str, path: str, body: Json | None, read: Callable[[str], Json], limit: float
     ) -> Json:
+        with self._response(method, path, body, limit) as response:
+            text = _read(response, limit)
+        if response.history:
+            self._follow(path, str(response.url))
+        return read(text)
+
+    @contextmanager
+    def _response(
+        self, method: str, path: str, body: Json | None, limit: float
+    ) -> Iterator[httpx.Response]:
+        """A successful response, still to be read; Failure where there is none."""
         import httpx
 
         if self._stop.is_set():
@@ -191,22 +211,14 @@ class Server:
                 timeout=httpx.Timeout(limit, connect=min(limit, CONNECT_LIMIT)),
                 extensions={"trace": self._trace},
             ) as response:
-                text = _read(response, limit)
+                if not response.is_success:
+                    raise _refusal(response, _read(response, limit))
+                yield response
         except httpx.HTTPError as error:
             raise _transport_failure(error, self.url, limit) from error
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             what = f"the request cannot be sent: {one_line(str(error), 120)}"
             raise Failure(what, refused=True) from error
-        if response.history and response.is_success:
-            self._follow(path, str(response.url))
-        if response.has_redirect_location:
-            where = without_credentials(response.headers["location"])
-            what = f"the server answered {response.status_code}: it has moved to `{where}`"
-            raise Failure(what, response.status_code)
-        if not response.is_success:
-            after = response.headers.get("retry-after", "")
-            raise error_message(response.status_code, text, int(after) if after.isdecimal() else 0)
-        return read(text)
 
     def _follow(self, path: str, url: str) -> None:
         """Ask where a redirect led, from now on; a key is not sent to another host."""
@@ -316,6 +328,24 @@ def _shut_down(connection: socket.socket) -> None:
     # Closing would not wake a thread that waits for data; shutting down does.
     with suppress(OSError, ValueError):
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _refusal(response: httpx.Response, text: str) -> Failure:
+    status = response.status_code
+    if response.has_redirect_location:
+        where = without_credentials(response.headers["location"])
+        return Failure(f"the server answered {status}: it has moved to `{where}`", status)
+    after = response.headers.get("retry-after", "")
+    return error_message(status, text, int(after) if after.isdecimal() else 0)
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[str]:
+    """Lines that end with a line feed, which is what servers mean; text may have other ends."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from (line.decode("utf-8", "replace").strip() for line in whole)
+    yield rest.decode("utf-8", "replace").strip()
 
 
 def _read(response: httpx.Response, limit: float) -> str:

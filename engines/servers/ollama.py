@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, Engine, EngineInfo, Mode, Request, Status, estimate_tokens
+from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status, estimate_tokens
+from engines.chat_template import turn_of
 from engines.gguf.engine import GgufEngine
 from engines.gguf.files import ollama_blob
 from engines.gguf.libllama import is_installed
@@ -18,6 +19,12 @@ from engines.registry import EngineOptions
 from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.ollama_model import is_older, look_up, parse_host
+from engines.servers.reply_stream import (
+    ollama_chunks,
+    reply_pieces,
+    sampling_options,
+    told_by_server,
+)
 from engines.servers.responses import (
     ContextOverflow,
     Failure,
@@ -29,6 +36,7 @@ from engines.servers.responses import (
     token_count,
     truncate,
 )
+from engines.streaming import ReplyDelta, Sampling
 
 DEFAULT_CONTEXT = 4096
 #: Seconds to wait for a server that only says whether it is there.
@@ -151,6 +159,20 @@ class OllamaEngine:
             hint = f"`bench export {adapter} --to ollama`, then the command that it prints"
             raise BenchError(what, hint) from error
 
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
+        """Yield a reply as Ollama sends it; closing the generator closes the connection."""
+        options: Json = {key: value for key, value in self._options.items() if key != "seed"}
+        most = -1 if sampling.max_tokens is None else sampling.max_tokens
+        options |= {**sampling_options(sampling), "num_predict": most}
+        if sampling.stop:
+            options["stop"] = list(sampling.stop)
+        path, body = self._body_of(prompt, options)
+        if sampling.top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+        with told_by_server(self._final):
+            lines = self._server.lines(path, body | {"stream": True})
+            yield from reply_pieces(ollama_chunks(lines, _spoken), sampling)
+
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""
         return estimate_tokens(text)
@@ -203,18 +225,25 @@ class OllamaEngine:
         try:
             return self._server.post(path, body, read)
         except Failure as failure:
-            if failure.status == 404:
-                pull = f"`ollama pull {shlex.quote(self._served.model)}`"
-                raise EngineDown(
-                    f"the model `{self._served.model}` went away: {failure.what}",
-                    f"{pull}, then give the same command again",
-                ) from failure
-            raise
+            raise self._final(failure) from failure
+
+    def _final(self, failure: Failure) -> BenchError:
+        """Tell what no further request can survive from what concerns one request."""
+        if failure.status != 404:
+            return failure
+        pull = f"`ollama pull {shlex.quote(self._served.model)}`"
+        return EngineDown(
+            f"the model `{self._served.model}` went away: {failure.what}",
+            f"{pull}, then give the same command again",
+        )
 
     def _body(self, request: Request, max_tokens: int) -> tuple[str, Json]:
+        return self._body_of(request.prompt, self._options | {"num_predict": max_tokens})
+
+    def _body_of(self, prompt: Prompt, options: Json) -> tuple[str, Json]:
         body: Json = {
-            "model": self._model(request),
-            "options": self._options | {"num_predict": max_tokens},
+            "model": self._model(prompt.adapter),
+            "options": options,
             "keep_alive": self._keep_alive,
             # An error instead of an answer to half of the prompt.
             "truncate": False,
@@ -222,20 +251,19 @@ class OllamaEngine:
         }
         if self._served.thinks:
             body["think"] = False
-        prompt = request.prompt
         if prompt.messages:
-            turns = [{"role": each.role, "content": each.content} for each in prompt.messages]
-            return "/api/chat", body | {"messages": turns}
+            turns = [turn_of(message) for message in prompt.messages]
+            tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+            return "/api/chat", body | {"messages": turns, **tools}
         return "/api/generate", body | {"prompt": prompt.text, "raw": True}
 
     def _check(self, request: Request) -> None:
         if request.mode is Mode.CLOZE:
             raise Misuse("Ollama gives no log-likelihood of a text", "score by letter or generate")
-        if request.prompt.adapter not in {None, *self._adapted}:
-            raise Misuse(f"the adapter `{request.prompt.adapter}` is not loaded")
 
-    def _model(self, request: Request) -> str:
-        adapter = request.prompt.adapter
+    def _model(self, adapter: str | None) -> str:
+        if adapter not in {None, *self._adapted}:
+            raise Misuse(f"the adapter `{adapter}` is not loaded")
         return self._served.model if adapter is None else self._adapted[adapter]
 
     def _started(self, request: Request, reply: Json) -> Answer:

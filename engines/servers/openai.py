@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, EngineInfo, Mode, Request, estimate_tokens
+from engines.base import Answer, EngineInfo, Mode, Prompt, Request, estimate_tokens
 from engines.chat_template import ChatTemplate
 from engines.registry import EngineOptions
 from engines.servers.http import (
@@ -27,6 +27,12 @@ from engines.servers.http import (
     stream,
 )
 from engines.servers.letter_logprobs import with_letters
+from engines.servers.reply_stream import (
+    openai_chunks,
+    reply_pieces,
+    sampling_options,
+    told_by_server,
+)
 from engines.servers.responses import (
     ContextOverflow,
     Failure,
@@ -37,6 +43,7 @@ from engines.servers.responses import (
     token_count,
     truncate,
 )
+from engines.streaming import ReplyDelta, Sampling
 
 TOPS = (20, 5)
 STOPS = 4
@@ -118,6 +125,21 @@ class OpenAIEngine:
         answers = stream(requests, ask, self._concurrency, self._server.interrupt)
         return circuit_breaker(answers, self._server.url)
 
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
+        """Yield a reply as the server sends it; closing the generator closes the connection."""
+        asked: Json = {key: value for key, value in self._options.items() if key != "seed"}
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        asked |= sampling_options(sampling)
+        if sampling.max_tokens is not None:
+            asked["max_tokens"] = sampling.max_tokens
+        if sampling.stop:
+            asked["stop"] = list(sampling.stop[:STOPS])
+        if sampling.top_logprobs is not None:
+            asked |= _asked_logprobs(prompt, sampling.top_logprobs)
+        path, body = self._body(prompt, asked)
+        with told_by_server(lambda failure: self._final(failure, body["model"])):
+            yield from reply_pieces(openai_chunks(self._server.lines(path, body)), sampling)
+
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""
         return estimate_tokens(text)
@@ -158,7 +180,7 @@ class OpenAIEngine:
             if self._top is None or top > self._top:
                 continue
             try:
-                return self._post(request, 1, _asked_logprobs(request, top))
+                return self._post(request, 1, _asked_logprobs(request.prompt, top))
             except Failure as failure:
                 if isinstance(failure, ContextOverflow) or not _is_capped(failure):
                     raise
@@ -178,24 +200,26 @@ class OpenAIEngine:
         return replace(answer, text=said, thought=thought, cut_off=cut_off)
 
     def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
-        prompt = request.prompt
-        # vLLM serves an adapter under a model name of its own.
-        model = self._model if prompt.adapter is None else prompt.adapter
-        body = {"model": model, "max_tokens": max_tokens, "stream": False, **self._options, **more}
-        if prompt.messages:
-            turns = [{"role": each.role, "content": each.content} for each in prompt.messages]
-            path, body = "/chat/completions", body | {"messages": turns}
-        else:
-            path, body = "/completions", body | {"prompt": prompt.text}
+        asked = {"max_tokens": max_tokens, "stream": False, **self._options, **more}
+        path, body = self._body(request.prompt, asked)
         try:
             reply = self._server.post(path, body)
         except Failure as failure:
-            raise self._final(failure, model) from failure
+            raise self._final(failure, body["model"]) from failure
         if get_path(reply, "choices", 0) is None:
             raise Failure("the reply holds no `choices`", 200)
         if get_path(reply, "choices", 0, "finish_reason") == "content_filter":
             raise Failure("the server's content filter ended the reply", 200, refused=True)
         return reply
+
+    def _body(self, prompt: Prompt, asked: Json) -> tuple[str, Json]:
+        # vLLM serves an adapter under a model name of its own.
+        body = {"model": self._model if prompt.adapter is None else prompt.adapter, **asked}
+        if prompt.messages:
+            tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+            turns = [{"role": m.role, "content": m.content, **m.extra} for m in prompt.messages]
+            return "/chat/completions", body | {"messages": turns, **tools}
+        return "/completions", body | {"prompt": prompt.text}
 
     def _final(self, failure: Failure, model: str) -> BenchError:
         """Tell what no further request can survive from what concerns one request."""
@@ -246,8 +270,8 @@ def first_alternatives(reply: Json) -> object:
     return get_path(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
 
 
-def _asked_logprobs(request: Request, top: int) -> Json:
-    if request.prompt.messages:
+def _asked_logprobs(prompt: Prompt, top: int) -> Json:
+    if prompt.messages:
         return {"logprobs": True, "top_logprobs": top}
     return {"logprobs": top}
 
