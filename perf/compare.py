@@ -12,17 +12,18 @@ figure of that process (Linux and macOS).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from domainlift.workspace import Workspace
+from benchmarks.runs.store import Record, RunManifest, RunStore
+from domainlift.types import Question
 
 _DOMAINS = 57
 _MIB = 2**20
@@ -42,7 +43,7 @@ def main() -> None:
 
 def _measure(workspace: Path, count: int) -> None:
     for name in ("before", "after"):
-        _make(Workspace(workspace).runs / name, count, helped=name == "after")
+        _make(RunStore(workspace), name, count, helped=name == "after")
     size = sum(path.stat().st_size for path in workspace.rglob("*.jsonl")) / _MIB
     page = workspace / "page.html"
     for words in ([], ["--json"], ["--flips", str(workspace / "flips.jsonl")]):
@@ -71,88 +72,59 @@ def _run(workspace: Path, words: list[str]) -> tuple[float, float, float]:
     return seconds, busy, usage.ru_maxrss * unit / _MIB
 
 
-def _make(folder: Path, count: int, *, helped: bool) -> None:
-    folder.mkdir(parents=True)
+def _make(store: RunStore, name: str, count: int, *, helped: bool) -> None:
     dice = random.Random(int(helped))
-    with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
+    manifest = RunManifest(
+        run=name,
+        model="made",
+        suite="made",
+        fingerprint={"model": "m", "treatment": name, "questions": "q"},
+        settings={"command": "bench run", "treatment": name},
+        engine={"name": "made", "options": {}},
+        versions={},
+        questions=count,
+        created="2026-01-01T00:00:00+00:00",
+        finished=True,
+    )
+    with store.create(manifest, map(_question, range(count))).writing() as run:
         for n in range(count):
-            file.write(json.dumps(_question(n)) + "\n")
-    with (folder / "answers.jsonl").open("w", encoding="utf-8") as file:
-        for n in range(count):
-            file.write(json.dumps(_answer(n, dice, helped)) + "\n")
-    (folder / "manifest.json").write_text(json.dumps(_manifest(folder.name, count)))
+            record = _record(n, dice, helped)
+            run.append(replace(record, **_help(n)) if helped else record)
 
 
-def _question(n: int) -> dict[str, Any]:
-    return {
-        "id": f"{n:016x}",
-        "domain": f"domain {n % _DOMAINS}",
-        "task": "made",
-        "text": f"What is to be said of number {n}, " + "which is a number like many others, " * 8,
-        "options": _OPTIONS,
-        "answer": n % 4,
-        "cluster": "",
-        "split": "test",
-        "support": f"documents/{n % 500}.md",
-    }
+def _question(n: int) -> Question:
+    text = f"What is to be said of number {n}, " + "which is a number like many others, " * 8
+    support = f"documents/{n % 500}.md"
+    return Question(
+        f"{n:016x}", f"domain {n % _DOMAINS}", "made", text, _OPTIONS, n % 4, support=support
+    )
 
 
-def _answer(n: int, dice: random.Random, helped: bool) -> dict[str, Any]:
+def _record(n: int, dice: random.Random, helped: bool) -> Record:
     logs = [-dice.expovariate(0.5) for _ in range(4)]
     logs[n % 4] += 1.0 + 0.4 * helped
     chosen = logs.index(max(logs))
-    row: dict[str, Any] = {
-        "id": f"{n:016x}",
-        "domain": f"domain {n % _DOMAINS}",
-        "task": "made",
-        "status": "ok",
-        "correct": chosen == n % 4,
-        "chosen": chosen,
-        "logprobs": [round(value, 6) for value in logs],
-        "prompt_tokens": 80 + n % 50,
-        "seconds": 0.01,
-        "searched": False,
-    }
-    if n % 100 == 0:
-        row["text"] = "so it is <b>said</b> " * 1000
-    return {**row, **_help(n)} if helped else row
+    return Record(
+        *(f"{n:016x}", f"domain {n % _DOMAINS}", "made", "ok", chosen == n % 4, chosen),
+        logprobs=tuple(round(value, 6) for value in logs),
+        prompt_tokens=80 + n % 50,
+        seconds=0.01,
+        text="so it is <b>said</b> " * 1000 if n % 100 == 0 else None,
+    )
 
 
 def _help(n: int) -> dict[str, Any]:
-    found = [
-        {
-            "id": f"c{n + k}",
-            "source": "A page",
-            "place": f"documents/{(n + k) % 500}.md",
-            "dense": 0.5,
-        }
-        for k in range(3)
-    ]
+    places = ((f"c{n + k}", f"documents/{(n + k) % 500}.md") for k in range(3))
+    found = [{"id": id_, "source": "A page", "place": at, "dense": 0.5} for id_, at in places]
     route = f"domain {n % _DOMAINS}" if n % 5 else ""
-    given = ["c" + str(n)] if n % 2 else []
     return {
-        "treatment": "rag" if given else "base: sure without passages",
-        "passages": given,
+        "treatment": "rag" if n % 2 else "base: sure without passages",
+        "passages": (f"c{n}",) if n % 2 else (),
         "searched": True,
-        "retrieved": found,
+        "retrieved": tuple(found),
         "route": route,
         "decided_by": "keywords" if route else "base",
-        "matched": ["number"],
-    }
-
-
-def _manifest(run: str, count: int) -> dict[str, Any]:
-    return {
-        "run": run,
-        "model": "made",
-        "suite": "made",
-        "fingerprint": {"model": "m", "treatment": run, "questions": "q"},
-        "settings": {"command": "bench run", "treatment": run},
-        "engine": {"name": "made", "options": {}},
-        "versions": {},
-        "questions": count,
-        "created": "2026-01-01T00:00:00+00:00",
-        "finished": True,
+        "matched": ("number",),
     }
 
 
