@@ -108,7 +108,7 @@ _PLAIN_WORD = rf"(?!(?:{_PREPOSITIONS}|is|are|was|were|has|have)\b)[a-z][\w'’-
 # What stands at the end of a plain sentence, after a word that asks for it.
 _ENDING = re.compile(
     rf"\b(?P<slot>(?:\w+ )?(?:is|are|was|were|{_PREPOSITIONS}))"
-    r" (?P<part>(?:(?:a|an|the|its|their) )?(?![a-z]+ed\b)"
+    r" (?P<part>(?:(?:a|an|the|its|their) )?(?![a-z]+(?:ed|ing)\b)"
     rf"(?:{_PLAIN_WORD} ){{0,2}}{_PLAIN_WORD})\.$"
 )
 _SUBORDINATE = re.compile(
@@ -117,7 +117,8 @@ _SUBORDINATE = re.compile(
 )
 _DEFINITION = re.compile(
     r"(?P<article>(?:A|An|The) )?(?P<term>[A-Z]?[\w'’-]+(?: [\w'’-]+){0,2}?) (?:is|are) "
-    r"(?P<rest>(?:a|an|the|any) .{25,})$"
+    r"(?P<rest>(?:a|an|the|any) (?!(?:\w+ )?(?:example|form|type|part|kind|result|reason|way|goal"
+    r"|aim|core|key|topic|set|number|case)\b)(?:(?!\b(?:whereas|although|but)\b).){25,})$"
 )
 #: The kinds of facts, in the order in which a sentence is asked for them.
 KINDS_OF_FACTS = (*_PATTERNS, "definition", "ending", "term")
@@ -140,7 +141,7 @@ _POINTERS = frozenset(
 _BACK = frozenset(
     words(
         "this these those above below following latter former figure table you your we our us i my"
-        " let please"
+        " let please he she him his her"
     )
 )
 _PRONOUN = re.compile(r"(?P<word>It|Its) ")
@@ -265,17 +266,22 @@ def _says_once(fact: Fact) -> bool:
     return not contains(fact.before, fact.answer) and not contains(fact.after, fact.answer)
 
 
+_NO_COUNT = [[word] for word in words("the these those no step other original next last first")]
+_DASHES = ("– ", "- ", "— ")
+
+
 def _is_count(fact: Fact, _: Counter[str]) -> bool:
     """Whether a number counts what follows it."""
     before, after = words(fact.before), words(fact.after)
     counted = after[0].endswith("s") or after[0] in ("people", "children", "per")
-    return bool(before) and before[-1] not in ("the", "these", "those", "no", "step") and counted
+    vague = before[-1:] in _NO_COUNT or before[-2:] == ["one", "of"] or fact.before[-2:] in _DASHES
+    return bool(before) and not vague and counted
 
 
 def _is_name(fact: Fact, spread: Counter[str]) -> bool:
     """Whether a capitalised run is a whole name that few places speak of."""
     before, after = words(fact.before), words(fact.after)
-    if not _is_rare(fact.answer, spread):
+    if not _is_rare(fact.answer, spread) or re.search(r"[a-z]{4}[A-Z]", fact.answer):
         return False
     if re.match(r",? (?:and|or)\b|, [A-Z]|-", fact.after) or fact.before.endswith(("and ", "or ")):
         return False
@@ -315,7 +321,8 @@ def _ending(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]
     if match is None or not _is_rare(match["part"], spread):
         return
     spoken = words(match["part"])
-    if _VAGUE.isdisjoint(spoken) and _POINTERS.isdisjoint(spoken):
+    plain = not any(word.endswith(("ly", "ed")) for word in spoken)
+    if plain and _VAGUE.isdisjoint(spoken) and _POINTERS.isdisjoint(spoken):
         slot = " ".join(words(match["slot"]))
         fact = Fact(sentence, match["part"], match.start("part"), "ending", chunk, slot)
         if _says_once(fact):

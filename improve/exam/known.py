@@ -16,8 +16,7 @@ from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.tasks.base import ALL_MODES, Task, data_digest
 from domainlift.types import Question
 from engines.base import Mode
-from improve.exam.exam import Exam, ExamQuestion
-from improve.exam.wordings import GAP
+from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, facts_of
 from improve.score import score_job
 
 if TYPE_CHECKING:
@@ -30,13 +29,18 @@ _WAYS = ((Mode.CLOZE, 0), (Mode.LETTER, 0), (Mode.LETTER, 1))
 
 def mark_known(exam: Exam, engine: Engine, options: RunOptions) -> Exam:
     """Ask the probes without passages, and mark the questions of the facts that are known."""
-    probes = [each for each in exam.questions if each.wording == GAP]
+    probes = [own[0] for own in map(_probes, facts_of(exam.questions).values()) if own]
     known = {each.fact for each in probes}
     for mode, moved in _WAYS:
         if mode in engine.info.modes and probes:
             known &= _right(exam.name, probes, mode, moved, engine, options)
     questions = tuple(replace(each, known=each.fact in known) for each in exam.questions)
     return replace(exam, questions=questions, known_by=engine.info.digest)
+
+
+def _probes(questions: Sequence[ExamQuestion]) -> list[ExamQuestion]:
+    """The wordings of a fact that are not examined."""
+    return [each for each in questions if each.split in (TRAIN, PROBE)]
 
 
 def _right(
@@ -76,7 +80,7 @@ def _as_question(probe: ExamQuestion, name: str, moved: int) -> Question:
         f"{probe.id}/{moved}",
         name,
         f"probes:{name}",
-        f"What fills the gap? {probe.question}",
+        probe.question,
         tuple(probe.options[place] for place in order),
         order.index(probe.answer),
         cluster=probe.fact,

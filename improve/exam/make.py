@@ -10,7 +10,7 @@ from domainlift.sampling import hash_order, seeded_random
 from improve.exam.distractors import N_WRONG, peers_of, wrong_options
 from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, KindYield, split_of_fact
 from improve.exam.fact_finder import Fact, find_facts
-from improve.exam.wordings import GAP, IN_PLACE, WORDINGS, common_words, wordings
+from improve.exam.wordings import GAP, IN_PLACE, common_words, examined_wording, wordings
 from rag.base import Chunk
 
 #: Facts that an exam asks for at most, and chunks that are read for them.
@@ -81,15 +81,12 @@ def _questions(
 ) -> list[ExamQuestion]:
     made = wordings(fact, common)
     split, taught = split_of_fact(rank, count)
-    examined = [name for name in WORDINGS if name in made][-1]
-    splits = {GAP: TRAIN if taught else PROBE, IN_PLACE: TRAIN if taught else ""} | {
-        examined: split
-    }
-    return [
-        _question(fact, wrong, name, made[name], part, taught)
-        for name, part in splits.items()
-        if part
-    ]
+    examined = examined_wording(fact, made)
+    probe = IN_PLACE if examined == GAP else GAP
+    splits = {probe: TRAIN if taught else PROBE, examined: split}
+    if taught and IN_PLACE not in splits:
+        splits[IN_PLACE] = TRAIN
+    return [_question(fact, wrong, name, made[name], part, taught) for name, part in splits.items()]
 
 
 def _question(

@@ -13,7 +13,7 @@ from domainlift.text.normalise import words
 from finetune.data.sources.cloze import BLANK
 from improve.exam.fact_finder import Fact
 
-#: The names of the wordings. What is examined is the last one that a fact has.
+#: The names of the wordings.
 GAP, IN_PLACE, QUESTION = WORDINGS = ("gap", "in place", "question")
 
 _ASKED = {
@@ -54,6 +54,13 @@ def wordings(fact: Fact, common: Collection[str]) -> dict[str, str]:
     made = {GAP: _with_gap(fact), IN_PLACE: _in_place(fact), QUESTION: _question(fact, common)}
     context = _context(fact)
     return {name: f"{context}{text}" for name, text in made.items() if text}
+
+
+def examined_wording(fact: Fact, made: Collection[str]) -> str:
+    """The wording that is examined: the most natural; long sentences read best with a gap."""
+    if fact.kind == "term":
+        return GAP
+    return QUESTION if QUESTION in made else IN_PLACE
 
 
 def _context(fact: Fact) -> str:
@@ -108,6 +115,8 @@ def _question(fact: Fact, common: Collection[str]) -> str:
         if unit is None:
             return ""
         asked, after = f"{asked} {unit['unit']}", after[unit.end() :]
+    if fact.kind == "percentage" and after:  # it may belong to what comes after it
+        return ""
     if "," in rest or "," in after or not _MOVABLE.fullmatch(rest.strip()):
         return ""
     subject = _lower_first(match["subject"], common)
