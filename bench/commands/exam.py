@@ -167,7 +167,7 @@ def exam_make(name: Name, workspace: WorkspaceOption = WORKSPACE) -> None:
         aside = files.folder / f"exam-{read_exam(files).digest}.jsonl"
         files.rows.replace(aside)
         print(f"the edited questions are kept in {aside}")
-    print(exam_line(remake_exam(files, workspace)))
+    print(exam_line(remake_exam(files)))
 
 
 def exam_line(found: Exam) -> str:

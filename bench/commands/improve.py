@@ -63,6 +63,10 @@ def improve_command(
     name: Annotated[
         str | None, typer.Option(help="Of the documents' domain. [default: the folder's]")
     ] = None,
+    writer: Annotated[
+        str | None,
+        typer.Option(help="Of the documents' exam, besides the rules: a model, or none."),
+    ] = None,
     only: Annotated[
         str | None, typer.Option(help="Treat these domains, separated by commas, weak or not.")
     ] = None,
@@ -113,9 +117,9 @@ def improve_command(
     """
     least = parse_min_gain(min_gain)
     chosen = suite_for(suite, model)
-    if docs is None and name is not None:
-        raise Misuse("`--name` names the domain of documents", "add `--docs FOLDER`")
-    documents = document_folder(docs, name) if docs is not None else None
+    if docs is None and (name is not None or writer is not None):
+        raise Misuse("`--name` and `--writer` are for documents", "add `--docs FOLDER`")
+    documents = document_folder(docs, name, writer) if docs is not None else None
     if (task or documents) and suite is None and model not in EMBEDDED_SUITES:
         chosen = ""
         print_note("nothing else is asked or watched for harm; `--suite mmlu --limit 800` does so")

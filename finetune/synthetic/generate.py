@@ -67,9 +67,13 @@ class KindStats:
 
 @dataclass(frozen=True)
 class SyntheticTextbook:
-    """The rows, the yield of each kind, and what made them: passages, model, prompts, journal."""
+    """The rows, the yield of each kind, and what made them: passages, model, prompts, journal.
+
+    `kept` are the texts that rows were made of, by passage.
+    """
 
     rows: tuple[Row, ...]
+    kept: Mapping[str, Sequence[GeneratedText]]
     yields: Mapping[str, KindStats]
     origin: Mapping[str, Any]
     passages: int
@@ -82,13 +86,15 @@ class SynthesisJob:
     """The passages to write about, and their domain.
 
     Without `checked`, or where the engine gives no log-probability of a text, pieces are judged by
-    their words alone. Wordings of questions that will be `asked` are rejected.
+    their words alone. Wordings of questions that will be `asked` are rejected. `kinds` are names of
+    `KINDS`.
     """
 
     domain: str
     excerpts: Sequence[Excerpt]
     checked: bool = True
     asked: QuestionIndex | None = None
+    kinds: tuple[str, ...] = tuple(KINDS)
     limits: GroundingLimits = field(default_factory=GroundingLimits)
 
 
@@ -137,7 +143,7 @@ def _write(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: 
     pending: dict[str, _WantedReply] = {}
     failed: Failed = {}
     for excerpt in job.excerpts:
-        for kind in KINDS:
+        for kind in job.kinds:
             key = excerpt.passage.id, kind
             if key in journal.replies:
                 continue
@@ -254,7 +260,7 @@ def _reading(judged: _Judged, setting: str, passages: Sequence[Passage]) -> _Rea
 
 def _judged(job: SynthesisJob, journal: GenerationLog) -> list[_Judged]:
     """All pieces, each with what is wrong with it before anything is measured."""
-    judged = [each for excerpt in job.excerpts for each in _by_words(journal, excerpt)]
+    judged = [each for excerpt in job.excerpts for each in _by_words(journal, excerpt, job.kinds)]
     if job.asked is None:
         return judged
     texts = [f"{each.piece.question}\n{each.piece.text}" for each in judged]
@@ -265,10 +271,10 @@ def _judged(job: SynthesisJob, journal: GenerationLog) -> list[_Judged]:
     ]
 
 
-def _by_words(journal: GenerationLog, excerpt: Excerpt) -> Iterator[_Judged]:
+def _by_words(journal: GenerationLog, excerpt: Excerpt, kinds: Sequence[str]) -> Iterator[_Judged]:
     """The pieces about a passage; a wording counts once."""
     told: set[tuple[str, ...]] = set()
-    for kind in KINDS:
+    for kind in kinds:
         reply = journal.replies.get((excerpt.passage.id, kind))
         if reply is not None:
             for piece in pieces_of(kind, reply.text, reply.whole):
@@ -285,7 +291,7 @@ def _textbook(
     job: SynthesisJob, judged: Sequence[_Judged], journal: GenerationLog, failed: Failed
 ) -> SyntheticTextbook:
     kept: dict[str, list[GeneratedText]] = {excerpt.passage.id: [] for excerpt in job.excerpts}
-    rejected: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    rejected: dict[str, Counter[str]] = {kind: Counter() for kind in job.kinds}
     for each in judged:
         reason = each.fault or (_unproven(job, journal, each) if job.checked else "")
         if reason:
@@ -297,8 +303,10 @@ def _textbook(
     rows = [row for e in job.excerpts for row in rows_of(e, kept[e.passage.id], job.domain)]
     good = Counter(piece.kind for pieces in kept.values() for piece in pieces)
     count = len(job.excerpts)
-    yields = {kind: _yield(count, good[kind], rejected[kind]) for kind in KINDS}
-    return SyntheticTextbook(tuple(rows), yields, journal.origin, count, journal.path, job.checked)
+    yields = {kind: _yield(count, good[kind], rejected[kind]) for kind in job.kinds}
+    return SyntheticTextbook(
+        tuple(rows), kept, yields, journal.origin, count, journal.path, job.checked
+    )
 
 
 def _unproven(job: SynthesisJob, journal: GenerationLog, each: _Judged) -> str:

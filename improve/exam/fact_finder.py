@@ -207,6 +207,15 @@ def standing_sentences(chunk: Chunk) -> Iterator[str]:
             yield sentence
 
 
+def kind_of_answer(answer: str) -> str:
+    """The kind of fact that an answer by itself looks like; "phrase" where it is none of them."""
+    for kind, finder in _FINDERS.items():
+        match = finder.search(f"it is in {answer} times")
+        if match is not None and match[match.lastgroup or 0] == answer:
+            return kind
+    return "phrase"
+
+
 def contains(text: str, phrase: str) -> bool:
     """Whether a phrase stands in a text, word for word."""
     return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "

@@ -1,59 +1,82 @@
-"""Making of an exam from the chunks of a knowledge base, without a model."""
+"""Making of an exam from the chunks of a knowledge base."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from domainlift.sampling import hash_order, seeded_random
 from improve.exam.distractors import N_WRONG, peers_of, wrong_options
 from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, KindYield, split_of_fact
 from improve.exam.fact_finder import Fact, find_facts
-from improve.exam.wordings import GAP, IN_PLACE, common_words, examined_wording, wordings
+from improve.exam.wordings import GAP, IN_PLACE, QUESTION, common_words, examined_wording, wordings
+from improve.exam.writer import WrittenFacts
 from rag.base import Chunk
 
 #: Facts that an exam asks for at most, and chunks that are read for them.
 MOST_FACTS, MOST_CHUNKS = 300, 4_000
 #: The version of this module's questions: it changes with every way of making them.
 VERSION = "rules 1"
+#: The kind of facts whose questions a model wrote.
+WRITTEN = "written"
 
 
-def make_exam(name: str, generation: str, chunks: Sequence[Chunk]) -> Exam:
-    """Make the exam of a knowledge base; the same chunks make the same exam."""
-    sample = _sample(chunks)
+def make_exam(
+    name: str, generation: str, chunks: Sequence[Chunk], written: WrittenFacts | None = None
+) -> Exam:
+    """Make the exam of a knowledge base; the same chunks make the same exam.
+
+    The sentences of at most `MOST_CHUNKS` are read, and `written` questions are added.
+    """
+    sample = sampled_chunks(chunks)
     facts = list(find_facts(sample))
+    if written is not None:
+        told = {fact.id for fact in facts}
+        facts += [fact for fact in written.questions if fact.id not in told]
+    questions = written.questions if written is not None else {}
+    kinds = {fact.id: WRITTEN if fact in questions else fact.kind for fact in facts}
+    rejected: dict[str, Counter[str]] = {kind: Counter() for kind in kinds.values()}
     pools = peers_of(facts)
-    rejected: dict[str, Counter[str]] = {}
     good: list[tuple[Fact, list[str]]] = []
     for fact in facts:
         wrong = wrong_options(fact, pools[fact.kind], seeded_random(fact.id, 0))
         if len(wrong) == N_WRONG:
             good.append((fact, wrong))
         else:
-            reasons = rejected.setdefault(fact.kind, Counter())
-            reasons["too few wrong options of its kind"] += 1
+            rejected[kinds[fact.id]]["too few wrong options of its kind"] += 1
     chosen = _chosen(good)
     for fact, _ in good:
         if fact.id not in chosen:
-            rejected.setdefault(fact.kind, Counter())["beyond the size of an exam"] += 1
+            rejected[kinds[fact.id]]["beyond the size of an exam"] += 1
     common = common_words([chunk.text for chunk in sample])
     order = sorted(chosen, key=lambda fact: hash_order(fact, name))
     ranks = {fact: rank for rank, fact in enumerate(order)}
-    questions = [
+    made = [
         question
         for fact, wrong in good
         if fact.id in ranks
-        for question in _questions(fact, wrong, ranks[fact.id], len(ranks), common)
+        for question in _questions(
+            replace(fact, kind=kinds[fact.id]),
+            wrong,
+            {**wordings(fact, common), **_written(fact, questions)},
+            split_of_fact(ranks[fact.id], len(ranks)),
+        )
     ]
-    found, kept = Counter(f.kind for f in facts), Counter(f.kind for f, _ in good if f.id in ranks)
-    by_kind = {
-        kind: KindYield(found[kind], kept[kind], dict(rejected.get(kind, {}))) for kind in found
-    }
-    return Exam(name, tuple(_balanced(questions)), by_kind, generation, VERSION)
+    found, kept = Counter(kinds.values()), Counter(kinds[fact] for fact in ranks)
+    by_kind = {kind: KindYield(found[kind], kept[kind], dict(rejected[kind])) for kind in found}
+    if written is not None:
+        refused = Counter(written.rejected) + rejected.get(WRITTEN, Counter())
+        by_kind[WRITTEN] = KindYield(written.asked, kept[WRITTEN], dict(refused))
+    by = f"{VERSION}, {written.writer}" if written is not None else VERSION
+    return Exam(name, tuple(_balanced(made)), by_kind, generation, by)
 
 
-def _sample(chunks: Sequence[Chunk]) -> list[Chunk]:
+def _written(fact: Fact, questions: Mapping[Fact, str]) -> dict[str, str]:
+    return {QUESTION: questions[fact]} if fact in questions else {}
+
+
+def sampled_chunks(chunks: Sequence[Chunk]) -> list[Chunk]:
     """At most `MOST_CHUNKS`, in their order."""
     if len(chunks) <= MOST_CHUNKS:
         return list(chunks)
@@ -77,10 +100,9 @@ def _chosen(good: Iterable[tuple[Fact, list[str]]]) -> set[str]:
 
 
 def _questions(
-    fact: Fact, wrong: Sequence[str], rank: int, count: int, common: frozenset[str]
+    fact: Fact, wrong: Sequence[str], made: Mapping[str, str], place: tuple[str, bool]
 ) -> list[ExamQuestion]:
-    made = wordings(fact, common)
-    split, taught = split_of_fact(rank, count)
+    split, taught = place
     examined = examined_wording(fact, made)
     probe = IN_PLACE if examined == GAP else GAP
     splits = {probe: TRAIN if taught else PROBE, examined: split}

@@ -28,6 +28,7 @@ _ASKED = {
     "name": "what",
     "ending": "what",
     "term": "what",
+    "phrase": "what",
     "definition": "what",
 }
 _PERSONAL = frozenset(("by", "with", "to", "for", "from"))
