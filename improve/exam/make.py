@@ -30,11 +30,9 @@ def make_exam(
     The sentences of at most `MOST_CHUNKS` are read, and `written` questions are added.
     """
     sample = sampled_chunks(chunks)
-    facts = list(find_facts(sample))
-    if written is not None:
-        told = {fact.id for fact in facts}
-        facts += [fact for fact in written.questions if fact.id not in told]
     questions = written.questions if written is not None else {}
+    told = {fact.id for fact in questions}
+    facts = [*(fact for fact in find_facts(sample) if fact.id not in told), *questions]
     kinds = {fact.id: WRITTEN if fact in questions else fact.kind for fact in facts}
     rejected: dict[str, Counter[str]] = {kind: Counter() for kind in kinds.values()}
     pools = peers_of(facts)
