@@ -14,7 +14,7 @@ from string import ascii_uppercase
 
 from benchmarks.prompts import INSTRUCTION, passage_block, question_block
 from domainlift.types import Question, Treatment
-from engines.base import Message, Prompt
+from engines.base import Message, Mode, Prompt
 from ensemble.router.stop_words import FUNCTION_WORDS
 from ensemble.router.tokenize import router_words
 
@@ -24,6 +24,7 @@ PLAIN_STOPS = ("\n\n", "Question:")
 _FEWEST_WORDS, _MOST_TURNS = 3, 4
 _EXAMPLE_END = re.compile(r"\nAnswer: [^\n]*\n\n")
 _DESCRIPTION = re.compile(r"\AThe following are [^\n]*\n\n")
+_NEXT = "\n\nQuestion: "
 _PLAIN_END, _CHAT_END = "\nAnswer:", f"\n\n{INSTRUCTION}"
 
 
@@ -33,7 +34,7 @@ class Asked:
 
     `block` is the text that asks it; passages stand before it. `head` comes first, `examples`
     between both. Of a conversation `block` is the end of the turn number `turn`, and `head` its
-    beginning.
+    beginning. `options` are what may continue the prompt, as an engine's `mode` has them.
     """
 
     question: Question
@@ -42,6 +43,15 @@ class Asked:
     examples: str = ""
     messages: tuple[Message, ...] = ()
     turn: int = -1
+    mode: Mode = Mode.LETTER
+    options: tuple[str, ...] = ()
+
+    def with_options(self, options: tuple[str, ...], mode: Mode) -> Asked:
+        """The same with the options that are to be scored; they are the question's in a cloze."""
+        question = self.question
+        if mode is Mode.CLOZE:
+            question = _question(question.text, tuple(each.strip() for each in options))
+        return replace(self, question=question, options=options, mode=mode)
 
     def prompt(self, treatment: Treatment, *, chat: bool = True) -> Prompt:
         """The prompt under a treatment; without `chat`, turns become questions and answers."""
@@ -68,6 +78,9 @@ def asked_in_text(text: str) -> Asked:
         lead = _DESCRIPTION.match(text)
         head = lead.end() if lead else 0
         start = max(start, head)
+        # An example's answer may have several lines.
+        later = text.rfind(_NEXT, start)
+        start = start if later < 0 else later + 2
         block = text[start:]
         question = _lettered(block, _PLAIN_END) or _open(block)
         return Asked(question, block, text[:head], text[head:start])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_uppercase
 from threading import Lock
 from typing import Any
 
-from benchmarks.scoring.score import probabilities
-from domainlift.errors import Misuse, NoSuch
+from benchmarks.scoring.score import probabilities, score
+from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.types import Treatment
-from engines.base import Engine, Prompt
+from engines.adapter_check import changes_logits
+from engines.base import Answer, Engine, Mode, Prompt, Request, Status
 from engines.registry import EngineOptions, open_engine
-from engines.servers.letter_logprobs import read_letters
-from engines.streaming import ReplyDelta, Sampling, StreamingEngine
+from engines.streaming import PromptTooLong, ReplyDelta, Sampling, StreamingEngine
 from ensemble.plan import read_plan
 from ensemble.treatment import treat_by_plan
 from improve.options import RunOptions
@@ -29,8 +30,6 @@ from serving.support import is_supported
 #: Names of models that are no adapter's: the plan decides, or nothing is done.
 AUTO, BASE_MODEL = "auto", "base"
 NOT_FOUND = "I do not find this in your documents."
-#: As many alternatives as read the letters of a question.
-_ALTERNATIVES = 20
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,10 @@ class Assistant:
             for name in adapters
             for each in adapters_from_option((name,), engine, workspace, [name]).values()
         )
-        self._lock = Lock()
+        self._lock, self._scoring = Lock(), Lock()
         self._plan = _OpenPlan(plan, engine, workspace)
+        self._checked: set[str] = set()
+        self._check(self.adapters)
 
     @property
     def plan(self) -> Path:
@@ -131,6 +132,15 @@ class Assistant:
         stops = tuple(dict.fromkeys((*sampling.stop, *prepared.stops)))
         return self.engine.stream(prepared.prompt, replace(sampling, stop=stops))
 
+    def choose(self, prepared: PreparedReply, asked: Asked) -> Answer:
+        """The log-likelihood of each of the options that are asked about."""
+        answer = self._scored(prepared.prompt, asked.mode, asked.options)
+        if answer.status is Status.TRUNCATED:
+            raise PromptTooLong(f"{answer.prompt_tokens} tokens")
+        if answer.status is Status.ERROR:
+            raise BenchError(answer.error or "the engine gave no answer")
+        return answer
+
     def take_over(self) -> bool:
         """Load the plan that was promoted since, if there is one; whether there was.
 
@@ -144,6 +154,7 @@ class Assistant:
         if path == self._plan.path:
             return False
         opened = _OpenPlan(path, self.engine, self._workspace)
+        self._check(opened.resources.adapters.values())
         with self._lock:
             before, self._plan = self._plan, opened
         before.close()
@@ -153,6 +164,16 @@ class Assistant:
         """Close the knowledge bases and the engine."""
         self._plan.close()
         self.engine.close()
+
+    def _check(self, adapters: Iterable[str]) -> None:
+        """Raise BenchError for an adapter that would answer as the base model does."""
+        for name in sorted({*adapters} - self._checked):
+            if changes_logits(self.engine, name) is False:
+                raise BenchError(
+                    f"adapter `{name}` leaves what the model says as it is",
+                    "train it anew (`bench train`), or make a plan without it (`bench improve`)",
+                )
+            self._checked.add(name)
 
     def _treated(self, asked: Asked) -> tuple[Treatment, bool | None]:
         question = asked.question
@@ -179,22 +200,25 @@ class Assistant:
 
         A question without options has no such number, and counts as unsure.
         """
-        options = asked.question.options
-        if not options:
+        question = asked.question
+        if not question.options:
             return {}
-        adapter, entry = plan.resources.adapters.get(domain), plan.domains[domain]
-        bare = Treatment(adapter=adapter, examples=entry.examples)
-        prompt = asked.prompt(bare, chat=self.engine.info.has_chat_template)
-        sampling = Sampling(max_tokens=1, top_logprobs=_ALTERNATIVES)
-        with closing(self.engine.stream(prompt, sampling)) as deltas:
-            first = next((token for delta in deltas for token in delta.tokens), None)
-        if first is None or not first.top:
+        entry = plan.domains[domain]
+        adapter = plan.resources.adapters.get(domain)
+        chat = self.engine.info.has_chat_template and bool(asked.messages)
+        prompt = asked.prompt(Treatment(adapter=adapter, examples=entry.examples), chat=chat)
+        letters = ascii_uppercase[: len(question.options)]
+        options = asked.options or tuple(("" if chat else " ") + letter for letter in letters)
+        answer = self._scored(prompt, asked.mode, options)
+        chosen = score(question, answer, asked.mode).chosen
+        if not isinstance(chosen, int) or not answer.logprobs:
             return {}
-        letters = [chr(ord("A") + n) for n in range(len(options))]
-        read = read_letters([(each.text, each.logprob) for each in first.top], letters)
-        if read.n_bounded == len(letters):
-            return {}
-        return {asked.question.id: max(probabilities(read.logprobs))}
+        return {question.id: probabilities(answer.logprobs)[chosen]}
+
+    def _scored(self, prompt: Prompt, mode: Mode, options: tuple[str, ...]) -> Answer:
+        with self._scoring:
+            (answer,) = self.engine.answer([Request("asked", mode, prompt, options)])
+        return answer
 
 
 class _OpenPlan:

@@ -122,6 +122,10 @@ class _Api:
             if asked.tools:
                 prompt = replace(prepared.prompt, tools=asked.tools)
                 prepared = replace(prepared, prompt=prompt)
+            if asked.asked.options:
+                chosen = await self._in_thread(self._assistant.choose, prepared, asked.asked)
+                writer = ApiReply(asked, prepared)
+                return JSONResponse(writer.choice(chosen), headers=_headers(prepared))
             deltas = self._assistant.stream(prepared, asked.sampling, strict=self._settings.strict)
             # Most errors come before the first piece, when the status can still tell.
             first = await self._in_thread(next, deltas, None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engines.base import Answer
 from engines.streaming import ReplyDelta, TokenLogprob
 from serving.assistant import PreparedReply
 from serving.openai_requests import ReplyRequest
@@ -86,6 +87,23 @@ class ApiReply:
             choice["text"] = message["content"]
         told = {"usage": self._usage(), "domainlift": self.prepared.as_json()}
         return {**self._head(chunk=False), "choices": [choice], **told}
+
+    def choice(self, answer: Answer) -> Json:
+        """The reply that is the likeliest of options, with the log-likelihood of each in nats."""
+        best = max(range(len(answer.logprobs)), key=answer.logprobs.__getitem__)
+        said = ReplyDelta(
+            self.request.asked.options[best],
+            finish="stop",
+            prompt_tokens=answer.prompt_tokens,
+            output_tokens=answer.output_tokens,
+        )
+        whole = self.whole([said])
+        whole["domainlift"] |= {
+            "logprobs": [_finite(each) for each in answer.logprobs],
+            "greedy": list(answer.greedy),
+            "mass": answer.mass,
+        }
+        return whole
 
     def _parts(self, delta: ReplyDelta) -> list[tuple[Json, str | None]]:
         """What a piece adds to the message; the finish comes by itself, at the end."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engines.base import Message
+from engines.base import Message, Mode
 from engines.streaming import Sampling
 from serving.asked import Asked, asked_in_chat, asked_in_text
 from serving.assistant import AUTO
@@ -27,7 +27,8 @@ _ROLES = {"system": "system", "developer": "system"} | {
 class ReplyRequest:
     """What a client wants: a question, who answers, and in which form.
 
-    `footer` wants the sources at the end of the text, None what the server does anyway.
+    `footer` wants the sources at the end of the text, None what the server does anyway. Where the
+    question has `options`, they are scored, and nothing is written.
     """
 
     asked: Asked
@@ -89,8 +90,13 @@ def _request(
     tools: tuple[Mapping[str, Any], ...] = (),
 ) -> ReplyRequest:
     options = _table(given, "stream_options", {"include_usage", "include_obfuscation"})
-    own = _table(given, "domainlift", {"sources"})
+    own = _table(given, "domainlift", {"options", "mode", *(["sources"] if chat else [])})
     stream = _flag(given, "stream")
+    if "options" in own:
+        free = Sampling(seed=sampling.seed, max_tokens=sampling.max_tokens)
+        if stream or tools or sampling != free or "sources" in own:
+            raise RequestRefused("options are scored, and nothing is written", "domainlift.options")
+        asked = asked.with_options(*_options(own))
     if options and not stream:
         raise RequestRefused("`stream_options` needs `stream`", "stream_options")
     return ReplyRequest(
@@ -103,6 +109,15 @@ def _request(
         tools,
         _flag(own, "sources") if "sources" in own else None,
     )
+
+
+def _options(own: Json) -> tuple[tuple[str, ...], Mode]:
+    options, mode = own["options"], own.get("mode", Mode.CLOZE)
+    if not isinstance(options, list) or not all(isinstance(o, str) and o for o in options):
+        raise RequestRefused("options are a list of texts", "domainlift.options")
+    if not options or mode not in (Mode.LETTER, Mode.CLOZE):
+        raise RequestRefused("no options, or a mode that is not letter or cloze", "domainlift.mode")
+    return tuple(options), Mode(mode)
 
 
 def _sampling(given: Json, most: int | None, alternatives: int | None) -> Sampling:

@@ -11,14 +11,13 @@ from typing import Any
 
 _BOTH = frozenset(
     {
-        *("frequency_penalty", "logprobs", "max_tokens", "model", "presence_penalty", "seed"),
-        *("stop", "stream", "stream_options", "temperature", "top_p"),
+        *("domainlift", "frequency_penalty", "logprobs", "max_tokens", "model"),
+        *("presence_penalty", "seed", "stop", "stream", "stream_options", "temperature", "top_p"),
     }
 )
 #: Implemented: by endpoint, what is read of a request.
 IMPLEMENTED: Mapping[str, frozenset[str]] = {
-    "chat": _BOTH
-    | {"domainlift", "max_completion_tokens", "messages", "tool_choice", "tools", "top_logprobs"},
+    "chat": _BOTH | {"max_completion_tokens", "messages", "tool_choice", "tools", "top_logprobs"},
     "completions": _BOTH | {"prompt"},
 }
 #: Ignored: for the books of whoever asks, and for caches, which change no answer.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from domainlift.errors import BenchError
 from engines.base import Answer
+from engines.servers.responses import get_path
 
 # Servers write "never" as -9999 or as the lowest float; below this all are the same to us, and
 # a finite number can be stored as JSON.
@@ -62,6 +63,13 @@ def with_letters(answer: Answer, found: object, options: Sequence[str]) -> Answe
         mass=letters.mass,
         n_bounded=letters.n_bounded,
     )
+
+
+def first_alternatives(reply: object) -> object:
+    """Find the first token's alternatives in either shape; None where there are none."""
+    logprobs = get_path(reply, "choices", 0, "logprobs")
+    legacy = get_path(logprobs, "top_logprobs", 0)
+    return get_path(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
 
 
 def alternatives_of(found: object) -> list[Alternative]:

@@ -26,7 +26,7 @@ from engines.servers.http import (
     parse_address,
     stream,
 )
-from engines.servers.letter_logprobs import with_letters
+from engines.servers.letter_logprobs import first_alternatives, with_letters
 from engines.servers.reply_stream import (
     openai_chunks,
     reply_pieces,
@@ -42,6 +42,7 @@ from engines.servers.responses import (
     spoken,
     token_count,
     truncate,
+    with_options,
 )
 from engines.streaming import ReplyDelta, Sampling
 
@@ -103,6 +104,8 @@ class OpenAIEngine:
         self._top: int | None = TOPS[0]
         entry = listed.get(self._model, {"id": self._model})
         self._options = SAMPLING | {"seed": seed} | OWN_SAMPLING.get(str(entry.get("owned_by")), {})
+        # OpenAI's API has no log-likelihood of a text; `bench serve` gives it.
+        self._chooses = entry.get("owned_by") == "domainlift"
         told = told_of_model(self._server, entry)
         if "date" in told:
             self._notes.append(_DATED)
@@ -149,6 +152,10 @@ class OpenAIEngine:
         self._server.close()
 
     def _ask(self, request: Request) -> Answer:
+        if self._chooses and request.options:
+            asked = {"options": list(request.options), "mode": request.mode.value}
+            reply = self._post(request, 1, {"domainlift": asked})
+            return with_options(_started(request, reply), reply)
         if request.mode is Mode.CLOZE:
             raise Misuse(
                 "an OpenAI-compatible server gives no log-likelihood of a text",
@@ -246,7 +253,7 @@ class OpenAIEngine:
             model=self._model,
             digest=_digest(entry),
             context=context if isinstance(context, int) else None,
-            modes=frozenset({Mode.LETTER, Mode.GENERATE}),
+            modes=frozenset(Mode) - (frozenset() if self._chooses else {Mode.CLOZE}),
             # No server tells; one without a template refuses the first chat in a clear sentence.
             has_chat_template=True,
             options={**self._options, "server": self._server.url, **told},
@@ -261,13 +268,6 @@ def parse_openai_name(text: str) -> tuple[str, str | None]:
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     return urlunsplit(parts._replace(path=path if path else "/v1")), name or None
-
-
-def first_alternatives(reply: Json) -> object:
-    """Find the first token's alternatives in either shape; None where there are none."""
-    logprobs = get_path(reply, "choices", 0, "logprobs")
-    legacy = get_path(logprobs, "top_logprobs", 0)
-    return get_path(logprobs, "content", 0, "top_logprobs") if legacy is None else legacy
 
 
 def _asked_logprobs(prompt: Prompt, top: int) -> Json:

@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from domainlift.errors import BenchError
 from domainlift.text.display import one_line
+from engines.base import Answer
 from engines.thought_markers import answer_start
 
 Json = dict[str, Any]
@@ -140,3 +142,14 @@ def part_thought(part: object) -> str | None:
     if isinstance(thought, list):
         return "".join(str(get_path(each, "text") or "") for each in thought)
     return thought if isinstance(thought, str) else None
+
+
+def with_options(answer: Answer, reply: Json) -> Answer:
+    """Fill an answer with the options' log-likelihoods of a reply by `bench serve`."""
+    told = get_path(reply, "domainlift")
+    try:
+        logprobs = tuple(float(value) for value in told["logprobs"])
+        greedy = tuple(bool(value) for value in told["greedy"])
+        return replace(answer, logprobs=logprobs, greedy=greedy, mass=told["mass"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failure("the reply holds no log-likelihoods of options", 200) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import BenchError, NoSuch
-from engines.base import Message
+from engines.base import Message, Mode
 from engines.streaming import Sampling
 from rag.retrieval_gate import Gate
 from serving.asked import asked_in_chat, asked_in_text
@@ -87,6 +87,7 @@ def test_a_benchmark_question_is_read_back_from_its_prompt(lead: str) -> None:
     [
         ("Question: When?\nAnswer:", "When?"),
         ("Question: Who?\nAnswer: He\n\nQuestion: When?\nAnswer:", "When?"),
+        ("Question: Who?\nAnswer: He,\nor she\n\nQuestion: When?\nAnswer:", "When?"),
         ("Once upon a time", "Once upon a time"),
         ("Which?\nA. this\nC. that\nAnswer:", "Which?\nA. this\nC. that"),
         ("", ""),
@@ -99,12 +100,16 @@ def test_other_texts_are_questions_too(text: str, question: str) -> None:
 def test_a_gate_of_confidence_asks_without_passages_first(
     garden: Garden, engine: EchoEngine
 ) -> None:
-    path = garden.plan("sure", gate=Gate(-1.0, 0.6))
+    path = garden.plan("sure", gate=Gate(-1.0, 0.01))
     assistant = Assistant(engine, garden.root, path)
-    # The echo gives " A" 0.3 and " B" nothing: it is sure of A.
-    sure = assistant.prepare(asked_in_text("When are leeks sown?\nA. now\nB. then\nAnswer:"))
-    assert (sure.treatment.passages, engine.samplings[0].max_tokens) == ((), 1)
+    block = "When are leeks sown?\nA. now\nB. then\nAnswer:"
+    sure = assistant.prepare(asked_in_text(block))
+    (first,) = engine.asked
+    assert (first.prompt.text, first.options) == (block, (" A", " B"))
     assert sure.treatment.reason == "base: sure without passages"
+    cloze = asked_in_text("Question: When are leeks sown?\nAnswer:")
+    assistant.prepare(cloze.with_options((" now", " then"), Mode.CLOZE))
+    assert (engine.asked[1].mode, engine.asked[1].options) == (Mode.CLOZE, (" now", " then"))
     # Without options there is nothing to be sure of.
     assert assistant.prepare(ask("When are leeks sown?")).treatment.passages
     assistant.close()

@@ -77,6 +77,10 @@ WRONG: list[tuple[bytes | dict[str, object], str | None]] = [
     (ask(parallel_tool_calls=False), "parallel_tool_calls"),
     (ask(min_tokens=3), "min_tokens"),
     (ask(domainlift={"footer": True}), "domainlift.footer"),
+    (ask(domainlift={"options": []}), "domainlift.mode"),
+    (ask(domainlift={"options": [1]}), "domainlift.options"),
+    (ask(domainlift={"options": ["a"], "mode": "generate"}), "domainlift.mode"),
+    (ask(domainlift={"options": ["a"]}, temperature=1), "domainlift.options"),
     (ask(model=3), "model"),
 ]
 

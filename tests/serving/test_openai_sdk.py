@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import openai
 import pytest
@@ -10,10 +11,10 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from domainlift.errors import EngineDown
+from domainlift.errors import BenchError, EngineDown
 from serving.assistant import Assistant
 from tests.helpers.streaming_engine import EchoEngine
-from tests.serving.conftest import Serve
+from tests.serving.conftest import Garden, Serve
 
 LEEKS = [{"role": "user", "content": "When are leeks sown?"}]
 TOOL = {
@@ -225,3 +226,27 @@ def test_a_client_that_goes_away_stops_its_decoding(
             client.with_options(timeout=0.3).chat.completions.create(model="base", messages=ask)
     assert engine.gone.wait(2)
     assert engine.said < 40
+
+
+def test_options_are_scored_where_they_are_given(client: openai.OpenAI, engine: EchoEngine) -> None:
+    asked = {"domainlift": {"options": [" in March", " in May"]}}
+    found = client.completions.create(
+        model="auto", prompt="Question: When are leeks sown?\nAnswer:", extra_body=asked
+    )
+    told = found.model_extra["domainlift"]
+    assert told["domain"] == "garden"
+    best = max(range(2), key=told["logprobs"].__getitem__)
+    assert found.choices[0].text == asked["domainlift"]["options"][best]
+    (request,) = engine.asked
+    assert request.prompt.text.startswith("<passages>")
+
+
+def test_an_adapter_that_changes_nothing_is_refused(
+    garden: Garden, engine: EchoEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = engine.stream
+    monkeypatch.setattr(
+        engine, "stream", lambda prompt, sampling: stream(replace(prompt, adapter=None), sampling)
+    )
+    with pytest.raises(BenchError, match="adapter `law-v1` leaves"):
+        Assistant(engine, garden.root, garden.root / "plans" / "first.yaml")
