@@ -18,12 +18,16 @@ from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
 from domainlift.files import disk_errors, sha256, write_text
 from domainlift.workspace import Workspace
+from engines.base import Mode
 from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import write_keywords
 from ensemble.router.router import Router
 from improve.diagnose import by_domain
+from improve.exam.as_served import served_job
 from improve.exam.scores import exam_scores
+from improve.plan_runner import PlanRunner
 from improve.resources import open_adapters, open_resources
+from improve.score import score_job
 from improve.select import score_treatment
 from reports.compare_html import render_html
 from reports.improve import sections
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     from ensemble.treatment import PlanResources
     from improve.exam.exam import Exam
     from improve.options import RunOptions
-    from improve.plan_runner import PlanRunner
 
 #: Held-out questions on which other routing policies are tried, and selection questions on which
 #: the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -106,7 +109,8 @@ def evaluate_on_held_out(
     result = replace(result, proof=proof, plan=plan, runs={**result.runs, **names})
     if candidate.exam is not None:
         records = {name: run.records() for name, run in {**runs, **tried}.items()}
-        result = replace(result, exam=exam_scores(candidate.exam, records))
+        served = _served(candidate, candidate.exam, held_out, routing)
+        result = replace(result, exam=exam_scores(candidate.exam, records, served))
     return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
 
@@ -187,6 +191,21 @@ def _alternatives(candidate: Candidate, held_out: PlanRunner) -> dict[str, Run]:
             with open_resources(own, held_out.engine(), workspace) as resources:
                 runs[name] = held_out.run(name, ORACLE, own, resources)
     return runs
+
+
+def _served(
+    candidate: Candidate, exam: Exam, held_out: PlanRunner, routing: RoutingPolicy
+) -> dict[str, list[Record]]:
+    """The exam's held-out questions as they are served, by the base model and by the plan."""
+    engine, options = held_out.engine(), candidate.run_options
+    if Mode.GENERATE not in engine.info.modes:
+        return {}
+    job = served_job(exam, engine.info)
+    base = score_job(job, engine, options, part="as served, base")
+    runner = PlanRunner.from_base_run(job, held_out.engine, options, base)
+    with open_resources(candidate.treatments, engine, options.workspace) as resources:
+        run = runner.run("as served, ensemble", routing, candidate.treatments, resources)
+    return {"base": base.records(), "ensemble": run.records()}
 
 
 def _held_out_result(

@@ -162,17 +162,16 @@ def _control(name: str, score: TreatmentScore | FormScore) -> Row:
 
 
 def _exam(exam: ExamScores) -> Iterator[Row]:
-    for part, scores in (("facts", exam.facts), ("wordings", exam.wordings)):
+    parts = {
+        "held-out facts": exam.facts,
+        "held-out wordings": exam.wordings,
+        "both, as served": exam.served,
+    }
+    for part, scores in parts.items():
         for name in (*_TREATMENTS, "ensemble"):
             if name in scores:
                 own = scores[name]
-                yield (
-                    f"held-out {part}",
-                    name,
-                    str(own.n),
-                    accuracy(own.accuracy),
-                    interval(own.interval),
-                )
+                yield part, name, str(own.n), accuracy(own.accuracy), interval(own.interval)
 
 
 def _closing(done: ImproveResult) -> Iterator[str]:

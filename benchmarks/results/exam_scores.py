@@ -22,7 +22,8 @@ class ExamScore:
 class ExamScores:
     """Held-out scores by treatment: of facts that no training row tells, and of those that do.
 
-    Passages alone can lift `facts`; what an adapter lifts in `wordings` it has learned. `counts`
+    Passages alone can lift `facts`; what an adapter lifts in `wordings` it has learned. `served`
+    are both as a person asks them: without options, in a chat, by the words of the reply. `counts`
     are those of the exam.
     """
 
@@ -30,6 +31,7 @@ class ExamScores:
     counts: Mapping[str, Any]
     facts: Mapping[str, ExamScore] = field(default_factory=dict)
     wordings: Mapping[str, ExamScore] = field(default_factory=dict)
+    served: Mapping[str, ExamScore] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The keys that `bench improve --docs --json` has beside the others."""
@@ -38,6 +40,7 @@ class ExamScores:
             "exam": dict(self.counts),
             "held_out_facts": _scores(self.facts),
             "held_out_wordings": _scores(self.wordings),
+            "as_served": _scores(self.served),
         }
 
 

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 from benchmarks.results.exam_scores import ExamScore, ExamScores
 from domainlift.stats.intervals import wilson
+from improve.exam.as_served import served_right
 
 if TYPE_CHECKING:
     from benchmarks.runs.store import Record
     from improve.exam.exam import Exam
 
 
-def exam_scores(exam: Exam, records: Mapping[str, Sequence[Record]]) -> ExamScores:
-    """Divide the records of each treatment into held-out facts and held-out wordings."""
+def exam_scores(
+    exam: Exam,
+    records: Mapping[str, Sequence[Record]],
+    served: Mapping[str, Sequence[Record]],
+) -> ExamScores:
+    """Divide the records of each treatment into held-out facts and held-out wordings.
+
+    `served` are those of `served_job`.
+    """
     taught = {question.id: question.taught for question in exam.questions}
     own = {
         name: {each.id.rpartition("/")[2]: each for each in found if each.domain == exam.name}
@@ -25,6 +33,11 @@ def exam_scores(exam: Exam, records: Mapping[str, Sequence[Record]]) -> ExamScor
         exam.counts(),
         _scores(own, {name for name, is_taught in taught.items() if not is_taught}),
         _scores(own, {name for name, is_taught in taught.items() if is_taught}),
+        {
+            name: _score(list(served_right(exam, found).values()))
+            for name, found in served.items()
+            if found
+        },
     )
 
 
@@ -34,6 +47,10 @@ def _scores(records: Mapping[str, Mapping[str, Record]], ids: set[str]) -> dict[
         answers = [own[each].correct for each in ids & own.keys()]
         answered = [bool(correct) for correct in answers if correct is not None]
         if answered:
-            right, n = sum(answered), len(answered)
-            scores[name] = ExamScore(n, right / n, wilson(right, n))
+            scores[name] = _score(answered)
     return scores
+
+
+def _score(answers: Sequence[bool]) -> ExamScore:
+    right, n = sum(answers), len(answers)
+    return ExamScore(n, right / n if n else 0.0, wilson(right, n))

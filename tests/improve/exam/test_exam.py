@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.prompts import PromptBuilder
+from benchmarks.runs.store import Record
 from benchmarks.tasks.base import TaskRequest
 from benchmarks.tasks.question_file import load_question_file
 from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.types import Treatment
+from engines.base import EngineInfo, Mode
 from finetune.data.sources.cloze import BLANK
+from improve.exam.as_served import gives, served_job
 from improve.exam.exam import (
     PROBE,
     TEST,
@@ -28,6 +33,7 @@ from improve.exam.exam import (
 )
 from improve.exam.exchange import export_questions, import_questions
 from improve.exam.make import make_exam
+from improve.exam.scores import exam_scores
 from rag.base import Chunk
 
 NAMES = [
@@ -169,3 +175,41 @@ def test_an_exam_is_json(exam: Exam) -> None:
     counts = json.loads(json.dumps(exam.counts()))
     assert counts["facts"] == 30
     assert counts["by_kind"]["money"]["kept"] == 10
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("Copper.", True),
+        ("The funnel is made of copper, which does not rust.", True),
+        ("It is made of marble.", False),
+        ("Copper or marble.", False),
+        ("I do not find this in your documents.", False),
+        ("coppersmiths made it", False),
+        ("", False),
+    ],
+)
+def test_a_served_reply_is_right_where_it_holds_the_answer_and_no_other(
+    exam: Exam, reply: str, right: bool
+) -> None:
+    question = replace(exam.questions[0], options=("the copper", "marble", "oak", "tin"), answer=0)
+    assert gives(reply, question) is right
+
+
+def test_the_served_question_is_the_bare_one(exam: Exam) -> None:
+    info = EngineInfo("x", "m", "d", 2048, frozenset(Mode), has_chat_template=True)
+    job = served_job(exam, info)
+    builder = PromptBuilder(job.tasks[0], job.formats[job.tasks[0].name])
+    asked = job.questions[0]
+    request = builder.request(asked, Treatment())
+    assert [each.content for each in request.prompt.messages] == [asked.text]
+    assert asked.text in {each.question for each in exam.questions}
+
+
+def test_scores_of_facts_and_wordings_are_kept_apart(exam: Exam) -> None:
+    tests = [each for each in exam.questions if each.split == TEST]
+    records = [Record(f"works.jsonl/{each.id}", "works", "t", "ok", each.taught) for each in tests]
+    scores = exam_scores(exam, {"base": records}, {})
+    assert scores.wordings["base"].accuracy == 1.0
+    assert scores.facts["base"].accuracy == 0.0
+    assert scores.facts["base"].n + scores.wordings["base"].n == len(tests)
