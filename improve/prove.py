@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 #: Held-out questions on which other routing policies are tried, and selection questions on which
 #: the best single treatment is found: they decide nothing, and cost as much as the rest.
 CONTROLS, SINGLES = 1_000, 300
+_REMEMBERED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,11 @@ def evaluate_on_held_out(
 
 def keyword_routing(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
     """Send each question to one of the domains, or to none, as its words say."""
-    router = Router(keywords, targets)
-    decisions: dict[str, RouteDecision] = {}
+    # A policy is asked for the same question several times, and a server for ever new ones.
+    decide = lru_cache(_REMEMBERED)(Router(keywords, targets).route)
 
     def send(question: Question) -> RouteDecision:
-        if question.id not in decisions:
-            decisions[question.id] = router.route(question.text, question.options)
-        return decisions[question.id]
+        return decide(question.text, question.options)
 
     return RoutingPolicy(f"keywords {_routing_digest(keywords)}: {', '.join(targets)}", send)
 
