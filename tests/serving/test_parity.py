@@ -63,7 +63,9 @@ def plan(tiny: TransformersEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return path
 
 
-@pytest.mark.parametrize("form", ["cloze/0", "letter/0", "chat/0"])
+@pytest.mark.parametrize(
+    "form", ["cloze/0", "letter/0", pytest.param("chat/0", marks=pytest.mark.slow)]
+)
 def test_the_same_choices_over_the_api(
     tiny: TransformersEngine, plan: Path, serve: Serve, tmp_path: Path, form: str
 ) -> None:
