@@ -70,6 +70,8 @@ def prepare_context(
     if suite:
         common = replace(settings, suite=suite)
         others, settings = choose_tasks(None, common, domains, data)
+        if options.strengths_only:
+            others = [task for task in others if _is_strength(task, domains)]
         tasks = [*own, *(task for task in others if task.name not in options.tasks)]
     domains = _with_undeclared(domains, own, tasks, run_options.workspace)
     treated = sorted({q.domain for task in own for q in task.questions})
@@ -88,6 +90,14 @@ def prepare_context(
         learnable(split, domains, run_options.data),
         {task.name: task.digest for task in tasks},
         limit,
+    )
+
+
+def _is_strength(task: Task, domains: Mapping[str, Domain]) -> bool:
+    """Whether a task's questions are of domains that are declared as strengths."""
+    return all(
+        question.domain in domains and domains[question.domain].protected
+        for question in task.questions
     )
 
 

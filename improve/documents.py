@@ -65,11 +65,12 @@ def document_folder(folder: Path, name: str | None, writer: str | None) -> Docum
 
 
 def prepare_documents(
-    documents: DocumentFolder, lazy: LazyEngine, options: RunOptions
+    documents: DocumentFolder, lazy: LazyEngine, options: RunOptions, *, ask: bool = True
 ) -> tuple[Exam, ExamFiles]:
     """Build the knowledge base and make the exam, where that is not done; write what is new.
 
-    An exam that a person edited stays as it is. BenchError where too few questions can be made.
+    An exam that a person edited stays as it is. Unless `ask`, what the model knows is not found
+    out. BenchError where too few questions can be made.
     """
     name, workspace = documents.name, options.workspace
     domains = load_domains(workspace)
@@ -86,7 +87,7 @@ def prepare_documents(
     files = ExamFiles(workspace, name)
     exam = _find_or_make(files, documents.writer, lazy)
     check_enough(exam, LEAST_QUESTIONS)
-    if exam.known_by != lazy.engine.info.digest and not exam.edited:
+    if ask and exam.known_by != lazy.engine.info.digest and not exam.edited:
         exam = mark_known(exam, lazy.engine, options)
         write_exam(files, exam)
     check_enough(exam, LEAST_QUESTIONS)

@@ -57,7 +57,8 @@ class ImproveOptions:
     training of each, None for the default; with `own`, domains are reduced to their own questions
     and documents; `change` holds KEY=VALUE settings of the trainings; `choice` is
     what treatments are chosen by; `tasks` are asked beside the suite, and their domains treated.
-    With an `exam`, its held-out questions are asked under every treatment that was tried.
+    With `strengths_only`, the suite's other domains are left out. With an `exam`, its held-out
+    questions are asked under every treatment that was tried.
     """
 
     criteria: GateCriteria
@@ -70,4 +71,5 @@ class ImproveOptions:
     change: tuple[str, ...] = ()
     choice: ChoiceCriteria = field(default_factory=ChoiceCriteria)
     tasks: tuple[str, ...] = ()
+    strengths_only: bool = False
     exam: Exam | None = None

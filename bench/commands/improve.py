@@ -110,7 +110,7 @@ def improve_command(
     ones, which are looked at once.
 
     With `--task` the questions of a file, say, are treated with the knowledge base of their name,
-    and an embedded model's own suite is watched beside them. With `--docs` a folder is enough: its
+    and an embedded model's strengths are watched beside them. With `--docs` a folder is enough: its
     knowledge base is built, and an exam is made of it (`bench exam show` lists its questions).
 
     Example: bench improve --model tiny
@@ -134,6 +134,7 @@ def improve_command(
         change=_changes(change),
         choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
         tasks=tuple(task if task is not None else ()),
+        strengths_only=suite is None and bool(task or documents),
     )
     lazy = LazyEngine(ModelSpec(model, device, dtype))
     run_options = RunOptions(workspace, data, target=target)
@@ -141,7 +142,7 @@ def improve_command(
     def prepare() -> ImproveContext:
         own = options
         if documents is not None:
-            exam, files = prepare_documents(documents, lazy, run_options)
+            exam, files = prepare_documents(documents, lazy, run_options, ask=not dry_run)
             print(exam_line(exam), file=sys.stderr)
             own = replace(options, tasks=(*options.tasks, str(files.task)), exam=exam)
         command = command_line(sys.argv[1:])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise, takewhile
 
@@ -98,7 +98,7 @@ _PREPOSITIONS = "of|with|from|by|on|in|at|for|into|as|behind|under|to|through|du
 # A noun, by what stands before and after it.
 _NOUN = re.compile(
     r"\b(?:the|an?|of|by|from|with|as|every|each|[a-z]+(?:al|ic|ous|ive|ed)) "
-    r"(?P<part>(?![a-z]*(?:ed|ing|ly|able|al|ic|ous|ive|ent|ary|less|est|er)\b)[a-z]{5,})"
+    r"(?P<part>(?![a-z]*(?:self|selves|ed|ing|ly|able|al|ic|ous|ive|ent|ary|less|est|er)\b)[a-z]{5,})"
     r"(?=\.| (?:is|are|was|were|of|in|on|by|to|from|with|for|that|which|and|or|can|at)\b)"
 )
 _LONG = 9
@@ -144,6 +144,9 @@ _BACK = frozenset(
         " let please he she him his her"
     )
 )
+# What points back where a sentence has named nothing yet.
+_OF_BEFORE = frozenset(words("it its they them their"))
+_BEGINNING = 5
 _PRONOUN = re.compile(r"(?P<word>It|Its) ")
 _OPENERS = frozenset(
     words(
@@ -165,6 +168,12 @@ _VAGUE = frozenset(
 )
 # Chunks that may hold the rarest word of an answer: what is everywhere is no answer of one place.
 _RARE = 2
+# The share of chunks in which a thing is the same everywhere.
+_EVERYWHERE = 0.25
+_THE = re.compile(
+    r"\b[Tt]he (?P<thing>[a-z]+)"
+    r"(?= (?:[a-z]+s|[a-z]+ed|can|must|may|will|is|was|were|are|has|had)\b|['’])"
+)
 # What may stand before and after a name that is a whole phrase.
 _BEFORE_NAME = frozenset(
     words("is was are were by in at of from to called named as with near on the sold under behind")
@@ -180,22 +189,25 @@ def find_facts(chunks: Sequence[Chunk]) -> Iterator[Fact]:
     """Yield the facts of chunks in their order; a sentence is asked for one part."""
     spread = Counter(word for chunk in chunks for word in set(words(chunk.text)))
     seen: set[tuple[str, ...]] = set()
+    several = {word for word, count in spread.items() if _RARE < count < len(chunks) * _EVERYWHERE}
     for chunk in chunks:
-        for sentence in standing_sentences(chunk):
+        for sentence in standing_sentences(chunk, several):
             wording = tuple(words(sentence))
             if wording not in seen:
                 seen.add(wording)
                 yield from islice(_facts_of(sentence, chunk, spread), 1)
 
 
-def standing_sentences(chunk: Chunk) -> Iterator[str]:
+def standing_sentences(chunk: Chunk, several: Collection[str] = ()) -> Iterator[str]:
     """Yield the plain sentences of a chunk that say what they are about.
 
+    "The" thing is not told where there are `several`, unless the heading names it.
     A sentence that begins with "It" or "Its" speaks of the heading where the sentence before it
     does, and is given with the heading in that place.
     """
     topic = _topic(chunk)
     about_topic = False
+    told = set(words(chunk.heading))
     for sentence in sentences(chunk.text):
         pronoun = _PRONOUN.match(sentence)
         if pronoun is not None and about_topic:
@@ -203,7 +215,8 @@ def standing_sentences(chunk: Chunk) -> Iterator[str]:
             sentence = f"{subject} {sentence[pronoun.end() :]}"
         else:
             about_topic = bool(topic) and contains(sentence, topic)
-        if _stands_alone(sentence):
+        things = {match["thing"] for match in _THE.finditer(sentence)} - told
+        if _stands_alone(sentence) and things.isdisjoint(several):
             yield sentence
 
 
@@ -241,6 +254,7 @@ def _stands_alone(sentence: str) -> bool:
         and _NO_PROSE.search(sentence) is None
         and spoken[0] not in _POINTERS
         and _BACK.isdisjoint(spoken)
+        and _OF_BEFORE.isdisjoint(spoken[:_BEGINNING])
         and (_is_statement(spoken) or _PERSON_ACTS.match(sentence) is not None)
     )
 

@@ -40,6 +40,7 @@ _CLAUSE = re.compile(
 _OPENERS = frozenset(
     words("the a an every each all most many some few several no its their our new old in at on by")
 )
+_WITH_DAY = re.compile(r"\b\d{1,2}\b")
 _UNIT = re.compile(r" (?P<unit>[a-z]+(?:[ -][a-z]+ly)?)\b")
 _ARTICLE = re.compile(r"\b(?:the|an?|every|each)\s+$", re.IGNORECASE)
 # What may stand between an auxiliary and what is asked for, if that is to move to the front:
@@ -98,6 +99,8 @@ def question_word(fact: Fact) -> str:
         return "on which day"
     if fact.kind == "name" and spoken and spoken[-1] in _PERSONAL:
         return "whom or what"
+    if fact.kind == "date" and not _WITH_DAY.search(fact.answer):
+        return "which month and year"
     if fact.kind == "day" and fact.answer.endswith("s"):
         return "which days"
     return _ASKED[fact.kind]
