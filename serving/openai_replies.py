@@ -51,12 +51,13 @@ class ApiReply:
         self._reader = ToolCallReader() if self.request.tools else None
         self._last = ReplyDelta()
         self._offset = 0
+        self._origin: Json = {"domainlift": self.prepared.as_json()}
 
     def first_chunks(self) -> list[Json]:
         """The chunk before all text: the role, and what the reply comes from."""
         if not self.request.chat:
             return []
-        return [self._chunk({"role": "assistant", "content": ""}, None, None, origin=True)]
+        return [self._chunk({"role": "assistant", "content": ""})]
 
     def chunks(self, delta: ReplyDelta) -> list[Json]:
         """The chunks of one piece; the last piece has the sources, the finish and the usage."""
@@ -64,7 +65,7 @@ class ApiReply:
         for each, finish in self._parts(delta):
             logprobs = None if finish else self._logprobs(delta.tokens)
             if each or logprobs or finish:
-                chunks.append(self._chunk(each, logprobs, finish, origin=not self.request.chat))
+                chunks.append(self._chunk(each, logprobs, finish))
         if delta.finish and self.request.usage:
             chunks.append({**self._head(), "choices": [], "usage": self._usage()})
         return chunks
@@ -85,8 +86,8 @@ class ApiReply:
             choice["message"] = {**message, "refusal": None}
         else:
             choice["text"] = message["content"]
-        told = {"usage": self._usage(), "domainlift": self.prepared.as_json()}
-        return {**self._head(chunk=False), "choices": [choice], **told}
+        usage = {"usage": self._usage()}
+        return {**self._head(chunk=False), "choices": [choice], **usage, **self._origin}
 
     def choice(self, answer: Answer) -> Json:
         """The reply that is the likeliest of options, with the log-likelihood of each in nats."""
@@ -126,15 +127,13 @@ class ApiReply:
         parts: list[tuple[Json, str | None]] = [(added, None)]
         return [*parts, ({}, finish)] if finish else parts
 
-    def _chunk(
-        self, delta: Json, logprobs: Json | None, finish: str | None, *, origin: bool
-    ) -> Json:
+    def _chunk(self, delta: Json, logprobs: Json | None = None, finish: str | None = None) -> Json:
+        """A chunk; the first of a reply also says what it comes from."""
         choice: Json = {"index": 0, "logprobs": logprobs, "finish_reason": finish}
         choice |= {"delta": delta} if self.request.chat else {"text": delta.get("content", "")}
-        chunk = {**self._head(), "choices": [choice]}
-        if self.request.usage:
-            chunk["usage"] = None
-        return chunk | ({"domainlift": self.prepared.as_json()} if origin else {})
+        usage = {"usage": None} if self.request.usage else {}
+        origin, self._origin = self._origin, {}
+        return {**self._head(), "choices": [choice], **usage, **origin}
 
     def _head(self, *, chunk: bool = True) -> Json:
         chat = "chat.completion.chunk" if chunk else "chat.completion"

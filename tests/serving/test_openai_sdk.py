@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import httpx
 import openai
 import pytest
 from langchain_core.exceptions import ContextOverflowError
@@ -29,10 +31,21 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"place": "Ghent"}}\n</too
 
 
 @pytest.fixture
-def client(serve: Serve, assistant: Assistant) -> openai.OpenAI:
-    return openai.OpenAI(
-        base_url=serve(assistant).url + "/v1", api_key="any", max_retries=0, timeout=20
-    )
+def url(serve: Serve, assistant: Assistant) -> str:
+    return serve(assistant).url + "/v1"
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=20) as made:
+        yield made
+
+
+@pytest.fixture
+def langchain(url: str) -> Iterator[Callable[..., ChatOpenAI]]:
+    with httpx.Client() as http:
+        settings = {"base_url": url + "/", "api_key": "any", "max_retries": 0, "http_client": http}
+        yield lambda **more: ChatOpenAI(**settings, **more)
 
 
 def test_models_are_listed_with_their_parents(client: openai.OpenAI) -> None:
@@ -175,9 +188,8 @@ def test_calls_of_tools_are_read_whole_and_in_a_stream(client: openai.OpenAI) ->
     assert "<tool_call>" in plain.choices[0].message.content
 
 
-def test_langchain_streams_and_reads_tools(serve: Serve, assistant: Assistant) -> None:
-    url = serve(assistant).url + "/v1/"
-    chat = ChatOpenAI(base_url=url, api_key="any", model="auto", stream_usage=True, max_retries=0)
+def test_langchain_streams_and_reads_tools(langchain: Callable[..., ChatOpenAI]) -> None:
+    chat = langchain(model="auto", stream_usage=True)
     said = list(chat.stream("When are leeks sown?"))
     assert "".join(str(chunk.content) for chunk in said).endswith("When are leeks sown?")
     assert any(chunk.usage_metadata for chunk in said)
@@ -186,17 +198,14 @@ def test_langchain_streams_and_reads_tools(serve: Serve, assistant: Assistant) -
 
 
 def test_a_prompt_beyond_the_context_is_told_in_the_words_that_clients_look_for(
-    serve: Serve, assistant: Assistant, client: openai.OpenAI
+    client: openai.OpenAI, langchain: Callable[..., ChatOpenAI]
 ) -> None:
     long = "word " * 2000
     with pytest.raises(openai.BadRequestError, match="exceeds the context window") as error:
         client.completions.create(model="base", prompt=long)
     assert error.value.code == "context_length_exceeded"
-    chat = ChatOpenAI(
-        base_url=serve(assistant).url + "/v1", api_key="any", model="base", max_retries=0
-    )
     with pytest.raises(ContextOverflowError):
-        chat.invoke(long)
+        langchain(model="base").invoke(long)
 
 
 def test_an_error_in_the_middle_of_a_stream_is_raised_by_the_client(

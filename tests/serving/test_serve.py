@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
 
 from engines.registry import TINY, EngineOptions, open_engine
 from ensemble.plan import DomainTreatment, Plan, write_plan
@@ -54,14 +55,31 @@ def test_it_answers_until_sigterm_comes(fork_server: ForkServer, workspace: Path
         assert text == first.choices[0].message.content
         top = client.completions.create(model="base", prompt="Water is", logprobs=3, max_tokens=1)
         assert len(top.choices[0].logprobs.top_logprobs[0]) == 3
+        tool = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+        with pytest.raises(openai.BadRequestError, match="leaves out the list of tools"):
+            client.chat.completions.create(**settings, tools=[tool])
+        client.close()
+        with httpx.Client(timeout=60) as http:
+            chat = ChatOpenAI(
+                base_url=url, api_key="any", model="auto", max_tokens=8, http_client=http
+            )
+            assert "".join(str(piece.content) for piece in chat.stream("What is a leaf?"))
+            # Whoever goes away frees the place: replies without an end would fill the machine.
+            for _ in range(20):
+                body = {"messages": asked, "stream": True, "temperature": 2}
+                with http.stream("POST", f"{url}/chat/completions", json=body) as endless:
+                    next(endless.iter_lines())
+            began = time.monotonic()
+            http.post(f"{url}/chat/completions", json={"messages": asked, "max_tokens": 8})
+            assert time.monotonic() - began < 10
 
         ends: list[str] = []
 
-        def endless() -> None:
+        def until_the_end() -> None:
             body = {"messages": asked, "stream": True, "temperature": 2, "seed": 1}
             ends.append(httpx.post(f"{url}/chat/completions", json=body, timeout=60).text)
 
-        thread = threading.Thread(target=endless)
+        thread = threading.Thread(target=until_the_end)
         thread.start()
         time.sleep(0.5)
         started = time.monotonic()
