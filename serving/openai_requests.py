@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 #: The API's own default where `max_tokens` of a completion is left out.
 _COMPLETION_TOKENS = 16
-_MOST_LOGPROBS, _MOST_STOPS, _MOST_SEED = 20, 16, 2**63
+_MOST_LOGPROBS, _MOST_STOPS = 20, 16
 _ROLES = {"system": "system", "developer": "system"} | {
     role: role for role in ("user", "assistant", "tool")
 }
@@ -101,7 +101,7 @@ def _request(
         raise RequestRefused("`stream_options` needs `stream`", "stream_options")
     return ReplyRequest(
         asked,
-        _text(given, "model", AUTO),
+        _read(given, "model", str, "a text", AUTO),
         sampling,
         chat,
         stream,
@@ -125,7 +125,7 @@ def _sampling(given: Json, most: int | None, alternatives: int | None) -> Sampli
     return Sampling(
         temperature=_number(given, "temperature", 0.0, 0, 2),
         top_p=_number(given, "top_p", 1.0, 0, 1),
-        seed=_whole(given, "seed", -_MOST_SEED, _MOST_SEED),
+        seed=_whole(given, "seed", -(2**63)),
         presence_penalty=_number(given, "presence_penalty", 0.0, -2, 2),
         frequency_penalty=_number(given, "frequency_penalty", 0.0, -2, 2),
         stop=_stops(given.get("stop")),
@@ -215,42 +215,40 @@ def _stops(given: object) -> tuple[str, ...]:
     raise RequestRefused(f"`stop` is a text, or a list of up to {_MOST_STOPS}", "stop")
 
 
-def _number(given: Json, name: str, default: float, low: float, high: float) -> float:
+def _read(
+    given: Mapping[str, Any], name: str, kind: type | tuple[type, ...], wanted: str, default: Any
+) -> Any:
+    """A field of this kind, or its default; true and false are no numbers."""
     value = given.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise RequestRefused(f"`{name}` must be a number from {low} to {high}", name)
-    return float(value)
+    if value is not default and (
+        not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)
+    ):
+        raise RequestRefused(f"`{name}` must be {wanted}", name)
+    return value
 
 
-def _whole(given: Json, name: str, low: int, high: int | None = None) -> int | None:
-    value = given.get(name)
-    if value is None:
-        return None
-    wanted = f"from {low} on" if high is None else f"from {low} to {high}"
-    fine = isinstance(value, int) and not isinstance(value, bool)
-    if not fine or value < low or (high is not None and value > high):
-        raise RequestRefused(f"`{name}` must be a whole number {wanted}", name)
-    return int(value)
+def _number(given: Json, name: str, default: float, low: float, high: float) -> float:
+    wanted = f"a number from {low} to {high}"
+    value = float(_read(given, name, (int, float), wanted, default))
+    if not low <= value <= high:
+        raise RequestRefused(f"`{name}` must be {wanted}", name)
+    return value
+
+
+def _whole(given: Json, name: str, low: int, high: int = 2**63) -> int | None:
+    wanted = f"a whole number from {low} to {high}"
+    value: int | None = _read(given, name, int, wanted, None)
+    if value is not None and not low <= value <= high:
+        raise RequestRefused(f"`{name}` must be {wanted}", name)
+    return value
 
 
 def _flag(given: Mapping[str, Any], name: str) -> bool:
-    value = given.get(name, False)
-    if not isinstance(value, bool):
-        raise RequestRefused(f"`{name}` must be true or false", name)
-    return value
-
-
-def _text(given: Json, name: str, default: str) -> str:
-    value = given.get(name, default)
-    if not isinstance(value, str):
-        raise RequestRefused(f"`{name}` must be a text", name)
-    return value
+    return bool(_read(given, name, bool, "true or false", False))
 
 
 def _table(given: Json, name: str, known: set[str]) -> Json:
-    value = given.get(name, {})
-    if not isinstance(value, dict):
-        raise RequestRefused(f"`{name}` must be an object", name)
+    value: Json = _read(given, name, dict, "an object", {})
     for key in sorted(value.keys() - known):
         raise RequestRefused(f"no `{key[:40]}` in `{name}`", f"{name}.{key[:40]}")
     return value
