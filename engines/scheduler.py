@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 Name = str | None
 
-#: Fewer tokens of a prompt are not computed at once, and seconds that the thread waits for more.
-_LEAST_SHARE = 16
+#: Tokens of a prompt that are computed at once at the least, and that another row shall compute
+#: first; seconds for which the thread waits for rows.
+_LEAST_SHARE, _WORTH_WAITING = 16, 32
 _LINGER = 5.0
 _STALE = ""  # no adapter's name
 
@@ -228,17 +229,33 @@ class Scheduler:
 
     def _admit(self) -> None:
         with self._changed:
-            while self._waiting and len(self._running) < self._model.rows:
-                row = self._waiting.popleft()
+            for row in list(self._waiting):
+                if len(self._running) == self._model.rows:
+                    return
+                if not row.cancelled and self._is_under_way(row):
+                    continue
+                self._waiting.remove(row)
                 if not row.cancelled:
                     self._begin(row)
                     self._running.append(row)
 
+    def _is_under_way(self, row: ReplyRow) -> bool:
+        """Whether another row computes right now much of what this one begins with."""
+        tokens = row.tokens
+        known = max((common_prefix(s.tokens, tokens) for s in self._usable(row)), default=0)
+        return self._model.shares and any(
+            common_prefix(other.tokens, tokens) >= known + _WORTH_WAITING
+            for other in self._running
+            if other.adapter == row.adapter
+        )
+
+    def _usable(self, row: ReplyRow) -> list[Slot]:
+        return [s for s in self._slots if self._model.shares and s.adapter == row.adapter]
+
     def _begin(self, row: ReplyRow) -> None:
         """Take a slot, and what some slot already holds of the row's tokens."""
         tokens = row.tokens
-        usable = [s for s in self._slots if self._model.shares and s.adapter == row.adapter]
-        shared = [(common_prefix(each.tokens, tokens[:-1]), each) for each in usable]
+        shared = [(common_prefix(s.tokens, tokens[:-1]), s) for s in self._usable(row)]
         length, source = max(shared, key=lambda pair: pair[0], default=(0, None))
         slot = min(
             (slot for slot in self._slots if not slot.busy),

@@ -145,6 +145,16 @@ def test_what_was_computed_is_used_again(engine: Any) -> None:
     assert computed(shared + " first") == first
 
 
+def test_what_callers_share_is_computed_once_though_they_come_together(engine: Any) -> None:
+    engine.close()
+    shared = " ".join(WORDS * 8)
+    before = engine.forward_tokens
+    at_once(engine, [Prompt(f"{shared} {n} and") for n in range(8)], max_tokens=1)
+    length = len(engine.tokenizer(shared)["input_ids"])
+    assert length > 90
+    assert engine.forward_tokens - before < length + 8 * 32
+
+
 def test_changed_weights_are_computed_anew(tmp_path: Path) -> None:
     base = make_base(tmp_path / "model")
     engine = opened_with_adapters(base)
