@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING
 
+from domainlift.errors import BenchError
 from engines.streaming import Sampling, TokenLogprob
 
 if TYPE_CHECKING:
@@ -23,15 +25,19 @@ class Sampler:
         self._written: Counter[int] = Counter()
 
     def choose(self, logits: np.ndarray) -> int:
-        """The next token, of logits (vocabulary,), which are left as they are."""
+        """The next token, of logits (vocabulary,), which are left as they are.
+
+        Raises BenchError where they are no numbers.
+        """
         wished = self._sampling
         if self._written and (wished.presence_penalty or wished.frequency_penalty):
             logits = self._penalised(logits)
+        token = int(logits.argmax())  # of a row with a NaN that one
+        if not isfinite(logits[token]):
+            raise BenchError("the model's log-probabilities are not finite")
         if wished.temperature > 0:
-            scaled = (logits - logits.max()) / max(wished.temperature, 1e-6)
+            scaled = (logits - logits[token]) / max(wished.temperature, 1e-6)
             token = draw(scaled, wished.top_p, self._random.random())
-        else:
-            token = int(logits.argmax())
         self._written[token] += 1
         return token
 

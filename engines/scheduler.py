@@ -65,7 +65,10 @@ class RowModel(Protocol):
         ...
 
     def keep(self, slot: int, source: int, adapter: Name, length: int) -> None:
-        """Let a slot hold so many positions of a source (itself or another one), and no more."""
+        """Let a slot hold so many positions of a source (itself or another one), and no more.
+
+        Raises CacheLost, as `feed`.
+        """
         ...
 
     def feed(self, feeds: Sequence[Feed]) -> np.ndarray:
@@ -76,7 +79,7 @@ class RowModel(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """The tokens whose keys and values stand in one row of the cache."""
 
@@ -101,6 +104,11 @@ class ReplyRow:
     def tokens(self) -> list[int]:
         """Prompt and reply so far."""
         return [*self.prompt, *self.reply.tokens]
+
+    @property
+    def length(self) -> int:
+        """The number of its tokens."""
+        return len(self.prompt) + len(self.reply.tokens)
 
 
 def new_row(
@@ -182,7 +190,8 @@ class Scheduler:
                 self._rewind()
             except Exception as error:
                 self._fail(error)
-        self._fail(EngineDown("the engine is closed"))
+        if self._closed:
+            self._fail(EngineDown("the engine is closed"))
 
     def _awaits(self) -> bool:
         """Wait for rows; False where the thread is to end."""
@@ -201,7 +210,7 @@ class Scheduler:
         for row in [row for row in self._running if row.cancelled]:
             self._release(row)
         self._admit()
-        prompts = sum(len(row.tokens) - len(self._held(row)) > 1 for row in self._running)
+        prompts = sum(row.length - len(self._held(row)) > 1 for row in self._running)
         share = max(_LEAST_SHARE, self._model.chunk // max(1, prompts))
         for names in self._model.groups(dict.fromkeys(row.adapter for row in self._running)):
             rows = [row for row in self._running if row.adapter in names]
@@ -209,7 +218,7 @@ class Scheduler:
             for row, feed, logits in zip(rows, feeds, self._model.feed(feeds), strict=True):
                 held = self._held(row)
                 held += feed.tokens
-                if len(held) == len(row.tokens):
+                if len(held) == row.length:
                     self._say(row, logits)
 
     def _feed(self, row: ReplyRow, share: int) -> Feed:
@@ -217,12 +226,15 @@ class Scheduler:
         return Feed(row.slot, row.adapter, row.tokens[start : start + share], start)
 
     def _say(self, row: ReplyRow, logits: np.ndarray) -> None:
-        piece = row.reply.next(logits)
-        if piece is None:
-            return
-        if piece.finish is not None:
+        piece: ReplyDelta | Exception | None
+        try:
+            piece = row.reply.next(logits)
+        except BenchError as error:
+            piece = error
+        if isinstance(piece, Exception) or (piece is not None and piece.finish is not None):
             self._release(row)
-        row.pieces.put(piece)
+        if piece is not None:
+            row.pieces.put(piece)
 
     def _held(self, row: ReplyRow) -> list[int]:
         return self._slots[row.slot].tokens
@@ -236,8 +248,8 @@ class Scheduler:
                     continue
                 self._waiting.remove(row)
                 if not row.cancelled:
-                    self._begin(row)
                     self._running.append(row)
+                    self._begin(row)
 
     def _is_under_way(self, row: ReplyRow) -> bool:
         """Whether another row computes right now much of what this one begins with."""

@@ -184,13 +184,15 @@ class TransformersEngine:
 
         Trained weights are in the model itself; of trained prompts a copy is used for the block.
         """
-        self._adapters.use(None)
-        base = self._adapters.set_soft_prompt(soft_prompt_of(live))
+        with self._lock:
+            self._adapters.use(None)
+            base = self._adapters.set_soft_prompt(soft_prompt_of(live))
         self._forget()
         try:
             yield
         finally:
-            self._adapters.set_soft_prompt(base)
+            with self._lock:
+                self._adapters.set_soft_prompt(base)
             self._forget()
 
     def count(self, text: str) -> int:

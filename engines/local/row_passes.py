@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from domainlift.errors import BenchError
-from engines.local.slot_cache import SlotCache
+from engines.local.slot_cache import NoRoom, SlotCache
 from engines.scheduler import CacheLost, Feed, Name
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ class LocalRows:
         """Let a slot begin with so many tokens of another one."""
         if length and slot != source:
             before = self._adapters.soft_prompt(adapter).length
-            with torch.inference_mode():
-                self._cache.copy(slot, source, before + length)
+            try:
+                with torch.inference_mode():
+                    self._cache.copy(slot, source, before + length)
+            except self._forward.out_of_memory as error:
+                self._shrink([Feed(slot, adapter, (), length)], error)
 
     def feed(self, feeds: Sequence[Feed]) -> np.ndarray:
         """Compute these; logits after the last token of each, [feeds, vocabulary]."""
@@ -118,13 +121,15 @@ class LocalRows:
         return found
 
     def _shrink(self, feeds: Sequence[Feed], error: BaseException) -> None:
-        """Halve the rows and compute them anew, or give up where one alone is too large."""
+        """Have fewer rows and compute them anew, or give up where one alone is too large."""
         self._cache, self._own = SlotCache(self._forward.layers, self._most), {}
-        if self.rows == 1:
+        fewer = min(self.rows, max(2, len(feeds))) // 2 if self.rows > 1 else 0
+        rows = min(self.rows, error.rows) if isinstance(error, NoRoom) else fewer
+        if rows < 1:
             length = feeds[0].start + len(feeds[0].tokens)
             raise BenchError(
                 f"memory does not suffice for a row of {length} tokens",
                 "use a shorter prompt, a smaller model or `--dtype bfloat16`",
             ) from error
-        self.rows = min(self.rows, max(2, len(feeds))) // 2
+        self.rows = rows
         raise CacheLost from error

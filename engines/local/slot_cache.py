@@ -8,16 +8,25 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_STEP = 256  # slots grow by so many positions, and at least double
+_STEP = 256  # slots grow by so many positions
+
+
+class NoRoom(MemoryError):
+    """The cache would exceed its limit; with so many `rows` it would not."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"room for {rows} rows")
+        self.rows = rows
 
 
 @dataclass
 class _Aim:
-    """Where the next pass writes, [rows, new], and how far it reads."""
+    """Where a pass writes, [rows, new], how far it reads, and the (slots, positions) there are."""
 
     slots: list[int]
     at: torch.Tensor
     length: int
+    room: tuple[int, int]
 
     @property
     def rows(self) -> slice | list[int]:
@@ -34,31 +43,44 @@ class SlotCache(Cache):  # type: ignore[misc]
     """
 
     def __init__(self, layers: int, most: int) -> None:
-        self._most = most
         super().__init__(layers=[_SlotLayer() for _ in range(layers)])
+        self._most = most
+        self._room = (0, 0)
 
     def aim(self, slots: list[int], at: torch.Tensor, length: int) -> None:
-        """Set where the next pass writes; -1 is for padding. MemoryError beyond the limit."""
-        capacity = -(-(length + 1) // _STEP) * _STEP
-        used = sum(layer.bytes(max(slots) + 1, capacity) for layer in self.layers)
-        if used > self._most:
-            raise MemoryError(f"{used} bytes of keys and values")
+        """Set where the next pass writes, -1 for padding; NoRoom beyond the limit."""
+        self._grow(max(slots) + 1, length)
         for layer in self.layers:
-            layer.aim = _Aim(slots, at, length)
+            layer.aim = _Aim(slots, at, length, self._room)
 
     def copy(self, target: int, source: int, length: int) -> None:
         """Copy the first positions of one slot to another."""
+        self._grow(target + 1, length)
         for layer in self.layers:
-            layer.reserve(target + 1, length + 1)
+            layer.reserve(*self._room)
             for each in (layer.keys, layer.values):
                 each[target, :, :length] = each[source, :, :length]
 
     def begin(self, slot: int, other: Any, length: int) -> None:
         """Let a slot begin with the keys and values of another cache's only row."""
+        self._grow(slot + 1, length)
         for layer, given in zip(self.layers, other.layers, strict=True):
-            layer.reserve(slot + 1, length + 1, given.keys, given.values)
+            layer.reserve(*self._room, given.keys, given.values)
             layer.keys[slot, :, :length] = given.keys[0]
             layer.values[slot, :, :length] = given.values[0]
+
+    def _grow(self, slots: int, length: int) -> None:
+        """Choose what the layers reserve: a quarter more positions where the limit allows it."""
+        slots, before = max(slots, self._room[0]), self._room[1]
+        needed = -(-(length + 1) // _STEP) * _STEP
+        if slots == self._room[0] and needed <= before:
+            return
+        position = sum(layer.bytes_of_position for layer in self.layers)
+        most = self._most // position if position else slots * needed
+        if slots * max(needed, before) > most:
+            raise NoRoom(most // max(needed, before))
+        ample = min(before * 5 // 4, most // slots) // _STEP * _STEP
+        self._room = slots, before if needed <= before else max(needed, ample)
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -67,26 +89,21 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.is_initialized: bool = False
         self.aim: _Aim | None = None
 
-    def bytes(self, slots: int, capacity: int) -> int:
-        """What the cache of this layer takes where it must hold this; 0 while nothing is known."""
-        if not self.is_initialized:
-            return 0
-        slots, capacity = self._grown(slots, capacity)
-        each = (self.keys, self.values)
-        return sum(slots * capacity * t.shape[1] * t.shape[3] * t.itemsize for t in each)
+    @property
+    def bytes_of_position(self) -> int:
+        """What one position of a slot takes; 0 while that is not known."""
+        each = (self.keys, self.values) if self.is_initialized else ()
+        return sum(t.shape[1] * t.shape[3] * t.itemsize for t in each)
 
-    def _grown(self, slots: int, capacity: int) -> tuple[int, int]:
-        has = self.keys.shape[0], self.keys.shape[2]
-        return max(slots, has[0]), has[1] if capacity <= has[1] else max(capacity, 2 * has[1])
-
-    def reserve(self, slots: int, capacity: int, *like: torch.Tensor) -> None:
+    def reserve(self, slots: int, positions: int, *like: torch.Tensor) -> None:
         """Have room; `like` are keys and values of the shape of a layer that has none yet."""
         if not self.is_initialized:
-            self.keys, self.values = (t.new_zeros(1, t.shape[1], _STEP, t.shape[3]) for t in like)
+            self.keys, self.values = (t.new_zeros(0, t.shape[1], 0, t.shape[3]) for t in like)
             self.is_initialized = True
-        room = self._grown(slots, capacity)
-        if room != (self.keys.shape[0], self.keys.shape[2]):
-            self.keys, self.values = (_padded(t, *room) for t in (self.keys, self.values))
+        if (slots, positions) != (self.keys.shape[0], self.keys.shape[2]):
+            self.keys, self.values = (
+                _padded(t, slots, positions) for t in (self.keys, self.values)
+            )
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing: `update` reserves what it needs."""
@@ -97,7 +114,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         """Write [rows, heads, new, dimension], and return what the rows may see."""
         aim = self.aim
         assert aim is not None  # noqa: S101  # set before each pass
-        self.reserve(max(aim.slots) + 1, aim.length + 1, key_states, value_states)
+        self.reserve(*aim.room, key_states, value_states)
         place = torch.tensor(aim.slots, device=aim.at.device)[:, None]
         self.keys[place, :, aim.at] = key_states.transpose(1, 2)
         self.values[place, :, aim.at] = value_states.transpose(1, 2)
@@ -116,8 +133,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-def _padded(tensor: torch.Tensor, slots: int, capacity: int) -> torch.Tensor:
+def _padded(tensor: torch.Tensor, slots: int, positions: int) -> torch.Tensor:
     """The same with more slots and positions, zeros: what is masked must be finite."""
-    larger = tensor.new_zeros(slots, tensor.shape[1], capacity, tensor.shape[3])
+    larger = tensor.new_zeros(slots, tensor.shape[1], positions, tensor.shape[3])
     larger[: tensor.shape[0], :, : tensor.shape[2]] = tensor
     return larger

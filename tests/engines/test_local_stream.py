@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -269,6 +270,25 @@ def test_memory_that_runs_out_halves_the_rows(base: Path) -> None:
     engine.close()
 
 
+def test_a_limit_of_the_cache_reduces_the_rows(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2 layers, a position takes 2 * 2 * 2 * 16 * 4 = 512 bytes: here are 5 slots of 256."""
+    from engines.local import row_passes
+
+    monkeypatch.setattr(row_passes, "_CACHE", 5 * 256 * 512)
+    engine = opened_with_adapters(base)
+    asked = prompts(8)
+    wanted = written(engine, asked)
+    assert at_once(engine, asked) == wanted
+    assert engine._scheduler is not None
+    assert 2 <= engine._scheduler._model.rows <= 5
+    assert at_once(engine, asked) == wanted
+    engine.close()
+    monkeypatch.setattr(row_passes, "_CACHE", 100)
+    with pytest.raises(BenchError, match="memory does not suffice"):
+        streamed(engine, prompts(3)[2])
+    engine.close()
+
+
 def test_a_row_that_never_fits_is_an_error_and_others_go_on(base: Path) -> None:
     engine = opened_with_adapters(base)
     run = engine._forward.run
@@ -295,6 +315,51 @@ def test_a_fault_is_told_to_every_caller(base: Path) -> None:
     engine._forward.run = run  # type: ignore[method-assign]
     assert streamed(engine, Prompt("of"))[1].finish == "length"
     engine.close()
+
+
+def test_what_is_kept_outlives_an_idle_thread(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.scheduler._LINGER", 0.01)
+    engine = opened_with_adapters(base)
+    prompt = Prompt(" ".join(WORDS * 4))
+    first = streamed(engine, prompt)[0]
+    assert engine._scheduler is not None
+    deadline = time.monotonic() + 5
+    while engine._scheduler._thread is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine._scheduler._thread is None
+    before = engine.forward_tokens
+    assert first.startswith(streamed(engine, prompt, max_tokens=1)[0])
+    assert engine.forward_tokens - before == 1
+    engine.close()
+
+
+def test_logits_that_are_no_numbers_end_only_their_reply(engine: Any) -> None:
+    feed = engine_rows(engine).feed
+
+    def broken(feeds: Any) -> Any:
+        logits = feed(feeds)
+        for row, each in enumerate(feeds):
+            if each.adapter == "one":
+                logits[row] = float("nan")
+        return logits
+
+    asked = prompts(2, ("two", "three"))
+    wanted = written(engine, asked)
+    engine_rows(engine).feed = broken
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            bad = pool.submit(streamed, engine, prompts(1)[0])
+            good = [pool.submit(streamed, engine, prompt) for prompt in asked]
+            assert [each.result()[0] for each in good] == wanted
+            with pytest.raises(BenchError, match="not finite"):
+                bad.result()
+    finally:
+        engine_rows(engine).feed = feed
+
+
+def engine_rows(engine: Any) -> Any:
+    streamed(engine, Prompt("of"), max_tokens=1)
+    return engine._scheduler._model
 
 
 def test_closing_ends_replies(base: Path) -> None:
