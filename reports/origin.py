@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domainlift.text.display import one_line, printable
-from reports.terminal import console
+from domainlift.text.display import one_line
+from reports.terminal import print_line
 
 if TYPE_CHECKING:
     from domainlift.types import Treatment
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 def show_origin(treatment: Treatment, *, most: int | None = 200) -> None:
     """Print route, keywords, adapter and passages, each up to `most` characters; 0 for none."""
-    from rich.text import Text
-
-    out = console()
     matched = f": {', '.join(treatment.matched)}" if treatment.matched else ""
     by = f" by {treatment.decided_by}" if treatment.decided_by else ""
     lines = [f"route: {treatment.route or 'base model'}{by}{matched}"]
@@ -28,4 +25,4 @@ def show_origin(treatment: Treatment, *, most: int | None = 200) -> None:
         lines.append(f"[{number}] {passage.source} ({passage.place}{score})")
         lines.append(f"    {one_line(passage.text, most)}")
     for line in lines:
-        out.print(Text(printable(line), style="dim"), soft_wrap=True)
+        print_line(line, "dim", soft_wrap=True)

@@ -27,6 +27,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Run a command on the garden; `typed` is its standard input."""
+    monkeypatch.setattr("serving.assistant.changes_logits", lambda engine, name: True)
     monkeypatch.setattr("serving.assistant.open_engine", lambda name, options: engine)
 
     def command(*argv: str, typed: str = "") -> tuple[int, str, str]:
