@@ -193,7 +193,7 @@ class Assistant:
                     break
         searches = any(each.uses_passages for each in plan.domains.values())
         bare = entry is not None and not entry.uses_passages
-        return found[0], is_supported(question, found[0]) if searches and not bare else None
+        return found[0], is_supported(found[0]) if searches and not bare else None
 
     def _confidence(self, asked: Asked, plan: _OpenPlan, domain: str) -> Mapping[str, float]:
         """How sure the model is of an option without passages, as a plan's runner asks it.

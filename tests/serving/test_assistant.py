@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from domainlift.errors import BenchError, NoSuch
+from domainlift.types import Passage, Treatment
 from engines.base import Message, Mode
 from engines.streaming import Sampling
 from rag.retrieval_gate import Gate
 from serving.asked import asked_in_chat, asked_in_text
 from serving.assistant import NOT_FOUND, Assistant
 from serving.newest_plan import newest_plan
+from serving.support import is_supported
 from tests.helpers.streaming_engine import EchoEngine
 from tests.serving.conftest import Garden
 
@@ -139,3 +141,15 @@ def test_without_a_plan_a_line_says_which_command_makes_one(tmp_path: Path) -> N
     with pytest.raises(BenchError, match="no plan") as error:
         newest_plan(tmp_path)
     assert "bench improve" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("score", "cosine", "supported"),
+    [(0.5, 0.1, True), (0.3, 0.5, True), (0.3, 0.2, False), (0.3, None, False)],
+)
+def test_support_is_what_was_found_and_how_well(
+    score: float, cosine: float | None, supported: bool
+) -> None:
+    passage = Passage("text", score=score, dense=cosine)
+    assert is_supported(Treatment((passage,))) is supported
+    assert is_supported(Treatment(retrieved=(passage,))) is False

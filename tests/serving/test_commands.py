@@ -73,7 +73,7 @@ def test_what_a_model_says_cannot_steer_a_terminal(run: Run) -> None:
 
 
 def test_chat_keeps_the_conversation_and_has_commands(run: Run, engine: EchoEngine) -> None:
-    typed = "When are leeks sown?\n\nAnd how deep?\n/route\n/sources\n/reset\n/route\n/hm\n/quit\nx"
+    typed = "When are leeks sown?\n\nAnd leeks?\n/route\n/sources\n/reset\n/route\n/hm\n/quit\nx"
     code, out, _ = run("chat", typed=typed)
     assert code == 0
     assert [m.role for m in engine.prompts[1].messages] == ["user", "assistant", "user"]
