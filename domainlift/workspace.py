@@ -59,6 +59,11 @@ class Workspace:
         return self.root / "exams"
 
     @property
+    def jobs(self) -> Path:
+        """Folder of the jobs that `bench ui` started, one folder each."""
+        return self.root / "jobs"
+
+    @property
     def keywords(self) -> Path:
         """Keywords of the workspace's own router."""
         return self.root / "routes.yaml"

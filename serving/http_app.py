@@ -135,7 +135,7 @@ class _Api:
             if not asked.stream:
                 return await self._whole(request, writer, deltas, first)
             events = self._events(writer, deltas, first)
-            response = _Stream(events, deltas, headers=_headers(prepared))
+            response = ReplyStream(events, deltas, headers=_headers(prepared))
             deltas = None
             return response
         except ClientDisconnect:
@@ -212,16 +212,19 @@ class _Api:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-class _Stream(StreamingResponse):
+class ReplyStream(StreamingResponse):
     """A stream of events that ends the decoding when it ends, however it ends."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[str], deltas: Deltas, headers: Any) -> None:
+    def __init__(
+        self, events: AsyncIterator[str], deltas: Generator[Any, None, None], headers: Any
+    ) -> None:
         super().__init__(events, headers={**headers, "Cache-Control": "no-cache"})
         self._deltas = deltas
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:

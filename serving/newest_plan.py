@@ -12,7 +12,7 @@ from ensemble.plan import read_plan
 
 def newest_plan(workspace: Path, model: str | None = None) -> Path:
     """Find the plan that was promoted last, for any model or this one; BenchError without any."""
-    found = [(made, path) for path in _plans(workspace) if (made := _promoted(path, model))]
+    found = [(made, path) for path in plan_files(workspace) if (made := _promoted(path, model))]
     if not found:
         whose = "" if model is None else f" for `{model}`"
         make = "bench improve" if model is None else f"bench improve --model {shlex.quote(model)}"
@@ -26,7 +26,7 @@ def newest_plan(workspace: Path, model: str | None = None) -> Path:
 def plans_stamp(workspace: Path) -> frozenset[tuple[str, int]]:
     """What changes when a plan is written or removed: names and times of the files."""
     stamps = set()
-    for path in _plans(workspace):
+    for path in plan_files(workspace):
         try:
             stamps.add((path.name, path.stat().st_mtime_ns))
         except OSError:  # removed in the meantime
@@ -34,7 +34,8 @@ def plans_stamp(workspace: Path) -> frozenset[tuple[str, int]]:
     return frozenset(stamps)
 
 
-def _plans(workspace: Path) -> list[Path]:
+def plan_files(workspace: Path) -> list[Path]:
+    """The files of all plans, promoted or not."""
     folder = Workspace(workspace).plans
     return [p for p in sorted(folder.glob("*.yaml")) if not p.name.endswith(".routes.yaml")]
 

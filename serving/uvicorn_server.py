@@ -12,6 +12,8 @@ from domainlift.optional import need
 from serving.http_guard import Access
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from serving.assistant import Assistant
     from serving.http_app import ServerSettings
 
@@ -39,12 +41,22 @@ def run_server(
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM comes, which is raised again at the end."""
-    uvicorn = need("uvicorn", "serve")
+    need("uvicorn", "serve")
     from serving.http_app import make_http_app
 
-    running = replace(settings, stopping=lambda: server.should_exit)
+    def make(stopping: Callable[[], bool]) -> ASGIApp:
+        return make_http_app(assistant, replace(settings, stopping=stopping))
+
+    run_app(make, bound, ready)
+
+
+def run_app(
+    make: Callable[[Callable[[], bool]], ASGIApp], bound: socket.socket, ready: Callable[[], None]
+) -> None:
+    """Serve the application that is made with a function that says when it is to end."""
+    uvicorn = need("uvicorn", "serve")
     config = uvicorn.Config(
-        make_http_app(assistant, running),
+        make(lambda: bool(server.should_exit)),
         log_level="warning",
         access_log=False,
         server_header=False,

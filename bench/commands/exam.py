@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import Misuse
 from domainlift.text.display import one_line, printable
 from improve.documents import remake_exam
 from improve.exam.exam import (
@@ -20,6 +20,7 @@ from improve.exam.exam import (
     ExamFiles,
     exam_names,
     read_exam,
+    with_changed_question,
     without_questions,
     write_exam,
 )
@@ -106,25 +107,8 @@ def exam_edit(
     if question is None and option is None and answer is None:
         raise Misuse("nothing to change", "say `--question`, `--option` or `--answer`")
     files = ExamFiles(workspace, name)
-    found = read_exam(files)
-    old = next((each for each in found.questions if each.id == question_id), None)
-    if old is None:
-        raise NoSuch("question", question_id, (each.id for each in found.questions))
-    options = tuple(option) if option is not None else old.options
-    right = answer if answer is not None else old.right
-    if right not in options or len(set(options)) < len(options):
-        raise Misuse(
-            "the answer must be one of the options, and each option stands there once",
-            "give all of them: `--option A --option B --answer A`",
-        )
-    new = replace(
-        old,
-        question=question if question is not None else old.question,
-        options=options,
-        answer=options.index(right),
-    )
-    questions = tuple(new if each.id == question_id else each for each in found.questions)
-    _write(files, replace(found, questions=questions, edited=True))
+    changed = with_changed_question(read_exam(files), question_id, question, option, answer)
+    _write(files, changed)
 
 
 @exam.command("export")

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.files import exclusive_lock, safe_join, write_json, write_text
 from domainlift.workspace import Workspace
 
@@ -184,6 +184,33 @@ def without_questions(exam: Exam, ids: Iterable[str]) -> Exam:
     examined = {each.fact for each in left if each.split in (VALIDATION, TEST)}
     kept = tuple(each for each in left if each.fact in examined)
     return replace(exam, questions=kept, edited=True)
+
+
+def with_changed_question(
+    exam: Exam,
+    question_id: str,
+    question: str | None = None,
+    options: Sequence[str] | None = None,
+    answer: str | None = None,
+) -> Exam:
+    """The exam with another wording, other options or another answer of a question.
+
+    NoSuch for an unknown id, Misuse where the answer is not one of the options.
+    """
+    old = next((each for each in exam.questions if each.id == question_id), None)
+    if old is None:
+        raise NoSuch("question", question_id, (each.id for each in exam.questions))
+    choices = tuple(options) if options is not None else old.options
+    right = answer if answer is not None else old.right
+    if right not in choices or len(set(choices)) < len(choices):
+        raise Misuse(
+            "the answer must be one of the options, and each option stands there once",
+            "give all of them: `--option A --option B --answer A`",
+        )
+    text = question if question is not None else old.question
+    new = replace(old, question=text, options=choices, answer=choices.index(right))
+    questions = tuple(new if each.id == question_id else each for each in exam.questions)
+    return replace(exam, questions=questions, edited=True)
 
 
 def split_of_fact(rank: int, count: int) -> tuple[str, bool]:

@@ -1,0 +1,201 @@
+"""Jobs: `bench improve` in a process of its own, which outlives the page and its server.
+
+jobs/ID/job.json      the arguments, the process, and when it was started
+jobs/ID/log           all that it says
+jobs/ID/ended.json    its exit code and when it ended; none of a killed one
+jobs/running.lock     held by the job that runs: there is one at a time
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from secrets import token_hex
+from threading import Lock
+from typing import Any
+
+from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.files import disk_errors, write_json
+from domainlift.workspace import Workspace
+from serving.ui.job_process import ENDED, LOCK
+
+_STARTED_SECONDS, _MOST_BYTES = 20.0, 1_000_000
+_STOPPED = (130, 143)
+
+
+class JobState(StrEnum):
+    """State of a job. A stopped or killed one goes on where it was when it is started again."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job; `arguments` are those of `bench`, `ended` is None where nobody wrote it down."""
+
+    id: str
+    folder: Path
+    arguments: tuple[str, ...]
+    started: float
+    state: JobState
+    ended: float | None = None
+
+    @property
+    def command(self) -> str:
+        """The command for a terminal."""
+        return shlex.join(["bench", *self.arguments])
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, or takes until now; None for a killed one."""
+        until = time.time() if self.state is JobState.RUNNING else self.ended
+        return None if until is None else until - self.started
+
+    @property
+    def date(self) -> str:
+        """When it was started, in UTC."""
+        return datetime.fromtimestamp(self.started, UTC).strftime("%Y-%m-%d %H:%M")
+
+    def log(self) -> str:
+        """The end of what it said."""
+        path = self.folder / "log"
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+            return file.read().decode("utf-8", "replace")
+
+
+class JobStore:
+    """The jobs of a workspace; `module` is the program that is run."""
+
+    def __init__(self, workspace: Path, module: str = "bench") -> None:
+        self._root = Workspace(workspace).jobs.absolute()
+        self._module = module
+        self._lock = Lock()
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def jobs(self) -> list[Job]:
+        """All jobs, the newest first."""
+        with self._lock:
+            return self._list()
+
+    def get(self, name: str) -> Job:
+        """One job; NoSuch for an unknown id."""
+        jobs = {each.id: each for each in self.jobs()}
+        if name not in jobs:
+            raise NoSuch("job", name, jobs)
+        return jobs[name]
+
+    def start(self, arguments: Sequence[str]) -> Job:
+        """Start a job; Misuse while another one is running."""
+        with self._lock:
+            if any(each.state is JobState.RUNNING for each in self._list()):
+                raise Misuse("a job is running", "wait for it, or stop it: one runs at a time")
+            now = time.time()
+            name = f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+            folder = self._root / name
+            with disk_errors(folder):
+                folder.mkdir(parents=True)
+            child = self._spawn(folder, arguments)
+            about = {"arguments": [*arguments], "pid": child.pid, "started": now}
+            write_json(folder / "job.json", about)
+            self._wait_for_lock(child)
+            return next(each for each in self._list() if each.id == name)
+
+    def stop(self, name: str) -> None:
+        """Ask a job to end, so that it can be resumed; Misuse where it does not run."""
+        with self._lock:
+            running = self._running()
+            about = self._about(self._root / name) if running is not None else None
+            if about is None or about["pid"] != running:
+                raise Misuse("this job is not running any more", "load the page anew")
+            with suppress(ProcessLookupError):
+                os.kill(about["pid"], signal.SIGTERM)
+
+    def _spawn(self, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start the process in a session of its own, which no closed terminal ends."""
+        runner = (sys.executable, "-P", "-m", "serving.ui.job_process", str(folder), self._module)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "160"}
+        with (folder / "log").open("wb") as log:
+            child = subprocess.Popen(  # noqa: S603
+                [*runner, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
+            )
+        self._children.append(child)
+        return child
+
+    def _wait_for_lock(self, child: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + _STARTED_SECONDS
+        while child.poll() is None and self._holder() != child.pid:
+            if time.monotonic() > until:
+                raise BenchError("the job does not start", "look into its log, and repeat")
+            time.sleep(0.02)
+
+    def _list(self) -> list[Job]:
+        # A child that has ended stays in the system's list until its parent has looked.
+        self._children = [each for each in self._children if each.poll() is None]
+        running = self._running()
+        folders = sorted(self._root.glob("*/job.json"), reverse=True)
+        found = (self._read(path.parent, running) for path in folders)
+        return [each for each in found if each is not None]
+
+    def _running(self) -> int | None:
+        """The process that holds the lock; None where none does."""
+        from filelock import FileLock, Timeout
+
+        lock = self._root / LOCK
+        if not lock.exists():
+            return None
+        try:
+            with FileLock(lock, timeout=0):
+                return None
+        except Timeout:
+            return self._holder()
+
+    def _holder(self) -> int | None:
+        return _json(self._root / LOCK.replace(".lock", ".json")).get("pid")
+
+    def _about(self, folder: Path) -> dict[str, Any] | None:
+        about = _json(folder / "job.json")
+        return about if {"arguments", "pid", "started"} <= about.keys() else None
+
+    def _read(self, folder: Path, running: int | None) -> Job | None:
+        about = self._about(folder)
+        if about is None:
+            return None
+        ended = _json(folder / ENDED)
+        code = ended.get("code")
+        if code is None:
+            state = JobState.RUNNING if about["pid"] == running else JobState.KILLED
+        else:
+            stopped = JobState.STOPPED if code in _STOPPED else JobState.FAILED
+            state = JobState.DONE if code == 0 else stopped
+        arguments = tuple(map(str, about["arguments"]))
+        return Job(folder.name, folder, arguments, about["started"], state, ended.get("ended"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; {} where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,127 @@
+"""Pages of what a workspace holds: runs and their comparison, knowledge bases, adapters, plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute
+
+from benchmarks.results.comparison import compare_runs
+from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.runs.store import Run, RunManifest, RunStore
+from domainlift.errors import BenchError, Malformed
+from domainlift.stats.formatting import accuracy, interval
+from domainlift.workspace import Workspace
+from ensemble.plan import Plan, read_plan
+from finetune.adapters.registry import AdapterRegistry
+from rag.index.store import KnowledgeBaseStore
+from rag.library import library
+from rag.search.retrieval import Retrieval
+from reports.compare_html import render_html
+from serving.newest_plan import plan_files
+from serving.ui.pages import Pages
+
+_MOST_RUNS, _HITS = 200, 8
+#: The page of a comparison has a policy of its own, with hashes of its style and script.
+_REPORT_POLICY = {"Content-Security-Policy": "frame-ancestors 'none'; form-action 'none'"}
+
+
+def stored_routes(pages: Pages) -> list[BaseRoute]:
+    """The pages."""
+    view = _StoredViews(pages, pages.workspace)
+    return [
+        pages.get("/runs", view.runs),
+        pages.get("/runs/{name}", view.run),
+        pages.get("/compare", view.compare),
+        pages.get("/knowledge", view.knowledge),
+        pages.get("/adapters", view.adapters),
+    ]
+
+
+@dataclass(frozen=True)
+class _StoredViews:
+    pages: Pages
+    workspace: Path
+
+    def runs(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
+        found, broken = self._manifests()
+        chosen = [each for each in reversed(found) if _fits(each, fields)]
+        choices = {key: sorted({getattr(m, key) for m in found}) for key in ("model", "suite")}
+        more = len(chosen) - _MOST_RUNS
+        values: dict[str, Any] = {
+            "choices": choices,
+            "fields": fields,
+            "whole": len(found),
+            "broken": broken,
+        }
+        return self.pages.show("runs", here="/runs", runs=chosen[:_MOST_RUNS], more=more, **values)
+
+    def run(self, names: Mapping[str, str], _: Mapping[str, str]) -> Response:
+        stored = RunStore(self.workspace).get(names["name"])
+        rows = [
+            (domain, score.n, accuracy(score.accuracy), interval(score.interval), score.verdict)
+            for domain, score in evaluate_run(stored).domains.items()
+        ]
+        return self.pages.show("run", here="/runs", manifest=stored.manifest, rows=rows)
+
+    def compare(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
+        """The report of `bench compare` on two runs."""
+        store = RunStore(self.workspace)
+        baseline, candidate = (store.get(fields.get(key, "")) for key in ("baseline", "candidate"))
+        return HTMLResponse(render_html(compare_runs(baseline, candidate)), headers=_REPORT_POLICY)
+
+    def knowledge(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
+        """All knowledge bases, and what one of them says to a question."""
+        store = KnowledgeBaseStore(Workspace(self.workspace).knowledge_bases)
+        bases = [store.manifest(name) for name in store.names()]
+        domain, query = fields.get("domain", ""), fields.get("query", "").strip()
+        method, hits = fields.get("method", "hybrid"), None
+        if domain and query:
+            with library(self.workspace) as shelves:
+                retriever = shelves.open(domain, Retrieval(method=method), exact=True)
+                hits = retriever.search([query[:2000]], _HITS)[0]
+        asked = {"domain": domain, "query": query, "method": method}
+        return self.pages.show("knowledge", here="/knowledge", bases=bases, hits=hits, asked=asked)
+
+    def adapters(self, _: Mapping[str, str], __: Mapping[str, str]) -> Response:
+        """A card for each plan and each adapter, the newest first."""
+        registry = AdapterRegistry(Workspace(self.workspace).adapters)
+        read, notes = [], []
+        for name in registry.list():
+            try:
+                read.append((name, registry.show(name)))
+            except BenchError as error:
+                notes.append(error.what)
+        read.sort(key=lambda each: each[1].created, reverse=True)
+        plans = sorted(self._plans(notes), key=lambda each: each[1].created, reverse=True)
+        values: dict[str, Any] = {"adapters": read, "plans": plans, "notes": notes}
+        return self.pages.show("adapters", here="/adapters", **values)
+
+    def _manifests(self) -> tuple[list[RunManifest], list[str]]:
+        """The manifests of all runs, oldest first, and what cannot be read."""
+        found, broken, paths = [], [], Workspace(self.workspace)
+        for name in RunStore(self.workspace).ids():
+            try:
+                found.append(Run(paths.run(name)).manifest)
+            except Malformed as error:
+                broken.append(error.what)
+        return found, broken
+
+    def _plans(self, notes: list[str]) -> Iterator[tuple[str, Plan]]:
+        for path in plan_files(self.workspace):
+            try:
+                yield path.stem, read_plan(path)
+            except Malformed as error:
+                notes.append(error.what)
+
+
+def _fits(manifest: RunManifest, fields: Mapping[str, str]) -> bool:
+    """Whether a run is of the wanted model and suite, and has every word of the text."""
+    exact = all(fields.get(key, "") in ("", getattr(manifest, key)) for key in ("model", "suite"))
+    treatment: Any = manifest.settings.get("treatment", "")
+    about = f"{manifest.run} {manifest.model} {manifest.suite} {treatment} {manifest.created}"
+    return exact and all(word in about.lower() for word in fields.get("text", "").lower().split())

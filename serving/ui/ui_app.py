@@ -1,0 +1,61 @@
+"""The pages as an ASGI application for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from domainlift.errors import BenchError
+from serving.http_guard import Access, Guard
+from serving.ui.ask_view import ask_routes
+from serving.ui.exam_view import exam_routes
+from serving.ui.improve_view import improve_routes
+from serving.ui.page_guard import PageGuard
+from serving.ui.pages import Pages, static_file
+from serving.ui.stored_views import stored_routes
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from serving.ui.improve_jobs import JobStore
+    from serving.ui.lazy_assistant import LazyAssistant
+
+
+@dataclass(frozen=True)
+class UiParts:
+    """What the pages show and start; `stopping` says that running replies are to end."""
+
+    token: str
+    workspace: Path
+    assistant: LazyAssistant
+    jobs: JobStore
+    stopping: Callable[[], bool] = lambda: False
+
+
+def make_ui_app(parts: UiParts) -> ASGIApp:
+    """Make the application; pages of other sites, and who has no token, are refused."""
+    pages = Pages(parts.token, parts.workspace)
+
+    def http_error(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        told = BenchError("there is no such page" if status == 404 else "it failed")
+        return pages.show("error", status, error=told)
+
+    app = Starlette(
+        routes=[
+            *ask_routes(pages, parts.assistant, parts.stopping),
+            *stored_routes(pages),
+            *improve_routes(pages, parts.jobs),
+            *exam_routes(pages),
+            pages.get("/static/{name}", static_file),
+        ],
+        exception_handlers={HTTPException: http_error},
+    )
+    return Guard(PageGuard(app, parts.token), Access())
