@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from domainlift.errors import BenchError, EngineDown, Misuse, NoSuch
 from engines.streaming import PromptTooLong, ReplyDelta
@@ -57,10 +57,8 @@ class ServerSettings:
     stopping: Callable[[], bool] = lambda: False
 
 
-def make_http_app(
-    assistant: Assistant, settings: ServerSettings, routes: Sequence[BaseRoute] = ()
-) -> ASGIApp:
-    """Make the application, with more `routes` beside the API's."""
+def make_http_app(assistant: Assistant, settings: ServerSettings) -> ASGIApp:
+    """Make the application."""
     api = _Api(assistant, settings)
     chat = partial(api.reply, read=read_chat_request)
     completion = partial(api.reply, read=read_completion_request)
@@ -71,7 +69,6 @@ def make_http_app(
             Route("/v1/models/{name:path}", api.model),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", completion, methods=["POST"]),
-            *routes,
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=api.lifespan,

@@ -38,16 +38,17 @@ def ui_command(
     need("starlette", "serve")
     from serving.ui.improve_jobs import JobStore
     from serving.ui.lazy_assistant import LazyAssistant
-    from serving.ui.ui_app import UiParts, make_ui_app
+    from serving.ui.pages import Pages
+    from serving.ui.ui_app import make_ui_app
 
     token = secrets.token_urlsafe(24)
     with open_socket(Access(), port) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/?token={token}"
         lazy = LazyAssistant(workspace, plan, model, EngineOptions(device))
-        jobs = JobStore(workspace)
+        pages, jobs = Pages(token, workspace), JobStore(workspace)
         with closing(lazy), activity(""):
             run_app(
-                lambda stopping: make_ui_app(UiParts(token, workspace, lazy, jobs, stopping)),
+                lambda stopping: make_ui_app(pages, lazy, jobs, stopping),
                 bound,
                 lambda: _tell(url, open_it=not no_open),
             )

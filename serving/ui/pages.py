@@ -16,7 +16,11 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.stats.formatting import points, points_interval
+from domainlift.stats.intervals import Interval
+from ensemble.plan import DomainTreatment
 from reports.sanitize import block, line
+from reports.terminal import print_note
 from serving.ui.page_guard import FORM_FIELD, form_token, read_form
 
 #: A page made of the names in its path, and of the fields of its query or form.
@@ -55,7 +59,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        made.filters.update(line=line, block=block)
+        made.filters.update(line=line, block=block, date=_date, evidence=_evidence)
         made.globals.update(menu=MENU, form_field=FORM_FIELD, form_token=form_token(self.token))
         made.globals["workspace"] = str(self.workspace)
         return made
@@ -96,6 +100,10 @@ class Pages:
             kinds = ((NoSuch, 404), (Misuse, 400))
             status = next((code for kind, code in kinds if isinstance(error, kind)), 500)
             return self.show("error", status, error=error)
+        except Exception as error:  # nothing that is asked may end the server
+            what = f"unexpected {type(error).__name__}: {error}"
+            print_note(what)
+            return self.show("error", 500, error=BenchError(what))
 
 
 def back_to(path: str) -> Response:
@@ -108,3 +116,18 @@ def static_file(names: Mapping[str, str], _: Mapping[str, str]) -> Response:
     if names["name"] not in _STATIC:
         raise NoSuch("file", names["name"], _STATIC)
     return FileResponse(_STATIC[names["name"]])
+
+
+def _date(stamp: str) -> str:
+    """A stamp of ISO 8601 to its minute."""
+    return line(stamp[:16].replace("T", " "), 16)
+
+
+def _evidence(entry: DomainTreatment) -> str:
+    """The gain of a treatment in points, with its interval and n; what is stored where it fails."""
+    told = entry.evidence
+    gain, low, high = (told.get(key) for key in ("gain", "low", "high"))
+    if not (isinstance(gain, float) and isinstance(low, float) and isinstance(high, float)):
+        return ", ".join(f"{key} {value}" for key, value in told.items()) or "–"
+    between = points_interval(Interval(low, high))
+    return f"{points(gain)} points ({between}), n {told.get('n', '?')}"

@@ -54,7 +54,7 @@ class _StoredViews:
         more = len(chosen) - _MOST_RUNS
         values: dict[str, Any] = {
             "choices": choices,
-            "fields": fields,
+            "fields": {key: fields.get(key, "") for key in ("model", "suite", "text")},
             "whole": len(found),
             "broken": broken,
         }

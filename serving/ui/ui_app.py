@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -28,34 +26,30 @@ if TYPE_CHECKING:
     from serving.ui.lazy_assistant import LazyAssistant
 
 
-@dataclass(frozen=True)
-class UiParts:
-    """What the pages show and start; `stopping` says that running replies are to end."""
+def make_ui_app(
+    pages: Pages,
+    assistant: LazyAssistant,
+    jobs: JobStore,
+    stopping: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
+    """Make the application; pages of other sites, and who has no token, are refused.
 
-    token: str
-    workspace: Path
-    assistant: LazyAssistant
-    jobs: JobStore
-    stopping: Callable[[], bool] = lambda: False
-
-
-def make_ui_app(parts: UiParts) -> ASGIApp:
-    """Make the application; pages of other sites, and who has no token, are refused."""
-    pages = Pages(parts.token, parts.workspace)
+    `stopping` says that running replies are to end.
+    """
 
     def http_error(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        told = BenchError("there is no such page" if status == 404 else "it failed")
+        told = BenchError("there is no such page" if status == 404 else "it cannot be asked so")
         return pages.show("error", status, error=told)
 
     app = Starlette(
         routes=[
-            *ask_routes(pages, parts.assistant, parts.stopping),
+            *ask_routes(pages, assistant, stopping),
             *stored_routes(pages),
-            *improve_routes(pages, parts.jobs),
+            *improve_routes(pages, jobs),
             *exam_routes(pages),
             pages.get("/static/{name}", static_file),
         ],
         exception_handlers={HTTPException: http_error},
     )
-    return Guard(PageGuard(app, parts.token), Access())
+    return Guard(PageGuard(app, pages.token), Access())

@@ -49,14 +49,16 @@ class Page:
                 assert "error" not in said, said["error"]
                 return dict(said["result"])
 
-    def open(self, path: Path, *, width: int = 1200, height: int = 1000, **media: str) -> None:
-        """Show a file; `media` are features like `prefers_color_scheme`."""
+    def open(
+        self, path: Path | str, *, width: int = 1200, height: int = 1000, **media: str
+    ) -> None:
+        """Show a file or an address; `media` are features like `prefers_color_scheme`."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         wanted = [{"name": key.replace("_", "-"), "value": media[key]} for key in media]
         self.call("Emulation.setEmulatedMedia", features=wanted)
         self._events.clear()
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=path.as_uri() if isinstance(path, Path) else path)
         self._wait("Page.loadEventFired")
 
     def run(self, script: str) -> Any:
