@@ -155,16 +155,12 @@ def _build(root: Path, words: WordVectors, count: int) -> None:
     from knowledge_bases.sources import Source
     from rag.corpus.source_files import find_files
     from rag.index.build import build_index
-    from rag.index.build_options import BuildOptions, Embedding
+    from rag.index.build_options import BuildOptions
 
     found = find_files([Source("mirror:textbooks", "", "")], folder=mirror(), data=mirror())
-    recipe = BuildOptions(Embedding(words.name, words.digest, lambda: words), size=_size(count))
+    # The length of a chunk, in words, that makes about so many of 3.3 million words.
+    recipe = BuildOptions(words, size=max(16, 4_800_000 // count))
     build_index(root, "perf", found.files, recipe)
-
-
-def _size(count: int) -> int:
-    """The length of a chunk, in words, that makes about so many of 3.3 million words."""
-    return max(16, 4_800_000 // count)
 
 
 if __name__ == "__main__":

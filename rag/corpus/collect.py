@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rag.base import Chunk
 from rag.index.manifest import SourceEntry
@@ -49,17 +49,6 @@ class Counts:
     deleted: int = 0
 
 
-class _Origin(Protocol):
-    @property
-    def label(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-
-
 def collect(
     files: Sequence[SourceFile],
     kept: Mapping[Key, Sequence[Chunk]],
@@ -83,7 +72,7 @@ def collect(
     return contents
 
 
-def key(origin: _Origin) -> Key:
+def key(origin: SourceFile | SourceEntry) -> Key:
     """The key by which a file counts as unchanged."""
     return (origin.label, origin.sha256, origin.licence, origin.title)
 

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from rag.base import Notify
 from rag.corpus.readers.base import Section, SourceFile, distinct_blocks
 from rag.corpus.readers.registry import READERS, load_reader, reader_key
 from rag.corpus.readers.text import clean_line, clean_text
@@ -30,19 +29,17 @@ class Loaded:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-def load_documents(files: Sequence[SourceFile], notify: Notify | None = None) -> Loaded:
+def load_documents(files: Sequence[SourceFile]) -> Loaded:
     """Read many files; only one that the user named himself may stop all of it."""
     documents: list[Document] = []
     refused: list[tuple[str, str]] = []
-    for done, file in enumerate(files, 1):
+    for file in files:
         try:
             documents.extend(list(read_documents(file)))
         except BenchError as error:
-            if file.named or _is_setup(error):
+            if file.named or isinstance(error, _NotInstalled):
                 raise
             refused.append((file.label, _reason(file, error)))
-        if notify is not None:
-            notify(done, len(files))
     return Loaded(tuple(documents), tuple(refused))
 
 
@@ -91,10 +88,6 @@ class _NotInstalled(BenchError):
 
     def __init__(self, error: ImportError) -> None:
         super().__init__(f"`{error.name}` is not installed", 'pip install "domainlift[rag]"')
-
-
-def _is_setup(error: BenchError) -> bool:
-    return isinstance(error, _NotInstalled)
 
 
 def _reason(file: SourceFile, error: BenchError) -> str:

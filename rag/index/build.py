@@ -12,21 +12,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift import __version__
-from domainlift.errors import BenchError, Malformed, Misuse
+from domainlift.errors import Malformed, Misuse
 from domainlift.optional import need
 from domainlift.text.terms import ANALYSER
 from rag.base import Chunk, Embedder
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
 from rag.corpus.readers.base import SourceFile
 from rag.index.bm25 import BM25Index
-from rag.index.build_options import BuildOptions, Embedding
+from rag.index.build_options import BuildOptions
 from rag.index.chroma_store import new_location
 from rag.index.index import Changes, Progress, no_progress, write_index
 from rag.index.manifest import IndexManifest, check_sums, list_files
@@ -108,6 +107,7 @@ class _Job:
     ) -> None:
         self.writer = writer
         self.options = options
+        self.model = options.embedder
         self.last = last
         self.base = None if options.rebuild else last
         self.say = say
@@ -127,16 +127,6 @@ class _Job:
         if base and _alike(base, self.options) and list(base.sources) == contents.sources:
             return base, counts, refused  # all that changed are files that are refused
         return self._make(contents), counts, refused
-
-    @cached_property
-    def model(self) -> Embedder:
-        wanted = self.options.embedding
-        model = wanted.load()
-        if model.digest != wanted.digest:
-            raise BenchError(
-                f"embedding model `{wanted.name}` changed while it was loaded", "repeat the command"
-            )
-        return model
 
     def _gather(self, files: Sequence[SourceFile]) -> Contents:
         size, split = self.options.size, self.options.splitter()
@@ -218,7 +208,7 @@ class _Job:
         options = self.options
         # One digest, one model: its limit is known without loading it again.
         limit = self.base.manifest.limit if self.base is not None else self.model.max_tokens
-        content = [options.embedding.digest, dimensions, options.size, limit, ids, ANALYSER]
+        content = [options.embedder.digest, dimensions, options.size, limit, ids, ANALYSER]
         return IndexManifest(
             domain=self.writer.domain,
             generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
@@ -226,8 +216,8 @@ class _Job:
             sources=tuple(contents.sources),
             documents=contents.documents,
             chunks=len(ids),
-            embedder=options.embedding.name,
-            digest=options.embedding.digest,
+            embedder=options.embedder.name,
+            digest=options.embedder.digest,
             dimensions=dimensions,
             size=options.size,
             limit=limit,
@@ -249,12 +239,12 @@ def _last(writer: GenerationWriter, options: BuildOptions) -> PublishedGeneratio
     if current is None:
         return None
     last = PublishedGeneration(*current)
-    if not options.rebuild and last.manifest.digest != options.embedding.digest:
-        raise _other_model(last.manifest, options.embedding)
+    if not options.rebuild and last.manifest.digest != options.embedder.digest:
+        raise _other_model(last.manifest, options.embedder)
     return last
 
 
-def _other_model(manifest: IndexManifest, wanted: Embedding) -> Misuse:
+def _other_model(manifest: IndexManifest, wanted: Embedder) -> Misuse:
     built = f"`{manifest.embedder}` ({manifest.digest.split(':')[-1][:8]})"
     asked = f"`{wanted.name}` ({wanted.digest.split(':')[-1][:8]})"
     return Misuse(

@@ -12,7 +12,7 @@ from knowledge_bases.domains import Domain
 from rag.corpus.source_files import Found, domain_sources, find_files
 from rag.embedding.registry import DEFAULT
 from rag.index.build import BuildReport, build_index
-from rag.index.build_options import BuildOptions, Embedding
+from rag.index.build_options import BuildOptions
 from rag.index.index import Progress
 from rag.library import open_cached
 
@@ -51,12 +51,7 @@ def build_from_files(
 ) -> BuildReport:
     """Build a knowledge base, or bring it up to date; Interrupted at Ctrl-C."""
     model = open_cached(settings.embedder, workspace)
-    options = BuildOptions(
-        Embedding(model.name, model.digest, lambda: model),
-        size=settings.size,
-        chroma=settings.chroma,
-        rebuild=settings.rebuild,
-    )
+    options = BuildOptions(model, settings.size, settings.chroma, settings.rebuild)
     try:
         return build_index(
             Workspace(workspace).knowledge_bases,

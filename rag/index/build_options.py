@@ -21,27 +21,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """An embedding model that is loaded only when there is something to split or to embed.
-
-    `digest` is that of the embedder which `load` gives.
-    """
-
-    name: str
-    digest: str
-    load: Callable[[], Embedder]
-
-
-@dataclass(frozen=True)
 class BuildOptions:
     """Options of a build.
 
-    `size` is the wished length of a chunk in the model's tokens. `chroma` is the URL of a server,
-    None for the embedded store. `rebuild` takes over nothing of what was built before. `read` and
-    `split` are the project's own where they are None.
+    `embedder` loads its weights only when there is something to split or to embed. `size` is the
+    wished length of a chunk in its tokens. `chroma` is the URL of a server, None for the embedded
+    store. `rebuild` takes over nothing of what was built before. `read` and `split` are the
+    project's own where they are None.
     """
 
-    embedding: Embedding
+    embedder: Embedder
     size: int = 200
     chroma: str | None = None
     rebuild: bool = False

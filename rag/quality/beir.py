@@ -24,7 +24,7 @@ from domainlift.errors import Malformed, Misuse, NoSuch
 from rag.corpus.readers.base import SourceFile
 from rag.corpus.readers.text import lines
 from rag.index.build import build_index
-from rag.index.build_options import BuildOptions, Embedding
+from rag.index.build_options import BuildOptions
 from rag.index.index import open_index
 from rag.quality.metrics import Qrels, judged, retrieval_metrics
 from rag.search.fusion import WEIGHT, fuse
@@ -82,8 +82,6 @@ def evaluate_retrieval(
     *,
     split: str = "test",
     root: Path | None = None,
-    size: int = 200,
-    depth: int = DEPTH,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Build a knowledge base of the corpus and measure how well it is searched.
@@ -92,18 +90,18 @@ def evaluate_retrieval(
     ranks where its best chunk does.
     """
     judgements = read_set(folder, split)
-    options = _options(judgements, embedder, size)
     with _root(root) as place:
+        options = _options(judgements, embedder)
         build_index(place, _DOMAIN, [_source(judgements.corpus)], options, progress=progress)
         with open_index(place, _DOMAIN) as index:
-            found = search_set(index, embedder, judgements.queries, depth)
+            found = search_set(index, embedder, judgements.queries)
             chunks = len(index.chunks)
     methods = {method: retrieval_metrics(judgements.qrels, found[method]) for method in METHODS}
     return Evaluation(len(judgements.queries), len(judgements.documents), chunks, methods)
 
 
 def search_set(
-    index: Index, embedder: Embedder, queries: Mapping[str, str], depth: int = DEPTH
+    index: Index, embedder: Embedder, queries: Mapping[str, str]
 ) -> dict[str, dict[str, list[str]]]:
     """For each method and query the documents that are found, best first.
 
@@ -112,15 +110,15 @@ def search_set(
     """
     texts, sources = list(queries.values()), [chunk.source for chunk in index.chunks]
     vectors = embedder.encode_queries(texts)
-    dense = index.dense(vectors, _WIDER * depth)
-    lexical, bounds = index.bm25(texts, _WIDER * depth), index.bounds(texts)
+    dense = index.dense(vectors, _WIDER * DEPTH)
+    lexical, bounds = index.bm25(texts, _WIDER * DEPTH), index.bounds(texts)
     weight = WEIGHT if index.manifest.weight is None else index.manifest.weight
     found: dict[str, dict[str, list[str]]] = {method: {} for method in METHODS}
     for query, vector, near, words, bound in zip(
         queries, vectors, dense, lexical, bounds, strict=True
     ):
         cosines = partial(index.cosines, vector)
-        fused = fuse(near[:depth], words[:depth], bound, weight, cosines)
+        fused = fuse(near[:DEPTH], words[:DEPTH], bound, weight, cosines)
         for method, ranking in zip(METHODS, (near, words, fused), strict=True):
             documents = dict.fromkeys(sources[row] for row, _ in ranking)
             found[method][query] = [document for document in documents if document != query]
@@ -156,7 +154,7 @@ def _root(root: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _options(judgements: JudgedSet, embedder: Embedder, size: int) -> BuildOptions:
+def _options(judgements: JudgedSet, embedder: Embedder) -> BuildOptions:
     def read(file: SourceFile) -> Iterator[Document]:
         from langchain_core.documents import Document
 
@@ -166,8 +164,7 @@ def _options(judgements: JudgedSet, embedder: Embedder, size: int) -> BuildOptio
             text, heading = (entry.text, entry.title) if entry.text.strip() else (entry.title, "")
             yield Document(text, metadata={"source": entry.id, "heading": heading})
 
-    embedding = Embedding(embedder.name, embedder.digest, lambda: embedder)
-    return BuildOptions(embedding, size, read=read)
+    return BuildOptions(embedder, read=read)
 
 
 def _source(path: Path) -> SourceFile:

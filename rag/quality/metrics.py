@@ -9,27 +9,10 @@ document at all, and such a query without results counts as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-
-from domainlift.errors import NoSuch
+from collections.abc import Mapping, Sequence
 
 Qrels = Mapping[str, Mapping[str, int]]
 Results = Mapping[str, Sequence[str]]
-
-#: What is reported about every way to retrieve.
-REPORTED = ("ndcg@10", "recall@10", "recall@100", "mrr@10", "hole@10")
-
-
-def retrieval_metrics(
-    qrels: Qrels, results: Results, wanted: Sequence[str] = REPORTED
-) -> dict[str, float]:
-    """Return the mean of each wanted metric, `ndcg@10` say."""
-    return {name: _mean(name, qrels, results) for name in wanted}
-
-
-def ranked(scores: Mapping[str, float]) -> list[str]:
-    """Order documents by score, highest first; equal scores by name, so that a run repeats."""
-    return sorted(scores, key=lambda document: (-scores[document], document))
 
 
 def judged(qrels: Qrels) -> list[str]:
@@ -73,24 +56,23 @@ def hole(grades: Mapping[str, int], ranking: Sequence[str], k: int) -> float:
     return sum(document not in grades for document in top) / len(top) if top else 0.0
 
 
-METRICS: Mapping[str, Callable[[Mapping[str, int], Sequence[str], int], float]] = {
-    "ndcg": ndcg,
-    "recall": recall,
-    "mrr": mrr,
-    "hole": hole,
+#: What is reported about every way to retrieve: the metric, and at how many documents it is cut.
+REPORTED = {
+    "ndcg@10": (ndcg, 10),
+    "recall@10": (recall, 10),
+    "recall@100": (recall, 100),
+    "mrr@10": (mrr, 10),
+    "hole@10": (hole, 10),
 }
 
 
-def _mean(wanted: str, qrels: Qrels, results: Results) -> float:
-    name, _, depth = wanted.partition("@")
-    if name not in METRICS or not depth.isdecimal() or int(depth) < 1:
-        raise NoSuch("metric", wanted, [f"{known}@10" for known in METRICS])
-    queries = judged(qrels)
-    values = (
-        METRICS[name](qrels[query], list(dict.fromkeys(results.get(query, ()))), int(depth))
-        for query in queries
-    )
-    return math.fsum(values) / len(queries) if queries else 0.0
+def retrieval_metrics(qrels: Qrels, results: Results) -> dict[str, float]:
+    """Return the mean of each metric over the queries that count."""
+    pairs = [(qrels[q], list(dict.fromkeys(results.get(q, ())))) for q in judged(qrels)]
+    return {
+        name: math.fsum(metric(*pair, k) for pair in pairs) / max(1, len(pairs))
+        for name, (metric, k) in REPORTED.items()
+    }
 
 
 def _gain(grades: Sequence[int]) -> float:

@@ -22,7 +22,7 @@ from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
 from rag.corpus.readers.base import SourceFile
 from rag.index.build import BuildReport, build_index
-from rag.index.build_options import BuildOptions, Embedding
+from rag.index.build_options import BuildOptions
 from rag.index.index import Progress
 
 if TYPE_CHECKING:
@@ -47,11 +47,14 @@ class WordBag:
     max_tokens: int = 256
     pause: float = 0.0
     embedded: list[str] = field(default_factory=list)
+    uses: int = 0
 
     def count(self, text: str) -> int:
+        self.uses += 1
         return len(text.split()) + 2
 
     def encode(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
+        self.uses += 1
         self.embedded += texts
         for done in range(len(texts)):
             time.sleep(self.pause)
@@ -77,7 +80,6 @@ class Shelf:
         self.root = folder / "knowledge_bases"
         self.papers.mkdir(parents=True, exist_ok=True)
         self.bag = WordBag()
-        self.loads = 0
         self.read_files: list[str] = []
 
     def put(self, label: str, *lines: str) -> None:
@@ -95,12 +97,7 @@ class Shelf:
     def recipe(
         self, *, size: int = 8, rebuild: bool = False, chroma: str | None = None
     ) -> BuildOptions:
-        def load() -> WordBag:
-            self.loads += 1
-            return self.bag
-
-        embedding = Embedding(self.bag.name, self.bag.digest, load)
-        return BuildOptions(embedding, size, chroma, rebuild, self.read, split)
+        return BuildOptions(self.bag, size, chroma, rebuild, self.read, split)
 
     def build(
         self,

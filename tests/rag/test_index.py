@@ -289,9 +289,9 @@ def test_a_server_holds_one_collection_per_generation(
     queries = facts.bag.encode_queries(["number 17", "remainder r3 digit d4"])
     with open_index(facts.root, "biology") as index:
         embedded = index.dense(queries, 1)
-    facts.loads = 0
+    facts.bag.uses = 0
     first = facts.build(size=20, chroma=url)
-    assert facts.loads == 0  # the vectors were there
+    assert facts.bag.uses == 0  # the vectors were there
     assert facts.build(size=20, chroma=url).generation == first.generation
     assert not (generation(facts) / "chroma").exists()
     reader = open_index(facts.root, "biology")

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlift.errors import NoSuch
-from rag.quality.metrics import REPORTED, hole, judged, mrr, ndcg, ranked, recall, retrieval_metrics
+from rag.quality.metrics import REPORTED, hole, judged, mrr, ndcg, recall, retrieval_metrics
 
 GRADES = {"a": 2, "b": 1, "c": 0}
 LOG3, IDEAL = math.log2(3), 2 + 1 / math.log2(3)
@@ -58,39 +57,23 @@ def test_means_go_over_queries_with_a_relevant_document() -> None:
     qrels = {"1": {"a": 1}, "2": {"b": 1}, "nothing relevant": {"a": 0}, "none at all": {}}
     results = {"1": ["a"], "2": ["a"], "nothing relevant": ["a"], "not judged": ["a"]}
     assert judged(qrels) == ["1", "2"]
-    assert retrieval_metrics(qrels, results, ("mrr@10", "hole@10")) == {
-        "mrr@10": 0.5,
-        "hole@10": 0.5,
-    }
+    found = retrieval_metrics(qrels, results)
+    assert (found["mrr@10"], found["hole@10"]) == (0.5, 0.5)
 
 
 def test_a_query_without_results_counts_as_zero() -> None:
-    assert retrieval_metrics({"1": {"a": 1}, "2": {"a": 1}}, {"1": ["a"]}, ("ndcg@10",)) == {
-        "ndcg@10": 0.5
-    }
+    found = retrieval_metrics({"1": {"a": 1}, "2": {"a": 1}}, {"1": ["a"]})
+    assert found["ndcg@10"] == 0.5
 
 
 def test_nothing_to_measure() -> None:
     assert set(retrieval_metrics({}, {}).values()) == {0.0}
-    assert tuple(retrieval_metrics({}, {})) == REPORTED
+    assert retrieval_metrics({}, {}).keys() == REPORTED.keys()
 
 
 def test_a_document_that_comes_twice_counts_once() -> None:
-    assert (
-        retrieval_metrics({"1": {"a": 1, "b": 1}}, {"1": ["a", "a", "b"]}, ("ndcg@2",))["ndcg@2"]
-        == 1.0
-    )
-
-
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@", "ndcg@0", "ndcg@ten", "map@10"])
-def test_an_unknown_metric(name: str) -> None:
-    with pytest.raises(NoSuch, match=f"no metric `{name}`"):
-        retrieval_metrics({"1": {"a": 1}}, {}, (name,))
-
-
-def test_equal_scores_are_ranked_by_name() -> None:
-    assert ranked({"b": 1.0, "c": 2.0, "a": 1.0}) == ["c", "a", "b"]
-    assert ranked({"a": 1.0, "c": 2.0, "b": 1.0}) == ["c", "a", "b"]
+    found = retrieval_metrics({"1": {"a": 1, "b": 1}}, {"1": ["a", "a", "b"]})
+    assert found["ndcg@10"] == 1.0
 
 
 documents = st.sampled_from("abcdefgh")
