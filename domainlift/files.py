@@ -36,9 +36,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step."""
+    """Replace a file in one step, in a folder that is made where it is missing."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
                 file.write(content)
@@ -73,7 +74,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 def exclusive_lock(lock: Path, what: str, hint: str) -> Iterator[None]:
     """Hold a lock file; a second writer gets an error that names the process of the first.
 
-    The lock goes with its process, however that ends.
+    Its folder is made where it is missing. The lock goes with its process, however that ends.
     """
     from filelock import FileLock, Timeout
 

@@ -1,8 +1,9 @@
-"""Import of the packages that only some extras install."""
+"""Packages that only some extras install: their import, and their versions."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from contextlib import suppress
+from importlib import import_module, metadata
 from types import ModuleType
 
 from domainlift.errors import BenchError
@@ -17,3 +18,12 @@ def need(name: str, extra: str = "rag") -> ModuleType:
             f"`{name}` cannot be imported: {error}",
             f'install it: `pip install "domainlift[{extra}]"`',
         ) from error
+
+
+def installed_versions(*names: str) -> dict[str, str]:
+    """The versions of those of these packages that are installed."""
+    versions = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

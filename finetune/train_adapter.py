@@ -17,7 +17,7 @@ from typing import Any
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
-from domainlift.files import atomic_folder, disk_errors, write_json, write_text
+from domainlift.files import atomic_folder, write_json, write_text
 from domainlift.workspace import Workspace
 from engines.base import EngineInfo, TrainableEngine
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
@@ -173,8 +173,6 @@ def _plan_and_rows(
     plan = plan_rows(job, prepared_rows(job), machine, missed)
     watch = ReplayWatch(replay_seconds(job, machine, plan), on_replay)
     mixed = build_mix(job, engine, plan.rows, watch).rows
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _PLAN, asdict(replace(plan, rows=None)))
     write_text(path, row_lines(mixed))
     return plan, mixed

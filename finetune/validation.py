@@ -8,14 +8,13 @@ probability of their validation rows.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.evaluate_task import evaluate_task
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
 from benchmarks.runs.store import Record
-from benchmarks.tasks.base import Task
 from domainlift.stats.paired import Paired, sign_test
 from domainlift.types import Question, Treatment
 from engines.base import Engine
@@ -37,135 +36,88 @@ FORGETTING_ALPHA = 0.01
 def open_validator(job: TrainingJob, engine: Engine) -> Validator | None:
     """Validate the base model; None where there is nothing to validate learned domains on."""
     rows = validation_rows(job, MAX_QUESTIONS)
-    monitor = forgetting_monitor(job, engine)
-    base = monitor.base if monitor is not None else {}
-    if not rows and not any(name in base for name in job.learned):
-        return None
-    return Validator(engine, job.learned, monitor, rows)
+    validator = Validator(engine, job.learned, job.protected, _questions(job, engine), rows)
+    return validator if any(name in validator.base for name in job.learned) else None
 
 
 class Validator:
-    """Validates the model in an engine again and again, against its first state."""
+    """Validates the model in an engine again and again, against its first state.
+
+    Domains are validated on the questions of `job`, and those without any on `rows`.
+    """
 
     def __init__(
         self,
         engine: Engine,
-        learned: Sequence[str],
-        monitor: ForgettingMonitor | None,
+        learned: Collection[str],
+        protected: Collection[str],
+        job: EvalJob | None,
         rows: Mapping[str, Sequence[Row]],
     ) -> None:
         self._engine = engine
         self._learned = learned
-        self._monitor = monitor
+        self._protected = protected
+        self._job = job
         self._rows = rows
-        self._base = self._probabilities()
+        self._questions = {q.id: q for q in job.questions} if job is not None else {}
+        self._records = self._ask()
+        #: The base model's accuracy, or probability per token, by domain.
+        self.base = {**_accuracies(self._records), **self._probabilities()}
 
     @property
     def missed(self) -> dict[str, list[str]]:
         """By domain the questions, with their answers, that the base model gets wrong."""
-        return self._monitor.missed if self._monitor is not None else {}
+        missed: dict[str, list[str]] = {}
+        for record in self._records:
+            if record.correct is False:
+                text = question_and_answer(self._questions[record.id])
+                missed.setdefault(record.domain, []).append(text)
+        return missed
 
     def evaluate(self) -> ValidationResult:
         """Validate the model as it is now.
 
         The objective is the mean over learned domains, plus the change of each protected one.
         """
-        probabilities = self._probabilities()
-        details = self._row_details(probabilities)
-        if self._monitor is None:
-            return ValidationResult(_mean(probabilities.values()), (), details, probabilities)
-        now = self._monitor.evaluate()
-        scores = {**now.accuracy, **probabilities}
-        learned = [scores[name] for name in self._learned if name in scores]
-        protected = [
-            change.difference
-            for name, change in now.changes.items()
-            if name and name not in self._learned
-        ]
-        details = {**self._question_details(now), **details}
-        return ValidationResult(_mean(learned) + sum(protected), now.regressed, details, scores)
+        records = self._ask()
+        scores = {**_accuracies(records), **self._probabilities()}
+        changes = paired_record_changes(self._records, records, self._questions)
+        changes.pop("", None)  # of all domains together
+        others = [change for name, change in changes.items() if name not in self._learned]
+        return ValidationResult(
+            _mean([scores[name] for name in self._learned if name in scores])
+            + sum(change.difference for change in others),
+            tuple(
+                name
+                for name, change in changes.items()
+                if name in self._protected
+                and sign_test(change.losses, change.gains) < FORGETTING_ALPHA
+            ),
+            {name: self._details(name, scores, changes) for name in (*changes, *self._rows)},
+            scores,
+        )
+
+    def _details(
+        self, name: str, scores: Mapping[str, float], changes: Mapping[str, Paired]
+    ) -> dict[str, Any]:
+        """Probabilities have no interval: a row is neither right nor wrong."""
+        sides = {"base": self.base.get(name), "adapter": scores.get(name)}
+        if name in self._rows:
+            n = len(self._rows[name])
+            return {**sides, "interval": None, "n": n, "measure": "probability per token"}
+        change = changes[name]
+        interval = [change.interval.low, change.interval.high]
+        counts = {"n": change.n, "gains": change.gains, "losses": change.losses}
+        return {**sides, "interval": interval, **counts}
 
     def _probabilities(self) -> dict[str, float]:
         return {
             name: mean_token_probability(rows, self._engine) for name, rows in self._rows.items()
         }
 
-    def _question_details(self, now: DomainChanges) -> dict[str, Any]:
-        base = self._monitor.base if self._monitor is not None else {}
-        return {
-            name: {
-                "base": base.get(name),
-                "adapter": now.accuracy.get(name),
-                "interval": [change.interval.low, change.interval.high],
-                "n": change.n,
-                "gains": change.gains,
-                "losses": change.losses,
-            }
-            for name, change in now.changes.items()
-            if name
-        }
-
-    def _row_details(self, probabilities: Mapping[str, float]) -> dict[str, Any]:
-        """Probabilities have no interval: a row is neither right nor wrong."""
-        return {
-            name: {
-                "base": self._base[name],
-                "adapter": value,
-                "interval": None,
-                "n": len(self._rows[name]),
-                "measure": "probability per token",
-            }
-            for name, value in probabilities.items()
-        }
-
-
-@dataclass(frozen=True)
-class DomainChanges:
-    """Paired changes against the base model and accuracies, by domain."""
-
-    changes: Mapping[str, Paired]
-    accuracy: Mapping[str, float]
-    regressed: tuple[str, ...]
-
-
-class ForgettingMonitor:
-    """Paired test of protected domains against the base model's answers to the same questions."""
-
-    def __init__(self, job: EvalJob, engine: Engine, protected: Collection[str]) -> None:
-        self._job = job
-        self._engine = engine
-        self._protected = frozenset(protected)
-        self._questions = {question.id: question for question in job.questions}
-        self._base = self._evaluate()
-
-    @property
-    def base(self) -> Mapping[str, float]:
-        """The base model's accuracy by domain."""
-        return _accuracies(self._base)
-
-    @property
-    def missed(self) -> dict[str, list[str]]:
-        """By domain the questions, with their answers, that the base model gets wrong."""
-        missed: dict[str, list[str]] = {}
-        for record in self._base:
-            if record.correct is False:
-                text = question_and_answer(self._questions[record.id])
-                missed.setdefault(record.domain, []).append(text)
-        return missed
-
-    def evaluate(self) -> DomainChanges:
-        """Ask all questions again, and compare."""
-        now = self._evaluate()
-        changes = paired_record_changes(self._base, now, self._questions)
-        regressed = tuple(
-            domain
-            for domain, change in changes.items()
-            if domain in self._protected
-            and sign_test(change.losses, change.gains) < FORGETTING_ALPHA
-        )
-        return DomainChanges(changes, _accuracies(now), regressed)
-
-    def _evaluate(self) -> list[Record]:
+    def _ask(self) -> list[Record]:
+        if self._job is None:
+            return []
         self._engine.close()  # the model may have changed since, and so may its cached prefixes
         records: list[Record] = []
         for task in self._job.tasks:
@@ -175,33 +127,23 @@ class ForgettingMonitor:
         return records
 
 
-def forgetting_monitor(job: TrainingJob, engine: Engine) -> ForgettingMonitor | None:
-    """A monitor of learned and protected domains; None without any validation question."""
+def _questions(job: TrainingJob, engine: Engine) -> EvalJob | None:
+    """The validation questions of learned and protected domains; None without any."""
     seed = job.recipe.seed
     each = min(MAX_QUESTIONS, max(FEWEST_QUESTIONS, MAX_PROTECTED // max(1, len(job.protected))))
     most = dict.fromkeys(job.protected, each) | dict.fromkeys(job.learned, MAX_QUESTIONS)
     tasks = [
-        task
+        replace(task, questions=tuple(questions))
         for name in (*job.learned, *job.protected)
-        for task in _sampled(job.tasks(name, "validation"), seed, most[name])
+        for task, questions in sample_tasks(job.tasks(name, "validation"), most[name], seed)
     ]
-    if not tasks:
-        return None
-    evaluation = prepare_job(tasks, EvalSettings("validation", seed=seed), engine.info)
-    return ForgettingMonitor(evaluation, engine, job.protected)
+    return prepare_job(tasks, EvalSettings("validation", seed=seed), engine.info) if tasks else None
 
 
 def question_and_answer(question: Question) -> str:
     """The text of a question and its right answer."""
     answer = question.answer
     return f"{question.text} {answer if isinstance(answer, str) else question.options[answer]}"
-
-
-def _sampled(tasks: Sequence[Task], seed: int, most: int) -> list[Task]:
-    return [
-        replace(task, questions=tuple(questions))
-        for task, questions in sample_tasks(tasks, most, seed)
-    ]
 
 
 def _accuracies(records: Sequence[Record]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from benchmarks.results.improve_result import FORM_ADAPTER, HeldOutResult
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
-from domainlift.files import disk_errors, sha256, write_text
+from domainlift.files import sha256, write_text
 from domainlift.workspace import Workspace
 from engines.base import Mode
 from ensemble.plan import Plan, write_plan
@@ -284,7 +284,7 @@ def _write_plan(
     kept = proof.promotion.kept if passed else tuple(candidate.treatments)
     info = held_out.engine().info
     name = f"{held_out.base.folder.name}-{candidate.digest[:8]}"
-    folder = _make_folder(Workspace(candidate.run_options.workspace).plans)
+    folder = Workspace(candidate.run_options.workspace).plans
     routes = folder / f"{name}.routes.yaml"
     write_keywords(routes, candidate.keywords)
     plan = Plan(
@@ -327,14 +327,7 @@ def _evidence(
     }
 
 
-def _make_folder(folder: Path) -> Path:
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _write_report(candidate: Candidate, result: ImproveResult, base: Run, ensemble: Run) -> Path:
     path = Workspace(candidate.run_options.workspace).report(ensemble.folder.name)
-    _make_folder(path.parent)
     write_text(path, render_html(compare_runs(base, ensemble), sections(result)))
     return path

@@ -11,12 +11,7 @@ from benchmarks.held_out.split import validation_job
 from benchmarks.results.improve_result import RetestNoise
 from benchmarks.runs.ask_letter_prior import ask_letter_prior, prior_questions
 from benchmarks.runs.identity import similar_run
-from benchmarks.runs.runner import (
-    execute_run,
-    open_run,
-    scoring_fallbacks,
-    settled,
-)
+from benchmarks.runs.runner import execute_run, open_run, scoring_fallbacks, settled
 from benchmarks.runs.store import RunStore
 from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import BenchError, Interrupted

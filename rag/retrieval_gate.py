@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed
-from domainlift.files import disk_errors, write_json
+from domainlift.files import write_json
 from domainlift.stats.paired import sign_test
 
 #: How unlikely the gains must be as luck; see `sign_test`.
@@ -112,8 +112,6 @@ def store_gate(folder: Path, model: str, gate: Gate, tried: Sequence[Gate]) -> P
     """Write the gate of one answering model, and the curve it was chosen from, beside an index."""
     name = hashlib.sha256(model.encode()).hexdigest()[:12]
     path = folder / "gates" / f"{name}.json"
-    with disk_errors(path):
-        path.parent.mkdir(exist_ok=True)
     curve = [each.as_json() for each in tried]
     write_json(path, {"model": model, "gate": gate.as_json(), "tried": curve})
     return path

@@ -184,8 +184,6 @@ def _page_path(each: Comparison, html: Path | None, workspace: Path, count: int)
 
 
 def _write_page(each: Comparison, path: Path) -> None:
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, render_html(each))
     print(f"report: {path}", file=sys.stderr)
 

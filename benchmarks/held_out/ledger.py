@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from domainlift.files import disk_errors, exclusive_lock
+from domainlift.files import exclusive_lock
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 
@@ -91,8 +91,6 @@ class HeldOutLedger:
         A use of other questions of the same tasks counts too: most of them may be the same.
         """
         questions = held_out_fingerprint(asked.ids)
-        with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with exclusive_lock(lock, "the ledger of held-out questions", "wait for it"):
             before = [look for look in self.uses() if look.tasks.items() & asked.tasks.items()]

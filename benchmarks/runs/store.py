@@ -236,8 +236,6 @@ class RunStore:
     def create(self, manifest: RunManifest, questions: Iterable[Question]) -> Run:
         """Make the folder of a new run; the manifest is written last and makes it exist."""
         folder = self._workspace.run(manifest.run)
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         rows = (json.dumps(asdict(q), ensure_ascii=False) for q in questions)
         write_text(folder / "questions.jsonl", "".join(row + "\n" for row in rows))
         write_json(folder / "manifest.json", asdict(manifest))

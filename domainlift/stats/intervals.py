@@ -78,16 +78,14 @@ def design_effect(outcomes: Sequence[float], clusters: Sequence[str]) -> float:
     return max(1.0, between / spread * (count / (count - 1)) * ((n - 1) / n))
 
 
-def accuracy_interval(
-    outcomes: Sequence[float], clusters: Sequence[str], level: float = 0.95
-) -> Interval:
+def accuracy_interval(outcomes: Sequence[float], clusters: Sequence[str]) -> Interval:
     """Return the Wilson interval of the mean at the effective size n / design effect.
 
     The effective size in a binomial interval is the way of Korn and Graubard (1998, Survey
     Methodology 24), who put it into Clopper and Pearson's; Wilson's is less wide.
     """
     design = design_effect(outcomes, clusters)
-    return wilson(math.fsum(outcomes) / design, len(outcomes) / design, level)
+    return wilson(math.fsum(outcomes) / design, len(outcomes) / design)
 
 
 def verdict(interval: Interval, target: float) -> Verdict:
@@ -97,9 +95,7 @@ def verdict(interval: Interval, target: float) -> Verdict:
     return Verdict.STRONG if interval.low >= target else Verdict.UNCERTAIN
 
 
-def questions_to_settle(
-    accuracy: float, n: int, target: float, design: float = 1.0, level: float = 0.95
-) -> int | None:
+def questions_to_settle(accuracy: float, n: int, target: float, design: float = 1.0) -> int | None:
     """Return how many further questions would settle the verdict at an unchanged accuracy.
 
     0 where it is settled already; None where nothing was answered yet or more than a million
@@ -112,7 +108,7 @@ def questions_to_settle(
 
     def settled(further: int) -> bool:
         size = (n + further) / design
-        return verdict(wilson(accuracy * size, size, level), target) is not Verdict.UNCERTAIN
+        return verdict(wilson(accuracy * size, size), target) is not Verdict.UNCERTAIN
 
     further = bisect_left(range(_MOST_FURTHER + 1), True, key=settled)
     return further if further <= _MOST_FURTHER else None

@@ -41,12 +41,10 @@ class Paired:
         return None if self.baseline is None else self.baseline + self.difference
 
 
-def paired(
-    before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], level: float = 0.95
-) -> Paired:
+def paired(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str]) -> Paired:
     """Compare outcomes question by question; all sequences have one length."""
     changes = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
-    result = paired_change(changes, clusters, level)
+    result = paired_change(changes, clusters)
     return replace(result, baseline=sum(before) / result.n if result.n else None)
 
 

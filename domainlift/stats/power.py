@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
 
 from domainlift.stats.binomial import binomial_mass, upper_tail
 
-LEVEL = 0.05
-_MOST_HALVINGS = 40
+#: The usual level of a test, and the probability with which it is to find what there is.
+LEVEL, POWER = 0.05, 0.8
+_MOST = 1_000_000
 _PRECISION = 1e-4
 
 
@@ -29,7 +31,7 @@ def mcnemar_power(n: int, discordance: float, difference: float, level: float = 
 
 
 def minimum_detectable_effect(
-    n: int, discordance: float, level: float = LEVEL, power: float = 0.8
+    n: int, discordance: float, level: float = LEVEL, power: float = POWER
 ) -> float:
     """Return the smallest true difference that n paired questions could show.
 
@@ -41,9 +43,7 @@ def minimum_detectable_effect(
     if mcnemar_power(n, discordance, 1.0, level) < power:
         return math.inf
     low, high = 0.0, 1.0
-    for _ in range(_MOST_HALVINGS):
-        if high - low < _PRECISION:
-            break
+    while high - low >= _PRECISION:
         middle = (low + high) / 2
         if mcnemar_power(n, discordance, middle, level) < power:
             low = middle
@@ -52,30 +52,23 @@ def minimum_detectable_effect(
     return high
 
 
-def required_sample_size(
-    difference: float,
-    discordance: float,
-    level: float = LEVEL,
-    power: float = 0.8,
-    most: int = 1_000_000,
-) -> int | None:
-    """Return how many paired questions would show such a difference; None above `most`.
+def required_sample_size(difference: float, discordance: float, level: float = LEVEL) -> int | None:
+    """Return how many paired questions would show such a difference; None above a million.
 
     The power grows with n but for small steps back where the test's critical value moves, so this
     is the least n up to such a step.
     """
-    low, high = 0, 8
-    while mcnemar_power(high, discordance, difference, level) < power:
-        low, high = high, high * 2
-        if low >= most:
+
+    def enough(n: int) -> bool:
+        return mcnemar_power(n, discordance, difference, level) >= POWER
+
+    high = 8
+    while not enough(high):
+        if high >= _MOST:
             return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if mcnemar_power(middle, discordance, difference, level) < power:
-            low = middle
-        else:
-            high = middle
-    return high if high <= most else None
+        high *= 2
+    found = bisect_left(range(high), True, key=enough)
+    return found if found <= _MOST else None
 
 
 @lru_cache(maxsize=4)
@@ -122,11 +115,9 @@ def _by_turned(n: int, share: float, right: float, level: float) -> Iterator[tup
 
 def _critical(turned: int, level: float) -> int:
     """Return the critical value of the two-sided sign test."""
-    low, high = turned // 2, turned + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if 2 * upper_tail(middle, turned, 0.5) > level:
-            low = middle
-        else:
-            high = middle
-    return high
+    least = turned // 2 + 1
+
+    def significant(more: int) -> bool:
+        return 2 * upper_tail(least + more, turned, 0.5) <= level
+
+    return least + bisect_left(range(turned + 1 - least), True, key=significant)

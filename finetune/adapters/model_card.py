@@ -13,7 +13,6 @@ from domainlift.files import sha256
 
 CARD = "card.json"
 SCHEMA = 1
-_PACKAGES = ("peft", "safetensors", "torch", "transformers")
 _ANEW = "train it anew, or remove it: `bench adapters rm NAME`"
 
 
@@ -97,19 +96,6 @@ def render_model_card(card: ModelCard) -> str:
             "",
         ]
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of the packages that an adapter depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def is_hub_name(name: str) -> bool:

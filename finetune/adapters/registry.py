@@ -29,15 +29,10 @@ from domainlift.files import (
     write_json,
     write_text,
 )
+from domainlift.optional import installed_versions
 from engines.base import AdapterEngine, Engine, same_weights
 from engines.servers.ollama_hub_names import hub_name
-from finetune.adapters.model_card import (
-    CARD,
-    ModelCard,
-    installed_versions,
-    read_model_card,
-    render_model_card,
-)
+from finetune.adapters.model_card import CARD, ModelCard, read_model_card, render_model_card
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -167,8 +162,6 @@ class AdapterRegistry:
         if not re.fullmatch(r"[a-z0-9_-]+", domain):
             raise Misuse(f"`{domain}` cannot name a domain", "use only a-z, 0-9, `_` and `-`")
         locks = self.root / ".locks"
-        with disk_errors(self.root):
-            locks.mkdir(parents=True, exist_ok=True)
         hint = "wait for it, then repeat the command"
         with exclusive_lock(locks / f"{domain}.lock", f"the adapter of `{domain}`", hint):
             for path in (self.root / domain).glob(".gone-*"):
@@ -242,7 +235,7 @@ def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         # The README is left out: it is for people, who may want to write more into it.
         files={path.name: sha256(path) for path in sorted(build.iterdir()) if path.name != README},
-        versions=installed_versions(),
+        versions=installed_versions("peft", "safetensors", "torch", "transformers"),
     )
 
 

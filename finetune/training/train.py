@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
-from domainlift.files import disk_errors, exclusive_lock
+from domainlift.files import exclusive_lock
 from finetune.data.rows import Row
 from finetune.distributed.process_group import ProcessGroup, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
@@ -75,8 +75,6 @@ def only_one(folder: Path, others: ProcessGroup) -> Iterator[None]:
     if not others.is_main:
         yield
         return
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     lock = folder / "training.lock"
     hint = "wait for it, or give this training another folder"
     with exclusive_lock(lock, f"the training in `{folder}`", hint):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from domainlift.errors import BenchError, Malformed, Misuse
-from domainlift.files import stays_inside
+from domainlift.files import sha256, stays_inside
 from knowledge_bases.domains import BUILT_IN, Domain
 from knowledge_bases.sources import Source, parse_location
 from rag.corpus.readers.base import SourceFile, distinct_blocks
@@ -16,7 +15,6 @@ from rag.corpus.readers.registry import file_endings, reader_key
 from rag.corpus.readers.text import LARGEST, clean_line
 
 OWN_LICENCE = "Apache-2.0"
-_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -186,11 +184,7 @@ def _digest(path: Path) -> str:
         if path.stat().st_size > LARGEST:
             what = f"holds more than {LARGEST // 2**20} MB"
             raise Malformed(path, what, hint="split it into smaller files")
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-        return digest.hexdigest()
+        return sha256(path)
     except OSError as error:
         raise Malformed(path, f"cannot be read: {error.strerror}") from None
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from domainlift.errors import BenchError, Misuse
+from domainlift.files import sha256
 
 # The sha256 of model.safetensors in sentence-transformers/all-MiniLM-L6-v2, as its hub page says.
 # The package holds the same file, and whether it does is checked before it is used.
@@ -151,5 +152,4 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _sha256_of(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)

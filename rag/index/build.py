@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift import __version__
 from domainlift.errors import Malformed, Misuse
-from domainlift.optional import need
+from domainlift.optional import installed_versions, need
 from domainlift.text.terms import ANALYSER
 from rag.base import Chunk, Embedder
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
@@ -221,7 +219,7 @@ class _Job:
             dimensions=dimensions,
             size=options.size,
             limit=limit,
-            versions={"domainlift": __version__, **_versions("chromadb", "bm25s")},
+            versions={"domainlift": __version__, **installed_versions("chromadb", "bm25s")},
             chroma=options.chroma,
             churn=self._churn(changes),
             files={},
@@ -263,11 +261,3 @@ def _unchanged(files: Sequence[SourceFile], manifest: IndexManifest, options: Bu
 def _alike(manifest: IndexManifest, options: BuildOptions) -> bool:
     wanted = (False, options.size, options.chroma, False)
     return (options.rebuild, manifest.size, manifest.chroma, manifest.stale) == wanted
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    versions = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions

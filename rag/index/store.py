@@ -104,8 +104,6 @@ class KnowledgeBaseStore:
         """Be the only writer of a domain; a second one is told who the first is."""
         folder = self._folder(domain)
         locks = self.root / ".locks"
-        with disk_errors(folder):
-            locks.mkdir(parents=True, exist_ok=True)
         what = f"knowledge base `{domain}`"
         with exclusive_lock(locks / f"{domain}.lock", what, "wait for it, then repeat the command"):
             for part in locks.glob(f"{domain}.json.*.part"):

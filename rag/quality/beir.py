@@ -10,7 +10,6 @@ and searched by the same code. So the figures are those of the product, not of a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse, NoSuch
+from domainlift.files import sha256
 from rag.corpus.readers.base import SourceFile
 from rag.corpus.readers.text import lines
 from rag.index.build import build_index
@@ -92,7 +92,9 @@ def evaluate_retrieval(
     judgements = read_set(folder, split)
     with _root(root) as place:
         options = _options(judgements, embedder)
-        build_index(place, _DOMAIN, [_source(judgements.corpus)], options, progress=progress)
+        corpus = judgements.corpus
+        files = [SourceFile(corpus.name, corpus, sha256(corpus))]
+        build_index(place, _DOMAIN, files, options, progress=progress)
         with open_index(place, _DOMAIN) as index:
             found = search_set(index, embedder, judgements.queries)
             chunks = len(index.chunks)
@@ -165,12 +167,6 @@ def _options(judgements: JudgedSet, embedder: Embedder) -> BuildOptions:
             yield Document(text, metadata={"source": entry.id, "heading": heading})
 
     return BuildOptions(embedder, read=read)
-
-
-def _source(path: Path) -> SourceFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return SourceFile(path.name, path, digest)
 
 
 # --- files

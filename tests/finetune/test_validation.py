@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from engines.base import Answer, Request
-from finetune.validation import ForgettingMonitor, Validator
+from finetune.validation import Validator
 from tests.helpers import fake_engine as fake
 
 
@@ -29,10 +29,10 @@ def learner() -> Any:
     return Learner()
 
 
-def watch(engine: Any) -> ForgettingMonitor:
+def watch(engine: Any) -> Validator:
     tasks = [fake.task(40, "new", ("biology",)), fake.task(40, "old", ("mathematics",))]
     job = prepare_job(tasks, EvalSettings("watch"), engine.info)
-    return ForgettingMonitor(job, engine, {"mathematics"})
+    return Validator(engine, ("biology",), {"mathematics"}, job, {})
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,9 @@ def test_only_a_protected_domain_that_clearly_falls_is_told(
     learner.right = {"new": new, "old": old}
     standing = watched.evaluate()
     assert standing.regressed == fallen
-    assert standing.accuracy == {"biology": new / 40, "mathematics": old / 40}
-    assert standing.changes["biology"].difference == pytest.approx((new - 10) / 40)
+    assert standing.scores == {"biology": new / 40, "mathematics": old / 40}
+    told = standing.details["biology"]
+    assert told["gains"] - told["losses"] == new - 10
 
 
 def test_the_cached_prefix_of_another_state_is_dropped(learner: Any) -> None:
@@ -62,7 +63,7 @@ def test_the_cached_prefix_of_another_state_is_dropped(learner: Any) -> None:
 
 def test_a_loss_in_a_protected_domain_is_taken_from_the_objective(learner: Any) -> None:
     learner.right = {"new": 10, "old": 40}
-    validator = Validator(learner, ("biology",), watch(learner), {})
+    validator = watch(learner)
     learner.right = {"new": 30, "old": 36}
     result = validator.evaluate()
     assert result.objective == pytest.approx(30 / 40 - 4 / 40)
