@@ -8,8 +8,9 @@ it is done, and the next prompt that begins alike goes on from there.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -167,6 +168,20 @@ class Scheduler:
         finally:
             row.cancelled = True
 
+    def write(self, rows: Sequence[ReplyRow]) -> Iterator[tuple[ReplyRow, list[ReplyDelta], float]]:
+        """Write rows in the caller's thread, and no others; each with its pieces and seconds."""
+        self._waiting.extend(rows)
+        pieces: dict[ReplyRow, list[ReplyDelta]] = {row: [] for row in rows}
+        seconds = 0.0
+        while pieces:
+            start = time.perf_counter()
+            self._advance()
+            seconds += time.perf_counter() - start
+            done = [row for row in pieces if _collect(row, pieces[row])]
+            for row in done:
+                yield row, pieces.pop(row), seconds / len(done)
+            seconds = 0.0 if done else seconds
+
     def forget(self) -> None:
         """Reuse nothing of what was computed so far: weights or adapters have changed."""
         with self._changed:
@@ -185,9 +200,7 @@ class Scheduler:
     def _serve(self) -> None:
         while self._awaits():
             try:
-                self._step()
-            except CacheLost:
-                self._rewind()
+                self._advance()
             except Exception as error:
                 self._fail(error)
         if self._closed:
@@ -203,6 +216,12 @@ class Scheduler:
                 self._thread = None
                 return False
             return True
+
+    def _advance(self) -> None:
+        try:
+            self._step()
+        except CacheLost:
+            self._rewind()
 
     def _step(self) -> None:
         """Compute the next tokens of every row."""
@@ -308,6 +327,16 @@ class Scheduler:
             self._running = []
         for row in rows:
             row.pieces.put(_told(error))
+
+
+def _collect(row: ReplyRow, pieces: list[ReplyDelta]) -> bool:
+    """Add what a row has said since, and tell whether it is done; raises what ended it."""
+    while not row.pieces.empty():
+        piece = row.pieces.get()
+        if isinstance(piece, BaseException):
+            raise piece
+        pieces.append(piece)
+    return bool(pieces) and pieces[-1].finish is not None
 
 
 def _told(error: Exception) -> BenchError:

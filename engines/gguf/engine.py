@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,11 @@ from engines.gguf.row_contexts import GgufRows
 from engines.gguf.tokenizer import GgufTokenizer
 from engines.local.answers import (
     Score,
-    finished_reply,
     refused_answer,
     scored_answer,
-    too_long,
 )
-from engines.local.prefix_tree import Batch, PromptItem, TokenTree, build_tree, plan_batches
+from engines.local.generation import written_answers
+from engines.local.prefix_tree import Batch, TokenTree, build_tree, plan_batches
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
 from engines.reply_text import TokenReader
@@ -40,8 +39,6 @@ from engines.streaming import ReplyDelta, Sampling
 #: Tokens of a batch, and bytes of logits that one may leave.
 _TOKENS = 512
 _LOGITS = 2**26
-#: Replies that are written side by side.
-_ROWS = 8
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})")
 
 
@@ -122,10 +119,10 @@ class GgufEngine:
         names = list(dict.fromkeys(request.prompt.adapter for request in requests))
         self._check(names)
         for adapter in names:
-            own = [request for request in requests if request.prompt.adapter == adapter]
+            own = [r for r in requests if r.prompt.adapter == adapter]
             self._model.use_adapter(self._adapters[adapter])
             yield from self._scored([r for r in own if r.mode is not Mode.GENERATE])
-            yield from self._written([r for r in own if r.mode is Mode.GENERATE])
+        yield from self._written([r for r in requests if r.mode is Mode.GENERATE])
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter as a LoRA in GGUF; Misuse where it is more, or does not fit."""
@@ -206,77 +203,8 @@ class GgufEngine:
         }
 
     def _written(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        fitting = []
-        for index, prompt in enumerate(self._encoder.prompts(requests)):
-            length = len(prompt) + requests[index].max_tokens
-            early = too_long(requests[index], length, self._context)
-            if early is None:
-                fitting.append(PromptItem(index, prompt, ()))
-            else:
-                yield early
-        for batch in plan_batches(fitting, tokens=4 * _TOKENS, reads=_ROWS):
-            yield from self._write(batch, requests)
-
-    def _write(self, batch: Batch, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Write the replies of a batch with the most likely token at each step."""
-        start = time.perf_counter()
-        rows = [
-            _Reply(number, item, request, self._encoder.opened_thought(request))
-            for number, item in enumerate(batch.items, 1)
-            for request in (requests[item.key],)
-        ]
-        prefix = batch.prefix_tokens
-        room = len(prefix) + sum(
-            len(row.item.prompt) - len(prefix) + row.request.max_tokens for row in rows
-        )
-        try:
-            while rows:
-                ends = self._model.extend(prefix, [row.next(len(prefix)) for row in rows], room)
-                for row, logits in zip(rows, ends, strict=True):
-                    row.tokens.append(int(logits.argmax()))
-                going = []
-                for row in rows:
-                    reply = finished_reply(
-                        row.request,
-                        row.tokens,
-                        self._model.ends(row.tokens[-1]),
-                        self._encoder.decode,
-                        row.opened,
-                    )
-                    if reply is None:
-                        going.append(row)
-                        continue
-                    self._model.keep(row.sequence, row.sequence, 0)
-                    yield Answer(
-                        row.request.id,
-                        text=reply[0],
-                        cut_off=reply[1],
-                        prompt_tokens=len(row.item.prompt),
-                        output_tokens=len(row.tokens),
-                        seconds=(time.perf_counter() - start) / len(batch.items),
-                    )
-                rows = going
-        finally:
-            for row in rows:
-                self._model.keep(row.sequence, row.sequence, 0)
-
-
-@dataclass
-class _Reply:
-    """One reply as it grows, in its own sequence."""
-
-    sequence: int
-    item: PromptItem
-    request: Request
-    opened: str
-    tokens: list[int] = field(default_factory=list)
-
-    def next(self, prefix: int) -> tuple[int, Sequence[int], int]:
-        """What is computed next: the sequence, its tokens, and where the first of them stands."""
-        prompt = self.item.prompt
-        if not self.tokens:
-            return self.sequence, prompt[prefix:], prefix
-        return self.sequence, self.tokens[-1:], len(prompt) + len(self.tokens) - 1
+        with closing(GgufRows(self._model, self._adapters, 4 * _TOKENS)) as rows:
+            yield from written_answers(rows, self._encoder, self._reader, requests, self._context)
 
 
 def file_digest(path: Path) -> str:

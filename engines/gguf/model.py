@@ -207,24 +207,11 @@ class GgufModel:
         self._hold(tokens, logits=True)
         return log_softmax(self._row(-1))
 
-    def extend(
-        self, prefix: Tokens, rows: Sequence[tuple[int, Sequence[int], int]], room: int
-    ) -> list[np.ndarray]:
+    def append(self, rows: Sequence[tuple[int, Sequence[int], int]]) -> list[np.ndarray]:
         """Append tokens to sequences; logits (vocabulary,) after the last token of each.
 
-        A row is a sequence from 1 on, its next tokens and the position of the first. Where that
-        is the prefix's end, the sequence begins with the prefix; end it with `keep`. `room` is how
-        many positions all of them will take.
+        A row is a sequence, its next tokens and the position of the first.
         """
-        self.reserve(room)
-        self._hold(prefix, logits=False)
-        for sequence, _, start in rows:
-            if start == len(prefix):
-                self._lib.llama_memory_seq_cp(self._memory, _PREFIX, sequence, 0, -1)
-        return self.append(rows)
-
-    def append(self, rows: Sequence[tuple[int, Sequence[int], int]]) -> list[np.ndarray]:
-        """Append tokens to sequences that are there; else as `extend`."""
         ends = list(accumulate(len(tokens) for _, tokens, _ in rows))
         self._decode(
             [token for _, tokens, _ in rows for token in tokens],

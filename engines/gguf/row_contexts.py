@@ -23,9 +23,9 @@ _ROWS, _CHUNK, _POSITIONS = 16, 128, 2048
 class GgufRows:
     """Computes rows with the weights of `model`; `adapters` are llama.cpp's handles by name."""
 
-    def __init__(self, model: GgufModel, adapters: Mapping[Name, Any]) -> None:
+    def __init__(self, model: GgufModel, adapters: Mapping[Name, Any], chunk: int = _CHUNK) -> None:
         self._model, self._adapters = model, adapters
-        self.rows, self.chunk, self.shares = _ROWS, _CHUNK, True
+        self.rows, self.chunk, self.shares = _ROWS, chunk, True
         # All sequences of a context are looked through for each token, so few are kept.
         self.spare = _POSITIONS
         self._contexts: dict[Name, GgufModel] = {}
@@ -69,6 +69,7 @@ class GgufRows:
 
     def close(self) -> None:
         """Free the contexts."""
+        self._model.tokens += self.tokens
         for context in self._contexts.values():
             context.close()
         self._contexts, self._held = {}, {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from domainlift.errors import BenchError
 from engines.base import Answer, Mode, Request, Status
 from engines.local.prefix_tree import PromptItem
-from engines.thought_markers import answer_start
 
 #: Log-probability of an option, and whether greedy decoding gives it.
 Score = tuple[float, bool]
@@ -55,22 +55,9 @@ def too_long(request: Request, length: int, context: int | None) -> Answer | Non
     )
 
 
-def finished_reply(
-    request: Request,
-    tokens: Sequence[int],
-    ended: bool,
-    decode: Callable[[Sequence[int]], str],
-    opened: str = "",
-) -> tuple[str, bool] | None:
-    """Text of a finished reply without its stop string, and whether the limit cut it off.
-
-    None where it goes on. `ended` tells that the last token is one that ends a reply, `opened` is
-    the mark with which the prompt began a thought; a stop string within a thought ends nothing.
-    """
-    text = opened + decode(tokens[:-1] if ended else tokens)
-    after = answer_start(text)
-    found = [at for stop in request.stop if stop and (at := text.find(stop, after)) >= 0]
-    if found:
-        return text[: min(found)], False
-    cut_off = not ended and len(tokens) >= request.max_tokens
-    return (text, cut_off) if ended or cut_off else None
+def no_memory(length: int) -> BenchError:
+    """The error of a prompt of so many tokens for which memory does not suffice."""
+    return BenchError(
+        f"memory does not suffice for one prompt of {length} tokens",
+        "use fewer examples (`--shots 0`), a smaller model or `--dtype bfloat16`",
+    )

@@ -6,18 +6,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import BenchError
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.local import loading
 from engines.local.adapter_manager import AdapterManager
-from engines.local.answers import refused_answer, scored_answer, too_long
+from engines.local.answers import no_memory, refused_answer, scored_answer
 from engines.local.forward import Forward
-from engines.local.generation import Decoder
+from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.soft_prompts import soft_prompt_of
 from engines.local.special_tokens import stop_appending
@@ -29,6 +28,9 @@ from engines.streaming import ReplyDelta, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Replies that are written side by side, for answers and for callers.
+_ROWS, _CALLERS = 32, 16
 
 
 def open_local(name: str, options: EngineOptions) -> TransformersEngine:
@@ -67,7 +69,6 @@ class TransformersEngine:
         self._encoder = Encoder(tokenizer)
         self._forward = Forward(model)
         self._adapters = AdapterManager(model, self._forward)
-        self._decoder = Decoder(self._forward, self._encoder)
         self._reader = TokenReader(
             self._encoder.decode, self._encoder.raw, self._forward.end_tokens.__contains__
         )
@@ -152,7 +153,8 @@ class TransformersEngine:
             if self._scheduler is None:
                 from engines.local.row_passes import LocalRows
 
-                self._scheduler = Scheduler(LocalRows(self._forward, self._adapters, self._lock))
+                rows = LocalRows(self._forward, self._adapters, self._lock, _CALLERS)
+                self._scheduler = Scheduler(rows)
         row = new_row(self._encoder, self._reader, prompt, sampling, self._context, before)
         yield from self._scheduler.stream(row)
 
@@ -261,25 +263,19 @@ class TransformersEngine:
         ]
 
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        fitting = []
-        for index, prompt in enumerate(self._encoder.prompts(requests)):
-            length = self._forward.soft_prompt.length + len(prompt) + requests[index].max_tokens
-            early = too_long(requests[index], length, self._context)
-            if early is None:
-                fitting.append(PromptItem(index, prompt, ()))
-            else:
-                yield early
-        yield from self._decoder.generate(fitting, requests, self._room)
+        from engines.local.row_passes import LocalRows
+
+        rows = LocalRows(self._forward, self._adapters, nullcontext(), _ROWS, self._room)
+        before = self._forward.soft_prompt.length
+        yield from written_answers(
+            rows, self._encoder, self._reader, requests, self._context, before
+        )
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the size of batches, or give up where one item alone is too large."""
         self._forward.reset()
         if len(batch.items) == 1:
-            length = len(batch.items[0].prompt)
-            raise BenchError(
-                f"memory does not suffice for one prompt of {length} tokens",
-                "use fewer examples (`--shots 0`), a smaller model or `--dtype bfloat16`",
-            ) from error
+            raise no_memory(len(batch.items[0].prompt)) from error
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
     def _describe(

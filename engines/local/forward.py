@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -107,13 +106,9 @@ class Forward:
         self._cached = tokens
         return self._cache
 
-    def own_cache(self, tokens: Tokens) -> Any:
-        """A copy of the cache of the soft prompt and exactly these tokens, to be written to."""
-        return (
-            copy.deepcopy(self.prefix(tokens))
-            if tokens
-            else self.soft_prompt.cache(self._model.config)
-        )
+    def own_cache(self) -> Any:
+        """A cache of the soft prompt alone, to be written to."""
+        return self.soft_prompt.cache(self._model.config)
 
     def run(
         self,
@@ -194,7 +189,7 @@ class Forward:
         for item in batch.items:
             for option in item.options:
                 ids = torch.tensor([item.prompt + option[:-1]], device=self.device)
-                cache = self.own_cache(()) if self.soft_prompt.length else None
+                cache = self.own_cache() if self.soft_prompt.length else None
                 logits = self.run(ids, cache, keep=len(option))[0]
                 part = _gather(logits, [(item.key, list(range(len(option))), option)])
                 scores[item.key] += part[item.key]

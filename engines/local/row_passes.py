@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from domainlift.errors import BenchError
+from engines.local.answers import no_memory
 from engines.local.slot_cache import NoRoom, SlotCache
 from engines.scheduler import CacheLost, Feed, Name
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from engines.local.adapter_manager import AdapterManager
     from engines.local.forward import Forward
 
-#: Rows at once, and tokens of prompts in one step, without and with a graphics card.
-_ROWS, _CHUNK, _CUDA_CHUNK = 16, 128, 1024
+#: Tokens of prompts in one step, without and with a graphics card: others wait so long.
+_CHUNK, _CUDA_CHUNK, _LEAST_CHUNK = 128, 1024, 32
 #: Bytes of keys and values on a processor; a graphics card gives half of what is free.
 _CACHE = 2**31
 
@@ -33,14 +33,20 @@ class LocalRows:
     """
 
     def __init__(
-        self, forward: Forward, adapters: AdapterManager, lock: AbstractContextManager[Any]
+        self,
+        forward: Forward,
+        adapters: AdapterManager,
+        lock: AbstractContextManager[Any],
+        rows: int,
+        chunk: int | None = None,
     ) -> None:
         self._forward, self._adapters, self._lock = forward, adapters, lock
-        self.rows, self.spare = _ROWS, sys.maxsize
+        self.rows, self.spare = rows, sys.maxsize
         self.shares = forward.shares
         cuda = forward.device.type == "cuda"
         # A recurrent state takes a prompt in one piece.
-        self.chunk = (_CUDA_CHUNK if cuda else _CHUNK) if self.shares else sys.maxsize
+        usual = _CUDA_CHUNK if cuda else _CHUNK
+        self.chunk = (usual if chunk is None else chunk) if self.shares else sys.maxsize
         self._most = torch.cuda.mem_get_info(forward.device)[0] // 2 if cuda else _CACHE
         self._cache = SlotCache(forward.layers, self._most)
         self._own: dict[int, Any] = {}
@@ -113,7 +119,7 @@ class LocalRows:
         ids = torch.tensor([feed.tokens], device=self._forward.device)
         with self._adapters.per_row([feed.adapter], ids.shape[1]):
             if feed.start == 0:
-                self._own[feed.slot] = self._forward.own_cache(())
+                self._own[feed.slot] = self._forward.own_cache()
             return self._last(self._forward.run(ids, self._own[feed.slot], keep=1))
 
     def _last(self, logits: torch.Tensor) -> np.ndarray:
@@ -121,15 +127,15 @@ class LocalRows:
         return found
 
     def _shrink(self, feeds: Sequence[Feed], error: BaseException) -> None:
-        """Have fewer rows and compute them anew, or give up where one alone is too large."""
+        """Have fewer rows or smaller chunks, or give up where one row alone is too large."""
         self._cache, self._own = SlotCache(self._forward.layers, self._most), {}
-        fewer = min(self.rows, max(2, len(feeds))) // 2 if self.rows > 1 else 0
-        rows = min(self.rows, error.rows) if isinstance(error, NoRoom) else fewer
+        if isinstance(error, NoRoom):
+            rows = min(self.rows, error.rows)
+        else:
+            rows = min(self.rows, max(2, len(feeds))) // 2
+            if self.shares and self.chunk > _LEAST_CHUNK:
+                rows, self.chunk = max(1, rows), self.chunk // 2
         if rows < 1:
-            length = feeds[0].start + len(feeds[0].tokens)
-            raise BenchError(
-                f"memory does not suffice for a row of {length} tokens",
-                "use a shorter prompt, a smaller model or `--dtype bfloat16`",
-            ) from error
+            raise no_memory(feeds[0].start + len(feeds[0].tokens)) from error
         self.rows = rows
         raise CacheLost from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from engines.base import Mode, Prompt, Request
-from engines.local.answers import finished_reply
 from engines.local.tokenization import Encoder
+from engines.reply_text import ReplyWriter, TokenReader
+from engines.streaming import Sampling
 from engines.thought_markers import opened_thought
 
 WORDS = ["", "B", ".", "\n\n", "<think>", " Is it C?", "</think>"]
@@ -15,10 +16,23 @@ WORDS = ["", "B", ".", "\n\n", "<think>", " Is it C?", "</think>"]
 def reply(
     *tokens: int, ended: bool = False, most: int = 4, opened: str = ""
 ) -> tuple[str, bool] | None:
-    request = Request("q", Mode.GENERATE, Prompt("?"), stop=("\n\n", ""), max_tokens=most)
-    return finished_reply(
-        request, tokens, ended, lambda ids: "".join(WORDS[i] for i in ids), opened
-    )
+    """The text of a reply of these tokens, and whether it was cut off; None where it goes on."""
+    last = len(tokens) - 1
+    count = 0
+
+    def ends(_: int) -> bool:
+        return ended and count == last
+
+    reader = TokenReader(lambda ids: "".join(WORDS[i] for i in ids), lambda _: b"", ends)
+    writer = ReplyWriter(reader, Sampling(stop=("\n\n", "")), 1, most, opened)
+    said = ""
+    for count, token in enumerate(tokens):
+        piece = writer.next(np.eye(len(WORDS), dtype=np.float32)[token])
+        said += piece.text if piece else ""
+        if piece and piece.finish:
+            assert count == last
+            return said, piece.finish == "length"
+    return None
 
 
 def test_the_limit_cuts_off_what_no_end_and_no_stop_ended() -> None:

@@ -292,7 +292,7 @@ def test_a_limit_of_the_cache_reduces_the_rows(base: Path, monkeypatch: pytest.M
 def test_a_row_that_never_fits_is_an_error_and_others_go_on(base: Path) -> None:
     engine = opened_with_adapters(base)
     run = engine._forward.run
-    fits = 40
+    fits = 20
 
     def poor(ids: Any, *given: Any, **more: Any) -> Any:
         if ids.numel() > fits:
@@ -300,7 +300,7 @@ def test_a_row_that_never_fits_is_an_error_and_others_go_on(base: Path) -> None:
         return run(ids, *given, **more)
 
     engine._forward.run = poor  # type: ignore[method-assign]
-    with pytest.raises(BenchError, match="memory does not suffice for a row of 1"):
+    with pytest.raises(BenchError, match="memory does not suffice for one prompt"):
         streamed(engine, Prompt("of rome " * 100))
     assert streamed(engine, Prompt("of"), max_tokens=3)[1].finish == "length"
     engine.close()

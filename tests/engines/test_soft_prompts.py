@@ -247,14 +247,15 @@ class TestMemory:
         engine.add_adapter("x", folder)
         asked = questions(24, "x")
         written = [Request(r.id, Mode.GENERATE, r.prompt, max_tokens=4) for r in asked]
-        expected, replies = scores(engine, asked), [a.text for a in engine.answer(written)]
+        expected = scores(engine, asked)
+        replies = {a.id: a.text for a in engine.answer(written)}
         self.bounded(model, 200)
         found = scores(engine, asked)
         assert engine.batch_tokens < 500
         assert found.keys() == expected.keys()
         for number, logprobs in found.items():
             assert logprobs == near(expected[number])
-        assert [a.text for a in engine.answer(written)] == replies
+        assert {a.id: a.text for a in engine.answer(written)} == replies
 
     def test_a_batch_counts_the_root(self, fresh: Fresh, tokenizer: Any, tmp_path: Path) -> None:
         folder = saved(fresh(), "prompt", tmp_path / "adapter", num_virtual_tokens=60)
