@@ -12,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.helpers import browser
 from tests.helpers.forking import ForkedProcess, ForkServer
 from tests.helpers.stub_server import Reply, Stub
 
@@ -123,3 +125,14 @@ def _free_port() -> str:
 def reply() -> type[Reply]:
     """The class of what a stub says."""
     return Reply
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A tab of a real browser; the test is skipped where there is none."""
+    program = browser.find()
+    if program is None:
+        pytest.skip("no browser: install Chromium (`apt-get install chromium`)")
+    pytest.importorskip("websockets", reason="drives the browser")
+    with browser.started(program, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab

@@ -51,6 +51,7 @@ class Job:
     id: str
     folder: Path
     arguments: tuple[str, ...]
+    pid: int
     started: float
     state: JobState
     ended: float | None = None
@@ -119,12 +120,12 @@ class JobStore:
     def stop(self, name: str) -> None:
         """Ask a job to end, so that it can be resumed; Misuse where it does not run."""
         with self._lock:
-            running = self._running()
-            about = self._about(self._root / name) if running is not None else None
-            if about is None or about["pid"] != running:
+            running = (each for each in self._list() if each.state is JobState.RUNNING)
+            job = next((each for each in running if each.id == name), None)
+            if job is None:
                 raise Misuse("this job is not running any more", "load the page anew")
             with suppress(ProcessLookupError):
-                os.kill(about["pid"], signal.SIGTERM)
+                os.kill(job.pid, signal.SIGTERM)
 
     def _spawn(self, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start the process in a session of its own, which no closed terminal ends."""
@@ -153,9 +154,9 @@ class JobStore:
         # A child that has ended stays in the system's list until its parent has looked.
         self._children = [each for each in self._children if each.poll() is None]
         running = self._running()
-        folders = sorted(self._root.glob("*/job.json"), reverse=True)
-        found = (self._read(path.parent, running) for path in folders)
-        return [each for each in found if each is not None]
+        found = (_read(path.parent, running) for path in self._root.glob("*/job.json"))
+        known = (each for each in found if each is not None)
+        return sorted(known, key=lambda each: each.started, reverse=True)
 
     def _running(self) -> int | None:
         """The process that holds the lock; None where none does."""
@@ -173,23 +174,18 @@ class JobStore:
     def _holder(self) -> int | None:
         return _json(self._root / LOCK.replace(".lock", ".json")).get("pid")
 
-    def _about(self, folder: Path) -> dict[str, Any] | None:
-        about = _json(folder / "job.json")
-        return about if {"arguments", "pid", "started"} <= about.keys() else None
 
-    def _read(self, folder: Path, running: int | None) -> Job | None:
-        about = self._about(folder)
-        if about is None:
-            return None
-        ended = _json(folder / ENDED)
-        code = ended.get("code")
-        if code is None:
-            state = JobState.RUNNING if about["pid"] == running else JobState.KILLED
-        else:
-            stopped = JobState.STOPPED if code in _STOPPED else JobState.FAILED
-            state = JobState.DONE if code == 0 else stopped
+def _read(folder: Path, running: int | None) -> Job | None:
+    about, ended = _json(folder / "job.json"), _json(folder / ENDED)
+    try:
+        pid, started = int(about["pid"]), float(about["started"])
         arguments = tuple(map(str, about["arguments"]))
-        return Job(folder.name, folder, arguments, about["started"], state, ended.get("ended"))
+    except (KeyError, TypeError, ValueError):
+        return None
+    states = {None: JobState.RUNNING if pid == running else JobState.KILLED, 0: JobState.DONE}
+    states |= dict.fromkeys(_STOPPED, JobState.STOPPED)
+    state = states.get(ended.get("code"), JobState.FAILED)
+    return Job(folder.name, folder, arguments, pid, started, state, ended.get("ended"))
 
 
 def _json(path: Path) -> dict[str, Any]:

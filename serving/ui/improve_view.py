@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from serving.ui.pages import Pages, back_to
 #: Fields that hold a number: its kind, and the least that makes sense.
 _NUMBERS: Mapping[str, tuple[type, float]] = {"limit": (int, 2), "budget-minutes": (float, 0.01)}
 _HOME = "/improve"
+_REPORT = re.compile(r"^report: (.+\.html)$", re.MULTILINE)
 
 
 def improve_routes(pages: Pages, jobs: JobStore) -> list[BaseRoute]:
@@ -88,9 +90,11 @@ class _ImproveViews:
 
     def _values(self, name: str) -> dict[str, Any]:
         job = self.jobs.get(name)
-        stages, live = read_stages(job.log()), job.state is JobState.RUNNING
-        later = [*waiting(stages)] if live else []
-        return {"job": job, "row": _row(job), "stages": stages, "later": later, "live": live}
+        log, live = job.log(), job.state is JobState.RUNNING
+        stages, report = read_stages(log), _REPORT.search(log)
+        values = {"job": job, "row": _row(job), "stages": stages, "live": live}
+        values["report"] = "" if report is None else Path(report[1]).stem
+        return values | {"later": [*waiting(stages)] if live else []}
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import Run, RunManifest, RunStore
-from domainlift.errors import BenchError, Malformed
+from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
@@ -26,8 +26,12 @@ from serving.newest_plan import plan_files
 from serving.ui.pages import Pages
 
 _MOST_RUNS, _HITS = 200, 8
-#: The page of a comparison has a policy of its own, with hashes of its style and script.
-_REPORT_POLICY = {"Content-Security-Policy": "frame-ancestors 'none'; form-action 'none'"}
+#: A report has a policy of its own, with hashes of its style and script. It comes from a file, too,
+#: which anybody may have written: so it is shown as if it came from elsewhere.
+_REPORT_POLICY = {
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; frame-ancestors 'none'; "
+    "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+}
 
 
 def stored_routes(pages: Pages) -> list[BaseRoute]:
@@ -37,6 +41,7 @@ def stored_routes(pages: Pages) -> list[BaseRoute]:
         pages.get("/runs", view.runs),
         pages.get("/runs/{name}", view.run),
         pages.get("/compare", view.compare),
+        pages.get("/reports/{name}", view.report),
         pages.get("/knowledge", view.knowledge),
         pages.get("/adapters", view.adapters),
     ]
@@ -73,6 +78,13 @@ class _StoredViews:
         store = RunStore(self.workspace)
         baseline, candidate = (store.get(fields.get(key, "")) for key in ("baseline", "candidate"))
         return HTMLResponse(render_html(compare_runs(baseline, candidate)), headers=_REPORT_POLICY)
+
+    def report(self, names: Mapping[str, str], _: Mapping[str, str]) -> Response:
+        """A page that `bench improve` or `bench compare` wrote."""
+        path = Workspace(self.workspace).report(names["name"])
+        if not path.is_file():
+            raise NoSuch("report", names["name"], (each.stem for each in path.parent.glob("*")))
+        return FileResponse(path, headers=_REPORT_POLICY)
 
     def knowledge(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
         """All knowledge bases, and what one of them says to a question."""

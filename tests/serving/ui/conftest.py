@@ -28,6 +28,7 @@ def main():
     print("table <script>alert(1)</script>", flush=True)
     print("[2] training\\n… training, 3 s", flush=True)
     print("loss 0.2  9 tokens/s  5/10  1.5/s  4 s left", flush=True)
+    print("report: w/reports/a-vs-b.html", flush=True)
     if "stay" in sys.argv:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         print("ready", flush=True)

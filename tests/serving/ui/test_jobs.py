@@ -95,6 +95,7 @@ def test_the_pages_follow_a_job(client: TestClient, jobs: JobStore) -> None:
     assert job.arguments[:3] == ("improve", "--model=tiny", "--suite=demo")
     page = client.get(done.headers["location"]).text
     assert "baseline" in page
+    assert 'href="/reports/a-vs-b"' in page
     assert "<script>alert" not in page
     assert "Stop it" not in page
     live = running(jobs)

@@ -71,8 +71,8 @@ def test_runs_are_filtered_and_compared(client: TestClient, tmp_path: Path) -> N
     assert report.status_code == 200
     assert "Comparison of two runs" in report.text
     assert EVIL not in report.text
-    # The report's own policy, with hashes, is the one that counts for its style and script.
-    assert "style-src" not in report.headers["content-security-policy"]
+    # It has the origin of nobody, and so neither cookies nor forms.
+    assert report.headers["content-security-policy"].startswith("sandbox allow-scripts;")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,16 @@ def test_runs_that_cannot_be_compared_are_told(
     found = client.get("/compare", params=fields)
     assert found.status_code == status
     assert "That was not done" in found.text
+
+
+def test_a_stored_report_is_shown_as_a_stranger(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "a-vs-b.html").write_text("<p>stored</p>", encoding="utf-8")
+    found = client.get("/reports/a-vs-b")
+    assert found.text == "<p>stored</p>"
+    assert found.headers["content-security-policy"].startswith("sandbox allow-scripts;")
+    for name in ("nope", "%2e%2e%2fplans%2fx"):
+        assert client.get(f"/reports/{name}").status_code in (404, 500), name
 
 
 def test_a_run_has_its_scores(client: TestClient, tmp_path: Path) -> None:
