@@ -12,7 +12,6 @@ import typer
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunStore
-from domainlift.errors import Malformed
 from reports.domain_scores import show_manifest
 from reports.domain_scores import show_scores as show_profile
 from reports.terminal import print_table
@@ -28,13 +27,9 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
 
     Example: bench runs list
     """
-    store = RunStore(workspace)
-    manifests = []
-    for name in store.ids():
-        try:
-            manifests.append(store.get(name).manifest)
-        except Malformed as error:
-            print(f"note: {error.what}; {error.hint}", file=sys.stderr)
+    manifests, broken = RunStore(workspace).manifests()
+    for error in broken:
+        print(f"note: {error.what}; {error.hint}", file=sys.stderr)
     if as_json:
         print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
         return

@@ -233,6 +233,16 @@ class RunStore:
             raise NoSuch("run", run, self.ids(), "bench runs list")
         return Run(self._workspace.run(run))
 
+    def manifests(self) -> tuple[list[RunManifest], list[Malformed]]:
+        """The manifests of all runs, oldest first, and what is wrong with those that are broken."""
+        found, broken = [], []
+        for name in self.ids():
+            try:
+                found.append(Run(self._workspace.run(name)).manifest)
+            except Malformed as error:
+                broken.append(error)
+        return found, broken
+
     def create(self, manifest: RunManifest, questions: Iterable[Question]) -> Run:
         """Make the folder of a new run; the manifest is written last and makes it exist."""
         folder = self._workspace.run(manifest.run)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.domain_scores import evaluate_run
-from benchmarks.runs.store import Run, RunManifest, RunStore
+from benchmarks.runs.store import RunManifest, RunStore
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.workspace import Workspace
@@ -53,7 +53,7 @@ class _StoredViews:
     workspace: Path
 
     def runs(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
-        found, broken = self._manifests()
+        found, broken = RunStore(self.workspace).manifests()
         chosen = [each for each in reversed(found) if _fits(each, fields)]
         choices = {key: sorted({getattr(m, key) for m in found}) for key in ("model", "suite")}
         more = len(chosen) - _MOST_RUNS
@@ -112,16 +112,6 @@ class _StoredViews:
         plans = sorted(self._plans(notes), key=lambda each: each[1].created, reverse=True)
         values: dict[str, Any] = {"adapters": read, "plans": plans, "notes": notes}
         return self.pages.show("adapters", here="/adapters", **values)
-
-    def _manifests(self) -> tuple[list[RunManifest], list[str]]:
-        """The manifests of all runs, oldest first, and what cannot be read."""
-        found, broken, paths = [], [], Workspace(self.workspace)
-        for name in RunStore(self.workspace).ids():
-            try:
-                found.append(Run(paths.run(name)).manifest)
-            except Malformed as error:
-                broken.append(error.what)
-        return found, broken
 
     def _plans(self, notes: list[str]) -> Iterator[tuple[str, Plan]]:
         for path in plan_files(self.workspace):

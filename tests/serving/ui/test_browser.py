@@ -78,9 +78,8 @@ def test_answers_are_written_as_they_come(
     engine.pause = 0.1
     with served(asking) as url:
         page.open(f"{url}/?token={TOKEN}")
-        page.run(
-            f"document.getElementById('question').value = 'Does a tomato need <b>warm</b> soil? {EVIL}'"
-        )
+        question = f"Tomatoes need warm soil and much water in summer: a tomato <b>?</b> {EVIL}"
+        page.run(f"document.getElementById('question').value = '{question}'")
         page.run("document.getElementById('ask').requestSubmit()")
         said = "[...document.querySelectorAll('.said')].map(each => each.textContent)"
         wait_for(lambda: any(page.run(said)))

@@ -252,7 +252,8 @@ def test_an_answer_is_streamed_with_what_it_comes_from(
     asking: TestClient, engine: EchoEngine
 ) -> None:
     assert "first.yaml" in asking.get("/").text
-    told = events(asking, f"Does a tomato need warm soil? {EVIL}", "auto")
+    question = f"Tomatoes need warm soil and much water in summer: a tomato? {EVIL}"
+    told = events(asking, question, "auto")
     origin = told[0]["origin"]
     assert "tomatoes need warm soil" in origin
     assert "<mark>tomato</mark>" in origin
@@ -260,6 +261,9 @@ def test_an_answer_is_streamed_with_what_it_comes_from(
     assert "<script>" not in origin
     assert sum("text" in each for each in told) > 3
     assert told[-1]["tokens"] > 3
+    foreign = events(asking, "When does the tomato train leave for Paris?", "auto")
+    assert "do not hold" in foreign[0]["origin"]
+    assert foreign[1]["text"].startswith("I do not find this")
     law = events(asking, "What does the judge say in court?", "auto")
     assert "law-v1" in law[0]["origin"]
     base = events(asking, "When is the tomato sown?", "base")
