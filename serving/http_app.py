@@ -184,8 +184,8 @@ class _Api:
             try:
                 if await self._in_thread(self._assistant.take_over):
                     print_note(f"the plan `{self._assistant.plan.name}` is taken over")
-            except BenchError as error:
-                print_note(f"the plan before stays: {error.what}")
+            except Exception as error:  # whatever it is, the plan before answers well
+                print_note(f"the plan before stays: {error}")
 
     def _entries(self) -> list[dict[str, Any]]:
         info = self._assistant.engine.info
