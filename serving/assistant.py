@@ -87,15 +87,12 @@ class Assistant:
         self.engine = engine
         self._workspace = workspace
         self._stamp = plans_stamp(workspace) if follow else None
-        self._more = frozenset(
-            each.adapter
-            for name in adapters
-            for each in adapters_from_option((name,), engine, workspace, [name]).values()
-        )
         self._lock, self._scoring = Lock(), Lock()
-        self._plan = _OpenPlan(plan, engine, workspace)
-        self._checked: set[str] = set()
-        self._check(self.adapters)
+        self._adapters: set[str] = set()
+        for name in adapters:
+            treatments = adapters_from_option((name,), engine, workspace, [name])
+            self._check(each.adapter for each in treatments.values())
+        self._plan = self._opened(plan)
 
     @property
     def plan(self) -> Path:
@@ -104,8 +101,8 @@ class Assistant:
 
     @property
     def adapters(self) -> list[str]:
-        """The names of the adapters that can be asked for."""
-        return sorted({*self._plan.resources.adapters.values(), *self._more})
+        """The names of the adapters that can be asked for; those of former plans stay."""
+        return sorted(self._adapters)
 
     def prepare(self, asked: Asked, model: str = AUTO) -> PreparedReply:
         """Route a question, search for it, and write its prompt; NoSuch for an unknown model."""
@@ -153,8 +150,7 @@ class Assistant:
         path = newest_plan(self._workspace, self._plan.model)
         if path == self._plan.path:
             return False
-        opened = _OpenPlan(path, self.engine, self._workspace)
-        self._check(opened.resources.adapters.values())
+        opened = self._opened(path)
         with self._lock:
             before, self._plan = self._plan, opened
         before.close()
@@ -165,15 +161,24 @@ class Assistant:
         self._plan.close()
         self.engine.close()
 
+    def _opened(self, path: Path) -> _OpenPlan:
+        opened = _OpenPlan(path, self.engine, self._workspace)
+        try:
+            self._check(opened.resources.adapters.values())
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
     def _check(self, adapters: Iterable[str]) -> None:
         """Raise BenchError for an adapter that would answer as the base model does."""
-        for name in sorted({*adapters} - self._checked):
+        for name in sorted({*adapters} - self._adapters):
             if changes_logits(self.engine, name) is False:
                 raise BenchError(
                     f"adapter `{name}` leaves what the model says as it is",
                     "train it anew (`bench train`), or make a plan without it (`bench improve`)",
                 )
-            self._checked.add(name)
+            self._adapters.add(name)
 
     def _treated(self, asked: Asked) -> tuple[Treatment, bool | None]:
         question = asked.question
