@@ -61,7 +61,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(settings: argparse.Namespace) -> dict[str, Any]:
-    requests = {mode: _requests(settings, mode) for mode in (Mode.LETTER, Mode.CLOZE)}
+    requests = {
+        mode: shapes.builtin_requests(settings.suite, settings.questions, mode)
+        for mode in (Mode.LETTER, Mode.CLOZE)
+    }
     found: dict[str, Any] = {}
     begun = time.time()
     if settings.side == "llama-server":
@@ -77,10 +80,6 @@ def _measure(settings: argparse.Namespace) -> dict[str, Any]:
             found[mode] = _timed(engine.answer(requests[mode]))
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
-
-
-def _requests(settings: argparse.Namespace, mode: Mode) -> list[Request]:
-    return shapes.builtin_requests(settings.suite, settings.questions, mode)
 
 
 def _timed(answers: Iterator[Answer]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bench.options import WORKSPACE, BudgetMinutes, Data, Device, Json, Rows, Wo
 from domainlift.errors import Misuse
 from engines.base import TrainableEngine
 from engines.registry import TINY
-from finetune.data.recipe import Recipe, one_domain, read_recipe
+from finetune.data.recipe import one_domain, read_recipe
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.dry_run import dry_run
 from finetune.hyperparameter_search import SearchResult, search_hyperparameters
@@ -94,7 +94,7 @@ def train_command(
     loading = ModelSpec(model, device, dtype)
     jobs = []
     for each in name:
-        mixed = _recipe(recipe) if recipe is not None else one_domain(each)
+        mixed = one_domain(each) if recipe is None else read_recipe(recipe, TrainingArguments)
         settings = training_arguments(mixed, change if change is not None else ())
         names = {each: data_set} if data_set is not None else {}
         bounds = settings.budget(budget_minutes, rows)
@@ -107,10 +107,6 @@ def train_command(
         _train_jointly(jobs, loading, as_json=as_json)
     else:
         _train(jobs, loading, trials, as_json=as_json)
-
-
-def _recipe(path: Path) -> Recipe:
-    return read_recipe(path, TrainingArguments)
 
 
 def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:

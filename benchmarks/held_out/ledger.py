@@ -100,17 +100,8 @@ class HeldOutLedger:
             number = len(before) + 1
             when = datetime.now(UTC).isoformat(timespec="seconds")
             part = alpha_spent(level, number)
-            new = HeldOutUse(
-                dict(asked.tasks),
-                questions,
-                candidate,
-                number,
-                part,
-                run,
-                decision,
-                when,
-                len(asked.ids),
-            )
+            tasks, n = dict(asked.tasks), len(asked.ids)
+            new = HeldOutUse(tasks, questions, candidate, number, part, run, decision, when, n)
             log = AppendLog(self.path)
             with log.writing():
                 log.append(asdict(new))

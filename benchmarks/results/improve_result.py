@@ -232,7 +232,9 @@ class ImproveResult:
             key = name.replace("+", "_").replace(" ", "_")
             told[key] = asdict(found) if found is not None else None
         beyond = self.beyond_form.get(domain)
-        told["lora_beyond_form"] = _beyond_form(beyond) if beyond is not None else None
+        told["lora_beyond_form"] = (
+            {"n": beyond.n, **_change(beyond)} if beyond is not None else None
+        )
         choice = self.chosen.get(domain)
         told["chosen"] = self.chosen_name(domain)
         told["decided_by"] = _decided_by(choice) if choice is not None else None
@@ -248,11 +250,7 @@ class ImproveResult:
             "n": change.n,
             "baseline": change.baseline,
             "candidate": change.candidate,
-            "delta": change.difference,
-            "interval": [change.interval.low, change.interval.high],
-            "gained": change.gains,
-            "lost": change.losses,
-            "p": change.p,
+            **_change(change),
             "p_holm": judged.p if judged is not None else None,
             "word": judged.word.value if judged is not None else None,
             "why": judged.why if judged is not None else None,
@@ -270,9 +268,8 @@ class ImproveResult:
         return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
 
 
-def _beyond_form(change: Paired) -> dict[str, Any]:
+def _change(change: Paired) -> dict[str, Any]:
     return {
-        "n": change.n,
         "delta": change.difference,
         "interval": [change.interval.low, change.interval.high],
         "gained": change.gains,
