@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from domainlift.errors import Misuse
+from domainlift.errors import EngineDown, Misuse
 from domainlift.files import sha256
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.gguf.files import all_parts, check_file, smollm2_file
@@ -70,6 +70,7 @@ class GgufEngine:
         self._reader = TokenReader(self._encoder.decode, self._encoder.raw, self._model.ends)
         self._adapters: dict[str | None, Any] = {None: None}
         self._lock = threading.Lock()
+        self._closed = False
         self._rows: GgufRows | None = None
         trained = self._model.trained_context
         self._context = min(trained, options.context) if options.context else trained
@@ -106,11 +107,13 @@ class GgufEngine:
 
         This has contexts of its own, so answers may be asked for at the same time.
         """
-        self._check([prompt.adapter])
         with self._lock:
+            if self._closed:
+                raise EngineDown("the engine is closed")
             if self._rows is None:
                 self._rows = GgufRows(self._model, self._adapters)
                 self._scheduler = Scheduler(self._rows)
+        self._check([prompt.adapter])
         row = new_row(self._encoder, self._reader, prompt, sampling, self._context)
         yield from self._scheduler.stream(row)
 
@@ -146,6 +149,8 @@ class GgufEngine:
 
     def close(self) -> None:
         """End replies that are being written, and free the model."""
+        with self._lock:
+            self._closed = True
         self._end_replies()
         self._model.close()
 

@@ -133,3 +133,5 @@ def test_seeds_ends_and_refusals(engine: GgufEngine) -> None:
     engine.close()
     with pytest.raises(EngineDown, match="closed"):
         list(going)
+    with pytest.raises(EngineDown, match="closed"):
+        streamed(engine, asked[0])
