@@ -28,6 +28,7 @@ from typing import Any
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.files import disk_errors, write_json
 from domainlift.workspace import Workspace
+from reports.terminal import duration
 from serving.ui.job_process import ENDED, LOCK
 
 _STARTED_SECONDS, _MOST_BYTES = 20.0, 1_000_000
@@ -62,10 +63,10 @@ class Job:
         return shlex.join(["bench", *self.arguments])
 
     @property
-    def seconds(self) -> float | None:
-        """How long it took, or takes until now; None for a killed one."""
+    def took(self) -> str:
+        """How long it took, or takes until now; "" for a killed one."""
         until = time.time() if self.state is JobState.RUNNING else self.ended
-        return None if until is None else until - self.started
+        return "" if until is None else duration(until - self.started)
 
     @property
     def date(self) -> str:

@@ -12,15 +12,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from domainlift.errors import Misuse
-from reports.terminal import duration
-from serving.ui.improve_jobs import Job, JobState, JobStore
+from serving.ui.improve_jobs import JobState, JobStore
 from serving.ui.job_log import read_stages, waiting
 from serving.ui.pages import Pages, back_to
 
 #: Fields that hold a number: its kind, and the least that makes sense.
 _NUMBERS: Mapping[str, tuple[type, float]] = {"limit": (int, 2), "budget-minutes": (float, 0.01)}
 _HOME = "/improve"
-_REPORT = re.compile(r"^report: (.+\.html)$", re.MULTILINE)
+_CLOSING = re.compile(r"^(verdict|report): (.+)$", re.MULTILINE)
 
 
 def improve_routes(pages: Pages, jobs: JobStore) -> list[BaseRoute]:
@@ -66,7 +65,7 @@ class _ImproveViews:
     def home(self, _: Mapping[str, str], __: Mapping[str, str]) -> Response:
         jobs = self.jobs.jobs()
         running = next((each for each in jobs if each.state is JobState.RUNNING), None)
-        return self.pages.show("improve", here=_HOME, jobs=map(_row, jobs), running=running)
+        return self.pages.show("improve", here=_HOME, jobs=jobs, running=running)
 
     def start(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
         job = self.jobs.start(improve_arguments(fields, self.pages.workspace))
@@ -91,15 +90,15 @@ class _ImproveViews:
     def _values(self, name: str) -> dict[str, Any]:
         job = self.jobs.get(name)
         log, live = job.log(), job.state is JobState.RUNNING
-        stages, report = read_stages(log), _REPORT.search(log)
-        values = {"job": job, "row": _row(job), "stages": stages, "live": live}
-        values["report"] = "" if report is None else Path(report[1]).stem
-        return values | {"later": [*waiting(stages)] if live else []}
-
-
-def _row(job: Job) -> dict[str, Any]:
-    took = "" if job.seconds is None else duration(job.seconds)
-    return {"job": job, "took": took}
+        stages, closing = read_stages(log), dict(_CLOSING.findall(log))
+        return {
+            "job": job,
+            "live": live,
+            "stages": stages,
+            "later": [*waiting(stages)] if live else [],
+            "verdict": closing.get("verdict"),
+            "report": Path(closing.get("report", "")).stem,
+        }
 
 
 def _number(key: str, text: str, kind: type, least: float) -> str:

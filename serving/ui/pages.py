@@ -59,7 +59,8 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        made.filters.update(line=line, block=block, date=_date, evidence=_evidence)
+        made.filters.update(line=line, block=block, date=_date)
+        made.filters.update(evidence=_evidence, told=_told)
         made.globals.update(menu=MENU, form_field=FORM_FIELD, form_token=form_token(self.token))
         made.globals["workspace"] = str(self.workspace)
         return made
@@ -123,11 +124,23 @@ def _date(stamp: str) -> str:
     return line(stamp[:16].replace("T", " "), 16)
 
 
+def _told(value: object) -> str:
+    """A value of a card in words; four digits of a number are enough to look at."""
+    match value:
+        case Mapping():
+            return ", ".join(f"{key} {_told(each)}" for key, each in value.items())
+        case list() | tuple():
+            return f"[{', '.join(map(_told, value))}]"
+        case float():
+            return f"{value:.4g}"
+    return "–" if value is None else str(value)
+
+
 def _evidence(entry: DomainTreatment) -> str:
     """The gain of a treatment in points, with its interval and n; what is stored where it fails."""
     told = entry.evidence
     gain, low, high = (told.get(key) for key in ("gain", "low", "high"))
     if not (isinstance(gain, float) and isinstance(low, float) and isinstance(high, float)):
-        return ", ".join(f"{key} {value}" for key, value in told.items()) or "–"
+        return _told(told) or "–"
     between = points_interval(Interval(low, high))
     return f"{points(gain)} points ({between}), n {told.get('n', '?')}"

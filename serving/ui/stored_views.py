@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunManifest, RunStore
-from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
@@ -75,8 +75,10 @@ class _StoredViews:
 
     def compare(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
         """The report of `bench compare` on two runs."""
-        store = RunStore(self.workspace)
-        baseline, candidate = (store.get(fields.get(key, "")) for key in ("baseline", "candidate"))
+        names = [fields.get(key, "") for key in ("baseline", "candidate")]
+        if not all(names):
+            raise Misuse("a comparison needs two runs", "choose a baseline and a candidate")
+        baseline, candidate = map(RunStore(self.workspace).get, names)
         return HTMLResponse(render_html(compare_runs(baseline, candidate)), headers=_REPORT_POLICY)
 
     def report(self, names: Mapping[str, str], _: Mapping[str, str]) -> Response:

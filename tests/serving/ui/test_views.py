@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from benchmarks.runs.store import Record, RunManifest, RunStore
 from domainlift.types import Question
 from ensemble.plan import DomainTreatment, Plan, write_plan
+from finetune.adapters.registry import CONFIG, WEIGHTS, AdapterDraft, AdapterRegistry
 from improve.exam.exam import Exam, ExamFiles, ExamQuestion, KindYield, read_exam, write_exam
 from tests.helpers.fake_shelf import Shelf, WordBag
 from tests.helpers.streaming_engine import EchoEngine
@@ -77,7 +78,12 @@ def test_runs_are_filtered_and_compared(client: TestClient, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("fields", "status"),
-    [({}, 404), ({"baseline": "first"}, 404), ({"baseline": "first", "candidate": "first"}, 400)],
+    [
+        ({}, 400),
+        ({"baseline": "first"}, 400),
+        ({"baseline": "first", "candidate": "first"}, 400),
+        ({"baseline": "first", "candidate": "nope"}, 404),
+    ],
 )
 def test_runs_that_cannot_be_compared_are_told(
     client: TestClient, tmp_path: Path, fields: dict[str, str], status: int
@@ -148,6 +154,21 @@ def test_plans_and_adapters_have_cards(client: TestClient, tmp_path: Path) -> No
     assert "broken.yaml" in page
     assert EVIL not in page
     assert HARMLESS in page
+    publish_adapter(tmp_path)
+    page = client.get("/adapters").text
+    assert "biology/v0001" in page
+    assert "base 0.25, adapter 0.9759, interval [0.6, 0.8], n 83" in page
+    assert EVIL not in page
+
+
+def publish_adapter(root: Path) -> None:
+    draft = root / "draft"
+    draft.mkdir()
+    for name in (WEIGHTS, CONFIG):
+        (draft / name).write_text("{}", encoding="utf-8")
+    score = {"base": 0.25, "adapter": 0.975903, "interval": [0.6, 0.8], "n": 83}
+    made = AdapterDraft("biology", draft, "lora", EVIL, "d", {"order": EVIL}, {}, {EVIL: score})
+    AdapterRegistry(root / "adapters").publish(made)
 
 
 def question(number: int, **changes: Any) -> ExamQuestion:
