@@ -366,11 +366,3 @@ def _terms(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]:
         fact = Fact(sentence, match["part"], match.start("part"), "term", chunk)
         if _says_once(fact):
             yield fact
-
-
-def by_kind(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
-    """The facts of each kind, in their order."""
-    kinds: dict[str, list[Fact]] = {}
-    for fact in facts:
-        kinds.setdefault(fact.kind, []).append(fact)
-    return kinds
