@@ -33,11 +33,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a chat; `extra` is what else a template may read (calls of tools and so on)."""
+    """One turn of a chat; `extra` is what else a template may read (calls of tools and so on).
+
+    Digests of stored requests are made of the repr, which `extra` is therefore no part of.
+    """
 
     role: str
     content: str
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Prompt:
     text: str = ""
     messages: tuple[Message, ...] = ()
     adapter: str | None = None
-    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False, repr=False)
 
 
 @dataclass(frozen=True)
