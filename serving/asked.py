@@ -46,6 +46,12 @@ class Asked:
     mode: Mode = Mode.LETTER
     options: tuple[str, ...] = ()
 
+    @property
+    def characters(self) -> int:
+        """The length of all that is asked, without passages."""
+        turns = sum(len(turn.content) for turn in self.messages)
+        return turns or len(self.head) + len(self.examples) + len(self.block)
+
     def with_options(self, options: tuple[str, ...], mode: Mode) -> Asked:
         """The same with the options that are to be scored; they are the question's in a cloze."""
         question = self.question

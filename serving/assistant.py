@@ -30,6 +30,8 @@ from serving.support import is_supported
 #: Names of models that are no adapter's: the plan decides, or nothing is done.
 AUTO, BASE_MODEL = "auto", "base"
 NOT_FOUND = "I do not find this in your documents."
+#: No text has so many characters a token; to count the tokens of megabytes takes many seconds.
+_LONGEST_TOKEN = 64
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,13 @@ class Assistant:
         return sorted(self._adapters)
 
     def prepare(self, asked: Asked, model: str = AUTO) -> PreparedReply:
-        """Route a question, search for it, and write its prompt; NoSuch for an unknown model."""
+        """Route a question, search for it, and write its prompt.
+
+        Raises NoSuch for an unknown model, and PromptTooLong for what no context holds.
+        """
+        context = self.engine.info.context
+        if context is not None and asked.characters > context * _LONGEST_TOKEN:
+            raise PromptTooLong(f"{asked.characters:,} characters for {context:,} tokens")
         if model == AUTO:
             treatment, supported = self._treated(asked)
         elif model == BASE_MODEL or model in self.adapters:
