@@ -10,13 +10,11 @@ from benchmarks.tasks.question_columns import read_columns, read_options
 from domainlift.errors import Malformed, NoSuch
 from domainlift.fields import Fields, InvalidRow, optional, text, unknown_key
 from domainlift.row_files import file_rows
-from ensemble.fit.training_data import Labelled
+from ensemble.fit.training_data import GENERAL, Labelled
 from ensemble.router.router import BASE
 
 #: What a row says of a question whose domain nobody knows; it is left out.
 MIXED = "mixed"
-#: The domain of what is asked where no other fits.
-GENERAL = "general"
 
 
 def read_labelled(path: Path, known: Collection[str]) -> list[Labelled]:

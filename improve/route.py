@@ -17,6 +17,7 @@ from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, read_yaml, top_keys
+from ensemble.fit.examples import fit_examples
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
 from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ensemble.router.router import AskExamples
     from knowledge_bases.domains import Domain
 
-GLOSSARY = "glossary.yaml"
+GLOSSARY, QUESTIONS = "glossary.yaml", "questions.yaml"
 _LEARNED: tuple[Split, ...] = ("train", "validation")
 _SHORTEST = 40
 # Of each task and of each domain's documents, so many examples are embedded at most.
@@ -78,14 +79,11 @@ def _second_opinion(workspace: Path) -> AskExamples | None:
 
 
 def embed_examples(data: RouterData, model: str, workspace: Path) -> Examples:
-    """Some questions of each task, and sentences of documents and knowledge bases, as examples."""
-    questions = subsample(data.rows, _TASK_EXAMPLES)
+    """Some questions of each task, glossaries, and sentences of documents and knowledge bases."""
     chunks = [(text, name) for name, text in _chunks(workspace) if name in data.domains]
-    told = [(row.text, row.domain) for row in questions]
-    told += document_sentences([*data.passages, *chunks], _DOMAIN_EXAMPLES)
-    texts, domains = zip(*told, strict=True)
-    vectors = open_cached(model, workspace).encode_queries(texts)
-    return Examples(model, texts, domains, vectors)
+    told = document_sentences([*data.passages, *chunks], _DOMAIN_EXAMPLES)
+    encode = open_cached(model, workspace).encode_queries
+    return fit_examples(model, subsample(data.rows, _TASK_EXAMPLES), data.glossary, told, encode)
 
 
 def _chunks(workspace: Path) -> Iterator[tuple[str, str]]:
@@ -158,17 +156,28 @@ def fit_or_find_router(
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
     """Words by domain: the glossary that comes with the router, and each domain's keywords."""
-    import ensemble
-
-    path = Path(ensemble.__path__[0]) / GLOSSARY
-    names = sorted(domains)
-    held = read_yaml(path, {name: Field("texts") for name in sorted({*names, *top_keys(path)})})
+    held = _shipped_texts(GLOSSARY)
     return {
-        name: list(dict.fromkeys([*domains[name].keywords, *held[name].texts]))
-        if name in held
-        else list(domains[name].keywords)
-        for name in names
+        name: list(dict.fromkeys([*domains[name].keywords, *held.get(name, ())]))
+        for name in sorted(domains)
     }
+
+
+def written_questions(domains: Collection[str]) -> list[Labelled]:
+    """The hand-written questions that come with the router, those of these domains."""
+    return [
+        Labelled(text, (), name, "train", f"written:{name}")
+        for name, texts in _shipped_texts(QUESTIONS).items()
+        if name in domains
+        for text in texts
+    ]
+
+
+def _shipped_texts(file: str) -> dict[str, tuple[str, ...]]:
+    """Texts by domain of a file beside the shipped keywords."""
+    path = SHIPPED.with_name(file)
+    held = read_yaml(path, {name: Field("texts") for name in top_keys(path)})
+    return {name: node.texts for name, node in held.items()}
 
 
 def passages(domains: Mapping[str, Domain], data: Path | None) -> list[tuple[str, str]]:
@@ -193,4 +202,7 @@ def _questions(
         if isinstance(error, Misuse) and not isinstance(error, NoSplit):
             raise
         return error.what
-    return [Labelled(q.text, q.options, q.domain, split, task) for q in found.questions]
+    return [
+        Labelled(q.text, q.options, q.domain, split, task, domains[q.domain].covers)
+        for q in found.questions
+    ]

@@ -22,7 +22,8 @@ class Domain:
     """A field of knowledge; `protected` marks a strength that no training may lower.
 
     A domain with a `suite` belongs to that suite alone: other suites do not ask it, and what is
-    trained, kept or routed for others leaves it out.
+    trained, kept or routed for others leaves it out. Its questions may belong to a domain that it
+    `covers` as well.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Domain:
     protected: bool
     folder: Path
     suite: str = ""
+    covers: tuple[str, ...] = ()
 
     @property
     def questions_file(self) -> Path | None:
@@ -104,6 +106,7 @@ _SCHEMA: Mapping[str, Field] = {
     ),
     "protected": Field("flag"),
     "suite": Field("text"),
+    "covers": Field("texts"),
     "name": Field("text"),
 }
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -134,6 +137,7 @@ def _domain(name: str, path: Path, entries: Mapping[str, Node]) -> Domain:
         protected=entries.get("protected", absent).flag,
         folder=path.parent,
         suite=entries.get("suite", absent).text,
+        covers=entries.get("covers", absent).texts,
     )
 
 

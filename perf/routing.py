@@ -27,7 +27,7 @@ from ensemble.fit.fit import FitSettings, Labelled, RouterData, fit_router
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
 from ensemble.router.router import RouteDecision, Router
 from improve.labelled_questions import as_training, read_labelled
-from improve.route import glossaries, labelled, passages
+from improve.route import glossaries, labelled, passages, written_questions
 from knowledge_bases.domains import Domain, load_domains
 from perf.shapes import mirror
 
@@ -143,7 +143,7 @@ def _left_out(known: Mapping[str, Domain]) -> None:
     data = mirror()
     tasks = [task for domain in known.values() for task in domain.tasks]
     elsewhere = read_labelled(data / ELSEWHERE, known)
-    rows = [*labelled(tasks, known, data)[0], *as_training(elsewhere)]
+    rows = [*labelled(tasks, known, data)[0], *as_training(elsewhere), *written_questions(known)]
     tested = without_copies(labelled(tasks, known, data, ("test",))[0], of=rows)
     tested += [row for row in elsewhere if hash_order(row.text)[0] % 2]
     told = passages(known, data)

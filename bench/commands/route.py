@@ -21,7 +21,15 @@ from ensemble.fit.fit import fit_router as learn
 from ensemble.router.examples import examples_file, write_examples
 from ensemble.router.keywords import Keywords, backup, write_keywords
 from improve.labelled_questions import as_training, read_labelled
-from improve.route import embed_examples, glossaries, keyword_file, labelled, open_router, passages
+from improve.route import (
+    embed_examples,
+    glossaries,
+    keyword_file,
+    labelled,
+    open_router,
+    passages,
+    written_questions,
+)
 from knowledge_bases.domains import Domain, companions, load_domains
 from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics
@@ -202,6 +210,7 @@ def _learned(
     tasks = _tasks(suites, known)
     rows, missing = labelled(tasks, known, data)
     rows += more
+    rows += written_questions(companions(known, {row.domain for row in rows}))
     for line in missing:
         _say(line)
     tested, _ = labelled(tasks, known, data, ("test",))

@@ -18,10 +18,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
-from ensemble.fit.linear_model import Linear, distill, linear, prune, softmax
+from ensemble.fit.linear_model import (
+    Linear,
+    distill,
+    linear_of_partial_labels,
+    prune,
+    softmax,
+    told_apart,
+)
 from ensemble.fit.linear_model import temperature as best_temperature
 from ensemble.fit.thresholds import tune_thresholds
 from ensemble.fit.training_data import (
+    GENERAL,
     Labelled,
     RouterData,
     RouterFeatures,
@@ -107,11 +115,11 @@ def _learned(
 
     vectorizer, size = features.vectorizer, len(features.names)
     texts = [features.whole[n] for n in chosen] + [features.bare[n] for n in chosen]
-    labels = [features.labels[n] for n in chosen] * 2 + features.extra_labels
+    right = [features.right[n] for n in chosen] * 2 + [[n] for n in features.extra_labels]
     own = [features.sample_weights[n] for n in chosen] * 2
     weights = np.array(own + features.extra_weights)
     rows = vectorizer.matrix([*texts, *features.extra])
-    model = linear(rows, labels, weights, size)
+    model, labels = linear_of_partial_labels(rows, right, weights, size)
     probabilities = softmax(model.scores(rows)) / 2
     probabilities[np.arange(len(labels)), labels] += 0.5
     few = distill(
@@ -166,7 +174,7 @@ def _held_out(features: RouterFeatures, settings: FitSettings, say: Notify) -> _
             matrix = features.vectorizer.matrix([side[n] for n in asked])
             whole.append(models.whole.scores(matrix))
             few.append(models.few.scores(matrix))
-            labels += [features.labels[n] for n in asked]
+            labels += told_apart(whole[-1], [features.right[n] for n in asked])
     return _HeldOut(np.vstack(whole), np.vstack(few), labels)
 
 
@@ -189,11 +197,11 @@ def _sources(features: RouterFeatures) -> list[_Fold]:
     folds = []
     for source, away in held.items():
         others = Counter(
-            features.labels[n] for other, rows in held.items() if other != source for n in rows
+            features.right[n][0] for other, rows in held.items() if other != source for n in rows
         )
         told = read | {label for label, count in others.items() if count >= LEAST}
-        asked = [n for n in away if features.labels[n] in told]
-        if len(asked) >= LEAST and len({features.labels[n] for n in asked}) > 1:
+        asked = [n for n in away if features.right[n][0] in told]
+        if len(asked) >= LEAST and len({features.right[n][0] for n in asked}) > 1:
             folds.append(_Fold(away, asked))
     return folds if len(held) > 1 else []
 
@@ -271,7 +279,7 @@ def _calibrated(
     few, whole = (best_temperature(s, labels, targets) for s in (held_out.few, held_out.whole))
     sure, threshold, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,
-        ladder=settings.weights > 0,
+        [n for n in targets if features.names[n] != GENERAL], ladder=settings.weights > 0,
     )  # fmt: skip
     report = {"validation": len(labels), "accuracy": round(right, 4)}
     return RouterCalibration(few, threshold, sure), whole, report

@@ -26,16 +26,22 @@ _GLOSSARY, _TERM, _DOCUMENTS = 0.3, 0.1, 100.0
 # Of a domain's documents so many sentences are read, of a length that questions have; and so many
 # terms are taken into its glossary, each from a few passages at least.
 _SENTENCES, _MINED, _LEAST = 3_000, 800, 8
-# A sentence counts as so many questions at most.
-_SENTENCE_MOST = 5.0
+# A sentence counts as so many questions at most, times so many of a domain without any question.
+_SENTENCE_MOST, _ALONE = 5.0, 6.0
 _FEW = 500
 _LENGTHS = range(40, 301)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
+#: The domain of what is asked where no other fits; what is sent there by mistake harms nothing.
+GENERAL = "general"
+
 
 @dataclass(frozen=True)
 class Labelled:
-    """A question with the domain that it belongs to, and others `also` right for it."""
+    """A question with the domain that it belongs to, and others `also` right for it.
+
+    A fit takes what has others for that of all of them which it looks like.
+    """
 
     text: str
     options: tuple[str, ...]
@@ -68,15 +74,16 @@ class RouterData:
 class RouterFeatures:
     """Texts and labels of the training data.
 
-    `bare` and `whole` are the rows' texts without and with their options, `labels` the indexes of
-    their domains in `names`, and `sources` where they come from. `extra` are the `written` terms of
+    `bare` and `whole` are the rows' texts without and with their options, `right` the indexes in
+    `names` of the domains that are right for each, its own first, and `sources` where they come
+    from. `extra` are the `written` terms of
     the glossary, those of the documents, and as the last ones so many `sentences` of documents.
     """
 
     data: RouterData
     names: tuple[str, ...]
     vectorizer: Vectorizer
-    labels: Sequence[int]
+    right: Sequence[Sequence[int]]
     sources: Sequence[str]
     bare: Sequence[Text]
     whole: Sequence[Text]
@@ -99,12 +106,16 @@ class RouterFeatures:
         glossary = [_entry(term) for term, _ in entries]
         read = document_sentences(data.passages)
         told = [_text([sentence]) for sentence, _ in read]
+        asked = {row.domain for row in data.rows}
         sizes = Counter(domain for _, domain in read)
         return cls(
             data,
             names,
             _vectorizer([*bare, *whole], told, [*glossary, *_of_few(read, told, sizes)]),
-            [names.index(row.domain) for row in data.rows],
+            [
+                [names.index(name) for name in (row.domain, *row.also) if name in names]
+                for row in data.rows
+            ],
             [row.task.partition(":")[0] for row in data.rows],
             bare,
             whole,
@@ -113,7 +124,10 @@ class RouterFeatures:
             [names.index(name) for _, name in (*entries, *read)],
             [_GLOSSARY] * written
             + [_TERM] * (len(glossary) - written)
-            + [min(_SENTENCE_MOST, _DOCUMENTS / sizes[name]) for _, name in read],
+            + [
+                _ALONE ** (name not in asked) * min(_SENTENCE_MOST, _DOCUMENTS / sizes[name])
+                for _, name in read
+            ],
             written,
             len(read),
         )

@@ -1,7 +1,8 @@
-"""Nearest examples: the router's second opinion, by the embeddings of whole sentences.
+"""Second opinion of the router, by the embeddings of whole sentences.
 
-The file of examples lies beside the keyword file of a workspace: texts, their domains, and the
-vectors of an embedding model that is named there.
+It is the mean of a linear model over the vectors and of the nearest examples. The file of both lies
+beside the keyword file of a workspace: texts, their domains, the vectors of an embedding model that
+is named there, and the weights.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _NEAREST, _WIDTH = 20, 0.05
 
 
 class SecondOpinion(NamedTuple):
-    """Each domain's share of the nearest examples, and the nearest one of each."""
+    """The probability of each domain, and the nearest example of each that is near."""
 
     shares: Mapping[str, float]
     nearest: Mapping[str, str]
@@ -36,18 +37,25 @@ class SecondOpinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts with their domains and their vectors by the embedding model `model`."""
+    """Texts with their domains and their vectors by the embedding model `model`.
+
+    `weights` (dimensions + 1, names) are those of the linear model for the domains `names`, its
+    bias last; a file of an earlier version has none.
+    """
 
     model: str
     texts: tuple[str, ...]
     domains: tuple[str, ...]
     vectors: NDArray[np.float32]
+    names: tuple[str, ...] = ()
+    weights: NDArray[np.float32] | None = None
 
     def ask(self, text: str, embed: Embed) -> SecondOpinion:
-        """The domains of the nearest examples, each by exp(cosine / width)."""
+        """The mean of the linear model and of the nearest examples, by exp(cosine / width)."""
         import numpy as np
 
-        near = self.vectors @ np.asarray(embed([text]), dtype=np.float32)[0]
+        vector = np.asarray(embed([text]), dtype=np.float32)[0]
+        near = self.vectors @ vector
         order = np.argsort(-near, kind="stable")[:_NEAREST]
         weights = np.exp((near[order] - near[order[0]]) / _WIDTH)
         shares: dict[str, float] = {}
@@ -56,6 +64,11 @@ class Examples:
             name = self.domains[place]
             shares[name] = shares.get(name, 0.0) + weight
             nearest.setdefault(name, self.texts[place])
+        if self.weights is not None:
+            scores = vector @ self.weights[:-1] + self.weights[-1]
+            chances = np.exp(scores - scores.max())
+            linear = zip(self.names, (chances / chances.sum()).tolist(), strict=True)
+            shares = {name: (shares.get(name, 0.0) + chance) / 2 for name, chance in linear}
         return SecondOpinion(shares, nearest)
 
 
@@ -72,12 +85,16 @@ def write_examples(path: Path, examples: Examples) -> None:
         return np.frombuffer(text.encode(), np.uint8)
 
     buffer = BytesIO()
+    linear: dict[str, Any] = {}
+    if examples.weights is not None:
+        linear = {"names": held("\n".join(examples.names)), "weights": examples.weights}
     np.savez(
         buffer,
         vectors=examples.vectors.astype(np.float16),
         model=held(examples.model),
         texts=held("\n".join(" ".join(text.split()) for text in examples.texts)),
         domains=held("\n".join(examples.domains)),
+        **linear,
     )
     write_bytes(path, buffer.getvalue())
 
@@ -90,10 +107,14 @@ def read_examples(path: Path) -> Examples:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             told = {key: parts[key].tobytes().decode() for key in ("model", "texts", "domains")}
             vectors = parts["vectors"].astype(np.float32)
+            names = parts["names"].tobytes().decode() if "names" in parts else ""
+            weights = parts["weights"] if names else None
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         hint = "fit anew: `bench route fit --embeddings MODEL`, or delete the file"
         raise Malformed(path, f"holds no examples: {error}", hint=hint) from error
     texts, domains = (tuple(told[key].split("\n")) for key in ("texts", "domains"))
-    if vectors.ndim != 2 or not len(vectors) == len(texts) == len(domains):
+    known = tuple(names.split("\n")) if names else ()
+    fits = vectors.ndim == 2 and len(vectors) == len(texts) == len(domains)
+    if not fits or not (weights is None or weights.shape == (vectors.shape[1] + 1, len(known))):
         raise Malformed(path, "holds no examples: its parts do not belong together")
-    return Examples(told["model"], texts, domains, vectors)
+    return Examples(told["model"], texts, domains, vectors, known, weights)

@@ -1,8 +1,8 @@
 """Router: the domain of a question, and the reason.
 
 Its stages, in the order in which they decide: a domain that the caller named, the keywords, the
-classifier where it is surer than they are, and where neither is sure, the mean of that and of the
-nearest examples, if there are any. What none of them is sure enough of goes to the base model, and
+classifier where it is surer than they are, and where there are examples, the mean of that and of
+what they say. What none of them is sure enough of goes to the base model, and
 so does what belongs to a field that is no target, is empty, foreign or code.
 """
 
@@ -33,6 +33,9 @@ BASE: Literal["base"] = "base"
 _SHOWN = 8
 # Weights nearer to 0 are named only where a question holds no others.
 _FAINT = 0.5
+# The mean of three opinions is less sure than it is right: of the powers 1, 1.3, 1.6 and 2, this
+# has the least calibration error on MMLU, trivia and the demo left out, whichever two one looks at.
+_SHARPER, _THRESHOLD = 1.6, 0.6
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class RouteDecision:
 class Router:
     """Routes questions to the `targets` among the domains of a keyword file (None: all).
 
-    Domains that the file knows and that are no targets speak for the base model. `examples` are
-    asked only about what keywords and classifier are not sure of.
+    Domains that the file knows and that are no targets speak for the base model. `examples`, where
+    there are any, are asked about every question.
     """
 
     def __init__(
@@ -105,18 +108,22 @@ class Router:
         root = math.sqrt(len(words))
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
         vote = self._vote(totals.tolist())
-        if self._examples is None or vote.probability >= self.keywords.calibration.sure:
-            return self._decided(vote, places, root)
+        if self._examples is None:
+            return self._decided(vote, places, root, self.keywords.calibration.threshold)
         return self._seconded(vote, self._examples(text), places, root)
 
     def _seconded(
         self, vote: _StageVote, opinion: SecondOpinion, places: list[int], root: float
     ) -> RouteDecision:
-        """The mean of a vote and of the nearest examples' domains."""
+        """The mean of a vote, of the linear model over vectors and of the nearest examples."""
         scale = self._scale(vote.stage)
         own = zip(scale.names, vote.shares, strict=True)
-        mean = [(share + opinion.shares.get(name, 0.0)) / 2 for name, share in own]
-        found = self._decided(_ranked(vote.stage, scale, mean), places, root)
+        mean = [
+            ((share + 2 * opinion.shares.get(name, 0.0)) / 3) ** _SHARPER for name, share in own
+        ]
+        whole = sum(mean) or 1.0
+        seconded = _ranked(vote.stage, scale, [share / whole for share in mean])
+        found = self._decided(seconded, places, root, _THRESHOLD)
         # Where the base model wins, it is what a target lost to that has the example.
         ranked = sorted(opinion.nearest, key=lambda name: -opinion.shares[name])
         shown = [n for n in (found.domain, found.runner_up) if n in opinion.nearest] or ranked[:2]
@@ -153,14 +160,15 @@ class Router:
         second = _weighed("classifier", self._by_classifier, scores)
         return second if second.probability > first.probability else first
 
-    def _decided(self, vote: _StageVote, places: list[int], root: float) -> RouteDecision:
+    def _decided(
+        self, vote: _StageVote, places: list[int], root: float, threshold: float
+    ) -> RouteDecision:
         best = vote.other if vote.name == BASE else vote.name
         second = vote.other if vote.runner_up == BASE else vote.runner_up
         matched = self._matched(vote.stage, best, places, root)
         against = () if second is None else self._matched(vote.stage, second, places, root)
         where, stage, runner_up = vote.name, vote.stage, vote.runner_up
         probability, margin = vote.probability, vote.probability - vote.second
-        threshold = self.keywords.calibration.threshold
         if vote.name == BASE:
             why = f"it looks like {vote.other}, which is no target"
         elif vote.probability < threshold:

@@ -1,6 +1,6 @@
-"""Words that say nothing of a domain: English function words, and the words of exams.
+"""Words that say nothing of a domain: function words, words of exams, and words said of anything.
 
-Neither is learned as a keyword. Function words speak for whatever source the questions came from,
+None is learned as a keyword. Function words speak for whatever source the questions came from,
 and exams have reading passages and excerpts in one subject that texts elsewhere have in all.
 """
 
@@ -28,13 +28,24 @@ couldn shouldn hasn haven hadn
 _EXAM_WORDS = """
 above below passage excerpt text paragraph statement following question answer choice option
 source line sentence according author correct incorrect true false refer referred describe
-described word called name named best likely example
+described word called name named best likely example please thank thanks hello hi
+"""
+# What is said of persons and things of every kind; in a phrase it may tell.
+_GENERAL_WORDS = """
+famous great new old young big small large little long short high low good bad first second third
+last next early late main major important popular common different similar special real original
+know known become became begin began start end happen happened appear appeared believe consider
+include including based found show feature bring brought keep hold put turn give won
+write written wrote book work thing kind type sort form part side piece amount
+name title day night week month year time age place world life home hand today now ago later
+everyday following whole full single various certain able way like want need
 """
 #: English function words, as terms.
 FUNCTION_WORDS = frozenset(map(singular, _FUNCTION_WORDS.split()))
 _UNTOLD = FUNCTION_WORDS | frozenset(map(singular, _EXAM_WORDS.split()))
+_UNTOLD_ALONE = frozenset(map(singular, _GENERAL_WORDS.split()))
 
 
 def tells(term: str) -> bool:
-    """Whether a term may be learned as a keyword: it holds none of those words."""
-    return _UNTOLD.isdisjoint(term.split(" "))
+    """Whether a term may be learned as a keyword: what is said of anything may in a phrase."""
+    return term not in _UNTOLD_ALONE and _UNTOLD.isdisjoint(term.split(" "))

@@ -150,8 +150,9 @@ def test_documents_are_enough_for_a_domain_of_ones_own(
     rows = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
     kept = [{"question": r["question"], "domain": "works"} for r in rows if r["split"] == "test"]
     asked.write_text("\n".join(map(json.dumps, kept)), encoding="utf-8")
+    print({k: v for k, v in fitted.json.items() if k not in ("tasks",)})
     told = bench("route", "test", asked, "--domains", f"works,{OUR_FIVE}", "--json").json
-    assert told["domains"]["works"]["recall"] >= 0.7, told["confusion"]
+    assert told["domains"]["works"]["recall"] >= 0.99, told["confusion"]
 
 
 def test_a_domain_of_ones_own_is_routed_to_by_its_keywords(bench: Any, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_the_temperature_undoes_a_factor() -> None:
 def test_the_threshold_keeps_out_what_is_more_often_wrong() -> None:
     few = np.array([[p, 1 - p] for p in [0.55] * 30 + [0.95] * 70])
     labels = [0] * 10 + [1] * 20 + [0] * 70
-    sure, threshold, right = tune_thresholds(few, few, labels, (0, 1), ladder=True)
+    sure, threshold, right = tune_thresholds(few, few, labels, (0, 1), (0, 1), ladder=True)
     assert 0.55 < threshold <= 0.95
     assert right == 0.7
     assert sure == 0.6  # both agree, so the keywords may decide everything
@@ -221,5 +221,5 @@ def test_the_threshold_keeps_out_what_is_more_often_wrong() -> None:
 def test_the_keywords_decide_no_more_than_they_can() -> None:
     few = np.array([[0.65, 0.35]] * 50 + [[0.97, 0.03]] * 50)
     whole = np.array([[0.1, 0.9]] * 50 + [[0.97, 0.03]] * 50)
-    sure, _, right = tune_thresholds(few, whole, [1] * 50 + [0] * 50, (0, 1), ladder=True)
+    sure, _, right = tune_thresholds(few, whole, [1] * 50 + [0] * 50, (0, 1), (0, 1), ladder=True)
     assert (sure, right) == (0.7, 1.0)

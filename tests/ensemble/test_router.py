@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -330,18 +331,8 @@ def near(text: str) -> SecondOpinion:
     return SecondOpinion({"history": 1.0}, {"history": "Who ruled Persia?"})
 
 
-def test_examples_are_asked_only_about_what_is_not_sure() -> None:
-    asked: list[str] = []
-
-    def ask(text: str) -> SecondOpinion:
-        asked.append(text)
-        return near(text)
-
-    router = Router(made(sure=0.9), examples=ask)
-    sure = router.route("The gene of the cell")
-    assert (sure.domain, sure.decided_by, asked, sure.nearest) == ("biology", "keywords", [], ())
-    turned = router.route("Which satrap governed Lydia, and whose gene, war or court was that?")
-    assert asked
+def test_examples_turn_what_the_words_were_not_sure_of() -> None:
+    turned = Router(made(), examples=near).route("Whose gene, war or court was that in Lydia?")
     assert (turned.domain, turned.decided_by) == ("history", "embeddings")
     assert turned.nearest[0] == ("history", "Who ruled Persia?")
     assert "Who ruled Persia?" in turned.reason
@@ -351,16 +342,47 @@ def test_a_question_without_known_words_is_asked_about_too() -> None:
     text = "Whom did the satraps of Lydia obey?"
     assert Router(made()).route(text).domain is None
     found = Router(made(), examples=near).route(text)
-    assert (found.domain, found.probability) == ("history", pytest.approx(2 / 3))
+    chances = [(1 / 3 + 2) ** 1.6, (1 / 3) ** 1.6]
+    assert found.domain == "history"
+    assert found.probability == pytest.approx(chances[0] / (chances[0] + 2 * chances[1]), abs=1e-4)
 
 
-def test_the_second_opinion_is_the_mean_of_both() -> None:
+def test_what_is_less_probable_than_the_threshold_goes_to_the_base_model() -> None:
+    def unsure(_: str) -> SecondOpinion:
+        return SecondOpinion({"history": 0.5, "law": 0.5}, {"law": "Who sued?"})
+
+    found = Router(made(), examples=unsure).route("Whom did the satraps of Lydia obey?")
+    assert (found.domain, found.decided_by, found.nearest) == (
+        None,
+        "base",
+        (("law", "Who sued?"),),
+    )
+
+
+def test_the_linear_model_has_half_of_the_second_opinion(tmp_path: Path) -> None:
+    weights = np.array([[9.0, 0.0], [0.0, 9.0], [0.0, 0.0]], dtype=np.float32)
+    vectors = np.eye(2, dtype=np.float32)
+    held = Examples("toy", ("a", "b"), ("law", "law"), vectors, ("history", "law"), weights)
+    write_examples(tmp_path / "e.npz", held)
+    for each in (held, read_examples(tmp_path / "e.npz")):
+        shares = each.ask("?", lambda _: np.array([[1.0, 0.0]])).shares
+        assert shares == {
+            "history": pytest.approx(0.5, abs=1e-3),
+            "law": pytest.approx(0.5, abs=1e-3),
+        }
+    write_examples(tmp_path / "e.npz", replace(held, weights=weights[:2]))
+    with pytest.raises(Malformed, match="do not belong together"):
+        read_examples(tmp_path / "e.npz")
+
+
+def test_the_second_opinion_counts_twice() -> None:
     few = made(sure=0.99, threshold=0.1)
     text = "a war of the gene and the court"  # 8, 8 and 9 over the root of 7 words
     alone, both = Router(few).route(text), Router(few, examples=near).route(text)
     assert (alone.domain, both.domain) == ("law", "history")
-    share = math.exp(8 / 7**0.5) / (2 * math.exp(8 / 7**0.5) + math.exp(9 / 7**0.5))
-    assert both.probability == pytest.approx((1 + share) / 2, abs=1e-3)
+    own = [math.exp(weight / 7**0.5) for weight in (8, 8, 9)]
+    mean = [(each / sum(own) + said) ** 1.6 for each, said in zip(own, (2, 0, 0), strict=True)]
+    assert both.probability == pytest.approx(mean[0] / sum(mean), abs=1e-3)
 
 
 def test_examples_are_read_as_they_were_written(tmp_path: Path) -> None:
