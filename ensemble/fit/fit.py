@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -230,8 +230,8 @@ def _assembled(
     models: _QuestionModels,
     held_out: _HeldOut | None,
 ) -> Keywords:
-    calibration, whole_temperature, report = _calibrated(features, settings, held_out)
-    domains = _domains(features, models.few)
+    calibration, thresholds, whole_temperature, report = _calibrated(features, settings, held_out)
+    domains = _domains(features, models.few, thresholds)
     content = _classifier(features, models.whole, whole_temperature) if settings.weights else b""
     rows = features.data.rows
     fitted = {
@@ -247,7 +247,9 @@ def _assembled(
     return Keywords(domains, calibration, fitted, content)
 
 
-def _domains(features: RouterFeatures, few: Linear) -> dict[str, DomainTerms]:
+def _domains(
+    features: RouterFeatures, few: Linear, thresholds: Mapping[int, float]
+) -> dict[str, DomainTerms]:
     """Weights of two decimals; what rounds to nothing is left out."""
     raw = few.raw(features.vectorizer).round(2)
     inventory = list(features.vectorizer.index)
@@ -255,6 +257,7 @@ def _domains(features: RouterFeatures, few: Linear) -> dict[str, DomainTerms]:
         name: DomainTerms(
             bias=round(float(few.bias[number]), 3),
             terms={inventory[n]: float(raw[n, number]) for n in raw[:, number].nonzero()[0]},
+            threshold=thresholds.get(number),
         )
         for number, name in enumerate(features.names)
     }
@@ -271,18 +274,18 @@ def _classifier(features: RouterFeatures, whole: Linear, temperature: float) -> 
 
 def _calibrated(
     features: RouterFeatures, settings: FitSettings, held_out: _HeldOut | None
-) -> tuple[RouterCalibration, float, dict[str, Any]]:
+) -> tuple[RouterCalibration, dict[int, float], float, dict[str, Any]]:
     if held_out is None:
-        return RouterCalibration(), 1.0, {}
+        return RouterCalibration(), {}, 1.0, {}
     targets = [n for n, name in enumerate(features.names) if _is_target(name, settings.targets)]
     labels = [label if label in targets else -1 for label in held_out.labels]
     few, whole = (best_temperature(s, labels, targets) for s in (held_out.few, held_out.whole))
-    sure, threshold, right = tune_thresholds(
+    sure, thresholds, right = tune_thresholds(
         softmax(held_out.few / few), softmax(held_out.whole / whole), labels, targets,
         [n for n in targets if features.names[n] != GENERAL], ladder=settings.weights > 0,
     )  # fmt: skip
     report = {"validation": len(labels), "accuracy": round(right, 4)}
-    return RouterCalibration(few, threshold, sure), whole, report
+    return RouterCalibration(few, sure=sure), thresholds, whole, report
 
 
 def _is_target(name: str, targets: Sequence[str] | None) -> bool:

@@ -4,6 +4,7 @@ r"""Keyword file of the router: terms with their weight per domain, for people t
     domains:
     - name: biology
       bias: -0.4
+      threshold: 0.6
       terms: {cell: 1.7, natural selection: 2.1}
       negatives: {cell phone: -6}
       patterns: {'\bRNA\b': 1.5}
@@ -53,11 +54,15 @@ class RouterCalibration:
 
 @dataclass(frozen=True)
 class DomainTerms:
-    """Weights of terms and patterns: positive for the domain, negative against it."""
+    """Weights of terms and patterns: positive for the domain, negative against it.
+
+    `threshold` is the domain's own, None for that of the calibration.
+    """
 
     bias: float = 0.0
     terms: Mapping[str, float] = field(default_factory=dict)
     patterns: Mapping[str, float] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ _SCHEMA: Mapping[str, Field] = {
         keys={
             "name": Field("text", required=True),
             "bias": Field("number"),
+            "threshold": Field("number"),
             "terms": Field("values"),
             "negatives": Field("values"),
             "patterns": Field("values"),
@@ -196,7 +202,8 @@ def _domain(path: Path, table: Mapping[str, Node]) -> DomainTerms:
         pattern: _pattern(path, pattern, entry)
         for pattern, entry in table.get("patterns", absent).values.items()
     }
-    return DomainTerms(float(table.get("bias", absent).number), terms, patterns)
+    threshold = table["threshold"].number if "threshold" in table else None
+    return DomainTerms(float(table.get("bias", absent).number), terms, patterns, threshold)
 
 
 def _term(path: Path, phrase: str, entry: Node) -> str:
@@ -282,6 +289,8 @@ def _tables(keywords: Keywords) -> Iterator[str]:
     for name, domain in keywords.domains.items():
         yield f"- name: {name}"
         yield f"  bias: {domain.bias:g}"
+        if domain.threshold is not None:
+            yield f"  threshold: {domain.threshold:g}"
         ordered = sorted(domain.terms.items(), key=lambda item: (-abs(item[1]), item[0]))
         for key, sign in (("terms", 1), ("negatives", -1)):
             chosen = [(term, weight) for term, weight in ordered if weight * sign > 0]

@@ -82,6 +82,10 @@ class Router:
                 raise NoSuch("domain in the keyword file", name, keywords.domains)
         self._by_keywords, self._by_classifier = _scales(keywords, self.targets)
         self._patterns = _patterns(keywords)
+        self._thresholds = {
+            name: keywords.calibration.threshold if domain.threshold is None else domain.threshold
+            for name, domain in keywords.domains.items()
+        }
         self._lexicon, self._weights = _arranged(
             self._by_keywords, self._by_classifier, self._patterns
         )
@@ -109,7 +113,7 @@ class Router:
         totals = self._weights.take(places, axis=0).sum(axis=0) / root + self._bias
         vote = self._vote(totals.tolist())
         if self._examples is None:
-            return self._decided(vote, places, root, self.keywords.calibration.threshold)
+            return self._decided(vote, places, root)
         return self._seconded(vote, self._examples(text), places, root)
 
     def _seconded(
@@ -161,13 +165,14 @@ class Router:
         return second if second.probability > first.probability else first
 
     def _decided(
-        self, vote: _StageVote, places: list[int], root: float, threshold: float
+        self, vote: _StageVote, places: list[int], root: float, threshold: float | None = None
     ) -> RouteDecision:
         best = vote.other if vote.name == BASE else vote.name
         second = vote.other if vote.runner_up == BASE else vote.runner_up
         matched = self._matched(vote.stage, best, places, root)
         against = () if second is None else self._matched(vote.stage, second, places, root)
         where, stage, runner_up = vote.name, vote.stage, vote.runner_up
+        threshold = self._thresholds.get(vote.name, 0.0) if threshold is None else threshold
         probability, margin = vote.probability, vote.probability - vote.second
         if vote.name == BASE:
             why = f"it looks like {vote.other}, which is no target"

@@ -212,8 +212,8 @@ def test_the_temperature_undoes_a_factor() -> None:
 def test_the_threshold_keeps_out_what_is_more_often_wrong() -> None:
     few = np.array([[p, 1 - p] for p in [0.55] * 30 + [0.95] * 70])
     labels = [0] * 10 + [1] * 20 + [0] * 70
-    sure, threshold, right = tune_thresholds(few, few, labels, (0, 1), (0, 1), ladder=True)
-    assert 0.55 < threshold <= 0.95
+    sure, thresholds, right = tune_thresholds(few, few, labels, (0, 1), (0, 1), ladder=True)
+    assert 0.55 < thresholds[0] <= 0.95
     assert right == 0.7
     assert sure == 0.6  # both agree, so the keywords may decide everything
 
