@@ -17,8 +17,8 @@ from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, read_yaml, top_keys
-from ensemble.fit.examples import fit_examples
 from ensemble.fit.fit import Labelled, RouterData, fit_router
+from ensemble.fit.second_opinion import fit_examples
 from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
 from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
 from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords

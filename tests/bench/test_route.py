@@ -134,10 +134,7 @@ def test_the_evidence_for_the_runner_up_is_shown(bench: Any) -> None:
 def test_documents_are_enough_for_a_domain_of_ones_own(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The built-in handbook's documents, as a folder of one's own without any question.
-
-    Beside the textbooks of a mirror its words weigh less: there the recall is 0.55.
-    """
+    """The built-in handbook's documents, as a folder of one's own without any question."""
     monkeypatch.delenv("BENCH_DATA", raising=False)
     folder = tmp_path / "workspace" / "domains" / "works"
     shutil.copytree(load_domains()["handbook"].documents or Path(), folder / "documents")
