@@ -23,7 +23,7 @@ from improve.exam.exam import (
     without_questions,
     write_exam,
 )
-from serving.ui.pages import Pages, back_to
+from serving.ui.pages import Pages, back_to, readable
 
 _PAGE = 50
 
@@ -44,8 +44,9 @@ class _ExamViews:
     pages: Pages
 
     def exams(self, _: Mapping[str, str], __: Mapping[str, str]) -> Response:
-        exams = [read_exam(self._files(name)) for name in exam_names(self.pages.workspace)]
-        return self.pages.show("exams", here="/exams", exams=exams)
+        names = exam_names(self.pages.workspace)
+        exams, notes = readable(names, lambda name: read_exam(self._files(name)))
+        return self.pages.show("exams", here="/exams", exams=exams, notes=notes)
 
     def exam(self, names: Mapping[str, str], fields: Mapping[str, str]) -> Response:
         """The questions of one split, or of both that are examined, a page at a time."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,8 @@ from serving.ui.page_guard import FORM_FIELD, form_token, read_form
 
 #: A page made of the names in its path, and of the fields of its query or form.
 View = Callable[[Mapping[str, str], Mapping[str, str]], Response]
+_Name = TypeVar("_Name")
+_Read = TypeVar("_Read")
 
 _FOLDER = Path(__file__).parent
 #: Style of the reports, then that of the pages, and the one script.
@@ -105,6 +107,19 @@ class Pages:
             what = f"unexpected {type(error).__name__}: {error}"
             print_note(what)
             return self.show("error", 500, error=BenchError(what))
+
+
+def readable(
+    names: Iterable[_Name], read: Callable[[_Name], _Read]
+) -> tuple[list[_Read], list[str]]:
+    """What can be read, and what is wrong with the rest: a broken file hides no other."""
+    found, notes = [], []
+    for name in names:
+        try:
+            found.append(read(name))
+        except BenchError as error:
+            notes.append(error.what)
+    return found, notes
 
 
 def back_to(path: str) -> Response:

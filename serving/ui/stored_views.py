@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from starlette.routing import BaseRoute
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunManifest, RunStore
-from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
+from domainlift.errors import Misuse, NoSuch
 from domainlift.stats.formatting import accuracy, interval
 from domainlift.workspace import Workspace
-from ensemble.plan import Plan, read_plan
+from ensemble.plan import read_plan
 from finetune.adapters.registry import AdapterRegistry
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
 from rag.search.retrieval import Retrieval
 from reports.compare_html import render_html
 from serving.newest_plan import plan_files
-from serving.ui.pages import Pages
+from serving.ui.pages import Pages, readable
 
 _MOST_RUNS, _HITS = 200, 8
 #: A report has a policy of its own, with hashes of its style and script. It comes from a file, too,
@@ -91,7 +91,7 @@ class _StoredViews:
     def knowledge(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
         """All knowledge bases, and what one of them says to a question."""
         store = KnowledgeBaseStore(Workspace(self.workspace).knowledge_bases)
-        bases = [store.manifest(name) for name in store.names()]
+        bases, notes = readable(store.names(), store.manifest)
         domain, query = fields.get("domain", ""), fields.get("query", "").strip()
         method, hits = fields.get("method", "hybrid"), None
         if domain and query:
@@ -99,28 +99,19 @@ class _StoredViews:
                 retriever = shelves.open(domain, Retrieval(method=method), exact=True)
                 hits = retriever.search([query[:2000]], _HITS)[0]
         asked = {"domain": domain, "query": query, "method": method}
-        return self.pages.show("knowledge", here="/knowledge", bases=bases, hits=hits, asked=asked)
+        values: dict[str, Any] = {"bases": bases, "hits": hits, "asked": asked, "notes": notes}
+        return self.pages.show("knowledge", here="/knowledge", **values)
 
     def adapters(self, _: Mapping[str, str], __: Mapping[str, str]) -> Response:
         """A card for each plan and each adapter, the newest first."""
         registry = AdapterRegistry(Workspace(self.workspace).adapters)
-        read, notes = [], []
-        for name in registry.list():
-            try:
-                read.append((name, registry.show(name)))
-            except BenchError as error:
-                notes.append(error.what)
-        read.sort(key=lambda each: each[1].created, reverse=True)
-        plans = sorted(self._plans(notes), key=lambda each: each[1].created, reverse=True)
-        values: dict[str, Any] = {"adapters": read, "plans": plans, "notes": notes}
+        cards, notes = readable(registry.list(), lambda name: (name, registry.show(name)))
+        paths = plan_files(self.workspace)
+        plans, wrong = readable(paths, lambda path: (path.stem, read_plan(path)))
+        for found in (cards, plans):
+            found.sort(key=lambda each: each[1].created, reverse=True)
+        values: dict[str, Any] = {"adapters": cards, "plans": plans, "notes": notes + wrong}
         return self.pages.show("adapters", here="/adapters", **values)
-
-    def _plans(self, notes: list[str]) -> Iterator[tuple[str, Plan]]:
-        for path in plan_files(self.workspace):
-            try:
-                yield path.stem, read_plan(path)
-            except Malformed as error:
-                notes.append(error.what)
 
 
 def _fits(manifest: RunManifest, fields: Mapping[str, str]) -> bool:

@@ -135,6 +135,12 @@ def test_knowledge_bases_are_searched(
         assert "tomatoes need warm soil" in page
         assert "<script>" not in page
         assert HARMLESS in page
+    broken = tmp_path / "knowledge_bases" / "law"
+    broken.mkdir(parents=True)
+    (broken / "current.json").write_text("{", encoding="utf-8")
+    page = client.get("/knowledge").text
+    assert "garden" in page
+    assert "current.json" in page
     wrong = ({"domain": "law", "query": "x"}, {**fields, "method": "magic"})
     assert {client.get("/knowledge", params=each).status_code for each in wrong} <= {400, 404}
 
@@ -193,6 +199,17 @@ def exam(tmp_path: Path) -> ExamFiles:
     questions = (*map(question, range(60)), question(99, split="train", question="To learn?"))
     write_exam(files, Exam("works", questions, {"name": KindYield(60, 60)}))
     return files
+
+
+def test_a_broken_exam_hides_no_other(client: TestClient, exam: ExamFiles) -> None:
+    broken = exam.folder.parent / "broken"
+    broken.mkdir()
+    for name in ("exam.json", "exam.jsonl"):
+        (broken / name).write_text("{", encoding="utf-8")
+    page = client.get("/exams").text
+    assert "works" in page
+    assert "not JSON" in page
+    assert client.get("/exams/broken").status_code == 400
 
 
 def exam_form(client: TestClient, exam: ExamFiles, **fields: str) -> dict[str, str]:
