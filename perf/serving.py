@@ -164,7 +164,7 @@ def _adapters(root: Path, names: list[str], model: str) -> dict[str, Path]:
         with torch.no_grad():
             for parameter, weight in live.named_parameters():
                 if "lora_" in parameter:
-                    weight.normal_(0, 0.01)
+                    weight.normal_(0, 1e-3)  # small, so that replies have one length
         live.save_pretrained(root / name)
     return {name: root / name for name in names}
 
