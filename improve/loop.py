@@ -25,6 +25,8 @@ from domainlift.activity import activity
 from improve.choose_form import choose_better_form
 from improve.context import HELD_OUT, SELECTION
 from improve.diagnose import diagnose, domains_to_treat, run_triage
+from improve.exam.as_served import ServedAnswers, served_answers
+from improve.exam.exam import VALIDATION
 from improve.form_adapter import train_form_adapter
 from improve.notes import Notes
 from improve.plan_runner import PlanRunner
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from benchmarks.runs.evaluate_task import AnswerCache
     from benchmarks.tasks.base import Task
     from ensemble.plan import DomainTreatment
+    from ensemble.router.keywords import Keywords
     from improve.context import ImproveContext
     from improve.load_model import LazyEngine
     from improve.select import TreatmentRuns
@@ -106,7 +109,8 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
         adapters = train_adapters(context, triage.lora, lazy, notes)
     with timer.stage("selection"):
         runs = run_treatments(context, runner, triage, passages, adapters, form_adapter)
-        result = _select(context, result, own, names, runs)
+        served = _served(context, lazy, runs, notes)
+        result = _select(context, result, own, names, runs, served)
     on_result(result)
     chosen = {
         domain: runs.treatments[choice.treatment][domain]
@@ -115,8 +119,22 @@ def improve(context: ImproveContext, lazy: LazyEngine, on_result: OnResult) -> I
     }
     if not chosen:
         return result
-    alternatives = runs.treatments if options.exam is not None else {}
-    return _prove(context, lazy, timer, result, runner, chosen, form_adapter, alternatives)
+
+    def candidate(keywords: Keywords) -> Candidate:
+        return Candidate(
+            chosen,
+            keywords,
+            context.run_options,
+            options.criteria,
+            context.task_digests,
+            result.form.label,
+            form_adapter,
+            _of_exam(context, runs),
+            options.exam,
+            judged_as_served=bool(served),
+        )
+
+    return _prove(context, lazy, timer, result, runner, candidate)
 
 
 def _select(
@@ -125,8 +143,12 @@ def _select(
     own: PlanRunner,
     names: Sequence[str],
     runs: TreatmentRuns,
+    served: Mapping[str, ServedAnswers],
 ) -> ImproveResult:
-    """Choose each domain's treatment; what counts is the gain over the best form."""
+    """Choose each domain's treatment; what counts is the gain over the best form.
+
+    Where there are `served` answers of a domain, they decide.
+    """
     clusters = {q.id: q.cluster for task in context.split.selection for q in task.questions}
     return replace(
         result,
@@ -135,7 +157,9 @@ def _select(
             for domain, own in runs.answers.items()
         },
         chosen={
-            name: choose_treatment(runs.candidates(name), clusters, context.options.choice)
+            name: choose_treatment(
+                served.get(name) or runs.candidates(name), clusters, context.options.choice
+            )
             for name in names
         },
         own_form={
@@ -151,33 +175,55 @@ def _select(
     )
 
 
+def _served(
+    context: ImproveContext, lazy: LazyEngine, runs: TreatmentRuns, notes: Notes
+) -> dict[str, ServedAnswers]:
+    """The answers to an exam as it is served, by which its domain's treatment is chosen."""
+    exam = context.options.exam
+    if exam is None or exam.name not in runs.answers:
+        return {}
+    name = exam.name
+    treatments = {
+        treatment: {name: runs.treatments[treatment][name]}
+        for treatment in runs.candidates(name)
+        if treatment != BASE
+    }
+    answers = served_answers(exam, VALIDATION, lazy.engine, context.run_options, treatments)
+    if not answers:
+        notes.add(f"{name}: no reply of any treatment is right in a chat, so likelihoods decide")
+        return {}
+    scores = {treatment: score_treatment(records) for treatment, records in answers.items()}
+    told = ", ".join(f"{treatment} {score.accuracy:.3f}" for treatment, score in scores.items())
+    notes.add(f"{name} is chosen and judged as it is served, without options in a chat: {told}")
+    return {name: answers}
+
+
+def _of_exam(context: ImproveContext, runs: TreatmentRuns) -> dict[str, dict[str, DomainTreatment]]:
+    """What the exam's domain had under each treatment that was tried; {} without an exam."""
+    exam = context.options.exam
+    if exam is None:
+        return {}
+    return {
+        treatment: {exam.name: own[exam.name]}
+        for treatment, own in runs.treatments.items()
+        if exam.name in own
+    }
+
+
 def _prove(
     context: ImproveContext,
     lazy: LazyEngine,
     timer: StageTimer,
     result: ImproveResult,
     runner: PlanRunner,
-    treatments: Mapping[str, DomainTreatment],
-    form_adapter: Mapping[str, DomainTreatment],
-    alternatives: Mapping[str, Mapping[str, DomainTreatment]],
+    candidate: Callable[[Keywords], Candidate],
 ) -> ImproveResult:
     with timer.stage("router"):
         workspace = context.run_options.workspace
         keywords = fit_or_find_router(context.labelled, context.domains, workspace)
     with timer.stage("held-out questions"):
-        candidate = Candidate(
-            treatments,
-            keywords,
-            context.run_options,
-            context.options.criteria,
-            context.task_digests,
-            result.form.label,
-            form_adapter,
-            alternatives,
-            context.options.exam,
-        )
         held_out = _base_runner(context, lazy, context.split.held_out, HELD_OUT)
-        return evaluate_on_held_out(candidate, result, runner, held_out)
+        return evaluate_on_held_out(candidate(keywords), result, runner, held_out)
 
 
 def _base_runner(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +19,14 @@ from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
 from domainlift.files import sha256, write_text
 from domainlift.workspace import Workspace
-from engines.base import Mode
 from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import write_keywords
 from ensemble.router.router import Router
 from improve.diagnose import by_domain
-from improve.exam.as_served import served_job
+from improve.exam.as_served import ServedAnswers, served_answers
+from improve.exam.exam import TEST
 from improve.exam.scores import exam_scores
-from improve.plan_runner import PlanRunner
 from improve.resources import open_adapters, open_resources
-from improve.score import score_job
 from improve.select import score_treatment
 from reports.compare_html import render_html
 from reports.improve import sections
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from ensemble.treatment import PlanResources
     from improve.exam.exam import Exam
     from improve.options import RunOptions
+    from improve.plan_runner import PlanRunner
 
 #: Held-out questions on which other routing policies are tried, and selection questions on which
 #: the best single treatment is found: they decide nothing, and cost as much as the rest.
@@ -60,7 +59,8 @@ class Candidate:
     `task_digests` identify each task's data, by which uses of its held-out questions are counted.
     `form` is how everything is asked, "" for the tasks' own forms; `form_adapter` are treatments of
     domains by the adapter of all. Held-out questions of an `exam` are also asked under the
-    `alternatives`, the treatments that were tried.
+    `alternatives`, the treatments that were tried, and judged as they are served where they were
+    chosen so.
     """
 
     treatments: Mapping[str, DomainTreatment]
@@ -72,6 +72,7 @@ class Candidate:
     form_adapter: Mapping[str, DomainTreatment] = field(default_factory=dict)
     alternatives: Mapping[str, Mapping[str, DomainTreatment]] = field(default_factory=dict)
     exam: Exam | None = None
+    judged_as_served: bool = False
 
     @property
     def digest(self) -> str:
@@ -102,7 +103,8 @@ def evaluate_on_held_out(
         controls = _controls(candidate, held_out, resources, single)
     runs = {"base": held_out.base, "ensemble": ensemble, **controls}
     tried = _alternatives(candidate, held_out)
-    proof = _held_out_result(candidate, held_out, ensemble, runs, use)
+    served = _served(candidate, held_out, routing)
+    proof = _held_out_result(candidate, held_out, ensemble, runs, use, served)
     plan = _write_plan(candidate, proof, held_out, ensemble)
     names = {
         "held out, base": held_out.base.folder.name,
@@ -111,7 +113,6 @@ def evaluate_on_held_out(
     result = replace(result, proof=proof, plan=plan, runs={**result.runs, **names})
     if candidate.exam is not None:
         records = {name: run.records() for name, run in {**runs, **tried}.items()}
-        served = _served(candidate, candidate.exam, held_out, routing)
         result = replace(result, exam=exam_scores(candidate.exam, records, served))
     return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
@@ -193,19 +194,20 @@ def _alternatives(candidate: Candidate, held_out: PlanRunner) -> dict[str, Run]:
     return runs
 
 
-def _served(
-    candidate: Candidate, exam: Exam, held_out: PlanRunner, routing: RoutingPolicy
-) -> dict[str, list[Record]]:
-    """The exam's held-out questions as they are served, by the base model and by the plan."""
-    engine, options = held_out.engine(), candidate.run_options
-    if Mode.GENERATE not in engine.info.modes:
+def _served(candidate: Candidate, held_out: PlanRunner, routing: RoutingPolicy) -> ServedAnswers:
+    """The exam's held-out questions as they are served, by each treatment and by the plan."""
+    exam = candidate.exam
+    if exam is None:
         return {}
-    job = served_job(exam, engine.info)
-    base = score_job(job, engine, options, part="as served, base")
-    runner = PlanRunner.from_base_run(job, held_out.engine, options, base)
-    with open_resources(candidate.treatments, engine, options.workspace) as resources:
-        run = runner.run("as served, ensemble", routing, candidate.treatments, resources)
-    return {"base": base.records(), "ensemble": run.records()}
+    alone = {name: own for name, own in candidate.alternatives.items() if name != FORM_ADAPTER}
+    ask = partial(served_answers, exam, TEST, held_out.engine(), candidate.run_options)
+    return {**ask(alone), **ask({"ensemble": candidate.treatments}, routing)}
+
+
+def _as_served(records: Sequence[Record], served: Sequence[Record]) -> list[Record]:
+    """The records, those of questions that were asked as they are served in their place."""
+    by_id = {record.id: record for record in served}
+    return [by_id.get(record.id, record) for record in records]
 
 
 def _held_out_result(
@@ -214,12 +216,19 @@ def _held_out_result(
     ensemble: Run,
     runs: Mapping[str, Run],
     use: HeldOutUse,
+    served: ServedAnswers,
 ) -> HeldOutResult:
-    """Compare with the base model; questions that stand in a knowledge base prove nothing."""
-    records = ensemble.records()
+    """Compare with the base model; questions that stand in a knowledge base prove nothing.
+
+    An exam by whose `served` answers a treatment was chosen is judged by them.
+    """
+    records, base = ensemble.records(), held_out.base.records()
     leaks = contaminated_ids(records)
+    if candidate.judged_as_served and served:
+        records = _as_served(records, served["ensemble"])
+        base = _as_served(base, served["base"])
     after = [record for record in records if record.id not in leaks]
-    before = [record for record in held_out.base.records() if record.id not in leaks]
+    before = [record for record in base if record.id not in leaks]
     change = paired_record_changes(before, after, {q.id: q for q in held_out.job.questions})
     return HeldOutResult(
         change=change,

@@ -1,33 +1,69 @@
 """The exam as a person would ask it: without options, in the chat template, written out.
 
-An adapter that was trained and examined by likelihoods can be proven there and useless in a chat.
-A reply is right where it holds the answer and none of the wrong options.
+An adapter that is proven by likelihoods can be useless in a chat, so what is served decides. A
+reply is right where it holds the answer and none of the wrong options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import question_block
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
 from benchmarks.tasks.base import STOP, Task, data_digest
+from benchmarks.treatments.plan import ORACLE, RoutingPolicy
 from domainlift.text.normalise import contains_run, words
 from domainlift.types import Question
 from engines.base import Mode
-from improve.exam.exam import TEST, Exam, ExamQuestion
+from improve.exam.exam import Exam, ExamQuestion
+from improve.plan_runner import PlanRunner
+from improve.resources import open_resources
+from improve.score import score_job
 
 if TYPE_CHECKING:
     from benchmarks.runs.store import Record
-    from engines.base import EngineInfo
+    from engines.base import Engine, EngineInfo
+    from ensemble.plan import DomainTreatment
+    from improve.options import RunOptions
 
 _MAX_TOKENS = 48
+#: By treatment, the records of an exam's questions.
+ServedAnswers = dict[str, list["Record"]]
 
 
-def served_job(exam: Exam, info: EngineInfo) -> EvalJob:
-    """The held-out questions as they are served: the bare question is the user's turn."""
+def served_answers(
+    exam: Exam,
+    split: str,
+    engine: Engine,
+    options: RunOptions,
+    treatments: Mapping[str, Mapping[str, DomainTreatment]],
+    routing: RoutingPolicy = ORACLE,
+) -> ServedAnswers:
+    """Ask the questions of a split as they are served, by the base model and each treatment.
+
+    Empty where the engine writes no text, or no reply of any treatment is right: then the model
+    cannot be asked so, and its replies tell treatments apart by nothing.
+    """
+    if Mode.GENERATE not in engine.info.modes:
+        return {}
+    job = served_job(exam, split, engine.info)
+    base = score_job(job, engine, options, part=f"as served, {split}, base")
+    runner = PlanRunner.from_base_run(job, lambda: engine, options, base)
+    answers = {"base": _judged(exam, base.records())}
+    for name, own in treatments.items():
+        with open_resources(own, engine, options.workspace) as resources:
+            run = runner.run(f"as served, {split}, {name}", routing, own, resources)
+        answers[name] = _judged(exam, run.records())
+    any_right = any(record.correct for records in answers.values() for record in records)
+    return answers if any_right else {}
+
+
+def served_job(exam: Exam, split: str, info: EngineInfo) -> EvalJob:
+    """The questions of a split as they are served: the bare question is the user's turn."""
     chat = info.has_chat_template
-    asked = [each for each in exam.asked if each.split == TEST]
+    asked = [each for each in exam.asked if each.split == split]
     questions = tuple(_open(each, exam.name, chat=chat) for each in asked)
     task = Task(
         name=f"as-served:{exam.name}",
@@ -47,21 +83,22 @@ def served_job(exam: Exam, info: EngineInfo) -> EvalJob:
     return prepare_job([task], settings, info)
 
 
-def served_right(exam: Exam, records: Sequence[Record]) -> dict[str, bool]:
-    """Whether each reply gives the answer, by the question's id; errors are left out."""
-    by_id = {each.id: each for each in exam.questions}
-    return {
-        record.id: gives(record.text, by_id[record.id])
-        for record in records
-        if record.text is not None and record.id in by_id
-    }
-
-
 def gives(reply: str, question: ExamQuestion) -> bool:
     """Whether a reply holds the right option and none of the wrong ones."""
     said = words(reply)
     held = [option for option in question.options if contains_run(said, words(_bare(option)))]
     return held == [question.right]
+
+
+def _judged(exam: Exam, records: Sequence[Record]) -> list[Record]:
+    """The records with what `gives` says of their replies; errors stay unanswered."""
+    by_id = {_task_id(exam.name, each): each for each in exam.questions}
+    return [
+        record
+        if record.text is None
+        else replace(record, correct=gives(record.text, by_id[record.id]), status="ok")
+        for record in records
+    ]
 
 
 def _bare(option: str) -> str:
@@ -70,7 +107,20 @@ def _bare(option: str) -> str:
     return rest if first.lower() in ("a", "an", "the") and rest else option
 
 
+def _task_id(domain: str, each: ExamQuestion) -> str:
+    """The id of the question in the exam's file of questions, which the loop asks."""
+    return f"{domain}.jsonl/{each.id}"
+
+
 def _open(each: ExamQuestion, domain: str, *, chat: bool) -> Question:
     text = each.question if chat else question_block(each.question)
-    task = f"as-served:{domain}"
-    return Question(each.id, domain, task, text, (), each.right, each.fact, support=each.support)
+    return Question(
+        _task_id(domain, each),
+        domain,
+        f"as-served:{domain}",
+        text,
+        (),
+        each.right,
+        each.fact,
+        support=each.support,
+    )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks.results.exam_scores import ExamScore, ExamScores
 from domainlift.stats.intervals import wilson
-from improve.exam.as_served import served_right
 
 if TYPE_CHECKING:
     from benchmarks.runs.store import Record
@@ -21,7 +20,7 @@ def exam_scores(
 ) -> ExamScores:
     """Divide the records of each treatment into held-out facts and held-out wordings.
 
-    `served` are those of `served_job`.
+    `served` are those of `served_answers`.
     """
     taught = {question.id: question.taught for question in exam.questions}
     own = {
@@ -34,7 +33,7 @@ def exam_scores(
         _scores(own, {name for name, is_taught in taught.items() if not is_taught}),
         _scores(own, {name for name, is_taught in taught.items() if is_taught}),
         {
-            name: _score(list(served_right(exam, found).values()))
+            name: _score([bool(each.correct) for each in found if each.correct is not None])
             for name, found in served.items()
             if found
         },

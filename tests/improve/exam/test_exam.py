@@ -198,7 +198,7 @@ def test_a_served_reply_is_right_where_it_holds_the_answer_and_no_other(
 
 def test_the_served_question_is_the_bare_one(exam: Exam) -> None:
     info = EngineInfo("x", "m", "d", 2048, frozenset(Mode), has_chat_template=True)
-    job = served_job(exam, info)
+    job = served_job(exam, TEST, info)
     builder = PromptBuilder(job.tasks[0], job.formats[job.tasks[0].name])
     asked = job.questions[0]
     request = builder.request(asked, Treatment())
