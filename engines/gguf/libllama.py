@@ -12,6 +12,7 @@ refused in one line.
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from typing import Any
 
 from domainlift.errors import BenchError
 
+#: No slower than the default where the cores are free (perf/README.md).
+_SPINS = "1000"
 #: The version of `xllamacpp` whose layout is written down here.
 KNOWN = "2026.10.11549"
 _NEEDED = 'install it: `pip install "domainlift[gguf]"`'
@@ -153,6 +156,9 @@ def libllama() -> Any:
     )
     try:
         (path,) = Path(spec.origin).parent.glob("xllamacpp*.so")
+        # Read when GNU OpenMP is loaded: a thread that waits for another spins so often and then
+        # sleeps. It spins for milliseconds by default, which beside other work costs minutes.
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
         library = ctypes.CDLL(str(path))
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(library, name)
