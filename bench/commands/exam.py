@@ -82,7 +82,7 @@ def exam_show(
 def exam_drop(name: Name, ids: Ids, workspace: WorkspaceOption = WORKSPACE) -> None:
     """Take questions out of an exam; it is another exam then, and is looked at anew.
 
-    Example: bench exam drop handbook 1f0c2a9b8d7e6f54-question
+    Example: bench exam drop handbook 1f0c2a9b8d7e6f54-gap
     """
     files = ExamFiles(workspace, name)
     changed = without_questions(read_exam(files), ids)
@@ -102,7 +102,7 @@ def exam_edit(
 ) -> None:
     """Change the wording, the options or the answer of a question.
 
-    Example: bench exam edit handbook 1f0c2a9b8d7e6f54-question --answer "Anselm Dorrit"
+    Example: bench exam edit handbook 1f0c2a9b8d7e6f54-gap --answer copper
     """
     if question is None and option is None and answer is None:
         raise Misuse("nothing to change", "say `--question`, `--option` or `--answer`")
