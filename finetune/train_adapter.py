@@ -35,6 +35,8 @@ from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
 
 _CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
+#: Key of a card's recipe that says which weights were trained.
+_WEIGHTS = "weights"
 #: Called with each validation's result and the number of steps; what it raises ends the training.
 OnValidation = Callable[[ValidationResult, int], None]
 
@@ -266,7 +268,7 @@ def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
 
 def _weights(info: EngineInfo) -> dict[str, str]:
     """Which weights were trained, where they are not the model's own."""
-    return {"weights": info.versions["weights"]} if "weights" in info.versions else {}
+    return {_WEIGHTS: info.versions[_WEIGHTS]} if _WEIGHTS in info.versions else {}
 
 
 def _draft(
@@ -340,7 +342,9 @@ def _result_recipe(job: TrainingJob) -> dict[str, Any]:
 def _without_execution_settings(recipe: Mapping[str, Any], job: TrainingJob) -> dict[str, Any]:
     ignored = job.settings.execution_settings()
     training = {name: value for name, value in recipe["training"].items() if name not in ignored}
-    return {**recipe, "training": training}
+    # A GGUF file's own weights are the base model's, by which an adapter is compared apart.
+    wanted = {name: value for name, value in recipe.items() if name != _WEIGHTS}
+    return {**wanted, "training": training}
 
 
 def _dataset_cards(job: TrainingJob) -> dict[str, Any]:

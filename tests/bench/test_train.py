@@ -104,6 +104,12 @@ def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_pat
         other = replace(wish, settings=replace(settings, **changes))
         found = find_existing(other, "tiny", digest)
         assert (found is not None) is same, changes
+    # Of a GGUF file the card also says that its dequantised weights were trained.
+    card = tmp_path / "workspace" / "adapters" / "biology" / "v0001" / "card.json"
+    told = json.loads(card.read_text(encoding="utf-8"))
+    told["recipe"]["weights"] = "dequantised from a GGUF file"
+    card.write_text(json.dumps(told), encoding="utf-8")
+    assert find_existing(wish, "tiny", digest) is not None
     assert said.json["version"] == "v0001"
 
 
