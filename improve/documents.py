@@ -69,8 +69,8 @@ def prepare_documents(
 ) -> tuple[Exam, ExamFiles]:
     """Build the knowledge base and make the exam, where that is not done; write what is new.
 
-    An exam that a person edited stays as it is. Unless `ask`, what the model knows is not found
-    out. BenchError where too few questions can be made.
+    An exam that a person edited stays as it is. Unless `ask`, no model is asked: none writes, and
+    what is known is not found out. BenchError where too few questions can be made.
     """
     name, workspace = documents.name, options.workspace
     domains = load_domains(workspace)
@@ -85,7 +85,7 @@ def prepare_documents(
     for line in [*found.notes, *report.missing, *(f"left out: {each}" for each in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)
     files = ExamFiles(workspace, name)
-    exam = _find_or_make(files, documents.writer, lazy)
+    exam = _find_or_make(files, documents.writer if ask else NO_WRITER, lazy)
     check_enough(exam, LEAST_QUESTIONS)
     if ask and exam.known_by != lazy.engine.info.digest and not exam.edited:
         exam = mark_known(exam, lazy.engine, options)

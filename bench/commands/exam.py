@@ -15,8 +15,6 @@ from domainlift.errors import Misuse
 from domainlift.text.display import one_line, printable
 from improve.documents import remake_exam
 from improve.exam.exam import (
-    PROBE,
-    TRAIN,
     ExamFiles,
     exam_names,
     read_exam,
@@ -69,7 +67,11 @@ def exam_show(
     Example: bench exam show handbook
     """
     found = read_exam(ExamFiles(workspace, name))
-    questions = [each for each in found.questions if _is_shown(each, split)]
+    questions = [
+        each
+        for each in found.questions
+        if (each.is_examined if split is None else each.split == split)
+    ]
     if as_json:
         print(json.dumps([asdict(each) for each in questions], ensure_ascii=False))
         return
@@ -164,12 +166,6 @@ def exam_line(found: Exam) -> str:
         f"exam `{found.name}` ({found.digest}{edited}): {counts['facts']} facts ({kinds})"
         f"{known}; {counts['questions']} questions asked, {counts['training_questions']} to learn"
     )
-
-
-def _is_shown(question: ExamQuestion, split: str | None) -> bool:
-    if split is not None:
-        return question.split == split
-    return question.split not in (TRAIN, PROBE)
 
 
 def _lines(question: ExamQuestion) -> Iterator[str]:

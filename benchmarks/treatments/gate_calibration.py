@@ -68,16 +68,17 @@ def contaminated_questions(
 ) -> list[Leak]:
     """The questions that stand in the knowledge base of their own domain.
 
-    A question with a `support` was made of a document, which is to be found.
+    One that stands in the passage of its own `support` was made of it, and is to find it.
     """
+    support = {question.id: question.support for question in questions}
     leaks: list[Leak] = []
     for domain, retriever in retrievers.items():
         own = [question for question in questions if question.domain == domain]
-        own = [question for question in own if not question.support]
         if own:
             vectors = retriever.encode([question.text for question in own])
             index = retriever.index
-            leaks += find_leaks(own, index.chunks, question_vectors=vectors, dense=index.dense)
+            found = find_leaks(own, index.chunks, question_vectors=vectors, dense=index.dense)
+            leaks += [leak for leak in found if leak.source != support[leak.question]]
     return leaks
 
 

@@ -51,6 +51,11 @@ class ExamQuestion:
     known: bool = False
 
     @property
+    def is_examined(self) -> bool:
+        """Whether it is for choosing or for the report, and neither learned nor a probe."""
+        return self.split in (VALIDATION, TEST)
+
+    @property
     def right(self) -> str:
         """The text of the right option."""
         return self.options[self.answer]
@@ -181,7 +186,7 @@ def without_questions(exam: Exam, ids: Iterable[str]) -> Exam:
     for name in sorted(dropped - known):
         raise NoSuch("question", name, known)
     left = [each for each in exam.questions if each.id not in dropped]
-    examined = {each.fact for each in left if each.split in (VALIDATION, TEST)}
+    examined = {each.fact for each in left if each.is_examined}
     kept = tuple(each for each in left if each.fact in examined)
     return replace(exam, questions=kept, edited=True)
 

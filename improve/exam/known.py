@@ -16,7 +16,7 @@ from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.tasks.base import ALL_MODES, Task, data_digest
 from domainlift.types import Question
 from engines.base import Mode
-from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, facts_of
+from improve.exam.exam import Exam, ExamQuestion, facts_of
 from improve.score import score_job
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def mark_known(exam: Exam, engine: Engine, options: RunOptions) -> Exam:
 
 def _probes(questions: Sequence[ExamQuestion]) -> list[ExamQuestion]:
     """The wordings of a fact that are not examined."""
-    return [each for each in questions if each.split in (TRAIN, PROBE)]
+    return [each for each in questions if not each.is_examined]
 
 
 def _right(

@@ -12,9 +12,7 @@ from starlette.routing import BaseRoute
 
 from domainlift.errors import Misuse
 from improve.exam.exam import (
-    PROBE,
     SPLITS,
-    TRAIN,
     Exam,
     ExamFiles,
     exam_names,
@@ -52,11 +50,11 @@ class _ExamViews:
         """The questions of one split, or of both that are examined, a page at a time."""
         found = read_exam(self._files(names["name"]))
         split, text = fields.get("split", ""), fields.get("text", "").lower()
-        wanted = {split} if split else {*SPLITS} - {TRAIN, PROBE}
         chosen = [
             each
             for each in found.questions
-            if each.split in wanted and text in f"{each.question} {each.right} {each.id}".lower()
+            if (each.split == split if split else each.is_examined)
+            and text in f"{each.question} {each.right} {each.id}".lower()
         ]
         given = fields.get("from", "")
         start = int(given) if given.isdecimal() and len(given) < 9 else 0

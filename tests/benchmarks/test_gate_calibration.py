@@ -4,16 +4,21 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from benchmarks.held_out.split import validation_job
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.runs.store import Record
 from benchmarks.treatments.gate_calibration import (
     calibration_samples,
     confidence,
+    contaminated_questions,
 )
 from benchmarks.treatments.plan import ORACLE, plan_policy
+from domainlift.types import Question
 from ensemble.plan import DomainTreatment
 from ensemble.treatment import PlanResources
+from rag.base import Chunk
 from rag.retrieval_gate import OPEN, SHUT
 from rag.search.retrieval import Retrieval
 from rag.treatment import Budget, QuestionSignals
@@ -122,3 +127,23 @@ def test_validation_asks_in_the_same_way_but_never_what_is_reported(tmp_path: An
     assert not any((q.text, q.options) in reported for q in made.questions)
     assert {q.split for q in made.questions} == {"validation"}
     assert validation_job(job, fake.INFO, None, domains, {"law"}) is None
+
+
+_LONG = (
+    "Which captain of the old ferry painted the hull in the winter before the company was sold "
+    "to the harbour of Brevik?"
+)
+
+
+@pytest.mark.parametrize(
+    ("support", "leaks"), [("", 1), ("notes.md", 0), ("other.md", 1)], ids=["none", "own", "other"]
+)
+def test_a_question_made_of_a_passage_may_stand_there_and_nowhere_else(
+    support: str, leaks: int
+) -> None:
+    chunk = Chunk(f"{_LONG} Ragna Tveit.", "notes.md")
+    asked = Question("q", "ferries", "t", _LONG, ("Ragna Tveit", "Emil Hauge"), 0, support=support)
+    index = SimpleNamespace(chunks=[chunk], dense=None)
+    retriever: Any = SimpleNamespace(encode=lambda texts: None, index=index)
+    found = contaminated_questions([asked], {"ferries": retriever})
+    assert [leak.question for leak in found] == ["q"] * leaks
