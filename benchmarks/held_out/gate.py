@@ -2,7 +2,7 @@
 
 A treated domain passes where its gain is large enough *and* more than luck; every other domain
 must not fall. What neither passes nor fails is inconclusive, and says how many questions it lacks.
-`docs/statistics.md` explains it, and `perf/promotion.py` measures how often it errs.
+`docs/statistics.md` explains it, and `perf/README.md` says how often it errs.
 """
 
 from __future__ import annotations

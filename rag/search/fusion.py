@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rag.index.bm25 import Ranked
 
 #: Weight of BM25 where a knowledge base was not asked for its own passages. Chosen on SciFact's
-#: train split and on cloze questions, with parts of the sets of `perf/fusion.py` in view.
+#: train split and on cloze questions, with parts of the sets of `perf/README.md` in view.
 WEIGHT = 0.8
 
 
