@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
-from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from engines.base import AdapterEngine
 from engines.registry import is_served
@@ -23,11 +22,8 @@ from finetune.data.build_dataset import (
 )
 from finetune.data.recipe import one_domain
 from finetune.jobs import TrainingJob, in_mode, training_arguments
-from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import find_existing, train_adapter
-from finetune.train_jointly import train_jointly
 from improve.load_model import load_trainable
-from improve.notes import error_line
 from reports.terminal import print_note
 from reports.training import training_progress
 
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from finetune.adapters.registry import Adapter
     from finetune.data.prepare import PreparedDataset
     from finetune.data.rows import Row
-    from finetune.train_adapter import TrainingResult
     from improve.context import ImproveContext
     from improve.load_model import LazyEngine
     from improve.notes import Notes
@@ -170,17 +165,12 @@ def _existing(
 
 
 def _train(jobs: Mapping[str, TrainingJob], lazy: LazyEngine, notes: Notes) -> dict[str, Adapter]:
-    """Train: in one pass where there are several jobs and the method allows it."""
     if jobs:
         lazy.close()
     adapters: dict[str, Adapter] = {}
-    if len(jobs) > 1 and _fit_jointly(jobs):
-        with notes.instead_of(f"adapter for {', '.join(jobs)}"):
-            adapters |= _train_jointly(list(jobs.values()), lazy, notes)
-    else:
-        for name, job in jobs.items():
-            with notes.instead_of(f"adapter for {name}"):
-                adapters[name] = train_alone(job, lazy, notes)
+    for name, job in jobs.items():
+        with notes.instead_of(f"adapter for {name}"):
+            adapters[name] = train_alone(job, lazy, notes)
     return adapters
 
 
@@ -190,29 +180,6 @@ def train_alone(job: TrainingJob, lazy: LazyEngine, notes: Notes) -> Adapter:
     with training_progress() as view:
         on_validation = view.on_validation(job.name)
         made = train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
-    return _published(made, job, notes)
-
-
-def _published(made: TrainingResult, job: TrainingJob, notes: Notes) -> Adapter:
     for line in made.plan.lines():
         notes.add(f"adapter for {made.name}: {line}")
     return AdapterRegistry(Workspace(job.workspace).adapters).open(f"{made.name}/{made.version}")
-
-
-def _train_jointly(
-    jobs: Sequence[TrainingJob], lazy: LazyEngine, notes: Notes
-) -> dict[str, Adapter]:
-    engine = load_trainable(lazy.spec, jobs[0].settings)
-    with training_progress() as view:
-        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation, view.on_replay)
-    for name, error in joint.errors.items():
-        notes.add(f"no adapter for {name}: {error_line(error)}")
-    return {made.name: _published(made, jobs[0], notes) for made in joint.made}
-
-
-def _fit_jointly(jobs: Mapping[str, TrainingJob]) -> bool:
-    try:
-        refuse_unfit(next(iter(jobs.values())).settings)
-    except BenchError:
-        return False
-    return True

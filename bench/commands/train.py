@@ -18,9 +18,7 @@ from finetune.distributed.process_group import destroy, from_environment
 from finetune.dry_run import dry_run
 from finetune.hyperparameter_search import SearchResult, search_hyperparameters
 from finetune.jobs import TrainingJob, training_arguments
-from finetune.multi_adapter.loop import refuse_unfit
 from finetune.train_adapter import TrainingResult, train_adapter
-from finetune.train_jointly import train_jointly
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec, load_trainable
 from knowledge_bases.domains import load_domains
@@ -65,9 +63,6 @@ def train_command(
         int | None,
         typer.Option("--search", min=1, help="Try so many settings, and keep the best adapter."),
     ] = None,
-    together: Annotated[
-        bool, typer.Option("--together", help="Several domains in one pass.")
-    ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: WorkspaceOption = WORKSPACE,
@@ -85,8 +80,6 @@ def train_command(
     """
     if trials is not None and from_environment().size > 1:
         raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
-    if together and (trials is not None or recipe is not None):
-        raise Misuse("`--together` goes with neither `--search` nor `--recipe`", "leave one out")
     if len(name) > 1 and (recipe is not None or data_set is not None):
         raise Misuse("`--recipe` and `--data-set` are for one adapter", "train one after another")
     domains = load_domains(workspace)
@@ -103,8 +96,6 @@ def train_command(
         )
     if dry_run:
         _dry_run(jobs, loading, as_json=as_json)
-    elif together:
-        _train_jointly(jobs, loading, as_json=as_json)
     else:
         _train(jobs, loading, trials, as_json=as_json)
 
@@ -141,18 +132,6 @@ def _trained(
     return search_hyperparameters(
         job, engine, trials, view.on_progress, on_validation, view.on_trial, view.on_replay
     )
-
-
-def _train_jointly(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
-    settings = jobs[0].settings
-    refuse_unfit(settings)  # before a large model is loaded
-    engine = load_trainable(loading, settings)
-    with training_progress() as view:
-        joint = train_jointly(jobs, engine, view.on_progress, view.on_validation, view.on_replay)
-    for made in joint.made:
-        _show(made, as_json=as_json)
-    for error in joint.errors.values():
-        raise error
 
 
 def _show(made: TrainingResult | SearchResult, *, as_json: bool) -> None:

@@ -80,14 +80,11 @@ class AdapterMask:
         if self._index is None:
             raise BenchError(
                 "no adapter is chosen for these tokens",
-                "hold `using(…)` around the forward pass, and around the backward pass where "
-                "activations are recomputed",
+                "hold `set(…)` around the forward pass",
             )
         found = self._masks.get((layout, dtype))
         if found is None:
-            # A mask first made for inference may be met again in training.
-            with torch.inference_mode(False):
-                table = torch.tensor(layout.table(), dtype=dtype, device=self._index.device)
-                # The base's row is the last, which is what -1 picks.
-                found = self._masks[layout, dtype] = table[self._index]
+            table = torch.tensor(layout.table(), dtype=dtype, device=self._index.device)
+            # The base's row is the last, which is what -1 picks.
+            found = self._masks[layout, dtype] = table[self._index]
         return found

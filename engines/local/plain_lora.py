@@ -1,6 +1,6 @@
 """Plain LoRA as PEFT configures it: W + s·B·A on linear layers and nothing else (Hu et al. 2021).
 
-It is what passes with several adapters, joint training and LoRA files in GGUF can compute.
+It is what passes with several adapters and LoRA files in GGUF can compute.
 """
 
 from __future__ import annotations

@@ -91,14 +91,11 @@ class GradientWorker:
         cut smaller and done again, with the same random numbers; BenchError where one row alone
         is too much, or others are in the middle of the same step.
         """
-        return float(self._persistent(examples, trained))
-
-    def _persistent(self, examples: Sequence[Encoded], trained: Any) -> Any:
         while True:
             states = random_states(self.device)
             done = self._tried(examples, trained)
             if not isinstance(done, Exception):
-                return done
+                return float(done)
             if self._in_step.size > 1:  # the others are in the middle of their passes
                 raise BenchError(
                     f"memory does not suffice for {self.limits.tokens} tokens at once", _SMALLER
@@ -106,7 +103,7 @@ class GradientWorker:
             set_random_states(self.device, states)
             self._shrink(examples, done)
 
-    def _tried(self, examples: Sequence[Encoded], trained: Any) -> Any:
+    def _tried(self, examples: Sequence[Encoded], trained: int) -> Any:
         try:
             return self._accumulated(examples, trained)
         except Exception as error:
@@ -115,7 +112,7 @@ class GradientWorker:
             # Its frames hold on to the very tensors that were too many.
             return error.with_traceback(None)
 
-    def _accumulated(self, examples: Sequence[Encoded], trained: Any) -> Any:
+    def _accumulated(self, examples: Sequence[Encoded], trained: int) -> Any:
         for weight in self._live.parameters():
             weight.grad = None
         total: Any = 0.0
@@ -148,9 +145,9 @@ class GradientWorker:
         """How many more passes another process makes; collective, called before them."""
         return self._in_step.all_reduce_max(passes, self.device) - passes
 
-    def _backward(self, examples: Sequence[Encoded], trained: Any) -> Any:
+    def _backward(self, examples: Sequence[Encoded], trained: int) -> Any:
         """One pack, forward and backward; what it adds to the loss."""
-        loss = self._losses(self._pack(examples)).sum() / trained
+        loss: Any = self._losses(self._pack(examples)).sum() / trained
         loss.backward()
         return loss.detach()
 
@@ -181,7 +178,7 @@ class GradientWorker:
         import torch
 
         pack = self._laid_out(examples, 0)
-        with torch.no_grad(), self._bare(), self._autocast():
+        with torch.no_grad(), self._live.disable_adapter(), self._autocast():
             output = self._live(
                 input_ids=pack.ids,
                 use_cache=False,
@@ -201,11 +198,6 @@ class GradientWorker:
         keeps = self._in_step.size == 1
         kind = self.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
-
-    def _bare(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which the adapter is disabled."""
-        bare: contextlib.AbstractContextManager[Any] = self._live.disable_adapter()
-        return bare
 
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
         return best_fit(examples, self.limits, not self._apart, self._settings.virtual)

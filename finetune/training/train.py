@@ -28,7 +28,6 @@ __all__ = [
     "TrainResult",
     "TrainingArguments",
     "TrainingProgress",
-    "only_one",
     "train_rows",
 ]
 
@@ -56,7 +55,7 @@ def train_rows(
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     others = join_group(model.device)
-    with only_one(checkpoint_folder, others):
+    with _only_one(checkpoint_folder, others):
         run_on_rank_zero(others, model, lambda: "ready")
         with memory_errors("the optimiser or the validation"):
             run = TrainingLoop(examples, model, settings, checkpoint_folder, others)
@@ -70,7 +69,7 @@ def train_rows(
 
 
 @contextmanager
-def only_one(folder: Path, others: ProcessGroup) -> Iterator[None]:
+def _only_one(folder: Path, others: ProcessGroup) -> Iterator[None]:
     """Keep other trainings out of a folder of checkpoints."""
     if not others.is_main:
         yield

@@ -153,12 +153,11 @@ def planned(
     settings: TrainingArguments,
     examples: Sequence[Encoded],
     *,
-    adapters: int = 1,
     processes: int = 1,
 ) -> tuple[PackLimits, bool]:
-    """Plan the limits of a pass with so many adapters, and whether activations are recomputed.
+    """Plan the limits of a pass, and whether activations are recomputed.
 
-    So many `processes` share it out.
+    So many `processes` share the model out.
     """
     if settings.micro_batch is not None and settings.checkpointing is not None:
         limits = PackLimits(
@@ -166,9 +165,7 @@ def planned(
         )
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
-    # Adapters side by side are one whose rank is the sum of theirs.
-    wide = replace(settings, rank=settings.rank * adapters)
-    sizes = model_sizes(model.config, wide, str(model.device))
+    sizes = model_sizes(model.config, settings, str(model.device))
     sizes = sizes.shared(processes, settings.method)
     return plan_memory(sizes, settings, longest, str(model.device), in_use(model))
 

@@ -1,1 +1,0 @@
-"""Joint training: the LoRA adapters of several domains in one pass over one base model."""
