@@ -11,6 +11,7 @@ import typer
 
 from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
+from bench.commands.kb_sync import sync_command
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.workspace import Workspace
 from rag.index.store import KnowledgeBaseStore
@@ -25,6 +26,7 @@ kb = typer.Typer(
     help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
 )
 kb.command("build")(build_command)
+kb.command("sync")(sync_command)
 kb.command("check")(kb_check_command)
 kb.command("eval")(kb_eval_command)
 kb.command("probe")(kb_probe_command)

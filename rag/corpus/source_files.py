@@ -19,11 +19,17 @@ OWN_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Found:
-    """Files that were found; `missing` and `notes` are sentences on what was left out, and why."""
+    """Files that were found; `missing` and `notes` are sentences on what was left out, and why.
+
+    `declared` and `given` are where they were looked for, `licence` holds for what was given.
+    """
 
     files: tuple[SourceFile, ...]
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    licence: str = ""
 
 
 def domain_sources(domain: Domain) -> tuple[Source, ...]:
@@ -56,7 +62,9 @@ def find_files(
         search.declared(source, folder, data)
     for where in given:
         search.given(where, licence, data)
-    return Found(tuple(search.files), tuple(search.missing), tuple(search.notes))
+    declared = tuple(source.where for source in sources)
+    lists = (tuple(each) for each in (search.files, search.missing, search.notes))
+    return Found(*lists, declared, tuple(given), licence)
 
 
 @dataclass
@@ -134,8 +142,9 @@ class _Search:
                 self._add(path, f"{label}/{relative}", source, named=False)
             except BenchError as error:
                 self._note(path, error.what)
-        repeated = any(path.is_relative_to(root.resolve()) for path in self.paths)
-        if len(self.files) == before and not repeated:
+        if len(self.files) == before and not any(
+            path.is_relative_to(root.resolve()) for path in self.paths
+        ):
             raise Misuse(f"`{root}` holds nothing that can be read", _endings())
 
     def _add(self, path: Path, label: str, source: Source, *, named: bool) -> None:

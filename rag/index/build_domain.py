@@ -14,6 +14,8 @@ from rag.embedding.registry import DEFAULT
 from rag.index.build import BuildReport, build_index
 from rag.index.build_options import BuildOptions
 from rag.index.index import Progress
+from rag.index.store import KnowledgeBaseStore
+from rag.index.sync import write_record
 from rag.library import open_cached
 
 #: Tokens of a chunk.
@@ -52,15 +54,13 @@ def build_from_files(
     """Build a knowledge base, or bring it up to date; Interrupted at Ctrl-C."""
     model = open_cached(settings.embedder, workspace)
     options = BuildOptions(model, settings.size, settings.chroma, settings.rebuild)
+    root = Workspace(workspace).knowledge_bases
     try:
-        return build_index(
-            Workspace(workspace).knowledge_bases,
-            name,
-            found.files,
-            options,
-            missing=found.missing,
-            progress=progress,
+        report = build_index(
+            root, name, found.files, options, missing=found.missing, progress=progress
         )
+        write_record(workspace, name, found, KnowledgeBaseStore(root).manifest(name))
+        return report
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"stopped; knowledge base `{name}` is as it was before",
