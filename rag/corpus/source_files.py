@@ -63,8 +63,8 @@ def find_files(
     for where in given:
         search.given(where, licence, data)
     declared = tuple(source.where for source in sources)
-    lists = (tuple(each) for each in (search.files, search.missing, search.notes))
-    return Found(*lists, declared, tuple(given), licence)
+    missing, notes = tuple(search.missing), tuple(search.notes)
+    return Found(tuple(search.files), missing, notes, declared, tuple(given), licence)
 
 
 @dataclass

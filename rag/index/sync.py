@@ -89,8 +89,8 @@ def keep_gone(
 ) -> list[SourceFile]:
     """The files, and the lost ones as the published generation has them."""
     gone = set(changes.gone)
-    kept = (key(each) for each in manifest.sources if each.label in gone)
-    return [*files, *(SourceFile(label, None, *rest) for label, *rest in kept)]
+    kept = [each for each in manifest.sources if each.label in gone]
+    return [*files, *(SourceFile(k.label, None, k.sha256, k.licence, k.title) for k in kept)]
 
 
 def current_sources(
@@ -121,8 +121,8 @@ def read_record(workspace: Path, name: str) -> BuildRecord | None:
         return None
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        texts = {each: tuple(stored.pop(each)) for each in ("declared", "given")}
-        return BuildRecord(**texts, **stored)
+        places = tuple(stored["declared"]), tuple(stored["given"])
+        return BuildRecord(*places, stored["licence"], stored["refused"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         hint = f"write it anew: `bench kb build {name} --source PATH`"
         raise Malformed(path, "not the record of a build", hint=hint) from error
