@@ -66,7 +66,7 @@ class TestPage:
 
     def test_every_function_and_constant_of_a_stored_schema_is_there(self) -> None:
         rows = TEXT.split("## Stored schemas")[1].split("\n\n")[1].splitlines()[2:]
-        assert len(rows) == 10
+        assert len(rows) >= 10
         for row in rows:
             files = [ROOT / file for file in re.findall(r"`([\w/]+\.py)`", row)]
             code = "".join(file.read_text(encoding="utf-8") for file in files)
