@@ -58,6 +58,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "runs": ("bench.commands.runs:runs", "List, show and remove stored runs."),
     "route": ("bench.commands.route:route", "Fit, explain and test the router."),
+    "versions": (
+        "bench.commands.versions:versions",
+        "List, compare, promote and roll back the versions of what is served.",
+    ),
     "ask": (
         "bench.commands.ask:ask_command",
         "Answer a question by a plan, and show what the answer comes from.",

@@ -71,14 +71,15 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive_lock(lock: Path, what: str, hint: str) -> Iterator[None]:
+def exclusive_lock(lock: Path, what: str, hint: str, *, wait: float = 0) -> Iterator[None]:
     """Hold a lock file; a second writer gets an error that names the process of the first.
 
-    Its folder is made where it is missing. The lock goes with its process, however that ends.
+    It waits for `wait` seconds. The folder is made where it is missing, and the lock goes with its
+    process, however that ends.
     """
     from filelock import FileLock, Timeout
 
-    held = FileLock(lock, timeout=0)
+    held = FileLock(lock, timeout=wait)
     holder = lock.with_suffix(".json")
     with disk_errors(lock.parent):
         try:

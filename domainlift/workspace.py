@@ -49,6 +49,11 @@ class Workspace:
         return self.root / "plans"
 
     @property
+    def versions(self) -> Path:
+        """Folder of the versions of what is served, with the log of their states."""
+        return self.root / "versions"
+
+    @property
     def reports(self) -> Path:
         """Folder of HTML reports."""
         return self.root / "reports"

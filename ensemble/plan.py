@@ -107,8 +107,26 @@ def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan as YAML, in one step."""
     import yaml
 
-    text = yaml.safe_dump(_as_data(plan), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(plan_data(plan), sort_keys=False, allow_unicode=True, width=100)
     write_text(path, f"# A plan for `bench run --plan`; see docs/improve.md.\n{text}")
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """The keys and values of a plan's file."""
+    return {
+        "schema": SCHEMA,
+        "model": plan.model,
+        "digest": plan.digest,
+        **_given(created=plan.created, verdict=plan.verdict),
+        **_given(router=plan.router, router_sha256=plan.router_sha256),
+        "passages": plan.passages,
+        "tokens": plan.tokens,
+        "query_options": plan.query_options,
+        **_given(form=plan.form),
+        "domains": [
+            {"name": name, **_treatment_data(entry)} for name, entry in plan.domains.items()
+        ],
+    }
 
 
 def read_plan(path: Path) -> Plan:
@@ -245,23 +263,6 @@ def _gate_value(path: Path, key: str, each: Node) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) != (key == "shut"):
         raise Malformed(path, f"`{key}` must be {_GATE[key]}", line=each.line)
     return _whole(path, key, value, each.line) if key == "passages" else value
-
-
-def _as_data(plan: Plan) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "model": plan.model,
-        "digest": plan.digest,
-        **_given(created=plan.created, verdict=plan.verdict),
-        **_given(router=plan.router, router_sha256=plan.router_sha256),
-        "passages": plan.passages,
-        "tokens": plan.tokens,
-        "query_options": plan.query_options,
-        **_given(form=plan.form),
-        "domains": [
-            {"name": name, **_treatment_data(entry)} for name, entry in plan.domains.items()
-        ],
-    }
 
 
 def _treatment_data(entry: DomainTreatment) -> dict[str, Any]:

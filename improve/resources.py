@@ -108,15 +108,7 @@ def _retriever(
     if domain not in knowledge_bases.names():
         hint = f"`bench kb build {domain}`, then make the plan anew: `bench improve`"
         raise BenchError(f"knowledge base `{domain}` of the plan is gone", hint)
-    retriever = knowledge_bases.open(domain)
-    generation = retriever.index.manifest.generation
-    if treatment.knowledge_base and generation != treatment.knowledge_base:
-        raise BenchError(
-            f"knowledge base `{domain}` is `{generation}`, the plan is for "
-            f"`{treatment.knowledge_base}`",
-            "make the plan anew: `bench improve`",
-        )
-    return retriever
+    return knowledge_bases.open(domain, generation=treatment.knowledge_base)
 
 
 def _adapter(domain: str, treatment: DomainTreatment, engine: Engine, workspace: Path) -> str:

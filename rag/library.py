@@ -52,16 +52,18 @@ class KnowledgeBases:
         rerank: Rerank | None = None,
         *,
         exact: bool = False,
+        generation: str = "",
     ) -> Retriever:
         """Search in the knowledge base of a domain, with the model that it was made with.
 
-        `exact` is for a few questions: see `Index`.
+        `exact` is for a few questions: see `Index`. Without a `generation` it is the published one.
 
         Raises Misuse where the model of that name is another one by now.
         """
         by_words = settings is not None and settings.method == "bm25"
+        root, exact = Workspace(self._workspace).knowledge_bases, exact or by_words
         index = self._stack.enter_context(
-            open_index(Workspace(self._workspace).knowledge_bases, domain, exact=exact or by_words)
+            open_index(root, domain, exact=exact, generation=generation)
         )
         if not by_words:  # a model that is another one by now is told before anything else
             self._embedder(index.manifest)

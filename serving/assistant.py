@@ -22,9 +22,9 @@ from ensemble.treatment import treat_by_plan
 from improve.options import RunOptions
 from improve.resources import PassageBudget, adapters_from_option, open_resources
 from improve.run_plan import load_plan
+from improve.versions.champion import champion_plan, champion_stamp
 from rag.treatment import QuestionSignals
 from serving.asked import PLAIN_STOPS, Asked
-from serving.newest_plan import newest_plan, plans_stamp
 from serving.support import is_supported
 
 #: Names of models that are no adapter's: the plan decides, or nothing is done.
@@ -88,7 +88,7 @@ class Assistant:
     ) -> None:
         self.engine = engine
         self._workspace = workspace
-        self._stamp = plans_stamp(workspace) if follow else None
+        self._stamp = champion_stamp(workspace) if follow else None
         self._lock, self._scoring = Lock(), Lock()
         self._adapters: set[str] = set()
         for name in adapters:
@@ -152,10 +152,10 @@ class Assistant:
         Who asks meanwhile is answered by the plan before. Raises BenchError where the new one
         cannot be used; the one before stays then.
         """
-        if self._stamp is None or (stamp := plans_stamp(self._workspace)) == self._stamp:
+        if self._stamp is None or (stamp := champion_stamp(self._workspace)) == self._stamp:
             return False
         self._stamp = stamp
-        path = newest_plan(self._workspace, self._plan.model)
+        path = champion_plan(self._workspace, self._plan.model)
         if path == self._plan.path:
             return False
         opened = self._opened(path)
@@ -263,7 +263,7 @@ def open_assistant(
 
     The model is the plan's where none is named. Raises Misuse where its engine cannot stream.
     """
-    path = newest_plan(workspace, model) if plan is None else plan
+    path = champion_plan(workspace, model) if plan is None else plan
     name = read_plan(path).model if model is None else model
     engine = open_engine(name, options)
     try:

@@ -12,6 +12,7 @@ from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from finetune.adapters import registry as registry
+from improve.versions.version_log import VersionRegistry
 from reports.terminal import print_table
 
 adapters = typer.Typer(
@@ -60,7 +61,11 @@ def remove_adapters(
 
     Example: bench adapters rm biology/v0001
     """
-    known = registry.AdapterRegistry(Workspace(workspace).adapters)
+    known, served = (
+        registry.AdapterRegistry(Workspace(workspace).adapters),
+        VersionRegistry(workspace),
+    )
     for each in name:
+        served.check_unused(Workspace(workspace).adapters / each)
         known.remove(each)
         print(f"removed `{each}`")

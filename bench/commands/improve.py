@@ -41,6 +41,7 @@ from improve.forecast import forecast
 from improve.load_model import LazyEngine, ModelSpec
 from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
+from improve.versions.champion import register_result
 from reports.improve import ImproveView, show_forecast
 from reports.terminal import print_note
 
@@ -101,6 +102,7 @@ def improve_command(
     data: Data = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
+    challenger: Annotated[bool, typer.Option("--challenger", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Find weak domains, treat them, and prove what got better.
@@ -152,7 +154,7 @@ def improve_command(
         if dry_run:
             show_forecast(forecast(lazy, prepare), as_json=as_json)
         else:
-            _run(prepare(), lazy, as_json=as_json)
+            _run(prepare(), lazy, as_json=as_json, challenger=challenger)
     finally:
         lazy.close()
 
@@ -186,9 +188,12 @@ def demo(
     improve_command(model=model, workspace=workspace, as_json=as_json, change=change)
 
 
-def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool) -> None:
+def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool, challenger: bool) -> None:
     view = ImproveView()
     result = improve(context, lazy, _ignore if as_json else view.tell)
+    version = register_result(context.run_options.workspace, result, challenger=challenger)
+    if version is not None:
+        print_note(f"the plan is version `{version.name}`: {version.state.value}")
     if as_json:
         print(json.dumps(result.as_json(), ensure_ascii=False))
         return

@@ -129,7 +129,7 @@ def write_keywords(path: Path, keywords: Keywords) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     if keywords.classifier:
-        write_bytes(_beside(path, _sha256(keywords.classifier)), keywords.classifier)
+        write_bytes(classifier_path(path, _sha256(keywords.classifier)), keywords.classifier)
     write_text(path, as_text(keywords))
 
 
@@ -239,7 +239,7 @@ def _number(path: Path, key: str, entry: Node) -> float:
 def _classifier(path: Path, entry: Node) -> bytes:
     if not entry.text:
         return b""
-    file = _beside(path, entry.text)
+    file = classifier_path(path, entry.text)
     try:
         content = file.read_bytes()
     except OSError:
@@ -255,7 +255,7 @@ def _classifier(path: Path, entry: Node) -> bytes:
     return content
 
 
-def _beside(path: Path, digest: str) -> Path:
+def classifier_path(path: Path, digest: str) -> Path:
     """The classifier's file: named by its content, so that no other file's is overwritten."""
     return path.with_name(f"routes-{digest[:12]}.npz")
 

@@ -74,9 +74,9 @@ def write_index(
         dense.update(place, changes.folder, changes.removed, new, rows, notify)
 
 
-def open_index(root: Path, domain: str, *, exact: bool = False) -> Index:
-    """Open the published knowledge base of a domain for searching."""
-    return Index(KnowledgeBaseStore(root).open(domain), exact=exact)
+def open_index(root: Path, domain: str, *, exact: bool = False, generation: str = "") -> Index:
+    """Open a domain's knowledge base for searching: as published, or the generation named."""
+    return Index(KnowledgeBaseStore(root).open(domain, generation), exact=exact)
 
 
 class Index:

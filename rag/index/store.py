@@ -5,11 +5,13 @@
                                     its files later (`gates/`)
 <root>/<domain>/.build-5e6f/        a build under way, or what a killed one left
 <root>/<domain>/leases/             one locked file per reader
+<root>/<domain>/pins/               one empty file per generation that is to stay, named like it
 <root>/.locks/<domain>.lock         held by the one writer for as long as it writes
 
 A reader takes a lease first and then looks at the pointer once more. A writer moves the pointer
 first and then looks for leases. So whoever comes second sees the other, and a generation is
-removed only when nobody reads it. Locks go with their processes, however those end.
+removed only when nobody reads it and no version pins it. Locks go with their processes, however
+those end.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.files import disk_errors, exclusive_lock, sync, sync_folder, write_json
+from domainlift.files import disk_errors, exclusive_lock, sync, sync_folder, write_json, write_text
 from rag.index.chroma_store import forget
 from rag.index.manifest import IndexManifest, damaged_index, read_manifest
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-POINTER = "current.json"
+POINTER, _PINS = "current.json", "pins"
 _GENERATION = re.compile(r"g(\d{4,})-[0-9a-f]{8}")
 _DOMAIN = re.compile(r"[a-z0-9_-]+")
 
@@ -74,29 +76,49 @@ class KnowledgeBaseStore:
         with self.open(domain) as generation:
             return generation.manifest
 
-    def open(self, domain: str) -> Generation:
-        """Open the published generation; NoSuch with the nearest name where there is none."""
+    def open(self, domain: str, generation: str = "") -> Generation:
+        """Open the published generation, or the one that is named; NoSuch where there is none.
+
+        BenchError where the named one is neither published nor pinned.
+        """
         folder = self._folder(domain)
         while True:
-            name = self._published(domain)
+            name = self._chosen(domain, generation)
             lease = _lease(folder / "leases", name)
             try:
                 # Only now is it certain that no writer has missed the lease.
-                if lease is not None and self._published(domain) == name:
+                if lease is not None and self._chosen(domain, generation) == name:
                     return Generation(folder / name, read_manifest(folder / name, domain), lease)
             except BaseException:
                 _give_back(lease)
                 raise
             _give_back(lease)
 
+    def pin(self, domain: str, generation: str) -> None:
+        """Keep a generation, whatever is published after it; BenchError where it is gone."""
+        with self.open(domain, generation) as opened:
+            write_text(self._folder(domain) / _PINS / opened.folder.name, "")
+
+    def unpin(self, domain: str, generation: str) -> None:
+        """Let a generation go with the next build, unless it is the published one."""
+        (self._folder(domain) / _PINS / generation).unlink(missing_ok=True)
+
     def remove(self, domain: str) -> None:
-        """Delete a knowledge base, unless it is being written or read."""
+        """Delete a knowledge base, unless it is being written or read, or a part is pinned."""
         if domain not in self.names():
             raise NoSuch("knowledge base", domain, self.names(), "bench kb list")
         with self.writing(domain) as writer:
+            if _pinned(writer.folder):
+                what = f"knowledge base `{domain}` belongs to a version that may be served"
+                raise BenchError(what, "drop it first: `bench versions rm VERSION`")
             if _leased(writer.folder):
                 what = f"knowledge base `{domain}` is being read"
                 raise BenchError(what, "end the commands that use it, then repeat this one")
+            if _pinned(writer.folder):
+                what = f"knowledge base `{domain}` belongs to a version that may be served"
+                raise BenchError(
+                    what, "`bench versions list` shows them, `bench versions rm` drops"
+                )
             writer.remove()
 
     @contextmanager
@@ -120,6 +142,18 @@ class KnowledgeBaseStore:
             what = f"`{domain}` cannot name a domain"
             raise Misuse(what, "use only a-z, 0-9, `_` and `-`")
         return self.root / domain
+
+    def _chosen(self, domain: str, generation: str) -> str:
+        """The published generation, or the named one where no build removes it."""
+        published = self._published(domain)
+        if not generation:
+            return published
+        if generation not in {published, *_pinned(self._folder(domain))}:
+            raise BenchError(
+                f"knowledge base `{domain}` is `{published}`, and `{generation}` is gone",
+                "make the plan anew: `bench improve`",
+            )
+        return generation
 
     def _published(self, domain: str) -> str:
         folder = self._folder(domain)
@@ -192,7 +226,7 @@ class GenerationWriter:
             published = _pointer(self.folder, self.domain)
             leased = _leased(self.folder)
             if published is not None:
-                kept = {published, *leased}
+                kept = {published, *leased, *_pinned(self.folder)}
                 garbage += [path for path in _generations(self.folder) if path.name not in kept]
         return garbage
 
@@ -216,6 +250,10 @@ def _pointer(folder: Path, domain: str) -> str | None:
 def _generations(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if _GENERATION.fullmatch(path.name))
+
+
+def _pinned(folder: Path) -> set[str]:
+    return {path.name for path in _generations(folder / _PINS)}
 
 
 def _number(path: Path) -> int:

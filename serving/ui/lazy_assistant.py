@@ -12,10 +12,10 @@ from domainlift.errors import BenchError
 from engines.base import Message
 from engines.registry import EngineOptions
 from engines.streaming import Sampling
+from improve.versions.champion import champion_plan
 from reports.terminal import print_note
 from serving.asked import asked_in_chat
 from serving.assistant import AUTO, Assistant, PreparedReply, open_assistant
-from serving.newest_plan import newest_plan
 
 _MOST_TOKENS = 256
 
@@ -38,7 +38,7 @@ class LazyAssistant:
         """The plan that the next question is answered by; BenchError where there is none."""
         if self._opened is not None:
             return self._opened.plan
-        return self._plan if self._plan is not None else newest_plan(self._workspace, self._model)
+        return self._plan if self._plan is not None else champion_plan(self._workspace, self._model)
 
     def get(self) -> Assistant:
         """The assistant; BenchError where it cannot be opened."""

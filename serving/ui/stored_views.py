@@ -18,11 +18,11 @@ from domainlift.stats.formatting import accuracy, interval
 from domainlift.workspace import Workspace
 from ensemble.plan import read_plan
 from finetune.adapters.registry import AdapterRegistry
+from improve.versions.version_log import plan_files
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
 from rag.search.retrieval import Retrieval
 from reports.compare_html import render_html
-from serving.newest_plan import plan_files
 from serving.ui.pages import Pages, readable
 
 _MOST_RUNS, _HITS = 200, 8

@@ -309,3 +309,23 @@ def test_a_file_of_questions_is_lifted_by_a_folder_of_documents(
     )
     assert again.code == 0, again.err
     assert again.json["treatments"]["ensemble"]["domains"]["lore"]["accuracy"] > 0.8
+
+
+def test_what_was_promoted_is_the_champion(
+    improved: tuple[Path, dict[str, Any]], bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = improved
+    monkeypatch.chdir(folder)
+    (version,) = bench("versions", "list", "--json").json
+    assert (version["version"], version["state"], version["by"]) == ("v0001", "champion", "improve")
+    assert version["why"] == found["why"]
+    low, high = version["interval"]
+    assert low < version["accuracy"] < high
+    shown = bench("versions", "show", "v0001", "--json").json
+    assert shown["intact"]
+    assert any(name.startswith("knowledge_bases/history/g0001") for name in shown["files"])
+    assert "bench" in shown["command"]
+    assert bench("versions", "diff", "v0001", "v0001", "--json").json == []
+    assert bench("versions", "rollback").code == 1
+    assert bench("versions", "show", "v1").code == 2
+    assert bench("kb", "rm", "history").err.startswith("error: knowledge base `history` belongs")

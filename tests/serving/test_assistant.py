@@ -8,11 +8,15 @@ from domainlift.errors import BenchError, NoSuch
 from domainlift.types import Passage, Treatment
 from engines.base import Message, Mode
 from engines.streaming import Sampling
+from improve.versions.champion import champion_plan
+from improve.versions.version import State
+from improve.versions.version_log import VersionRegistry
+from rag.index.store import KnowledgeBaseStore
 from rag.retrieval_gate import Gate
 from serving.asked import asked_in_chat, asked_in_text
 from serving.assistant import NOT_FOUND, Assistant
-from serving.newest_plan import newest_plan
 from serving.support import is_supported
+from tests.helpers.fake_shelf import Shelf
 from tests.helpers.streaming_engine import EchoEngine
 from tests.serving.conftest import Garden
 
@@ -139,7 +143,7 @@ def test_a_plan_that_cannot_be_used_leaves_the_one_before(
 
 def test_without_a_plan_a_line_says_which_command_makes_one(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no plan") as error:
-        newest_plan(tmp_path)
+        champion_plan(tmp_path)
     assert "bench improve" in str(error.value.hint)
 
 
@@ -153,3 +157,35 @@ def test_support_is_what_was_found_and_how_well(
     passage = Passage("text", score=score, dense=cosine)
     assert is_supported(Treatment((passage,))) is supported
     assert is_supported(Treatment(retrieved=(passage,))) is False
+
+
+def test_a_rollback_serves_the_very_documents_of_its_version(
+    garden: Garden, assistant: Assistant
+) -> None:
+    registry = VersionRegistry(garden.root)
+    registry.register(garden.plan("first"), State.CHAMPION, "improve", "better")
+    questions = ("When are leeks sown?", "How high do beans climb?", "Which judge sits in court?")
+
+    def prompts() -> list[object]:
+        return [assistant.prepare(ask(text)).prompt for text in questions]
+
+    before = prompts()
+    shelf = Shelf(garden.root)
+    shelf.put("garden.txt", "leek: leeks are sown in october by nobody", "bean: beans stay low")
+    garden.generation = shelf.build("garden", size=20).generation
+    assert assistant.take_over() is True  # the same, from its own folder
+    assert prompts() == before
+    registry.register(garden.plan("second"), State.CHAMPION, "improve", "better")
+    assert assistant.take_over() is True
+    assert prompts() != before
+    shelf.put("garden.txt", "leek: what nobody serves")
+    shelf.build("garden", size=20)
+    registry.move("v0001", State.CHAMPION, "person", "worse", State.QUARANTINED)
+    assert assistant.take_over() is True
+    assert prompts() == before
+    registry.remove("v0002")
+    shelf.put("garden.txt", "leek: and once more")
+    shelf.build("garden", size=20)
+    assert len(list((garden.root / "knowledge_bases" / "garden").glob("g0*"))) == 2
+    with pytest.raises(BenchError, match="belongs to a version"):
+        KnowledgeBaseStore(garden.root / "knowledge_bases").remove("garden")

@@ -1,0 +1,82 @@
+"""What a plan promised: its answers to held-out questions, taken from the runs that judged it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.runs.store import RunStore
+from benchmarks.treatments.gate_calibration import contaminated_ids
+from domainlift.errors import BenchError
+from domainlift.stats.intervals import accuracy_interval
+from improve.versions.version import Evidence
+
+if TYPE_CHECKING:
+    from benchmarks.runs.store import Record
+    from ensemble.plan import Plan
+
+
+def judging_runs(plan: Plan) -> tuple[str, str]:
+    """The runs of the base model and of the candidate that a plan was judged by; "" for none."""
+    found = [each.evidence for each in plan.domains.values() if "candidate" in each.evidence]
+    if not found:
+        return "", ""
+    return str(found[0].get("baseline", "")), str(found[0]["candidate"])
+
+
+def promised_answers(plan: Plan, workspace: Path) -> dict[str, Record]:
+    """The answers to held-out questions that a plan was promoted by, by question.
+
+    A domain that the gate did not keep is answered by the base model. {} where no run is there.
+    """
+    baseline, candidate = judging_runs(plan)
+    store = RunStore(workspace)
+    if not {baseline, candidate} <= set(store.ids()):
+        return {}
+    after = {record.id: record for record in store.get(candidate).records()}
+    before = {record.id: record for record in store.get(baseline).records()}
+    leaked = contaminated_ids(after.values())
+    return {
+        id_: record if record.route in plan.treated else before.get(id_, record)
+        for id_, record in after.items()
+        if id_ not in leaked
+    }
+
+
+def plan_evidence(plan: Plan, workspace: Path, report: Path | None = None) -> Evidence:
+    """The evidence for a plan, from the runs that judged it, as far as they are there."""
+    baseline, candidate = judging_runs(plan)
+    told = str(report) if report is not None else ""
+    evidence = Evidence(plan.verdict, baseline=baseline, candidate=candidate, report=told)
+    answered = [
+        (record.correct, record.id)
+        for record in promised_answers(plan, workspace).values()
+        if record.correct is not None
+    ]
+    if not answered:
+        return evidence
+    clusters = _clusters(candidate, workspace)
+    outcomes = [float(correct) for correct, _ in answered]
+    interval = accuracy_interval(outcomes, [clusters.get(id_, "") for _, id_ in answered])
+    return Evidence(
+        plan.verdict,
+        len(outcomes),
+        round(sum(outcomes) / len(outcomes), 4),
+        (round(interval.low, 4), round(interval.high, 4)),
+        baseline,
+        candidate,
+        told,
+    )
+
+
+def judging_command(plan: Plan, workspace: Path) -> str:
+    """The command that made a plan; "" where its run is gone."""
+    try:
+        manifest = RunStore(workspace).get(judging_runs(plan)[1]).manifest
+    except BenchError:
+        return ""
+    return str(manifest.settings.get("command", ""))
+
+
+def _clusters(run: str, workspace: Path) -> dict[str, str]:
+    return {question.id: question.cluster for question in RunStore(workspace).get(run).questions()}
