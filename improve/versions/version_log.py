@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.files import exclusive_lock, write_text
@@ -207,7 +208,7 @@ class VersionRegistry:
 
     def _adopt(self, content: str) -> None:
         """Begin the log, in one step, with the promoted plans of a workspace that has none."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         for event in self._adoptable():
             if event.made["content"] == content:
                 continue
