@@ -90,10 +90,6 @@ class Workspace:
         """Folder of a training under way: rows, checkpoints, logs."""
         return safe_join(self.root / "training", name)
 
-    def model(self, name: str) -> Path:
-        """Folder of a model of which all weights were trained."""
-        return safe_join(self.root / "models", name)
-
     def synthesis_log(self, domain: str) -> Path:
         """Folder of the logs of what models wrote about a domain's knowledge base."""
         return _child(self.root / "textbooks", domain)

@@ -118,12 +118,11 @@ def new_row(
     prompt: Prompt,
     sampling: Sampling,
     context: int | None,
-    before: int = 0,
 ) -> ReplyRow:
-    """A row for a prompt after `before` virtual tokens; PromptTooLong where no reply fits."""
+    """A row for a prompt; PromptTooLong where no reply fits."""
     request = Request("", Mode.GENERATE, prompt)
     (tokens,) = encoder.prompts([request])
-    length = before + len(tokens)
+    length = len(tokens)
     wished = [] if sampling.max_tokens is None else [sampling.max_tokens]
     room = [] if context is None else [context - length]
     if room and room[0] < 1:

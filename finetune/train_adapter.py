@@ -1,7 +1,6 @@
 """Training of an adapter in a workspace: prepare the rows, train, publish a version.
 
 <workspace>/training/<adapter>-<digest>/   a training under way: its rows, checkpoints and logs
-<workspace>/models/<adapter>-<digest>/     the model that a full training made
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
-from domainlift.files import atomic_folder, write_json, write_text
+from domainlift.files import write_json, write_text
 from domainlift.workspace import Workspace
 from engines.base import EngineInfo, TrainableEngine
 from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
@@ -43,7 +42,7 @@ OnValidation = Callable[[ValidationResult, int], None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training: its adapter's name and version, or the model of a full training."""
+    """A finished training, and its adapter's name and version."""
 
     name: str
     version: str
@@ -236,10 +235,6 @@ def publish(
     """Publish a finished training as the newest version; BenchError where it did only harm."""
     job, model = prepared.job, prepared.engine.info.model
     scores = _best_scores(trained, prepared.folder)
-    if job.settings.method == "full":
-        path = _publish_model(prepared)
-        version = path.name.rpartition("-")[2]
-        return TrainingResult(job.name, version, path, model, trained, scores, prepared.plan)
     adapter = writer.publish(_draft(prepared, scores, trained))
     version, path = adapter.card.version, adapter.folder
     return TrainingResult(job.name, version, path, model, trained, scores, prepared.plan)
@@ -298,13 +293,6 @@ def _set_base_name(path: Path, model: str) -> None:
     """Name the base as the user does: a path of this machine means nothing elsewhere."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "base_model_name_or_path": model})
-
-
-def _publish_model(prepared: PreparedTraining) -> Path:
-    path = Workspace(prepared.job.workspace).model(prepared.folder.name)
-    with atomic_folder(path) as build:
-        shutil.copytree(prepared.folder / "adapter", build, dirs_exist_ok=True)
-    return path
 
 
 # --- find a training of before

@@ -59,8 +59,6 @@ CASES = (
     Case("0.5b", 4, 8, 128, 100),
     Case("0.5b", 4, 4, 128, 4, {}, "bfloat16"),
     Case("0.5b", 4, 8, 128, 8, {"method": "dora"}),
-    Case("0.5b", 4, 16, 128, 8, {"method": "ia3"}),
-    Case("0.5b", 2, 8, 64, 8, {"method": "full", "save_every": 10**6}),
     Case("3b", 2, 8, 128, 8),
 )
 

@@ -269,8 +269,8 @@ def _work(settings: Any) -> list[tuple[PassLoad, float]]:
     )
     found = model_sizes(hollow.config, ours)
     count = settings.rows
-    loads = [pass_load(examples[n : n + count], ours) for n in range(0, len(examples), count)]
-    return [(each, pack_flops(found, ours, each, False)) for each in loads]
+    loads = [pass_load(examples[n : n + count]) for n in range(0, len(examples), count)]
+    return [(each, pack_flops(found, each, False)) for each in loads]
 
 
 if __name__ == "__main__":

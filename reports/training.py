@@ -77,8 +77,7 @@ def show_made(made: TrainingResult) -> None:
         rows = [_row(domain, score) for domain, score in made.scores.items()]
         print_table(_COLUMNS, rows, right={*_COLUMNS} - {"domain"})
         print_line("On what chose that step. Other questions prove it:")
-    adapter = [made.base, "--adapter", f"{made.name}/{made.version}"]
-    what = adapter if made.version.startswith("v") else [str(made.path)]
+    what = [made.base, "--adapter", f"{made.name}/{made.version}"]
     print_line(f"  {shlex.join(['bench', 'run', '--model', *what])}", soft_wrap=True)
 
 

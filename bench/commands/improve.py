@@ -33,8 +33,8 @@ from benchmarks.results.improve_result import ImproveResult
 from domainlift.errors import Misuse, NoSuch
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
-from finetune.data.recipe import read_setting
-from finetune.training.settings import TrainingArguments
+from finetune.data.recipe import one_domain
+from finetune.jobs import training_arguments
 from improve.context import ImproveContext, prepare_context
 from improve.documents import document_folder, prepare_documents
 from improve.forecast import forecast
@@ -133,7 +133,7 @@ def improve_command(
         budget_minutes,
         rows,
         own=chosen in EMBEDDED_SUITES.values(),
-        change=_changes(change),
+        change=_settings(change),
         choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
         tasks=tuple(task if task is not None else ()),
         strengths_only=suite is None and bool(task or documents),
@@ -212,10 +212,8 @@ def _prefer(name: str) -> Prefer:
     return Prefer(name)
 
 
-def _changes(given: Sequence[str] | None) -> tuple[str, ...]:
-    """The settings that the user changed; a plan is made of adapters, so there must be one."""
+def _settings(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The settings that the user changed, refused before the loop begins where they are wrong."""
     changed = tuple(given if given is not None else ())
-    if ("method", "full") in [read_setting(text, TrainingArguments) for text in changed]:
-        what = "`--set method=full` makes a model of its own, and a plan is made of adapters"
-        raise Misuse(what, "`bench train --set method=full` trains it by itself")
+    training_arguments(one_domain(""), changed)
     return changed

@@ -168,7 +168,7 @@ class GgufEngine:
     def _scored(self, requests: Sequence[Request]) -> Iterator[Answer]:
         fitting = []
         for item in self._encoder.items(requests):
-            early = refused_answer(requests[item.key], item, 0, self._context)
+            early = refused_answer(requests[item.key], item, self._context)
             if early is None:
                 fitting.append(item)
             else:

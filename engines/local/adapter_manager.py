@@ -1,4 +1,4 @@
-"""Manager of the LoRA adapters and soft prompts of one model."""
+"""Manager of the adapters of one model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Misuse
 from engines.local import loading
 from engines.local.forward import Forward
-from engines.local.soft_prompts import SoftPrompt
 
 if TYPE_CHECKING:
     from engines.local.batched_lora import BatchedLora
@@ -24,10 +23,8 @@ class AdapterManager:
     def __init__(self, model: Any, forward: Forward) -> None:
         self._model = model
         self._forward = forward
-        # The soft prompt of each adapter; an empty one for adapters of weights.
-        self._soft_prompts: dict[Name, SoftPrompt] = {None: SoftPrompt()}
-        # Those that change the model's layers, and whether several can do so in one pass.
-        self._weights: dict[str, bool] = {}
+        # The adapters that are loaded, and whether several can compute in one pass.
+        self._plain: dict[str, bool] = {}
         self._used: Name = None
         self._wrapped: Any = None
         self._batched: BatchedLora | None = None
@@ -36,13 +33,8 @@ class AdapterManager:
         """Load an adapter; Misuse where it does not fit the model, or cannot be scored."""
         self.use(None)
         self._batched = None
-        if loading.is_prompts(folder):
-            self._soft_prompts[name] = loading.load_soft_prompt(self._model, folder)
-            self._weights.pop(name, None)
-            return
         self._wrapped = loading.load_adapter(self._model, self._wrapped, name, folder)
-        self._soft_prompts[name] = SoftPrompt()
-        self._weights[name] = self._forward.shares and _plain(self._wrapped, name)
+        self._plain[name] = self._forward.shares and _plain(self._wrapped, name)
         self._used = name
         self.use(None)
 
@@ -51,22 +43,18 @@ class AdapterManager:
         if name == self._used:
             return
         self.check([name])
-        if name in self._weights:
+        if name is not None:
             self._wrapped.base_model.enable_adapter_layers()
             self._wrapped.set_adapter(name)
         elif self._wrapped is not None:
             self._wrapped.base_model.disable_adapter_layers()
         self._used = name
-        self._forward.set_soft_prompt(self._soft_prompts[name])
+        self._forward.reset()
 
     @property
     def used(self) -> Name:
         """The active adapter."""
         return self._used
-
-    def soft_prompt(self, name: Name) -> SoftPrompt:
-        """What precedes every text of an adapter."""
-        return self._soft_prompts[name]
 
     @contextmanager
     def per_row(self, names: Sequence[Name], width: int) -> Iterator[None]:
@@ -84,16 +72,8 @@ class AdapterManager:
     def check(self, names: Iterable[Name]) -> None:
         """Raise Misuse for an adapter that is not loaded."""
         for name in names:
-            if name not in self._soft_prompts:
+            if name is not None and name not in self._plain:
                 raise Misuse(f"the adapter `{name}` is not loaded")
-
-    def set_soft_prompt(self, soft_prompt: SoftPrompt) -> SoftPrompt:
-        """Activate the base model with this soft prompt; return the one that it had."""
-        self.use(None)
-        before = self._soft_prompts[None]
-        self._soft_prompts[None] = soft_prompt
-        self._forward.set_soft_prompt(soft_prompt)
-        return before
 
     def groups(self, names: Iterable[Name]) -> list[list[Name]]:
         """Divide names into those that may share a batch."""
@@ -110,9 +90,7 @@ class AdapterManager:
         return self._batched.adapters_per_token(names)
 
     def _can_share(self, name: Name) -> bool:
-        if name is None:
-            return not self._soft_prompts[None].length
-        return self._weights.get(name, False)
+        return name is None or self._plain.get(name, False)
 
     def _stack(self) -> bool:
         """Stack the adapters' matrices; False where some layer sees its tokens in another shape."""
@@ -120,13 +98,13 @@ class AdapterManager:
             return True
         from engines.local.batched_lora import BatchedLora, UnexpectedShape
 
-        able = [name for name, plain in self._weights.items() if plain]
+        able = [name for name, plain in self._plain.items() if plain]
         batched = BatchedLora(self._wrapped, able)
         self.use(None)
         try:
             self._try(batched, able)
         except UnexpectedShape:
-            self._weights = dict.fromkeys(self._weights, False)
+            self._plain = dict.fromkeys(self._plain, False)
             return False
         self._batched = batched
         return True

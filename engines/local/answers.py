@@ -33,14 +33,12 @@ def scored_answer(
     )
 
 
-def refused_answer(
-    request: Request, item: PromptItem, before: int, context: int | None
-) -> Answer | None:
-    """Error answer to a request that cannot be scored; `before` tokens precede each prompt."""
+def refused_answer(request: Request, item: PromptItem, context: int | None) -> Answer | None:
+    """Error answer to a request that cannot be scored."""
     if not all(item.options):
         return Answer(request.id, Status.ERROR, error="an option is empty")
     options = max((len(option) for option in item.options), default=0)
-    return too_long(request, before + len(item.prompt) + options - 1, context)
+    return too_long(request, len(item.prompt) + options - 1, context)
 
 
 def too_long(request: Request, length: int, context: int | None) -> Answer | None:

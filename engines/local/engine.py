@@ -18,7 +18,6 @@ from engines.local.answers import no_memory, refused_answer, scored_answer
 from engines.local.forward import Forward
 from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
-from engines.local.soft_prompts import soft_prompt_of
 from engines.local.special_tokens import stop_appending
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions, tiny_folder
@@ -149,13 +148,12 @@ class TransformersEngine:
         """Yield a reply as it grows, written beside those of other callers."""
         with self._lock:
             self._adapters.check([prompt.adapter])
-            before = self._adapters.soft_prompt(prompt.adapter).length
             if self._scheduler is None:
                 from engines.local.row_passes import LocalRows
 
                 rows = LocalRows(self._forward, self._adapters, self._lock, _CALLERS)
                 self._scheduler = Scheduler(rows)
-        row = new_row(self._encoder, self._reader, prompt, sampling, self._context, before)
+        row = new_row(self._encoder, self._reader, prompt, sampling, self._context)
         yield from self._scheduler.stream(row)
 
     def _answers(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
@@ -173,8 +171,8 @@ class TransformersEngine:
     def add_adapter(self, name: str, folder: Path) -> None:
         """Load a PEFT adapter under the name that requests use.
 
-        The folder holds `adapter_config.json` and `adapter_model.safetensors`: weights or trained
-        prompts. Raises Misuse where the adapter does not fit the model, or cannot be scored.
+        The folder holds `adapter_config.json` and `adapter_model.safetensors`. Raises Misuse where
+        the adapter does not fit the model, or is trained prompts.
         """
         with self._lock:
             self._adapters.add(name, folder)
@@ -184,18 +182,13 @@ class TransformersEngine:
     def answering_with(self, live: Any) -> Iterator[None]:
         """Answer as `live` does now, PEFT's model in training over this engine's model.
 
-        Trained weights are in the model itself; of trained prompts a copy is used for the block.
+        Its adapter is in the model itself, so only what was computed before must be dropped.
         """
-        with self._lock:
-            self._adapters.use(None)
-            base = self._adapters.set_soft_prompt(soft_prompt_of(live))
-        self._forget()
+        self._drop_computed()
         try:
             yield
         finally:
-            with self._lock:
-                self._adapters.set_soft_prompt(base)
-            self._forget()
+            self._drop_computed()
 
     def count(self, text: str) -> int:
         """Count tokens with the model's own tokenizer."""
@@ -208,22 +201,22 @@ class TransformersEngine:
             scheduler.close()
         self._forward.reset()
 
+    def _drop_computed(self) -> None:
+        with self._lock:
+            self._adapters.use(None)
+            self._forward.reset()
+        self._forget()
+
     def _forget(self) -> None:
         """Let no reply go on from what was computed with other weights."""
         if self._scheduler is not None:
             self._scheduler.forget()
 
-    @property
-    def _room(self) -> int:
-        """The tokens that a batch may have beside the soft prompt."""
-        return max(1, self._batch_tokens - self._forward.soft_prompt.length)
-
     def _scored(self, requests: Sequence[Request], several: bool) -> Iterator[Answer]:
         """Score requests of the active adapter, or of several that can share a batch."""
-        before = self._forward.soft_prompt.length
         fitting = []
         for item in _by_adapter(self._encoder.items(requests), requests):
-            early = refused_answer(requests[item.key], item, before, self._context)
+            early = refused_answer(requests[item.key], item, self._context)
             if early is None:
                 fitting.append(item)
             else:
@@ -232,7 +225,7 @@ class TransformersEngine:
         stack = [fitting]
         while stack:
             rest = stack.pop()
-            batches = plan_batches(rest, tokens=self._room, reads=self._forward.most_reads)
+            batches = plan_batches(rest, tokens=self._batch_tokens, reads=self._forward.most_reads)
             for index, batch in enumerate(batches):
                 try:
                     yield from self._score(batch, requests, several)
@@ -265,11 +258,8 @@ class TransformersEngine:
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
         from engines.local.row_passes import LocalRows
 
-        rows = LocalRows(self._forward, self._adapters, nullcontext(), _ROWS, self._room)
-        before = self._forward.soft_prompt.length
-        yield from written_answers(
-            rows, self._encoder, self._reader, requests, self._context, before
-        )
+        rows = LocalRows(self._forward, self._adapters, nullcontext(), _ROWS, self._batch_tokens)
+        yield from written_answers(rows, self._encoder, self._reader, requests, self._context)
 
     def _shrink(self, batch: Batch, error: BaseException) -> None:
         """Halve the size of batches, or give up where one item alone is too large."""

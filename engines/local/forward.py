@@ -15,7 +15,6 @@ from engines.local.prefix_tree import (
     build_tree,
     common_prefix,
 )
-from engines.local.soft_prompts import SoftPrompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +35,7 @@ def _no_adapters(groups: Sequence[int]) -> AbstractContextManager[None]:
 class Forward:
     """Computes log-probabilities of trees, keeping the last prefix's keys and values.
 
-    `tokens` counts every position that went through the model. `soft_prompt` precedes every
-    text; prefixes, depths and positions of trees do not count it.
+    `tokens` counts every position that went through the model.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -46,7 +44,6 @@ class Forward:
         self._model: Any = model
         self._cached: Tokens = ()
         self._cache: Any = None
-        self.soft_prompt = SoftPrompt()
         self.tokens = 0
         self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
         self.most_reads = _most_reads(model)
@@ -55,13 +52,8 @@ class Forward:
         self.tokens = 0
 
     def reset(self) -> None:
-        """Drop the cached prefix; the soft prompt stays."""
+        """Drop the cached prefix."""
         self._cached, self._cache = (), None
-
-    def set_soft_prompt(self, soft_prompt: SoftPrompt) -> None:
-        """Put another soft prompt before every text from now on."""
-        self.soft_prompt = soft_prompt
-        self.reset()
 
     def batch_tokens(self) -> int:
         """A size for batches that the device's free memory holds with room to spare."""
@@ -92,12 +84,12 @@ class Forward:
             return self._score_apart(batch)
 
     def prefix(self, tokens: Tokens) -> Any:
-        """The cache of the soft prompt and exactly these tokens; read only."""
+        """The cache of exactly these tokens; read only."""
         import torch
 
         kept = common_prefix(self._cached, tokens)
         if self._cache is None or not kept:
-            self._cache, kept = self.soft_prompt.cache(self._model.config), 0
+            self._cache, kept = self.new_cache(), 0
         self._cut(kept)
         rest = tokens[kept:]
         if rest:
@@ -106,9 +98,11 @@ class Forward:
         self._cached = tokens
         return self._cache
 
-    def own_cache(self) -> Any:
-        """A cache of the soft prompt alone, to be written to."""
-        return self.soft_prompt.cache(self._model.config)
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self._model.config)
 
     def run(
         self,
@@ -152,8 +146,8 @@ class Forward:
         return frozenset([ends] if isinstance(ends, int) else ends)
 
     def _cut(self, length: int) -> None:
-        """Crop the cache to so many tokens beside the soft prompt."""
-        surplus = self._cache.get_seq_length() - self.soft_prompt.length - length
+        """Crop the cache to so many tokens."""
+        surplus = self._cache.get_seq_length() - length
         if surplus > 0:
             self._cache.crop(-surplus)
 
@@ -164,15 +158,14 @@ class Forward:
         tree = build_tree(batch)
         read = sorted({node for r in tree.reads for node in r.nodes})
         device = self.device
-        before = self.soft_prompt.length
-        mask = torch.from_numpy(_ancestors(tree, before + batch.prefix)).to(device)
+        mask = torch.from_numpy(_ancestors(tree, batch.prefix)).to(device)
         with through(tree.adapter_groups):
             logits = self.run(
                 torch.tensor([tree.tokens], device=device),
                 cache,
                 keep=torch.tensor(read, device=device),
                 mask=mask[None, None],
-                positions=torch.tensor([tree.positions], device=device) + before,
+                positions=torch.tensor([tree.positions], device=device),
             )[0]
         self._cut(batch.prefix)
         row = {node: index for index, node in enumerate(read)}
@@ -189,8 +182,7 @@ class Forward:
         for item in batch.items:
             for option in item.options:
                 ids = torch.tensor([item.prompt + option[:-1]], device=self.device)
-                cache = self.own_cache() if self.soft_prompt.length else None
-                logits = self.run(ids, cache, keep=len(option))[0]
+                logits = self.run(ids, None, keep=len(option))[0]
                 part = _gather(logits, [(item.key, list(range(len(option))), option)])
                 scores[item.key] += part[item.key]
         return scores

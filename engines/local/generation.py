@@ -18,15 +18,14 @@ def written_answers(
     reader: TokenReader,
     requests: Sequence[Request],
     context: int | None,
-    before: int = 0,
 ) -> Iterator[Answer]:
-    """Yield one answer per request, computed in this thread; `before` tokens precede each prompt.
+    """Yield one answer per request, computed in this thread.
 
     The most likely token is taken at each step.
     """
     rows = {}
     for request, tokens in zip(requests, encoder.prompts(requests), strict=True):
-        early = too_long(request, before + len(tokens) + request.max_tokens, context)
+        early = too_long(request, len(tokens) + request.max_tokens, context)
         if early is not None:
             yield early
             continue

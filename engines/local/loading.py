@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from engines.local.soft_prompts import SoftPrompt, soft_prompt_of
 from engines.registry import tiny_folder
 
 if TYPE_CHECKING:
@@ -77,37 +76,17 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
 
     _check_adapter(folder)
     with _misfits(folder), quiet_peft():
+        if peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning:
+            raise Misuse(
+                f"`{folder}` is trained prompts, which are not taken as an adapter",
+                "train it with `method: lora`",
+            )
         if wrapped is None:
             wrapped = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
         else:
             wrapped.load_adapter(str(folder), adapter_name=name)
         wrapped.eval()
     return wrapped
-
-
-def is_prompts(folder: Path) -> bool:
-    """Whether a PEFT adapter is trained prompts, for `load_soft_prompt`, and not weights."""
-    return bool(_adapter_config(folder).is_prompt_learning)
-
-
-def load_soft_prompt(model: Any, folder: Path) -> SoftPrompt:
-    """Read the soft prompt of an adapter; the model stays as it is."""
-    import peft
-    import torch
-
-    config = _adapter_config(folder)
-    with _misfits(folder), quiet_peft():
-        layers = model.config.get_text_config().num_hidden_layers
-        # A cache of fewer or more layers than the model's would be taken without a word.
-        if config.num_layers not in {None, layers}:
-            raise ValueError(f"it has {config.num_layers} layers, the model has {layers}")
-        soft_prompt = soft_prompt_of(
-            peft.PeftModel.from_pretrained(model, str(folder), config=config).eval()
-        )
-        with torch.no_grad():  # keys and values of another shape fail here
-            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-            model(input_ids=token, past_key_values=soft_prompt.cache(model.config), use_cache=True)
-    return soft_prompt
 
 
 @contextmanager
@@ -226,14 +205,6 @@ def _check_adapter(folder: Path) -> None:
             f"`{folder}` is not an adapter: it has no adapter_model.safetensors",
             "give the folder that training wrote; pickled weights are not read",
         )
-
-
-def _adapter_config(folder: Path) -> Any:
-    import peft
-
-    _check_adapter(folder)
-    with _misfits(folder):
-        return peft.PeftConfig.from_pretrained(str(folder))
 
 
 @contextmanager

@@ -59,10 +59,9 @@ class LocalRows:
     def keep(self, slot: int, source: int, adapter: Name, length: int) -> None:
         """Let a slot begin with so many tokens of another one."""
         if length and slot != source:
-            before = self._adapters.soft_prompt(adapter).length
             try:
                 with torch.inference_mode():
-                    self._cache.copy(slot, source, before + length)
+                    self._cache.copy(slot, source, length)
             except self._forward.out_of_memory as error:
                 self._shrink([Feed(slot, adapter, (), length)], error)
 
@@ -95,10 +94,7 @@ class LocalRows:
         ids = torch.zeros(len(feeds), width, dtype=torch.long)
         positions = torch.full((len(feeds), width), -1)
         for row, feed in enumerate(feeds):
-            soft = self._adapters.soft_prompt(feed.adapter)
-            if soft.length and feed.start == 0:
-                self._cache.begin(feed.slot, soft.kept, soft.length)
-            first, count = soft.length + feed.start, len(feed.tokens)
+            first, count = feed.start, len(feed.tokens)
             ids[row, width - count :] = torch.tensor(feed.tokens)
             positions[row, width - count :] = torch.arange(first, first + count)
         length = int(positions.max()) + 1
@@ -119,7 +115,7 @@ class LocalRows:
         ids = torch.tensor([feed.tokens], device=self._forward.device)
         with self._adapters.per_row([feed.adapter], ids.shape[1]):
             if feed.start == 0:
-                self._own[feed.slot] = self._forward.own_cache()
+                self._own[feed.slot] = self._forward.new_cache()
             return self._last(self._forward.run(ids, self._own[feed.slot], keep=1))
 
     def _last(self, logits: torch.Tensor) -> np.ndarray:

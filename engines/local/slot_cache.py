@@ -61,14 +61,6 @@ class SlotCache(Cache):  # type: ignore[misc]
             for each in (layer.keys, layer.values):
                 each[target, :, :length] = each[source, :, :length]
 
-    def begin(self, slot: int, other: Any, length: int) -> None:
-        """Let a slot begin with the keys and values of another cache's only row."""
-        self._grow(slot + 1, length)
-        for layer, given in zip(self.layers, other.layers, strict=True):
-            layer.reserve(*self._room, given.keys, given.values)
-            layer.keys[slot, :, :length] = given.keys[0]
-            layer.values[slot, :, :length] = given.values[0]
-
     def _grow(self, slots: int, length: int) -> None:
         """Choose what the layers reserve: a quarter more positions where the limit allows it."""
         slots, before = max(slots, self._room[0]), self._room[1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.local.loading import quiet_peft
-from finetune.distributed.fsdp import fsdp_root, full_tensor
+from finetune.distributed.fsdp import full_tensor
 from finetune.training.settings import TrainingArguments
 
 #: Names for groups of layers, as the architectures in use call them.
@@ -30,9 +29,6 @@ def attach(model: Any, settings: TrainingArguments) -> Any:
     import torch
 
     torch.manual_seed(settings.seed)
-    if settings.method == "full":
-        # The optimiser's small steps vanish in 16 bits; the work is still done in 16 (`steps`).
-        return (model.float() if fsdp_root(model) is None else model).requires_grad_(True)
     if settings.dtype != "auto":
         model = model.to(getattr(torch, settings.dtype))
     if model.dtype == torch.float16:
@@ -49,7 +45,7 @@ def attach(model: Any, settings: TrainingArguments) -> Any:
 
     try:
         with quiet_peft():
-            return get_peft_model(model, _CONFIGS[settings.method](model, settings))
+            return get_peft_model(model, _lora_config(model, settings))
     except ValueError as error:
         first = " ".join(str(error).split())[:200]
         what = f"`{settings.method}` does not fit this model: {first}"
@@ -57,10 +53,8 @@ def attach(model: Any, settings: TrainingArguments) -> Any:
 
 
 def detach(live: Any) -> Any:
-    """The base model as it was, still frozen; a fully trained model stays as it is."""
-    if not hasattr(live, "peft_config"):
-        return live
-    return live.get_base_model() if live.active_peft_config.is_prompt_learning else live.unload()
+    """The base model as it was, still frozen."""
+    return live.unload() if hasattr(live, "peft_config") else live
 
 
 def trainable(live: Any) -> dict[str, Any]:
@@ -120,7 +114,7 @@ def four_bit(name: str, device: str = "auto") -> Any:
     )
 
 
-def _lora(model: Any, settings: TrainingArguments) -> Any:
+def _lora_config(model: Any, settings: TrainingArguments) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
@@ -132,43 +126,6 @@ def _lora(model: Any, settings: TrainingArguments) -> Any:
         use_rslora=settings.method == "rslora",
         use_dora=settings.method == "dora",
     )
-
-
-def _ia3(model: Any, settings: TrainingArguments) -> Any:
-    from peft import IA3Config
-
-    if not settings.targets:
-        return IA3Config(task_type="CAUSAL_LM")
-    chosen = _targets(model, settings)
-    down = [name for name in chosen if name in {"down_proj", "fc2", "dense_4h_to_h"}]
-    return IA3Config(task_type="CAUSAL_LM", target_modules=chosen, feedforward_modules=down)
-
-
-def _prompt(model: Any, settings: TrainingArguments) -> Any:
-    from peft import PromptTuningConfig
-
-    # Embeddings of sampled tokens: random vectors lie where no token does.
-    kind = "SAMPLE_VOCAB"
-    return PromptTuningConfig(
-        task_type="CAUSAL_LM", num_virtual_tokens=settings.rank, prompt_tuning_init=kind
-    )
-
-
-def _prefix(model: Any, settings: TrainingArguments) -> Any:
-    from peft import PrefixTuningConfig
-
-    return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=settings.rank)
-
-
-_CONFIGS: Mapping[str, Callable[[Any, TrainingArguments], Any]] = {
-    "lora": _lora,
-    "rslora": _lora,
-    "dora": _lora,
-    "qlora": _lora,
-    "ia3": _ia3,
-    "prompt": _prompt,
-    "prefix": _prefix,
-}
 
 
 def _targets(model: Any, settings: TrainingArguments) -> Any:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import Misuse
 from finetune.distributed.process_group import (
     ProcessGroup,
     from_environment,
@@ -56,23 +56,16 @@ def shard_model(
     """Shard the layers of a loaded model over the processes, and replicate the rest.
 
     The model may be on the CPU before, where it fits. Afterwards it has the dtype of `settings`,
-    and is frozen unless all of it is to be trained.
+    and is frozen.
     """
     import torch
     from torch.distributed import fsdp
     from torch.distributed.device_mesh import init_device_mesh
 
-    # The newest of the functions used here.
-    if not hasattr(getattr(fsdp, "FSDPModule", None), "set_force_sum_reduction_for_comms"):
-        raise BenchError(
-            f"torch {torch.__version__} cannot share a model out",
-            "install a newer one (2.13 can), or leave out `--use_fsdp`",
-        )
     mesh = init_device_mesh(device.type, (team.size,))
-    trained = settings.method == "full"
-    if trained or settings.dtype != "auto":
-        model.to(torch.float32 if trained else getattr(torch, settings.dtype))
-    decoder: Any = model.requires_grad_(trained).base_model
+    if settings.dtype != "auto":
+        model.to(getattr(torch, settings.dtype))
+    decoder: Any = model.requires_grad_(False).base_model
     layers = layers_of(model)
     if not layers:
         raise Misuse(
@@ -80,10 +73,7 @@ def shard_model(
             "leave out `--use_fsdp`",
         )
     for layer in layers:
-        sharded: Any = fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
-        if trained:  # gradients are sums over all processes, as `all_reduce_sum` makes of the rest
-            sharded.set_gradient_divide_factor(1.0)
-            sharded.set_force_sum_reduction_for_comms(True)
+        fsdp.fully_shard(layer, mesh=mesh, reshard_after_forward=True)
     parts = {weight for layer in layers for weight in layer.parameters()}
     model.to(device)
     rest = {weight for weight in decoder.parameters() if weight not in parts}
@@ -117,38 +107,6 @@ def in_use(model: Any) -> int:
 def full_tensor(weight: torch.Tensor) -> torch.Tensor:
     """The whole of a weight, on the CPU if it was sharded; a collective operation then."""
     return weight.full_tensor().cpu() if is_part(weight) else weight  # type: ignore[attr-defined]
-
-
-def copy_into(weight: torch.Tensor, numbers: torch.Tensor) -> None:
-    """Copy a whole tensor into a weight, or this rank's shard of it."""
-    if is_part(weight):
-        from torch.distributed.tensor import distribute_tensor
-
-        part: Any = weight
-        numbers = distribute_tensor(
-            numbers.to(part.device), part.device_mesh, part.placements, src_data_rank=None
-        )
-    weight.copy_(numbers)
-
-
-def by_placement(weights: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
-    """Split parameters into plain tensors and DTensors, which torch does not mix in one call."""
-    every = list(weights)
-    kinds = ([weight for weight in every if is_part(weight) is part] for part in (False, True))
-    return [kind for kind in kinds if kind]
-
-
-def clip_gradients(weights: Iterable[torch.nn.Parameter], most: float) -> float:
-    """Clip gradients, in place, to this norm; returns their norm before."""
-    import torch
-    from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-
-    kinds = by_placement(weights)
-    norms = [full_tensor(get_total_norm([w.grad for w in k if w.grad is not None])) for k in kinds]
-    norm = torch.stack([each.cpu() for each in norms]).norm()
-    for kind in kinds:
-        clip_grads_with_norm_(kind, most, norm.to(kind[0].device))
-    return float(norm)
 
 
 def smallest_pass(decoder: Any, device: Any) -> None:

@@ -59,16 +59,12 @@ class ProcessGroup:
             torch.manual_seed((seed * 1_000_003 + step) * self.size + self.rank)
 
     def all_reduce_sum(self, weights: Iterable[torch.Tensor], loss: float) -> float:
-        """Sum gradients, in place, and the loss over all processes; the loss in nats.
-
-        At least one weight must not be sharded.
-        """
+        """Sum gradients, in place, and the loss over all processes; the loss in nats."""
         if self.size == 1:
             return loss
         import torch
 
-        # Gradients of sharded weights are reduced in the backward pass.
-        weights = [weight for weight in weights if not is_part(weight)]
+        weights = list(weights)
         total = torch.tensor([loss], dtype=torch.float64, device=weights[0].device)
         for weight in weights:
             if weight.grad is None:

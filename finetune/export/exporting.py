@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import NoSuch
 from domainlift.files import atomic_folder, sha256, write_json
 from domainlift.registry import load_object
-from engines.local.loading import is_prompts
 from finetune.adapters.registry import Adapter
 from finetune.export.base import ExportJob, ExportOptions, ExportResult
 from finetune.export.gguf_base import STORED
@@ -31,11 +30,11 @@ def export_adapter(
 ) -> Exported:
     """Write `adapter` over the model `base` as one of TARGETS into the new folder `folder`.
 
-    Raises NoSuch for another kind, Misuse for a base of another digest and for trained prompts,
-    which only the hub takes, and BenchError where `folder` exists or where the artefact drifts from
+    Raises NoSuch for another kind, Misuse for a base of another digest and for trained prompts, and
+    BenchError where `folder` exists or where the artefact drifts from
     the evaluated model; nothing is left then.
     """
-    _check(adapter, to, options)
+    _check(to, options)
     folder = folder.absolute()
     with atomic_folder(folder) as build:
         scratch = build / ".scratch"
@@ -51,16 +50,11 @@ def export_adapter(
     return Exported(**vars(written), path=folder, kind=to)
 
 
-def _check(adapter: Adapter, to: str, options: ExportOptions) -> None:
+def _check(to: str, options: ExportOptions) -> None:
     if to not in TARGETS:
         raise NoSuch("kind of export", to, TARGETS)
     if options.stored not in STORED:
         raise NoSuch("way of storing weights", options.stored, STORED)
-    if to != "hub" and is_prompts(adapter.folder):
-        raise Misuse(
-            f"adapter `{adapter.name}` is trained prompts, which are no part of weights",
-            "export it with `--to hub`, or train with `method: lora`",
-        )
 
 
 def _weak(job: ExportJob, check: Check) -> tuple[str, ...]:

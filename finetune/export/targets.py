@@ -13,7 +13,7 @@ from engines.gguf.libllama import is_installed
 from engines.gguf.lora_weights import beyond_lora, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import GgufModel
-from engines.local.loading import is_prompts, load_model
+from engines.local.loading import load_model
 from engines.servers.ollama_model import is_older
 from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
 from finetune.adapters.registry import CONFIG, README, Adapter
@@ -111,8 +111,6 @@ def export_hub(job: ExportJob, build: Path) -> ExportResult:
     named = job.adapter.config.get("base_model_name_or_path")
     if not is_hub_name(str(named)):
         notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
-    if is_prompts(job.adapter.folder):
-        return ExportResult(None, _upload(job), (*notes, "not checked: trained prompts"))
     verified = job.adapt()
     return ExportResult(
         compare_model(verified, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes

@@ -35,16 +35,8 @@ def count_activations(config: Any, settings: TrainingArguments, layers: int) -> 
         live = attach(hollow, replace(settings, method=method, dtype="auto")).train()
     trained = sum(p.numel() for p in trainable(live).values())
     counts = {"weights": weights + 4 * trained, "early": 4.0 * trained, "late": 4.0 * trained}
-    copies = 0
-    if method == "full":
-        counts = _all_trained(live, 4 * trained)
-        live.to(work_dtype(config, settings))
-        # Autocast keeps what it made of the weights.
-        copies = 2 * linear * (live.dtype == torch.bfloat16)
-    growing = _growing(live, settings)
-    growing["always"] += copies
-    base = counts["weights"] if method == "full" else weights
-    return counts | growing | {"linear": linear, "trained": trained, "base": base}
+    growing = _growing(live)
+    return counts | growing | {"linear": linear, "trained": trained, "base": weights}
 
 
 def work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
@@ -55,24 +47,9 @@ def work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
-def _all_trained(live: Any, gradients: float) -> dict[str, float]:
-    """Corrections for full training; freezes the embedding and the output layer.
-
-    The output layer's gradient comes first. Where the embedding shares its weight, the gradient of
-    that, and the sum of both, are made beside it in the end.
-    """
-    read, head = live.get_input_embeddings().weight, live.get_output_embeddings().weight
-    one = 4 * head.numel()
-    for weight in (read, head):
-        weight.requires_grad_(False)
-    return {"weights": gradients, "early": one, "late": gradients + 2 * one * (read is head)}
-
-
-def _growing(live: Any, settings: TrainingArguments) -> dict[str, float]:
+def _growing(live: Any) -> dict[str, float]:
     """Bytes per token and constant bytes: a line through two lengths."""
-    (kept, more), (kept_twice, more_twice) = (
-        _passed(live, settings, n) for n in (_PROBE, 2 * _PROBE)
-    )
+    (kept, more), (kept_twice, more_twice) = (_passed(live, n) for n in (_PROBE, 2 * _PROBE))
     return {
         "kept": (kept_twice - kept) / _PROBE,
         "always": 2 * kept - kept_twice,
@@ -93,13 +70,13 @@ def _hollow(config: Any, settings: TrainingArguments, layers: int) -> Any:
         return AutoModelForCausalLM.from_config(few, dtype=work_dtype(config, settings))
 
 
-def _passed(live: Any, settings: TrainingArguments, length: int) -> tuple[float, float]:
+def _passed(live: Any, length: int) -> tuple[float, float]:
     """Bytes that one row keeps for the backward pass, and that this needs beside; no logits."""
     ids = torch.zeros(1, length, dtype=torch.long, device="meta")
     # Nothing can be looked at: a mask keeps transformers from searching positions for packed rows.
     call = {
         "attention_mask": torch.ones_like(ids),
-        "rows": groups([length + settings.virtual], "meta"),
+        "rows": groups([length], "meta"),
         "logits_to_keep": 1,
         "use_cache": False,
     }

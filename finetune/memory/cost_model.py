@@ -82,19 +82,19 @@ def predict_cost(
     now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
     whole = model_sizes(config, settings, device)
-    own = whole.shared(team.size if shared else 1, settings.method)
+    own = whole.shared(team.size if shared else 1)
     rows = dummy_rows(lengths)
     longest = max(n for n, _ in lengths)
     limit, recompute = plan_memory(own, settings, longest, device, own.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
-    pads = settings.prompts or not _packs(config, settings.max_tokens)
+    pads = not _packs(config, settings.max_tokens)
     loads = [
         each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
     ]
     peak = max(own.peak(load.tokens, load.trained, recompute) for load in loads)
     at = measure_rates(whole, device)
-    spent = sum(pack_seconds(whole, settings, load, recompute, at) for load in loads)
+    spent = sum(pack_seconds(whole, load, recompute, at) for load in loads)
     spent += tried * _ADAM * own.trained / at.traffic
     return Prediction(
         trainable=whole.trained,
@@ -107,40 +107,36 @@ def predict_cost(
     )
 
 
-def pass_load(pack: Sequence[Encoded], settings: TrainingArguments, pads: bool = False) -> PassLoad:
-    """The load of a pack, padded where virtual tokens stand before each row."""
-    lengths = [len(row.ids) + settings.virtual for row in pack]
-    if pads or settings.prompts:
+def pass_load(pack: Sequence[Encoded], pads: bool = False) -> PassLoad:
+    """The load of a pack, padded to its longest row where rows cannot be packed."""
+    lengths = [len(row.ids) for row in pack]
+    if pads:
         lengths = [max(lengths)] * len(pack)
     trained = sum(row.trained for row in pack)
     return PassLoad(sum(lengths), trained, sum(n * n for n in lengths))
 
 
-def pack_flops(sizes: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool) -> float:
+def pack_flops(sizes: Sizes, pack: PassLoad, recompute: bool) -> float:
     """Operations of one pack, forward and backward.
 
-    Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 for
-    its own where it is trained, 2 where the forward pass is repeated. The same for the output
+    Per weight of a linear layer and position: 2 forward, 2 for the gradient of its input, 2 more
+    for each weight of the adapter, 2 where the forward pass is repeated. The same for the output
     layer at positions with logits, which is not repeated. (Neither is the very last product of a
     layer, which is counted nevertheless.) Attention: causal, half of each square.
     """
-    full = settings.method == "full"
-    body = sizes.linear * (6 if full else 4) + (0 if full else 6 * sizes.trained)
-    body += 2 * (sizes.linear + (0 if full else sizes.trained)) * recompute
-    head = sizes.hidden * sizes.vocabulary * (6 if full else 4)
+    body = 4 * sizes.linear + 6 * sizes.trained + 2 * (sizes.linear + sizes.trained) * recompute
+    head = 4 * sizes.hidden * sizes.vocabulary
     attention = 2 * sizes.hidden * sizes.layers * (3.5 + recompute)
     return body * pack.tokens + head * pack.trained + attention * pack.squares
 
 
-def pack_seconds(
-    sizes: Sizes, settings: TrainingArguments, pack: PassLoad, recompute: bool, at: Rates
-) -> float:
+def pack_seconds(sizes: Sizes, pack: PassLoad, recompute: bool, at: Rates) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
     kept = sizes.kept * pack.tokens + sizes.vocabulary * sizes.itemsize * pack.trained
     moved = _PASSES * kept + 2 * sizes.weights
     calls = _CALLS * sizes.layers * again
-    work = pack_flops(sizes, settings, pack, recompute)
+    work = pack_flops(sizes, pack, recompute)
     return work / at.flops + again * moved / at.traffic + calls * at.call
 
 
@@ -200,5 +196,5 @@ def _loads(
     seed = settings.seed if settings.shuffle else None
     places = batch_indices(step, len(rows), settings.batch, seed)
     own = team.share([rows[place] for place in places])
-    packs = best_fit(own, limit, pads, settings.virtual)
-    return [pass_load(pack, settings, pads) for pack in packs]
+    packs = best_fit(own, limit, pads)
+    return [pass_load(pack, pads) for pack in packs]

@@ -78,23 +78,13 @@ class Sizes:
         logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
         return kept + max(logits, self.working * tokens + self.least)
 
-    def shared(self, processes: int, method: str) -> Sizes:
+    def shared(self, processes: int) -> Sizes:
         """The sizes of one process where so many shard the layers."""
         if processes == 1:
             return self
         elsewhere = self.body * (1 - 1 / processes)
         resident = self.weights - elsewhere + AT_ONCE * self.body / self.layers
-        if method != "full":
-            return replace(self, weights=round(resident))
-        # Gradients and moments lie where their weights do, but for those of the layer at work.
-        layer = self.body / self.layers
-        return replace(
-            self,
-            weights=round(resident),
-            trained=self.trained - round(elsewhere / 4),
-            early=self.early + round(layer),
-            late=self.late - round(elsewhere - layer),
-        )
+        return replace(self, weights=round(resident))
 
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
@@ -149,8 +139,7 @@ def plan_memory(
     least = longest if settings.micro_batch is None else max(longest, settings.micro_batch)
     recompute = settings.checkpointing
     if recompute is None:
-        fits = sizes.activations(least, trained, False) <= room
-        recompute = settings.recomputable and not fits
+        recompute = sizes.activations(least, trained, False) > room
     if settings.micro_batch is not None:
         return PackLimits(settings.micro_batch, trained), recompute
     base, one = (sizes.activations(n, trained, recompute) for n in (0, 1))

@@ -12,13 +12,6 @@ from typing import TYPE_CHECKING, Any
 from domainlift.errors import Misuse
 from domainlift.files import write_json
 from finetune.adapters.methods import weights_fingerprint
-from finetune.distributed.fsdp import (
-    by_placement,
-    clip_gradients,
-    copy_into,
-    fsdp_root,
-    full_tensor,
-)
 from finetune.memory.estimate import peak_bytes
 from finetune.training import checkpoints
 from finetune.training.divergence import check_divergence
@@ -74,9 +67,7 @@ class BaseInfo:
     def of(cls, model: Any, settings: TrainingArguments) -> BaseInfo:
         """Look at a model that has no adapter yet."""
         rate = settings.rate(model.config.get_text_config().hidden_size)
-        # What is shared out to be trained whole is in float32 already.
-        ready = settings.method == "full" and fsdp_root(model) is not None
-        return cls(weights_fingerprint(model), model.config.dtype if ready else model.dtype, rate)
+        return cls(weights_fingerprint(model), model.dtype, rate)
 
 
 class AdapterTrainer:
@@ -92,7 +83,7 @@ class AdapterTrainer:
         *,
         writes: bool = True,
     ) -> None:
-        """Of several processes one `writes`; all do the rest, as each may hold a part."""
+        """Of several processes one `writes`."""
         import torch
 
         self.examples = examples
@@ -105,7 +96,7 @@ class AdapterTrainer:
         self._writes = writes
         self._start = start
         self._optimiser = torch.optim.AdamW(
-            [{"params": kind} for kind in by_placement(weights.values())],
+            weights.values(),
             weight_decay=settings.weight_decay,
             fused=True,
         )
@@ -143,9 +134,11 @@ class AdapterTrainer:
 
         Raises Diverged if loss or gradient is not finite or has exploded.
         """
+        from torch.nn.utils import clip_grad_norm_
+
         state, settings = self.state, self.settings
         state.losses.append(loss)
-        norm = clip_gradients(self.weights.values(), settings.clip)
+        norm = float(clip_grad_norm_(self.weights.values(), settings.clip))
         check_divergence(state.losses, norm, [example.row.id for example in rows])
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(state.step)
@@ -189,7 +182,7 @@ class AdapterTrainer:
     def store(self, worker: GradientWorker) -> None:
         """Write a checkpoint."""
         moments = {
-            f"{kind} {name}": full_tensor(value).contiguous()
+            f"{kind} {name}": value.contiguous()
             for name, weight in self.weights.items()
             for kind, value in self._optimiser.state[weight].items()
         }
@@ -268,7 +261,7 @@ class AdapterTrainer:
                 # Fused optimisers walk through memory: moments lie in it as their weight does.
                 place = torch.empty_like(weight if value.ndim else value, dtype=value.dtype)
                 self._optimiser.state[weight][kind] = place.to(worker.device)
-                copy_into(self._optimiser.state[weight][kind], value)
+                self._optimiser.state[weight][kind].copy_(value)
         random = {
             k.split()[1]: v for k, v in checkpoint.optimiser.items() if k.startswith("random ")
         }
@@ -282,10 +275,10 @@ class AdapterTrainer:
 
         with torch.no_grad():
             for name, weight in self.weights.items():
-                copy_into(weight, values[name])
+                weight.copy_(values[name])
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {name: full_tensor(w.detach()).contiguous() for name, w in self.weights.items()}
+        return {name: w.detach().contiguous() for name, w in self.weights.items()}
 
     def _log(self, figures: Mapping[str, float]) -> None:
         if self._board is not None:

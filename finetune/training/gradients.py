@@ -53,12 +53,9 @@ class GradientWorker:
         self._settings = settings
         self._in_step = in_step
         self._half = half
-        # Virtual tokens stand once before a sequence, so each row needs a sequence of its own.
-        self._apart = not settings.prompts and keeps_apart(live, settings.max_tokens)
-        # A model that is trained whole is no base any more.
-        distils = settings.anchor and settings.method != "full"
-        self._distillation = BaseDistillation(self._base_logits) if distils else None
-        self.change(limits, recomputes and settings.recomputable)
+        self._apart = keeps_apart(live, settings.max_tokens)
+        self._distillation = BaseDistillation(self._base_logits) if settings.anchor else None
+        self.change(limits, recomputes)
 
     def resume(self, limits: PackLimits, recomputes: bool) -> None:
         """Resume with the limits of a checkpoint.
@@ -127,7 +124,7 @@ class GradientWorker:
         return total
 
     def _backward_nothing(self) -> None:
-        loss: Any = self._losses(self._laid_out(_NOTHING, self._settings.virtual)).sum() * 0
+        loss: Any = self._losses(self._laid_out(_NOTHING)).sum() * 0
         loss.backward()
 
     def _ask_base(self, packs: Sequence[Sequence[Encoded]]) -> None:
@@ -165,19 +162,19 @@ class GradientWorker:
         return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.soft_targets)
 
     def _pack(self, examples: Sequence[Encoded]) -> Pack:
-        pack = self._laid_out(examples, self._settings.virtual)
+        pack = self._laid_out(examples)
         return pack if self._distillation is None else self._distillation.soften(pack, examples)
 
-    def _laid_out(self, examples: Sequence[Encoded], virtual: int) -> Pack:
+    def _laid_out(self, examples: Sequence[Encoded]) -> Pack:
         if self._apart:
             return pack_rows(examples, self.device)
-        return pad_rows(examples, self.device, virtual)
+        return pad_rows(examples, self.device)
 
     def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
         """The base model's logits at the trained positions of these rows."""
         import torch
 
-        pack = self._laid_out(examples, 0)
+        pack = self._laid_out(examples)
         with torch.no_grad(), self._live.disable_adapter(), self._autocast():
             output = self._live(
                 input_ids=pack.ids,
@@ -200,7 +197,7 @@ class GradientWorker:
         return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
 
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
-        return best_fit(examples, self.limits, not self._apart, self._settings.virtual)
+        return best_fit(examples, self.limits, not self._apart)
 
     def _attention(self) -> Any:
         from finetune.training.attention import rows_apart
@@ -214,7 +211,7 @@ class GradientWorker:
             torch.cuda.empty_cache()
         packs = self._bins(examples)
         if len(packs) < len(examples):
-            largest = max(len(each) * self._width(each) for each in packs)
+            largest = max(len(each) * len(each[0].ids) for each in packs)
             fewer = PackLimits(min(self.limits.tokens, largest), self.limits.trained)
             self.limits = fewer.halved()
         elif self._may_recompute():
@@ -227,12 +224,8 @@ class GradientWorker:
                 _ADVICE,
             ) from error
 
-    def _width(self, examples: Sequence[Encoded]) -> int:
-        return len(examples[0].ids) + self._settings.virtual
-
     def _may_recompute(self) -> bool:
-        wanted = self._settings.checkpointing is None and self._settings.recomputable
-        return wanted and not self.recomputes
+        return self._settings.checkpointing is None and not self.recomputes
 
 
 @contextlib.contextmanager

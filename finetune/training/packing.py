@@ -52,18 +52,18 @@ def most_trained(vocabulary: int) -> int:
 
 
 def best_fit(
-    examples: Sequence[Encoded], limits: PackLimits, padding: bool = False, virtual: int = 0
+    examples: Sequence[Encoded], limits: PackLimits, padding: bool = False
 ) -> list[list[Encoded]]:
     """Best-fit decreasing: each row goes where it leaves the least room; the longest come first.
 
     Johnson 1973: at most 11/9 of the fewest possible bins. A row beyond the limits has a bin of
     its own. Within a bin rows stand from the longest to the shortest; with `padding` each takes
-    as many tokens as the longest. `virtual` tokens more stand before each row.
+    as many tokens as the longest.
     """
     filled: list[list[Encoded]] = []
     room: list[tuple[int, int]] = []
     for example in sorted(examples, key=lambda e: (-len(e.ids), e.ids)):
-        costs = [len((each[0] if padding else example).ids) + virtual for each in filled]
+        costs = [len((each[0] if padding else example).ids) for each in filled]
         fitting = [
             (left - costs[index], index)
             for index, (left, reads) in enumerate(room)
@@ -75,7 +75,7 @@ def best_fit(
             room[index] = (left, room[index][1] - example.trained)
         else:
             filled.append([example])
-            left = limits.tokens - len(example.ids) - virtual
+            left = limits.tokens - len(example.ids)
             room.append((left, limits.trained - example.trained))
     return filled
 
@@ -101,19 +101,16 @@ def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     )
 
 
-def pad_rows(examples: Sequence[Encoded], device: Any = None, virtual: int = 0) -> Pack:
-    """Rows below one another, padded on the right, where causal attention never sees it.
-
-    `virtual` tokens stand before each row and have no logits that are read.
-    """
+def pad_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
+    """Rows below one another, padded on the right, where causal attention never sees it."""
     import torch
 
     longest = max(len(example.ids) for example in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    keep = torch.zeros(len(examples), virtual + longest, dtype=torch.bool)
+    keep = torch.zeros(len(examples), longest, dtype=torch.bool)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        keep[row, virtual + example.prompt_length - 1 : virtual + len(example.ids) - 1] = True
+        keep[row, example.prompt_length - 1 : len(example.ids) - 1] = True
     return Pack(ids.to(device), keep.to(device), _targets(examples, device))
 
 

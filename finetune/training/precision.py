@@ -17,8 +17,7 @@ _WIDE = 512
 def autocasts(config: Any, settings: TrainingArguments, dtype: torch.dtype, device: str) -> bool:
     """Whether passes over a base of this dtype are autocast to bfloat16 on a device.
 
-    On CUDA that is so where the base works in bfloat16, elsewhere where it is trained whole in it:
-    then its weights are in float32 for the optimiser's sake. A processor with instructions for
+    On CUDA that is so where the base works in bfloat16. A processor with instructions for
     bfloat16 is twice as fast with them (SmolLM2-135M, one core with AVX-512: 163 against 81 tokens
     per second), so `auto` takes them for wide models; the weights stay in float32.
     """
@@ -26,7 +25,7 @@ def autocasts(config: Any, settings: TrainingArguments, dtype: torch.dtype, devi
 
     half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and dtype == torch.bfloat16)
     kind = device.split(":")[0]
-    if kind == "cuda" or settings.method == "full":
+    if kind == "cuda":
         return half
     wide = config.get_text_config().hidden_size >= _WIDE
     fast = kind == "cpu" and settings.dtype == "auto" and dtype == torch.float32

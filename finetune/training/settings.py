@@ -7,19 +7,7 @@ from typing import Any
 
 from domainlift.errors import Misuse, NoSuch
 
-#: How much of the learning rate of LoRA each method takes. LoRA wants about ten times that of
-#: full training ("LoRA Without Regret"); IA3 and prompts have few parameters and want more (the
-#: examples of peft: 3e-3 to 3e-2 where LoRA takes 1e-4 to 3e-4).
-METHODS = {
-    "lora": 1.0,
-    "rslora": 1.0,
-    "dora": 1.0,
-    "qlora": 1.0,
-    "ia3": 10.0,
-    "prompt": 50.0,
-    "prefix": 50.0,
-    "full": 0.1,
-}
+METHODS = ("lora", "rslora", "dora", "qlora")
 COMPUTE = ("auto", "float32", "bfloat16")
 _LEAST, _MOST = 1e-7, 1.0
 #: LoRA diverged at 4e-3 on the embedded model.
@@ -48,13 +36,13 @@ class TrainingArguments:
     `micro_batch` and `checkpointing` do not, but for rounding and what dropout draws: they may
     change on the way.
 
-    rank, alpha     of LoRA; for prompt and prefix `rank` is the number of virtual tokens. Rank 16
-                    holds far more than some thousands of facts (rank 1 held 3,000 in "knowledge
-                    packing", 2502.14502). `alpha` None: twice the rank, and the rank for rslora.
+    rank, alpha     rank 16 holds far more than some thousands of facts (rank 1 held 3,000 in
+                    "knowledge packing", 2502.14502). `alpha` None: twice the rank, and the rank
+                    for rslora.
     targets         module names that get LoRA; () for all linear layers but the output, which
                     "LoRA Without Regret" found best at every size.
     dropout         0: what peft's benchmark uses for its best runs.
-    learning_rate   None: by the model's size and the method, see `rate`.
+    learning_rate   None: by the model's size, see `rate`.
     epochs, steps   `steps`, where given, wins. 10 epochs at 1e-3 taught 500 facts in one wording
                     (2502.14502); early stopping ends sooner.
     batch           rows per optimiser step. Small batches suit LoRA ("LoRA Without Regret").
@@ -109,8 +97,6 @@ class TrainingArguments:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise Misuse(f"`{name}` is {value}, which is not between {low:g} and {high:g}")
-        if self.checkpointing and not self.recomputable:
-            raise Misuse("`checkpointing` does not go with `prefix`", "leave it off")
 
     @property
     def scale(self) -> float:
@@ -118,21 +104,6 @@ class TrainingArguments:
         if self.alpha is not None:
             return self.alpha
         return float(self.rank if self.method == "rslora" else 2 * self.rank)
-
-    @property
-    def prompts(self) -> bool:
-        """Whether virtual tokens are trained, which stand before each row."""
-        return self.method in {"prompt", "prefix"}
-
-    @property
-    def recomputable(self) -> bool:
-        """Whether activations can be computed again; trained keys and values would come twice."""
-        return self.method != "prefix"
-
-    @property
-    def virtual(self) -> int:
-        """How many virtual tokens stand among the tokens of each row."""
-        return self.rank if self.method == "prompt" else 0
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that decide the result."""
@@ -147,12 +118,12 @@ class TrainingArguments:
 
         Where none is set: 5e-4 times (2000 / hidden)^0.781, the best rates of Llama models in "LoRA
         Without Regret": 4.9e-4 at 3B, 9.4e-4 at 0.5B, 1.3e-3 for SmolLM2-135M, which learned about
-        twice as much in three passes as at 5.5e-4. Other methods take their share (`METHODS`).
+        twice as much in three passes as at 5.5e-4.
         """
         if self.learning_rate is not None:
             return self.learning_rate
         by_size: float = 5e-4 * (2000 / hidden) ** 0.781
-        return min(_HIGHEST, by_size) * METHODS[self.method]
+        return min(_HIGHEST, by_size)
 
     def budget(self, minutes: float | None, rows: int | None) -> TrainingBudget:
         """The bounds that the user set; without any, and without `steps`, the default."""

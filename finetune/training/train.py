@@ -45,7 +45,7 @@ def train_rows(
 ) -> TrainResult:
     """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
 
-    `model` is given back without the adapter, frozen (a full training changes it). Under a
+    `model` is given back without the adapter, frozen. Under a
     launcher every process calls this with the same arguments; the first one alone validates,
     notifies and writes, and the others may lack `validate`. Raises Misuse for rows or settings that
     do not fit, Diverged where the loss explodes, BenchError where the memory or the disk is too
@@ -62,7 +62,7 @@ def train_rows(
             try:
                 run.resume()
                 run.run(validate, notify)
-                run.save(adapter_folder, tokenizer)
+                run.save(adapter_folder)
             finally:
                 run.close()
         return run.trained()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.files import disk_errors
 from finetune.adapters.methods import attach, detach, recompute, trainable
-from finetune.distributed.fsdp import fsdp_root, full_tensor, in_use
+from finetune.distributed.fsdp import fsdp_root, in_use
 from finetune.distributed.process_group import ProcessGroup
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.memory.estimate import model_sizes, plan_memory
@@ -82,15 +82,11 @@ class TrainingLoop:
             if trainer.due(settings.save_every) or trainer.ended:
                 trainer.store(self.worker)
 
-    def save(self, folder: Path, tokenizer: Any) -> None:
+    def save(self, folder: Path) -> None:
         """Write the best weights as their library does, and the curves."""
-        if self.team.is_main or fsdp_root(self.live) is not None:
+        if self.team.is_main:
             self.trainer.to_best()
-        weights = None
-        if self.settings.method == "full":
-            self.live.to(self._start.dtype)
-            weights = {name: full_tensor(weight) for name, weight in self.live.state_dict().items()}
-        self._led(partial(self._write, folder, tokenizer, weights))
+        self._led(partial(self._write, folder))
 
     def close(self) -> None:
         """Take the adapter off and end the log."""
@@ -127,14 +123,10 @@ class TrainingLoop:
         state.early_stopping = replace(state.early_stopping, best_step=int(best), stopped=stopped)
         self.trainer.keep_best()
 
-    def _write(self, folder: Path, tokenizer: Any, weights: Mapping[str, Any] | None) -> str:
+    def _write(self, folder: Path) -> str:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if weights is None:
-                self.live.save_pretrained(str(folder))
-            else:
-                self.live.save_pretrained(str(folder), state_dict=weights)
-                tokenizer.save_pretrained(str(folder))
+            self.live.save_pretrained(str(folder))
         self.trainer.write_curves(folder)
         return "saved"
 
@@ -166,7 +158,7 @@ def planned(
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
     sizes = model_sizes(model.config, settings, str(model.device))
-    sizes = sizes.shared(processes, settings.method)
+    sizes = sizes.shared(processes)
     return plan_memory(sizes, settings, longest, str(model.device), in_use(model))
 
 

@@ -215,7 +215,7 @@ def test_where_nothing_may_be_done_nothing_is_proposed(bench: Any) -> None:
     [
         (("--only", "histroy"), 2, "history"),
         (("--only", "histroy", "--dry-run"), 2, "history"),
-        (("--set", "method=full"), 2, "bench train"),
+        (("--set", "method=full"), 2, "no method `full`"),
         (("--min-gain", "5"), 2, "5pt"),
         (("--model", "nobody/nothing", "--suite", "demo"), 1, "nobody/nothing"),
     ],

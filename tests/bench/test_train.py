@@ -74,22 +74,6 @@ def test_a_domain_is_learned_published_and_scored(prepared: Any, tmp_path: Path)
     assert run.code == 0, run.err
 
 
-def test_trained_prompts_are_watched_and_scored(prepared: Any) -> None:
-    # One virtual token: more of them, hardly trained, lower what the model knows.
-    few = (*FEW, "--set", "method=prompt", "--set", "rank=1")
-    said = prepared("train", "biology", "--model", "tiny", *few, "--json")
-    assert said.code == 0, said.err
-    found = said.json["validation"]
-    assert set(found) == {"biology", "mathematics", "philosophy"}
-    assert sum(each["gains"] + each["losses"] for each in found.values()) > 0
-    argv = ("run", "--model", "tiny", "--suite", "demo", "--limit", "100", "--json")
-    run = prepared(*argv, "--adapter", "biology")
-    assert run.code == 0, run.err
-    paired = run.json["paired"][""]
-    assert paired["n"] == 100
-    assert paired["gains"] + paired["losses"] > 0
-
-
 def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_path: Path) -> None:
     few = ("--set", "steps=1", "--set", "eval_every=0")
     said = prepared("train", "biology", "--model", "tiny", *few, "--json")
@@ -111,23 +95,6 @@ def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_pat
     card.write_text(json.dumps(told), encoding="utf-8")
     assert find_existing(wish, "tiny", digest) is not None
     assert said.json["version"] == "v0001"
-
-
-def test_a_model_that_was_trained_whole_is_asked_by_its_folder(prepared: Any) -> None:
-    said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "method=full")
-    assert said.code == 0, said.err
-    command = said.out.splitlines()[-1].split()
-    assert command[:3] == ["bench", "run", "--model"]
-    run = prepared(*command[1:], "--suite", "demo", "--limit", "5", "--json")
-    assert run.code == 0, run.err
-    assert run.json["model"] == command[3]
-
-
-def test_trained_prompts_that_do_harm_are_stopped(prepared: Any) -> None:
-    said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "method=prefix")
-    assert said.code == 1, said.err
-    assert "step 3" in said.err
-    assert "nothing is published" in said.err
 
 
 def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any) -> None:

@@ -155,3 +155,15 @@ def test_what_is_no_adapter_of_this_model_is_refused(
         engine.add_adapter("x", folder)
     with pytest.raises(Misuse, match="not loaded"):
         list(engine.answer([request(1, "x")]))
+
+
+def test_trained_prompts_are_refused_in_one_line(
+    fresh: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    from engines.local.engine import TransformersEngine
+
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    saved(fresh(), config, tmp_path, 1)
+    with pytest.raises(Misuse, match="is trained prompts") as caught:
+        TransformersEngine(fresh(), tokenizer, name="x", digest="d").add_adapter("soft", tmp_path)
+    assert caught.value.hint == "train it with `method: lora`"

@@ -111,22 +111,11 @@ def test_other_architectures(tmp_path: Path, kind: str, settings: dict[str, Any]
 def test_adapters_that_share_no_pass(base: Path, tmp_path: Path) -> None:
     model = make_base(tmp_path / "model")
     engine = opened_with_adapters(model, plain={}, dora={"use_dora": True})
-    soft_prompt(model, tmp_path / "soft")
-    engine.add_adapter("soft", tmp_path / "soft")
-    asked = prompts(8, (None, "plain", "dora", "soft"))
+    asked = prompts(8, (None, "plain", "dora"))
     wanted = written(engine, asked)
     assert at_once(engine, asked) == wanted
     assert at_once(engine, asked) == wanted  # from what stands in the slots
     engine.close()
-
-
-def soft_prompt(base: Path, folder: Path) -> None:
-    import peft
-
-    model = transformers.AutoModelForCausalLM.from_pretrained(base)
-    torch.manual_seed(3)
-    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
-    peft.get_peft_model(model, config).save_pretrained(folder)
 
 
 def test_what_was_computed_is_used_again(engine: Any) -> None:

@@ -63,9 +63,8 @@ def test_steps_beyond_those_tried_are_carried_forward() -> None:
     assert (found.steps, found.tokens) == (640, 640 * 4 * 50)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_of_several_processes_each_takes_a_share(method: str) -> None:
-    settings = TrainingArguments(method=method, epochs=1, checkpointing=False)
+def test_of_several_processes_each_takes_a_share() -> None:
+    settings = TrainingArguments(epochs=1, checkpointing=False)
     alone, both, parts = (
         predict_cost(
             config(num_hidden_layers=8), settings, ROWS, "cpu", ProcessGroup(0, size), shared=shared
@@ -88,12 +87,11 @@ def test_the_largest_pack_decides_the_memory() -> None:
     assert peak(ROWS, micro_batch=1, checkpointing=True) < small
 
 
-def test_virtual_tokens_are_counted_and_rows_padded() -> None:
+def test_padded_rows_are_counted_with_their_padding() -> None:
     rows = dummy_rows([(10, 2), (4, 1)])
-    assert pass_load(rows, TrainingArguments()).tokens == 14
-    assert pass_load(rows, TrainingArguments(method="prefix")).tokens == 20
-    assert pass_load(rows, TrainingArguments(method="prompt", rank=8)).tokens == 36
-    assert pass_load(rows, TrainingArguments()).squares == 116
+    assert pass_load(rows).tokens == 14
+    assert pass_load(rows, pads=True).tokens == 20
+    assert pass_load(rows).squares == 116
 
 
 def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> None:
@@ -112,30 +110,25 @@ def test_rows_are_padded_where_an_architecture_does_not_keep_them_apart() -> Non
     assert (packed.tokens, padded.tokens) == (130, 400)
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("again", [False, True])
-def test_operations_are_those_that_torch_counts(method: str, again: bool) -> None:
-    settings = TrainingArguments(method=method)
+def test_operations_are_those_that_torch_counts(again: bool) -> None:
+    settings = TrainingArguments()
     live = attach(transformers.Qwen2ForCausalLM(config()), settings).train()
     recompute(live, again)
     rows = dummy_rows([(40, 6), (40, 6), (30, 6)])
     pack = pack_rows(rows)
     with FlopCounterMode(display=False) as counter, rows_apart(live):
         step(live, pack)
-    said = pack_flops(model_sizes(config(), settings), settings, pass_load(rows, settings), again)
+    said = pack_flops(model_sizes(config(), settings), pass_load(rows), again)
     assert said == pytest.approx(counter.get_total_flops(), rel=0.15)
 
 
 def test_time_grows_with_tokens_and_with_recomputation() -> None:
     settings = TrainingArguments()
     found = model_sizes(config(), settings)
-    short, long = (pass_load(dummy_rows([(n, 4)]), settings) for n in (100, 1000))
-    assert pack_seconds(found, settings, short, False, AT) < pack_seconds(
-        found, settings, long, False, AT
-    )
-    assert pack_seconds(found, settings, long, False, AT) < pack_seconds(
-        found, settings, long, True, AT
-    )
+    short, long = (pass_load(dummy_rows([(n, 4)])) for n in (100, 1000))
+    assert pack_seconds(found, short, False, AT) < pack_seconds(found, long, False, AT)
+    assert pack_seconds(found, long, False, AT) < pack_seconds(found, long, True, AT)
 
 
 def test_a_device_is_measured_in_moments() -> None:

@@ -73,15 +73,15 @@ LENGTHS = st.lists(
 )
 
 
-@given(LENGTHS, st.integers(1, 80), st.integers(1, 40), st.booleans(), st.integers(0, 4))
+@given(LENGTHS, st.integers(1, 80), st.integers(1, 40), st.booleans())
 def test_bins_hold_every_row_once_and_respect_the_limits(
-    lengths: list[tuple[int, int]], tokens: int, trained: int, padding: bool, virtual: int
+    lengths: list[tuple[int, int]], tokens: int, trained: int, padding: bool
 ) -> None:
     examples = rows(lengths)
-    found = best_fit(examples, PackLimits(tokens, trained), padding, virtual)
+    found = best_fit(examples, PackLimits(tokens, trained), padding)
     assert sorted(e.row.id for each in found for e in each) == sorted(e.row.id for e in examples)
     for each in found:
-        sizes = [len(e.ids) + virtual for e in each]
+        sizes = [len(e.ids) for e in each]
         assert sizes == sorted(sizes, reverse=True)
         if len(each) > 1:
             assert (sizes[0] * len(sizes) if padding else sum(sizes)) <= tokens
@@ -154,7 +154,7 @@ def test_gradients_of_packed_rows_are_those_of_each_alone(model_of: Any, shape: 
         (loss / trained).backward()
     wanted = {name: weight.grad for name, weight in model.named_parameters()}
     worker = GradientWorker(
-        model, TrainingArguments(method="full"), PackLimits(40, 25), recomputes=False, half=False
+        model, TrainingArguments(anchor=False), PackLimits(40, 25), recomputes=False, half=False
     )
     worker.gradients(SOME, trained)
     for name, weight in model.named_parameters():
@@ -177,7 +177,7 @@ def test_where_rows_cannot_be_kept_apart_they_are_padded(model_of: Any, shape: s
             for e in SOME
         )
     worker = GradientWorker(
-        model, TrainingArguments(method="full"), PackLimits(60, 60), recomputes=False, half=False
+        model, TrainingArguments(anchor=False), PackLimits(60, 60), recomputes=False, half=False
     )
     loss = float(wanted) / trained
     assert worker.gradients(SOME, trained) == pytest.approx(loss, rel=0, abs=loss_tolerance([loss]))
@@ -223,10 +223,10 @@ def test_the_model_attends_as_before_afterwards(model_of: Any) -> None:
 
 
 def test_padded_rows_are_read_where_their_answers_stand() -> None:
-    pack = pad_rows(SOME[2:4], virtual=3)
+    pack = pad_rows(SOME[2:4])
     assert pack.ids.shape == (2, 9)
-    assert pack.logit_positions.shape == (2, 12)
-    assert pack.logit_positions.nonzero().tolist() == [[0, 10], [1, 7], [1, 8], [1, 9]]
+    assert pack.logit_positions.shape == (2, 9)
+    assert pack.logit_positions.nonzero().tolist() == [[0, 7], [1, 4], [1, 5], [1, 6]]
     assert pack.targets.tolist() == [*SOME[2].ids[-1:], *SOME[3].ids[-3:]]
 
 

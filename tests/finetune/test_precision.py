@@ -36,8 +36,6 @@ def shape(hidden: int) -> Any:
         ("cuda:0", HALF, 128, {}, False, True),
         ("cuda:0", FULL, 576, {}, True, False),
         ("cuda:0", FULL, 576, {"dtype": "bfloat16"}, True, True),
-        ("cpu", HALF, 128, {"method": "full"}, False, True),
-        ("cpu", FULL, 576, {"method": "full"}, True, False),
     ],
 )
 def test_passes_are_cast_where_that_is_faster_and_asked_for(

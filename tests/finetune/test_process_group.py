@@ -62,12 +62,8 @@ METHODS: dict[str, dict[str, Any]] = {
     WHOLE: {},
     "lora": {},
     "recomputed": {"checkpointing": True},
-    "ia3": {"method": "ia3"},
-    "prompt": {"method": "prompt"},
-    "prefix": {"method": "prefix"},
-    "full": {"method": "full"},
+    "rslora": {"method": "rslora"},
     "lora in 16 bits": {"dtype": "bfloat16"},
-    "full in 16 bits": {"method": "full", "dtype": "bfloat16"},
 }
 
 
@@ -148,7 +144,7 @@ def test_two_processes_do_what_one_does(
     model, _ = load_model(str(base_folder), device="cpu")
     every = model.num_parameters()
     layers = sum(weight.numel() for weight in model.model.layers.parameters())
-    for name in ("lora", "full"):  # what one began, several go on with
+    for name in ("lora", "rslora"):  # what one began, several go on with
         with pytest.raises(BenchError, match="the scorer is wrong"):
             train_once(str(base_folder), both, name, fails=6)
     done = two_processes(
@@ -178,15 +174,15 @@ def test_what_processes_began_with_parts_one_goes_on_with_alone(
     base_folder: Path, tmp_path: Path, two_processes: Launch
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
-    single = train_once(str(base_folder), alone, "full")
-    done = two_processes(__file__, base_folder, both, "full", "6", ACCELERATE_USE_FSDP="true")
+    single = train_once(str(base_folder), alone, "lora")
+    done = two_processes(__file__, base_folder, both, "lora", "6", ACCELERATE_USE_FSDP="true")
     assert done.returncode != 0
     assert "the scorer is wrong" in done.stderr
     assert "the first process has given up" in done.stderr
-    went_on = train_once(str(base_folder), both, "full")
+    went_on = train_once(str(base_folder), both, "lora")
     assert went_on["told"][0] == 5
     assert went_on["losses"] == same_losses(single["losses"])
-    assert_same_training(both / "full", alone / "full", single["losses"])
+    assert_same_training(both / "lora", alone / "lora", single["losses"])
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Mamba"])
@@ -225,10 +221,10 @@ def test_memory_that_runs_out_where_others_wait_ends_it(
     ("size", "asked", "method", "shared"),
     [
         ("2", "true", "lora", True),
-        ("2", "True", "prompt", True),
+        ("2", "True", "rslora", True),
         ("2", "false", "dora", False),
         ("2", "", "lora", False),
-        ("1", "true", "full", False),
+        ("1", "true", "lora", False),
     ],
 )
 def test_the_launcher_says_whether_the_model_is_shared_out(

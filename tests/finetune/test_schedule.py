@@ -80,7 +80,8 @@ def test_steps(settings: dict[str, float], rows: int, steps: int) -> None:
         {"batch": 0},
         {"dropout": 1.0},
         {"max_tokens": 1},
-        {"method": "prefix", "checkpointing": True},
+        {"method": "full"},
+        {"method": "prefix"},
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(wrong: dict[str, float]) -> None:
@@ -95,7 +96,6 @@ def test_settings_that_cannot_work_are_refused_by_name(wrong: dict[str, float]) 
         ("lora", 896, 9.36e-4),
         ("dora", 576, 1.32e-3),
         ("lora", 64, 2e-3),
-        ("full", 2048, 4.91e-5),
     ],
 )
 def test_rates_by_size_and_method(method: str, hidden: int, rate: float) -> None:
