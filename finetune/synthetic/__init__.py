@@ -1,1 +1,0 @@
-"""Training rows that a model writes about the passages of a knowledge base."""
