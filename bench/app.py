@@ -71,6 +71,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Talk with the assistant of a plan; /help lists what else can be typed.",
     ),
     "serve": ("bench.commands.serve:serve_command", "Serve a plan as an OpenAI-compatible API."),
+    "feedback": (
+        "bench.commands.feedback:feedback",
+        "Mark answers as right or wrong, and learn from corrections.",
+    ),
     "ui": (
         "bench.commands.ui:ui_command",
         "Show pages on this machine: ask, compare runs, improve, search, edit exams.",

@@ -51,6 +51,16 @@ Rows = Annotated[
     typer.Option("--rows", min=1, help="Train each domain on so many rows, the most useful ones."),
 ]
 
+KeepReplies = Annotated[
+    int,
+    typer.Option(
+        "--keep-replies",
+        envvar="BENCH_KEEP_REPLIES",
+        min=0,
+        help="So many of the last replies can be marked (`bench feedback`); 0 keeps none.",
+    ),
+]
+
 WORKSPACE = Path("workspace")
 #: Suites of the embedded models: built-in questions, which need no data set.
 EMBEDDED_SUITES = {TINY: "demo", SMOLLM2: "handbook"}

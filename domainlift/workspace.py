@@ -78,6 +78,20 @@ class Workspace:
         """Ledger of the uses of held-out questions, in JSON lines."""
         return self.root / "held_out.jsonl"
 
+    @property
+    def reply_log(self) -> Path:
+        """SQLite file of the last served replies."""
+        return self.root / "replies.sqlite"
+
+    @property
+    def feedback(self) -> Path:
+        """Folder of the marks on replies, and of the training rows made of them."""
+        return self.root / "feedback"
+
+    def feedback_rows(self, domain: str) -> Path:
+        """File of a domain's training rows that were made of feedback."""
+        return _child(self.feedback / "rows", f"{domain}.jsonl")
+
     def run(self, name: str) -> Path:
         """Folder of a run."""
         return safe_join(self.runs, name)

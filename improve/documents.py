@@ -17,7 +17,14 @@ from domainlift.errors import BenchError, Misuse
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from engines.registry import SMOLLM2, TINY, EngineOptions, open_engine
-from improve.exam.exam import ExamFiles, check_enough, exam_names, read_exam, write_exam
+from improve.exam.exam import (
+    ExamFiles,
+    check_enough,
+    exam_names,
+    read_exam,
+    with_feedback,
+    write_exam,
+)
 from improve.exam.fact_finder import find_facts
 from improve.exam.known import mark_known
 from improve.exam.make import make_exam, sampled_chunks
@@ -136,6 +143,8 @@ def _write_new(files: ExamFiles, exam: Exam) -> Exam:
             "whole sentences with names, numbers or dates are needed; or give questions of your "
             "own: `bench improve --task FILE`",
         )
+    if files.name in exam_names(files.workspace):
+        exam = with_feedback(exam, read_exam(files).questions)
     write_exam(files, exam)
     return exam
 

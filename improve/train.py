@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
@@ -117,8 +118,15 @@ def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
         context.domains,
         Workspace(options.workspace).data_set(data_set),
         options.data,
-        own=context.options.own,
+        rows_of_feedback(options.workspace, name),
+        context.options.own,
     )
+
+
+def rows_of_feedback(workspace: Path, name: str) -> tuple[Path, ...]:
+    """The file of rows that were made of accepted feedback, where there is one."""
+    path = Workspace(workspace).feedback_rows(name)
+    return (path,) if path.is_file() else ()
 
 
 def tasks_in_form(context: ImproveContext, spec: DatasetSpec) -> list[Task]:

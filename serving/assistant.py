@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.scoring.score import probabilities, score
 from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.files import sha256
 from domainlift.types import Treatment
 from engines.adapter_check import changes_logits
 from engines.base import Answer, Engine, Mode, Prompt, Request, Status
@@ -39,13 +40,16 @@ class PreparedReply:
     """A prompt, and what it comes from.
 
     `supported` says whether passages hold what the question asks for, None where the plan searches
-    no documents for it. `stops` end the reply besides those that a caller names.
+    no documents for it. `stops` end the reply besides those that a caller names. `version` names
+    the plan's version, and `plan` is the SHA-256 of its file.
     """
 
     prompt: Prompt
     treatment: Treatment
     supported: bool | None = None
     stops: tuple[str, ...] = ()
+    version: str = ""
+    plan: str = ""
 
     @property
     def model(self) -> str:
@@ -87,7 +91,7 @@ class Assistant:
         adapters: tuple[str, ...] = (),
     ) -> None:
         self.engine = engine
-        self._workspace = workspace
+        self.workspace = workspace
         self._stamp = champion_stamp(workspace) if follow else None
         self._lock, self._scoring = Lock(), Lock()
         self._adapters: set[str] = set()
@@ -102,6 +106,11 @@ class Assistant:
         return self._plan.path
 
     @property
+    def version(self) -> tuple[str, str]:
+        """The name of the version that decides now, and the SHA-256 of its plan."""
+        return self._plan.version, self._plan.sha256
+
+    @property
     def adapters(self) -> list[str]:
         """The names of the adapters that can be asked for; those of former plans stay."""
         return sorted(self._adapters)
@@ -114,8 +123,9 @@ class Assistant:
         context = self.engine.info.context
         if context is not None and asked.characters > context * _LONGEST_TOKEN:
             raise PromptTooLong(f"{asked.characters:,} characters for {context:,} tokens")
+        plan = self._plan
         if model == AUTO:
-            treatment, supported = self._treated(asked)
+            treatment, supported, plan = self._treated(asked)
         elif model == BASE_MODEL or model in self.adapters:
             adapter = None if model == BASE_MODEL else model
             treatment, supported = Treatment(adapter=adapter, reason=f"`{model}` was named"), None
@@ -123,7 +133,8 @@ class Assistant:
             raise NoSuch("model", model, [AUTO, BASE_MODEL, *self.adapters])
         chat = self.engine.info.has_chat_template
         stops = PLAIN_STOPS if asked.messages and not chat else ()
-        return PreparedReply(asked.prompt(treatment, chat=chat), treatment, supported, stops)
+        prompt = asked.prompt(treatment, chat=chat)
+        return PreparedReply(prompt, treatment, supported, stops, plan.version, plan.sha256)
 
     def stream(
         self, prepared: PreparedReply, sampling: Sampling, *, strict: bool = False
@@ -152,10 +163,10 @@ class Assistant:
         Who asks meanwhile is answered by the plan before. Raises BenchError where the new one
         cannot be used; the one before stays then.
         """
-        if self._stamp is None or (stamp := champion_stamp(self._workspace)) == self._stamp:
+        if self._stamp is None or (stamp := champion_stamp(self.workspace)) == self._stamp:
             return False
         self._stamp = stamp
-        path = champion_plan(self._workspace, self._plan.model)
+        path = champion_plan(self.workspace, self._plan.model)
         if path == self._plan.path:
             return False
         opened = self._opened(path)
@@ -170,7 +181,7 @@ class Assistant:
         self.engine.close()
 
     def _opened(self, path: Path) -> _OpenPlan:
-        opened = _OpenPlan(path, self.engine, self._workspace)
+        opened = _OpenPlan(path, self.engine, self.workspace)
         try:
             self._check(opened.resources.adapters.values())
         except BaseException:
@@ -188,7 +199,7 @@ class Assistant:
                 )
             self._adapters.add(name)
 
-    def _treated(self, asked: Asked) -> tuple[Treatment, bool | None]:
+    def _treated(self, asked: Asked) -> tuple[Treatment, bool | None, _OpenPlan]:
         question = asked.question
         while True:
             plan = self._plan
@@ -206,7 +217,8 @@ class Assistant:
                     break
         searches = any(each.uses_passages for each in plan.domains.values())
         bare = entry is not None and not entry.uses_passages
-        return found[0], is_supported(found[0]) if searches and not bare else None
+        supported = is_supported(found[0]) if searches and not bare else None
+        return found[0], supported, plan
 
     def _confidence(self, asked: Asked, plan: _OpenPlan, domain: str) -> Mapping[str, float]:
         """How sure the model is of an option without passages, as a plan's runner asks it.
@@ -241,6 +253,7 @@ class _OpenPlan:
         loaded = load_plan(path, engine, RunOptions(workspace))
         plan = loaded.plan
         self.path, self.model, self.domains = path, plan.model, plan.domains
+        self.version, self.sha256 = version_name(path), sha256(path)
         self.routing = loaded.routing
         budget = PassageBudget(plan.passages, plan.tokens, plan.query_options)
         self._stack = ExitStack()
@@ -250,6 +263,11 @@ class _OpenPlan:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def version_name(plan: Path) -> str:
+    """The name of the version whose plan this is; of a plan that is none, its own."""
+    return plan.parent.name if plan.parent.parent.name == "versions" else plan.stem
 
 
 def open_assistant(

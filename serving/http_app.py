@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,9 +19,11 @@ from starlette.routing import Route
 
 from domainlift.errors import BenchError, EngineDown, Misuse, NoSuch
 from engines.streaming import PromptTooLong, ReplyDelta
+from improve.feedback.reply_log import KEPT, ReplyLog
 from reports.terminal import print_note
 from serving.assistant import AUTO, BASE_MODEL, Assistant, PreparedReply
 from serving.http_guard import Access, Guard, refused_response
+from serving.monitoring_api import mark_reply, stored_samples
 from serving.openai_replies import DONE, ApiReply, event, sources_text
 from serving.openai_requests import (
     ReplyRequest,
@@ -29,7 +31,9 @@ from serving.openai_requests import (
     read_chat_request,
     read_completion_request,
 )
+from serving.prometheus import CONTENT_TYPE, Measured, Metrics
 from serving.request_fields import RequestRefused
+from serving.served import served_reply
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,12 +52,14 @@ class ServerSettings:
     """Behaviour of the server that no request decides.
 
     A `strict` one refuses what the documents do not support; with `footer` every chat's text ends
-    with its sources. `stopping` says that running replies are to end.
+    with its sources. `kept` replies can be marked for a while, 0 for none. `stopping` says that
+    running replies are to end.
     """
 
     access: Access
     strict: bool = False
     footer: bool = False
+    kept: int = KEPT
     stopping: Callable[[], bool] = lambda: False
 
 
@@ -62,18 +68,19 @@ def make_http_app(assistant: Assistant, settings: ServerSettings) -> ASGIApp:
     api = _Api(assistant, settings)
     chat = partial(api.reply, read=read_chat_request)
     completion = partial(api.reply, read=read_completion_request)
-    app = Starlette(
-        routes=[
-            Route("/health", api.health),
-            Route("/v1/models", api.models),
-            Route("/v1/models/{name:path}", api.model),
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/completions", completion, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: _http_error},
-        lifespan=api.lifespan,
-    )
-    return Guard(app, settings.access)
+    routes = [
+        Route("/health", api.health),
+        Route("/metrics", api.metrics),
+        Route("/v1/models", api.models),
+        Route("/v1/models/{name:path}", api.model),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", completion, methods=["POST"]),
+        Route("/v1/feedback", api.feedback, methods=["POST"]),
+    ]
+    handlers = {HTTPException: _http_error}
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=api.lifespan)
+    endpoints = {route.path for route in routes}
+    return Measured(Guard(app, settings.access), api.counted, endpoints)
 
 
 class _Api:
@@ -82,6 +89,8 @@ class _Api:
     def __init__(self, assistant: Assistant, settings: ServerSettings) -> None:
         self._assistant, self._settings = assistant, settings
         self._threads = CapacityLimiter(_THREADS)
+        self._replies = ReplyLog(assistant.workspace, settings.kept)
+        self.counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -95,6 +104,22 @@ class _Api:
     async def health(self, _: Request) -> Response:
         """Tell that the server runs, and by which plan."""
         return JSONResponse({"status": "ok", "plan": self._assistant.plan.name})
+
+    async def metrics(self, _: Request) -> Response:
+        """Tell what was counted, in Prometheus' text format."""
+        stored = partial(stored_samples, self._assistant.workspace, *self._assistant.version)
+        samples = await self._in_thread(lambda: list(stored()))
+        return Response(self.counted.text(samples), media_type=CONTENT_TYPE)
+
+    async def feedback(self, request: Request) -> Response:
+        """Mark a reply as right or wrong."""
+        try:
+            body = read_body(await _body(request))
+            mark = await self._in_thread(mark_reply, self._assistant.workspace, body)
+        except Exception as error:  # nothing that is asked may end the server
+            return refused_response(_refusal(error))
+        told = {"object": "feedback", "id": mark.id, "verdict": mark.verdict, "state": mark.state}
+        return JSONResponse(told)
 
     async def models(self, _: Request) -> Response:
         """List what `model` may name."""
@@ -122,6 +147,7 @@ class _Api:
             if asked.asked.options:
                 chosen = await self._in_thread(self._assistant.choose, prepared, asked.asked)
                 writer = ApiReply(asked, prepared)
+                self.counted.count_reply(prepared, ())
                 return JSONResponse(writer.choice(chosen), headers=_headers(prepared))
             deltas = self._assistant.stream(prepared, asked.sampling, strict=self._settings.strict)
             # Most errors come before the first piece, when the status can still tell.
@@ -155,6 +181,7 @@ class _Api:
             said.append(delta)
             if await request.is_disconnected():
                 raise ClientDisconnect
+        await self._in_thread(self._keep, writer, said)
         return JSONResponse(writer.whole(said), headers=_headers(writer.prepared))
 
     async def _events(
@@ -163,12 +190,25 @@ class _Api:
         try:
             for chunk in writer.first_chunks():
                 yield event(chunk)
+            said = []
             async for delta in self._pieces(deltas, first):
+                said.append(delta)
+                if delta.finish:  # who has the end may mark it at once
+                    await self._in_thread(self._keep, writer, said)
                 for chunk in writer.chunks(delta):
                     yield event(chunk)
             yield DONE
         except Exception as error:  # told in the stream: the status was sent long ago
             yield event(_refusal(error).as_json())
+
+    def _keep(self, writer: ApiReply, said: Sequence[ReplyDelta]) -> None:
+        """Count a whole reply, and keep it; where that fails, the client has it all the same."""
+        self.counted.count_reply(writer.prepared, said)
+        question, text = writer.request.asked.question.text, "".join(each.text for each in said)
+        try:
+            self._replies.add(served_reply(writer.id, question, text, writer.prepared))
+        except BenchError as error:
+            print_note(error.what)
 
     async def _pieces(self, deltas: Deltas, first: ReplyDelta | None) -> AsyncIterator[ReplyDelta]:
         delta = first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Device, Json, WorkspaceOption
+from bench.options import WORKSPACE, Device, Json, KeepReplies, WorkspaceOption
 from domainlift.activity import activity
 from domainlift.text.display import printable
 from engines.base import Message
 from engines.registry import EngineOptions
 from engines.streaming import Sampling
+from improve.feedback.reply_log import KEPT, ReplyLog
 from reports.origin import show_origin
 from serving.asked import asked_in_chat
 from serving.assistant import open_assistant
+from serving.served import served_reply
 
 if TYPE_CHECKING:
     from engines.streaming import ReplyDelta
@@ -42,6 +45,7 @@ def ask_command(
     plan: PlanOption = None,
     model: PlanModel = None,
     max_tokens: MaxTokens = 256,
+    keep_replies: KeepReplies = KEPT,
     workspace: WorkspaceOption = WORKSPACE,
     device: Device = "auto",
     as_json: Json = False,
@@ -58,12 +62,14 @@ def ask_command(
         sampling = Sampling(max_tokens=max_tokens)
         with closing(assistant.stream(prepared, sampling, strict=True)) as deltas:
             text, tokens = tell_reply(deltas, quiet=as_json)
+    reply = served_reply(secrets.token_hex(12), question, text, prepared)
+    ReplyLog(workspace, keep_replies).add(reply)
     if not as_json:
         show_origin(prepared.treatment)
         return
     seconds = round(time.perf_counter() - started, 3)
-    rest = {"tokens": tokens, "seconds": seconds}
-    print(json.dumps({"answer": text, **prepared.as_json(), **rest}, ensure_ascii=False))
+    told = {"answer": text, **prepared.as_json(), "tokens": tokens, "seconds": seconds}
+    print(json.dumps({**told, "id": reply.id, "version": reply.version}, ensure_ascii=False))
 
 
 @contextmanager

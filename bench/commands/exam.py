@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -151,7 +152,7 @@ def exam_make(name: Name, workspace: WorkspaceOption = WORKSPACE) -> None:
     files = ExamFiles(workspace, name)
     if name in exam_names(workspace) and read_exam(files).edited:
         aside = files.folder / f"exam-{read_exam(files).digest}.jsonl"
-        files.rows.replace(aside)
+        shutil.copyfile(files.rows, aside)
         print(f"the edited questions are kept in {aside}")
     print(exam_line(remake_exam(files)))
 

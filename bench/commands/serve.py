@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands.ask import PlanModel, PlanOption
-from bench.options import WORKSPACE, Device, WorkspaceOption, comma_separated
+from bench.options import WORKSPACE, Device, KeepReplies, WorkspaceOption, comma_separated
 from domainlift.activity import activity
 from domainlift.optional import need
 from domainlift.text.display import printable
 from engines.registry import EngineOptions
+from improve.feedback.reply_log import KEPT
 from serving.assistant import AUTO, BASE_MODEL, open_assistant
 from serving.http_guard import Access
 from serving.uvicorn_server import open_socket, run_server
@@ -43,6 +44,7 @@ def serve_command(
     sources: Annotated[
         bool, typer.Option("--sources", help="End the text of chats with their sources.")
     ] = False,
+    keep_replies: KeepReplies = KEPT,
     workspace: WorkspaceOption = WORKSPACE,
     device: Device = "auto",
 ) -> None:
@@ -56,7 +58,7 @@ def serve_command(
     need("starlette", "serve")
     from serving.http_app import ServerSettings
 
-    settings = ServerSettings(Access(host, key), documents_only, sources)
+    settings = ServerSettings(Access(host, key), documents_only, sources, keep_replies)
     with open_socket(settings.access, port) as bound:
         with activity("loading the model"):
             more = comma_separated(adapter)

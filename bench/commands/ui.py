@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from bench.commands.ask import PlanModel, PlanOption
-from bench.options import WORKSPACE, Device, WorkspaceOption
+from bench.options import WORKSPACE, Device, KeepReplies, WorkspaceOption
 from domainlift.activity import activity
 from domainlift.optional import need
 from engines.registry import EngineOptions
+from improve.feedback.reply_log import KEPT
 from serving.http_guard import Access
 from serving.uvicorn_server import open_socket, run_app
 
@@ -25,6 +26,7 @@ def ui_command(
     model: PlanModel = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8001,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    keep_replies: KeepReplies = KEPT,
     workspace: WorkspaceOption = WORKSPACE,
     device: Device = "auto",
 ) -> None:
@@ -44,7 +46,7 @@ def ui_command(
     token = secrets.token_urlsafe(24)
     with open_socket(Access(), port) as bound:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/?token={token}"
-        lazy = LazyAssistant(workspace, plan, model, EngineOptions(device))
+        lazy = LazyAssistant(workspace, plan, model, EngineOptions(device), keep_replies)
         pages, jobs = Pages(token, workspace), JobStore(workspace)
         with closing(lazy), activity(""):
             run_app(

@@ -24,6 +24,8 @@ from domainlift.workspace import Workspace
 
 #: Splits of a question. A probe is neither asked nor learned: it finds out what is known already.
 TRAIN, VALIDATION, TEST, PROBE = SPLITS = ("train", "validation", "test", "probe")
+#: The kind of questions that were made of feedback; they stay when an exam is made anew.
+FEEDBACK = "feedback"
 SCHEMA = 1
 
 
@@ -189,6 +191,13 @@ def without_questions(exam: Exam, ids: Iterable[str]) -> Exam:
     examined = {each.fact for each in left if each.is_examined}
     kept = tuple(each for each in left if each.fact in examined)
     return replace(exam, questions=kept, edited=True)
+
+
+def with_feedback(exam: Exam, questions: Iterable[ExamQuestion]) -> Exam:
+    """The exam with those of the questions that were made of feedback, once each."""
+    made = {each.id: each for each in questions if each.kind == FEEDBACK}
+    own = tuple(each for each in exam.questions if each.id not in made)
+    return replace(exam, questions=(*own, *made.values()))
 
 
 def with_changed_question(

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from serving.assistant import AUTO, BASE_MODEL
 from serving.http_app import ReplyStream
+from serving.monitoring_api import mark_reply
 from serving.openai_replies import DONE, event
+from serving.request_fields import RequestRefused
 from serving.ui.lazy_assistant import Events, LazyAssistant, reply_events
 from serving.ui.page_guard import read_form
 from serving.ui.pages import Pages
@@ -30,6 +32,7 @@ def ask_routes(
     return [
         pages.get("/", view.page),
         Route("/ask/stream", view.stream, methods=["POST"]),
+        pages.post("/feedback", view.feedback),
     ]
 
 
@@ -47,8 +50,17 @@ class _AskView:
             missing = error
         return self.pages.show("ask", here="/", who=_WHO, plan=plan, missing=missing)
 
+    def feedback(self, _: Mapping[str, str], fields: Mapping[str, str]) -> Response:
+        """Mark an answer; what is told stands beside its buttons."""
+        marked = {key: fields.get(key, "") for key in ("id", "verdict", "correction")}
+        try:
+            mark = mark_reply(self.pages.workspace, marked)
+        except RequestRefused as error:
+            raise Misuse(error.message) from error
+        return PlainTextResponse(f"marked as {mark.verdict}")
+
     async def stream(self, request: Request) -> Response:
-        """Events of one answer: `origin` (HTML), `text`, then `tokens` or `error` and `hint`."""
+        """Events of one answer: `origin` (HTML), `text`, then `tokens` with `id`, or `error`."""
         try:
             fields = await read_form(request, self.pages.token)
             question, model = fields.get("question", "").strip(), fields.get("model", AUTO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +13,12 @@ from domainlift.errors import BenchError
 from engines.base import Message
 from engines.registry import EngineOptions
 from engines.streaming import Sampling
+from improve.feedback.reply_log import KEPT, ReplyLog
 from improve.versions.champion import champion_plan
 from reports.terminal import print_note
 from serving.asked import asked_in_chat
 from serving.assistant import AUTO, Assistant, PreparedReply, open_assistant
+from serving.served import served_reply
 
 _MOST_TOKENS = 256
 
@@ -27,10 +30,16 @@ class LazyAssistant:
     """
 
     def __init__(
-        self, workspace: Path, plan: Path | None, model: str | None, options: EngineOptions
+        self,
+        workspace: Path,
+        plan: Path | None,
+        model: str | None,
+        options: EngineOptions,
+        kept: int = KEPT,
     ) -> None:
         self._workspace, self._plan, self._model = workspace, plan, model
         self._options = options
+        self.replies = ReplyLog(workspace, kept)
         self._lock = Lock()
         self._opened: Assistant | None = None
 
@@ -66,7 +75,8 @@ Events = Generator[dict[str, Any], None, None]
 def reply_events(lazy: LazyAssistant, question: str, model: str) -> Events:
     """What the reply comes from (`prepared`, `plan`), its pieces (`text`), and its end.
 
-    The last one has `tokens`, or `error` with a `hint`.
+    The last one has `tokens` and the `id` by which the reply can be marked, "" where it is not
+    kept, or `error` with a `hint`.
     """
     try:
         assistant = lazy.get()
@@ -75,14 +85,16 @@ def reply_events(lazy: LazyAssistant, question: str, model: str) -> Events:
         )
         yield {"prepared": prepared, "plan": assistant.plan.name}
         sampling = Sampling(max_tokens=_MOST_TOKENS)
-        tokens, begun = 0, False
+        tokens, said = 0, ""
         with closing(assistant.stream(prepared, sampling, strict=model == AUTO)) as deltas:
             for delta in deltas:
-                text = delta.text if begun else delta.text.lstrip()
-                begun, tokens = begun or bool(text), delta.output_tokens
+                text = delta.text if said else delta.text.lstrip()
+                said, tokens = said + text, delta.output_tokens
                 if text:
                     yield {"text": text}
-        yield {"tokens": tokens}
+        reply = served_reply(secrets.token_hex(12), question, said, prepared)
+        lazy.replies.add(reply)
+        yield {"tokens": tokens, "id": reply.id if lazy.replies.kept else ""}
     except BenchError as error:
         yield {"error": error.what, "hint": error.hint or ""}
     except Exception as error:  # nothing that is asked may end the server

@@ -51,7 +51,8 @@ def test_ask_as_json(run: Run) -> None:
     _, out, _ = run("ask", "When are leeks sown?", "--json")
     told = json.loads(out)
     assert list(told) == [
-        *("answer", "supported", "domain", "route", "adapter", "passages", "tokens", "seconds")
+        *("answer", "supported", "domain", "route", "adapter", "passages", "tokens", "seconds"),
+        *("id", "version"),
     ]
     (passage,) = told["passages"]
     assert passage.keys() == {"source", "section", "text", "score"}

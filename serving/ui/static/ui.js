@@ -31,6 +31,9 @@ async function answer(place, signal) {
   part(".said").textContent = "";
   part(".from").replaceChildren();
   part(".state").textContent = "waiting for the model …";
+  part(".mark").hidden = true;
+  part(".mark").reset();
+  part(".marked").textContent = "";
   const fields = new URLSearchParams(new FormData(form));
   fields.set("model", place.dataset.model);
   const began = performance.now();
@@ -48,6 +51,8 @@ async function answer(place, signal) {
       if ("tokens" in event) {
         const seconds = ((performance.now() - began) / 1000).toFixed(1);
         part(".state").textContent = `${event.tokens} tokens, ${seconds} s`;
+        part(".mark").elements.id.value = event.id;
+        part(".mark").hidden = !event.id;
       }
       whole = whole || "tokens" in event || "error" in event;
     }
@@ -57,6 +62,20 @@ async function answer(place, signal) {
     fail(String(error.message || error), "bench ui");
   }
   if (!part(".trouble").hidden) part(".state").textContent = "";
+}
+
+for (const marking of document.querySelectorAll(".mark")) {
+  marking.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const body = new URLSearchParams(new FormData(marking, event.submitter));
+    const told = marking.querySelector(".marked");
+    try {
+      const reply = await fetch("/feedback", { method: "POST", body });
+      told.textContent = reply.ok ? await reply.text() : "it could not be marked; ask again";
+    } catch {
+      told.textContent = "the server is away";
+    }
+  });
 }
 
 async function* events(reply) {

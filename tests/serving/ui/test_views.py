@@ -16,6 +16,7 @@ from domainlift.types import Question
 from ensemble.plan import DomainTreatment, Plan, write_plan
 from finetune.adapters.registry import CONFIG, WEIGHTS, AdapterDraft, AdapterRegistry
 from improve.exam.exam import Exam, ExamFiles, ExamQuestion, KindYield, read_exam, write_exam
+from improve.feedback.marks import FeedbackStore
 from tests.helpers.fake_shelf import Shelf, WordBag
 from tests.helpers.streaming_engine import EchoEngine
 from tests.serving.ui.conftest import form_fields
@@ -308,6 +309,17 @@ def test_an_answer_is_streamed_with_what_it_comes_from(
     assert "tomatoes" not in base[0]["origin"]
     engine.trouble = RuntimeError("boom")
     assert "boom" in events(asking, "one two three four", "base")[-1]["error"]
+
+
+def test_an_answer_is_marked_by_a_thumb(asking: TestClient, garden: Any) -> None:
+    last = events(asking, "tomato", "auto")[-1]
+    token = form_fields(asking.get("/").text)
+    fields = {**token, "id": last["id"], "verdict": "wrong", "correction": EVIL}
+    assert asking.post("/feedback", data=fields).text == "marked as wrong"
+    (mark,) = FeedbackStore(garden.root).marks()
+    assert (mark.correction, mark.reply.version) == (EVIL, "first")
+    assert asking.post("/feedback", data={**fields, "id": "latest"}).status_code == 400
+    assert asking.post("/feedback", data={**fields, "form_token": "x"}).status_code == 400
 
 
 @pytest.mark.parametrize("fields", [{"question": " "}, {"question": "x", "model": "law-v1"}])

@@ -1,0 +1,1 @@
+"""Feedback on served answers: which were right, and what becomes of corrections."""

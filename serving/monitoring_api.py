@@ -1,0 +1,46 @@
+"""What stands behind the endpoints beside OpenAI's: feedback on a reply, and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from domainlift.errors import NoSuch
+from improve.feedback.marks import FeedbackMark, FeedbackStore, count_marks
+from improve.feedback.reply_log import ReplyLog
+from serving.prometheus import Sample
+from serving.request_fields import RequestRefused
+
+_ID_LENGTH = 24
+
+
+def mark_reply(workspace: Path, body: Mapping[str, object]) -> FeedbackMark:
+    """Mark the reply of a request `{"id", "verdict", "correction"}`; RequestRefused otherwise."""
+    unknown = sorted(body.keys() - {"id", "verdict", "correction"})
+    if unknown:
+        raise RequestRefused(f"the field `{unknown[0]}` is not known", unknown[0])
+    texts = {key: body.get(key) or "" for key in ("id", "verdict", "correction")}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise RequestRefused(f"`{key}` must be a text", key)
+    id_ = str(texts["id"]).rpartition("-")[2]
+    # A stranger to the ids could otherwise mark whatever was said last.
+    if len(id_) != _ID_LENGTH:
+        raise RequestRefused("`id` is not that of a reply", "id", status=404)
+    try:
+        reply = ReplyLog(workspace).get(id_)
+    except NoSuch:
+        what = "the reply is not kept any more"
+        raise RequestRefused(what, "id", status=404) from None
+    try:
+        return FeedbackStore(workspace).add(reply, str(texts["verdict"]), str(texts["correction"]))
+    except NoSuch as error:
+        raise RequestRefused(f"{error.what}: right or wrong", "verdict") from error
+
+
+def stored_samples(workspace: Path, version: str, plan: str) -> Iterator[Sample]:
+    """The figures that are read from the workspace: what is served, and the marks on replies."""
+    labels = (("version", version), ("plan", plan))
+    yield Sample("domainlift_version_info", 1, labels)
+    for (verdict, state), n in sorted(count_marks(FeedbackStore(workspace).marks()).items()):
+        yield Sample("domainlift_feedback", n, (("verdict", verdict), ("state", state)))
