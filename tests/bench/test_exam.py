@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import knowledge_bases
+from improve.exam.exam import ExamFiles, read_exam, with_feedback, write_exam
 
 TEXT = "".join(
     f"The {thing} was built by {name}.\n\n"
@@ -64,8 +66,16 @@ def test_an_exam_goes_through_a_spreadsheet(works: Any) -> None:
     assert all(
         "made by" in row["question"] for row in works("exam", "show", "works", "--json").json
     )
+    files = ExamFiles(Path("workspace"), "works")
+    before = read_exam(files)
+    asked = replace(before.questions[0], id="mine", kind="feedback")
+    write_exam(files, with_feedback(before, [asked]))
     kept = works("exam", "make", "works")
     assert "the edited questions are kept in" in kept.out
+    after = read_exam(files)
+    assert after.questions[-1] == asked
+    assert not after.edited
+    assert not any("made by" in each.question for each in after.questions[:-1])
 
 
 @pytest.mark.parametrize(
