@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.kb_build import build_command
-from bench.commands.kb_quality import kb_check_command, kb_eval_command, kb_probe_command
+from bench.commands.kb_quality import kb_check_command, kb_eval_command
 from bench.commands.kb_sync import sync_command
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.workspace import Workspace
@@ -29,7 +29,6 @@ kb.command("build")(build_command)
 kb.command("sync")(sync_command)
 kb.command("check")(kb_check_command)
 kb.command("eval")(kb_eval_command)
-kb.command("probe")(kb_probe_command)
 
 Name = Annotated[str, typer.Argument(help="A domain; `bench domains` lists them.")]
 

@@ -1,4 +1,4 @@
-"""`bench kb check`, `eval` and `probe`: whether a knowledge base is clean, and any good."""
+"""`bench kb check` and `eval`: whether a knowledge base is clean, and any good."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from typing import Annotated
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
-from benchmarks.tasks.question_rows import SPLITS
 from benchmarks.tasks.registry import load_task
 from benchmarks.treatments.gate_calibration import contaminated_questions
 from domainlift.errors import BenchError, Misuse
-from domainlift.stats.intervals import accuracy_interval
-from domainlift.types import Question, Split
+from domainlift.types import Question
 from knowledge_bases.domains import load_domains
 from rag.library import library, open_cached
 from rag.quality.beir import evaluate_retrieval
-from rag.quality.option_support import option_support as solve
 from reports.knowledge import show_leaks, show_retrieval_quality
 from reports.progress import Stages
 
@@ -42,7 +39,7 @@ def kb_check_command(
 
     Example: bench kb check biology
     """
-    questions = _questions(domain, task, "test", workspace, data)
+    questions = _questions(domain, task, workspace, data)
     with library(workspace) as knowledge_bases:
         leaks = contaminated_questions(questions, {domain: knowledge_bases.open(domain)})
     if as_json:
@@ -76,57 +73,17 @@ def kb_eval_command(
     show_retrieval_quality(path.name, split, found)
 
 
-def kb_probe_command(
-    domain: Name,
-    task: Task = None,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    workspace: WorkspaceOption = WORKSPACE,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Answer questions by their passages alone: whether a knowledge base knows anything.
-
-    No language model takes part: the option that the retrieved passages support most is chosen.
-
-    Example: bench kb probe biology
-    """
-    questions = [q for q in _questions(domain, task, split, workspace, data) if q.options]
-    with library(workspace) as shelves:
-        found = solve(questions, shelves.open(domain).search)
-    outcomes = [float(guess.correct) for guess in found.guesses]
-    interval = accuracy_interval(outcomes, [q.cluster for q in questions])
-    row = {
-        "domain": domain,
-        "n": found.n,
-        "accuracy": found.correct / max(1, found.n),
-        "interval": [interval.low, interval.high],
-        "chance": found.chance,
-    }
-    if as_json:
-        print(json.dumps(row, ensure_ascii=False))
-        return
-    above = interval.low > found.chance
-    verdict = "knows something of" if above else "cannot be told from guessing on"
-    print(
-        f"{domain}: {row['accuracy']:.3f} [{interval.low:.3f}, {interval.high:.3f}] "
-        f"at chance {found.chance:.2f}: the knowledge base {verdict} these {found.n} questions"
-    )
-
-
 def _questions(
-    domain: str, tasks: Sequence[str] | None, split: str, workspace: Path, data: Path | None
+    domain: str, tasks: Sequence[str] | None, workspace: Path, data: Path | None
 ) -> list[Question]:
     """The questions of a domain; tasks whose data is not at hand are told and left out."""
-    if split not in SPLITS:
-        raise Misuse(f"no split `{split}`", f"known: {', '.join(SPLITS)}")
-    wanted: Split = SPLITS[split]
     domains = load_domains(workspace)
     listed = domains[domain].tasks if domain in domains else ()
     questions: list[Question] = []
     failed: list[BenchError] = []
     for name in tasks if tasks else listed:
         try:
-            found = load_task(name, data=data, domains=domains, split=wanted).questions
+            found = load_task(name, data=data, domains=domains, split="test").questions
             questions += [q for q in found if tasks or q.domain == domain]
         except BenchError as error:
             failed.append(error)

@@ -97,7 +97,6 @@ def test_a_search_names_the_place(bench: Any, garden: Any) -> None:
         (("kb", "build", "law", "--own"), "declares no sources", "--source"),
         (("kb", "build", "law", "--source", "nowhere"), "no `nowhere`", "path"),
         (("kb", "search", "biology", "x"), "no knowledge base", "bench kb list"),
-        (("kb", "probe", "biology", "--split", "half"), "no split `half`", "known"),
         (("kb", "build", "biology", "--own", "--embedder", "no/such/place"), "cannot be had", ""),
     ],
 )
@@ -298,12 +297,3 @@ def test_retrieval_is_measured_on_a_judged_set(bench: Any, tmp_path: Path) -> No
         assert found[method]["ndcg@10"] == 1.0
         assert set(found[method]) >= {"recall@10", "recall@100", "mrr@10"}
     assert "hybrid" in bench("kb", "eval", folder).out
-
-
-def test_a_probe_says_what_a_knowledge_base_knows(bench: Any, tmp_path: Path, garden: Any) -> None:
-    del garden
-    path = questions(tmp_path, ROSES, TULIPS)
-    found = bench("kb", "probe", "gardening", "--task", path, "--json").json
-    assert set(found) >= {"n", "accuracy", "interval", "chance"}
-    assert (found["n"], found["chance"]) == (2, 0.25)
-    assert "chance 0.25" in bench("kb", "probe", "gardening", "--task", path).out
