@@ -85,7 +85,7 @@ def train_adapter(
     BenchError where a protected domain regressed at every validation: nothing is published then.
     """
     with adapter_writer(job) as writer:
-        prepared = prepare_training(job, engine, on_replay=on_replay)
+        prepared = prepare_training(job, engine, on_replay)
         trained = run_training(prepared, on_progress, on_validation)
         if writer is None:
             model, plan = engine.info.model, prepared.plan
@@ -128,15 +128,13 @@ def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
 def prepare_training(
     job: TrainingJob,
     engine: TrainableEngine,
-    prefix: str = "",
-    *,
     on_replay: OnReplay = no_replay_progress,
 ) -> PreparedTraining:
     """Validate the base model, and choose and mix the rows, or read those of before.
 
     Rank 0 does this and broadcasts plan and rows; other ranks have no validator.
     """
-    folder = Workspace(job.workspace).training(f"{job.name}-{prefix}{_digest(job, engine)}")
+    folder = Workspace(job.workspace).training(f"{job.name}-{_digest(job, engine)}")
     validator: Validator | None = None
 
     def prepare() -> str:

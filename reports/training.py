@@ -22,7 +22,6 @@ from reports.terminal import console, duration, print_line, print_table
 
 if TYPE_CHECKING:
     from finetune.dry_run import DryRun
-    from finetune.hyperparameter_search import SearchResult, SearchTrial
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
 _ENDED = {
@@ -48,22 +47,7 @@ def show_dry_run(found: DryRun) -> None:
         print_line(line)
 
 
-def show_training(made: TrainingResult | SearchResult) -> None:
-    """Print what came out of a training, or of a search over trainings."""
-    if isinstance(made, TrainingResult):
-        show_made(made)
-        return
-    columns = ("trial", *made.trials[0].settings, "validation", "")
-    rows = []
-    for trial in sorted(made.trials, key=lambda each: -_value(each)):
-        told = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in trial.settings.values())
-        mark = "best" if trial.number == made.best else trial.state.removeprefix("complete")
-        rows.append((str(trial.number), *told, accuracy(trial.value), mark))
-    print_table(columns, rows, right=columns)
-    show_made(made.made)
-
-
-def show_made(made: TrainingResult) -> None:
+def show_training(made: TrainingResult) -> None:
     """Print what a training changed on validation questions, and the way on."""
     done = made.trained
     print_line(
@@ -79,10 +63,6 @@ def show_made(made: TrainingResult) -> None:
         print_line("On what chose that step. Other questions prove it:")
     what = [made.base, "--adapter", f"{made.name}/{made.version}"]
     print_line(f"  {shlex.join(['bench', 'run', '--model', *what])}", soft_wrap=True)
-
-
-def _value(trial: SearchTrial) -> float:
-    return trial.value if trial.value is not None else float("-inf")
 
 
 def _mixture(found: DryRun) -> str:
@@ -178,8 +158,3 @@ class TrainingProgressView:
             self._progress.say(f"{name}, step {step}, validation: {scores}{fallen}")
 
         return show
-
-    def on_trial(self, number: int, settings: Mapping[str, Any]) -> None:
-        """Show the settings of a trial."""
-        values = ", ".join(f"{name} {value}" for name, value in settings.items())
-        self._progress.say(f"trial {number}: {values}")

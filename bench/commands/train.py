@@ -11,18 +11,16 @@ import typer
 
 from bench.options import WORKSPACE, BudgetMinutes, Data, Device, Json, Rows, WorkspaceOption
 from domainlift.errors import Misuse
-from engines.base import TrainableEngine
 from engines.registry import TINY
 from finetune.data.recipe import one_domain, read_recipe
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.dry_run import dry_run
-from finetune.hyperparameter_search import SearchResult, search_hyperparameters
 from finetune.jobs import TrainingJob, training_arguments
-from finetune.train_adapter import TrainingResult, train_adapter
+from finetune.train_adapter import train_adapter
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec, load_trainable
 from knowledge_bases.domains import load_domains
-from reports.training import TrainingProgressView, show_dry_run, show_training, training_progress
+from reports.training import show_dry_run, show_training, training_progress
 
 
 def train_command(
@@ -59,10 +57,6 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained on, and what it takes.")
     ] = False,
-    trials: Annotated[
-        int | None,
-        typer.Option("--search", min=1, help="Try so many settings, and keep the best adapter."),
-    ] = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: WorkspaceOption = WORKSPACE,
@@ -78,8 +72,6 @@ def train_command(
 
     Example: bench train biology --model tiny
     """
-    if trials is not None and from_environment().size > 1:
-        raise Misuse("a search runs in one process", "leave the launcher out, or `--search`")
     if len(name) > 1 and (recipe is not None or data_set is not None):
         raise Misuse("`--recipe` and `--data-set` are for one adapter", "train one after another")
     domains = load_domains(workspace)
@@ -97,7 +89,7 @@ def train_command(
     if dry_run:
         _dry_run(jobs, loading, as_json=as_json)
     else:
-        _train(jobs, loading, trials, as_json=as_json)
+        _train(jobs, loading, as_json=as_json)
 
 
 def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
@@ -111,31 +103,15 @@ def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) 
             show_dry_run(result)
 
 
-def _train(
-    jobs: Sequence[TrainingJob], loading: ModelSpec, trials: int | None, *, as_json: bool
-) -> None:
+def _train(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
     for job in jobs:
         engine = load_trainable(loading, job.settings)
         with training_progress() as view:
-            result = _trained(job, engine, view, trials)
+            on_validation = view.on_validation(job.name)
+            result = train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
         if from_environment().is_main:
-            _show(result, as_json=as_json)
+            if as_json:
+                print(json.dumps(result.as_json(), ensure_ascii=False), flush=True)
+            else:
+                show_training(result)
     destroy()
-
-
-def _trained(
-    job: TrainingJob, engine: TrainableEngine, view: TrainingProgressView, trials: int | None
-) -> TrainingResult | SearchResult:
-    on_validation = view.on_validation(job.name)
-    if trials is None:
-        return train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
-    return search_hyperparameters(
-        job, engine, trials, view.on_progress, on_validation, view.on_trial, view.on_replay
-    )
-
-
-def _show(made: TrainingResult | SearchResult, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(made.as_json(), ensure_ascii=False), flush=True)
-    else:
-        show_training(made)

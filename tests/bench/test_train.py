@@ -284,18 +284,3 @@ def test_a_recipe_mixes_domains_into_one_adapter(prepared: Any, tmp_path: Path) 
     assert said.code == 0, said.err
     assert said.json["adapter"] == "both"
     assert {"biology", "history"} <= set(said.json["validation"])
-
-
-def test_a_search_keeps_the_best_and_repeats_nothing(prepared: Any) -> None:
-    pytest.importorskip("optuna")
-    few = (*FEW, "--set", "steps=2", "--set", "eval_every=2")
-    argv = ("train", "biology", "--model", "tiny", *few, "--json", "--search")
-    first = prepared(*argv, 2)
-    assert first.code == 0, first.err
-    assert len(first.json["trials"]) == 2
-    values = {trial["number"]: trial["value"] for trial in first.json["trials"]}
-    assert values[first.json["best_trial"]] == max(values.values())
-    more = prepared(*argv, 3)
-    assert more.code == 0, more.err
-    assert more.json["trials"][:2] == first.json["trials"]
-    assert len(more.json["trials"]) == 3
