@@ -35,6 +35,7 @@ _FORMS = {
     "cloze": (Mode.CLOZE, False, False),
     "generate": (Mode.GENERATE, False, False),
 }
+_BLOCK = re.compile(r"^<passages>\n.*?\n</passages>\n\n", re.DOTALL | re.MULTILINE)
 _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
@@ -194,3 +195,8 @@ def passage_block(passages: Sequence[Passage]) -> str:
     ]
     body = _CLOSING.sub("< /", "\n".join(lines))
     return f"<passages>\n{body}\n</passages>\n\n"
+
+
+def without_passages(text: str) -> str:
+    """The text without the blocks of `passage_block`."""
+    return _BLOCK.sub("", text)

@@ -58,7 +58,8 @@ class ImproveOptions:
     and documents; `change` holds KEY=VALUE settings of the trainings; `choice` is
     what treatments are chosen by; `tasks` are asked beside the suite, and their domains treated.
     With `strengths_only`, the suite's other domains are left out. With an `exam`, its held-out
-    questions are asked under every treatment that was tried.
+    questions are asked under every treatment that was tried; its training rows are turns of a chat
+    with `exam_in_chat`.
     """
 
     criteria: GateCriteria
@@ -73,3 +74,4 @@ class ImproveOptions:
     tasks: tuple[str, ...] = ()
     strengths_only: bool = False
     exam: Exam | None = None
+    exam_in_chat: bool = False

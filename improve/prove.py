@@ -27,6 +27,7 @@ from improve.exam.as_served import ServedAnswers, served_answers
 from improve.exam.exam import TEST
 from improve.exam.scores import exam_scores
 from improve.resources import open_adapters, open_resources
+from improve.route import embed_in
 from improve.select import score_treatment
 from reports.compare_html import render_html
 from reports.improve import sections
@@ -94,8 +95,8 @@ def evaluate_on_held_out(
     The use of the questions is recorded before it is made. The best single treatment is chosen on
     selection questions, as the others were.
     """
-    routing = keyword_routing(candidate.keywords, tuple(candidate.treatments))
     workspace = candidate.run_options.workspace
+    routing = keyword_routing(candidate.keywords, tuple(candidate.treatments), workspace)
     with open_resources(candidate.treatments, held_out.engine(), workspace) as resources:
         single = _best_single(candidate, selection, resources)
         use = _record_use(candidate, held_out)
@@ -117,10 +118,10 @@ def evaluate_on_held_out(
     return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
 
-def keyword_routing(keywords: Keywords, targets: Sequence[str]) -> RoutingPolicy:
-    """Send each question to one of the domains, or to none, as its words say."""
+def keyword_routing(keywords: Keywords, targets: Sequence[str], workspace: Path) -> RoutingPolicy:
+    """Send each question to one of the domains, or to none, as its words and documents say."""
     # A policy is asked for the same question several times, and a server for ever new ones.
-    decide = lru_cache(_REMEMBERED)(Router(keywords, targets).route)
+    decide = lru_cache(_REMEMBERED)(Router(keywords, targets, embed=embed_in(workspace)).route)
 
     def send(question: Question) -> RouteDecision:
         return decide(question.text, question.options)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,20 @@ from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import NoSplit
 from benchmarks.tasks.registry import load_task
 from domainlift import __version__
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, read_yaml, top_keys
+from ensemble.fit.documents import fit_sentences
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.fit.second_opinion import fit_examples
 from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
 from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
 from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords
 from ensemble.router.router import Router
+from finetune.data.sources.sentences import sentences
 from knowledge_bases.domains import load_domains
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import domain_sources, find_files
@@ -32,14 +36,16 @@ from rag.library import open_cached
 
 if TYPE_CHECKING:
     from benchmarks.held_out.split import EvalSplit
+    from ensemble.router.documents import EmbedBy
     from ensemble.router.examples import Embed
     from ensemble.router.keywords import Keywords
     from ensemble.router.router import AskExamples
     from knowledge_bases.domains import Domain
+    from rag.base import Vectors
 
 GLOSSARY, QUESTIONS = "glossary.yaml", "questions.yaml"
 _LEARNED: tuple[Split, ...] = ("train", "validation")
-_SHORTEST = 40
+_SHORTEST, _SHORTEST_SENTENCE = 40, 15
 # Of each task and of each domain's documents, so many examples are embedded at most.
 _TASK_EXAMPLES, _DOMAIN_EXAMPLES = 300, 1_000
 
@@ -57,7 +63,17 @@ def open_router(workspace: Path, domains: Collection[str] | None = None) -> Rout
     free = (name for name in known if not known[name].suite or name in named)
     new = {name: by_hand(known[name]) for name in free if name not in keywords.domains}
     every = replace(keywords, domains={**keywords.domains, **new})
-    return Router(every, domains, _second_opinion(workspace))
+    return Router(every, domains, _second_opinion(workspace), embed_in(workspace))
+
+
+def embed_in(workspace: Path) -> EmbedBy:
+    """Vectors of texts by a model of that name, which is loaded when it is first asked."""
+    opened = cache(partial(open_cached, workspace=workspace))
+
+    def embed(texts: Sequence[str], model: str) -> Vectors:
+        return opened(model).encode_queries(texts)
+
+    return embed
 
 
 def _second_opinion(workspace: Path) -> AskExamples | None:
@@ -148,10 +164,45 @@ def fit_or_find_router(
     A fit takes minutes where there are many questions; it is kept by what it was made of.
     """
     material = RouterData(rows, glossaries(domains))
-    path = Workspace(workspace).router(f"{router_data_digest(material)}-{__version__}")
+    own = own_documents(domains, workspace)
+    path = Workspace(workspace).router(f"{_digest(material, own)}-{__version__}")
     if not path.is_file():
-        write_keywords(path, fit_router(material))
+        fitted = fit_router(material)
+        write_keywords(path, replace(fitted, sentences=own_sentences(own, rows, workspace)))
     return read_keywords(path, domains)
+
+
+def own_documents(domains: Mapping[str, Domain], workspace: Path) -> dict[str, str]:
+    """The generation of the knowledge base of each domain that the shipped keywords do not know."""
+    shipped = read_keywords(SHIPPED).domains
+    store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
+    own = (name for name in store.names() if name in domains and name not in shipped)
+    return {name: store.manifest(name).generation for name in own}
+
+
+def own_sentences(names: Collection[str], rows: Sequence[Labelled], workspace: Path) -> bytes:
+    """The file of the sentences of these domains' documents, b"" where there are none.
+
+    The labelled rows, and the questions that come with the router, say how near others are.
+    """
+    read: dict[str, list[str]] = {}
+    models = set()
+    for name in names:
+        with open_index(Workspace(workspace).knowledge_bases, name) as index:
+            models.add(index.manifest.embedder)
+            found = (each for chunk in index.chunks for each in sentences(chunk.text))
+            read[name] = [each for each in found if len(each) >= _SHORTEST_SENTENCE]
+    if not models:
+        return b""
+    others = [*rows, *written_questions(read_keywords(SHIPPED).domains)]
+    with activity(f"comparing documents of {', '.join(names)} with questions of elsewhere"):
+        return fit_sentences(min(models), read, others, embed_in(workspace))
+
+
+def _digest(data: RouterData, own: Mapping[str, str]) -> str:
+    """16 hexadecimal digits of everything that a router is made of."""
+    digest = router_data_digest(data)
+    return hashlib.sha256(repr((digest, own)).encode()).hexdigest()[:16] if own else digest
 
 
 def glossaries(domains: Mapping[str, Domain]) -> dict[str, list[str]]:

@@ -140,7 +140,8 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
         print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
     # A domain of a file of questions is declared nowhere.
-    return LoadedPlan(plan, keyword_routing(read_keywords(keywords), plan.treated))
+    routing = keyword_routing(read_keywords(keywords), plan.treated, options.workspace)
+    return LoadedPlan(plan, routing)
 
 
 def _refuse_resume(options: RunOptions) -> None:

@@ -21,9 +21,11 @@ from finetune.data.build_dataset import (
     nothing_to_learn,
     tasks_to_learn,
 )
+from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
 from finetune.jobs import TrainingJob, in_mode, training_arguments
 from finetune.train_adapter import find_existing, train_adapter
+from improve.exam.rows import exam_rows
 from improve.load_model import load_trainable
 from reports.terminal import print_note
 from reports.training import training_progress
@@ -91,9 +93,14 @@ def training_job(context: ImproveContext, name: str) -> TrainingJob:
 def make_rows(context: ImproveContext, name: str, indexes: BenchmarkIndexes) -> PreparedDataset:
     """Build the training rows of a domain from what it declares; BenchError where that is nothing.
 
-    With the option `own`, only its own questions are turned into rows.
+    With the option `own`, only its own questions are turned into rows. Those of an exam are made
+    as it is served.
     """
     spec = dataset_spec(context, name)
+    rows = rows_of_exam(context, name)
+    if rows is not None:
+        index = indexes.of(spec)
+        return prepare_rows(name, rows, benchmark=index, folder=spec.folder, all_trained=True)
     return build_dataset(spec, tasks_in_form(context, spec), indexes, print_note)
 
 
@@ -103,16 +110,29 @@ def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]
     if spec.folder.is_dir():
         return None
     with activity(f"making training rows of {name}"):
-        rows = draft_rows(spec, tasks_in_form(context, spec), print_note)
+        rows = rows_of_exam(context, name)
+        if rows is None:
+            rows = draft_rows(spec, tasks_in_form(context, spec), print_note)
     if not rows:
         raise nothing_to_learn(name)
     return {name: rows}
 
 
+def rows_of_exam(context: ImproveContext, name: str) -> list[Row] | None:
+    """The training rows of the exam of this domain, None where it has none."""
+    options = context.options
+    if options.exam is None or options.exam.name != name:
+        return None
+    return exam_rows(options.exam, context.run_options.workspace, chat=options.exam_in_chat)
+
+
 def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:
     """What the data set of a domain is made of; it is another one where questions are reworded."""
-    options, mode = context.run_options, changed_mode(context, name)
+    options, mode, exam = context.run_options, changed_mode(context, name), context.options.exam
     data_set = name if mode is None else f"{name}-{mode.value}"
+    if exam is not None and exam.name == name:
+        form = "chat" if context.options.exam_in_chat else "text"
+        data_set = f"{name}-{form}-{exam.digest[:8]}"
     return DatasetSpec(
         context.domains[name],
         context.domains,

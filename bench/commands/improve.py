@@ -146,7 +146,9 @@ def improve_command(
         if documents is not None:
             exam, files = prepare_documents(documents, lazy, run_options, ask=not dry_run)
             print(exam_line(exam), file=sys.stderr)
-            own = replace(options, tasks=(*options.tasks, str(files.task)), exam=exam)
+            chat = dry_run or lazy.engine.info.has_chat_template
+            tasks = (*options.tasks, str(files.task))
+            own = replace(options, tasks=tasks, exam=exam, exam_in_chat=chat)
         command = command_line(sys.argv[1:])
         return prepare_context(chosen, limit, run_options, own, command)
 

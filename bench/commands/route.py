@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +27,8 @@ from improve.route import (
     keyword_file,
     labelled,
     open_router,
+    own_documents,
+    own_sentences,
     passages,
     written_questions,
 )
@@ -80,6 +82,8 @@ def route_fit_command(
     more = [row for path in questions or () for row in as_training(read_labelled(path, known))]
     material = _material(_suites(suite, data), known, data, passages, more)
     found = learn(material, FitSettings(keywords, weights, targets), _say)
+    own = own_documents(known, workspace)
+    found = replace(found, sentences=own_sentences(own, material.rows, workspace))
     path = out if out is not None else Workspace(workspace).keywords
     aside = backup(path)
     if aside is not None:

@@ -53,8 +53,8 @@ def classifier_bytes(
         scale=scale.astype(np.float32),
         bias=np.asarray(bias, dtype=np.float32),
         temperature=np.float32(temperature),
-        terms=_bytes(terms),
-        domains=_bytes(domains),
+        terms=packed_texts(terms),
+        domains=packed_texts(domains),
     )
     return buffer.getvalue()
 
@@ -68,8 +68,8 @@ def classifier_from_bytes(content: bytes) -> Classifier:
         with np.load(BytesIO(content), allow_pickle=False) as parts:
             arrays = {name: parts[name] for name in _PARTS}
         classifier = Classifier(
-            domains=_texts(arrays["domains"]),
-            terms=_texts(arrays["terms"]),
+            domains=unpacked_texts(arrays["domains"]),
+            terms=unpacked_texts(arrays["terms"]),
             weights=arrays["weights"] * arrays["scale"],
             bias=arrays["bias"],
             temperature=float(arrays["temperature"]),
@@ -84,20 +84,13 @@ def classifier_from_bytes(content: bytes) -> Classifier:
     return classifier
 
 
-def classifier_fault(content: bytes) -> str:
-    """Fault of a classifier's file, to follow its name in a sentence; "" where it has none."""
-    try:
-        classifier_from_bytes(content)
-    except ValueError:
-        return "is not one"
-    return ""
-
-
-def _bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
+def packed_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Texts of one line each as an array that needs no pickle."""
     import numpy as np
 
     return np.frombuffer("\n".join(texts).encode("utf-8"), dtype=np.uint8)
 
 
-def _texts(content: NDArray[np.uint8]) -> tuple[str, ...]:
+def unpacked_texts(content: NDArray[np.uint8]) -> tuple[str, ...]:
+    """The texts of such an array."""
     return tuple(content.tobytes().decode("utf-8").split("\n"))

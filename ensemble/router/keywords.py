@@ -20,7 +20,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -30,7 +30,8 @@ from typing import Any
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import disk_errors, write_bytes, write_text
 from domainlift.yaml_schema import Field, Node, read_yaml
-from ensemble.router.classifier import classifier_fault
+from ensemble.router.classifier import classifier_from_bytes
+from ensemble.router.documents import sentences_from_bytes
 from ensemble.router.safe_regex import compile_safely
 from ensemble.router.tokenize import ANY, term_of
 from knowledge_bases.domains import Domain
@@ -70,17 +71,19 @@ class Keywords:
     """The keywords of all domains.
 
     `fitted` describes the fit (sources, numbers, date, digests), empty where there was none.
-    `classifier` is the file of the classifier that was fitted along with them.
+    `classifier` is the file of the classifier that was fitted along with them, `sentences` that of
+    the sentences of a user's own documents.
     """
 
     domains: Mapping[str, DomainTerms]
     calibration: RouterCalibration = RouterCalibration()
     fitted: Mapping[str, Any] = field(default_factory=dict)
     classifier: bytes = b""
+    sentences: bytes = b""
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits of the keyword file's text, which names the classifier."""
+        """16 hexadecimal digits of the keyword file's text, which names the files beside it."""
         return hashlib.sha256(as_text(self).encode()).hexdigest()[:16]
 
 
@@ -99,7 +102,7 @@ def by_hand(domain: Domain) -> DomainTerms:
 
 
 def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keywords:
-    """Read a keyword file and the classifier beside it; Malformed names file, line and key.
+    """Read a keyword file and the files beside it; Malformed names file, line and key.
 
     `known` are the domains that there are; without them any name will do.
     """
@@ -120,17 +123,24 @@ def read_keywords(path: Path, known: Mapping[str, Domain] | None = None) -> Keyw
         domains,
         _calibration(path, entries.get("calibration", Node())),
         {key: entry.value for key, entry in entries.get("fitted", Node()).values.items()},
-        _classifier(path, entries.get("classifier", Node())),
+        _file_beside(path, "classifier", entries, classifier_from_bytes),
+        _file_beside(path, "sentences", entries, sentences_from_bytes),
     )
 
 
 def write_keywords(path: Path, keywords: Keywords) -> None:
-    """Write a keyword file, and the classifier beside it; a reader sees the old or the new."""
+    """Write a keyword file and the files beside it; a reader sees the old or the new."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    if keywords.classifier:
-        write_bytes(classifier_path(path, _sha256(keywords.classifier)), keywords.classifier)
+    for file, content in files_beside(path, keywords).items():
+        write_bytes(file, content)
     write_text(path, as_text(keywords))
+
+
+def files_beside(path: Path, keywords: Keywords) -> dict[Path, bytes]:
+    """The files that a keyword file names, which lie beside it, with their contents."""
+    held = filter(None, (keywords.classifier, keywords.sentences))
+    return {_beside(path, _sha256(content)): content for content in held}
 
 
 def as_text(keywords: Keywords) -> str:
@@ -167,6 +177,7 @@ _SCHEMA: Mapping[str, Field] = {
     "calibration": Field("values"),
     "fitted": Field("values"),
     "classifier": Field("text"),
+    "sentences": Field("text"),
 }
 # Key of the calibration -> the lowest and the highest value that makes sense.
 _RANGES = {"temperature": (0.01, 100.0), "threshold": (0.0, 1.0), "sure": (0.0, 1.0)}
@@ -236,27 +247,32 @@ def _number(path: Path, key: str, entry: Node) -> float:
     return float(value)
 
 
-def _classifier(path: Path, entry: Node) -> bytes:
+def _file_beside(
+    path: Path, key: str, entries: Mapping[str, Node], parse: Callable[[bytes], object]
+) -> bytes:
+    """The file that the keyword file names under a key; b"" where it names none."""
+    entry = entries.get(key, Node())
     if not entry.text:
         return b""
-    file = classifier_path(path, entry.text)
+    file = _beside(path, entry.text)
     try:
         content = file.read_bytes()
     except OSError:
         content = b""
-    what = (
-        classifier_fault(content)
-        if _sha256(content) == entry.text
-        else "is not there, or another one"
-    )
-    if what:
-        hint = "fit it anew: `bench route fit`, or take the line `classifier` out"
-        raise Malformed(path, f"the classifier `{file.name}` {what}", line=entry.line, hint=hint)
+    fault = "" if _sha256(content) == entry.text else "is not there, or another file"
+    try:
+        parse(content)
+    except ValueError:
+        fault = fault or "is none"
+    if fault:
+        hint = f"fit it anew: `bench route fit`, or take the line `{key}` out"
+        what = f"`{key}` names `{file.name}`, which {fault}"
+        raise Malformed(path, what, line=entry.line, hint=hint)
     return content
 
 
-def classifier_path(path: Path, digest: str) -> Path:
-    """The classifier's file: named by its content, so that no other file's is overwritten."""
+def _beside(path: Path, digest: str) -> Path:
+    """A file named by its content, so that no other keyword file's is overwritten."""
     return path.with_name(f"routes-{digest[:12]}.npz")
 
 
@@ -283,6 +299,8 @@ def _head(keywords: Keywords) -> Iterator[str]:
     yield f"calibration: {{{', '.join(numbers)}}}"
     if keywords.classifier:
         yield f"classifier: {_sha256(keywords.classifier)}"
+    if keywords.sentences:
+        yield f"sentences: {_sha256(keywords.sentences)}"
 
 
 def _tables(keywords: Keywords) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 Its stages, in the order in which they decide: a domain that the caller named, the keywords, the
 classifier where it is surer than they are, and where there are examples, the mean of that and of
-what they say. What none of them is sure enough of goes to the base model, and
-so does what belongs to a field that is no target, is empty, foreign or code.
+what they say. What none of them is sure enough of goes to the documents of a target that hold a
+sentence near to it, where there are such, and else to the base model; so does what belongs to a
+field that is no target, is empty, foreign or code.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
+from ensemble.router.documents import FARTHER, FARTHER_WITH_WORDS, sentences_from_bytes
 from ensemble.router.examples import SecondOpinion
 from ensemble.router.keywords import Keywords
 from ensemble.router.prefilter import unroutable_reason
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Stage = Literal["domain", "keywords", "classifier", "embeddings", "base"]
+    from ensemble.router.documents import EmbedBy, NearestSentence
+
+Stage = Literal["domain", "keywords", "classifier", "embeddings", "documents", "base"]
 #: A text -> the domains of the nearest examples; see `ensemble.router.examples`.
 AskExamples = Callable[[str], SecondOpinion]
 BASE: Literal["base"] = "base"
@@ -48,6 +52,7 @@ class RouteDecision:
     `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
     `runner_up` (a domain, `base`, or None), negative where a threshold, or a lack of known words,
     rejected the runner-up. Both are 1 where a domain was named, or the prefilter refused the text.
+    Where documents decided, `probability` is the share of questions of elsewhere that are farther.
     """
 
     domain: str | None
@@ -65,7 +70,8 @@ class Router:
     """Routes questions to the `targets` among the domains of a keyword file (None: all).
 
     Domains that the file knows and that are no targets speak for the base model. `examples`, where
-    there are any, are asked about every question.
+    there are any, are asked about every question. With `embed`, sentences of documents are compared
+    with what the words leave to the base model.
     """
 
     def __init__(
@@ -73,9 +79,11 @@ class Router:
         keywords: Keywords,
         targets: Collection[str] | None = None,
         examples: AskExamples | None = None,
+        embed: EmbedBy | None = None,
     ) -> None:
         self.keywords = keywords
         self._examples = examples
+        self._embed = embed
         self.targets = tuple(keywords.domains) if targets is None else tuple(targets)
         for name in self.targets:
             if name not in keywords.domains:
@@ -100,6 +108,17 @@ class Router:
             if domain not in self.keywords.domains:
                 raise NoSuch("domain", domain, self.keywords.domains, "bench domains")
             return RouteDecision(domain, "domain", reason="the domain was named")
+        decision = self._by_words(text, options)
+        if self._embed is None or not self.keywords.sentences or not text.strip():
+            return decision
+        documents = sentences_from_bytes(self.keywords.sentences)
+        own = [name for name in self.targets if name in documents.elsewhere]
+        if not own or decision.domain not in (None, *own):
+            return decision
+        near = documents.nearest(self._embed([text], documents.model)[0], own)
+        return _by_documents(decision, near)
+
+    def _by_words(self, text: str, options: Sequence[str]) -> RouteDecision:
         parts = (text, *options)
         places, words = self._lexicon.find(parts)
         why = unroutable_reason(text, words)
@@ -359,6 +378,26 @@ def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
     import numpy as np
 
     return np.concatenate([scale.bias for scale in scales if scale is not None])
+
+
+def _by_documents(decision: RouteDecision, near: NearestSentence) -> RouteDecision:
+    """The decision of words, unless documents hold something near, or nothing that is."""
+    changed = replace(
+        decision,
+        probability=round(near.farther, 6),
+        margin=round(2 * near.farther - 1, 6),
+        nearest=((near.domain, near.sentence),),
+    )
+    if decision.domain is None and near.farther >= FARTHER:
+        why = f"documents: near “{near.sentence}”"
+        return replace(
+            changed, domain=near.domain, decided_by="documents", runner_up=BASE, reason=why
+        )
+    if decision.domain is not None and near.farther < FARTHER_WITH_WORDS:
+        why = f"{decision.reason}, but nothing near in documents"
+        base = replace(changed, domain=None, decided_by=BASE, runner_up=decision.domain, reason=why)
+        return replace(base, probability=round(1 - near.farther, 6), margin=-1.0)
+    return decision
 
 
 def _route(

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.prompts import without_passages
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, disk_errors
 from domainlift.sampling import sample_evenly
@@ -59,12 +60,14 @@ def prepare_rows(
     seed: int = 0,
     benchmark: QuestionIndex | None = None,
     folder: Path,
+    all_trained: bool = False,
 ) -> PreparedDataset:
     """Write the data set of a domain to `folder`, at most `size` rows with an even share per kind.
 
-    Rows that hold one of the `benchmark` questions are left out. The same input gives the same
-    bytes. A folder that holds another data set is an error, and so is an input of which nothing is
-    left.
+    Rows that hold one of the `benchmark` questions are left out; passages before a question are
+    not looked at, since they are read and not learned. `all_trained` rows have no other split. The
+    same input gives the same bytes. A folder that holds another data set is an error, and so is an
+    input of which nothing is left.
     """
     cleaned, dropped = _cleaned(rows)
     unique, exact, near = without_near_duplicates(cleaned)
@@ -77,7 +80,8 @@ def prepare_rows(
         )
     chosen = sample_evenly(kept, size, seed, name=lambda row: row.id, kind=lambda row: row.kind)
     sieve = replace(sieve, beyond_size=len(kept) - len(chosen))
-    splits = {name: [row for row in chosen if split_of(row) == name] for name in SPLITS}
+    parts = [(row, "train" if all_trained else split_of(row)) for row in chosen]
+    splits = {name: [row for row, part in parts if part == name] for name in SPLITS}
     files = {f"{name}.jsonl": row_lines(part) for name, part in splits.items()}
     digest = _digest(files)
     _publish(folder, {**files, **card_files(domain, seed, splits, files, digest, sieve)})
@@ -112,7 +116,7 @@ def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
 
 
 def _uncontaminated(rows: Sequence[Row], benchmark: QuestionIndex) -> list[Row]:
-    texts = [f"{prompt_text(row)}\n{row.completion}" for row in rows]
+    texts = [f"{without_passages(prompt_text(row))}\n{row.completion}" for row in rows]
     contaminated = contaminated_rows(texts, benchmark)
     return [row for row, holds in zip(rows, contaminated, strict=True) if not holds]
 

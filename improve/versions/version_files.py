@@ -15,7 +15,7 @@ from domainlift.errors import BenchError, Malformed
 from domainlift.files import atomic_folder, safe_join, sha256
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, plan_data, read_plan
-from ensemble.router.keywords import classifier_path, read_keywords
+from ensemble.router.keywords import files_beside, read_keywords
 from finetune.adapters.registry import AdapterRegistry
 from rag.index.store import KnowledgeBaseStore
 
@@ -38,9 +38,8 @@ def copy_plan(path: Path, target: Path) -> Path:
         shutil.copyfile(path, build / path.name)
         if router is not None and router.is_file():
             shutil.copyfile(router, build / plan.router)
-            if content := read_keywords(router).classifier:
-                classifier = classifier_path(router, hashlib.sha256(content).hexdigest())
-                shutil.copyfile(classifier, build / classifier.name)
+            for file in files_beside(router, read_keywords(router)):
+                shutil.copyfile(file, build / file.name)
     return target / path.name
 
 

@@ -223,7 +223,7 @@ def test_a_classifier_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
         beside.unlink()
         if content is not None:
             beside.write_bytes(content)
-        with pytest.raises(Malformed, match="is not there, or another one") as caught:
+        with pytest.raises(Malformed, match="is not there, or another file") as caught:
             read_keywords(path)
         assert "bench route fit" in str(caught.value.hint)
 
@@ -243,7 +243,7 @@ def test_a_classifier_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
 def test_what_is_no_classifier_is_refused_where_it_is_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "routes.yaml"
     write_keywords(path, Keywords({"biology": DomainTerms()}, classifier=content))
-    with pytest.raises(Malformed, match=r"the classifier `.*npz` is not one"):
+    with pytest.raises(Malformed, match=r"`classifier` names `.*npz`, which is none"):
         read_keywords(path)
 
 

@@ -14,7 +14,7 @@ from benchmarks.held_out.split import split_tasks
 from benchmarks.runs.store import Record
 from benchmarks.tasks.registry import load_task
 from ensemble.plan import DomainTreatment
-from ensemble.router.keywords import SHIPPED, read_keywords
+from ensemble.router.keywords import SHIPPED, Keywords, read_keywords
 from improve.notes import Notes
 from improve.options import RunOptions
 from improve.prove import Candidate, keyword_routing
@@ -40,15 +40,19 @@ def test_a_question_that_stands_in_the_knowledge_base_counts_in_no_treatment() -
     assert set(found["law"]) == {"base"}
 
 
-def test_a_router_is_known_by_its_words_and_not_by_its_day() -> None:
+def test_a_router_is_known_by_its_words_and_not_by_its_day(tmp_path: Path) -> None:
     keywords = read_keywords(SHIPPED, load_domains(None))
     later = replace(keywords, fitted={**keywords.fitted, "date": "2031-01-01"})
     fewer = {name: found for name, found in keywords.domains.items() if name != "law"}
     other = replace(keywords, domains=fewer)
     targets = ("biology", "history")
-    assert keyword_routing(keywords, targets).name == keyword_routing(later, targets).name
-    assert keyword_routing(keywords, targets).name != keyword_routing(other, targets).name
-    assert keyword_routing(keywords, targets).name != keyword_routing(keywords, ("biology",)).name
+
+    def name(of: Keywords, *to: str) -> str:
+        return keyword_routing(of, to, tmp_path).name
+
+    assert name(keywords, *targets) == name(later, *targets)
+    assert name(keywords, *targets) != name(other, *targets)
+    assert name(keywords, *targets) != name(keywords, "biology")
 
 
 def test_a_router_for_one_domain_learns_to_tell_it_from_the_built_in_ones(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""Sentences of a user's own documents, by which the router finds questions that its words miss.
+
+A question belongs to the documents that hold a sentence nearer to it than to nearly all questions
+that belong elsewhere. How far those are from the documents was measured when the file was made, so
+that no cosine has to be judged by itself (a conformal test: Vovk, Gammerman and Shafer,
+"Algorithmic Learning in a Random World", 2005).
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
+
+from ensemble.router.classifier import packed_texts, unpacked_texts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Of the questions that belong elsewhere this share is farther from the documents than what is
+#: sent to them, and than what words send there.
+FARTHER, FARTHER_WITH_WORDS = 0.98, 0.9
+# Cosines that differ by less are equal: an embedding depends a little on what it is computed with.
+_NOISE = 1e-3
+#: Texts and the name of an embedding model -> vectors of length 1, [texts, dimensions].
+EmbedBy = Callable[[Sequence[str], str], Any]
+
+
+class NearestSentence(NamedTuple):
+    """A sentence of a domain's documents, and the share of other questions that are farther."""
+
+    domain: str
+    farther: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class DocumentSentences:
+    """Sentences with their domains and vectors [sentences, dimensions] by the model `model`.
+
+    `elsewhere` holds by domain, in ascending order, the cosines of questions that belong elsewhere
+    with the nearest of its sentences.
+    """
+
+    model: str
+    sentences: tuple[str, ...]
+    domains: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    elsewhere: Mapping[str, Sequence[float]]
+
+    def nearest(self, vector: NDArray[np.float32], targets: Sequence[str]) -> NearestSentence:
+        """The sentence of one of these domains that is nearest for that domain."""
+        near = self.vectors @ vector
+        best: dict[str, int] = {}
+        for place, domain in enumerate(self.domains):
+            if domain in targets and (domain not in best or near[place] > near[best[domain]]):
+                best[domain] = place
+        ranked = [
+            (self._farther(name, float(near[place])), float(near[place]), name)
+            for name, place in best.items()
+        ]
+        farther, _, name = max(ranked)
+        return NearestSentence(name, farther, self.sentences[best[name]])
+
+    def _farther(self, domain: str, cosine: float) -> float:
+        known = self.elsewhere[domain]
+        return bisect_left(known, cosine - _NOISE) / (len(known) + 1)
+
+
+def sentences_bytes(
+    model: str,
+    sentences: Mapping[str, Sequence[str]],
+    vectors: NDArray[Any],
+    elsewhere: Mapping[str, Sequence[float]],
+) -> bytes:
+    """The file of sentences by domain, whose vectors stand in their order."""
+    import numpy as np
+
+    names = list(sentences)
+    buffer = BytesIO()
+    np.savez_compressed(
+        buffer,
+        model=packed_texts([model]),
+        names=packed_texts(names),
+        counts=np.array([len(sentences[name]) for name in names]),
+        sentences=packed_texts([" ".join(s.split()) for name in names for s in sentences[name]]),
+        vectors=vectors.astype(np.float16),
+        farther=np.array([len(elsewhere[name]) for name in names]),
+        elsewhere=np.array(
+            [each for name in names for each in sorted(elsewhere[name])], dtype=np.float32
+        ),
+    )
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=2)
+def sentences_from_bytes(content: bytes) -> DocumentSentences:
+    """Read a file of sentences, the same one once; ValueError where it is none."""
+    import numpy as np
+
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as parts:
+            names, told = unpacked_texts(parts["names"]), unpacked_texts(parts["sentences"])
+            counts, farther = parts["counts"].tolist(), parts["farther"].tolist()
+            vectors = parts["vectors"].astype(np.float32)
+            cosines = parts["elsewhere"].tolist()
+            (model,) = unpacked_texts(parts["model"])
+    except (OSError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    domains = tuple(n for n, count in zip(names, counts, strict=True) for _ in range(count))
+    if not len(domains) == len(told) == len(vectors) or sum(farther) != len(cosines):
+        raise ValueError("the parts do not belong together")
+    held = iter(cosines)
+    own = {n: [next(held) for _ in range(count)] for n, count in zip(names, farther, strict=True)}
+    return DocumentSentences(model, told, domains, vectors, own)
