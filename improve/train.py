@@ -27,6 +27,7 @@ from finetune.jobs import TrainingJob, in_mode, training_arguments
 from finetune.train_adapter import find_existing, train_adapter
 from improve.exam.rows import exam_rows
 from improve.load_model import load_trainable
+from rag.library import library
 from reports.terminal import print_note
 from reports.training import training_progress
 
@@ -123,7 +124,8 @@ def rows_of_exam(context: ImproveContext, name: str) -> list[Row] | None:
     options = context.options
     if options.exam is None or options.exam.name != name:
         return None
-    return exam_rows(options.exam, context.run_options.workspace, chat=options.exam_in_chat)
+    with library(context.run_options.workspace) as bases:
+        return exam_rows(options.exam, bases.open(name).search, chat=options.exam_in_chat)
 
 
 def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:

@@ -6,18 +6,21 @@ reply is right where it holds the answer and none of the wrong options.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import question_block
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
+from benchmarks.scoring.replies.numbers import number_of_words
 from benchmarks.tasks.base import STOP, Task, data_digest
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy
 from domainlift.text.normalise import contains_run, words
 from domainlift.types import Question
 from engines.base import Mode
 from improve.exam.exam import Exam, ExamQuestion
+from improve.exam.fact_finder import SPOKEN
 from improve.plan_runner import PlanRunner
 from improve.resources import open_resources
 from improve.score import score_job
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from improve.options import RunOptions
 
 _MAX_TOKENS = 48
+_IN_WORDS = re.compile(rf"\b{SPOKEN}(?: (?:hundred|thousand|million|billion))?\b", re.IGNORECASE)
 #: By treatment, the records of an exam's questions.
 ServedAnswers = dict[str, list["Record"]]
 
@@ -84,10 +88,15 @@ def served_job(exam: Exam, split: str, info: EngineInfo) -> EvalJob:
 
 
 def gives(reply: str, question: ExamQuestion) -> bool:
-    """Whether a reply holds the right option and none of the wrong ones."""
-    said = words(reply)
-    held = [option for option in question.options if contains_run(said, words(_bare(option)))]
+    """Whether a reply holds the right option and none of the wrong ones, numbers in any form."""
+    said = words(_in_digits(reply))
+    held = [each for each in question.options if contains_run(said, words(_in_digits(_bare(each))))]
     return held == [question.right]
+
+
+def _in_digits(text: str) -> str:
+    """The text with numbers in words written as digits."""
+    return _IN_WORDS.sub(lambda found: number_of_words(found[0]) or found[0], text)
 
 
 def _judged(exam: Exam, records: Sequence[Record]) -> list[Record]:

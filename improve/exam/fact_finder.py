@@ -69,11 +69,12 @@ _TEENS = [
     "eighteen",
     "nineteen",
 ]
-_SPOKEN = (
+#: A number in words that the finder knows, "one" by itself not.
+SPOKEN = (
     rf"(?:(?:{'|'.join(_TENS)})(?:-(?:{'|'.join(_UNITS)}))?|{'|'.join([*_TEENS, *_UNITS[1:]])})"
 )
 _DIGITS = r"\d+(?:[.,]\d+)*"
-_NUMBER = rf"(?:{_DIGITS}|{_SPOKEN})(?: (?:hundred|thousand|million|billion))?"
+_NUMBER = rf"(?:{_DIGITS}|{SPOKEN})(?: (?:hundred|thousand|million|billion))?"
 _COIN = r"(?:euros?|dollars?|pounds|crowns|francs|cents|yen|rupees)"
 _OF = " (?:of|de|van|von|der|la)"
 _NAME = rf"[A-Z][\w'’-]*[a-z0-9](?:(?:{_OF})? [A-Z][\w'’-]+)*"

@@ -6,7 +6,7 @@ behind passages, of which one holds the answer (see `finetune.data.sources.raft`
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import passage_block, question_block
@@ -15,30 +15,29 @@ from engines.base import Message
 from finetune.data.rows import Row
 from finetune.data.sources.raft import KIND, ContextSettings, evidence, with_context
 from improve.exam.exam import TRAIN, Exam, ExamQuestion
-from rag.library import library
+from rag.base import Hit
 from rag.treatment import as_passage, query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from domainlift.types import Passage
 
+#: Finds at most so many hits for each query, the best first.
+Search = Callable[[Sequence[str], int], Sequence[Sequence[Hit]]]
 #: Passages of a row, and how many are searched for: some near ones hold the answer too.
 _CONTEXTS, _SEARCHED = ContextSettings(distractors=1, without=0.0), 8
 
 
-def exam_rows(exam: Exam, workspace: Path, *, chat: bool) -> list[Row]:
+def exam_rows(exam: Exam, search: Search, *, chat: bool) -> list[Row]:
     """The training wordings of an exam, and one wording of each fact behind passages.
 
-    In a `chat` the question is the user's turn; else it has the open layout. The passages come
-    from the exam's knowledge base.
+    In a `chat` the question is the user's turn; else it has the open layout. `search` looks in the
+    exam's knowledge base.
     """
     asked = [each for each in exam.asked if each.split == TRAIN]
     firsts = list({each.fact: each for each in reversed(asked)}.values())[::-1]
     questions = [_question(each, exam.name) for each in firsts]
     rows = [_row(each, exam.name, (), chat=chat) for each in asked]
-    with library(workspace) as bases:
-        found = bases.open(exam.name).search([query(each) for each in questions], _SEARCHED)
+    found = search([query(each) for each in questions], _SEARCHED)
     for each, question, hits in zip(firsts, questions, found, strict=True):
         passages = [as_passage(hit) for hit in hits]
         gold = evidence(question, passages)

@@ -119,7 +119,7 @@ def extract_number(reply: str) -> Reading | None:
             value = _value_at(text, mark.end())
             if value != "":
                 return _reading(value, name)
-    words = _words_value(text)
+    words = number_of_words(text)
     return _reading(words or _last(text), "number in words" if words else "last number")
 
 
@@ -129,7 +129,7 @@ def as_number(text: str) -> str | None:
     token = _TOKEN.match(plain)
     if token is not None and _AFTER.match(plain, token.end()) is not None:
         return _value(token)
-    return _words_value(plain)
+    return number_of_words(plain)
 
 
 def plain_numbers(text: str) -> str:
@@ -151,7 +151,7 @@ def _value_at(text: str, start: int) -> str | None:
     token = _TOKEN.match(text, start)
     if token is None:
         words = re.match(r"[A-Za-z -]{1,60}", text[start : start + 60])
-        return (_words_value(words[0]) or "") if words is not None else ""
+        return (number_of_words(words[0]) or "") if words is not None else ""
     if _OPERATOR_AFTER.match(text, token.end()) is not None:
         return ""
     return None if _HEDGES.match(text, token.end()) is not None else _single(token)
@@ -163,7 +163,7 @@ def _only(text: str) -> str | None:
     tokens = list(_TOKEN.finditer(right))
     if len(tokens) == 1 and "=" not in left:
         return _single(tokens[0])
-    return None if tokens else _words_value(right)
+    return None if tokens else number_of_words(right)
 
 
 def _last(text: str) -> str | None:
@@ -268,7 +268,7 @@ _WORD_VALUES = {
 }
 
 
-def _words_value(text: str) -> str | None:
+def number_of_words(text: str) -> str | None:
     """The value of a text that is a number in English words: "twenty-one", "two million"."""
     if len(text) > _LARGEST:
         return None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.prompts import PromptBuilder
+from benchmarks.prompts import PromptBuilder, question_block, without_passages
 from benchmarks.runs.store import Record
 from benchmarks.tasks.base import TaskRequest
 from benchmarks.tasks.question_file import load_question_file
 from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.text.contamination import QuestionIndex
 from domainlift.types import Treatment
-from engines.base import EngineInfo, Mode
+from engines.base import EngineInfo, Message, Mode
+from finetune.data.prepare import prepare_rows
 from finetune.data.sources.cloze import BLANK
 from improve.exam.as_served import gives, served_job
 from improve.exam.exam import (
@@ -33,8 +36,9 @@ from improve.exam.exam import (
 )
 from improve.exam.exchange import export_questions, import_questions
 from improve.exam.make import make_exam
+from improve.exam.rows import Search, exam_rows
 from improve.exam.scores import exam_scores
-from rag.base import Chunk
+from rag.base import Chunk, Hit
 
 NAMES = [
     *("Anselm Dorrit", "Piet Valcourt", "Signe Abarca", "Rufus Adeyemi", "Lotte Marchetti"),
@@ -194,6 +198,84 @@ def test_a_served_reply_is_right_where_it_holds_the_answer_and_no_other(
 ) -> None:
     question = replace(exam.questions[0], options=("the copper", "marble", "oak", "tin"), answer=0)
     assert gives(reply, question) is right
+
+
+@pytest.mark.parametrize(
+    ("options", "reply", "right"),
+    [
+        (("thirty-two", "nine", "forty", "six"), "It seats 32 people.", True),
+        (("32", "9", "40", "6"), "Thirty-two.", True),
+        (("7 crowns", "9 crowns", "4 crowns", "3 crowns"), "seven crowns", True),
+        (("two hundred", "nine", "forty", "six"), "It holds 200 barrels.", True),
+        (("eleven", "ten", "six", "two"), "11 metres, not ten.", False),
+        (("eleven", "ten", "six", "two"), "111", False),
+        (("one boat", "ten", "six", "two"), "one boat", True),
+    ],
+)
+def test_a_number_is_the_same_in_words_and_in_digits(
+    exam: Exam, options: tuple[str, ...], reply: str, right: bool
+) -> None:
+    assert gives(reply, replace(exam.questions[0], options=options, answer=0)) is right
+
+
+def found_in(exam: Exam) -> Search:
+    """A search that finds all passages of an exam, first what holds most words of the query."""
+    chunks = {each.passage: each for each in exam.questions}
+
+    def search(queries: Sequence[str], k: int) -> list[list[Hit]]:
+        hits = [
+            Hit(Chunk(text, each.support, ""), 1, len(set(query.split()) & set(text.split())))
+            for query in queries
+            for text, each in chunks.items()
+        ]
+        parts = [hits[n : n + len(chunks)] for n in range(0, len(hits), len(chunks))]
+        return [sorted(part, key=lambda hit: -hit.score)[:k] for part in parts]
+
+    return search
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_rows_ask_as_the_exam_is_served_alone_and_behind_passages(exam: Exam, chat: bool) -> None:
+    rows = exam_rows(exam, found_in(exam), chat=chat)
+    alone = [row for row in rows if row.kind == "question"]
+    behind = [row for row in rows if row.kind != "question"]
+    train = {each.id: each for each in exam.asked if each.split == TRAIN}
+    assert {row.source for row in alone} == set(train)
+    assert len({train[row.source].fact for row in behind}) == len(behind)
+    assert len(behind) == len({each.fact for each in train.values()})
+    info = EngineInfo("x", "m", "d", 2048, frozenset(Mode), has_chat_template=chat)
+    job = served_job(exam, TEST, info)
+    builder = PromptBuilder(job.tasks[0], job.formats[job.tasks[0].name])
+    for row in rows:
+        each = train[row.source]
+        text = each.question if chat else question_block(each.question)
+        asked = builder.request(replace(job.questions[0], text=text), Treatment()).prompt
+        held = row.messages[0].content if chat else row.prompt
+        assert without_passages(held) == (asked.messages[0].content if chat else asked.text)
+        assert row.completion == (each.right if chat else f" {each.right}")
+        if row in behind:
+            assert each.right in held.removesuffix(text)
+
+
+def test_rows_hold_no_examined_question(exam: Exam, tmp_path: Path) -> None:
+    files = ExamFiles(tmp_path, "works")
+    write_exam(files, exam)
+    asked = [
+        question
+        for split in (VALIDATION, TEST)
+        for question in load_question_file(
+            TaskRequest(str(files.task), "", "", file=files.task, split=split)
+        ).questions
+    ]
+    rows = exam_rows(exam, found_in(exam), chat=True)
+    leaking = replace(rows[0], messages=(Message("user", asked[0].text),))
+    index = QuestionIndex(asked, short=True)
+    made = prepare_rows(
+        "works", [*rows, leaking], benchmark=index, folder=tmp_path / "rows", all_trained=True
+    )
+    assert made.leaked == 1
+    assert made.validation == made.held_out == 0
+    assert made.train >= len(rows) - 2  # near copies of one another
 
 
 def test_the_served_question_is_the_bare_one(exam: Exam) -> None:
