@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.compare:compare_command",
         "Compare runs question by question; the first is the baseline.",
     ),
+    "check": (
+        "bench.commands.check:check_command",
+        "Compare a plan with a baseline, and exit with 1 where a domain is shown to have dropped.",
+    ),
     "domains": ("bench.commands.domains:domains", "List all domains."),
     "kb": ("bench.commands.kb:kb", "Build, search and measure knowledge bases."),
     "exam": ("bench.commands.exam:exam", "Show and edit the exams made of documents."),

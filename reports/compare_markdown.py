@@ -36,11 +36,11 @@ _HEADER = (
 def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) -> str:
     """The verdict, the table, what differs, what was not answered, and some questions."""
     parts = [
-        f"### {_text(wording.verdict_text(comparison), 600)}",
+        f"### {markdown_text(wording.verdict_text(comparison), 600)}",
         "\n".join([_HEADER, *_table(comparison)]),
         "\n".join(_letters(comparison)),
-        "\n".join(f"- ⚠ {_text(warning, 400)}" for warning in comparison.warnings[:30]),
-        "\n".join(f"- note: {_text(note, 400)}" for note in comparison.notes[:10]),
+        "\n".join(f"- ⚠ {markdown_text(warning, 400)}" for warning in comparison.warnings[:30]),
+        "\n".join(f"- note: {markdown_text(note, 400)}" for note in comparison.notes[:10]),
         "\n".join(_unanswered(comparison)),
         "\n".join(_flips(comparison, kind)),
         f"<sub>baseline `{_code(comparison.baseline.run)}` · candidate "
@@ -53,7 +53,7 @@ def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) ->
 def _table(comparison: Comparison) -> Iterator[str]:
     rows = list(comparison.domains.items())
     for name, row in rows[:_MOST_DOMAINS]:
-        yield _row(_text(name, 80), row)
+        yield _row(markdown_text(name, 80), row)
     if len(rows) > _MOST_DOMAINS:
         yield f"| *and {len(rows) - _MOST_DOMAINS} more* | | | | | | | | | |"
     if len(rows) > 1:
@@ -69,7 +69,7 @@ def _row(name: str, row: DomainChange) -> str:
         formatting.percent(row.candidate),
         f"**{points}**" if row.n else points,
         interval,
-        _text(p),
+        markdown_text(p),
         f"{row.gained:,} / {row.lost:,}",
         wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
@@ -82,7 +82,7 @@ def _letters(comparison: Comparison) -> Iterator[str]:
     if rows:
         yield f"| {TITLE} | {' | '.join(columns)} |"
         yield "|---|" + "--:|" * len(columns)
-        yield from (f"| {' | '.join(map(_text, row))} |" for row in rows)
+        yield from (f"| {' | '.join(map(markdown_text, row))} |" for row in rows)
 
 
 def _unanswered(comparison: Comparison) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _unanswered(comparison: Comparison) -> Iterator[str]:
     if rows:
         yield f"| {' | '.join(wording.UNANSWERED)} |"
         yield "|---|---|--:|--:|--:|--:|--:|"
-        yield from (f"| {_text(name, 80)} | {' | '.join(cells)} |" for name, *cells in rows)
+        yield from (f"| {markdown_text(name, 80)} | {' | '.join(cells)} |" for name, *cells in rows)
 
 
 def _flips(comparison: Comparison, kind: FlipKind) -> Iterator[str]:
@@ -104,17 +104,17 @@ def _flips(comparison: Comparison, kind: FlipKind) -> Iterator[str]:
 
 def _flip(flip: Flip) -> str:
     before, after, right = (
-        _text(flip.said(chosen), 80)
+        markdown_text(flip.said(chosen), 80)
         for chosen in (flip.before.chosen, flip.after.chosen, flip.gold)
     )
-    why = _text(flip.after.treatment, 100)
+    why = markdown_text(flip.after.treatment, 100)
     return (
-        f"- **{_text(flip.domain, 80)}** {_text(flip.question, 300)}<br>"
+        f"- **{markdown_text(flip.domain, 80)}** {markdown_text(flip.question, 300)}<br>"
         f"{before} → {after} (right: {right}; {why}; `{_code(flip.id)}`)"
     )
 
 
-def _text(text: object, most: int = 200) -> str:
+def markdown_text(text: object, most: int = 200) -> str:
     """Foreign text that is neither HTML nor Markdown, calls nobody and links nowhere."""
     safe = _MARKUP.sub(r"\\\1", html.escape(line(text, most), quote=False))
     for sign, broken in _LINKS:

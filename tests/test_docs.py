@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -61,3 +62,16 @@ def test_the_terms_are_in_order():
     rows = (ROOT / "docs" / "terms.md").read_text(encoding="utf-8").splitlines()
     words = [row.split(" | ")[0] for row in rows if row.startswith("| ")][1:]
     assert words == sorted(words)
+
+
+def test_the_workflow_is_yaml_whose_shell_parses_and_whose_options_exist():
+    workflow = yaml.safe_load((ROOT / "docs" / "github-actions.yml").read_text(encoding="utf-8"))
+    shell = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
+    for script in shell:
+        plain = re.sub(r"\$\{\{.*?\}\}", "1", script)
+        subprocess.run(["bash", "-n"], input=plain, text=True, check=True)
+    (line,) = (line for script in shell for line in script.splitlines() if "bench check" in line)
+    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    known = commands.split("## bench check", 1)[1].split("\n## ", 1)[0]
+    for option in re.findall(r"--[a-z-]+", line):
+        assert f" {option} " in known, option

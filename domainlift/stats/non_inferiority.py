@@ -16,7 +16,8 @@ _NEGLIGIBLE = 1e-12
 def non_inferiority(gains: int, losses: int, n: int, margin: float) -> float:
     """Return the one-sided p of the hypothesis that a candidate loses `margin` or more of accuracy.
 
-    Of `n` pairs `gains` turned right and `losses` wrong, 0 < `margin` < 1. The exact unconditional
+    Of `n` pairs `gains` turned right and `losses` wrong, -1 < `margin` < 1; a negative margin is a
+    gain, and a small p shows that the candidate gains more than that. The exact unconditional
     test of Hsueh, Liu and Chen (2001, Biometrics 57) over the score statistic of Tango (1998,
     Statistics in Medicine 17): the probability of a statistic as large, where the true difference
     is -margin, at the share of gained questions that makes it largest. So a p below alpha occurs
@@ -26,8 +27,8 @@ def non_inferiority(gains: int, losses: int, n: int, margin: float) -> float:
     if found <= 0:
         return 1.0
     fewest = _fewest_gains(found, n, margin)
-    most = (1 - margin) / 2
-    shares = (most * (step / _GRID) ** 2 for step in range(_GRID + 1))
+    least, most = max(0.0, -margin), (1 - margin) / 2
+    shares = (least + (most - least) * (step / _GRID) ** 2 for step in range(_GRID + 1))
     return min(1.0, max(_tail(fewest, n, share, margin) for share in shares))
 
 
@@ -38,7 +39,9 @@ def _score(gains: int, losses: int, n: int, margin: float) -> float:
     2n q² - b q - gains margin (1 - margin) = 0.
     """
     b = (gains + losses) * (1 - margin) + 2 * margin * losses - 2 * margin * n
-    share = max(0.0, (b + math.sqrt(b * b + 8 * n * gains * margin * (1 - margin))) / (4 * n))
+    share = max(
+        0.0, -margin, (b + math.sqrt(b * b + 8 * n * gains * margin * (1 - margin))) / (4 * n)
+    )
     return (gains - losses + n * margin) / math.sqrt(n * (2 * share + margin - margin * margin))
 
 

@@ -38,6 +38,23 @@ def test_the_error_rate_is_never_exceeded(n: int, margin: float) -> None:
         assert chance < 0.0501
 
 
+@pytest.mark.parametrize("gain", [0.02, 0.1])
+def test_a_negative_margin_shows_a_gain_and_errs_as_rarely(gain: float) -> None:
+    n = 30
+    outcomes = [(gains, losses) for losses in range(n + 1) for gains in range(n + 1 - losses)]
+    called = [each for each in outcomes if non_inferiority(*each, n, -gain) < 0.05]
+    assert (15, 0) in called
+    assert all(gains - losses > n * gain for gains, losses in called)
+    for step in range(1, 60):
+        gained = gain + (1 - gain) / 2 * (step / 60) ** 2.5
+        lost = gained - gain
+        chance = sum(
+            binomial_mass(losses, n, lost) * binomial_mass(gains, n - losses, gained / (1 - lost))
+            for gains, losses in called
+        )
+        assert chance < 0.0501
+
+
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(40, 120))
 def test_a_gain_more_and_a_loss_less_are_more_evidence(gains: int, losses: int, n: int) -> None:
