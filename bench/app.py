@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare runs question by question; the first is the baseline.",
     ),
     "check": (
-        "bench.commands.check:check_command",
+        "bench.commands.check:check_plan_command",
         "Compare a plan with a baseline, and exit with 1 where a domain is shown to have dropped.",
     ),
     "domains": ("bench.commands.domains:domains", "List all domains."),

@@ -81,6 +81,7 @@ SHARED_NAMES = {
     "base": "types and protocols of its package",
     "build": "the making of what its package stores",
     "chat": "chats: the command, and those in a user's files",
+    "check": "the check of a plan for drops: the command, and its views",
     "contamination": "benchmark questions that occur in texts: the search, and its use",
     "documents": "documents: the loader, training rows made of them, and a folder to improve on",
     "domain_scores": "the scores of a run by domain: computed, and drawn",

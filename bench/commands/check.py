@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 BASE, CHAMPION = "base", "champion"
 
 
-def check_command(
+def check_plan_command(
     plan: Annotated[Path, typer.Option(help="The plan to check.")],
     max_drop: Annotated[
         str, typer.Option(help="Points of accuracy that a domain may lose: `2pt`.")
