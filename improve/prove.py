@@ -19,6 +19,7 @@ from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
 from domainlift.files import sha256, write_text
 from domainlift.workspace import Workspace
+from engines.base import Mode
 from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import write_keywords
 from ensemble.router.router import Router
@@ -114,7 +115,8 @@ def evaluate_on_held_out(
     result = replace(result, proof=proof, plan=plan, runs={**result.runs, **names})
     if candidate.exam is not None:
         records = {name: run.records() for name, run in {**runs, **tried}.items()}
-        result = replace(result, exam=exam_scores(candidate.exam, records, served))
+        likely = _served(candidate, held_out, routing, Mode.CLOZE)
+        result = replace(result, exam=exam_scores(candidate.exam, records, served, likely))
     return replace(result, report=_write_report(candidate, result, held_out.base, ensemble))
 
 
@@ -195,14 +197,19 @@ def _alternatives(candidate: Candidate, held_out: PlanRunner) -> dict[str, Run]:
     return runs
 
 
-def _served(candidate: Candidate, held_out: PlanRunner, routing: RoutingPolicy) -> ServedAnswers:
+def _served(
+    candidate: Candidate,
+    held_out: PlanRunner,
+    routing: RoutingPolicy,
+    mode: Mode = Mode.GENERATE,
+) -> ServedAnswers:
     """The exam's held-out questions as they are served, by each treatment and by the plan."""
     exam = candidate.exam
     if exam is None:
         return {}
     alone = {name: own for name, own in candidate.alternatives.items() if name != FORM_ADAPTER}
-    ask = partial(served_answers, exam, TEST, held_out.engine(), candidate.run_options)
-    return {**ask(alone), **ask({"ensemble": candidate.treatments}, routing)}
+    ask = partial(served_answers, exam, TEST, held_out.engine(), candidate.run_options, mode=mode)
+    return {**ask(alone), **ask({"ensemble": candidate.treatments}, routing=routing)}
 
 
 def _as_served(records: Sequence[Record], served: Sequence[Record]) -> list[Record]:

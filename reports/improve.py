@@ -166,6 +166,7 @@ def _exam(exam: ExamScores) -> Iterator[Row]:
         "held-out facts": exam.facts,
         "held-out wordings": exam.wordings,
         "both, as served": exam.served,
+        "both, as served, likelihood": exam.served_likelihood,
     }
     for part, scores in parts.items():
         for name in (*_TREATMENTS, "ensemble"):

@@ -23,8 +23,8 @@ class ExamScores:
     """Held-out scores by treatment: of facts that no training row tells, and of those that do.
 
     Passages alone can lift `facts`; what an adapter lifts in `wordings` it has learned. `served`
-    are both as a person asks them: without options, in a chat, by the words of the reply. `counts`
-    are those of the exam.
+    are both as a person asks them: without options, in a chat, by the words of the reply, and
+    `served_likelihood` by which option is likeliest as the reply. `counts` are those of the exam.
     """
 
     domain: str
@@ -32,6 +32,7 @@ class ExamScores:
     facts: Mapping[str, ExamScore] = field(default_factory=dict)
     wordings: Mapping[str, ExamScore] = field(default_factory=dict)
     served: Mapping[str, ExamScore] = field(default_factory=dict)
+    served_likelihood: Mapping[str, ExamScore] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The keys that `bench improve --docs --json` has beside the others."""
@@ -41,6 +42,7 @@ class ExamScores:
             "held_out_facts": _scores(self.facts),
             "held_out_wordings": _scores(self.wordings),
             "as_served": _scores(self.served),
+            "as_served_likelihood": _scores(self.served_likelihood),
         }
 
 

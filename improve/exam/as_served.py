@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import question_block
@@ -44,46 +45,50 @@ def served_answers(
     options: RunOptions,
     treatments: Mapping[str, Mapping[str, DomainTreatment]],
     routing: RoutingPolicy = ORACLE,
+    mode: Mode = Mode.GENERATE,
 ) -> ServedAnswers:
     """Ask the questions of a split as they are served, by the base model and each treatment.
 
-    Empty where the engine writes no text, or no reply of any treatment is right: then the model
-    cannot be asked so, and its replies tell treatments apart by nothing.
+    With the mode `CLOZE` nothing is written: the likeliest option is the answer. Empty where the
+    engine has no such mode, or no answer of any treatment is right: then the model cannot be asked
+    so, and its answers tell treatments apart by nothing.
     """
-    if Mode.GENERATE not in engine.info.modes:
+    if mode not in engine.info.modes:
         return {}
-    job = served_job(exam, split, engine.info)
-    base = score_job(job, engine, options, part=f"as served, {split}, base")
+    job = served_job(exam, split, engine.info, mode)
+    part = f"as served, {split}" + (", likelihood" if mode is Mode.CLOZE else "")
+    base = score_job(job, engine, options, part=f"{part}, base")
     runner = PlanRunner.from_base_run(job, lambda: engine, options, base)
-    answers = {"base": _judged(exam, base.records())}
+    judged = partial(_judged, exam) if mode is Mode.GENERATE else list
+    answers: ServedAnswers = {"base": judged(base.records())}
     for name, own in treatments.items():
         with open_resources(own, engine, options.workspace) as resources:
-            run = runner.run(f"as served, {split}, {name}", routing, own, resources)
-        answers[name] = _judged(exam, run.records())
+            run = runner.run(f"{part}, {name}", routing, own, resources)
+        answers[name] = judged(run.records())
     any_right = any(record.correct for records in answers.values() for record in records)
     return answers if any_right else {}
 
 
-def served_job(exam: Exam, split: str, info: EngineInfo) -> EvalJob:
+def served_job(exam: Exam, split: str, info: EngineInfo, mode: Mode = Mode.GENERATE) -> EvalJob:
     """The questions of a split as they are served: the bare question is the user's turn."""
-    chat = info.has_chat_template
+    chat, scored = info.has_chat_template, mode is Mode.CLOZE
     asked = [each for each in exam.asked if each.split == split]
-    questions = tuple(_open(each, exam.name, chat=chat) for each in asked)
+    questions = tuple(_open(each, exam.name, chat=chat, scored=scored) for each in asked)
     task = Task(
         name=f"as-served:{exam.name}",
         domain=exam.name,
         questions=questions,
         examples=(),
         description="",
-        mode=Mode.GENERATE,
-        modes=frozenset({Mode.GENERATE}),
+        mode=mode,
+        modes=frozenset({mode}),
         shots=0,
         digest=data_digest(questions),
         stop=() if chat else STOP,
         max_tokens=_MAX_TOKENS,
         prerendered=True,
     )
-    settings = EvalSettings(f"{exam.name}-as-served", mode=Mode.GENERATE, shots=0, chat=chat)
+    settings = EvalSettings(f"{exam.name}-as-served", mode=mode, shots=0, chat=chat)
     return prepare_job([task], settings, info)
 
 
@@ -121,15 +126,16 @@ def _task_id(domain: str, each: ExamQuestion) -> str:
     return f"{domain}.jsonl/{each.id}"
 
 
-def _open(each: ExamQuestion, domain: str, *, chat: bool) -> Question:
+def _open(each: ExamQuestion, domain: str, *, chat: bool, scored: bool) -> Question:
     text = each.question if chat else question_block(each.question)
+    options = each.options if chat else tuple(f" {option}" for option in each.options)
     return Question(
         _task_id(domain, each),
         domain,
         f"as-served:{domain}",
         text,
-        (),
-        each.right,
+        options if scored else (),
+        each.answer if scored else each.right,
         each.fact,
         support=each.support,
     )

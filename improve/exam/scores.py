@@ -17,10 +17,11 @@ def exam_scores(
     exam: Exam,
     records: Mapping[str, Sequence[Record]],
     served: Mapping[str, Sequence[Record]],
+    likely: Mapping[str, Sequence[Record]],
 ) -> ExamScores:
     """Divide the records of each treatment into held-out facts and held-out wordings.
 
-    `served` are those of `served_answers`.
+    `served` are those of `served_answers` that were written, `likely` those by likelihood.
     """
     taught = {question.id: question.taught for question in exam.questions}
     own = {
@@ -32,12 +33,17 @@ def exam_scores(
         exam.counts(),
         _scores(own, {name for name, is_taught in taught.items() if not is_taught}),
         _scores(own, {name for name, is_taught in taught.items() if is_taught}),
-        {
-            name: _score([bool(each.correct) for each in found if each.correct is not None])
-            for name, found in served.items()
-            if found
-        },
+        _answered(served),
+        _answered(likely),
     )
+
+
+def _answered(records: Mapping[str, Sequence[Record]]) -> dict[str, ExamScore]:
+    return {
+        name: _score([bool(each.correct) for each in found if each.correct is not None])
+        for name, found in records.items()
+        if found
+    }
 
 
 def _scores(records: Mapping[str, Mapping[str, Record]], ids: set[str]) -> dict[str, ExamScore]:

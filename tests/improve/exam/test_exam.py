@@ -288,10 +288,27 @@ def test_the_served_question_is_the_bare_one(exam: Exam) -> None:
     assert asked.text in {each.question for each in exam.questions}
 
 
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_options_of_a_served_question_are_scored_behind_the_same_prompt(
+    exam: Exam, chat: bool
+) -> None:
+    info = EngineInfo("x", "m", "d", 2048, frozenset(Mode), has_chat_template=chat)
+    prompts = []
+    for mode in (Mode.GENERATE, Mode.CLOZE):
+        job = served_job(exam, TEST, info, mode)
+        builder = PromptBuilder(job.tasks[0], job.formats[job.tasks[0].name])
+        request = builder.request(job.questions[0], Treatment())
+        prompts.append((request.prompt.text, request.prompt.messages))
+    assert prompts[0] == prompts[1]
+    asked = next(each for each in exam.asked if each.split == TEST)
+    assert request.options == tuple(("" if chat else " ") + each for each in asked.options)
+    assert job.questions[0].answer == asked.answer
+
+
 def test_scores_of_facts_and_wordings_are_kept_apart(exam: Exam) -> None:
     tests = [each for each in exam.questions if each.split == TEST]
     records = [Record(f"works.jsonl/{each.id}", "works", "t", "ok", each.taught) for each in tests]
-    scores = exam_scores(exam, {"base": records}, {})
+    scores = exam_scores(exam, {"base": records}, {}, {})
     assert scores.wordings["base"].accuracy == 1.0
     assert scores.facts["base"].accuracy == 0.0
     assert scores.facts["base"].n + scores.wordings["base"].n == len(tests)
