@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from improve.notes import Notes
 
 
+#: Passes over the rows of an exam, which are long and ask each fact in several wordings.
+_EXAM_PASSES = 6
+
+
 def train_adapters(
     context: ImproveContext,
     names: Sequence[str],
@@ -75,7 +79,9 @@ def adapter_treatment(adapter: Adapter, lazy: LazyEngine) -> DomainTreatment:
 def training_job(context: ImproveContext, name: str) -> TrainingJob:
     """The training of one domain: default settings, but for what the user changed."""
     recipe, options = one_domain(name), context.options
-    settings = training_arguments(recipe, options.change)
+    of_exam = options.exam is not None and options.exam.name == name
+    changes = (f"epochs={_EXAM_PASSES}",) if of_exam else ()
+    settings = training_arguments(recipe, (*changes, *options.change))
     return TrainingJob(
         name,
         recipe,
