@@ -73,7 +73,6 @@ _GPU = (
     ("perf.training", *_BFLOAT16, "--layers", "36", "--prompt", "448", "504"),
     ("perf.training", *_BFLOAT16, "--layers", "36", "--prompt", "1984", "2040", "--rows", "4"),
     ("perf.scoring", *_BFLOAT16, "--per-subject", "24", "--batches", "8", "16", "32"),
-    ("perf.memory", "--device", "cuda", "--only", "0.5b", "lora"),
 )
 Outcomes = dict[str, bool]
 

@@ -17,6 +17,7 @@ included; what training adds is its distance from what was held then.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -28,10 +29,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from finetune.data.rows import Row
+from finetune.memory.estimate import peak_bytes
 from finetune.training.settings import TrainingArguments
 from perf import shapes
 from perf.commands import measure_apart
-from perf.memory import forget_peak, held, peak
 
 if TYPE_CHECKING:
     from finetune.memory.cost_model import PassLoad
@@ -198,13 +199,37 @@ def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
     model = shapes.model(
         settings.shape, layers=settings.layers, device=settings.device, dtype=settings.dtype
     )
-    forget_peak(settings.device)
-    settings.held = held(settings.device)
+    _forget_peak(settings.device)
+    settings.held = _held(settings.device)
     return model, tokenizer, rows
 
 
+def _forget_peak(device: str) -> None:
+    """Begin the most anew; without effect off Linux."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _held(device: str, most: bool = False) -> int:
+    """Bytes that are held now, or the most since `_forget_peak`; off Linux the most so far."""
+    if device.startswith("cuda") and not most:
+        import torch
+
+        return torch.cuda.memory_allocated()
+    status = Path("/proc/self/status")
+    if device.startswith("cuda") or not status.exists():
+        return peak_bytes(device)
+    line = "VmHWM:" if most else "VmRSS:"
+    return 1024 * int(status.read_text("ascii").partition(line)[2].split()[0])
+
+
 def _found(settings: Any, ends: list[float], losses: list[float]) -> dict[str, Any]:
-    most = peak(settings.device)
+    most = _held(settings.device, most=True)
     spent = [after - before for before, after in itertools.pairwise(ends)]
     return {"seconds": spent, "peak": most, "added": most - settings.held, "losses": losses}
 

@@ -1,1 +1,1 @@
-"""Memory and time of a training before it begins: activations, estimates and the cost model."""
+"""Memory and time of a training before it begins: estimates and the cost model."""

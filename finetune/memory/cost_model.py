@@ -15,7 +15,7 @@ from finetune.training.schedule import batch_indices
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 
-#: What allocators hold beyond what is asked of them: measured by `perf.memory`.
+#: What allocators hold beyond what is asked of them.
 _SLACK = 1.02
 #: Operations of one layer with an adapter, forward and backward, that cost time however small.
 _CALLS = 400
@@ -133,7 +133,9 @@ def pack_flops(sizes: Sizes, pack: PassLoad, recompute: bool) -> float:
 def pack_seconds(sizes: Sizes, pack: PassLoad, recompute: bool, at: Rates) -> float:
     """Time of one pack, forward and backward."""
     again = 1 + recompute / 3
-    kept = sizes.kept * pack.tokens + sizes.vocabulary * sizes.itemsize * pack.trained
+    kept = (
+        sizes.layers * sizes.kept * pack.tokens + sizes.vocabulary * sizes.itemsize * pack.trained
+    )
     moved = _PASSES * kept + 2 * sizes.weights
     calls = _CALLS * sizes.layers * again
     work = pack_flops(sizes, pack, recompute)

@@ -1,25 +1,25 @@
-"""Memory estimate of a training, without running it.
-
-Two and three layers are counted (`finetune.memory.activation_memory`), and the difference is one
-layer. So the figure follows the code that runs, whatever the architecture and the method. On CUDA
-the work over a base in bfloat16 keeps up to a fifth less than is counted.
-"""
+"""Memory estimate of a training, without running it."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
-from finetune.distributed.fsdp import AT_ONCE
+from finetune.distributed.fsdp import AT_ONCE, layers_of
 from finetune.training.packing import PackLimits, most_trained
 from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
+
+if TYPE_CHECKING:
+    import torch
 
 _MOST_TOKENS = 65_536
 #: On a processor a product of 512 rows runs at full rate. More tokens at once only spare calls, and
@@ -33,35 +33,31 @@ _SLICE = 64
 #: memory is short.
 _MMAP_THRESHOLD, _MAPPED, _MAPPED_SOONER = -3, 2**22, 2**20
 _NO_ROW = Row("", "", "")
+#: Bytes per weight in 4 bits: NF4 with scales that are quantised once more (QLoRA, 2305.14314).
+_FOUR_BIT = 0.516
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes and counts of a model with its adapter, and what grows with tokens.
+    """Bytes and counts of a model with its adapter.
 
-    weights      bytes of the base with its adapter
-    trained      parameters that are trained; linear: weights of the body's linear layers
-    body         bytes of the layers without the adapter
-    early, late  bytes of gradients when activations are at their most, and at the end
-    kept, layer  bytes per token that autograd keeps: in all layers, in one
-    always       bytes that autograd keeps however few the tokens, all layers
-    working      bytes per token that the backward pass needs beside them; least: and always
+    weights   bytes of the base with its adapter; body: of the base's layers
+    trained   parameters that are trained; linear: weights of the body's linear layers
+    kept      bytes per token and layer that autograd keeps
+    working   bytes per token that the backward pass needs beside them
+    always    bytes that a pass takes however few its tokens
     hidden, widest   entries of a hidden state, and of the widest activation
     vocabulary, layers, itemsize   of the model
-    casts        passes over weights in float32 are autocast to bfloat16
+    casts     passes over weights in float32 are autocast to bfloat16
     """
 
     weights: int
+    body: int
     trained: int
     linear: int
-    body: int
-    early: int
-    late: int
     kept: float
-    layer: float
-    always: float
     working: float
-    least: float
+    always: float
     hidden: int
     widest: int
     vocabulary: int
@@ -71,59 +67,99 @@ class Sizes:
 
     def activations(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes of one pack: what is kept, and the larger of logits and one layer's work."""
-        kept = self.kept * tokens + self.always
-        if recompute:
-            inputs = self.layers * self.hidden * self.itemsize
-            kept = (inputs + self.layer) * tokens + self.always / self.layers
+        each = self.layers * self.hidden * self.itemsize + self.kept
+        kept = (each if recompute else self.layers * self.kept) * tokens
         logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
-        return kept + max(logits, self.working * tokens + self.least)
+        return self.always + kept + max(logits, self.working * tokens)
 
     def shared(self, processes: int) -> Sizes:
         """The sizes of one process where so many shard the layers."""
         if processes == 1:
             return self
-        elsewhere = self.body * (1 - 1 / processes)
-        resident = self.weights - elsewhere + AT_ONCE * self.body / self.layers
+        resident = self.weights - self.body * (1 - 1 / processes - AT_ONCE / self.layers)
         return replace(self, weights=round(resident))
 
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
-        resident = self.weights + 2 * 4 * self.trained
-        return resident + max(self.early + self.activations(tokens, trained, recompute), self.late)
+        held = self.weights + 3 * 4 * self.trained
+        return held + self.activations(tokens, trained, recompute)
 
 
 def model_sizes(config: Any, settings: TrainingArguments, device: str = "cpu") -> Sizes:
-    """Sizes of a model with an adapter, from its configuration, for a training on a device."""
+    """Sizes of a model with an adapter, from its configuration, for a training on a device.
+
+    What autograd keeps was counted for gated decoders (Llama, Qwen2) with LoRA on all linear
+    layers, and is that but for 1 %; DoRA takes twice as much, and works on whole weights.
+    """
     import torch
 
-    from finetune.memory.activation_memory import count_activations, work_dtype
-
     text = config.get_text_config()
-    layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
-    dtype = work_dtype(config, settings)
+    layers, hidden, heads = text.num_hidden_layers, text.hidden_size, text.num_attention_heads
+    widest = max(getattr(text, "intermediate_size", None) or 0, hidden)
+    head = getattr(text, "head_dim", None) or hidden // heads
+    keys = head * (getattr(text, "num_key_value_heads", None) or heads)
+    dtype = _work_dtype(config, settings)
     casts = dtype == torch.float32 and autocasts(config, settings, dtype, device)
-    two, three = (count_activations(config, settings, number) for number in (2, 3))
-    whole = {key: two[key] + (three[key] - two[key]) * (layers - 2) for key in two}
+    half = dtype.itemsize == 2
+    entries = 9 * hidden + 2.5 * widest + keys if half else 7 * hidden + 4 * widest + 2 * keys
+    dora = settings.method == "dora"
+    one, two = (_counts(config, settings, dtype, number) for number in (1, 2))
+    whole = {key: one[key] + (two[key] - one[key]) * (layers - 1) for key in one}
     return Sizes(
-        weights=int(whole["weights"]),
-        trained=int(whole["trained"]),
-        linear=int(whole["linear"]),
-        body=int(layers * (three["base"] - two["base"])),
-        early=int(whole["early"]),
-        late=int(whole["late"]),
-        kept=whole["kept"],
-        layer=three["kept"] - two["kept"],
+        **{key: int(count) for key, count in whole.items()},
+        kept=4 * (1 + dora) * (entries + 7 * settings.rank),
+        working=4 * 2 * widest,
         # Autocast keeps what it made of the weights.
-        always=whole["always"] + 2 * whole["linear"] * casts,
-        working=three["working"],
-        least=three["least"],
+        always=2 * whole["linear"] * casts + 4 * 8 * hidden * widest * dora,
         hidden=hidden,
-        widest=max(getattr(text, "intermediate_size", None) or 0, hidden),
-        vocabulary=int(text.vocab_size),
+        widest=widest,
+        vocabulary=text.vocab_size,
         layers=layers,
         itemsize=dtype.itemsize,
         casts=casts,
     )
+
+
+def _counts(
+    config: Any, settings: TrainingArguments, dtype: torch.dtype, layers: int
+) -> dict[str, float]:
+    """Weights and parameters of a model of so many layers, made without numbers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    few = copy.deepcopy(config)
+    text = few.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = (list(text.layer_types) * layers)[:layers]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(few, dtype=dtype)
+    head = model.get_output_embeddings()
+    linear = sum(
+        module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    )
+    weights: float = sum(p.nbytes for p in model.parameters())
+    body = sum(p.nbytes for layer in layers_of(model) for p in layer.parameters())
+    method = settings.method
+    if method == "qlora":
+        method, weights = "lora", weights - linear * (dtype.itemsize - _FOUR_BIT)
+    with torch.random.fork_rng(devices=[]):
+        live = attach(model, replace(settings, method=method, dtype="auto"))
+    trained = sum(p.numel() for p in trainable(live).values())
+    weights += 4 * trained
+    return {"weights": weights, "body": body, "trained": trained, "linear": linear}
+
+
+def _work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
+    """The dtype of most of the work."""
+    import torch
+
+    if settings.dtype != "auto":
+        return getattr(torch, settings.dtype)  # type: ignore[no-any-return]
+    dtype = getattr(config, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def plan_memory(
@@ -149,9 +185,9 @@ def plan_memory(
 
 def free_bytes(device: Any) -> int:
     """Free memory of a device, in bytes."""
-    import torch
-
     if str(device).startswith("cuda"):
+        import torch
+
         return int(torch.cuda.mem_get_info(device)[0])
     return int(_psutil().virtual_memory().available)
 
@@ -188,9 +224,9 @@ def return_freed(short: bool = False) -> None:
 
 def synchronize(device: Any) -> None:
     """Synchronise an accelerator."""
-    import torch
-
     if str(device).startswith("cuda"):
+        import torch
+
         torch.cuda.synchronize(device)
 
 
@@ -204,7 +240,7 @@ def _useful(sizes: Sizes, device: str) -> int:
     if device.split(":")[0] != "cpu":
         return _MOST_TOKENS
     least, most = _CPU_TOKENS
-    return max(least, min(most, int(_CPU_KEPT / max(1.0, sizes.kept))))
+    return max(least, min(most, int(_CPU_KEPT / max(1.0, sizes.layers * sizes.kept))))
 
 
 def _psutil() -> Any:

@@ -114,7 +114,7 @@ def attend(
     for group in rows:
         inside = slice(group.start, group.stop)
         spread = [_spread(x[:, :, inside], group) for x in (query, key, value)]
-        mixed = _KERNELS[query.device.type == "meta"](spread, dropout, scaling)
+        mixed = _kernel(spread, dropout, scaling)
         parts.append(_gathered(mixed, group))
     return torch.cat(parts, 1) if len(parts) > 1 else parts[0], None
 
@@ -135,20 +135,6 @@ class _PackedAttention(torch.autograd.Function):
         return (back if ctx.real is None else back * ctx.real), None, None, None
 
 
-class _Counted(torch.autograd.Function):
-    """What the fused kernels keep for the backward pass, for counting it without computing."""
-
-    @staticmethod
-    def forward(ctx: Any, *qkv: torch.Tensor) -> torch.Tensor:
-        out = torch.empty_like(qkv[0])
-        ctx.save_for_backward(*qkv, out, qkv[0].new_empty(qkv[0].shape[:3], dtype=torch.float32))
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        return tuple(torch.empty_like(x) for x in ctx.saved_tensors[:3])
-
-
 def _kernel(qkv: list[torch.Tensor], dropout: float, scale: float | None) -> torch.Tensor:
     # A processor attends three times slower in bfloat16, where rows are short.
     slow = qkv[0].device.type == "cpu" and torch.is_autocast_enabled("cpu")
@@ -158,13 +144,6 @@ def _kernel(qkv: list[torch.Tensor], dropout: float, scale: float | None) -> tor
         return scaled_dot_product_attention(
             query, key, value, dropout_p=dropout, is_causal=True, scale=scale, enable_gqa=shared
         )
-
-
-def _count(qkv: list[torch.Tensor], dropout: float, scale: float | None) -> torch.Tensor:
-    return _apply(_Counted, *qkv)
-
-
-_KERNELS = {False: _kernel, True: _count}
 
 
 def _spread(x: torch.Tensor, group: Group) -> torch.Tensor:
