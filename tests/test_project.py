@@ -93,6 +93,7 @@ SHARED_NAMES = {
     "ollama": "the client of Ollama: answers, and embeddings",
     "options": "options of commands: as they are typed, and as they are handed on",
     "plan": "the plan: its file, and the treatment policy made of it",
+    "prompts": "prompts: of questions, and of the writing of training rows",
     "registry": "a table of names that can be opened, and how to add one",
     "route": "routing: the command, and the stage",
     "router": "the router: its decision, and its report",

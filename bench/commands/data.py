@@ -11,14 +11,24 @@ from typing import Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
 from finetune.data.build_dataset import BenchmarkIndexes, DatasetSpec, build_dataset, tasks_to_learn
 from finetune.data.formats import check_rows
 from finetune.data.prepare import PreparedDataset
-from finetune.data.sources.raft import Contexts, ContextSettings, questions_with_passages
+from finetune.data.sources.raft import ContextSettings
+from finetune.synthetic.from_knowledge_base import (
+    SynthesisOptions,
+    SyntheticRows,
+    questions_with_passages,
+    synthetic_textbook,
+)
+from finetune.synthetic.generate import SyntheticTextbook
 from knowledge_bases.domains import bare_domain, load_domains
+from reports.progress import Stages
+from reports.synthetic import show_synthetic_rows
 from reports.terminal import print_note
 
 data = typer.Typer(
@@ -39,6 +49,18 @@ def prepare_command(
         bool, typer.Option("--own", help="Only the domain's own questions, no other sources.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
+    from_kb: Annotated[
+        bool, typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What writes.")
+    ] = None,
+    passages: Annotated[
+        int | None, typer.Option(min=1, help="Write about at most so many. [default: all]")
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Check what is written by its words alone.")
+    ] = False,
     with_context: Annotated[
         bool, typer.Option("--with-context", help="Also each question with passages before it.")
     ] = False,
@@ -53,6 +75,7 @@ def prepare_command(
     """Make the training data of a domain: clean, without copies and leaks, and split.
 
     Its training questions, its declared sources turned into questions, and files of your own.
+    What is written from a knowledge base is kept: the same command goes on where it stopped.
 
     Example: bench data prepare biology --file notes.jsonl
     """
@@ -61,6 +84,7 @@ def prepare_command(
     domains = load_domains(workspace)
     files = tuple(file if file is not None else ())
     contexts = ContextSettings(distractors, seed=seed) if with_context else None
+    synthesis = SynthesisOptions(model, passages, not unchecked, seed) if from_kb else None
     indexes = BenchmarkIndexes(print_note)
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
@@ -71,18 +95,21 @@ def prepare_command(
         folder = Workspace(workspace).data_set(name if name is not None else each)
         spec = DatasetSpec(chosen, domains, folder, data, files, own, size, seed)
         tasks = tasks_to_learn(spec, print_note)
-        helped = (
-            questions_with_passages(chosen, tasks, workspace, contexts)
+        synthetic = SyntheticRows(
+            contexts=questions_with_passages(chosen, tasks, workspace, contexts)
             if contexts is not None
-            else None
+            else None,
+            book=_synthetic_textbook(each, workspace, synthesis, indexes.of(spec))
+            if synthesis is not None
+            else None,
         )
-        rows = helped.rows if helped is not None else ()
-        made = build_dataset(spec, tasks, indexes, print_note, rows)
+        if not as_json:
+            show_synthetic_rows(synthetic)
+        made = build_dataset(spec, tasks, indexes, print_note, synthetic)
         if as_json:
-            shown = made.as_json() | ({"context": helped.as_json()} if helped is not None else {})
-            print(json.dumps(shown, ensure_ascii=False))
+            print(json.dumps({**made.as_json(), **synthetic.as_json()}, ensure_ascii=False))
         else:
-            _show(made, helped)
+            _show(made)
 
 
 @data.command("check")
@@ -128,12 +155,21 @@ def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
                 yield f"  {key}: {one_line(shown, 90)}"
 
 
-def _show(made: PreparedDataset, helped: Contexts | None) -> None:
-    if helped is not None:
-        print(
-            f"{len(helped.rows):,} rows with passages, {helped.alone:,} of them without the right "
-            f"one; for {helped.skipped:,} questions no passage with the answer was found"
-        )
+def _synthetic_textbook(
+    domain: str, workspace: Path, options: SynthesisOptions, asked: QuestionIndex
+) -> SyntheticTextbook:
+    """Write a textbook, showing progress; Ctrl-C becomes an error that says how to go on."""
+    try:
+        with Stages(domain) as stages:
+            return synthetic_textbook(domain, workspace, options, asked, stages)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped; what was written about `{domain}` is stored",
+            "repeat the same command: it goes on where it stopped",
+        ) from error
+
+
+def _show(made: PreparedDataset) -> None:
     print(
         f"{made.domain}: {made.train:,} rows to train on, {made.validation:,} for validation, "
         f"{made.held_out:,} held out; {made.duplicates:,} copies and {made.leaked:,} leaks removed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import Task
@@ -21,6 +22,9 @@ from finetune.data.sources.questions import question_rows, reported_questions, t
 from knowledge_bases.domains import Domain
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import find_files, own_licence
+
+if TYPE_CHECKING:
+    from finetune.synthetic.from_knowledge_base import SyntheticRows
 
 #: Called with a sentence about something that is missing or left out.
 OnNote = Callable[[str], None]
@@ -45,19 +49,19 @@ def build_dataset(
     tasks: Sequence[Task],
     indexes: BenchmarkIndexes,
     on_note: OnNote,
-    more: Sequence[Row] = (),
+    synthetic: SyntheticRows | None = None,
 ) -> PreparedDataset:
     """Write the data set of a domain; Misuse where there is nothing to learn from.
 
-    `tasks` are those of `tasks_to_learn`; rows that are made elsewhere are added as `more`.
+    `tasks` are those of `tasks_to_learn`; `synthetic` rows are added.
     """
     name = spec.domain.name
     with activity(f"making training rows of {name}"):
-        rows = [*_rows(spec, tasks, on_note), *more]
+        rows = [*_rows(spec, tasks, on_note), *(synthetic.rows if synthetic is not None else ())]
     if not rows:
         raise nothing_to_learn(name)
     with activity(f"comparing rows of {name} with each other and with questions of benchmarks"):
-        return prepare_rows(
+        made = prepare_rows(
             name,
             rows,
             size=spec.size,
@@ -65,6 +69,9 @@ def build_dataset(
             benchmark=indexes.of(spec),
             folder=spec.folder,
         )
+    if synthetic is not None:
+        synthetic.write_provenance(made.path)
+    return made
 
 
 def nothing_to_learn(domain: str) -> Misuse:

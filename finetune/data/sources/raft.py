@@ -10,21 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmarks.tasks.base import Task
-from domainlift.errors import BenchError
 from domainlift.sampling import seeded_random
 from domainlift.text.normalise import contains_run, words_and_signs
 from domainlift.types import Passage, Question
-from domainlift.workspace import Workspace
 from finetune.data.rows import Row
 from finetune.data.sources.questions import prompt_completion
-from knowledge_bases.domains import Domain
-from rag.corpus.source_files import own_licence
-from rag.index.store import KnowledgeBaseStore
-from rag.library import library
-from rag.treatment import as_passage, query
 
 #: The kind of these rows.
 KIND = "question-context"
@@ -54,37 +46,10 @@ class Contexts:
     alone: int = 0
     skipped: int = 0
 
-    def as_json(self) -> dict[str, int]:
-        """The counts."""
-        return {"rows": len(self.rows), "alone": self.alone, "skipped": self.skipped}
-
     def __add__(self, other: Contexts) -> Contexts:
         """Both together."""
         rows = (*self.rows, *other.rows)
         return Contexts(rows, self.alone + other.alone, self.skipped + other.skipped)
-
-
-def questions_with_passages(
-    domain: Domain, tasks: Sequence[Task], workspace: Path, settings: ContextSettings
-) -> Contexts:
-    """Rows of a domain's training questions with passages of its knowledge base before them."""
-    if domain.name not in KnowledgeBaseStore(Workspace(workspace).knowledge_bases).names():
-        what = f"no knowledge base for `{domain.name}`"
-        raise BenchError(what, f"`bench kb build {domain.name}`")
-    licence = own_licence(domain)
-    contexts = Contexts()
-    with library(workspace) as bases:
-        retriever = bases.open(domain.name)
-        for task in tasks:
-            questions = [each for each in task.questions if each.split == "train"]
-            # More than are shown: some near ones contain the answer too.
-            count = 4 * (settings.distractors + 1)
-            hits = retriever.search([query(each) for each in questions], count)
-            passages = [[as_passage(hit) for hit in each] for each in hits]
-            licences = {hit.chunk.id: hit.chunk.licence for each in hits for hit in each}
-            pairs = list(zip(questions, passages, strict=True))
-            contexts += context_rows(task, pairs, settings, licence=licence, licences=licences)
-    return contexts
 
 
 def context_rows(

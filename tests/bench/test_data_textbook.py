@@ -76,9 +76,50 @@ def test_questions_are_also_learned_with_passages(bench: Any, garden: Path) -> N
     assert "for 1 questions no passage with the answer was found" in for_people.out
 
 
+def test_the_embedded_model_cannot_write_and_its_yield_says_so(bench: Any, garden: Path) -> None:
+    del garden
+    argv = (*PREPARE, "--from-kb", "--model", "tiny", "--passages", "3")
+    said = bench(*argv, "--json")
+    assert said.code == 0, said.err
+    book, by = said.json["textbook"], said.json["writer"]
+    assert (by["passages"], by["checked"], by["origin"]["model"]) == (3, True, "tiny")
+    assert len(book) == 6
+    for kind, found in book.items():
+        assert found["asked"] == 3
+        assert found["pieces"] == found["kept"] + sum(found["rejected"].values())
+        assert found["kept"] == 0, kind
+    kept = Path(said.json["path"]) / "textbook.json"
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"textbook": book, "writer": by}
+    (journal,) = (Path(said.json["path"]).parents[1] / "textbooks" / "gardening").glob("*.jsonl")
+    assert journal.name == by["journal"]
+    before = journal.read_bytes()
+    again = bench(*argv)
+    assert again.code == 0, again.err
+    assert "rewrite-dialogue" in again.out
+    assert "3 passages gave 0 rows" in again.out
+    assert journal.read_bytes() == before
+
+
+def test_what_a_server_writes_is_checked_by_its_words(
+    bench: Any, garden: Path, server: Any
+) -> None:
+    del garden
+    server.text = "- In late winter the roses are pruned, before the buds break.\n- Roses like sun."
+    argv = (*PREPARE, "--from-kb", "--model", server.model)
+    said = bench(*argv, "--json")
+    assert said.code == 0, said.err
+    assert said.json["writer"]["checked"] is False
+    assert said.json["textbook"]["rewrite-entry"]["kept"] == 1
+    assert "told already" in said.json["textbook"]["rewrite-notes"]["rejected"]
+    assert {row["kind"] for row in rows(said)} >= {"question", "rewrite", "passage"}
+    assert "checked by their words alone, not by log-probabilities" in bench(*argv).out
+
+
 @pytest.mark.parametrize(
     ("argv", "what", "hint"),
     [
+        (("gardening", "--from-kb"), "`--from-kb` needs a model", "--model"),
+        (("law", "--from-kb", "--model", "tiny"), "no knowledge base for `law`", "kb build law"),
         (("biology", "--own", "--with-context"), "no knowledge base", "kb build biology"),
     ],
 )

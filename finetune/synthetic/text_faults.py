@@ -1,8 +1,8 @@
-"""Faults in the words of a question that a model wrote, with its answer, about a passage.
+"""Faults in the words of a generated text: what no log-probability is needed for.
 
-Both must be told by one place of the passage: their terms stand in two neighbouring sentences, or
-in the heading. Words that stand far apart in a passage and together in a question are how small
-models make up facts.
+A statement or an answer with its question must be told by one place of the passage: its terms
+stand in two neighbouring sentences, or in the heading. Words that stand far apart in a passage and
+together in a statement are how small models make up facts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from functools import cache
 
 from domainlift.text.normalise import contains_run, words, words_and_signs
 from domainlift.text.terms import terms_of
-from domainlift.types import Passage
 from finetune.data.sources.sentences import sentences
+from finetune.synthetic.prompts import KINDS, Excerpt, GeneratedText, is_layout, title_of
 
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -39,11 +39,8 @@ _TALK = re.compile(
     r"|speaker|conversation)s?|mentioned above|as an ai|language model)\b",
     re.IGNORECASE,
 )
-# What belongs to a prompt or a chat only, and the labels that questions and replies have.
-_LAYOUT = re.compile(
-    r"</?passages>|<\|\w+\|>|^\W*(?:assistant|user|system)\W*$|^\W*(?:Question|Answer|Reply)\W*:",
-    re.MULTILINE,
-)
+# A text has none of the labels that questions and replies have.
+_LABELS = re.compile(r"^\W*(?:Question|Answer|Reply|Student|Teacher)\W*:", re.MULTILINE)
 _DEFINITE = re.compile(r"\bthe (\w+)")
 # Terms at the beginning of a sentence that may name what it is about.
 _SUBJECT = 2
@@ -53,6 +50,8 @@ _MANY = re.compile(r"how (?:many|much)\b", re.IGNORECASE)
 _TIMES = frozenset(
     words("every day days night week weeks month months year years morning noon evening hours")
 )
+_CLAUSE = r"(?:(?!\b(?:who|which|that|what|where|when|whose|how|and|or|but|if|because)\b|[,;:]).)*"
+_TWO_VERBS = re.compile(rf"{_CLAUSE}\b(?:is|are|was|were)\b{_CLAUSE}\b(?:is|are|was|were)\b")
 # What speaks of something that was named before.
 _POINTERS = frozenset(
     words("it its he him his she her hers they them their theirs this these those")
@@ -62,26 +61,25 @@ _BACK = frozenset(words("it him them this these those"))
 _THERE = re.compile(r"\bthere\b(?! (?:is|are|was|were)\b|'s)", re.IGNORECASE)
 _NAME = re.compile(r"\bname\b", re.IGNORECASE)
 _CALLED = frozenset(terms_of("name named call called know known sell sold type kind"))
+_TOLD_ANSWER = 0.75
 _NEGATIONS = frozenset(words("no not never nobody nothing none without neither nor cannot"))
 
 
-#: The least share of the terms of a question with its answer that one place has, fitted on labelled
-#: questions (docs/improve.md).
-TOLD = 0.6
+#: Least shares, fitted on labelled pieces (docs/training-data.md): of the terms of a statement, and
+#: of a question with its answer, that one place has; and of a sentence's terms that are told.
+TOLD, TOLD_QUESTION, TELLS = 0.8, 0.6, 0.5
 
 
-@dataclass(frozen=True)
-class WrittenPair:
-    """A question that a model wrote, and its answer."""
-
-    question: str
-    answer: str
+def text_fault(piece: GeneratedText, excerpt: Excerpt) -> str:
+    """The first fault in the words of a text, "" without one."""
+    fault = next((reason for reason, is_wrong in _FAULTS.items() if is_wrong(piece, excerpt)), "")
+    return fault if fault else _untold(piece, excerpt)
 
 
-def question_fault(pair: WrittenPair, passage: Passage) -> str:
-    """The first fault in the words of a question about a passage, "" without one."""
-    fault = next((reason for reason, is_wrong in _FAULTS.items() if is_wrong(pair, passage)), "")
-    return fault if fault else _untold(pair, passage)
+def told_share(piece: GeneratedText, excerpt: Excerpt) -> float:
+    """The share of a piece's terms that the place has which has most of them."""
+    own, best = _terms(_all(piece)), _best_place(piece, excerpt)
+    return len(own & best.terms) / len(own) if own and best is not None else 0.0
 
 
 @dataclass(frozen=True)
@@ -106,13 +104,13 @@ class _Place:
 
 
 @cache
-def _places(passage: Passage) -> tuple[_Place, ...]:
-    heading = _terms(title_of(passage))
-    every = _terms(_source(passage))
+def _places(excerpt: Excerpt) -> tuple[_Place, ...]:
+    heading = _terms(title_of(excerpt))
+    every = _terms(_source(excerpt))
     places: list[_Place] = []
     named: frozenset[str] = frozenset()
-    rest = _terms(passage.text)
-    for sentence in sentences(passage.text):
+    rest = _terms(excerpt.passage.text)
+    for sentence in sentences(excerpt.passage.text):
         own, dangling = _terms(sentence), _points_back(sentence)
         subject = named if not _POINTERS.isdisjoint(words(sentence)) else frozenset()
         elsewhere = every - own - subject - (heading if subject else heading - rest)
@@ -144,32 +142,36 @@ def _negated(text: str) -> frozenset[str]:
     return frozenset(term for rest in after for term in terms_of(" ".join(rest))[:1])
 
 
-def _best_place(pair: WrittenPair, passage: Passage) -> _Place | None:
-    own = _terms(_all(pair))
-    return max(_places(passage), key=lambda place: len(own & place.terms), default=None)
+def _best_place(piece: GeneratedText, excerpt: Excerpt) -> _Place | None:
+    own = _terms(_all(piece))
+    return max(_places(excerpt), key=lambda place: len(own & place.terms), default=None)
 
 
-def _untold(pair: WrittenPair, passage: Passage) -> str:
-    """What is wrong beside the sentence of the passage that has most of the terms."""
-    own, answer, asked = _terms(_all(pair)), _terms(pair.answer), _terms(pair.question)
-    best = _best_place(pair, passage)
-    if len(own) < 2 or best is None or not asked:
+def _untold(piece: GeneratedText, excerpt: Excerpt) -> str:
+    """What is wrong with the piece beside the sentence of the passage that has most of it."""
+    own, answer, asked = _terms(_all(piece)), _terms(piece.text), _terms(piece.question)
+    best = _best_place(piece, excerpt)
+    if len(own) < 2 or best is None or (piece.question and not asked):
         return "no fact"
     if not answer - asked:
         return "the question holds the answer"
-    if len(own & best.terms) < TOLD * len(own):
+    least = TOLD_QUESTION if piece.question else TOLD
+    if len(own & best.terms) < least * len(own):
         return "not told by the passage"
+    if not piece.question and len(own & best.own) < TELLS * len(best.own):
+        return "tells too little"
     if own & best.elsewhere:
         return "mixes what the passage says apart"
-    if not answer <= best.terms:
+    share = 1.0 if KINDS[piece.kind].row == "exercise" else _TOLD_ANSWER
+    if piece.question and len(answer & best.terms) < share * len(answer):
         return "an answer that the passage does not tell"
-    if _NAME.search(pair.question) and best.own.isdisjoint(_CALLED):
+    if _NAME.search(piece.question) and best.own.isdisjoint(_CALLED):
         return "a name for what has none"
     if not (own & best.terms) - best.heading:
         return "no fact"
     if best.dangling and own.isdisjoint((best.heading | best.subject) - best.own):
         return "does not stand alone"
-    negated = _negated(_all(pair))
+    negated = _negated(_all(piece))
     if not negated <= best.negated or own & best.negated - negated:
         return "a negation that differs"
     return ""
@@ -178,122 +180,150 @@ def _untold(pair: WrittenPair, passage: Passage) -> str:
 # --- faults, in the order in which they are looked for
 
 
-def _no_pair(pair: WrittenPair, _: Passage) -> bool:
-    return not pair.answer.strip() or len(words_and_signs(pair.question)) < _LEAST_WORDS
+def _empty(piece: GeneratedText, _: Excerpt) -> bool:
+    return not piece.text.strip()
 
 
-def _unprintable(pair: WrittenPair, _: Passage) -> bool:
-    return not all(c.isprintable() or c == "\n" for c in _all(pair)) or "\ufffd" in _all(pair)
+def _cut_off(piece: GeneratedText, _: Excerpt) -> bool:
+    return not piece.whole
 
 
-def _foreign(pair: WrittenPair, passage: Passage) -> bool:
-    source = set(_scripts(_source(passage)))
-    own = list(_scripts(_all(pair)))
+def _no_pair(piece: GeneratedText, _: Excerpt) -> bool:
+    return KINDS[piece.kind].asks and len(words_and_signs(piece.question)) < _LEAST_WORDS
+
+
+def _unprintable(piece: GeneratedText, _: Excerpt) -> bool:
+    return not all(c.isprintable() or c == "\n" for c in _all(piece)) or "\ufffd" in _all(piece)
+
+
+def _foreign(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    source = set(_scripts(_source(excerpt)))
+    own = list(_scripts(_all(piece)))
     return sum(script not in source for script in own) > _FOREIGN * len(own)
 
 
-def _marked(pair: WrittenPair, _: Passage) -> bool:
-    """Whether a part of a prompt or a chat stands in it."""
-    return _LAYOUT.search(_all(pair)) is not None
+def _marked(piece: GeneratedText, _: Excerpt) -> bool:
+    """Whether a part of a prompt or a chat stands in a piece."""
+    return is_layout(_all(piece)) or _LABELS.search(_all(piece)) is not None
 
 
-def _repeats(pair: WrittenPair, passage: Passage) -> bool:
-    """Whether it goes in circles, or the answer says a term twice that the passage does not."""
-    for sentence in sentences(pair.answer):
+def _short(piece: GeneratedText, _: Excerpt) -> bool:
+    return not piece.question and len(words_and_signs(piece.text)) < _LEAST_WORDS
+
+
+def _repeats(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    """Whether a text goes in circles, or a sentence says a term twice that the passage does not."""
+    for sentence in sentences(piece.text):
         spoken = Counter(terms_of(sentence))
         twice = {term for term, count in spoken.items() if count > 1}
         if twice and not any(
             twice <= {t for t, n in Counter(terms_of(told)).items() if n > 1}
-            for told in sentences(passage.text)
+            for told in sentences(excerpt.passage.text)
         ):
             return True
-    tokens = words_and_signs(_all(pair))
+    tokens = words_and_signs(_all(piece))
     runs = [tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)]
     return len(tokens) >= _LONG and len(set(runs)) < _FRESH * len(runs)
 
 
-def _dangles(pair: WrittenPair, passage: Passage) -> bool:
-    """Whether it needs a text before it: it points back, or says `the` of what is not known.
+def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    """Whether a statement stands in the passage word for word, as most of a statement may."""
+    spoken, source = words_and_signs(piece.text), words_and_signs(excerpt.passage.text)
+    return not piece.question and contains_run(source, spoken)
 
-    That is what the passage introduces with `a`, and anything in a question without a name or a
-    word of the title.
+
+def _dangles(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    """Whether a piece needs a text before it: it points back, or says `the` of what is not known.
+
+    That is what the passage introduces with `a`, and anything in a piece without a name or a word
+    of the title.
     """
-    first, spoken = pair.question, words(_all(pair))
-    if _points_back(first) or not _BACK.isdisjoint(spoken) or _THERE.search(_all(pair)):
+    first, spoken = piece.question if piece.question else piece.text, words(_all(piece))
+    if _points_back(first) or not _BACK.isdisjoint(spoken) or _THERE.search(_all(piece)):
         return True
-    title = words(title_of(passage))
+    title = words(title_of(excerpt))
     definite = [m[1] for m in _DEFINITE.finditer(" ".join(spoken)) if m[1] not in title]
     named = any(word[0].isupper() for word in _inner_words([first]))
-    if definite and not named and _terms(first).isdisjoint(_terms(title_of(passage))):
+    if definite and not named and _terms(first).isdisjoint(_terms(title_of(excerpt))):
         return True
-    told = " ".join(words(passage.text))
+    told = " ".join(words(excerpt.passage.text))
     return any(
         re.search(rf"\ban? {word}\b", told) and not re.search(rf"\bthe {word}\b", told)
         for word in definite
     )
 
 
-def _talks(pair: WrittenPair, passage: Passage) -> bool:
-    match = _TALK.search(_all(pair))
-    return match is not None and match[0].lower() not in passage.text.lower()
+def _talks(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    match = _TALK.search(_all(piece))
+    return match is not None and match[0].lower() not in excerpt.passage.text.lower()
 
 
-def _contains_answer(pair: WrittenPair, _: Passage) -> bool:
+def _contains_answer(piece: GeneratedText, _: Excerpt) -> bool:
     """Whether the question holds its answer."""
-    return contains_run(words_and_signs(pair.question), words_and_signs(pair.answer))
+    return contains_run(words_and_signs(piece.question), words_and_signs(piece.text))
 
 
-def _other_kind(pair: WrittenPair, passage: Passage) -> bool:
+def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
     """Whether who is answered without a name, when without a time, or how many without a count."""
-    answer = words(pair.answer)
-    if _MANY.match(pair.question):
-        counted = _terms(pair.answer) - _terms(pair.question) - frozenset(_COUNTS)
-        return not _numbers(pair.answer) or any(not term.isdigit() for term in counted)
-    inner = _inner_words(sentences(_source(passage)))
-    named = not {word for word in inner if word[0].isupper()}.isdisjoint(_WORD.findall(pair.answer))
-    if _WHO.match(pair.question):
-        return bool(_numbers(pair.answer)) or not named
-    if _WHEN.match(pair.question):
-        return not (named or _numbers(pair.answer) or not _TIMES.isdisjoint(answer))
+    answer = words(piece.text)
+    if _MANY.match(piece.question):
+        counted = _terms(piece.text) - _terms(piece.question) - frozenset(_COUNTS)
+        return not _numbers(piece.text) or any(not term.isdigit() for term in counted)
+    inner = _inner_words(sentences(_source(excerpt)))
+    named = not {word for word in inner if word[0].isupper()}.isdisjoint(_WORD.findall(piece.text))
+    if _WHO.match(piece.question):
+        return bool(_numbers(piece.text)) or not named
+    if _WHEN.match(piece.question):
+        return not (named or _numbers(piece.text) or not _TIMES.isdisjoint(answer))
     return False
 
 
-def _new_number(pair: WrittenPair, passage: Passage) -> bool:
+def _garbled(piece: GeneratedText, _: Excerpt) -> bool:
+    """Whether a statement has two verbs without a word between that begins a clause."""
+    return _TWO_VERBS.match(piece.text) is not None
+
+
+def _new_number(piece: GeneratedText, excerpt: Excerpt) -> bool:
     # "One" is more often a pronoun than a number.
-    return not set(_numbers(_all(pair))) <= {"1", *_numbers(_source(passage))}
+    return not set(_numbers(_all(piece))) <= {"1", *_numbers(_source(excerpt))}
 
 
-def _new_name(pair: WrittenPair, passage: Passage) -> bool:
-    source = _source(passage)
-    inner = list(_inner_words(sentences(passage.text)))
+def _new_name(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    source = _source(excerpt)
+    inner = list(_inner_words(sentences(excerpt.passage.text)))
     if sum(word[0].isupper() for word in inner) > _CAPITALS * len(inner):
         return False
     stems = {_stem(word) for word in _WORD.findall(source)}
-    own = _inner_words([*sentences(pair.question), *sentences(pair.answer)])
+    own = _inner_words([*sentences(piece.question), *sentences(piece.text)])
     return any(word[0].isupper() and _stem(word) not in stems for word in own)
 
 
-_FAULTS: Mapping[str, Callable[[WrittenPair, Passage], bool]] = {
-    "no question with an answer": _no_pair,
+_FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
+    "empty": _empty,
+    "cut off": _cut_off,
     "marks of the prompt": _marked,
+    "no question with an answer": _no_pair,
     "not printable": _unprintable,
+    "too short": _short,
     "repeats itself": _repeats,
     "in another script": _foreign,
     "speaks of the passage": _talks,
     "does not stand alone": _dangles,
+    "copied": _copied,
     "the question holds the answer": _contains_answer,
     "an answer of another kind": _other_kind,
+    "no sentence": _garbled,
     "a number that the passage has not": _new_number,
     "a name that the passage has not": _new_name,
 }
 
 
-def _all(pair: WrittenPair) -> str:
-    return f"{pair.question}\n{pair.answer}"
+def _all(piece: GeneratedText) -> str:
+    return f"{piece.question}\n{piece.text}" if piece.question else piece.text
 
 
-def _source(passage: Passage) -> str:
-    return f"{passage.source}\n{passage.text}"
+def _source(excerpt: Excerpt) -> str:
+    return f"{excerpt.passage.source}\n{excerpt.passage.text}"
 
 
 def _scripts(text: str) -> Iterator[str]:
@@ -316,8 +346,3 @@ def _inner_words(lines: Iterable[str]) -> Iterator[str]:
 
 def _stem(word: str) -> str:
     return word.casefold().removesuffix("s")
-
-
-def title_of(passage: Passage) -> str:
-    """The topic of a passage: its last heading."""
-    return passage.source.rpartition(" > ")[2].strip(" :") or "this"

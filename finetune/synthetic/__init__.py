@@ -1,0 +1,1 @@
+"""Training rows that a model writes about the passages of a knowledge base."""
