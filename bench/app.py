@@ -66,6 +66,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.versions:versions",
         "List, compare, promote and roll back the versions of what is served.",
     ),
+    "watch": (
+        "bench.commands.watch:watch_command",
+        "Look at what has changed since the last version, and do what follows.",
+    ),
     "ask": (
         "bench.commands.ask:ask_command",
         "Answer a question by a plan, and show what the answer comes from.",

@@ -54,6 +54,11 @@ class Workspace:
         return self.root / "versions"
 
     @property
+    def watch(self) -> Path:
+        """Folder of `bench watch`: its log of decisions, lock and switch."""
+        return self.root / "watch"
+
+    @property
     def reports(self) -> Path:
         """Folder of HTML reports."""
         return self.root / "reports"

@@ -29,7 +29,8 @@ class EngineEntry:
     folder will do as well. `opener` is called with the name and EngineOptions. Of a `served` model
     another process holds the weights; `hub_name` finds its name on the hub, None where it has none.
     `gguf` finds the GGUF file that this process reads for a name, None where it reads none: its
-    weights are trained dequantised.
+    weights are trained dequantised. `digest` finds that of what a name stands for now, None where
+    it cannot tell; the model is not loaded.
     """
 
     name: str
@@ -39,6 +40,7 @@ class EngineEntry:
     served: bool = False
     hub_name: str = ""
     gguf: str = ""
+    digest: str = ""
 
     def takes(self, model: str) -> bool:
         """Whether a model's name is one of this engine's."""
@@ -49,22 +51,30 @@ class EngineEntry:
 
 #: The first whose names fit opens a model.
 ENGINES = (
-    EngineEntry(TINY, TINY, "engines.local.engine:open_tiny"),
+    EngineEntry(
+        TINY, TINY, "engines.local.engine:open_tiny", digest="engines.local.loading:folder_digest"
+    ),
     EngineEntry(
         SMOLLM2,
         SMOLLM2,
         "engines.gguf.engine:open_smollm2",
         gguf="engines.gguf.files:named_file",
+        digest="engines.gguf.engine:named_file_digest",
     ),
     EngineEntry(
         "gguf",
         r"(?i:.+\.gguf)",
         "engines.gguf.engine:open_file",
         gguf="engines.gguf.files:named_file",
+        digest="engines.gguf.engine:named_file_digest",
     ),
     EngineEntry("openai", r"https?://.*", "engines.servers.openai:open_endpoint", served=True),
     EngineEntry(
-        "transformers", r"[^./~:][^:]*/[^:]*", "engines.local.engine:open_local", folders=True
+        "transformers",
+        r"[^./~:][^:]*/[^:]*",
+        "engines.local.engine:open_local",
+        folders=True,
+        digest="engines.local.loading:folder_digest",
     ),
     EngineEntry(
         "ollama",
@@ -73,6 +83,7 @@ ENGINES = (
         served=True,
         hub_name="engines.servers.ollama_hub_names:hub_name",
         gguf="engines.servers.ollama:stored_file",
+        digest="engines.servers.ollama:tag_digest",
     ),
 )
 
@@ -106,6 +117,16 @@ def engine_of(name: str) -> EngineEntry:
         "give a folder, a GGUF file, `org/name`, an Ollama tag such as `qwen2.5:3b`, "
         "`smollm2` or `tiny`",
     )
+
+
+def current_digest(name: str) -> str | None:
+    """The digest of what a model's name stands for now, without loading it.
+
+    None where that cannot be told: a name on the hub, a server that does not say or does not run.
+    """
+    entry = engine_of(name)
+    found: str | None = load_object(entry.digest)(name) if entry.digest else None
+    return found
 
 
 def is_dequantised(name: str) -> bool:

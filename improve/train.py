@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
+from domainlift.files import sha256, write_json
 from domainlift.workspace import Workspace
 from engines.base import AdapterEngine
 from engines.registry import is_served
@@ -27,6 +30,7 @@ from finetune.jobs import TrainingJob, in_mode, training_arguments
 from finetune.train_adapter import find_existing, train_adapter
 from improve.exam.rows import exam_rows
 from improve.load_model import load_trainable
+from improve.material import MADE_OF
 from rag.library import library
 from reports.terminal import print_note
 from reports.training import training_progress
@@ -104,17 +108,39 @@ def make_rows(context: ImproveContext, name: str, indexes: BenchmarkIndexes) -> 
     as it is served.
     """
     spec = dataset_spec(context, name)
+    if spec.folder.is_dir():  # of other questions
+        shutil.rmtree(spec.folder)
     rows = rows_of_exam(context, name)
     if rows is not None:
         index = indexes.of(spec)
-        return prepare_rows(name, rows, benchmark=index, folder=spec.folder, all_trained=True)
-    return build_dataset(spec, tasks_in_form(context, spec), indexes, print_note)
+        made = prepare_rows(name, rows, benchmark=index, folder=spec.folder, all_trained=True)
+    else:
+        made = build_dataset(spec, tasks_in_form(context, spec), indexes, print_note)
+    write_json(spec.folder / MADE_OF, _made_of(context, spec))
+    return made
+
+
+def is_prepared(context: ImproveContext, name: str) -> bool:
+    """Whether a domain has its training rows: a person's, or those of its questions of today."""
+    spec = dataset_spec(context, name)
+    try:
+        made_of = json.loads((spec.folder / MADE_OF).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return spec.folder.is_dir()
+    except ValueError:
+        return False
+    return bool(made_of == _made_of(context, spec))
+
+
+def _made_of(context: ImproveContext, spec: DatasetSpec) -> dict[str, str]:
+    files = {str(path): sha256(path) for path in spec.files}
+    return files | {task.name: task.digest for task in tasks_in_form(context, spec)}
 
 
 def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]] | None:
     """About the rows that `make_rows` would write, by domain; None where they are written."""
     spec = dataset_spec(context, name)
-    if spec.folder.is_dir():
+    if is_prepared(context, name):
         return None
     with activity(f"making training rows of {name}"):
         rows = rows_of_exam(context, name)
@@ -186,7 +212,7 @@ def _existing(
     jobs: dict[str, TrainingJob] = {}
     for name in names:
         with notes.instead_of(f"adapter for {name}"):
-            if not dataset_spec(context, name).folder.is_dir():
+            if not is_prepared(context, name):
                 dataset = make_rows(context, name, indexes)
                 print(f"    {name}: {dataset.train:,} rows to train on", file=sys.stderr)
             job = training_job(context, name)

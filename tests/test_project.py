@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
     *("bench", "benchmarks", "domainlift", "engines", "ensemble", "finetune"),
-    *("improve", "knowledge_bases", "rag", "reports", "serving"),
+    *("improve", "knowledge_bases", "rag", "reports", "serving", "watch"),
 )
 FORBIDDEN = re.compile(
     r"trust_remote_code\s*=\s*True|pickle\.loads?\(|torch\.load\(|yaml\.(?:unsafe_)?load\("

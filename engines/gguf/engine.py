@@ -16,7 +16,7 @@ from typing import Any
 from domainlift.errors import EngineDown, Misuse
 from domainlift.files import sha256
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
-from engines.gguf.files import all_parts, check_file, smollm2_file
+from engines.gguf.files import all_parts, check_file, named_file, smollm2_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
@@ -210,6 +210,12 @@ class GgufEngine:
     def _written(self, requests: Sequence[Request]) -> Iterator[Answer]:
         with closing(GgufRows(self._model, self._adapters, 4 * _TOKENS)) as rows:
             yield from written_answers(rows, self._encoder, self._reader, requests, self._context)
+
+
+def named_file_digest(name: str) -> str | None:
+    """The digest of the file that a name stands for; None where it is not there."""
+    path = named_file(name)
+    return file_digest(path) if path.is_file() else None
 
 
 def file_digest(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from engines.registry import tiny_folder
+from engines.registry import TINY, tiny_folder
 
 if TYPE_CHECKING:
     import torch
@@ -129,13 +129,20 @@ def model_digest(name: str, model: PreTrainedModel) -> str:
     Of a folder: that of its weights and JSON files, and after a `+` that of what else makes a
     tokenizer, such as chat templates, merges, and the models of SentencePiece.
     """
-    folder = Path(name)
+    if (digest := folder_digest(name)) is not None:
+        return digest
+    commit = getattr(model.config, "_commit_hash", None)
+    return f"commit:{commit}" if commit is not None else f"name:{name}"
+
+
+def folder_digest(name: str) -> str | None:
+    """Digest of the model in a folder, or of the embedded one; None where there is no folder."""
+    folder = tiny_folder() if name == TINY else Path(name)
     origin = folder / GGUF_ORIGIN
     if origin.is_file():
         return str(json.loads(origin.read_text(encoding="utf-8"))["digest"])
-    commit = getattr(model.config, "_commit_hash", None)
     if not folder.is_dir():
-        return f"commit:{commit}" if commit is not None else f"name:{name}"
+        return None
     paths = sorted(folder.iterdir())
     weights = _files_digest(folder, [p for p in paths if p.suffix in {".safetensors", ".json"}])
     # Beside the weights, not among them: adapters and plans of before know the weights alone.

@@ -12,7 +12,7 @@ from pathlib import Path
 from domainlift.errors import BenchError, EngineDown, Misuse
 from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status, estimate_tokens
 from engines.chat_template import turn_of
-from engines.gguf.engine import GgufEngine
+from engines.gguf.engine import GgufEngine, file_digest
 from engines.gguf.files import ollama_blob
 from engines.gguf.libllama import is_installed
 from engines.registry import EngineOptions
@@ -90,6 +90,20 @@ def stored_file(name: str) -> Path | None:
     finally:
         server.close()
     return None
+
+
+def tag_digest(name: str) -> str | None:
+    """The digest of what a tag is now, here or at OLLAMA_HOST; None where neither has it."""
+    server = Server(parse_host(os.environ.get("OLLAMA_HOST", "")), _PATIENCE)
+    try:
+        return look_up(server, name).digest
+    except EngineDown:
+        blob = ollama_blob(name) if is_installed() else None
+        return file_digest(blob) if blob is not None else None
+    except BenchError:
+        return None
+    finally:
+        server.close()
 
 
 class OllamaEngine:

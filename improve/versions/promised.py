@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.runs.store import RunStore
 from benchmarks.treatments.gate_calibration import contaminated_ids
@@ -69,13 +70,12 @@ def plan_evidence(plan: Plan, workspace: Path, report: Path | None = None) -> Ev
     )
 
 
-def judging_command(plan: Plan, workspace: Path) -> str:
-    """The command that made a plan; "" where its run is gone."""
+def judging_settings(plan: Plan, workspace: Path) -> Mapping[str, Any]:
+    """The settings of the run that a plan was judged by; {} where that is gone."""
     try:
-        manifest = RunStore(workspace).get(judging_runs(plan)[1]).manifest
+        return RunStore(workspace).get(judging_runs(plan)[1]).manifest.settings
     except BenchError:
-        return ""
-    return str(manifest.settings.get("command", ""))
+        return {}
 
 
 def _clusters(run: str, workspace: Path) -> dict[str, str]:

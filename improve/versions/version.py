@@ -49,7 +49,8 @@ class Version:
 
     `content` is a digest of what it does to questions, `digest` that of the base model. `files`
     are the paths in the workspace of all that it consists of, with their SHA-256; `plan` is the
-    one that is served. `command` is the command that made it. `turn` counts who became champion.
+    one that is served. `command` is the command that made it, `material` what there was to learn
+    from then (`improve.material`). `turn` counts who became champion.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Version:
     files: Mapping[str, str]
     evidence: Evidence
     command: str = ""
+    material: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: State = State.CHALLENGER
     moves: tuple[Move, ...] = ()
     turn: int = 0

@@ -24,7 +24,8 @@ from domainlift.files import exclusive_lock, write_text
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
-from improve.versions.promised import judging_command, plan_evidence
+from improve.material import domain_material
+from improve.versions.promised import judging_settings, plan_evidence
 from improve.versions.version import Event, Evidence, State, Version, made_of, read_event, replay
 from improve.versions.version_files import (
     check_version_files,
@@ -111,8 +112,7 @@ class VersionRegistry:
                 if known.content == content:
                     return self._again(log, known, state, by, why)
             evidence = plan_evidence(made, self.workspace, report)
-            command = judging_command(made, self.workspace)
-            version = self._stored(self._next(), plan, made, evidence, command)
+            version = self._stored(self._next(), plan, made, evidence)
             log.append(Event(version.name, _now(), by, why, state, made_of(version)).row())
         return self.get(version.name)
 
@@ -186,14 +186,16 @@ class VersionRegistry:
         log.append(Event(known.name, _now(), by, why, state).row())
         return self.get(known.name)
 
-    def _stored(
-        self, name: str, plan: Path, made: Plan, evidence: Evidence, command: str
-    ) -> Version:
+    def _stored(self, name: str, plan: Path, made: Plan, evidence: Evidence) -> Version:
         """Pin, copy and hash what a version consists of."""
+        settings = judging_settings(made, self.workspace)
+        tasks = tuple(settings.get("tasks", ()))
         pin_knowledge_bases(made, self.workspace)
         copied = copy_plan(plan, self.root / name)
         return replace(
-            _described(name, plan, made, evidence, command),
+            _described(name, plan, made, evidence),
+            command=str(settings.get("command", "")),
+            material=domain_material(made.treated, tasks, self.workspace),
             plan=copied.relative_to(self.workspace).as_posix(),
             files=hashed_files(copied, self.workspace),
         )
@@ -215,8 +217,7 @@ class VersionRegistry:
             path = self.workspace / str(event.made["plan"])
             made = read_plan(path)
             evidence = plan_evidence(made, self.workspace)
-            command = judging_command(made, self.workspace)
-            version = self._stored(f"v{len(rows) + 1:04d}", path, made, evidence, command)
+            version = self._stored(f"v{len(rows) + 1:04d}", path, made, evidence)
             version = replace(version, created=event.when)
             rows.append(replace(event, version=version.name, made=made_of(version)).row())
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -236,7 +237,7 @@ class VersionRegistry:
         for number, (created, _, path, plan) in enumerate(sorted(plans, key=lambda p: p[:2]), 1):
             name = f"v{number:04d}"
             evidence = Evidence(plan.verdict)
-            made = made_of(_described(name, path, plan, evidence, ""))
+            made = made_of(_described(name, path, plan, evidence))
             made["plan"] = path.relative_to(self.workspace).as_posix()
             why = "it was promoted before versions were kept"
             yield Event(name, created, ADOPTED, why, State.CHAMPION, made)
@@ -248,9 +249,9 @@ def plan_files(workspace: Path) -> list[Path]:
     return [p for p in sorted(folder.glob("*.yaml")) if not p.name.endswith(".routes.yaml")]
 
 
-def _described(name: str, path: Path, plan: Plan, evidence: Evidence, command: str) -> Version:
+def _described(name: str, path: Path, plan: Plan, evidence: Evidence) -> Version:
     content = content_digest(plan)
-    return Version(name, _now(), plan.model, plan.digest, path.name, content, {}, evidence, command)
+    return Version(name, _now(), plan.model, plan.digest, path.name, content, {}, evidence)
 
 
 def _now() -> str:
