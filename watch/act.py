@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError
 from domainlift.stats.drop import SHARE, Drop, drop_level
 from domainlift.stats.formatting import accuracy, p_value
@@ -71,7 +72,8 @@ class Acting:
 def run_bench(arguments: Sequence[str]) -> dict[str, Any]:
     """Run a command in a process of its own; BenchError with its last line where it fails."""
     command = [sys.executable, "-m", "bench", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    with activity(""):  # the command tells what it does
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BenchError(
             f"`{shlex.join(['bench', *arguments])}` ended with {done.returncode}",

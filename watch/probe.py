@@ -60,13 +60,12 @@ def ask_probe(plan: Path, judged: Path, workspace: Path, data: Path | None) -> P
 
     Raises Misuse where the base model is not the plan's.
     """
-    model = read_plan(plan).model
+    model, job = read_plan(plan).model, _job(judged, workspace, data)
     with activity(f"loading `{model}`"):
         engine = open_engine(model, EngineOptions())
     with closing(engine), activity("asking the probe set"):
         options = RunOptions(workspace, data, fresh=True)
         loaded = load_plan(plan, engine, options)
-        job = _job(judged, workspace, data)
         base = score_job(job, engine, options, part="probe, base")
         runner = PlanRunner.from_base_run(job, lambda: engine, options, base)
         made = loaded.plan
