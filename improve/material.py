@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.tasks.registry import file_kind
 from domainlift.files import sha256
 from domainlift.workspace import Workspace
+from improve.feedback.marks import FeedbackStore, MarkState
 from knowledge_bases.domains import load_domains
 
 #: File in a data set that a loop made by itself, with the digests of what it was made of.
@@ -22,7 +23,8 @@ def domain_material(
     """By file: its SHA-256, how many `questions` it has to ask, and how many `rows` to learn from.
 
     The files are those of the domains and of the tasks that are files. A question of the split
-    `train` is one to learn from; so is every row of a data set that a person prepared.
+    `train` is one to learn from; so is every row of a data set that a person prepared. Under
+    `feedback`, how many marks of replies were `accepted`.
     """
     found = {}
     for path, only_rows in _files(domains, tasks, workspace):
@@ -30,7 +32,8 @@ def domain_material(
         rows = len(lines) if only_rows else sum(map(_trains, lines))
         counts = {"questions": len(lines) - rows, "rows": rows}
         found[str(path)] = {"sha256": sha256(path), **counts}
-    return found
+    accepted = len(FeedbackStore(workspace).marks(MarkState.ACCEPTED))
+    return found | ({"feedback": {"accepted": accepted}} if accepted else {})
 
 
 def _files(

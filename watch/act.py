@@ -154,7 +154,7 @@ def look_again(acting: Acting, days: float) -> Result:
     return Result("challenge", f"{why}; `{former.name}` is no better now", None, look)
 
 
-def sync(acting: Acting, domains: Sequence[str]) -> Result:
+def sync_documents(acting: Acting, domains: Sequence[str]) -> Result:
     """Bring knowledge bases up to date, and serve them where the probe set does not lose by it.
 
     Probe questions whose answer stands in a changed document are left out: it may be another one.

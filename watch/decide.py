@@ -37,7 +37,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Choice:
+class NextStep:
     """An action, why, and what every trigger says; what it uses up if it comes to nothing."""
 
     action: Action
@@ -46,15 +46,15 @@ class Choice:
     uses: tuple[str, ...] = ()
 
 
-def decide(seen: Observed, now: datetime, limits: Limits = Limits()) -> Choice:
+def decide(seen: Observed, now: datetime, limits: Limits = Limits()) -> NextStep:
     """Decide what a look does, by the first of the conditions below that holds.
 
     What came to nothing before does not fire again until it changes.
     """
     triggers = _triggers(seen, now, limits)
 
-    def choose(action: Action, reason: str, *uses: str) -> Choice:
-        return Choice(action, reason, triggers, tuple(map(seen.digest, uses)))
+    def choose(action: Action, reason: str, *uses: str) -> NextStep:
+        return NextStep(action, reason, triggers, tuple(map(seen.digest, uses)))
 
     if seen.switched_off:
         return choose(Action.NOTHING, f"switched off: {seen.switched_off}")

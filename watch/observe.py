@@ -95,6 +95,7 @@ def observe(
         halved=tuple(name for name, c, _ in documents if c.halved),
         questions=_new("questions", before, material),
         rows=_new("rows", before, material),
+        corrections=_new("accepted", before, material),
         promised=any(each.probe.kind == "promised" for each in looks if each.probe),
         looked=datetime.fromisoformat(looks[-1].when) if looks else None,
         failures=decisions[-1].failures if decisions else 0,
@@ -133,10 +134,11 @@ def _considered(champion: Version, mine: Sequence[Decision]) -> Mapping[str, Any
 
 
 def _new(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> int:
-    """How many questions or rows the files have more than before; 0 without a before."""
+    """How many of a kind there are more than before; 0 without a before."""
     if not before:
         return 0
-    return sum(max(0, each[kind] - before.get(name, {}).get(kind, 0)) for name, each in now.items())
+    counts = [(each.get(kind, 0), before.get(name, {}).get(kind, 0)) for name, each in now.items()]
+    return sum(max(0, new - old) for new, old in counts)
 
 
 def _base(champion: Version, decisions: Sequence[Decision]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from domainlift.files import exclusive_lock, write_text
 from domainlift.workspace import Workspace
 from improve.versions.decision_log import Decision, DecisionLog
 from improve.versions.version_log import VersionRegistry
-from watch.decide import Action, Choice, Limits, decide
+from watch.decide import Action, Limits, NextStep, decide
 from watch.observe import Observed, observe
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def switched_off(workspace: Path) -> str:
 
 
 def _act(
-    choice: Choice,
+    choice: NextStep,
     seen: Observed,
     workspace: Path,
     decisions: list[Decision],
@@ -116,11 +116,11 @@ def _act(
     )
 
 
-def _do(choice: Choice, seen: Observed, acting: Acting) -> Result:
+def _do(choice: NextStep, seen: Observed, acting: Acting) -> Result:
     from watch import act
 
     if choice.action is Action.SYNC:
-        return act.sync(acting, [name for name, count in seen.changed.items() if count])
+        return act.sync_documents(acting, [name for name, count in seen.changed.items() if count])
     if choice.action is Action.CHALLENGE:
         return act.challenge(acting)
     if choice.action is Action.JUDGE and seen.challenger is not None:

@@ -18,7 +18,7 @@ from domainlift.text.display import printable
 from improve.versions.decision_log import Decision
 from reports.terminal import print_note, print_table
 from watch.once import switch, switched_off, watch_once
-from watch.schedule import install_hint, parse_interval
+from watch.timers import install_hint, parse_interval
 
 
 def watch_command(

@@ -17,7 +17,7 @@ from improve.versions.version import State
 from improve.versions.version_log import VersionRegistry
 from tests.improve.versions.test_version_log import plan
 from watch.once import switch, watch_once
-from watch.schedule import install_hint, parse_interval
+from watch.timers import install_hint, parse_interval
 
 NOW = datetime(2026, 6, 1, 6, tzinfo=UTC)
 
