@@ -119,7 +119,7 @@ _SUBORDINATE = re.compile(
 _DEFINITION = re.compile(
     r"(?P<article>(?:A|An|The) )?(?P<term>[A-Z]?[\w'’-]+(?: [\w'’-]+){0,2}?) (?:is|are) "
     r"(?P<rest>(?:a|an|the|any) (?!(?:\w+ )?(?:example|form|type|part|kind|result|reason|way|goal"
-    r"|aim|core|key|topic|set|number|case)\b)(?:(?!\b(?:whereas|although|but)\b).){25,})$"
+    r"|aim|core|key|topic|set|number|case)\b)(?:(?!\b(?:whereas|although|but|while)\b).){25,})$"
 )
 #: The kinds of facts, in the order in which a sentence is asked for them.
 KINDS_OF_FACTS = (*_PATTERNS, "definition", "ending", "term")
@@ -136,6 +136,7 @@ _POINTERS = frozenset(
         " thus hence therefore however also another other both if when since as because although"
         " while though just many one what note see similarly additionally furthermore moreover"
         " finally first second third next then instead again still yet and but or so for who how"
+        " where"
     )
 )
 # What points back, or at the reader, wherever it stands in a sentence.
@@ -164,7 +165,7 @@ _PERSON_ACTS = re.compile(r"[A-Z][\w’-]+ [A-Z][\w’-]+ [a-z]+s\b")
 _VAGUE = frozenset(
     words(
         "one ones way ways thing things example part parts case cases times time place number same"
-        " all it them this that others problem risk anything everything something"
+        " all it them this that others problem risk anything everything something since instead"
     )
 )
 # Chunks that may hold the rarest word of an answer: what is everywhere is no answer of one place.
@@ -290,7 +291,9 @@ def _says_once(fact: Fact) -> bool:
     return not contains(fact.before, fact.answer) and not contains(fact.after, fact.answer)
 
 
-_NO_COUNT = [[word] for word in words("the these those no step other original next last first")]
+_NO_COUNT = [
+    [word] for word in words("the these those no step other original next last first every each")
+]
 _DASHES = ("– ", "- ", "— ")
 
 
