@@ -98,7 +98,7 @@ def question_word(fact: Fact) -> str:
     if fact.kind == "day" and fact.before.rstrip().endswith("every"):
         return "on which day"
     if fact.kind == "name" and spoken and spoken[-1] in _PERSONAL:
-        return "whom or what"
+        return "whom" if spoken[-1] == "by" else "whom or what"
     if fact.kind == "date" and not _WITH_DAY.search(fact.answer):
         return "which month and year"
     if fact.kind == "day" and fact.answer.endswith("s"):
@@ -125,6 +125,7 @@ def _question(fact: Fact, common: Collection[str]) -> str:
         return ""
     subject = _lower_first(match["subject"], common)
     tail = " ".join(f"{rest} {after}".split())
+    asked = "who" if asked == "whom" else asked  # as it is said in front
     middle = f"{match['auxiliary']} {subject} {tail}".strip()
     return f"{asked[0].upper()}{asked[1:]} {middle}?"
 

@@ -48,7 +48,7 @@ FACTS = [
         "The works council is led by Piet Valcourt.",
         "name",
         "Piet Valcourt",
-        "Whom or what is the works council led by?",
+        "Who is the works council led by?",
     ),
     (
         "Imke Sandoval looks after the computers.",
