@@ -1,0 +1,168 @@
+"""Clients that stream chats over HTTP from `bench serve`, against llama-server on the same file.
+
+    python -m perf.load --seconds 60
+
+Each client asks one question after another, with a system prompt that all share, and reads a reply
+of 32 tokens. Both servers are processes of their own, one after the other, without passages and
+adapters; llama-server is that of the package `xllamacpp`, with a slot for each client. Counted are
+requests that were answered whole, and the others as lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+
+from engines.gguf.files import smollm2_file
+from engines.gguf.model import processor_threads
+from engines.registry import SMOLLM2, EngineOptions, open_engine
+from ensemble.plan import Plan, write_plan
+from ensemble.router.keywords import SHIPPED, read_keywords, write_keywords
+
+SIDES = ("ours", "llama-server")
+_SYSTEM = "You answer questions in one short sentence. Say so where you do not know. " * 3
+_TOKENS, _READY, _PATIENCE = 32, 120.0, 120.0
+
+
+def main() -> None:
+    """Print a row for each server and number of clients."""
+    parser = argparse.ArgumentParser(description="load over HTTP")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    settings = parser.parse_args()
+    if settings.serve is not None:
+        _llama_server(settings.serve, max(settings.clients))
+        return
+    print("| server | clients | requests/s | first token p50, s | p99, s | lost |")
+    print("|" + "---|" * 6)
+    for side in SIDES:
+        with _server(side, max(settings.clients)) as url:
+            for clients in settings.clients:
+                row = _measure(url, clients, settings.seconds)
+                print(f"| {side} | {clients} | {row} |", flush=True)
+
+
+def _measure(url: str, clients: int, seconds: float) -> str:
+    first: list[float] = []
+    lost: list[str] = []
+    begun = time.perf_counter()
+
+    def ask(client: int) -> None:
+        number = client
+        while time.perf_counter() < begun + seconds:
+            try:
+                first.append(_asked(url, number))
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                lost.append(repr(error))
+            number += clients
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    passed = time.perf_counter() - begun
+    for why, times in Counter(lost).items():
+        print(f"lost {times}: {why}", file=sys.stderr)
+    first.sort()
+    shown = [first[len(first) // 2], first[min(len(first) - 1, len(first) * 99 // 100)]]
+    return f"{len(first) / passed:.2f} | {shown[0]:.2f} | {shown[1]:.2f} | {len(lost)}"
+
+
+def _asked(url: str, number: int) -> float:
+    """Seconds to the first piece of a reply; ValueError where the reply does not end.
+
+    Each request has a connection of its own: servers close idle ones whenever they like.
+    """
+    question = f"What is {number} plus {number % 7}, and which town was founded in {900 + number}?"
+    turns = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": question}]
+    body = {"model": "base", "messages": turns, "max_tokens": _TOKENS, "stream": True}
+    begun, first, ended = time.perf_counter(), 0.0, False
+    address = f"{url}/v1/chat/completions"
+    with httpx.stream("POST", address, json=body, timeout=_PATIENCE) as reply:
+        reply.raise_for_status()
+        for line in reply.iter_lines():
+            data = line.removeprefix("data: ")
+            if not data or data == "[DONE]":
+                continue
+            choice = json.loads(data)["choices"][0]
+            if not first and choice["delta"].get("content"):
+                first = time.perf_counter() - begun
+            ended = ended or choice["finish_reason"] is not None
+    if not ended:
+        raise ValueError("the reply does not end")
+    return first
+
+
+@contextmanager
+def _server(side: str, slots: int) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with TemporaryDirectory() as folder:
+        ours = ["bench", "serve", "--plan", _plan(Path(folder)), "--port", str(port)]
+        theirs = ["perf.load", "--serve", str(port), "--clients", str(slots)]
+        command = [sys.executable, "-m", *(ours if side == "ours" else theirs)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url, process)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _plan(folder: Path) -> str:
+    """A plan that treats nothing."""
+    with closing(open_engine(SMOLLM2, EngineOptions())) as engine:
+        info = engine.info
+    write_keywords(folder / "routes.yaml", read_keywords(SHIPPED))
+    write_plan(folder / "plan.yaml", Plan(info.model, info.digest, {}, router="routes.yaml"))
+    return str(folder / "plan.yaml")
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _READY
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            _asked(url, 0)
+        except (httpx.HTTPError, ValueError, KeyError):
+            time.sleep(0.2)
+        else:
+            return
+    raise SystemExit("the server does not answer")
+
+
+def _llama_server(port: int, slots: int) -> None:
+    xllamacpp: Any = import_module("xllamacpp")  # it has no type stubs
+    params: Any = xllamacpp.CommonParams()
+    params.model.path = str(smollm2_file())
+    params.port, params.n_parallel, params.n_ctx = port, slots, 512 * slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = processor_threads()
+    server = xllamacpp.Server(params)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    while server is not None:
+        time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    main()
