@@ -19,10 +19,11 @@ from domainlift.text.normalise import without_copies
 from domainlift.types import Split
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, read_yaml, top_keys
-from ensemble.fit.documents import fit_sentences
+from ensemble.fit.documents import fit_sentences, questions_elsewhere
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.fit.second_opinion import fit_examples
 from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
+from ensemble.router.documents import sentences_from_bytes
 from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
 from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords
 from ensemble.router.router import Router
@@ -185,18 +186,30 @@ def own_sentences(names: Collection[str], rows: Sequence[Labelled], workspace: P
 
     The labelled rows, and the questions that come with the router, say how near others are.
     """
+    others = [*rows, *written_questions(read_keywords(SHIPPED).domains)]
+    elsewhere = {name: questions_elsewhere(name, others) for name in names}
+    return _fit_sentences(elsewhere, workspace) if elsewhere else b""
+
+
+def refresh_sentences(keywords: Keywords, workspace: Path) -> Keywords:
+    """The keywords with the sentences of their domains' documents as they are now."""
+    if not keywords.sentences:
+        return keywords
+    elsewhere = sentences_from_bytes(keywords.sentences).questions
+    return replace(keywords, sentences=_fit_sentences(elsewhere, workspace))
+
+
+def _fit_sentences(elsewhere: Mapping[str, Sequence[str]], workspace: Path) -> bytes:
+    """Read the sentences of the newest knowledge base of each domain, and compare questions."""
     read: dict[str, list[str]] = {}
     models = set()
-    for name in names:
+    for name in elsewhere:
         with open_index(Workspace(workspace).knowledge_bases, name) as index:
             models.add(index.manifest.embedder)
             found = (each for chunk in index.chunks for each in sentences(chunk.text))
             read[name] = [each for each in found if len(each) >= _SHORTEST_SENTENCE]
-    if not models:
-        return b""
-    others = [*rows, *written_questions(read_keywords(SHIPPED).domains)]
-    with activity(f"comparing documents of {', '.join(names)} with questions of elsewhere"):
-        return fit_sentences(min(models), read, others, embed_in(workspace))
+    with activity(f"comparing documents of {', '.join(elsewhere)} with questions of elsewhere"):
+        return fit_sentences(min(models), read, elsewhere, embed_in(workspace))
 
 
 def _digest(data: RouterData, own: Mapping[str, str]) -> str:

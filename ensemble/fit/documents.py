@@ -20,12 +20,12 @@ MOST_SENTENCES, _ELSEWHERE = 5_000, 600
 def fit_sentences(
     model: str,
     sentences: Mapping[str, Sequence[str]],
-    questions: Sequence[Labelled],
+    elsewhere: Mapping[str, Sequence[str]],
     embed: EmbedBy,
 ) -> bytes:
     """The file of the documents' sentences by domain; b"" where there are none.
 
-    Of many sentences a sample is taken. `questions` of other domains are what is elsewhere.
+    Of many sentences a sample is taken. `elsewhere` are questions that belong to other domains.
     """
     import numpy as np
 
@@ -34,23 +34,25 @@ def fit_sentences(
         return b""
     found = np.asarray(embed([each for own in told.values() for each in own], model))
     vectors = found.astype(np.float16).astype(np.float32)  # as they are kept
-    elsewhere: dict[str, list[float]] = {}
+    cosines: dict[str, list[float]] = {}
     start = 0
     for name, own in told.items():
-        others = [row for row in questions if row.domain != name and name not in row.also]
-        asked = sample_evenly(
-            others, _ELSEWHERE, 0, name=lambda row: row.text, kind=lambda row: row.domain
+        near = vectors[start : start + len(own)]
+        asked = list(elsewhere[name])
+        cosines[name] = (
+            (np.asarray(embed(asked, model)) @ near.T).max(axis=1).tolist() if asked else []
         )
-        cosines = np.zeros(0)
-        if asked:
-            cosines = (
-                np.asarray(embed([row.text for row in asked], model))
-                @ vectors[start : start + len(own)].T
-            )
-            cosines = cosines.max(axis=1)
-        elsewhere[name] = sorted(cosines.tolist())
         start += len(own)
-    return sentences_bytes(model, told, vectors, elsewhere)
+    return sentences_bytes(model, told, vectors, elsewhere, cosines)
+
+
+def questions_elsewhere(name: str, rows: Sequence[Labelled]) -> list[str]:
+    """Questions of other domains than this one, an even share of each."""
+    others = [row for row in rows if row.domain != name and name not in row.also]
+    chosen = sample_evenly(
+        others, _ELSEWHERE, 0, name=lambda row: row.text, kind=lambda row: row.domain
+    )
+    return [row.text for row in chosen]
 
 
 def _sample(sentences: Sequence[str], most: int) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -44,14 +45,15 @@ class NearestSentence(NamedTuple):
 class DocumentSentences:
     """Sentences with their domains and vectors [sentences, dimensions] by the model `model`.
 
-    `elsewhere` holds by domain, in ascending order, the cosines of questions that belong elsewhere
-    with the nearest of its sentences.
+    `questions` are by domain those that belong elsewhere, and `elsewhere` their cosines with the
+    nearest of its sentences, in ascending order.
     """
 
     model: str
     sentences: tuple[str, ...]
     domains: tuple[str, ...]
     vectors: NDArray[np.float32]
+    questions: Mapping[str, tuple[str, ...]]
     elsewhere: Mapping[str, Sequence[float]]
 
     def nearest(self, vector: NDArray[np.float32], targets: Sequence[str]) -> NearestSentence:
@@ -77,6 +79,7 @@ def sentences_bytes(
     model: str,
     sentences: Mapping[str, Sequence[str]],
     vectors: NDArray[Any],
+    questions: Mapping[str, Sequence[str]],
     elsewhere: Mapping[str, Sequence[float]],
 ) -> bytes:
     """The file of sentences by domain, whose vectors stand in their order."""
@@ -88,10 +91,10 @@ def sentences_bytes(
         buffer,
         model=packed_texts([model]),
         names=packed_texts(names),
-        counts=np.array([len(sentences[name]) for name in names]),
+        counts=np.array([[len(sentences[name]), len(questions[name])] for name in names]),
         sentences=packed_texts([" ".join(s.split()) for name in names for s in sentences[name]]),
         vectors=vectors.astype(np.float16),
-        farther=np.array([len(elsewhere[name]) for name in names]),
+        questions=packed_texts([" ".join(q.split()) for name in names for q in questions[name]]),
         elsewhere=np.array(
             [each for name in names for each in sorted(elsewhere[name])], dtype=np.float32
         ),
@@ -106,16 +109,24 @@ def sentences_from_bytes(content: bytes) -> DocumentSentences:
 
     try:
         with np.load(BytesIO(content), allow_pickle=False) as parts:
-            names, told = unpacked_texts(parts["names"]), unpacked_texts(parts["sentences"])
-            counts, farther = parts["counts"].tolist(), parts["farther"].tolist()
+            keys = ("names", "sentences", "questions", "model")
+            names, told, asked, (model,) = (unpacked_texts(parts[key]) for key in keys)
+            counts = parts["counts"].tolist()
             vectors = parts["vectors"].astype(np.float32)
             cosines = parts["elsewhere"].tolist()
-            (model,) = unpacked_texts(parts["model"])
     except (OSError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from error
-    domains = tuple(n for n, count in zip(names, counts, strict=True) for _ in range(count))
-    if not len(domains) == len(told) == len(vectors) or sum(farther) != len(cosines):
+    domains = tuple(n for n, (count, _) in zip(names, counts, strict=True) for _ in range(count))
+    n_asked = sum(count for _, count in counts)
+    if not len(domains) == len(told) == len(vectors) or n_asked != len(cosines):
         raise ValueError("the parts do not belong together")
-    held = iter(cosines)
-    own = {n: [next(held) for _ in range(count)] for n, count in zip(names, farther, strict=True)}
-    return DocumentSentences(model, told, domains, vectors, own)
+    ends = list(accumulate(count for _, count in counts))
+    parts_of = dict(zip(names, pairwise([0, *ends]), strict=True))
+    return DocumentSentences(
+        model,
+        told,
+        domains,
+        vectors,
+        {name: asked[start:end] for name, (start, end) in parts_of.items()},
+        {name: cosines[start:end] for name, (start, end) in parts_of.items()},
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from domainlift.errors import Malformed
 from domainlift.sampling import hash_order
-from ensemble.fit.documents import fit_sentences
+from ensemble.fit.documents import fit_sentences, questions_elsewhere
 from ensemble.fit.training_data import Labelled
 from ensemble.router.documents import FARTHER, sentences_bytes, sentences_from_bytes
 from ensemble.router.keywords import DomainTerms, Keywords, read_keywords, write_keywords
@@ -39,11 +39,16 @@ def embed(texts: Sequence[str], model: str) -> Any:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
+def others(rows: Sequence[Labelled], *names: str) -> dict[str, list[str]]:
+    """The questions that belong elsewhere, for each of these domains."""
+    return {name: questions_elsewhere(name, rows) for name in names}
+
+
 def keywords(elsewhere: Sequence[Labelled] = ELSEWHERE) -> Keywords:
     """A file that knows one word of the ferry and one of the law, and sentences of the ferry."""
     return Keywords(
         {"ferry": DomainTerms(terms={"ferry": 9.0}), "law": DomainTerms(terms={"statute": 9.0})},
-        sentences=fit_sentences(MODEL, {"ferry": SENTENCES}, elsewhere, embed),
+        sentences=fit_sentences(MODEL, {"ferry": SENTENCES}, others(elsewhere, "ferry"), embed),
     )
 
 
@@ -105,7 +110,7 @@ def test_of_two_domains_the_one_that_is_nearer_for_itself_is_taken() -> None:
     sentences = {"ferry": SENTENCES, "mill": ["The mill grinds oats.", "Runar Eide owns the mill."]}
     made = Keywords(
         {name: DomainTerms() for name in sentences},
-        sentences=fit_sentences(MODEL, sentences, ELSEWHERE, embed),
+        sentences=fit_sentences(MODEL, sentences, others(ELSEWHERE, *sentences), embed),
     )
     router = Router(made, embed=embed)
     assert router.route("Who owns the mill?").domain == "mill"
@@ -123,11 +128,12 @@ def test_the_file_keeps_what_it_was_made_of(tmp_path: Path) -> None:
     assert held.sentences == tuple(SENTENCES)
     assert held.domains == ("ferry",) * 4
     assert len(held.elsewhere["ferry"]) == len(ELSEWHERE)
+    assert set(held.questions["ferry"]) == {row.text for row in ELSEWHERE}
 
 
 def test_without_documents_there_is_no_file(tmp_path: Path) -> None:
-    assert fit_sentences(MODEL, {}, ELSEWHERE, embed) == b""
-    assert fit_sentences(MODEL, {"ferry": []}, ELSEWHERE, embed) == b""
+    assert fit_sentences(MODEL, {}, {}, embed) == b""
+    assert fit_sentences(MODEL, {"ferry": []}, others(ELSEWHERE, "ferry"), embed) == b""
 
 
 @pytest.mark.parametrize("keep", [0, 40, -40])
@@ -141,6 +147,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, keep: int) -> None:
 
 
 def test_parts_that_do_not_belong_together_are_refused() -> None:
-    content = sentences_bytes(MODEL, {"ferry": SENTENCES}, np.zeros((2, 4)), {"ferry": [0.1]})
+    asked = {"ferry": ["Who?"]}
+    content = sentences_bytes(
+        MODEL, {"ferry": SENTENCES}, np.zeros((2, 4)), asked, {"ferry": [0.1]}
+    )
     with pytest.raises(ValueError, match="belong together"):
         sentences_from_bytes(content)
