@@ -13,10 +13,13 @@ from typing import Any
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError
+from domainlift.files import sha256
 from domainlift.stats.drop import SHARE, Drop, drop_level
 from domainlift.stats.formatting import accuracy, p_value
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan, write_plan
+from ensemble.router.keywords import read_keywords, write_keywords
+from improve.route import refresh_sentences
 from improve.versions.champion import WATCH
 from improve.versions.decision_log import ProbeLook
 from improve.versions.version import State, Version
@@ -208,7 +211,8 @@ def _draft(
 ) -> Path:
     """A plan with the champion's router, in the watch's folder, where the next draft replaces it.
 
-    With what was `asked`, its evidence is that.
+    The router knows the sentences of the documents as they are now. With what was `asked`, its
+    evidence is that.
     """
     import shutil
 
@@ -222,7 +226,9 @@ def _draft(
             for name, each in plan.domains.items()
         }
         plan = replace(plan, domains=judged, verdict=verdict)
-    write_plan(path, plan)
+    router = folder / plan.router
+    write_keywords(router, refresh_sentences(read_keywords(router), acting.workspace))
+    write_plan(path, replace(plan, router_sha256=sha256(router)))
     return path
 
 
