@@ -33,7 +33,7 @@ def test_a_webhook_gets_a_sentence_and_the_figures(stub: Stub) -> None:
 def test_what_a_webhook_refuses_is_told_without_its_secret(
     stub: Stub, status: int, tries: int
 ) -> None:
-    stub.on("/T0/secret", Reply({}, status))
+    stub.on("/T0/secret?token=x", Reply({}, status))
     url = stub.url.replace("http://", "http://me:pass@")
     (told,) = send_alert(ALERT, AlertTargets(f"{url}/T0/secret?token=x"))
     assert told == f"the alert could not be sent to {stub.url}/…: status {status}"
