@@ -41,7 +41,7 @@ class PreparedReply:
 
     `supported` says whether passages hold what the question asks for, None where the plan searches
     no documents for it. `stops` end the reply besides those that a caller names. `version` names
-    the plan's version, and `plan` is the SHA-256 of its file.
+    the plan's version, and `plan` is the SHA-256 of its file. `routed` says that the plan decided.
     """
 
     prompt: Prompt
@@ -50,6 +50,7 @@ class PreparedReply:
     stops: tuple[str, ...] = ()
     version: str = ""
     plan: str = ""
+    routed: bool = True
 
     @property
     def model(self) -> str:
@@ -134,7 +135,8 @@ class Assistant:
         chat = self.engine.info.has_chat_template
         stops = PLAIN_STOPS if asked.messages and not chat else ()
         prompt = asked.prompt(treatment, chat=chat)
-        return PreparedReply(prompt, treatment, supported, stops, plan.version, plan.sha256)
+        served = (plan.version, plan.sha256, model == AUTO)
+        return PreparedReply(prompt, treatment, supported, stops, *served)
 
     def stream(
         self, prepared: PreparedReply, sampling: Sampling, *, strict: bool = False

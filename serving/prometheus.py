@@ -65,7 +65,8 @@ class Metrics:
         """Count a whole reply: its tokens, its route, its gate and its support."""
         treatment = prepared.treatment
         supported = {None: "not searched", True: "yes", False: "no"}[prepared.supported]
-        self.count("domainlift_routes_total", domain=treatment.route or "none")
+        if prepared.routed:
+            self.count("domainlift_routes_total", domain=treatment.route or "none")
         self.count("domainlift_replies_total", supported=supported)
         if treatment.searched:
             passages = "let in" if treatment.passages else "kept out"

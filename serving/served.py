@@ -28,4 +28,5 @@ def served_reply(id_: str, question: str, answer: str, prepared: PreparedReply) 
         supported=prepared.supported,
         cosine=best_cosine(treatment.retrieved),
         passages=tuple({"source": p.place, "text": p.text} for p in treatment.passages),
+        routed=prepared.routed,
     )

@@ -34,7 +34,7 @@ class ServedReply:
 
     `version` names the version or plan, `plan` is the SHA-256 of its file. `cosine` is that of the
     best chunk of the knowledge base, None where none was searched; `passages` have `source` and
-    `text`.
+    `text`. `routed` says that the plan chose the domain, and nobody named the model or an adapter.
     """
 
     id: str
@@ -49,6 +49,7 @@ class ServedReply:
     supported: bool | None
     cosine: float | None
     passages: tuple[Mapping[str, Any], ...] = ()
+    routed: bool = True
 
 
 class ReplyLog:

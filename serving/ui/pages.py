@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from domainlift.stats.formatting import points, points_interval
+from domainlift.stats.formatting import percent, points, points_interval
 from domainlift.stats.intervals import Interval
 from ensemble.plan import DomainTreatment
 from reports.sanitize import block, line
@@ -39,6 +39,7 @@ MENU = {
     "/": "Ask",
     "/runs": "Runs",
     "/improve": "Improve",
+    "/health": "Health",
     "/knowledge": "Knowledge bases",
     "/adapters": "Adapters and plans",
     "/exams": "Exams",
@@ -62,7 +63,7 @@ class Pages:
             lstrip_blocks=True,
         )
         made.filters.update(line=line, block=block, date=_date)
-        made.filters.update(evidence=_evidence, told=_told)
+        made.filters.update(evidence=_evidence, told=_told, percent=percent)
         made.globals.update(menu=MENU, form_field=FORM_FIELD, form_token=form_token(self.token))
         made.globals["workspace"] = str(self.workspace)
         return made

@@ -14,6 +14,7 @@ from domainlift.errors import BenchError
 from serving.http_guard import Access, Guard
 from serving.ui.ask_view import ask_routes
 from serving.ui.exam_view import exam_routes
+from serving.ui.health_view import health_routes
 from serving.ui.improve_view import improve_routes
 from serving.ui.page_guard import PageGuard
 from serving.ui.pages import Pages, static_file
@@ -48,6 +49,7 @@ def make_ui_app(
             *stored_routes(pages),
             *improve_routes(pages, jobs),
             *exam_routes(pages),
+            *health_routes(pages),
             pages.get("/static/{name}", static_file),
         ],
         exception_handlers={HTTPException: http_error},

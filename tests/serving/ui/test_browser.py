@@ -28,6 +28,7 @@ __all__ = ["exam"]
 
 VIEWS = (
     *("/", "/runs", "/runs/first", "/improve", "/adapters", "/exams", "/exams/works", "/nope"),
+    "/health",
     *("/knowledge?domain=garden&query=warm", "/compare?baseline=first&candidate=second"),
 )
 
