@@ -52,7 +52,8 @@ class RouteDecision:
     `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
     `runner_up` (a domain, `base`, or None), negative where a threshold, or a lack of known words,
     rejected the runner-up. Both are 1 where a domain was named, or the prefilter refused the text.
-    Where documents decided, `probability` is the share of questions of elsewhere that are farther.
+    Where documents decided, `matched` is their nearest sentence, and `probability` the share of
+    questions of elsewhere that are farther.
     """
 
     domain: str | None
@@ -391,7 +392,13 @@ def _by_documents(decision: RouteDecision, near: NearestSentence) -> RouteDecisi
     if decision.domain is None and near.farther >= FARTHER:
         why = f"documents: near “{near.sentence}”"
         return replace(
-            changed, domain=near.domain, decided_by="documents", runner_up=BASE, reason=why
+            changed,
+            domain=near.domain,
+            decided_by="documents",
+            matched=((near.sentence, 1.0),),
+            runner_up=BASE,
+            reason=why,
+            runner_up_matched=decision.matched,
         )
     if decision.domain is not None and near.farther < FARTHER_WITH_WORDS:
         why = f"{decision.reason}, but nothing near in documents"

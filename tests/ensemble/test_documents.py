@@ -75,6 +75,7 @@ def test_a_question_that_words_miss_goes_to_documents_that_hold_something_near(
         ((where, sentence),) = decision.nearest
         assert where == "ferry"
         assert sentence in decision.reason
+        assert [term for term, _ in decision.matched] == [sentence]
         assert sentence in SENTENCES
         assert decision.probability >= FARTHER
 
