@@ -8,9 +8,12 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domainlift.text.display import one_line, printable, without_credentials
+
+if TYPE_CHECKING:
+    from improve.versions.decision_log import Decision
 
 _WEBHOOK, _COMMAND = "BENCH_ALERT_WEBHOOK", "BENCH_ALERT_COMMAND"
 _SECONDS, _TRIES = 15.0, 2
@@ -42,6 +45,42 @@ class AlertTargets:
 def targets_from_environment() -> AlertTargets:
     """The targets that BENCH_ALERT_WEBHOOK and BENCH_ALERT_COMMAND name."""
     return AlertTargets(os.environ.get(_WEBHOOK, ""), os.environ.get(_COMMAND, ""))
+
+
+def decision_alert(decision: Decision, before: Decision | None = None) -> Alert | None:
+    """The alert that a look of the watch is worth; None where it is not, or was `before` already.
+
+    A version was rolled back, a drop is shown, the base model is another one, most documents are
+    gone, or the look failed.
+    """
+    kind = _kind(decision)
+    if not kind or (before is not None and _same(decision, before)):
+        return None
+    figures: dict[str, Any] = {"decision": decision.decision}
+    if decision.probe is not None:
+        look = decision.probe
+        figures |= {"accuracy": look.accuracy, "interval": list(look.interval), "n": look.n}
+    served = f"; `{decision.version}` is served" if decision.version else ""
+    what = f"{kind}: {decision.reason}{served}"
+    return Alert(kind, what, decision.version or "", decision.when, figures)
+
+
+def _kind(decision: Decision) -> str:
+    fired = {name for name, signal in decision.triggers.items() if signal.fired}
+    kinds = {
+        "rollback": decision.decision == "rollback",
+        "drop": decision.probe is not None and decision.probe.seen,
+        "failed": bool(decision.error),
+        "base": "base" in fired,
+        "gone": "gone" in fired,
+    }
+    return next((kind for kind, holds in kinds.items() if holds), "")
+
+
+def _same(decision: Decision, before: Decision) -> bool:
+    """Whether a state lasts that was told at the look before; what happens anew is told anew."""
+    lasting = ("failed", "base", "gone")
+    return _kind(decision) == _kind(before) and _kind(decision) in lasting
 
 
 def send_alert(alert: Alert, targets: AlertTargets) -> list[str]:

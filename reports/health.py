@@ -23,8 +23,9 @@ EVENT_SIGNS = {
     "challenger": "△",
     "archived": "○",
     "quarantined": "✗",
+    "reject": "⊘",
+    "challenge": "?",
     "drop": "▼",
-    "sync": "~",
     "failed": "!",
 }
 

@@ -15,7 +15,8 @@ from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.text.display import printable
-from improve.versions.decision_log import Decision
+from improve.alerts import decision_alert, send_alert, targets_from_environment
+from improve.versions.decision_log import Decision, DecisionLog
 from reports.terminal import print_note, print_table
 from watch.once import switch, switched_off, watch_once
 from watch.timers import install_hint, parse_interval
@@ -58,8 +59,7 @@ def watch_command(
     elif every is not None:
         _again_and_again(every, workspace, data, as_json=as_json)
     else:
-        decision = watch_once(workspace, datetime.now(UTC), data=data)
-        _tell(decision, as_json=as_json)
+        decision = _looked(workspace, data, as_json=as_json)
         if decision.error:
             raise BenchError(decision.error, "the next look tries again after a pause")
 
@@ -69,7 +69,7 @@ def _again_and_again(every: str, workspace: Path, data: Path | None, *, as_json:
     interval = parse_interval(every)
     while True:
         try:
-            _tell(watch_once(workspace, datetime.now(UTC), data=data), as_json=as_json)
+            _looked(workspace, data, as_json=as_json)
         except BenchError as error:
             if isinstance(error, Misuse):
                 raise
@@ -77,6 +77,18 @@ def _again_and_again(every: str, workspace: Path, data: Path | None, *, as_json:
         print_note(f"next look at {datetime.now().astimezone() + interval:%Y-%m-%d %H:%M}")
         with activity(""):
             time.sleep(interval.total_seconds())
+
+
+def _looked(workspace: Path, data: Path | None, *, as_json: bool) -> Decision:
+    """Look once, tell what was decided, and alert whoever wants to know."""
+    before = DecisionLog(workspace).decisions()[-1:]
+    decision = watch_once(workspace, datetime.now(UTC), data=data)
+    _tell(decision, as_json=as_json)
+    alert = decision_alert(decision, *before)
+    if alert is not None:
+        for failure in send_alert(alert, targets_from_environment()):
+            print_note(failure)
+    return decision
 
 
 def _tell(decision: Decision, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from domainlift.stats.intervals import Interval
 from improve.feedback.drift import AskedQuestion, exam_questions, find_drift, served_questions
 from improve.feedback.marks import FeedbackStore, count_marks
 from improve.feedback.reply_log import ReplyLog
+from improve.versions.decision_log import Decision, DecisionLog
 from improve.versions.version import State, Version
 from improve.versions.version_log import VersionRegistry
 from reports.health import EVENT_SIGNS, HealthEvent, HealthPoint, health_chart
@@ -36,6 +37,8 @@ class _HealthView:
         workspace, registry = self.pages.workspace, VersionRegistry(self.pages.workspace)
         versions, champion = registry.versions(), registry.champion()
         points, events = version_history(versions)
+        looks, decided = watch_history(DecisionLog(workspace).decisions())
+        points, events = [*looks, *points], [*events, *decided]  # versions are drawn on top
         events.sort(key=lambda each: each.when, reverse=True)
         replies = ReplyLog(workspace).newest()
         served = served_questions(replies)
@@ -75,6 +78,24 @@ def version_history(versions: Sequence[Version]) -> tuple[list[HealthPoint], lis
         for before, move in zip((None, *each.moves), each.moves, strict=False)
         if (before.state if before else None, move.state) != (State.CHAMPION, State.ARCHIVED)
     ]
+    return points, events
+
+
+def watch_history(decisions: Sequence[Decision]) -> tuple[list[HealthPoint], list[HealthEvent]]:
+    """The probe looks of the watch, and what it found that changed no version's state."""
+    points, events = [], []
+    for each in decisions:
+        look = each.probe
+        if look is not None:
+            shares = (look.accuracy, Interval(*look.interval), look.n)
+            points.append(HealthPoint(each.when, look.version, *shares, probe=True))
+        kind = each.decision if each.decision in ("reject", "challenge") else ""
+        if look is not None and look.seen:
+            kind = "drop"
+        kind = "failed" if each.error else kind
+        if kind:
+            name = look.version if look is not None else each.challenger or each.version or ""
+            events.append(HealthEvent(each.when, kind, name, f"by watch: {each.reason}"))
     return points, events
 
 

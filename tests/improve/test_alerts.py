@@ -3,12 +3,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import improve.alerts
-from improve.alerts import Alert, AlertTargets, send_alert, targets_from_environment
+from improve.alerts import (
+    Alert,
+    AlertTargets,
+    decision_alert,
+    send_alert,
+    targets_from_environment,
+)
+from improve.versions.decision_log import Decision, ProbeLook, Signal
 from tests.helpers.stub_server import Reply, Stub
 
 ALERT = Alert("drop", "accuracy fell\nfrom 0.9 to 0.7", "v0003", "2026-01-01", {"p": 0.001})
@@ -90,3 +99,41 @@ def test_targets_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert send_alert(ALERT, AlertTargets()) == []
     monkeypatch.setenv("BENCH_ALERT_WEBHOOK", "http://127.0.0.1:9/x")
     assert targets_from_environment().webhook.endswith(":9/x")
+
+
+LOOK = ProbeLook("v0002", "run", "again", 100, 0.7, (0.6, 0.8), 0.8, 0.001, 0.01, True)
+FIRED, QUIET = Signal(1, 1, True), Signal(0, 1, False)
+
+
+def decision(word: str = "nothing", **more: Any) -> Decision:
+    return replace(Decision("2026-02-02T06:00:00+00:00", word, "why", "v0002"), **more)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (decision(), None),
+        (decision("promote"), None),
+        (decision("sync", triggers={"documents": FIRED, "gone": QUIET}), None),
+        (decision("reject", probe=replace(LOOK, seen=False)), None),
+        (decision("rollback", probe=LOOK), "rollback"),
+        (decision("challenge", probe=LOOK), "drop"),
+        (decision(error="the model is gone"), "failed"),
+        (decision("challenge", triggers={"base": FIRED}), "base"),
+        (decision(triggers={"gone": FIRED}), "gone"),
+    ],
+)
+def test_what_a_look_is_worth(made: Decision, kind: str | None) -> None:
+    alert = decision_alert(made)
+    assert (alert.kind if alert is not None else None) == kind
+    if alert is not None:
+        assert "v0002" in alert.what
+
+
+def test_what_lasts_is_told_once_and_what_happens_again_is_told_again() -> None:
+    gone, failed = decision(triggers={"gone": FIRED}), decision(error="no disk")
+    assert decision_alert(gone, gone) is None
+    assert decision_alert(gone, decision()) is not None
+    assert decision_alert(failed, gone) is not None
+    drop = decision("challenge", probe=LOOK)
+    assert decision_alert(drop, drop) is not None

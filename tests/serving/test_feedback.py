@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from bench.app import main
 from domainlift.files import sha256
 from improve.feedback.marks import FeedbackStore
 from improve.feedback.reply_log import ReplyLog
+from improve.versions.decision_log import Decision, DecisionLog, ProbeLook
 from serving.assistant import Assistant, version_name
 from serving.prometheus import BUCKETS, Metrics
 from tests.serving.conftest import Garden, Serve
@@ -111,6 +113,20 @@ def test_metrics_tell_what_happened(serve: Serve, assistant: Assistant) -> None:
     assert {key: values.get(key) for key in wanted} == wanted
     assert int(values['domainlift_tokens_total{kind="output"}']) > 0
     assert 'domainlift_version_info{version="first"' in said.text
+
+
+def test_metrics_have_the_last_probe_of_the_watch(
+    serve: Serve, assistant: Assistant, garden: Garden
+) -> None:
+    url, log = serve(assistant).url, DecisionLog(garden.root)
+    look = ProbeLook("v0001", "r", "promised", 100, 0.8, (0.71, 0.87), 0.8, 1.0, 0.01, False)
+    assert "probe" not in httpx.get(f"{url}/metrics").text
+    for accuracy in (0.8, 0.75):
+        log.append(Decision("2026", "nothing", "", probe=replace(look, accuracy=accuracy)))
+        said = httpx.get(f"{url}/metrics").text
+        assert f'domainlift_probe_accuracy{{version="v0001"}} {accuracy}' in said
+    assert 'domainlift_probe_accuracy_low{version="v0001"} 0.71' in said
+    assert 'domainlift_decisions{decision="nothing"} 2' in said
 
 
 def test_metrics_need_the_key(serve: Serve, assistant: Assistant) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.testclient import TestClient
 
 from domainlift.jsonl import AppendLog
+from improve.versions.decision_log import Decision, DecisionLog, ProbeLook
 from improve.versions.version import Event, Evidence, State, Version, made_of
 from improve.versions.version_log import VersionRegistry
 from tests.helpers.made_runs import question, record, store
@@ -45,6 +47,31 @@ def test_health_shows_versions_on_a_time_axis(client: TestClient, tmp_path: Path
     assert page.count("▲ champion") == 3 + 1  # and the legend
     assert "○ archived" not in page  # each was replaced, which the next one tells
     assert EVIL not in page
+
+
+def test_health_shows_probes_drops_and_decisions(client: TestClient, tmp_path: Path) -> None:
+    put_versions(tmp_path)
+    look = ProbeLook("v0003", "run", "again", 100, 0.7, (0.6, 0.8), 0.8, 0.001, 0.01, True)
+    log = DecisionLog(tmp_path)
+    for day, made in enumerate(
+        (
+            Decision("", "nothing", "as before", probe=replace(look, seen=False)),
+            Decision("", "challenge", f"below 95 %: {EVIL}", probe=look),
+            Decision("", "reject", "no better", challenger="v0009"),
+            Decision("", "nothing", "it failed", error="no disk"),
+            Decision("", "nothing", "nothing has changed"),
+        ),
+        10,
+    ):
+        log.append(replace(made, when=f"2026-03-{day}T06:00:00+00:00"))
+    page = client.get("/health").text
+    assert page.count("<circle") == 2
+    assert "2026-03-11: v0003, probe: 70.0 % ([0.600, 0.800]), n 100" in page
+    for told in ("▼ drop", "⊘ reject", "! failed"):
+        assert page.count(told) == 2, told
+    assert "nothing has changed" not in page
+    assert EVIL not in page
+    assert "v0009" in page
 
 
 def test_health_compares_what_is_asked_with_the_exam(asking: TestClient, tmp_path: Path) -> None:
