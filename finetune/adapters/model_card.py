@@ -64,7 +64,7 @@ def read_model_card(folder: Path) -> ModelCard:
         names = {each.name for each in fields(ModelCard)}
         card = ModelCard(**{key: value for key, value in data.items() if key in names})
     except FileNotFoundError as error:
-        hint = "give a folder that `bench train` or `bench export --to hub` wrote"
+        hint = "give a folder that `bench train` wrote"
         raise Malformed(path, "missing, so the base model is not known", hint=hint) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed(path, "not the card of an adapter", hint=_ANEW) from error

@@ -23,17 +23,14 @@ class ExportOptions:
     """Settings of an export; each target reads those that concern it.
 
     `stored` is how a GGUF holds weights where no `base_gguf` says it: f32, f16 or q8_0.
-    `name` is what the model shall be called in Ollama. `ollama_from` is the base model's tag
-    there and `ollama_version` the server's version, "" where none answers: an old server takes
-    the adapter alone. `prompts` are what both sides are asked in the check.
+    `name` is what the model shall be called in Ollama. `prompts` are what both sides are asked in
+    the check.
     """
 
     stored: str = "f16"
     base_gguf: Path | None = None
     prompts: Sequence[str] = PROMPTS
     name: str = ""
-    ollama_from: str | None = None
-    ollama_version: str = ""
     device: str = "cpu"
 
 
@@ -90,12 +87,6 @@ class ExportJob:
             without = compare_model(verified, self._adapted, self.tokenizer, 0.0)
         self.effect = without.max_abs_delta_logprob
         return verified
-
-    def readapt(self, folder: Path) -> Any:
-        """Put a copy of the adapter on instead, and return the model."""
-        self._adapted = load_adapter(self.model, self._adapted, "copy", folder)
-        self._adapted.set_adapter("copy")
-        return self._adapted
 
     def merge(self) -> Any:
         """Add the adapter to the weights in 32 bits, and return the model; after `adapt`."""

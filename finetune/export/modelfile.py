@@ -11,8 +11,6 @@ from typing import Any
 
 from domainlift.errors import Misuse
 
-#: Since this version `ollama create` knows no ADAPTER any more.
-NO_ADAPTER_SINCE = (0, 34, 1)
 _SYSTEM, _USER, _ASSISTANT = "<<system>>", "<<user>>", "<<assistant>>"
 
 
@@ -68,13 +66,10 @@ def chat_of(tokenizer: Any) -> Chat:
     )
 
 
-def write_modelfile(chat: Chat, source: str, adapter: str | None, end: str | None) -> str:
+def write_modelfile(chat: Chat, source: str, end: str | None) -> str:
     """The text of a Modelfile; `end` is the token that ends a text."""
     stops = dict.fromkeys([*chat.family.stops, *([end] if end is not None else [])])
-    lines = [f"FROM {source}"]
-    if adapter is not None:
-        lines.append(f"ADAPTER {adapter}")
-    lines.append(f'TEMPLATE """{chat.family.template}"""')
+    lines = [f"FROM {source}", f'TEMPLATE """{chat.family.template}"""']
     if chat.system:
         lines.append(f'SYSTEM """{chat.system}"""')
     lines += [f'PARAMETER stop "{stop}"' for stop in stops]

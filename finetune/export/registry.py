@@ -18,5 +18,4 @@ TARGETS: Mapping[str, str] = {
     "gguf-lora": "finetune.export.targets:export_gguf_lora",
     "gguf": "finetune.export.targets:export_gguf",
     "ollama": "finetune.export.targets:export_ollama",
-    "hub": "finetune.export.targets:export_hub",
 }

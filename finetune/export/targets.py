@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from pathlib import Path
 
 from domainlift.errors import Misuse
@@ -14,15 +13,12 @@ from engines.gguf.lora_weights import beyond_lora, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import GgufModel
 from engines.local.loading import load_model
-from engines.servers.ollama_model import is_older
-from finetune.adapters.model_card import CARD, is_hub_name, render_model_card
-from finetune.adapters.registry import CONFIG, README, Adapter
+from finetune.adapters.registry import Adapter
 from finetune.export.base import ExportJob, ExportResult
 from finetune.export.gguf_base import write_gguf
 from finetune.export.gguf_merged import coarsest, merge_gguf
-from finetune.export.modelfile import NO_ADAPTER_SINCE, chat_of, write_modelfile
+from finetune.export.modelfile import chat_of, write_modelfile
 from finetune.export.verify import (
-    FLOOR,
     LARGEST,
     Check,
     VerifiedPrompt,
@@ -77,48 +73,15 @@ def export_gguf(job: ExportJob, build: Path) -> ExportResult:
 
 
 def export_ollama(job: ExportJob, build: Path) -> ExportResult:
-    """A folder for `ollama create`: weights and a Modelfile with template and stops."""
-    options = job.options
+    """A folder for `ollama create`: merged weights and a Modelfile with template and stops."""
     chat = chat_of(job.tokenizer)
-    end = job.tokenizer.eos_token
-    takes_adapters = is_older(options.ollama_version, NO_ADAPTER_SINCE)
-    notes: tuple[str, ...] = ()
-    if options.ollama_from is not None and takes_adapters:
-        written = export_gguf_lora(job, build)
-        notes = (f"not checked: Ollama's own file of `{options.ollama_from}`",)
-        text = write_modelfile(chat, options.ollama_from, f"./{LORA}", end)
-    else:
-        written = export_gguf(job, build)
-        text = write_modelfile(chat, f"./{GGUF}", None, end)
-        if options.ollama_from is not None:
-            since = ".".join(map(str, NO_ADAPTER_SINCE))
-            notes = (f"merged, because Ollama takes no adapters since {since}, or did not answer",)
+    written = export_gguf(job, build)
+    text = write_modelfile(chat, f"./{GGUF}", job.tokenizer.eos_token)
     write_text(build / "Modelfile", text)
-    name = options.name or f"{job.adapter.card.domain}-{job.adapter.card.version}"
+    name = job.options.name or f"{job.adapter.card.domain}-{job.adapter.card.version}"
     create = shlex.join(["ollama", "create", name, "-f", str(job.folder / "Modelfile")])
     run = shlex.join(["ollama", "run", name])
-    return ExportResult(written.check, (create, run), written.notes + notes)
-
-
-def export_hub(job: ExportJob, build: Path) -> ExportResult:
-    """The adapter's own files with its model card, ready to be uploaded."""
-    for name in (*job.adapter.card.files, CARD):
-        shutil.copyfile(job.adapter.folder / name, build / name)
-    readme = job.adapter.folder / README
-    text = readme.read_text("utf-8") if readme.is_file() else render_model_card(job.adapter.card)
-    write_text(build / README, text)
-    notes: tuple[str, ...] = ()
-    named = job.adapter.config.get("base_model_name_or_path")
-    if not is_hub_name(str(named)):
-        notes += (f"{CONFIG} names the base model `{named}`, which is no name on the hub",)
-    verified = job.adapt()
-    return ExportResult(
-        compare_model(verified, job.readapt(build), job.tokenizer, FLOOR), _upload(job), notes
-    )
-
-
-def _upload(job: ExportJob) -> tuple[str, ...]:
-    return (f"hf upload ORG/NAME {shlex.quote(str(job.folder))}",)
+    return ExportResult(written.check, (create, run), written.notes)
 
 
 def _base_gguf(job: ExportJob) -> Path:

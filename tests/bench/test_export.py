@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +69,6 @@ def adapter(lora: Path, tmp_path: Path) -> str:
         ("gguf", ("--stored", "f32"), {"model.gguf"}, 1e-3),
         ("gguf", ("--stored", "q8_0"), {"model.gguf"}, 0.5),
         ("ollama", ("--name", "lifted"), {"model.gguf", "Modelfile"}, 0.05),
-        ("hub", (), {"adapter_model.safetensors", "card.json", "README.md"}, 1e-6),
     ],
 )
 def test_every_kind_is_written_and_checked(
@@ -112,13 +108,6 @@ def test_people_are_told_where_it_is_and_how_to_go_on(
     assert bench(*run).code == 0
 
 
-def test_a_hub_export_is_an_adapter_again(bench: Any, adapter: str, tmp_path: Path) -> None:
-    assert bench("export", "biology", "--to", "hub", "--out", tmp_path / "hub").code == 0
-    said = bench("export", tmp_path / "hub", "--to", "gguf-lora", "--json")
-    assert said.code == 0, said.err
-    assert said.json["path"].endswith("biology-v0001-gguf-lora")
-
-
 def test_a_base_file_of_ones_own(bench: Any, adapter: str, tmp_path: Path) -> None:
     made = bench("export", "biology", "--to", "gguf", "--stored", "q8_0", "--json").json
     file = Path(made["path"]) / "model.gguf"
@@ -132,19 +121,15 @@ def test_a_base_file_of_ones_own(bench: Any, adapter: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("argv", "code", "what"),
     [
-        ((), 2, "say what to write"),
-        (("--to", "gguf", "--check-served", "x"), 2, "say what to write"),
+        ((), 2, "--to"),
         (("--to", "gguf_lora"), 2, "did you mean `gguf-lora`?"),
         (("--to", "gguf", "--stored", "q4_k_m"), 2, "no way of storing weights `q4_k_m`"),
         (("--to", "merged", "--stored", "f16"), 2, "`--stored` has no meaning here"),
         (("--to", "gguf", "--name", "x"), 2, "it goes with `--to ollama`"),
-        (("--to", "merged", "--upload", "me/x"), 2, "it goes with `--to hub`"),
-        (("--to", "hub", "--upload", "x"), 2, "cannot name a repository"),
         (("--to", "ollama", "--name", "a b"), 2, "cannot name a model in Ollama"),
         (("--to", "gguf", "--base-gguf", "none.gguf"), 2, "does not exist"),
         (("--to", "merged", "--base", "http://127.0.0.1:9/v1#it"), 2, "another process holds"),
         (("--to", "merged", "--out", "."), 1, "exists already"),
-        (("--check-served", "lifted"), 1, "Ollama does not answer"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -175,101 +160,3 @@ def test_another_base_is_refused_with_the_right_one(
     assert said.code == 2
     assert "was trained on `tiny`" in said.err
     assert "`--base tiny`" in said.err
-
-
-Answers = Callable[[dict[str, Any]], Any]
-
-
-@pytest.fixture
-def ollama(stub: Any, reply: Any, lora: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Serves `base` and `lifted`, the embedded model without and with the adapter."""
-    import peft
-
-    from engines.local.loading import load_model
-
-    model, tokenizer = load_model(str(tiny_folder()), device="cpu")
-    adapted = peft.PeftModel.from_pretrained(model, str(lora))
-
-    def answer(body: dict[str, Any]) -> Any:
-        import torch
-
-        tokens = tokenizer(body["prompt"], return_tensors="pt")
-        with torch.inference_mode():
-            if body["model"] == "lifted":
-                row = adapted(**tokens).logits[0, -1]
-            else:
-                with adapted.disable_adapter():
-                    row = adapted(**tokens).logits[0, -1]
-        values, indices = row.log_softmax(-1).topk(20)
-        top = [
-            {"token": tokenizer.decode([index]), "logprob": value}
-            for value, index in zip(values.tolist(), indices.tolist(), strict=True)
-        ]
-        return reply({"response": top[0]["token"], "logprobs": [{"top_logprobs": top}]})
-
-    stub.on("/api/version", reply({"version": "0.40.0"}))
-    stub.on("/api/show", reply({"template": "", "details": {"quantization_level": "F16"}}))
-    stub.on("/api/tags", reply({"models": []}))
-    stub.on("/api/generate", answer)
-    monkeypatch.setenv("OLLAMA_HOST", stub.url)
-    return stub
-
-
-def test_a_served_model_is_checked(bench: Any, adapter: str, ollama: Any) -> None:
-    said = bench("export", "biology", "--check-served", "lifted", "--from", "base", "--json")
-    assert said.code == 0, said.err
-    assert said.json.keys() == KEYS
-    assert said.json["kind"] == "served"
-    assert said.json["path"] is None
-    assert said.json["max_abs_delta_logprob"] < 1e-4
-    assert said.json["prompts"] == 16
-    asked = ollama.bodies("/api/generate")
-    assert all(body["raw"] and body["options"]["num_predict"] == 1 for body in asked)
-    assert len({body["options"]["num_ctx"] for body in asked}) == 1
-    unmeasured = bench("export", "biology", "--check-served", "lifted", "--json").json
-    assert unmeasured["tolerance"] > said.json["tolerance"]
-
-
-def test_a_served_model_without_the_adapter_is_found_out(
-    bench: Any, adapter: str, ollama: Any
-) -> None:
-    said = bench("export", "biology", "--check-served", "base", "--from", "base")
-    assert said.code == 1
-    assert "`base` does not answer as the evaluated model" in said.err
-    assert "--to ollama" in said.err
-
-
-@pytest.mark.parametrize(
-    ("version", "logprobs", "what"),
-    [
-        ("0.12.0", [], "gives no log-probabilities"),
-        ("0.40.0", None, "gave no log-probabilities to any of 16 prompts"),
-        ("0.40.0", [{"top_logprobs": [{"token": "a", "logprob": math.nan}]}], "no log-probability"),
-    ],
-)
-def test_a_server_that_tells_too_little_is_no_proof(
-    bench: Any, adapter: str, ollama: Any, reply: Any, version: str, logprobs: Any, what: str
-) -> None:
-    ollama.on("/api/version", reply({"version": version}))
-    said = {"response": "", "logprobs": logprobs}
-    ollama.on("/api/generate", reply(json.dumps(said)))
-    refused = bench("export", "biology", "--check-served", "lifted")
-    assert refused.code == 1
-    assert what in refused.err
-
-
-def test_an_old_ollama_takes_the_adapter_alone(
-    bench: Any, adapter: str, ollama: Any, reply: Any, tmp_path: Path
-) -> None:
-    argv = ("export", "biology", "--to", "ollama", "--from", "qwen2.5:3b", "--json")
-    ollama.on("/api/version", reply({"version": "0.33.0"}))
-    said = bench(*argv, "--out", tmp_path / "old")
-    assert said.code == 0, said.err
-    text = (tmp_path / "old" / "Modelfile").read_text(encoding="utf-8")
-    assert text.startswith("FROM qwen2.5:3b\nADAPTER ./adapter.gguf\n")
-    assert any("own file of `qwen2.5:3b`" in note for note in said.json["notes"])
-    ollama.on("/api/version", reply({"version": "0.34.1"}))
-    assert bench(*argv, "--out", tmp_path / "new").code == 0
-    text = (tmp_path / "new" / "Modelfile").read_text(encoding="utf-8")
-    assert text.startswith("FROM ./model.gguf\n")
-    assert "ADAPTER" not in text

@@ -414,58 +414,18 @@ def test_the_export_says_what_it_is(adapter: Adapter, base_folder: Path, tmp_pat
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
-def test_the_hubs_folder_can_be_opened_again(
+def test_ollama_gets_merged_weights_with_template_and_stops(
     adapter: Adapter, base_folder: Path, tmp_path: Path
 ) -> None:
-    bare = tmp_path / "bare"
-    shutil.copytree(adapter.folder, bare)
-    (bare / "README.md").unlink()
-    found = AdapterRegistry(tmp_path / "none").open(str(bare))
-    exported = export_adapter(found, str(base_folder), "hub", tmp_path / "out", F32)
-    assert drift(exported) == 0
-    again = AdapterRegistry(tmp_path / "none").open(str(tmp_path / "out"))
-    assert again.digest == adapter.digest
-    assert (tmp_path / "out" / "README.md").is_file()
-    assert any("no name on the hub" in note for note in exported.notes)
-
-
-@pytest.mark.parametrize(
-    ("version", "source", "adapted"),
-    [
-        ("0.33.0", "qwen2.5:3b", True),
-        ("0.34.1", "qwen2.5:3b", False),
-        ("", "qwen2.5:3b", False),
-        ("0.33.0", None, False),
-    ],
-)
-def test_an_adapter_of_its_own_only_where_ollama_takes_it(
-    version: str,
-    source: str | None,
-    adapted: bool,
-    adapter: Adapter,
-    base_folder: Path,
-    tmp_path: Path,
-) -> None:
-    options = ExportOptions(
-        stored="f32",
-        prompts=PROMPTS,
-        ollama_from=source,
-        ollama_version=version,
-        name="lifted",
-    )
+    options = ExportOptions(stored="f32", prompts=PROMPTS, name="lifted")
     exported = export_adapter(adapter, str(base_folder), "ollama", tmp_path / "out", options)
     text = (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")
-    start = "FROM qwen2.5:3b\nADAPTER ./adapter.gguf\n" if adapted else "FROM ./model.gguf\n"
-    assert text.startswith(start)
-    assert ("ADAPTER" in text) == adapted
+    assert text.startswith("FROM ./model.gguf\n")
     assert 'PARAMETER stop "<|im_end|>"' in text
     assert drift(exported) < 1e-3
     create, run = exported.commands
     assert create == f"ollama create lifted -f {tmp_path / 'out' / 'Modelfile'}"
     assert run == "ollama run lifted"
-    assert any("merged, because" in note for note in exported.notes) == (
-        source is not None and not adapted
-    )
 
 
 QWEN = (
@@ -484,11 +444,11 @@ def test_the_template_is_told_by_what_the_model_writes(base_folder: Path) -> Non
     tokenizer.chat_template = QWEN
     chat = chat_of(tokenizer)
     assert chat.system == "You help."
-    text = write_modelfile(chat, "./model.gguf", None, "<|endoftext|>")
+    text = write_modelfile(chat, "./model.gguf", "<|endoftext|>")
     assert 'SYSTEM """You help."""' in text
     assert text.count("PARAMETER stop") == 3
     tokenizer.chat_template = None
-    plain = write_modelfile(chat_of(tokenizer), "./model.gguf", None, None)
+    plain = write_modelfile(chat_of(tokenizer), "./model.gguf", None)
     assert plain == 'FROM ./model.gguf\nTEMPLATE """{{ .Prompt }}"""\n'
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     with pytest.raises(Misuse, match="of no family"):
