@@ -116,20 +116,6 @@ def builtin_requests(suite: str, count: int, mode: Any) -> list[Any]:
     return [prompters[question.task].request(question, Treatment()) for question in questions]
 
 
-def question_texts(count: int) -> list[str]:
-    """Texts of real MMLU questions, spread over all subjects."""
-    from benchmarks.tasks.mmlu import SUBJECTS
-    from benchmarks.tasks.registry import load_task
-    from domainlift.sampling import stratified
-    from knowledge_bases.domains import load_domains
-
-    domains = load_domains()
-    every: list[Any] = []
-    for name in sorted(SUBJECTS):
-        every += load_task(f"mmlu:{name}", data=mirror(), domains=domains).questions
-    return [question.text for question in stratified(every, count, seed=_SEED)]
-
-
 def matrix_rate(device: str, dtype: str) -> float:
     """Measured FLOP/s of one large matrix product, the best of five."""
     import time

@@ -94,7 +94,6 @@ def search_command(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 5,
     method: Annotated[str, typer.Option(help="hybrid, dense or bm25.")] = "hybrid",
-    mmr: Annotated[float | None, typer.Option(help="Weigh relevance against variety.")] = None,
     rerank: Annotated[str | None, typer.Option(help="A cross-encoder.")] = None,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
@@ -103,7 +102,7 @@ def search_command(
 
     Example: bench kb search biology "Which organelle makes ATP?"
     """
-    settings = Retrieval(method=method, mmr=mmr, reranker=rerank)
+    settings = Retrieval(method=method, reranker=rerank)
     with library(workspace) as shelves:
         reranker = open_reranker(rerank) if rerank is not None else None
         retriever = shelves.open(domain, settings, reranker, exact=True)

@@ -37,7 +37,7 @@ def build_command(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="all-MiniLM-L6-v2, org/name, a folder, onnx, ollama:NAME. [default: as before]"
+            help="all-MiniLM-L6-v2, org/name, a folder, ollama:NAME. [default: as before]"
         ),
     ] = None,
     chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = 200,

@@ -107,9 +107,6 @@ def run(
     query_options: Annotated[
         bool, typer.Option("--query-options", help="Search for the options too.")
     ] = False,
-    mmr: Annotated[
-        float | None, typer.Option(help="Weigh relevance against variety: 1 is relevance alone.")
-    ] = None,
     rerank: Annotated[
         str | None, typer.Option(help="A cross-encoder: a folder or a name on the hub.")
     ] = None,
@@ -167,7 +164,7 @@ def run(
         retrieval = RetrievalOptions(
             () if rag == ALL else comma_separated(rag),
             rag_gate,
-            Retrieval(mmr=mmr, reranker=rerank),
+            Retrieval(reranker=rerank),
             passages,
             passage_tokens,
             query_options,

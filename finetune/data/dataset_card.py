@@ -1,4 +1,4 @@
-"""Dataset card: counts, licences and sources of a data set, for people and programs."""
+"""Dataset card: counts, licences and sources of a data set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
-#: So many sources or licences are named to people; programs get them all.
-_MOST = 40
 Splits = Mapping[str, Sequence[Row]]
 
 
@@ -50,15 +47,15 @@ class FilterCounts:
         return ", ".join(parts) or "nothing"
 
 
-def card_files(
+def card_text(
     domain: str,
     seed: int,
     splits: Splits,
     files: Mapping[str, str],
     digest: str,
     sieve: FilterCounts,
-) -> dict[str, str]:
-    """The texts of `card.json` and `card.md`."""
+) -> str:
+    """The text of `card.json`."""
     card = {
         "domain": domain,
         "seed": seed,
@@ -76,8 +73,7 @@ def card_files(
         "benchmark questions compared": sieve.benchmark,
         "files": {name: _sha256(text) for name, text in files.items()},
     }
-    text = json.dumps(card, ensure_ascii=False, indent=1) + "\n"
-    return {"card.json": text, "card.md": _markdown(card)}
+    return json.dumps(card, ensure_ascii=False, indent=1) + "\n"
 
 
 def _every(splits: Splits) -> list[Row]:
@@ -114,47 +110,3 @@ def _lengths(lengths: Iterable[int]) -> dict[str, float]:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-# --- for people
-
-
-def _markdown(card: Mapping[str, Any]) -> str:
-    rows = card["rows"]
-    parts = [
-        f"# Training data: {card['domain']}\n",
-        f"{sum(rows.values())} rows, seed {card['seed']}, SHA-256 `{card['sha256']}`.\n",
-        _table(("kind", *rows), _kind_rows(card)),
-        _table(("characters", "shortest", "median", "longest", "all"), _length_rows(card)),
-        _count_table("licence", card["licences"]),
-        _count_table("source", card["sources"]),
-        _count_table("domain", card["domains"]),
-        _count_table("taken out", card["taken out"]),
-        f"Compared with {card['benchmark questions compared']} questions of benchmarks.\n",
-        _table(("file", "SHA-256"), [(name, f"`{sha}`") for name, sha in card["files"].items()]),
-    ]
-    return "\n".join(parts)
-
-
-def _kind_rows(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    kinds = [(kind, *counts.values()) for kind, counts in card["kinds"].items()]
-    return [*kinds, ("all", *card["rows"].values())]
-
-
-def _length_rows(card: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    return [(what, *lengths.values()) for what, lengths in card["characters"].items()]
-
-
-def _count_table(title: str, counts: Mapping[str, int]) -> str:
-    first, rest = list(counts.items())[:_MOST], list(counts.values())[_MOST:]
-    more = [(f"{len(rest)} others", sum(rest))] if rest else []
-    return _table((title, "rows"), [*first, *more])
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("|", "\\|")

@@ -1,7 +1,7 @@
 """Preparation of a data set: rows cleaned, deduplicated, decontaminated, split, and described.
 
 <folder>/train.jsonl, validation.jsonl, held_out.jsonl    the rows
-<folder>/card.json, card.md                               the data card
+<folder>/card.json                                        the data card
 
 The folder appears in one step when all of it is written, and is never written again.
 """
@@ -21,7 +21,7 @@ from domainlift.files import atomic_folder, disk_errors
 from domainlift.sampling import sample_evenly
 from domainlift.text.contamination import QuestionIndex, contaminated_rows
 from finetune.data.cleaning import clean_row, prompt_text, reject_reason
-from finetune.data.dataset_card import FilterCounts, card_files
+from finetune.data.dataset_card import FilterCounts, card_text
 from finetune.data.duplicates import without_near_duplicates
 from finetune.data.row_io import SPLITS, row_lines
 from finetune.data.rows import Row
@@ -84,7 +84,8 @@ def prepare_rows(
     splits = {name: [row for row, part in parts if part == name] for name in SPLITS}
     files = {f"{name}.jsonl": row_lines(part) for name, part in splits.items()}
     digest = _digest(files)
-    _publish(folder, {**files, **card_files(domain, seed, splits, files, digest, sieve)})
+    card = card_text(domain, seed, splits, files, digest, sieve)
+    _publish(folder, {**files, "card.json": card})
     counts = {name: len(part) for name, part in splits.items()}
     return PreparedDataset(
         domain, folder, **counts, duplicates=exact + near, leaked=sieve.leaked, sha256=digest

@@ -1,7 +1,6 @@
 """Registry of embedding models: a name, and the model behind it.
 
 all-MiniLM-L6-v2, org/name, a folder    sentence-transformers, in this process
-onnx                                    the same MiniLM through Chroma's ONNX function: no torch
 ollama:NAME                             a model of a local Ollama
 """
 
@@ -9,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from domainlift.errors import Misuse
 from rag.embedding.ollama import OllamaEmbedder
-from rag.embedding.onnx import OnnxEmbedder
 from rag.embedding.sentence import SentenceEmbedder
 
 if TYPE_CHECKING:
@@ -24,8 +23,9 @@ def open_embedder(name: str = DEFAULT) -> Embedder:
 
     Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
     """
-    if name == "onnx":
-        return OnnxEmbedder()
+    if name == "onnx":  # of knowledge bases that an earlier version built
+        hint = f"build the knowledge base anew: `bench kb build DOMAIN --embedder {DEFAULT}`"
+        raise Misuse("the embedding model `onnx` is not offered any more", hint)
     if name.startswith("ollama:"):
         return OllamaEmbedder.find(name.removeprefix("ollama:"))
     return SentenceEmbedder.find(name)

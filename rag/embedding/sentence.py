@@ -160,7 +160,7 @@ def _load(folder: Path) -> Any:
     if find_spec("sentence_transformers") is None:
         raise BenchError(
             "this embedding model needs sentence-transformers",
-            'install it: `pip install "domainlift[local]"`, or use `--embedder onnx`',
+            'install it: `pip install "domainlift[local]"`, or use `--embedder ollama:NAME`',
         )
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging

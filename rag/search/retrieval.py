@@ -31,14 +31,12 @@ class Retrieval:
 
     Both methods give their best `depth` chunks, which are fused; `weight` is that of BM25, None for
     the knowledge base's own. Of chunks whose vectors have a cosine of at least `duplicate` only the
-    best stays. `mmr`, between 0 and 1, weighs relevance against variety (1: relevance alone);
-    `reranked` chunks are given to the reranker, if there is one.
+    best stays. `reranked` chunks are given to the reranker, if there is one.
     """
 
     method: str = "hybrid"
     depth: int = 100
     duplicate: float = 0.98
-    mmr: float | None = None
     reranker: str | None = None
     reranked: int = 30
     weight: float | None = None
@@ -46,15 +44,14 @@ class Retrieval:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise Misuse(f"no way of searching `{self.method}`", f"known: {', '.join(METHODS)}")
-        if self.mmr is not None and not 0 <= self.mmr <= 1:
-            raise Misuse(f"`mmr` is {self.mmr}, but lies between 0 and 1")
         if self.weight is not None and not 0 <= self.weight <= 1:
             raise Misuse(f"`weight` is {self.weight}, but lies between 0 and 1")
 
     @property
     def digest(self) -> str:
         """Changes with anything that changes what is found."""
-        parts = [*sorted(asdict(self).items()), ANALYSER]
+        # What was an option once is still named, so that gates and runs of before are found.
+        parts = [*sorted({**asdict(self), "mmr": None}.items()), ANALYSER]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -111,13 +108,9 @@ class Retriever:
         if not rows:
             return []
         own = self.index.vectors[rows]
-        kept = without_duplicates(own, self.settings.duplicate, len(rows) if self._varied else k)
+        kept = without_duplicates(own, self.settings.duplicate, k)
         lexical = dict(words)
         cosines = (own @ vector).tolist() if vector is not None else None
-        if self.settings.mmr is not None:
-            best = max(lexical.values(), default=1.0)
-            relevance = cosines or [lexical[row] / best for row in rows]
-            kept = mmr(relevance, own, kept, self.settings.mmr, k)
         return [
             Hit(
                 chunk=self.index.chunks[rows[place]],
@@ -126,12 +119,8 @@ class Retriever:
                 dense=cosines[place] if cosines is not None else None,
                 bm25=lexical.get(rows[place]),
             )
-            for rank, place in enumerate(kept[:k], 1)
+            for rank, place in enumerate(kept, 1)
         ]
-
-    @property
-    def _varied(self) -> bool:
-        return self.settings.mmr is not None
 
     def _reranked(self, query: str, fused: Ranked) -> Ranked:
         best = fused[: self.settings.reranked]
@@ -151,23 +140,3 @@ def without_duplicates(vectors: Vectors, limit: float, most: int) -> list[int]:
         if not kept or float((vectors[kept] @ vectors[place]).max()) < limit:
             kept.append(place)
     return kept
-
-
-def mmr(
-    relevance: Sequence[float], vectors: Vectors, places: Sequence[int], weight: float, k: int
-) -> list[int]:
-    """Choose by maximal marginal relevance (Carbonell and Goldstein 1998, SIGIR).
-
-    Each step takes the place with the largest
-    weight * relevance - (1 - weight) * largest cosine(it, one taken before).
-    `relevance`, of each row, is its cosine to the question or its share of the best BM25 score.
-    """
-    likeness = dict.fromkeys(places, 0.0)
-    taken: list[int] = []
-    while likeness and len(taken) < k:
-        best = max(likeness, key=lambda p: weight * relevance[p] - (1 - weight) * likeness[p])
-        del likeness[best]
-        taken.append(best)
-        for place in likeness:
-            likeness[place] = max(likeness[place], float(vectors[place] @ vectors[best]))
-    return taken

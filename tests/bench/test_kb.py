@@ -250,7 +250,6 @@ def test_a_question_longer_than_the_embedder_reads(
     [
         (("--rag", "law"), "no knowledge base for `law`"),
         (("--rag", "--rag-gate", "wide"), "neither auto, off nor a number"),
-        (("--rag", "--mmr", "7"), "lies between 0 and 1"),
         (("--rag", "--resume", "x"), "`--resume` names one run"),
     ],
 )

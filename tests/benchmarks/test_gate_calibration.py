@@ -100,7 +100,7 @@ def test_whatever_may_change_a_prompt_makes_another_run() -> None:
         digest(replace(RAG, treatment="rag+lora", adapter="x", adapter_digest="a")),
         digest(replace(RAG, treatment="rag+lora", adapter="x", adapter_digest="b")),
         digest(k=2),
-        digest(mmr=0.5),
+        digest(depth=50),
         digest(signals=QuestionSignals({"a": 0.5}, {})),
         digest(signals=QuestionSignals({}, {"a": "c"})),
         digest(signals=QuestionSignals({}, {}, options=True)),

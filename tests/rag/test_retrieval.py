@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domainlift.errors import Misuse
 from rag.base import Chunk
 from rag.search.langchain import as_langchain
-from rag.search.retrieval import Retrieval, Retriever, mmr, without_duplicates
+from rag.search.retrieval import Retrieval, Retriever, without_duplicates
 from tests.helpers import fake_shelf
 
 np = pytest.importorskip("numpy")
@@ -113,14 +113,14 @@ def test_a_reranker_decides(retriever: Any) -> None:
     assert hits[0].score == lengths[0]
 
 
-@pytest.mark.parametrize("settings", [{"method": "guess"}, {"mmr": 1.5}])
+@pytest.mark.parametrize("settings", [{"method": "guess"}, {"weight": 1.5}])
 def test_settings_that_make_no_sense(settings: dict[str, Any]) -> None:
     with pytest.raises(Misuse):
         Retrieval(**settings)
 
 
 def test_settings_have_a_digest() -> None:
-    assert Retrieval().digest == Retrieval().digest != Retrieval(mmr=0.5).digest
+    assert Retrieval().digest == Retrieval().digest != Retrieval(depth=50).digest
 
 
 vectors = st.lists(st.integers(0, 5), min_size=1, max_size=12).map(
@@ -136,23 +136,6 @@ def test_of_like_rows_the_first_stays(rows: Any) -> None:
     for place in range(len(rows)):
         near = [k for k in kept if k <= place and float(rows[k] @ rows[place]) >= 0.999]
         assert near
-
-
-@given(vectors, st.integers(1, 5))
-def test_variety_weighs_nothing_at_one(rows: Any, k: int) -> None:
-    query = np.array([1.0, 0.0], np.float32)
-    relevance = (rows @ query).tolist()
-    taken = mmr(relevance, rows, range(len(rows)), 1.0, k)
-    assert len(taken) == min(k, len(rows)) == len(set(taken))
-    cosines = [relevance[p] for p in taken]
-    assert cosines == sorted(cosines, reverse=True)
-
-
-def test_variety_prefers_what_is_new() -> None:
-    rows = np.array([[1.0, 0.0], [0.999, 0.045], [0.7, 0.714]], np.float32)
-    relevance = [1.0, 0.999, 0.7]
-    assert mmr(relevance, rows, [0, 1, 2], 0.3, 2) == [0, 2]
-    assert mmr(relevance, rows, [0, 1, 2], 1.0, 2) == [0, 1]
 
 
 def test_langchain_gets_documents(retriever: Any) -> None:
