@@ -235,7 +235,8 @@ def _found(settings: Any, ends: list[float], losses: list[float]) -> dict[str, A
 
 
 def _table(settings: Any, results: dict[str, Any]) -> None:
-    work = _work(settings)[1:]
+    every, predicted = _work(settings)
+    work = every[1:]
     rate = shapes.matrix_rate(settings.device, settings.dtype)
     for found in results.values():
         pairs = list(zip(work, found["seconds"], strict=True))
@@ -259,7 +260,8 @@ def _table(settings: Any, results: dict[str, Any]) -> None:
     flops = sum(flops for _, flops in work) / len(work)
     print(
         f"\n{tokens:,.0f} tokens per step need {flops / 1e12:.2f} TFLOP; a large matrix product "
-        f"runs at {rate / 1e12:.2f} TFLOP/s"
+        f"runs at {rate / 1e12:.2f} TFLOP/s; predicted was that ours adds "
+        f"{predicted / _GIB:.2f} GiB"
     )
 
 
@@ -276,8 +278,8 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     return float(max(abs(a - b) for a, b in pairs))
 
 
-def _work(settings: Any) -> list[tuple[PassLoad, float]]:
-    """Tokens, and the fewest floating-point operations, of each step."""
+def _work(settings: Any) -> tuple[list[tuple[PassLoad, float]], float]:
+    """Tokens, and the fewest operations, of each step; the predicted bytes beside the model's."""
     from transformers import AutoTokenizer
 
     from engines.registry import tiny_folder
@@ -295,7 +297,9 @@ def _work(settings: Any) -> list[tuple[PassLoad, float]]:
     found = model_sizes(hollow.config, ours)
     count = settings.rows
     loads = [pass_load(examples[n : n + count]) for n in range(0, len(examples), count)]
-    return [(each, pack_flops(found, each, False)) for each in loads]
+    peak = max(found.peak(load.tokens, load.trained, False) for load in loads)
+    flops = [(each, pack_flops(found, each, False)) for each in loads]
+    return flops, peak - (found.weights - 4 * found.trained)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from finetune.training.gradients import GradientWorker, eval_mode, random_states
 from finetune.training.packing import PackLimits
 from finetune.training.schedule import batch_indices, rate_at
 from finetune.training.settings import TrainingArguments
+from finetune.training.tensorboard import TensorBoardLog
 from finetune.training.tokenize import Encoded, truncated
 from finetune.training.train_result import TrainResult
 
@@ -91,6 +92,7 @@ class AdapterTrainer:
         self.weights = weights
         self.steps = settings.total_steps(len(examples))
         self.state = TrainerState()
+        self._board: TensorBoardLog | None = None
         self._writes = writes
         self._start = start
         self._optimiser = torch.optim.AdamW(
@@ -153,6 +155,7 @@ class AdapterTrainer:
         # Facts stick late, and then fast: in its first half no training is given up.
         patience = self.settings.patience if 2 * state.step >= self.steps else 0
         state.early_stopping = state.early_stopping.update(state.step, result, patience)
+        self._log({"validation/accuracy": result.objective})
 
     def keep_best(self) -> None:
         """Keep the weights where they validated better than all before."""
@@ -161,6 +164,20 @@ class AdapterTrainer:
             weights = self._tensors()
             if self._writes:
                 checkpoints.save_best(self.folder, step, weights)
+
+    def begin_log(self) -> None:
+        """Go on with the curves for TensorBoard."""
+        if self._writes:
+            self._board = TensorBoardLog(self.folder / "tensorboard", self.state.step)
+
+    def log(self) -> None:
+        """Put the last step into the curves."""
+        self._log({"train/loss": self.state.losses[-1], "train/tokens_per_second": self.speed})
+
+    def close(self) -> None:
+        """End the curves."""
+        if self._board is not None:
+            self._board.close()
 
     def store(self, worker: GradientWorker) -> None:
         """Write a checkpoint."""
@@ -262,6 +279,10 @@ class AdapterTrainer:
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {name: w.detach().contiguous() for name, w in self.weights.items()}
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        if self._board is not None:
+            self._board.add(self.state.step, figures)
 
     def _name(self) -> dict[str, Any]:
         """Identity of the training: settings, rows and base model."""

@@ -58,7 +58,7 @@ class TrainingLoop:
                 self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
             )
         except BaseException:
-            self.close()
+            self._take_off()
             raise
 
     def resume(self) -> None:
@@ -68,10 +68,12 @@ class TrainingLoop:
     def run(self, validate: Validate | None, on_progress: OnProgress | None) -> None:
         """Take the steps that are left."""
         trainer, settings = self.trainer, self.settings
+        trainer.begin_log()
         begun = time.perf_counter() - trainer.state.seconds
         watched = bool(self._led(lambda: "watched" if validate is not None else ""))
         while not trainer.ended:
             self._step()
+            trainer.log()
             if on_progress is not None and self.team.is_main:
                 on_progress(self._progress())
             if watched and trainer.due(settings.eval_every):
@@ -87,7 +89,11 @@ class TrainingLoop:
         self._led(partial(self._write, folder))
 
     def close(self) -> None:
-        """Take the adapter off."""
+        """Take the adapter off and end the log."""
+        self.trainer.close()
+        self._take_off()
+
+    def _take_off(self) -> None:
         recompute(self.live, on=False)
         detach(self.live).eval()
 

@@ -97,7 +97,7 @@ class Place:
     def found(self) -> list[str]:
         """Names of the checkpoints, whole or not, and of the best weights."""
         names = (path.name for path in self.checkpoints.iterdir())
-        return sorted(n for n in names if n != "training.lock")
+        return sorted(n for n in names if n not in {"tensorboard", "training.lock"})
 
 
 @pytest.fixture
@@ -680,3 +680,25 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     with pytest.raises(Misuse, match="`model` differ"):
         replace(place, base=other).train()
     assert_same(place.train(), place, undisturbed)
+
+
+def test_curves_for_tensorboard(place: Place) -> None:
+    """Of what an interrupted training wrote beyond its checkpoint nothing is shown twice."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = replace(SETTINGS, steps=8, eval_every=4, save_every=3)
+    for step in (2, 5):
+        with pytest.raises(Killed):
+            place.train(settings, notify=at(step), validate=_scripted(0.5))
+    out = place.train(settings, validate=_scripted(0.5, 0.6))
+    board = accumulator.EventAccumulator(str(place.checkpoints / "tensorboard")).Reload()
+    losses = board.Scalars("train/loss")
+    assert [event.step for event in losses] == list(range(1, 9))
+    assert [event.value for event in losses] == same_losses(out.losses)
+    shown = [(event.step, event.value) for event in board.Scalars("validation/accuracy")]
+    assert shown == [(4, 0.5), (8, pytest.approx(0.6))]
+
+
+def test_a_log_that_cannot_be_written_ends_no_training(place: Place) -> None:
+    place.checkpoints.mkdir()
+    (place.checkpoints / "tensorboard").write_text("a file in the way")
+    assert place.train(replace(SETTINGS, steps=2)).steps == 2
