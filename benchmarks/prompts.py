@@ -11,6 +11,7 @@ that of its `arc` and `gsm8k` tasks.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ class PromptBuilder:
             before = self._turns if treatment.examples else ()
             description = "" if before else self._description
             turns = (*before, Message("user", description + block))
-            prompt = Prompt(messages=turns, adapter=treatment.adapter)
+            tools = tuple(json.loads(question.tools)) if question.tools else ()
+            prompt = Prompt(messages=turns, adapter=treatment.adapter, tools=tools)
         else:
             shared = self._shared if treatment.examples else self._bare
             prompt = Prompt(text=shared + block, adapter=treatment.adapter)

@@ -15,8 +15,10 @@ class Question:
     """One question of a task.
 
     `answer` is the index of the right option, or, where there are no options, the reference
-    answer. `cluster` is shared by questions that are not independent (those on one passage).
-    `support` names the passage of the domain's documents that holds the answer, where known.
+    answer, beside which `others` are right too. `tools` are descriptions of functions that a chat
+    may call, as JSON. `cluster` is shared by questions that are not independent (those on one
+    passage). `support` names the passage of the domain's documents that holds the answer, where
+    known.
     """
 
     id: str
@@ -28,6 +30,13 @@ class Question:
     cluster: str = ""
     split: Split = "test"
     support: str = ""
+    others: tuple[str, ...] = ()
+    tools: str = ""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All right answers, where they are open."""
+        return (str(self.answer), *self.others)
 
     @property
     def chance(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.results.comparison import Comparison, DomainChange
 from benchmarks.results.flips import FlipKind
+from domainlift.stats.intervals import Interval
 from reports.format import verdict_text
 
 #: Grows with any change that a reader of the old object would trip over.
@@ -60,13 +61,17 @@ def _row(row: DomainChange) -> dict[str, Any]:
         "baseline": row.baseline,
         "candidate": row.candidate,
         "delta": row.delta,
-        "interval": [row.interval.low, row.interval.high],
+        "interval": _ends(row.interval),
         "p": row.p,
         "p_holm": row.p_holm,
         "gained": row.gained,
         "lost": row.lost,
         "detectable": None if math.isinf(row.detectable) else row.detectable,
         "word": row.word.value,
+        "metrics": {
+            name: {**asdict(change), "interval": _ends(change.interval)}
+            for name, change in row.metrics.items()
+        },
         "kinds": {kind.value: row.kinds[kind] for kind in FlipKind},
         "sides": {"baseline": before, "candidate": after},
         "without_leaked": None
@@ -74,7 +79,11 @@ def _row(row: DomainChange) -> dict[str, Any]:
         else {
             "n": clean.n,
             "delta": clean.difference,
-            "interval": [clean.interval.low, clean.interval.high],
+            "interval": _ends(clean.interval),
             "p": clean.p,
         },
     }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

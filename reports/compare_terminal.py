@@ -10,6 +10,7 @@ from benchmarks.results.flips import Flip, FlipKind
 from domainlift.stats import formatting
 from reports import format as wording
 from reports.letter_table import TITLE, comparison_letters
+from reports.metric_tables import show_metric_changes
 from reports.sanitize import line
 from reports.terminal import print_line, print_table
 
@@ -37,6 +38,7 @@ def show_comparison(
     print_line(f"baseline   {comparison.baseline.run}")
     print_line(f"candidate  {comparison.candidate.run}")
     print_table(_COLUMNS, _rows(comparison), right={*_COLUMNS} - {"domain", ""})
+    show_metric_changes({**comparison.domains, "overall": comparison.overall})
     columns, letters = comparison_letters(comparison)
     if letters:
         print_table((TITLE, *columns), letters, right=columns)

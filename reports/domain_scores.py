@@ -14,6 +14,7 @@ from benchmarks.scoring.forms import ranked_forms
 from domainlift.stats.formatting import accuracy, interval
 from reports.format import provenance
 from reports.letter_table import show_letters
+from reports.metric_tables import show_metrics
 from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
@@ -36,10 +37,14 @@ def show_scores(profile: EvalResult) -> None:
     print_line(f"{profile.model} on {profile.suite} (run {profile.run})")
     debiased = profile.overall.accuracy_debiased is not None
     columns = [*_COLUMNS[:3], *(["debiased"] if debiased else []), *_COLUMNS[3:]]
-    rows = [_row(name, score, debiased) for name, score in profile.domains.items()]
-    if len(profile.domains) > 1:
+    # Of texts whose perplexity is measured, none is right or wrong.
+    judged = {d: s for d, s in profile.domains.items() if s.n or not s.metrics}
+    rows = [_row(name, score, debiased) for name, score in judged.items()]
+    if len(rows) > 1:
         rows.append(_row("overall", profile.overall, debiased)[:-1])
-    print_table(columns, rows, right={*columns} - {"domain", "verdict"})
+    if rows:
+        print_table(columns, rows, right={*columns} - {"domain", "verdict"})
+    show_metrics({**profile.domains, "overall": profile.overall})
     show_letters(profile)
     show_forms(profile)
     for line in remarks(profile):

@@ -27,6 +27,7 @@ from benchmarks.results.run_result import RunResult
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.store import RunStore
 from benchmarks.runs.suites import choose_tasks
+from benchmarks.scoring.metric_registry import REPLY_METRICS, metric_names
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.base import Mode
 from engines.registry import EngineOptions, is_served, open_engine
@@ -77,6 +78,10 @@ def run(
             help="Limit of a generated reply; one that it ends is cut off. [default: the "
             "task's, or 256]",
         ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help=f"How replies to open questions are graded: {', '.join(REPLY_METRICS)}."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the sample, and of the server.")] = 0,
     target: Annotated[
@@ -154,6 +159,7 @@ def run(
         max_tokens=max_tokens,
         command=command_line(sys.argv[1:]),
         domains=comma_separated(domains),
+        metrics=metric_names(metric) if metric is not None else (),
     )
     options = EngineOptions(device, dtype, batch_tokens, context, seed, timeout, concurrency)
     run_options = RunOptions(workspace, data, resume, fresh, target)

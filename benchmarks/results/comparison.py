@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from benchmarks.results.comparability import notes_of, warnings_of
 from benchmarks.results.flips import Flip, FlipKind, choose_flips, flip_kind
 from benchmarks.results.letters import HABIT_HINT
+from benchmarks.results.metric_scores import MetricChange, metric_changes
 from benchmarks.results.pairing import Pair, PairedRuns, pair_runs, paired_accuracy
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
@@ -42,7 +43,7 @@ class DomainChange:
     `delta` and `interval` are shares, `p` is of the exact McNemar test and `p_holm` adjusted for
     the number of domains. `detectable` is the smallest true difference that so many questions
     show four times in five, infinite where none is. `clean` leaves out the questions that stand in
-    a knowledge base, None where none does.
+    a knowledge base, None where none does. `metrics` are the changes of what grades the answers.
     """
 
     n: int
@@ -59,6 +60,7 @@ class DomainChange:
     sides: tuple[RunSide, RunSide]
     kinds: Mapping[FlipKind, int]
     clean: Paired | None = None
+    metrics: Mapping[str, MetricChange] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,11 @@ def _change(pairs: Sequence[Pair]) -> DomainChange:
         ),
         kinds=_kinds(both),
         clean=paired_accuracy(clean) if len(clean) < len(both) else None,
+        metrics=metric_changes(
+            (pair.before.metrics, pair.after.metrics, pair.question.cluster)
+            for pair in pairs
+            if pair.before is not None and pair.after is not None
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.results.error_reasons import count_reasons, error_reason
 from benchmarks.results.letters import LetterCounts, count_record_letters, lettered_tasks
+from benchmarks.results.metric_scores import MetricScore, score_metrics
 from benchmarks.runs.store import Record, Run, RunManifest
 from benchmarks.scoring.forms import RunForm, form_of
 from benchmarks.scoring.letter_prior import LetterPrior, read_letter_prior
@@ -43,7 +44,8 @@ class DomainScore:
     were asked with some, `leaked` those that a knowledge base contains; `clean` is the score
     without the latter, None where there are none. `letters` are None where no letters were shown.
     `accuracy_debiased` has the letter prior divided out; None where there is none.
-    `error_reasons` are the reasons of errors with their numbers.
+    `error_reasons` are the reasons of errors with their numbers. `metrics` are values of what
+    grades the answers besides, by metric.
     """
 
     n: int
@@ -69,6 +71,7 @@ class DomainScore:
     letters: LetterCounts | None = None
     accuracy_debiased: float | None = None
     error_reasons: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, MetricScore] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,9 @@ class EvalResult:
         data["letter_prior"] = self.letter_prior.as_json() if self.letter_prior else None
         for score in (*data["domains"].values(), data["overall"]):
             score["let_in"] = score.pop("n_with_passages")
-            for part in filter(None, (score, score["clean"])):
-                part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
+            for part in filter(None, (score, score["clean"], *score["metrics"].values())):
+                if part["interval"] is not None:
+                    part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
         return {"schema": 1, **data}
 
 
@@ -138,6 +142,9 @@ def evaluate_records(
             score,
             letters=count_record_letters(part, questions, lettered),
             accuracy_debiased=_debiased(part, questions, prior) if prior is not None else None,
+            metrics=score_metrics(
+                ((r.metrics, questions[r.id].cluster) for r in part), manifest.versions
+            ),
         )
 
     return EvalResult(

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
+from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.results.error_reasons import error_reason
@@ -67,6 +68,7 @@ class PairedAnswer(NamedTuple):
     letter: int | None
     offset: int
     reason: str = ""
+    metrics: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 class Pair(NamedTuple):
@@ -240,7 +242,7 @@ def _paired_question(question: Question, offset: int) -> PairedQuestion:
         question.answer if isinstance(question.answer, int) else None,
         question.chance,
         question.support,
-        hash((question.text, question.options, question.answer)),
+        hash((question.text, question.options, question.answer, question.others, question.tools)),
         offset,
     )
 
@@ -265,6 +267,7 @@ def _paired_answer(
         letter,
         offset,
         intern(error_reason(record.error)) if record.status == Status.ERROR else "",
+        record.metrics,
     )
 
 

@@ -139,6 +139,9 @@ def _record(question: Question, treatment: Treatment, answer: Answer, scored: Sc
         seconds=round(answer.seconds, 6),
         error=answer.error,
         refused=answer.refused,
+        metrics={
+            name: tuple(round(value, 6) for value in own) for name, own in scored.metrics.items()
+        },
         **_treatment(treatment),
     )
 

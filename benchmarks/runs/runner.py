@@ -17,6 +17,7 @@ from benchmarks.runs.identity import identity_differences
 from benchmarks.runs.store import Record, Run, RunManifest, RunStore
 from benchmarks.scoring.forms import FormScore
 from benchmarks.scoring.letter_prior import read_letter_prior
+from benchmarks.scoring.metric_registry import signatures
 from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift import __version__
@@ -33,7 +34,8 @@ class EvalSettings:
     """What a user may choose; None leaves the choice to the suite or the task.
 
     `form` is how every task is asked that can be asked by letters, whatever else is chosen, and
-    `tried_forms` are the scores that it was chosen by. `max_tokens` is the limit of replies.
+    `tried_forms` are the scores that it was chosen by. `max_tokens` is the limit of replies, which
+    are graded by `metrics`.
     `command` is how it was said, for the record.
     """
 
@@ -47,6 +49,7 @@ class EvalSettings:
     seed: int = 0
     max_tokens: int | None = None
     domains: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     command: str = ""
 
 
@@ -304,10 +307,19 @@ def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str])
             "options": dict(info.options),
             "notes": list(info.notes),
         },
-        versions={"domainlift": __version__, **info.versions},
+        versions={"domainlift": __version__, **info.versions, **_signatures(job)},
         questions=len(job.questions),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _signatures(job: EvalJob) -> dict[str, str]:
+    """How the answers are graded, by metric."""
+    made: dict[str, str] = {}
+    for task in job.tasks:
+        questions = [q for q in job.questions if q.task == task.name]
+        made |= signatures(task.scorer.metrics, questions)
+    return made
 
 
 def _scoring(form: PromptFormat) -> str:

@@ -69,7 +69,8 @@ _HINT = "remove that line"
 class Record:
     """One answered question, as it is stored.
 
-    `correct` is None where the question was not answered. `logprobs` are nats per option.
+    `correct` is None where the question was not answered, or its task has no right and wrong;
+    `metrics` are statistics of the answer by metric. `logprobs` are nats per option.
     `n_bounded` counts options whose log-probability is an upper bound only. `treatment` says what
     was done to the question and why, `adapter` which one answered, `passages` names those that
     stood before it. `searched` says whether a knowledge base was searched, `retrieved` are all
@@ -108,6 +109,7 @@ class Record:
     matched: tuple[str, ...] = ()
     request_digest: str = ""
     refused: bool = False
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -267,7 +269,10 @@ def _question(row: Mapping[str, Any]) -> Question:
 
 
 def _record(row: dict[str, Any]) -> Record:
-    return Record(**_lists_to_tuples(migrate_record(row)))
+    made = _lists_to_tuples(migrate_record(row))
+    if "metrics" in made:
+        made["metrics"] = _lists_to_tuples(made["metrics"])
+    return Record(**made)
 
 
 def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,5 +291,5 @@ def _compact(record: Record) -> dict[str, Any]:
     return {
         f.name: value
         for f in fields(record)
-        if (value := getattr(record, f.name)) != f.default or f.name in kept
+        if (value := getattr(record, f.name)) not in (f.default, {}) or f.name in kept
     }

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings
+from benchmarks.scoring.metric_registry import metric_names
+from benchmarks.scoring.scorer import metric_scorer
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.registry import file_kind, load_task, task_names
-from domainlift.errors import Malformed, NoSuch
-from domainlift.yaml_schema import Field, read_yaml
+from benchmarks.tasks.registry import TEXT, file_kind, load_task, task_names
+from domainlift.errors import Malformed, Misuse, NoSuch
+from domainlift.yaml_schema import Field, Node, read_yaml
 from engines.base import Mode
 
 if TYPE_CHECKING:
@@ -21,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks that are run together; `shots` and `mode` win over the tasks' own where given."""
+    """Tasks that are run together; `shots` and `mode` win over the tasks' own where given.
+
+    Replies to their open questions are graded by `metrics`.
+    """
 
     name: str
     tasks: tuple[str, ...]
     shots: int | None = None
     mode: Mode | None = None
+    metrics: tuple[str, ...] = ()
 
 
 def load_suite(name_or_path: str, domains: Mapping[str, Domain]) -> Suite:
@@ -77,6 +83,7 @@ _SCHEMA = {
     "tasks": Field("texts", required=True),
     "shots": Field("whole", least=0),
     "mode": Field("text", choices=tuple(Mode)),
+    "scorer": Field("text"),
 }
 
 
@@ -94,16 +101,25 @@ def _from_file(path: Path, domains: Mapping[str, Domain]) -> Suite:
         ),
         shots=int(entries["shots"].number) if "shots" in entries else None,
         mode=Mode(entries["mode"].text) if "mode" in entries else None,
+        metrics=_metrics(path, entries["scorer"]) if "scorer" in entries else (),
     )
+
+
+def _metrics(path: Path, node: Node) -> tuple[str, ...]:
+    try:
+        return metric_names(node.text)
+    except NoSuch as error:
+        raise Malformed(path, error.what, line=node.line, hint=error.hint) from None
 
 
 def _task(path: Path, line: int, name: str, domains: Mapping[str, Domain]) -> str:
     """Return the task's name; a file's place is taken from the suite's folder."""
-    if file_kind(name):
-        file = path.parent / name
+    text = name.startswith(TEXT)
+    if text or file_kind(name):
+        file = path.parent / name.removeprefix(TEXT)
         if not file.is_file():
             raise Malformed(path, f"no file `{file}`", line=line)
-        return str(file)
+        return f"{TEXT}{file}" if text else str(file)
     known = task_names(domains)
     if name not in known and not name.startswith("lm-eval:"):
         error = NoSuch("task", name, known, see="bench domains")
@@ -130,6 +146,7 @@ def choose_tasks(
             suite=suite.name,
             shots=settings.shots if settings.shots is not None else suite.shots,
             mode=settings.mode if settings.mode is not None else suite.mode,
+            metrics=settings.metrics or suite.metrics,
         )
     owners = {task: domain.name for domain in domains.values() for task in domain.tasks}
     wanted = [
@@ -137,4 +154,20 @@ def choose_tasks(
         for name in names
         if not settings.domains or owners.get(name, settings.domains[0]) in settings.domains
     ]
-    return [load_task(name, data=data, domains=domains) for name in wanted], settings
+    tasks = [load_task(name, data=data, domains=domains) for name in wanted]
+    return (_graded(tasks, settings.metrics) if settings.metrics else tasks), settings
+
+
+def _graded(tasks: Sequence[Task], metrics: tuple[str, ...]) -> list[Task]:
+    """The tasks, those of open questions with the scorer of these metrics."""
+    scorer = metric_scorer(metrics)
+    is_open = [task.modes == {Mode.GENERATE} and not task.prerendered for task in tasks]
+    if not any(is_open):
+        raise Misuse(
+            f"`{', '.join(metrics)}` grades replies, and no task has open questions",
+            "name a file whose questions have no options: `--task FILE.jsonl`",
+        )
+    return [
+        replace(task, scorer=scorer) if graded else task
+        for task, graded in zip(tasks, is_open, strict=True)
+    ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from benchmarks.scoring.letter_prior import LetterPrior
+from benchmarks.scoring.metric_registry import Statistics, measure
 from benchmarks.scoring.scorer import BY_REFERENCE, Scorer
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
@@ -19,8 +20,9 @@ LOGPROBS = "log-probabilities"
 class Score:
     """Score of one answer.
 
-    `correct` is None where the question was not answered (truncated, error). For cloze scoring
-    it is decided by the log-likelihood per character, lm-eval's acc_norm; `correct_raw` by the
+    `correct` is None where the question was not answered (truncated, error), or its task has no
+    right and wrong. `metrics` are statistics of the answer by metric. For cloze scoring it is
+    decided by the log-likelihood per character, lm-eval's acc_norm; `correct_raw` by the
     log-likelihood itself, lm-eval's acc, also where a prior of letters is divided out. `chosen` is
     an option's index or the text of an answer, `extracted_by` names how it was found.
     """
@@ -30,6 +32,7 @@ class Score:
     chosen: int | str | None = None
     correct_raw: bool | None = None
     extracted_by: str = field(default="nothing", compare=False)
+    metrics: Mapping[str, Statistics] = field(default_factory=dict)
 
 
 def score(
@@ -46,6 +49,16 @@ def score(
     """
     if answer.status in {Status.TRUNCATED, Status.ERROR}:
         return Score(answer.status, None)
+    graded = measure(scorer.metrics, question, answer)
+    if not scorer.judges:
+        return Score(Status.OK, None, metrics=graded)
+    judged = _judged(question, answer, mode, scorer, prior)
+    return replace(judged, metrics=graded) if graded else judged
+
+
+def _judged(
+    question: Question, answer: Answer, mode: Mode, scorer: Scorer, prior: LetterPrior | None
+) -> Score:
     if answer.logprobs:
         if answer.n_bounded == len(answer.logprobs):
             # No letter was among the alternatives: all have the same bound, none is chosen.

@@ -6,13 +6,16 @@ form of each question's reference answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.scoring.metric_registry import PARTS, TEXT_METRICS
+from benchmarks.scoring.replies.called_tools import tool_calls
 from benchmarks.scoring.replies.numbers import as_number, extract_number
 from benchmarks.scoring.replies.option_letters import extract_letter
 from benchmarks.scoring.replies.reading import Reading
 from benchmarks.scoring.replies.texts import extract_text, same_text
+from benchmarks.scoring.text_metrics import exact_match
 from domainlift.types import Question
 
 # What is read in a reply, or how it is compared: a change must change this number, which is part
@@ -25,13 +28,16 @@ class Scorer:
     """Extractor and comparison for the replies to a task's questions.
 
     `extract` returns the answer that a reply holds and the form in which it was found, None where
-    there is none. `matches` compares what was found with the reference. `name` identifies
-    both in the fingerprint of a run.
+    there is none. `matches` compares what was found with the reference. `metrics` grade the
+    answer besides; without `judges` nothing is right or wrong. `name` identifies all of it in the
+    fingerprint of a run.
     """
 
     name: str
     extract: Callable[[Question, str], Reading | None]
     matches: Callable[[Question, Reading], bool]
+    metrics: tuple[str, ...] = ()
+    judges: bool = True
 
 
 #: The option that a reply names by its letter or its text.
@@ -50,7 +56,9 @@ NUMBER = Scorer(
 TEXT = Scorer(
     name="text",
     extract=lambda question, reply: extract_text(reply),
-    matches=lambda question, found: same_text(str(found.answer), str(question.answer)),
+    matches=lambda question, found: any(
+        same_text(str(found.answer), each) for each in question.references
+    ),
 )
 
 
@@ -66,3 +74,34 @@ BY_REFERENCE = Scorer(
     extract=lambda question, reply: scorer_of(question).extract(question, reply),
     matches=lambda question, found: scorer_of(question).matches(question, found),
 )
+
+#: Texts whose log-likelihood is measured.
+PERPLEXITY = Scorer("perplexity", lambda *_: None, lambda *_: False, TEXT_METRICS, judges=False)
+
+
+def metric_scorer(names: Sequence[str]) -> Scorer:
+    """The scorer of whole replies by metrics; right is what matches a reference exactly.
+
+    By calls of tools alone, right is what makes the expected ones in order.
+    """
+    parts = tuple(part for name in names for part in PARTS.get(name, (name,)))
+    extract, matches = (_read_calls, _same_calls) if names == ("tool_calls",) else (_whole, _same)
+    return Scorer(f"metrics {' '.join(parts)}", extract, matches, parts)
+
+
+def _whole(question: Question, reply: str) -> Reading:
+    return Reading(reply.strip(), "whole reply")
+
+
+def _same(question: Question, found: Reading) -> bool:
+    return any(exact_match(str(found.answer), each) for each in question.references)
+
+
+def _read_calls(question: Question, reply: str) -> Reading | None:
+    calls, wanted = tool_calls(reply), tool_calls(str(question.answer))
+    told = " ".join(f"{name}({arguments})" for name, arguments in calls)
+    return Reading(told or "no call", "tool calls", calls) if calls or not wanted else None
+
+
+def _same_calls(question: Question, found: Reading) -> bool:
+    return found.raw == tool_calls(str(question.answer))

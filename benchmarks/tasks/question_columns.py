@@ -18,11 +18,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("label", "gold", "target", "correct", "correctanswer", "correctoption", "correctchoice"),
         *("answerkey", "answerindex", "answeridx", "answerletter", "correctindex", "correctidx"),
         *("goldanswer", "goldlabel", "goldindex", "labelindex", "groundtruth", "ideal"),
+        *("answers", "references", "reference"),
     ),
     "context": ("passage", "article", "paragraph"),
     "split": (),
     "cluster": (),
     "support": (),
+    "tools": (),
     "domain": (),
     "id": ("questionid", "qid"),
 }

@@ -1,12 +1,14 @@
 """Reader of questions from the rows of files, whatever usual names their columns have.
 
 `question`, `options` (a list; absent for an open answer) and `answer` (an index from 0, a letter,
-or the text of an option) are required. The options may also be keys with values, or stand in
+or the text of an option) are required. An open answer may be a list of right ones, or of calls of
+`tools`. The options may also be keys with values, or stand in
 columns of their own: A, B, …; option_a, …; choice1, ….
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from string import ascii_uppercase
@@ -19,7 +21,7 @@ from benchmarks.tasks.question_columns import (
     read_columns,
     read_options,
 )
-from domainlift.fields import Fields, InvalidRow, is_plain, optional, text
+from domainlift.fields import Fields, InvalidRow, from_json, is_plain, optional, text
 from domainlift.types import Question, Split
 
 SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
@@ -50,8 +52,8 @@ def read_question(fields: Fields, split: Split = "test") -> Question:
     options = read_options(columns)
     context = optional(columns.values, "context").strip()
     asked = text(columns.values, "question").strip()
-    answer = _answer(columns.answers, options)
-    for part in (asked, *options.texts, str(answer)):
+    answer, *others = _answer(columns.answers, options)
+    for part in (asked, *options.texts, *map(str, (answer, *others))):
         if not _SEEN.search(part):
             raise InvalidRow(f"holds nothing but control characters: {part[:30]!r}")
     return Question(
@@ -64,6 +66,8 @@ def read_question(fields: Fields, split: Split = "test") -> Question:
         cluster=_word(columns, "cluster"),
         split=_split(_word(columns, "split"), split),
         support=_word(columns, "support"),
+        others=tuple(map(str, others)),
+        tools=_tools(columns.values.get("tools")),
     )
 
 
@@ -142,26 +146,48 @@ def _two(meant: set[int]) -> str:
 # --- the values
 
 
-def _answer(answers: Mapping[str, Any], options: Options) -> int | str:
-    """The one answer that all of its columns give."""
-    read = {key: _one_answer(key, value, options) for key, value in answers.items()}
+def _answer(answers: Mapping[str, Any], options: Options) -> tuple[int | str, ...]:
+    """The answer that all of its columns give, and others that are right too."""
+    read = {
+        key: (_one_answer(key, value, options),) if options.values else _open_answers(key, value)
+        for key, value in answers.items()
+    }
     if len(set(read.values())) > 1:
         first, second = list(read)[:2]
         raise InvalidRow(f"`{first}` and `{second}` give different answers", second, first)
     return next(iter(read.values()))
 
 
-def _one_answer(key: str, value: Any, options: Options) -> int | str:
-    if options.values:
-        if value == "":
-            raise InvalidRow(f"`{key}` is empty", key)
-        name = plain_name(key)
-        index = name.endswith(("index", "idx")) and _number_like(value)
-        # Where data sets have a label or gold, it counts from 0 whatever their columns are called.
-        if index or name in ("label", "gold"):
-            options = Options(options.values, options.names, 0, options.labelled)
-        return answer_index(value, options, index=index)
-    return text({key: value}, key).strip()
+def _one_answer(key: str, value: Any, options: Options) -> int:
+    if value == "":
+        raise InvalidRow(f"`{key}` is empty", key)
+    name = plain_name(key)
+    index = name.endswith(("index", "idx")) and _number_like(value)
+    # Where data sets have a label or gold, it counts from 0 whatever their columns are called.
+    if index or name in ("label", "gold"):
+        options = Options(options.values, options.names, 0, options.labelled)
+    return answer_index(value, options, index=index)
+
+
+def _open_answers(key: str, value: Any) -> tuple[str, ...]:
+    """A text, a list of texts (also as SQuAD has it, under `text`), or a list of calls."""
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value) and value:
+        return (json.dumps(value, ensure_ascii=False),)
+    texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    several = value if texts else [value]
+    return tuple(dict.fromkeys(text({key: each}, key).strip() for each in several))
+
+
+def _tools(value: Any) -> str:
+    """Descriptions of functions as JSON, "" for none."""
+    tools = from_json(value, "`tools`")
+    if not tools:
+        return ""
+    if not isinstance(tools, list) or not all(isinstance(each, Mapping) for each in tools):
+        raise InvalidRow("`tools` must be a list of descriptions of functions", "tools")
+    return json.dumps(tools, ensure_ascii=False)
 
 
 def _number_like(value: Any) -> bool:

@@ -31,8 +31,13 @@ FILES = (".jsonl", ".json", ".csv", ".tsv")
 LOADERS = {
     "own": "benchmarks.tasks.question_file:load_question_file",
     "lm-eval": "benchmarks.tasks.lm_eval_task:load_lm_eval_task",
+    "perplexity": "benchmarks.tasks.perplexity:load_texts",
     **dict.fromkeys(FILES, "benchmarks.tasks.question_file:load_question_file"),
 }
+
+
+#: Prefix of a file of texts, whose perplexity is measured.
+TEXT = "perplexity:"
 
 
 class Benchmark(Protocol):
@@ -61,7 +66,7 @@ def load_task(
         raise Misuse(f"no data folder `{data}`", "give --data or BENCH_DATA an existing folder")
     prefix, _, rest = name.partition(":")
     kind = file_kind(name) or prefix
-    if kind not in {"lm-eval", *FILES}:
+    if kind not in {"lm-eval", "perplexity", *FILES}:
         _must_exist(name, domains)
     owner = _owner(name, domains)
     if kind in BENCHMARKS:
@@ -69,7 +74,8 @@ def load_task(
         home = benchmark.domains.get(rest, GENERAL)
         domain = owner.name if owner else home if home in domains else GENERAL
         return benchmark.load(TaskRequest(name, rest, domain, split, data))
-    domain = owner.name if owner else "" if kind.startswith(".") else GENERAL
+    own_domains = kind == "perplexity" or kind.startswith(".")
+    domain = owner.name if owner else "" if own_domains else GENERAL
     file = _file(name, kind, domains, owner)
     load: Callable[[TaskRequest], Task] = load_object(LOADERS[kind])
     return load(TaskRequest(name, rest, domain, split, data, file))
@@ -98,7 +104,7 @@ def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:
 def file_kind(name: str) -> str:
     """Return the ending where `name` is the path of a file of questions, else ""."""
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in LOADERS and not name.startswith("lm-eval:") else ""
+    return suffix if suffix in LOADERS and not name.startswith(("lm-eval:", TEXT)) else ""
 
 
 def _must_exist(name: str, domains: Mapping[str, Domain]) -> None:
