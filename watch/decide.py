@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -38,21 +38,37 @@ class Limits:
 
 @dataclass(frozen=True)
 class NextStep:
-    """An action, why, and what every trigger says; what it uses up if it comes to nothing."""
+    """An action, why, and what every trigger says; what it uses up if it comes to nothing.
+
+    A step that is `paused` stands in the place of one that failed before.
+    """
 
     action: Action
     reason: str
     triggers: Mapping[str, Signal]
     uses: tuple[str, ...] = ()
+    paused: bool = False
 
 
 def decide(seen: Observed, now: datetime, limits: Limits = Limits()) -> NextStep:
     """Decide what a look does, by the first of the conditions below that holds.
 
-    What came to nothing before does not fire again until it changes.
+    What came to nothing before does not fire again until it changes. While a step that failed is
+    to be tried again later, the probe set is asked when it is due.
     """
-    triggers = _triggers(seen, now, limits)
+    step = _step(seen, _triggers(seen, now, limits))
+    pause = _pause(seen, now)
+    if step.action is Action.NOTHING or not pause:
+        return step
+    failing = step.action in (Action.CHALLENGE, Action.SYNC) and not seen.base_changed
+    if failing and step.triggers["age"].fired:
+        return replace(step, action=Action.LOOK, uses=(), paused=True)
+    hours = pause.total_seconds() / 3600
+    why = f"{step.reason}; {seen.failures} looks failed: a pause of {hours:.1f} hours more"
+    return NextStep(Action.NOTHING, why, step.triggers, paused=True)
 
+
+def _step(seen: Observed, triggers: Mapping[str, Signal]) -> NextStep:
     def choose(action: Action, reason: str, *uses: str) -> NextStep:
         return NextStep(action, reason, triggers, tuple(map(seen.digest, uses)))
 
@@ -61,9 +77,6 @@ def decide(seen: Observed, now: datetime, limits: Limits = Limits()) -> NextStep
     if seen.version is None:
         return choose(Action.NOTHING, "no version is served: `bench improve` makes one")
     name = seen.version.name
-    if (pause := _pause(seen, now)) > timedelta():
-        hours = pause.total_seconds() / 3600
-        return choose(Action.NOTHING, f"{seen.failures} looks failed: a pause of {hours:.1f} hours")
     if seen.base_changed and not triggers["base"].fired:
         model = seen.version.model
         why = f"`{model}` is not the model of `{name}` any more, and nothing as good was made of it"
@@ -74,10 +87,11 @@ def decide(seen: Observed, now: datetime, limits: Limits = Limits()) -> NextStep
         return choose(Action.PROMISE, f"`{name}` was not asked since it was promoted")
     if seen.challenger is not None:
         return choose(Action.JUDGE, f"`{seen.challenger.name}` is on trial")
-    if seen.halved and triggers["documents"].score + triggers["gone"].score:
+    if seen.halved:
         lost = ", ".join(seen.halved)
         why = f"most documents of {lost} are gone, which is often an accident; nothing was changed"
-        return choose(Action.NOTHING, f"{why}: `bench kb sync {seen.halved[0]} --delete` if not")
+        action = Action.LOOK if triggers["age"].fired else Action.NOTHING
+        return choose(action, f"{why}: `bench kb sync {seen.halved[0]} --delete` if not")
     if triggers["documents"].fired:
         changed = ", ".join(f"{count} of {each}" for each, count in seen.changed.items() if count)
         return choose(Action.SYNC, f"documents changed: {changed}", "documents")

@@ -83,8 +83,7 @@ def _act(
         failures=seen.failures,
     )
     if choice.action is Action.NOTHING or seen.version is None:
-        paused = seen.failures and choice.reason.startswith(f"{seen.failures} looks failed")
-        return told if paused else replace(told, failures=0)
+        return told if choice.paused else replace(told, failures=0)
     from watch.act import Acting, run_bench
 
     probes = [each.probe for each in decisions if each.probe is not None]
@@ -112,7 +111,7 @@ def _act(
         challenger=done.challenger,
         probe=done.probe,
         consumed=choice.uses,
-        failures=0,
+        failures=seen.failures if choice.paused else 0,
     )
 
 

@@ -163,7 +163,8 @@ def _job(plan: Path, workspace: Path, data: Path | None) -> EvalJob:
             parsed = PromptFormat.parse(f"{form['scoring']}/{form['shots']}")
             chat = bool(settings.get("chat")) and parsed.mode is not Mode.CLOZE
             formats[name] = replace(parsed, chat=chat)
-    command = "bench watch --once"
+    # A version that this run will judge is made anew by the command that made this one.
+    command = settings.get("command", "")
     chosen = EvalSettings(_SUITE, seed=settings.get("seed", 0), command=command)
     return EvalJob(chosen, tuple(tasks), formats, tuple(questions))
 

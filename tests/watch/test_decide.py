@@ -48,6 +48,11 @@ CALM = Observed(
             Action.NOTHING,
             "bench kb sync law --delete",
         ),
+        (
+            {"halved": ("law",), "looked": NOW - timedelta(days=8), "changed": {"law": 2}},
+            Action.LOOK,
+            "bench kb sync law --delete",
+        ),
         ({"rows": 99}, Action.NOTHING, "nothing has changed"),
         ({"rows": 100}, Action.CHALLENGE, "new: 100 rows"),
         ({"questions": 20, "rows": 200}, Action.CHALLENGE, "new: 20 questions, 200 rows"),
@@ -57,8 +62,14 @@ CALM = Observed(
         ({"base_changed": True}, Action.CHALLENGE, "the base model of `v0002` is another one"),
         ({"base_changed": True, "promised": False}, Action.CHALLENGE, "is another one"),
         ({"failures": 1, "failed": NOW, "rows": 900}, Action.NOTHING, "a pause of 1.0 hours"),
-        ({"failures": 3, "failed": NOW}, Action.NOTHING, "a pause of 4.0 hours"),
-        ({"failures": 60, "failed": NOW}, Action.NOTHING, "a pause of 168.0 hours"),
+        ({"failures": 3, "failed": NOW}, Action.NOTHING, "nothing has changed"),
+        ({"failures": 3, "failed": NOW, "rows": 900}, Action.NOTHING, "a pause of 4.0 hours"),
+        ({"failures": 60, "failed": NOW, "rows": 900}, Action.NOTHING, "a pause of 168.0 hours"),
+        (
+            {"failures": 9, "failed": NOW, "rows": 900, "looked": NOW - timedelta(days=8)},
+            Action.LOOK,
+            "new: 900 rows",
+        ),
         (
             {"failures": 1, "failed": NOW - timedelta(hours=1), "rows": 900},
             Action.CHALLENGE,
