@@ -34,18 +34,28 @@ def watch_once(
     What an action raises as BenchError is written down as the error of the look. A look that was
     killed leaves no line, and the next one finds the same state and does the same.
     """
-    begun, log = time.monotonic(), DecisionLog(workspace)
     with _alone(workspace):
-        decisions = log.decisions()
-        off = switched_off(workspace)
-        registry = VersionRegistry(workspace)
-        registry.adopt()
-        seen = observe(workspace, registry.versions(), decisions, data, off)
-        choice = decide(seen, now, limits)
-        decision = _act(choice, seen, workspace, decisions, bench, now, data)
-        decision = replace(decision, seconds=round(time.monotonic() - begun, 3))
-        log.append(decision)
+        VersionRegistry(workspace).adopt()
+        decision, asked = _look(workspace, now, bench, limits, data)
+        if asked:  # nothing has been done about anything else yet
+            decision, _ = _look(workspace, now, bench, limits, data)
     return decision
+
+
+def _look(
+    workspace: Path, now: datetime, bench: Bench | None, limits: Limits, data: Path | None
+) -> tuple[Decision, bool]:
+    """Observe, decide, act and write it down; whether all was to see that a promise is kept."""
+    begun, log = time.monotonic(), DecisionLog(workspace)
+    decisions = log.decisions()
+    versions = VersionRegistry(workspace).versions()
+    seen = observe(workspace, versions, decisions, data, switched_off(workspace))
+    step = decide(seen, now, limits)
+    decision = _act(step, seen, workspace, decisions, bench, now, data)
+    decision = replace(decision, seconds=round(time.monotonic() - begun, 3))
+    log.append(decision)
+    kept = decision.decision == "nothing" and not decision.error
+    return decision, kept and step.action is Action.PROMISE
 
 
 def switch(workspace: Path, off: str) -> None:
@@ -64,7 +74,7 @@ def switched_off(workspace: Path) -> str:
 
 
 def _act(
-    choice: NextStep,
+    step: NextStep,
     seen: Observed,
     workspace: Path,
     decisions: list[Decision],
@@ -75,26 +85,26 @@ def _act(
     told = Decision(
         when=now.isoformat(timespec="seconds"),
         decision="nothing",
-        reason="; ".join((choice.reason, *seen.notes)),
+        reason="; ".join((step.reason, *seen.notes)),
         version=seen.version.name if seen.version is not None else None,
         challenger=seen.challenger.name if seen.challenger is not None else None,
-        triggers=choice.triggers,
+        triggers=step.triggers,
         inputs=seen.inputs,
         failures=seen.failures,
     )
-    if choice.action is Action.NOTHING or seen.version is None:
-        return told if choice.paused else replace(told, failures=0)
+    if step.action is Action.NOTHING or seen.version is None:
+        return told if step.paused else replace(told, failures=0)
     from watch.act import Acting, run_bench
 
     probes = [each.probe for each in decisions if each.probe is not None]
     looks = [look for look in probes if look.version == seen.version.name]
     acting = Acting(workspace, seen.version, looks, bench if bench is not None else run_bench, data)
     try:
-        done = _do(choice, seen, acting)
+        done = _do(step, seen, acting)
     except Interrupted:
         raise
     except BenchError as error:
-        word = choice.action.value if choice.action.value in ("sync", "challenge") else "nothing"
+        word = step.action.value if step.action.value in ("sync", "challenge") else "nothing"
         return replace(
             told,
             decision=word,
@@ -110,23 +120,23 @@ def _act(
         version=served.name if served is not None else None,
         challenger=done.challenger,
         probe=done.probe,
-        consumed=choice.uses,
-        failures=seen.failures if choice.paused else 0,
+        consumed=step.uses,
+        failures=seen.failures if step.paused else 0,
     )
 
 
-def _do(choice: NextStep, seen: Observed, acting: Acting) -> Result:
+def _do(step: NextStep, seen: Observed, acting: Acting) -> Result:
     from watch import act
 
-    if choice.action is Action.SYNC:
+    if step.action is Action.SYNC:
         return act.sync_documents(acting, [name for name, count in seen.changed.items() if count])
-    if choice.action is Action.CHALLENGE:
+    if step.action is Action.CHALLENGE:
         return act.challenge(acting)
-    if choice.action is Action.JUDGE and seen.challenger is not None:
+    if step.action is Action.JUDGE and seen.challenger is not None:
         return act.judge(acting, seen.challenger)
-    if choice.action is Action.PROMISE:
+    if step.action is Action.PROMISE:
         return act.check_promise(acting)
-    return act.look_again(acting, choice.triggers["age"].score)
+    return act.look_again(acting, step.triggers["age"].score)
 
 
 @contextmanager
