@@ -24,6 +24,7 @@ BENCHMARKS = {
     "gsm8k": "benchmarks.tasks.gsm8k:GSM8K",
     "arc": "benchmarks.tasks.arc:ARC",
     "mmlu_pro": "benchmarks.tasks.mmlu_pro:MMLU_PRO",
+    "countdown": "benchmarks.tasks.countdown:COUNTDOWN",
 }
 # Endings of files of questions.
 FILES = (".jsonl", ".json", ".csv", ".tsv")

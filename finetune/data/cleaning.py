@@ -29,11 +29,13 @@ def clean_rows(text: str) -> str:
 def clean_row(row: Row) -> Row:
     """The row with all its texts clean, trimmed where that does not part prompt and answer."""
     chat = bool(row.messages)
-    completion = clean_rows(row.completion).rstrip()
+    sides = [clean_rows(side).rstrip() for side in (row.completion, row.rejected)]
+    completion, rejected = [side.lstrip() for side in sides] if chat else sides
     return replace(
         row,
         prompt=clean_rows(row.prompt).lstrip(),
-        completion=completion.lstrip() if chat else completion,
+        completion=completion,
+        rejected=rejected,
         messages=tuple(
             Message(clean_rows(m.role), clean_rows(m.content).strip()) for m in row.messages
         ),
@@ -48,9 +50,16 @@ def reject_reason(row: Row) -> str:
     length = len(prompt_text(row)) + len(row.completion)
     if not row.completion.strip():
         return "empty answer"
+    if equal_sides(row):
+        return "equal sides"
     if length < SHORTEST:
         return "too short"
     return "too long" if length > LONGEST else ""
+
+
+def equal_sides(row: Row) -> bool:
+    """Whether the worse side of a pair says what the better one says."""
+    return bool(row.rejected) and row.rejected.strip() == row.completion.strip()
 
 
 def prompt_text(row: Row) -> str:

@@ -71,7 +71,8 @@ def _whole(row: Row) -> array[int]:
 
 
 def _answer(row: Row) -> list[str]:
-    return words_and_signs(row.completion) or [row.completion.strip()]
+    sides = f"{row.completion} {row.rejected}"
+    return words_and_signs(sides) or [sides.strip()]
 
 
 def _by_rarity(sets: Sequence[array[int]], share: float) -> tuple[list[Hashes], list[list[int]]]:

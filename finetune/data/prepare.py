@@ -117,7 +117,9 @@ def _cleaned(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
 
 
 def _uncontaminated(rows: Sequence[Row], benchmark: QuestionIndex) -> list[Row]:
-    texts = [f"{without_passages(prompt_text(row))}\n{row.completion}" for row in rows]
+    texts = [
+        f"{without_passages(prompt_text(row))}\n{row.completion}\n{row.rejected}" for row in rows
+    ]
     contaminated = contaminated_rows(texts, benchmark)
     return [row for row, holds in zip(rows, contaminated, strict=True) if not holds]
 

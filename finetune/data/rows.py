@@ -21,7 +21,7 @@ class Row:
     In a chat `messages` win, as they do in `engines.base.Prompt`, and the completion is the
     assistant's next turn; `tools` is the JSON text of what it may call. `kind` says how the row
     was made (`question`, `cloze`, `rewrite`, `replay`, `file`, …), `source` and `licence` from
-    what.
+    what. `rejected` is the worse completion of a pair, whose better one is `completion`.
     """
 
     prompt: str
@@ -32,10 +32,12 @@ class Row:
     licence: str = ""
     messages: tuple[Message, ...] = ()
     tools: str = ""
+    rejected: str = ""
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits of what is learned, wherever it comes from."""
         turns = [asdict(message) for message in self.messages]
-        content = json.dumps([self.prompt, turns, self.tools, self.completion], ensure_ascii=False)
+        sides = [self.completion, self.rejected] if self.rejected else [self.completion]
+        content = json.dumps([self.prompt, turns, self.tools, *sides], ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]

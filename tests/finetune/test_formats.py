@@ -15,6 +15,8 @@ from domainlift.row_files import LONGEST_LINE
 from engines.base import Message, Mode
 from finetune.data.formats import FORMATS, Problem, check_rows, read_training_rows
 from finetune.data.formats.chat import MOST_TURNS
+from finetune.data.prepare import prepare_rows
+from finetune.data.row_io import load_rows
 from finetune.data.rows import Row
 
 
@@ -269,9 +271,9 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], 
         {"question": "Sky?", "answer": "blue", "split": "test"},
         [],
     ),
-    "preference: the chosen one": (
+    "preference as text": (
         {"prompt": "Sky?", "chosen": "blue", "rejected": "red"},
-        [("Sky?", " blue", (), "")],
+        [("Sky?", " blue", (), "", " red")],
     ),
     "preference as whole conversations": (
         {
@@ -279,7 +281,19 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], 
             "chosen": chat("user: Sky?", "assistant: blue"),
             "rejected": chat("user: Sky?", "assistant: red"),
         },
-        [("", "blue", said("user: Sky?"), "")],
+        [("", "blue", said("user: Sky?"), "", "red")],
+    ),
+    "preference as UltraFeedback has it": (
+        {
+            "prompt": "Sky?",
+            "prompt_id": "1",
+            "messages": chat("user: Sky?", "assistant: blue"),
+            "chosen": chat("user: Sky?", "assistant: blue"),
+            "rejected": chat("user: Sky?", "assistant: red"),
+            "score_chosen": 8.5,
+            "score_rejected": 2.0,
+        },
+        [("", "blue", said("user: Sky?"), "", "red")],
     ),
     "preference as turns after the prompt": (
         {
@@ -287,7 +301,7 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], 
             "chosen": chat("assistant: blue"),
             "rejected": chat("assistant: red"),
         },
-        [("", "blue", said("user: Sky?"), "")],
+        [("", "blue", said("user: Sky?"), "", "red")],
     ),
 }
 
@@ -297,8 +311,8 @@ def test_each_form_becomes_rows(name: str, tmp_path: Path) -> None:
     fields, expected = GOOD[name]
     path = write(tmp_path / "mine.jsonl", fields)
     rows = [
-        Row(prompt, completion, "biology", "file", "mine.jsonl#1", "", messages, tools)
-        for prompt, completion, messages, tools in expected
+        Row(prompt, completion, "biology", "file", "mine.jsonl#1", "", messages, tools, *rejected)
+        for prompt, completion, messages, tools, *rejected in expected
     ]
     assert list(read_training_rows(path, "biology")) == rows
     assert check_rows(path).problems == []
@@ -328,7 +342,7 @@ BAD: list[tuple[Any, str]] = [
     ),
     ({"instrution": "a", "output": "c"}, "unknown key `instrution`; did you mean `instruction`"),
     ({"instruction": "a"}, "no `output` (Alpaca)"),
-    ({"text": "a"}, "no known format: rows have `messages`;"),
+    ({"text": "a"}, "no known format: rows have `chosen`, `rejected`; `messages`;"),
     ({"prompt": "a", "completion": ""}, "`completion` is empty"),
     ({"prompt": "a", "completion": " \n"}, "`completion` is only white space"),
     ({"prompt": "a", "completion": "\u0000\u0007"}, "the answer holds nothing but control"),
@@ -341,6 +355,14 @@ BAD: list[tuple[Any, str]] = [
     ({"question": "a", "answer": 0, "options": ["x", " "]}, "an option is empty"),
     ({"question": "a", "answer": 0, "options": "x, y"}, "`options` is a text, but not JSON"),
     ({"prompt": "a", "chosen": "", "rejected": "b"}, "`chosen` is empty"),
+    ({"prompt": "a", "chosen": "b", "rejected": ""}, "`rejected` is empty"),
+    (
+        {
+            "chosen": chat("user: Sky?", "assistant: blue"),
+            "rejected": chat("user: Sea?", "assistant: red"),
+        },
+        "answer different prompts",
+    ),
     ({"messages": []}, "`messages` is empty"),
     ({"messages": 3}, "`messages` must be a list of turns, not a number"),
     ({"messages": ["a"]}, "turn 1 must be keys with values, not a text"),
@@ -450,6 +472,18 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_halves_of_characters_are_dropped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"prompt": "a\\ud83d\\u0000?", "completion": "b"}')
     assert [row.prompt for row in read_training_rows(path, "d")] == ["a?"]
+
+
+def test_a_pair_of_equal_sides_is_a_problem_and_is_counted(tmp_path: Path) -> None:
+    good = {"prompt": "What is the sky?", "chosen": "blue", "rejected": "red"}
+    path = write(tmp_path / "mine.jsonl", good, {**good, "rejected": "blue "})
+    told = [(problem.line, problem.what) for problem in check_rows(path).problems]
+    assert told == [(2, "`chosen` and `rejected` are equal: nothing is preferred")]
+    made = prepare_rows("d", read_training_rows(path, "d"), folder=tmp_path / "d", all_trained=True)
+    assert made.train == 1
+    card = json.loads((made.path / "card.json").read_text(encoding="utf-8"))
+    assert card["taken out"]["equal sides"] == 1
+    assert load_rows(made.path)[0].rejected == " red"
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[]"])

@@ -21,7 +21,7 @@ from domainlift.errors import Malformed
 from domainlift.fields import Fields, InvalidRow, Problem, optional
 from domainlift.row_files import TABLES, FileRow, items
 from domainlift.types import Question
-from finetune.data.cleaning import clean_field, clean_row
+from finetune.data.cleaning import clean_field, clean_row, equal_sides
 from finetune.data.formats.table import FORMATS, QUESTION, find_format, unknown_keys, usual_names
 from finetune.data.rows import Row
 from finetune.data.sources.questions import prompt_completion
@@ -74,6 +74,9 @@ def check_rows(path: Path) -> FileCheck:
     for item in items(path):
         read = _read(item)
         check.problems += _once(read.problems, columns, path)
+        if any(isinstance(row, Row) and equal_sides(row) for row in read.rows):
+            what = "`chosen` and `rejected` are equal: nothing is preferred"
+            check.problems.append(Problem(item.line, what, "rejected"))
         own_id = read.question.id if read.question is not None else ""
         if own_id in ids:
             what = f"id `{own_id}` stands already on line {ids[own_id]}"
@@ -157,7 +160,7 @@ def _shown_question(question: Question) -> dict[str, Any]:
 def _shown(row: Row) -> dict[str, Any]:
     """What is read and what is learned from it, without what is empty."""
     shown = asdict(row)
-    keys = ("prompt", "messages", "tools", "completion")
+    keys = ("prompt", "messages", "tools", "completion", "rejected")
     return {key: shown[key] for key in keys if shown[key]}
 
 

@@ -99,20 +99,26 @@ def _sharegpt(fields: Fields) -> Iterator[Row]:
 
 
 def _preference(fields: Fields) -> Iterator[Row]:
-    """The preferred answer is learned; the other must be there, but serves nothing here."""
-    chosen = _turns_or_text(fields["chosen"])
-    if isinstance(chosen, list):
-        prompt = _turns_or_text(fields.get("prompt"))
-        answer = chat.read_turns(chosen, "chosen")
-        # The chosen turns may be the whole conversation, or only what follows the prompt.
+    """The better answer, and the worse one beside it; both must answer the same prompt."""
+    better, worse = (_side(fields, key) for key in ("chosen", "rejected"))
+    if better.messages != worse.messages:
+        raise InvalidRow("`chosen` and `rejected` answer different prompts", "rejected")
+    yield replace(better, rejected=worse.completion)
+
+
+def _side(fields: Fields, key: str) -> Row:
+    """One side of a pair, as the row that would be learned from it."""
+    said = _turns_or_text(fields[key])
+    if isinstance(said, list):
+        answer = chat.read_turns(said, key)
+        # The turns may be the whole conversation, or only what follows the prompt.
         if answer[0].role == "assistant":
-            answer = [*_prompt_turns(prompt), *answer]
+            answer = [*_prompt_turns(_turns_or_text(fields.get("prompt"))), *answer]
         answer = _after_system(optional(fields, "system"), answer)
-        yield _last(answer, chat.read_tools(fields.get("tools")))
-    elif "prompt" not in fields:
+        return _last(answer, chat.read_tools(fields.get("tools")))
+    if "prompt" not in fields:
         raise InvalidRow("no `prompt` (preference)")
-    else:
-        yield _continued(fields, "chosen")
+    return _continued(fields, key)
 
 
 def _completion(fields: Fields) -> Iterator[Row]:
@@ -152,13 +158,14 @@ def _question(fields: Fields) -> Iterator[Question]:
 #: Format -> its keys and its reader; of several that fit the first counts. A new format is one
 #: more entry.
 FORMATS: dict[str, RowFormat] = {
-    "messages": RowFormat(("messages",), ("tools", "parallel_tool_calls"), _messages),
-    "ShareGPT": RowFormat(("conversations",), ("system", "tools"), _sharegpt),
     "preference": RowFormat(
         ("chosen", "rejected"),
-        ("prompt", "system", "tools", "score_chosen", "score_rejected"),
+        # UltraFeedback has the better conversation twice.
+        ("prompt", "system", "tools", "score_chosen", "score_rejected", "messages", "prompt_id"),
         _preference,
     ),
+    "messages": RowFormat(("messages",), ("tools", "parallel_tool_calls"), _messages),
+    "ShareGPT": RowFormat(("conversations",), ("system", "tools"), _sharegpt),
     "Alpaca": RowFormat(("instruction", "output"), ("input", "system", "history", "text"), _alpaca),
     "prompt/completion": RowFormat(("prompt", "completion"), ("tools",), _completion),
     QUESTION: RowFormat(("question", "answer"), (), _question),
