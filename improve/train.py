@@ -24,11 +24,12 @@ from finetune.data.build_dataset import (
     nothing_to_learn,
     tasks_to_learn,
 )
+from finetune.data.formats import read_training_rows
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
 from finetune.jobs import TrainingJob, in_mode, training_arguments
 from finetune.train_adapter import find_existing, train_adapter
-from improve.exam.rows import exam_rows
+from improve.exam.rows import as_chat, exam_rows
 from improve.load_model import load_trainable
 from improve.material import MADE_OF
 from rag.library import library
@@ -152,12 +153,15 @@ def rows_not_prepared(context: ImproveContext, name: str) -> dict[str, list[Row]
 
 
 def rows_of_exam(context: ImproveContext, name: str) -> list[Row] | None:
-    """The training rows of the exam of this domain, None where it has none."""
-    options = context.options
+    """The rows of the exam of this domain, and of its files, None where it has no exam."""
+    options, chat = context.options, context.options.exam_in_chat
     if options.exam is None or options.exam.name != name:
         return None
+    files = dataset_spec(context, name).files
+    given = [row for path in files for row in read_training_rows(path, name)]
     with library(context.run_options.workspace) as bases:
-        return exam_rows(options.exam, bases.open(name).search, chat=options.exam_in_chat)
+        made = exam_rows(options.exam, bases.open(name).search, chat=chat)
+    return [*made, *(as_chat(row) if chat else row for row in given)]
 
 
 def dataset_spec(context: ImproveContext, name: str) -> DatasetSpec:

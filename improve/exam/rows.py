@@ -7,6 +7,7 @@ behind passages, of which one holds the answer (see `finetune.data.sources.raft`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.prompts import passage_block, question_block
@@ -45,6 +46,15 @@ def exam_rows(exam: Exam, search: Search, *, chat: bool) -> list[Row]:
             shown = with_context(question, passages, gold, _CONTEXTS)
             rows.append(_row(each, exam.name, shown, chat=chat))
     return rows
+
+
+def as_chat(row: Row) -> Row:
+    """A row in the open layout as a turn of a chat; a chat stays as it is."""
+    if row.messages:
+        return row
+    question = row.prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
+    turn = Message("user", question)
+    return replace(row, prompt="", completion=row.completion.strip(), messages=(turn,))
 
 
 def _row(each: ExamQuestion, domain: str, passages: Sequence[Passage], *, chat: bool) -> Row:

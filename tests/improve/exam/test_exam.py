@@ -18,6 +18,7 @@ from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.text.contamination import QuestionIndex
 from domainlift.types import Treatment
 from engines.base import EngineInfo, Message, Mode
+from finetune.data.formats import read_training_rows
 from finetune.data.prepare import prepare_rows
 from finetune.data.sources.cloze import BLANK
 from improve.exam.as_served import gives, served_job
@@ -36,7 +37,7 @@ from improve.exam.exam import (
 )
 from improve.exam.exchange import export_questions, import_questions
 from improve.exam.make import make_exam
-from improve.exam.rows import Search, exam_rows
+from improve.exam.rows import Search, as_chat, exam_rows
 from improve.exam.scores import exam_scores
 from rag.base import Chunk, Hit
 
@@ -255,6 +256,17 @@ def test_rows_ask_as_the_exam_is_served_alone_and_behind_passages(exam: Exam, ch
         assert row.completion == (each.right if chat else f" {each.right}")
         if row in behind:
             assert each.right in held.removesuffix(text)
+
+
+def test_a_row_of_feedback_is_asked_as_a_person_asks(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"question": "Who sorts the mail?", "answer": "Sigrid Moe", "id": "1", "source": "x"}
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (read,) = read_training_rows(path, "works")
+    chat = as_chat(read)
+    assert [turn.content for turn in chat.messages] == ["Who sorts the mail?"]
+    assert (chat.prompt, chat.completion) == ("", "Sigrid Moe")
+    assert as_chat(chat) == chat
 
 
 def test_rows_hold_no_examined_question(exam: Exam, tmp_path: Path) -> None:
