@@ -147,7 +147,7 @@ def prepare_training(
         return json.dumps(asdict(replace(plan, rows=None))) + "\n" + row_lines(rows)
 
     team = join_group(engine.model.device)
-    told, _, lines = run_on_rank_zero(team, engine.model, prepare).partition("\n")
+    told, _, lines = run_on_rank_zero(team, engine.model.device, prepare).partition("\n")
     plan, rows = RowPlan(**json.loads(told)), read_rows(lines, folder / _ROWS)
     return PreparedTraining(job, engine, folder, rows, validator, plan)
 
