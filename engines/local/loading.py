@@ -22,7 +22,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 GGUF_ORIGIN = "gguf.json"
 #: Endings of files that make a tokenizer, besides JSON.
 _TOKENIZER_FILES = {".jinja", ".model", ".txt", ".tiktoken", ".vocab"}
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def load_model(
