@@ -6,8 +6,8 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Acting:
-    """The workspace that is acted in, its champion, and the earlier looks at its probe set."""
+    """The workspace that is acted in, its champion, and the earlier looks at its probe set.
+
+    `considered` is the material that the last loop knew.
+    """
 
     workspace: Path
     champion: Version
     looks: Sequence[ProbeLook]
     bench: Bench
     data: Path | None = None
+    considered: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def registry(self) -> VersionRegistry:
@@ -183,7 +187,9 @@ def sync_documents(acting: Acting, domains: Sequence[str]) -> Result:
     worse = is_worse(drop)
     path = _draft(acting, candidate, asked, "rejected" if worse else "promoted")
     told = f"{_told(drop)}; {len(touched)} questions whose documents changed left out"
-    version = acting.registry.register(path, State.CHALLENGER, WATCH, f"documents: {told}")
+    version = acting.registry.register(
+        path, State.CHALLENGER, WATCH, f"documents: {told}", material=acting.considered
+    )
     if version.state is not State.CHALLENGER:
         return Result("reject", f"it serves what `{version.name}` does: {version.state.value}")
     if worse:

@@ -35,8 +35,8 @@ class Observed:
     theirs; `questions`, `rows` and `corrections` are new ones. `base_changed` says whether the
     model's name stands for another model now. `looked` is when the probe set was last asked,
     `promised` whether it was since the champion was promoted; `failures` looks in a row failed,
-    the last at `failed`. `used` are digests of what came to nothing before; `inputs` are for the
-    log.
+    the last at `failed`. `used` are digests of what came to nothing before, `considered` is the
+    material that a loop knew last; `inputs` are for the log.
     """
 
     version: Version | None = None
@@ -54,6 +54,7 @@ class Observed:
     failures: int = 0
     failed: datetime | None = None
     used: frozenset[str] = frozenset()
+    considered: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -101,6 +102,7 @@ def observe(
         failures=decisions[-1].failures if decisions else 0,
         failed=datetime.fromisoformat(failed[-1]) if failed else None,
         used=frozenset(digest for each in decisions for digest in each.consumed),
+        considered=before,
         inputs={
             "base": base,
             "material": material,

@@ -98,7 +98,8 @@ def _act(
 
     probes = [each.probe for each in decisions if each.probe is not None]
     looks = [look for look in probes if look.version == seen.version.name]
-    acting = Acting(workspace, seen.version, looks, bench if bench is not None else run_bench, data)
+    run = bench if bench is not None else run_bench
+    acting = Acting(workspace, seen.version, looks, run, data, seen.considered)
     try:
         done = _do(step, seen, acting)
     except Interrupted:

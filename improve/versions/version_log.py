@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -99,11 +99,19 @@ class VersionRegistry:
         return path
 
     def register(
-        self, plan: Path, state: State, by: str, why: str, report: Path | None = None
+        self,
+        plan: Path,
+        state: State,
+        by: str,
+        why: str,
+        report: Path | None = None,
+        *,
+        material: Mapping[str, Any] | None = None,
     ) -> Version:
         """Make a plan a version, or find the one that serves the same; it gets the state.
 
-        One that is quarantined stays so, unless a person names it.
+        One that is quarantined stays so, unless a person names it. `material` is what its loop
+        knew, where that is not what there is now.
         """
         made = read_plan(plan)
         content = content_digest(made)
@@ -113,6 +121,8 @@ class VersionRegistry:
                     return self._again(log, known, state, by, why)
             evidence = plan_evidence(made, self.workspace, report)
             version = self._stored(self._next(), plan, made, evidence)
+            if material is not None:
+                version = replace(version, material=material)
             log.append(Event(version.name, _now(), by, why, state, made_of(version)).row())
         return self.get(version.name)
 
