@@ -219,6 +219,7 @@ def check_champion() -> None:
 def in_process(arguments: Sequence[str]) -> dict[str, Any]:
     """Run a command of `bench` in this process; the object that it prints."""
     out, err = StringIO(), StringIO()
+    sys.argv = ["bench", *arguments]  # which a run keeps as its command
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = bench_main([*arguments, "--json"])
     if code:
