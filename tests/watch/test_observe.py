@@ -18,21 +18,22 @@ from improve.versions.version_log import VersionRegistry
 from tests.improve.versions.test_version_log import plan
 from watch.observe import Observed, observe
 
+DOMAIN = "title: Canon\ndescription: Laws.\ntasks: [own:canon]\nkeywords: [law]\n"
 NOW = datetime(2026, 6, 1, tzinfo=UTC).isoformat()
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with a domain of law, ten questions and five rows, and a model in a folder."""
+    """A domain of its own with ten questions and five rows, and a model in a folder."""
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "base"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
-    folder = tmp_path / "ws" / "domains" / "law"
+    folder = tmp_path / "ws" / "domains" / "canon"
     folder.mkdir(parents=True)
-    (folder / "domain.yaml").write_text("title: Law\ntasks: [own:law]\nkeywords: [law]\n")
+    (folder / "domain.yaml").write_text(DOMAIN)
     write(folder, 10, 5)
-    path = plan(Path("ws"), "one", model="base", digest=current_digest("base"))
+    path = plan(Path("ws"), "one", model="base", domain="canon", digest=current_digest("base"))
     VersionRegistry(Path("ws")).register(path, State.CHAMPION, "improve", "better")
     return folder
 
@@ -88,7 +89,7 @@ def test_another_model_under_the_name_is_seen_and_files_are_hashed_once(
 
 
 def test_a_prepared_data_set_counts_unless_the_loop_made_it(served: Path) -> None:
-    folder = Path("ws/data/law")
+    folder = Path("ws/data/canon")
     folder.mkdir(parents=True)
     (folder / "train.jsonl").write_text("{}\n" * 7)
     assert look().rows == 7
@@ -97,10 +98,10 @@ def test_a_prepared_data_set_counts_unless_the_loop_made_it(served: Path) -> Non
 
 
 def test_accepted_marks_count(served: Path) -> None:
-    assert "feedback" not in domain_material(["law"], [], Path("ws"))
+    assert "feedback" not in domain_material(["canon"], [], Path("ws"))
     store = FeedbackStore(Path("ws"))
-    reply = ServedReply("r1", "What is law?", "It is this.", "v0001", domain="law")
-    mark = store.add(reply, "right")
+    who = ("r1", NOW, "v0001", "", "base", "What is law?", "It is this.", "law")
+    mark = store.add(ServedReply(*who, None, True, None), "right")
     assert look().corrections == 0
     store.decide(mark, MarkState.ACCEPTED, "rows of `law`")
     assert look().corrections == 1

@@ -17,11 +17,18 @@ from improve.versions.version import Event, State, read_event, replay
 from improve.versions.version_log import VersionRegistry
 
 
-def plan(workspace: Path, name: str, model: str = "tiny", adapter: str = "", **more: Any) -> Path:
+def plan(
+    workspace: Path,
+    name: str,
+    model: str = "tiny",
+    adapter: str = "",
+    domain: str = "law",
+    **more: Any,
+) -> Path:
     """A promoted plan, which another `adapter` makes another one."""
     path = workspace / "plans" / f"{name}.yaml"
     write_keywords(path.with_suffix(".routes.yaml"), Keywords({"law": DomainTerms(0.5)}))
-    domains = {"law": DomainTreatment("lora", adapter=adapter or name, adapter_digest="sha256:ab")}
+    domains = {domain: DomainTreatment("lora", adapter=adapter or name, adapter_digest="sha256:ab")}
     made = Plan(model, "sha256:cd", domains, f"{name}.routes.yaml", verdict="promoted")
     write_plan(path, replace(made, **{"created": "2026-01-01", **more}))
     return path
