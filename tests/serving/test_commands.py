@@ -47,6 +47,15 @@ def test_ask_tells_the_answer_and_its_sources(run: Run, engine: EchoEngine) -> N
     assert engine.closed
 
 
+def test_an_answer_of_ask_can_be_marked(run: Run) -> None:
+    assert run("ask", "When are tomatoes sown?", "--keep-replies", "0")[0] == 0
+    assert run("feedback", "add", "latest", "right")[0] == 2
+    id_ = json.loads(run("ask", "When are leeks sown?", "--json")[1])["id"]
+    assert run("feedback", "add", "latest", "right")[0] == 0
+    (row,) = json.loads(run("feedback", "list", "--json")[1])
+    assert (row["id"], row["question"], row["version"]) == (id_, "When are leeks sown?", "first")
+
+
 def test_ask_as_json(run: Run) -> None:
     _, out, _ = run("ask", "When are leeks sown?", "--json")
     told = json.loads(out)
