@@ -1,4 +1,4 @@
-"""Reader of rows from JSON lines, JSON lists and tables, each with its line.
+"""Reader of rows from JSON lines, JSON lists, tables and Parquet, each with its line.
 
 Values that are null, no finite number, or the empty cells of a table are missing: a row does not
 have their keys. A row that cannot be read is one item with its problem, and reading goes on after
@@ -13,12 +13,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
 from domainlift.errors import Malformed
 from domainlift.fields import DECODER, Fields, InvalidRow, kind_name, parse_json
+from domainlift.text.display import one_line
 
 #: The most characters of one line, and of the whole of a file that must be read at once.
 LONGEST_LINE = 1_000_000
@@ -29,10 +31,10 @@ TABLES = (".csv", ".tsv")
 _BOM = b"\xef\xbb\xbf"
 #: First bytes of files that hold rows otherwise.
 _OTHER_KINDS = {
-    b"PAR1": "a Parquet file",
     b"PK\x03\x04": "a ZIP file or a spreadsheet",
     b"\x1f\x8b": "compressed",
 }
+_PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Half a surrogate pair stands for a byte that is not UTF-8; see PEP 383.
@@ -53,7 +55,7 @@ class FileRow:
 
 
 def items(path: Path) -> Iterator[FileRow]:
-    """Yield every row of a CSV file, a JSON list, or lines of JSON, as its first character says."""
+    """Yield every row of a CSV or Parquet file, a JSON list, or lines of JSON, as it begins."""
     with _opened(path) as file:
         place = file.tell()
         start = file.read(200)
@@ -94,6 +96,8 @@ def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
     other = next((kind for mark, kind in _OTHER_KINDS.items() if start.startswith(mark)), "")
     if other:
         yield FileRow(1, problem=f"is {other}; save it as CSV or as JSON lines")
+    elif start.startswith(_PARQUET):
+        yield from _parquet(path)
     elif start.startswith(_UTF16) or b"\0" in start:
         yield FileRow(1, problem="is UTF-16 or no text at all; save the file as UTF-8")
     elif path.suffix.lower() in TABLES:
@@ -170,6 +174,24 @@ def _broken(error: Exception) -> str:
 def _bad_bytes(text: str) -> str:
     match = _BAD.search(text)
     return f"is not UTF-8 (byte 0x{ord(match[0]) - 0xDC00:02x})" if match else ""
+
+
+# --- Parquet
+
+
+def _parquet(path: Path) -> Iterator[FileRow]:
+    """Read batch by batch; a row goes through JSON, so that it follows the same rules."""
+    arrow: Any = import_module("pyarrow")  # it has no type stubs
+    parquet: Any = import_module("pyarrow.parquet")
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _line(number, json.dumps(row, ensure_ascii=False, default=str))
+    except (arrow.ArrowException, OSError) as error:
+        yield FileRow(number + 1, problem=f"is a damaged Parquet file: {one_line(str(error), 80)}")
 
 
 # --- a JSON list

@@ -20,7 +20,7 @@ from domainlift.types import Question
 from engines.base import Mode
 
 #: Endings of files with a text in each row, under `text`; any other file is one text.
-_ROWS = (".jsonl", ".json", ".csv", ".tsv")
+_ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
 def load_texts(request: TaskRequest) -> Task:

@@ -27,7 +27,7 @@ BENCHMARKS = {
     "countdown": "benchmarks.tasks.countdown:COUNTDOWN",
 }
 # Endings of files of questions.
-FILES = (".jsonl", ".json", ".csv", ".tsv")
+FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 # Prefix of a task's name, or ending of a file's -> the function that loads what the rest names.
 LOADERS = {
     "own": "benchmarks.tasks.question_file:load_question_file",

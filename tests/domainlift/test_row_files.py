@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from domainlift.errors import Malformed
 from domainlift.row_files import cells, file_rows, items
@@ -19,7 +22,7 @@ ROW = '{"question": "a"}\n'
     ("raw", "message"),
     [
         (ROW.encode() + '{"question": "café"}'.encode("latin-1"), ":2: is not UTF-8 (byte 0xe9)"),
-        (b"PAR1\0\0", ":1: is a Parquet file; save it as CSV or as JSON lines"),
+        (b"PAR1\0\0", ":1: is a damaged Parquet file: "),
         (b"PK\x03\x04\0", ":1: is a ZIP file or a spreadsheet; save it"),
         (b"\x1f\x8b\x08\0", ":1: is compressed; save it"),
         (ROW.encode("utf-16"), ":1: is UTF-16 or no text at all"),
@@ -142,3 +145,34 @@ def test_any_bytes_are_read_or_refused_in_our_words(tmp_path: Path, raw: bytes) 
         for read in (file_rows, cells):
             with contextlib.suppress(Malformed):
                 list(read(path))
+
+
+DAY = date(2026, 5, 4)
+
+
+def test_rows_of_a_parquet_file_follow_the_rules_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "exam.parquet"
+    rows = [
+        {
+            "question": "a",
+            "options": ["x", "y"],
+            "answer": 1,
+            "score": 0.5,
+            "day": date(2026, 5, 4),
+        },
+        {"question": "b", "options": None, "answer": None, "score": float("nan"), "day": None},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    found = list(file_rows(path))
+    assert [(row.line, row.fields) for row in found] == [
+        (1, {**rows[0], "day": "2026-05-04"}),
+        (2, {"question": "b"}),
+    ]
+
+
+def test_a_parquet_file_that_ends_early_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "exam.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"question": "a"}] * 9), path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(Malformed, match="is a damaged Parquet file"):
+        list(file_rows(path))
