@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
+from finetune.perplexity import HeldOutText
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from finetune.training.train import train_rows
@@ -51,6 +52,7 @@ class TrainingResult:
     trained: TrainResult
     scores: Mapping[str, Mapping[str, Any]]
     plan: RowPlan
+    perplexity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -69,6 +71,7 @@ class TrainingResult:
             "truncated": list(trained.truncated),
             **self.plan.as_json(),
             "validation": dict(self.scores),
+            "perplexity": dict(self.perplexity),
         }
 
 
@@ -108,6 +111,7 @@ class PreparedTraining:
     rows: Sequence[Row]
     validator: Validator | None
     plan: RowPlan
+    texts: HeldOutText | None = None
 
     @property
     def settings(self) -> TrainingArguments:
@@ -149,7 +153,10 @@ def prepare_training(
     team = join_group(engine.model.device)
     told, _, lines = run_on_rank_zero(team, engine.model.device, prepare).partition("\n")
     plan, rows = RowPlan(**json.loads(told)), read_rows(lines, folder / _ROWS)
-    return PreparedTraining(job, engine, folder, rows, validator, plan)
+    with activity(f"measuring the perplexity of held-out text of {job.name}"):
+        # Where several processes share a model, no pass is possible without all of them.
+        texts = HeldOutText(job, engine) if team.size == 1 else None
+    return PreparedTraining(job, engine, folder, rows, validator, plan, texts)
 
 
 def _plan_and_rows(
@@ -205,7 +212,21 @@ def run_training(
             adapter_folder=prepared.folder / "adapter",
             validate=validation_of(prepared, on_validation),
             notify=on_progress,
+            on_best=_perplexity_of(prepared),
         )
+
+
+def _perplexity_of(prepared: PreparedTraining) -> Callable[[Any], None] | None:
+    """Measurement of the weights that were saved, where there is text to measure on."""
+    texts = prepared.texts
+    if texts is None:
+        return None
+
+    def measure(live: Any) -> None:
+        with prepared.engine.answering_with(live):
+            texts.measure()
+
+    return measure
 
 
 def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Validate | None:
@@ -235,7 +256,10 @@ def publish(
     scores = _best_scores(trained, prepared.folder)
     adapter = writer.publish(_draft(prepared, scores, trained))
     version, path = adapter.card.version, adapter.folder
-    return TrainingResult(job.name, version, path, model, trained, scores, prepared.plan)
+    perplexity = prepared.texts.changes if prepared.texts is not None else {}
+    return TrainingResult(
+        job.name, version, path, model, trained, scores, prepared.plan, perplexity
+    )
 
 
 def clean_up(folder: Path) -> None:
@@ -278,6 +302,7 @@ def _draft(
         recipe={**asdict(job.recipe), **_weights(info), "training": asdict(job.settings)},
         data=_dataset_cards(job),
         scores=scores,
+        perplexity=prepared.texts.changes if prepared.texts is not None else {},
         curves=_CURVES,
         budget={**prepared.plan.as_json(), "rows_asked": job.budget.rows},
         speed={

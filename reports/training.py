@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from finetune.dry_run import DryRun
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
+_TEXTS = {"domain": "answers of the domain", "general": "general text"}
 _ENDED = {
     "done": "all steps are taken",
     "patience": "it got no better",
@@ -57,6 +58,11 @@ def show_training(made: TrainingResult) -> None:
     )
     for line in made.plan.lines():
         print_line(line)
+    for kind, change in made.perplexity.items():
+        print_line(
+            f"perplexity per word of held-out {_TEXTS[kind]}: {change['baseline']:,.2f} before, "
+            f"{change['candidate']:,.2f} after (n {change['n']})"
+        )
     if made.scores:
         rows = [_row(domain, score) for domain, score in made.scores.items()]
         print_table(_COLUMNS, rows, right={*_COLUMNS} - {"domain"})

@@ -22,8 +22,9 @@ class ModelCard:
 
     `files` are the SHA-256 of its files by name, `data` is the data card of what it learned,
     `scores` are validation scores by domain, `curves` names the file of the loss curves.
-    `budget` says which rows were chosen to fit into it, and `speed` has the device and the tokens
-    per second; neither is in cards of earlier versions.
+    `budget` says which rows were chosen to fit into it, `speed` has the device and the tokens
+    per second, and `perplexity` that of held-out text before and after; cards of earlier versions
+    lack them.
     """
 
     domain: str
@@ -41,6 +42,7 @@ class ModelCard:
     schema: int = SCHEMA
     budget: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
+    perplexity: Mapping[str, Any] = field(default_factory=dict)
 
     def check_files(self, folder: Path, needed: tuple[str, ...]) -> None:
         """Raise Malformed naming the first file that is missing or not as it was written."""
@@ -89,6 +91,7 @@ def render_model_card(card: ModelCard) -> str:
             "",
             f"Base model: `{card.base}`, digest `{card.base_digest}`.",
             *_table("Validation", card.scores),
+            *_table("Perplexity per word", card.perplexity),
             *_table("Data", card.data),
             *_table("Recipe", card.recipe),
             *_table("Budget", card.budget),
@@ -106,7 +109,7 @@ def is_hub_name(name: str) -> bool:
 
 def _check_kinds(path: Path, card: ModelCard) -> None:
     texts = (card.domain, card.version, card.method, card.base, card.base_digest, card.curves)
-    made = (card.budget, card.speed)
+    made = (card.budget, card.speed, card.perplexity)
     tables = (card.recipe, card.data, card.scores, card.files, card.versions, *made)
     right = all(isinstance(text, str) for text in texts)
     if not right or not all(isinstance(table, Mapping) for table in tables):

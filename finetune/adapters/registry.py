@@ -47,8 +47,8 @@ class AdapterDraft:
     """A trained adapter that is to be published.
 
     `folder` holds PEFT's two files and whatever else shall be kept; `curves` names the file of
-    the loss curves in it. `scores` are validation scores by domain; `budget` and `speed` are those
-    of the model card.
+    the loss curves in it. `scores` are validation scores by domain; `budget`, `speed` and
+    `perplexity` are those of the model card.
     """
 
     domain: str
@@ -62,6 +62,7 @@ class AdapterDraft:
     curves: str = ""
     budget: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
+    perplexity: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Misuse
 from domainlift.files import exclusive_lock
@@ -42,12 +42,14 @@ def train_rows(
     adapter_folder: Path,
     validate: Validate | None = None,
     notify: OnProgress | None = None,
+    on_best: Callable[[Any], None] | None = None,
 ) -> TrainResult:
     """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
 
-    `model` is given back without the adapter, frozen. Under a
-    launcher every process calls this with the same arguments; the first one alone validates,
-    notifies and writes, and the others may lack `validate`. Raises Misuse for rows or settings that
+    `model` is given back without the adapter, frozen. `on_best` is called once, with PEFT's model
+    and the weights that were saved. Under a launcher every process calls this with the same
+    arguments; the first one alone validates, notifies and writes, and the others may lack
+    `validate`. Raises Misuse for rows or settings that
     do not fit, Diverged where the loss explodes, BenchError where the memory or the disk is too
     small.
     """
@@ -63,6 +65,8 @@ def train_rows(
                 run.resume()
                 run.run(validate, notify)
                 run.save(adapter_folder)
+                if on_best is not None:
+                    on_best(run.live)
             finally:
                 run.close()
         return run.trained()
