@@ -87,6 +87,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.ui:ui_command",
         "Show pages on this machine: ask, compare runs, improve, search, edit exams.",
     ),
+    "experiment": (
+        "bench.commands.experiment:experiment",
+        "Run a command and its options from one file.",
+    ),
     "doctor": ("bench.commands.doctor:doctor", "Show versions, devices, memory, models and data."),
 }
 

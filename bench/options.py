@@ -51,6 +51,13 @@ Rows = Annotated[
     typer.Option("--rows", min=1, help="Train each domain on so many rows, the most useful ones."),
 ]
 
+PrintConfig = Annotated[
+    bool,
+    typer.Option(
+        "--print-config", help="Print the file for `bench experiment run` that this amounts to."
+    ),
+]
+
 KeepReplies = Annotated[
     int,
     typer.Option(

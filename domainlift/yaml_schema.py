@@ -2,7 +2,7 @@
 
 Only what a schema can describe is accepted: one mapping of texts, lists of texts, flags, numbers,
 whole numbers, mappings ("table") and lists of mappings ("tables") with a schema of their own, and
-mappings of any keys to plain values ("values").
+mappings of any keys to plain values ("values") or to lists of them ("lists").
 Aliases are refused, because a few lines of them can unfold to any size.
 """
 
@@ -28,10 +28,18 @@ if TYPE_CHECKING:
 SIZE_LIMIT = 1_000_000
 #: From how many characters on libyaml is used, where it is there: it is ten times as fast.
 QUICK_FROM = 20_000
-Kind = Literal["text", "texts", "flag", "number", "whole", "table", "tables", "values"]
+Kind = Literal["text", "texts", "flag", "number", "whole", "table", "tables", "values", "lists"]
 Value = str | int | float | bool | tuple[str, ...]
 _KINDS: Mapping[Any, Kind] = {
-    **{str: "text", bool: "flag", int: "whole", float: "number", tuple: "texts", list: "texts"},
+    **{
+        Path: "text",
+        str: "text",
+        bool: "flag",
+        int: "whole",
+        float: "number",
+        tuple: "texts",
+        list: "texts",
+    },
 }
 
 
@@ -53,7 +61,8 @@ class Field:
 class Node:
     """The value of one key, in the field of its kind; lines count from 1.
 
-    Plain values are in `value` too. Each of `values` is an entry of a table or of any keys.
+    Plain values are in `value` too. Each of `values` is an entry of a table or of any keys; `items`
+    are those of a list in "lists".
     """
 
     line: int | None = None
@@ -65,6 +74,7 @@ class Node:
     number: int | float = 0
     values: Mapping[str, Node] = field(default_factory=dict)
     value: Value = ""
+    items: tuple[Value, ...] = ()
 
 
 def read_yaml(path: Path, schema: Mapping[str, Field]) -> dict[str, Node]:
@@ -83,6 +93,14 @@ def parse_yaml(text: str, path: Path, schema: Mapping[str, Field]) -> dict[str, 
     return _mapping(path, root, schema, "")
 
 
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """The text of a file with these entries, in their order."""
+    import yaml
+
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
 def top_keys(path: Path) -> list[str]:
     """Return the names of a file's entries, in order; none where it holds no mapping."""
     root = _compose(path, _text(path))
@@ -94,12 +112,13 @@ def top_keys(path: Path) -> list[str]:
 def dataclass_schema(kind: type) -> dict[str, Field]:
     """The schema of a mapping that fills a dataclass; None can only be left out."""
     types = get_type_hints(kind)
-    return {each.name: _field_of(types[each.name]) for each in fields(kind) if each.init}
+    return {each.name: field_of(types[each.name]) for each in fields(kind) if each.init}
 
 
-def _field_of(hint: Any) -> Field:
+def field_of(hint: Any) -> Field:
+    """The field of a value of this type; None can only be left out."""
     if get_origin(hint) in (Union, UnionType):
-        return _field_of(next(each for each in get_args(hint) if each is not NoneType))
+        return field_of(next(each for each in get_args(hint) if each is not NoneType))
     if get_origin(hint) is Literal:
         return Field("text", choices=get_args(hint))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -228,6 +247,8 @@ def _entry(place: _Place, key: Field, node: yaml.Node, line: int) -> Node:
             return Node(line, texts=texts, value=texts, lines=lines)
         case "values":
             return Node(line, values=_read_values(place, node))
+        case "lists":
+            return Node(line, values=_read_lists(place, node))
         case "table":
             _need_mapping(place, node)
             within = f" in `{place.key}`"
@@ -278,6 +299,19 @@ def _read_values(place: _Place, node: yaml.Node) -> dict[str, Node]:
     for key, value in node.value:
         name = _key_name(place.path, key, None, entries)
         entries[name] = Node(line_of(key), value=_read_value(_Place(place.path, name), value))
+    return entries
+
+
+def _read_lists(place: _Place, node: yaml.Node) -> dict[str, Node]:
+    _need_mapping(place, node)
+    entries: dict[str, Node] = {}
+    for key, value in node.value:
+        name = _key_name(place.path, key, None, entries)
+        own = _Place(place.path, name)
+        if shape_of(value) != "sequence" or not value.value:
+            raise own.error("must be a list of values", line_of(value), f"write `{name}: [1, 2]`")
+        items = tuple(_read_value(own, item) for item in value.value)
+        entries[name] = Node(line_of(key), items=items)
     return entries
 
 
@@ -352,6 +386,7 @@ _EXAMPLES: Mapping[Kind, str] = {
     "number": "1.0",
     "whole": "1",
     "values": "{…: …, …: …}",
+    "lists": "{…: [1, 2]}",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from domainlift.errors import Malformed, NoSuch
 from domainlift.files import safe_join, write_text
-from domainlift.yaml_schema import Field, Node, Value, read_yaml
+from domainlift.yaml_schema import Field, Node, Value, dump_yaml, read_yaml
 from rag.retrieval_gate import NEVER, OPEN, Gate
 from rag.treatment import PASSAGES, TOKENS
 
@@ -105,9 +105,7 @@ class Plan:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan as YAML, in one step."""
-    import yaml
-
-    text = yaml.safe_dump(plan_data(plan), sort_keys=False, allow_unicode=True, width=100)
+    text = dump_yaml(plan_data(plan))
     write_text(path, f"# A plan for `bench run --plan`; see docs/improve.md.\n{text}")
 
 

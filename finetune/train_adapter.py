@@ -26,8 +26,8 @@ from finetune.data.row_io import load_rows, read_rows, row_lines
 from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
+from finetune.held_out_text import HeldOutText
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
-from finetune.perplexity import HeldOutText
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from finetune.training.train import train_rows

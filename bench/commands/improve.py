@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.exam import exam_line
+from bench.experiment_file import config_text
 from bench.options import (
     EMBEDDED_SUITES,
     WORKSPACE,
@@ -20,6 +21,7 @@ from bench.options import (
     Data,
     Device,
     Json,
+    PrintConfig,
     Rows,
     Suite,
     WorkspaceOption,
@@ -103,6 +105,7 @@ def improve_command(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16 (in-process).")] = "auto",
     challenger: Annotated[bool, typer.Option("--challenger", hidden=True)] = False,
+    print_config: PrintConfig = False,
     as_json: Json = False,
 ) -> None:
     """Find weak domains, treat them, and prove what got better.
@@ -117,6 +120,9 @@ def improve_command(
 
     Example: bench improve --model tiny
     """
+    if print_config:
+        print(config_text("improve", locals()), end="")
+        return
     least = parse_min_gain(min_gain)
     chosen = suite_for(suite, model)
     if docs is None and (name is not None or writer is not None):

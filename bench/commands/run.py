@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
+from bench.experiment_file import config_text
 from bench.options import (
     ALL,
     WORKSPACE,
     Data,
     Device,
     Json,
+    PrintConfig,
     Suite,
     WorkspaceOption,
     comma_separated,
@@ -141,6 +143,7 @@ def run(
         int, typer.Option(min=1, help="Requests at a time (OpenAI-compatible servers).")
     ] = 8,
     timeout: Annotated[float, typer.Option(help="Seconds for one request to a server.")] = 300.0,
+    print_config: PrintConfig = False,
     as_json: Json = False,
 ) -> None:
     """Score a model per domain.
@@ -149,6 +152,9 @@ def run(
 
     Example: bench run --model tiny --suite demo
     """
+    if print_config:
+        print(config_text("run", locals()), end="")
+        return
     settings = EvalSettings(
         suite="tasks" if task else suite_for(suite, model),
         mode=_mode(scoring) if scoring != AUTO else None,

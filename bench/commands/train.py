@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from bench.options import WORKSPACE, BudgetMinutes, Data, Device, Json, Rows, WorkspaceOption
+from bench.experiment_file import config_text
+from bench.options import (
+    WORKSPACE,
+    BudgetMinutes,
+    Data,
+    Device,
+    Json,
+    PrintConfig,
+    Rows,
+    WorkspaceOption,
+)
 from domainlift.errors import Misuse
 from engines.registry import TINY
 from finetune.data.recipe import one_domain, read_recipe
@@ -61,6 +71,7 @@ def train_command(
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
+    print_config: PrintConfig = False,
     as_json: Json = False,
 ) -> None:
     """Train an adapter for each domain, and publish it.
@@ -72,6 +83,9 @@ def train_command(
 
     Example: bench train biology --model tiny
     """
+    if print_config:
+        print(config_text("train", locals()), end="")
+        return
     if len(name) > 1 and (recipe is not None or data_set is not None):
         raise Misuse("`--recipe` and `--data-set` are for one adapter", "train one after another")
     domains = load_domains(workspace)

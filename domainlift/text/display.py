@@ -11,6 +11,10 @@ _SECRET = re.compile(
 )
 
 
+# Keys of the hub, of OpenAI and of their like, wherever they stand.
+_KEY = re.compile(r"\b(hf|sk|gsk|ghp|xox[a-z])([_-])[\w-]{12,}")
+
+
 def one_line(text: str, limit: int | None = None) -> str:
     """Collapse white space; of a text longer than `limit` the rest becomes an ellipsis."""
     line = " ".join(text.split())
@@ -26,4 +30,4 @@ def printable(text: str, substitute: str = "\ufffd") -> str:
 def without_credentials(text: str) -> str:
     """Leave the users, passwords and keys out of the URLs in a text."""
     text = _USER.sub(r"\1", text)
-    return _SECRET.sub(r"\1…", text)
+    return _KEY.sub(r"\1\2…", _SECRET.sub(r"\1…", text))

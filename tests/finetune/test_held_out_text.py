@@ -10,8 +10,8 @@ from engines.base import Answer
 from finetune.data.recipe import one_domain
 from finetune.data.row_io import row_lines
 from finetune.data.rows import Row
+from finetune.held_out_text import HeldOutText
 from finetune.jobs import TrainingJob
-from finetune.perplexity import HeldOutText
 from finetune.training.settings import TrainingArguments
 from knowledge_bases.domains import load_domains
 

@@ -1,0 +1,208 @@
+"""`bench experiment`: files, sweeps, and what commands amount to."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.app import main
+from bench.experiment_file import config_text, parse_experiment, read_experiment
+from domainlift.errors import BenchError, Malformed
+from finetune.axolotl import export_config, import_config
+from finetune.training.settings import TrainingArguments
+
+GUIDE = """
+base_model: Qwen/Qwen2.5-0.5B
+trust_remote_code: true
+datasets: [{path: data.jsonl, type: alpaca}]
+val_set_size: 0.05
+adapter: lora
+lora_r: 8
+lora_alpha: 32
+lora_dropout: 0.05
+lora_target_modules: [q_proj, v_proj]
+sequence_len: 2048
+sample_packing: true
+wandb_project: mine
+gradient_accumulation_steps: 4
+micro_batch_size: 2
+num_epochs: 3
+optimizer: adamw_torch
+learning_rate: 0.0002
+train_on_inputs: false
+bf16: true
+tf32: false
+gradient_checkpointing: true
+early_stopping_patience: 3
+warmup_steps: 10
+eval_steps: 0.05
+save_steps: 20
+weight_decay: 0.01
+"""
+
+
+def parse(text):
+    return parse_experiment(text, Path("e.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("modl: tiny", "unknown key `modl`", "did you mean `model`?"),
+        ("command: trian", "unknown command `trian`", "did you mean `train`?"),
+        ("command: train\nmodel: tiny", "`train` needs `domains`", "domains"),
+        ("command: train\ndomains: [a]\ntraining: {rnk: 3}", "unknown key `rnk`", "`rank`"),
+        ("command: train\ndomains: [a]\ntraining: {rank: two}", "`rank` must be a whole", None),
+        ("command: run\nexport: [gguf]", "cannot export `gguf`", "`train`"),
+        ("export: [gguff]", "cannot export `gguff`", "gguf"),
+        ("grid: {target: [0.5, 0.6]}", "looked at once", "sweep `train`"),
+        ("command: run\ngrid: {shotz: [0]}", "no key `shotz`", "`shots`"),
+        ("command: train\ndomains: [a]\ngrid: {rank: [1]}", "no key `rank`", "`training.rank`"),
+        ("command: run\ngrid: {shots: 3}", "`shots` must be a list", "[1, 2]"),
+        ("command: run\nshots: &a 3\nseed: *a", "alias", None),
+        ("command: run\ngrid: {seed: [1]}\nrandom: {seed: [1]}", "exclude each other", None),
+        ("api_key: sk-123456789012345", "unknown key `api_key`", None),
+    ],
+)
+def test_what_is_wrong_is_named(text, what, hint):
+    with pytest.raises(Malformed) as caught:
+        parse(text)
+    assert what in caught.value.what
+    assert "123456" not in f"{caught.value.what} {caught.value.hint}"
+    if hint:
+        assert hint in str(caught.value.hint)
+
+
+def test_a_grid_has_every_combination():
+    text = """
+command: train
+domains: [biology]
+training: {rank: 2}
+grid: {training.rank: [2, 4], training.learning_rate: [1.0e-3, 2.0e-3], model: [tiny]}
+"""
+    variants = dict(parse(text).variants())
+    assert len(variants) == 4
+    one = variants["training.rank=4, training.learning_rate=0.001, model=tiny"]
+    assert one.options["training"] == {"rank": 4, "learning_rate": 0.001}
+    assert one.options["model"] == "tiny"
+
+
+def test_values_of_a_grid_are_checked_as_if_they_stood_there():
+    with pytest.raises(Malformed, match="rank"):
+        parse("command: train\ndomains: [a]\ngrid: {training.rank: [2, x]}").variants()
+
+
+def test_random_draws_some_of_the_combinations_always_the_same_ones():
+    text = "command: run\nrandom: {shots: [0, 1, 2], seed: [1, 2, 3, 4]}\ndraws: 5"
+    drawn = parse(text).sweep
+    assert len(drawn) == len({tuple(each.items()) for each in drawn}) == 5
+    assert parse(text).sweep == drawn
+    many = ", ".join(map(str, range(40)))
+    with pytest.raises(Malformed, match="1,600 combinations"):
+        parse(f"command: run\ngrid: {{shots: [{many}], seed: [{many}]}}")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "biology", "mathematics", "--model", "tiny", "--set", "rank=3", "--rows", "9"],
+        ["run", "--model", "tiny", "--task", "a.jsonl", "--metric", "f1", "--chat", "--limit", "3"],
+        ["improve", "--model", "tiny", "--docs", "folder", "--min-gain", "3pt", "--skip-rag"],
+        ["improve", "--model", "tiny"],
+    ],
+)
+def test_a_printed_file_is_read_as_the_same_command(command, tmp_path, capsys):
+    assert main([*command, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    path = tmp_path / "e.yaml"
+    path.write_text(text)
+    read = read_experiment(path)
+    assert read.command == command[0]
+    printed = yaml.safe_load(text)
+    assert {"command": read.command, **read.options} == printed
+
+
+def test_secrets_are_masked(capsys):
+    model = "http://me:pass@host:80/v1?api_key=abc#m"
+    assert main(["run", "--model", model, "--print-config"]) == 0
+    text = capsys.readouterr().out
+    assert "pass" not in text
+    assert "abc" not in text
+    assert "hf_…" in config_text("train", train_values(model="hf_abcdefghijklmnop"))
+
+
+def train_values(**more):
+    import inspect
+
+    from bench.commands.train import train_command
+
+    parameters = inspect.signature(train_command).parameters
+    return {**{n: p.default for n, p in parameters.items()}, "name": ["biology"], **more}
+
+
+def test_a_file_of_runs_is_run_and_compared(tmp_path, capsys):
+    questions = tmp_path / "q.jsonl"
+    row = {"question": "Capital of France?", "options": ["Paris", "Rome"], "answer": 0}
+    rows = [{**row, "question": f"{row['question']} {n}"} for n in range(4)]
+    questions.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    file = tmp_path / "e.yaml"
+    config = {"command": "run", "model": "tiny", "task": [str(questions)]}
+    config |= {"workspace": str(tmp_path / "w"), "grid": {"scoring": ["letter", "cloze"]}}
+    file.write_text(yaml.safe_dump(config))
+    assert main(["experiment", "run", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["variant"] for each in found["variants"]] == ["scoring=letter", "scoring=cloze"]
+    assert all(each["results"][0]["overall"]["n"] == 4 for each in found["variants"])
+    assert main(["experiment", "run", str(file)]) == 0
+    assert "candidate" in capsys.readouterr().out
+
+
+# --- axolotl
+
+
+def test_the_guides_configuration_is_imported(tmp_path, capsys):
+    file = tmp_path / "axolotl.yaml"
+    file.write_text(GUIDE)
+    text, left_out = import_config(file)
+    read = parse(text)
+    training = read.options["training"]
+    assert read.options["model"] == "Qwen/Qwen2.5-0.5B"
+    assert (training["rank"], training["alpha"], training["batch"]) == (8, 32, 8)
+    assert (training["targets"], training["dtype"]) == (["q_proj", "v_proj"], "bfloat16")
+    assert (training["save_every"], training["patience"]) == (20, 3)
+    assert left_out.keys() == {
+        *("trust_remote_code", "datasets", "val_set_size", "wandb_project", "tf32"),
+        *("warmup_steps", "eval_steps"),
+    }
+    assert main(["experiment", "import", str(file)]) == 0
+    assert "`trust_remote_code` has no counterpart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "a: [", "lora_r: {a: 1}", "lora_r: many"])
+def test_what_is_no_configuration_is_refused(text, tmp_path):
+    file = tmp_path / "axolotl.yaml"
+    file.write_text(text)
+    with pytest.raises(BenchError):
+        import_config(file)
+
+
+def test_what_is_exported_comes_back(tmp_path):
+    text = "command: train\ndomains: [biology]\nmodel: a/b\nrows: 3\n"
+    settings = {"rank": 4, "alpha": 8, "batch": 8, "learning_rate": 0.001, "shuffle": False}
+    read = parse(text + yaml.safe_dump({"training": settings}))
+    made, left_out = export_config(read.options)
+    assert sorted(left_out) == ["rows", "training.shuffle"]
+    file = tmp_path / "axolotl.yaml"
+    file.write_text(made)
+    again = parse(import_config(file)[0]).options["training"]
+    assert {key: again[key] for key in settings if key != "shuffle"} == {
+        key: value for key, value in settings.items() if key != "shuffle"
+    }
+    TrainingArguments(**{**again, "targets": tuple(again.get("targets", ()))})
+
+
+def test_axolotl_accepts_what_is_exported():
+    schema = pytest.importorskip("axolotl.utils.schemas.config")
+    read = parse("command: train\ndomains: [biology]\nmodel: Qwen/Qwen2.5-0.5B\n")
+    schema.AxolotlInputConfig(**yaml.safe_load(export_config(read.options)[0]))
