@@ -47,9 +47,10 @@ def sync_command(
     Example: bench kb sync handbook --dry-run
     """
     manifest = KnowledgeBaseStore(Workspace(workspace).knowledge_bases).manifest(domain)
-    found, record = current_sources(domain, load_domains(workspace), workspace, data)
+    domains = load_domains(workspace)
+    found, record = current_sources(domain, domains, workspace, data)
     changes = source_changes(manifest, found.files, record.refused)
-    touched = [q.id for q in touched_questions(workspace, domain, changes, found.files)]
+    touched = touched_questions(workspace, domain, domains, changes, found.files)
     told: dict[str, Any] = {
         "added": list(changes.added),
         "changed": list(changes.changed),
@@ -109,6 +110,6 @@ def _show(domain: str, told: dict[str, Sequence[str]]) -> None:
     if touched := told["questions_touched"]:
         more = f" and {len(touched) - 5:,} more" if len(touched) > 5 else ""
         print(
-            f"{len(touched):,} questions of the exam `{domain}` ask for passages that changed: "
-            f"{', '.join(touched[:5])}{more} (`bench exam show {domain}`)"
+            f"{len(touched):,} examined questions of `{domain}` ask for passages that changed: "
+            f"{', '.join(touched[:5])}{more}"
         )

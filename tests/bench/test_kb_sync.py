@@ -137,3 +137,31 @@ def test_a_preview_of_thousands_is_quick(tmp_path: Path) -> None:
     changes = source_changes(manifest, files)
     assert (changes.added, changes.gone) == ((files[0].label,), ())
     assert time.process_time() - start < 2  # a second for 8,000 on an idle core
+
+
+def test_a_domains_own_questions_are_touched_by_their_support(bench: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "workspace" / "domains" / "plants"
+    (folder / "documents").mkdir(parents=True)
+    (folder / "domain.yaml").write_text(
+        "title: Plants\ndescription: Of gardens.\nkeywords: [rose]\ntasks: [own:plants]\n"
+    )
+    text = "# Roses\n\n## Water\n\nOnce a week.\n\n## Cut\n\nIn late winter.\n"
+    (folder / "documents" / "rose.md").write_text(text)
+    rows = (
+        ("water", "documents/rose.md#Water", "test"),
+        ("cut", "documents/rose.md#Cut", "validation"),
+        ("learned", "documents/rose.md#Cut", "train"),
+        ("free", "", "test"),
+    )
+    keys = {"question": "When?", "options": ["now", "then"], "answer": 0}
+    lines = (
+        json.dumps({**keys, "id": name, "question": name, "support": support, "split": split})
+        for name, support, split in rows
+    )
+    (folder / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    made = bench("kb", "build", "plants")
+    assert made.code == 0, made.err
+    (folder / "documents" / "rose.md").write_text(text.replace("late winter", "early spring"))
+    said = bench("kb", "sync", "plants", "--dry-run", "--json")
+    assert said.json["changed"] == ["documents/rose.md"], said.err
+    assert [each.rpartition("/")[2] for each in said.json["questions_touched"]] == ["cut"]
