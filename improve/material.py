@@ -47,7 +47,7 @@ def _files(
         if domain is not None:
             asked += [domain.questions_file] if domain.questions_file is not None else []
             asked += [domain.folder / task for task in domain.tasks if file_kind(task)]
-        prepared = Workspace(workspace).root / "data" / name
+        prepared = Workspace(workspace).data_set(name)
         if (prepared / "train.jsonl").is_file() and not (prepared / MADE_OF).exists():
             yield prepared / "train.jsonl", True
     yield from ((path, False) for path in dict.fromkeys(asked) if path.is_file())

@@ -23,7 +23,7 @@ from improve.route import refresh_sentences
 from improve.versions.champion import WATCH
 from improve.versions.decision_log import ProbeLook
 from improve.versions.version import State, Version
-from improve.versions.version_files import content_digest, copy_plan
+from improve.versions.version_files import content_digest, copy_plan, stored_plan
 from improve.versions.version_log import VersionRegistry
 from knowledge_bases.domains import load_domains
 from rag.index.store import KnowledgeBaseStore
@@ -103,7 +103,7 @@ def challenge(acting: Acting) -> Result:
 
 def judge(acting: Acting, challenger: Version) -> Result:
     """Promote a challenger that the gate passed, unless it loses to the champion."""
-    plans = [acting.workspace / each.plan for each in (acting.champion, challenger)]
+    plans = [stored_plan(each.plan, acting.workspace) for each in (acting.champion, challenger)]
     before, after = (promised_probe(plan, acting.workspace) for plan in plans)
     after = replace(after, run=challenger.evidence.candidate)
     if set(before.right) & set(after.right):
@@ -177,7 +177,7 @@ def sync_documents(acting: Acting, domains: Sequence[str]) -> Result:
     candidate = replace(plan, domains=made)
     if content_digest(candidate) == acting.champion.content:
         return Result("reject", "the documents that changed hold no other text")
-    judged = acting.workspace / acting.champion.plan
+    judged = stored_plan(acting.champion.plan, acting.workspace)
     path = _draft(acting, candidate)
     asked = ask_probe(path, judged, acting.workspace, acting.data)
     first = [look.run for look in acting.looks if look.kind == "promised"]
@@ -224,7 +224,7 @@ def _draft(
 
     folder = Workspace(acting.workspace).watch / "draft"
     shutil.rmtree(folder, ignore_errors=True)
-    path = copy_plan(acting.workspace / acting.champion.plan, folder)
+    path = copy_plan(stored_plan(acting.champion.plan, acting.workspace), folder)
     if asked is not None:
         told = {"baseline": asked.base, "candidate": asked.run}
         judged = {

@@ -17,6 +17,7 @@ from ensemble.plan import Plan, read_plan
 from improve.material import domain_material
 from improve.versions.promised import judging_settings
 from improve.versions.version import State
+from improve.versions.version_files import stored_plan
 from knowledge_bases.domains import load_domains
 from rag.index.store import KnowledgeBaseStore
 from rag.index.sync import current_sources, source_changes
@@ -78,7 +79,7 @@ def observe(
     champion = _champion(versions)
     if champion is None or switched_off:
         return Observed(champion, switched_off=switched_off)
-    plan = read_plan(workspace / champion.plan)
+    plan = read_plan(stored_plan(champion.plan, workspace))
     mine = [each for each in decisions if each.version == champion.name]
     tasks = tuple(judging_settings(plan, workspace).get("tasks", ()))
     material = domain_material(plan.treated, tasks, workspace)

@@ -30,6 +30,11 @@ def content_digest(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def stored_plan(plan: str, workspace: Path) -> Path:
+    """The file of a plan that a log names; BenchError where the name leads out of the workspace."""
+    return safe_join(workspace, plan)
+
+
 def copy_plan(path: Path, target: Path) -> Path:
     """Copy a plan and the router beside it into a new folder, where nobody writes any more."""
     plan = read_plan(path)

@@ -33,6 +33,7 @@ from improve.versions.version_files import (
     copy_plan,
     hashed_files,
     pin_knowledge_bases,
+    stored_plan,
     unpin_knowledge_bases,
 )
 
@@ -92,7 +93,7 @@ class VersionRegistry:
 
     def plan(self, version: Version) -> Path:
         """The file of a version's plan; Malformed where it or its router is not as registered."""
-        path = self.workspace / version.plan
+        path = stored_plan(version.plan, self.workspace)
         folder = Path(version.plan).parent
         own = {name: sums for name, sums in version.files.items() if Path(name).parent == folder}
         check_version_files(own, self.workspace)
@@ -168,8 +169,8 @@ class VersionRegistry:
                 hint = "`bench versions rollback` serves another one"
                 raise BenchError(f"version `{name}` is served", hint)
             log.append(Event(name, _now(), "person", "removed").row())
-            plan = self.workspace / version.plan
-            with_plans = (self.workspace / each.plan for each in self.versions())
+            plan = stored_plan(version.plan, self.workspace)
+            with_plans = (stored_plan(each.plan, self.workspace) for each in self.versions())
             kept = (read_plan(path) for path in with_plans if path.is_file())
             if plan.is_file():
                 unpin_knowledge_bases(read_plan(plan), kept, self.workspace)
@@ -224,7 +225,7 @@ class VersionRegistry:
         for event in self._adoptable():
             if event.made["content"] == content:
                 continue
-            path = self.workspace / str(event.made["plan"])
+            path = stored_plan(str(event.made["plan"]), self.workspace)
             made = read_plan(path)
             evidence = plan_evidence(made, self.workspace)
             version = self._stored(f"v{len(rows) + 1:04d}", path, made, evidence)

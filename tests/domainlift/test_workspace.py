@@ -11,11 +11,11 @@ from domainlift.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     *("bench", "benchmarks", "domainlift", "engines", "ensemble", "finetune"),
-    *("improve", "knowledge_bases", "rag", "reports", "serving"),
+    *("improve", "knowledge_bases", "rag", "reports", "serving", "watch"),
 )
 FOLDERS = {
-    *("domains", "runs", "knowledge_bases", "adapters", "plans", "reports", "routers"),
-    *("data", "training", "models", "textbooks", "exports", "held_out.jsonl"),
+    *("domains", "runs", "knowledge_bases", "adapters", "plans", "reports", "routers", "exams"),
+    *("data", "training", "textbooks", "exports", "held_out.jsonl"),
 }
 
 
@@ -24,7 +24,6 @@ def test_paths_are_as_documented() -> None:
     assert workspace.run("a").relative_to(Path.cwd()) == Path("w/runs/a")
     assert workspace.data_set("a").relative_to(Path.cwd()) == Path("w/data/a")
     assert workspace.training("a").relative_to(Path.cwd()) == Path("w/training/a")
-    assert workspace.model("a").relative_to(Path.cwd()) == Path("w/models/a")
     assert workspace.export("a-1-gguf") == Path("w/exports/a-1-gguf")
     assert workspace.router("d-0.1.0") == Path("w/routers/d-0.1.0.yaml")
     assert workspace.report("a-vs-b") == Path("w/reports/a-vs-b.html")
@@ -34,7 +33,7 @@ def test_paths_are_as_documented() -> None:
     assert workspace.keywords == Path("w/routes.yaml")
 
 
-@pytest.mark.parametrize("kind", ["run", "data_set", "training", "model", "export", "report"])
+@pytest.mark.parametrize("kind", ["run", "data_set", "training", "export", "report"])
 @pytest.mark.parametrize("name", ["../x", "/etc", "a/../../b"])
 def test_a_name_that_leads_out_is_refused(kind: str, name: str, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="leads out of"):
