@@ -95,9 +95,10 @@ def challenge(acting: Acting) -> Result:
     said = acting.bench([*_arguments(acting.champion), *_workspace(acting), "--challenger"])
     found = [v for v in acting.registry.versions() if v.state is State.CHALLENGER]
     mine = [v for v in found if v.model == acting.champion.model]
-    if said["verdict"] != "promoted" or not mine:
-        why = said["why"] or "it serves what is served already, or what is in quarantine"
-        return Result("reject", f"nothing better was found: {said['verdict']}: {why}")
+    if said["verdict"] != "promoted":
+        return Result("reject", f"nothing better was found: {said['verdict']}: {said['why']}")
+    if not mine:
+        return Result("reject", "the loop found what is served already, or is in quarantine")
     return judge(acting, mine[-1])
 
 
