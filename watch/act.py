@@ -117,13 +117,13 @@ def judge(acting: Acting, challenger: Version) -> Result:
     return promote(acting, challenger, why)
 
 
-def promote(acting: Acting, challenger: Version, why: str, word: str = "promote") -> Result:
+def promote(acting: Acting, challenger: Version, why: str) -> Result:
     """Serve a challenger, and ask the probe set through it at once."""
     now = acting.registry.move(challenger.name, State.CHAMPION, WATCH, why)
     kept = check_promise(replace(acting, champion=now, looks=()))
     if kept.decision == "rollback":
         return kept
-    return Result(word, why, challenger.name, kept.probe)
+    return Result("promote", why, challenger.name, kept.probe)
 
 
 def check_promise(acting: Acting) -> Result:
@@ -195,7 +195,8 @@ def sync_documents(acting: Acting, domains: Sequence[str]) -> Result:
         return Result("reject", f"it serves what `{version.name}` does: {version.state.value}")
     if worse:
         return _archive(acting, version, f"worse with the new documents: {told}")
-    return promote(acting, version, f"documents changed: {told}", "sync")
+    done = promote(acting, version, f"documents changed: {told}")
+    return done if done.decision == "rollback" else replace(done, decision="sync", reason=told)
 
 
 def is_worse(drop: Drop) -> bool:
