@@ -24,6 +24,7 @@ from finetune.data.cleaning import prompt_text
 from finetune.data.replay import REPLAY_SHARE
 from finetune.data.row_selection import select_rows
 from finetune.data.rows import Row
+from finetune.distributed.fsdp import fsdp_requested
 from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, build_mix
 from finetune.memory.cost_model import Prediction, predict_cost
@@ -55,7 +56,8 @@ class Machine:
     def predict(self, encoded: Sequence[Encoded], settings: TrainingArguments) -> Prediction:
         """The cost of a training on these rows."""
         lengths = [(len(each.ids), each.trained) for each in encoded]
-        found = predict_cost(self.config, settings, lengths, self.device, from_environment())
+        team, shared = from_environment(), fsdp_requested(settings.method)
+        found = predict_cost(self.config, settings, lengths, self.device, team, shared=shared)
         return found if self.speed is None else replace(found, seconds=found.tokens / self.speed)
 
 

@@ -12,7 +12,8 @@ from engines.local.loading import load_config_and_tokenizer, pick_device
 from engines.registry import TINY, source
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.data.rows import Row
-from finetune.distributed.process_group import from_environment, own_device
+from finetune.distributed.fsdp import fsdp_requested
+from finetune.distributed.process_group import ProcessGroup, from_environment, own_device
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 from finetune.memory.cost_model import Prediction
 from finetune.training.tokenize import Encoded, decoded, encode
@@ -77,6 +78,7 @@ def dry_run(
     plan = plan_rows(job, rows, machine)
     mixed = build_mix(job, None, rows if plan.rows is None else plan.rows)
     settings = plan.settings(job.settings)
+    team, shared = from_environment(), fsdp_requested(settings.method)
     encoded = encode(mixed.rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     return DryRun(
         name=job.name,
@@ -92,15 +94,16 @@ def dry_run(
         plan=plan,
         notes=(
             *mixed.notes,
-            *_process_notes(from_environment().size),
+            *_process_notes(team, shared),
             *ChatTemplate(tokenizer).traits.notes(),
         ),
     )
 
 
-def _process_notes(processes: int) -> Iterator[str]:
-    if processes > 1:
-        yield f"Memory and time are those of one of {processes} processes, which hold a model each."
+def _process_notes(team: ProcessGroup, shared: bool) -> Iterator[str]:
+    if team.size > 1:
+        what = "a part of the layers" if shared else "the whole model"
+        yield f"Memory and time are those of one of {team.size} processes; each holds {what}."
 
 
 def _varied(encoded: list[Encoded]) -> list[Encoded]:

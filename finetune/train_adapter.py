@@ -151,7 +151,7 @@ def prepare_training(
         return json.dumps(asdict(replace(plan, rows=None))) + "\n" + row_lines(rows)
 
     team = join_group(engine.model.device)
-    told, _, lines = run_on_rank_zero(team, engine.model.device, prepare).partition("\n")
+    told, _, lines = run_on_rank_zero(team, engine.model, prepare).partition("\n")
     plan, rows = RowPlan(**json.loads(told)), read_rows(lines, folder / _ROWS)
     with activity(f"measuring the perplexity of held-out text of {job.name}"):
         # Where several processes share a model, no pass is possible without all of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from domainlift.errors import Misuse
 from engines.base import TrainableEngine
 from engines.local.engine import TransformersEngine
 from engines.registry import EngineOptions, is_dequantised, open_engine, source, weights_name
-from finetune.distributed.process_group import own_device
+from finetune.distributed.fsdp import fsdp_requested, shard_model
+from finetune.distributed.process_group import join_group, own_device
 from reports.terminal import print_note
 
 if TYPE_CHECKING:
@@ -52,12 +54,16 @@ class LazyEngine:
 
 
 def load_trainable(spec: ModelSpec, settings: TrainingArguments) -> TrainableEngine:
-    """Open the model in this process, whatever serves it."""
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in {"1", "true"}:
-        raise Misuse("models are not shared out over processes", "leave out `--use_fsdp`")
+    """Open the model in this process, whatever serves it, or a part of it in each of several.
+
+    Each training opens it anew: a full one changes it.
+    """
+    sharded = fsdp_requested(settings.method)
     name, shown = _weights(spec.model)
     device = own_device(spec.device)
     with activity(f"loading `{shown}`"):
+        if sharded:
+            return _sharded(name, shown, device, spec.dtype, settings)
         if settings.method == "qlora":
             return _four_bit(name, shown, device)
         return _whole(name, shown, EngineOptions(device, spec.dtype))
@@ -87,6 +93,26 @@ def _whole(name: str, shown: str, options: EngineOptions) -> TrainableEngine:
     if not isinstance(engine, TrainableEngine):
         raise Misuse(f"`{name}` is not held by this process", "give a folder or a name on the hub")
     return engine
+
+
+def _sharded(
+    name: str, shown: str, device: str, dtype: str, settings: TrainingArguments
+) -> TrainableEngine:
+    import torch
+
+    from engines.local.loading import load_model, model_digest, pick_device, pick_dtype
+
+    folder, chosen = source(name), pick_device(device)
+    kind = str(pick_dtype(dtype, chosen)).removeprefix("torch.")
+    # Parts of the model before hold on to one another: they would stay on the device.
+    gc.collect()
+    # Where this is on, as accelerate has it, transformers leaves the weights empty in all processes
+    # but the first. Nothing here wants that, so it stays off.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    model, tokenizer = load_model(folder, device="cpu", dtype=kind)
+    place = torch.device(chosen)
+    shard_model(model, place, join_group(place), settings)
+    return TransformersEngine(model, tokenizer, name=shown, digest=model_digest(folder, model))
 
 
 def _four_bit(name: str, shown: str, device: str) -> TrainableEngine:

@@ -7,6 +7,7 @@ from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.local.loading import quiet_peft
+from finetune.distributed.fsdp import full_tensor
 from finetune.training.settings import TrainingArguments
 
 #: Names for groups of layers, as the architectures in use call them.
@@ -80,7 +81,7 @@ def weights_fingerprint(model: Any) -> str:
     """A hash of the shapes and of a few numbers of every weight: which base this is."""
     digest = hashlib.sha256()
     for name, weight in model.named_parameters():
-        flat = weight.detach().flatten()
+        flat = full_tensor(weight.detach()).flatten()
         few = flat[:: max(1, len(flat) // _FEW)][:_FEW].float().tolist()
         digest.update(f"{name} {tuple(weight.shape)} {few}\n".encode())
     return digest.hexdigest()

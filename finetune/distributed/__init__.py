@@ -1,1 +1,1 @@
-"""Training in several processes: the process group, and the work of its first process."""
+"""Training in several processes: process group, rank zero, fully sharded models (FSDP)."""

@@ -2,8 +2,9 @@
 
 A launcher (`accelerate launch`, `torchrun`) starts the processes and sets RANK and WORLD_SIZE. All
 take the same steps: gradients are summed over them. Rank 0 alone validates, writes and prints.
-Each process holds the whole model. Rows are distributed rather than packs, so that a process can
-split its own share further when its memory runs out, without the others.
+Rows are distributed rather than packs, so that a process that holds the whole model can split its
+own share further when its memory runs out, without the others (for sharded models see
+`finetune.distributed.fsdp`).
 """
 
 from __future__ import annotations
@@ -72,6 +73,18 @@ class ProcessGroup:
             _sum([total, *(weight.grad for weight in weights if weight.grad is not None)])
         return float(total)
 
+    def all_reduce_max(self, number: int, device: torch.device) -> int:
+        """The largest of all ranks' numbers."""
+        if self.size == 1:
+            return number
+        import torch
+        from torch.distributed import ReduceOp, all_reduce
+
+        buffer = torch.tensor(number, device=device)
+        with _connection_errors():
+            all_reduce(buffer, ReduceOp.MAX)
+        return int(buffer)
+
     def broadcast_int(self, number: int, device: torch.device) -> int:
         """Broadcast a number from rank 0; the numbers of other ranks are ignored."""
         return int.from_bytes(
@@ -124,6 +137,15 @@ def is_initialized() -> bool:
     import torch
 
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def is_part(weight: torch.Tensor) -> bool:
+    """Whether a weight is sharded (a DTensor)."""
+    if not is_initialized():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(weight, DTensor)
 
 
 def from_environment() -> ProcessGroup:

@@ -68,10 +68,12 @@ def predict_cost(
     lengths: Sequence[tuple[int, int]],
     device: str,
     team: ProcessGroup = ProcessGroup(),
+    *,
+    shared: bool = False,
 ) -> Prediction:
     """Predict from the model's configuration and the rows' (tokens, trained tokens).
 
-    Memory and time are those of one process of the `team`.
+    Memory and time are those of one process of the `team`, which may share the model out.
 
     The largest pack of the first steps decides the memory. The time is that of the first steps,
     carried forward: floating-point operations at the rate of a matrix product of this model's
@@ -79,22 +81,23 @@ def predict_cost(
     three measured here within a second or two. It assumes that the device stays as busy as it is
     now, and leaves out loading, validations, checkpoints and what processes send one another.
     """
-    sizes = model_sizes(config, settings, device)
+    whole = model_sizes(config, settings, device)
+    own = whole.shared(team.size if shared else 1)
     rows = dummy_rows(lengths)
     longest = max(n for n, _ in lengths)
-    limit, recompute = plan_memory(sizes, settings, longest, device, sizes.weights)
+    limit, recompute = plan_memory(own, settings, longest, device, own.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
     pads = not _packs(config, settings.max_tokens)
     loads = [
         each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
     ]
-    peak = max(sizes.peak(load.tokens, load.trained, recompute) for load in loads)
-    at = measure_rates(sizes, device)
-    spent = sum(pack_seconds(sizes, load, recompute, at) for load in loads)
-    spent += tried * _ADAM * sizes.trained / at.traffic
+    peak = max(own.peak(load.tokens, load.trained, recompute) for load in loads)
+    at = measure_rates(whole, device)
+    spent = sum(pack_seconds(whole, load, recompute, at) for load in loads)
+    spent += tried * _ADAM * own.trained / at.traffic
     return Prediction(
-        trainable=sizes.trained,
+        trainable=whole.trained,
         tokens=round(sum(load.tokens for load in loads) * steps / tried),
         peak_bytes=round(_SLACK * peak),
         seconds=spent * steps / tried,

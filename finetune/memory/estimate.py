@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
+from finetune.distributed.fsdp import AT_ONCE, layers_of
 from finetune.training.packing import PackLimits, most_trained
 from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
@@ -40,7 +41,7 @@ _FOUR_BIT = 0.516
 class Sizes:
     """Bytes and counts of a model with its adapter.
 
-    weights   bytes of the base with its adapter
+    weights   bytes of the base with its adapter; body: of the base's layers
     trained   parameters that are trained; linear: weights of the body's linear layers
     kept      bytes per token and layer that autograd keeps
     working   bytes per token that the backward pass needs beside them
@@ -51,6 +52,7 @@ class Sizes:
     """
 
     weights: int
+    body: int
     trained: int
     linear: int
     kept: float
@@ -69,6 +71,13 @@ class Sizes:
         kept = (each if recompute else self.layers * self.kept) * tokens
         logits = (trained * self.itemsize + min(trained, _SLICE) * 4) * self.vocabulary
         return self.always + kept + max(logits, self.working * tokens)
+
+    def shared(self, processes: int) -> Sizes:
+        """The sizes of one process where so many shard the layers."""
+        if processes == 1:
+            return self
+        resident = self.weights - self.body * (1 - 1 / processes - AT_ONCE / self.layers)
+        return replace(self, weights=round(resident))
 
     def peak(self, tokens: int, trained: int, recompute: bool) -> float:
         """Peak bytes with weights, gradients and AdamW's two moments, these in float32."""
@@ -132,6 +141,7 @@ def _counts(
         if isinstance(module, torch.nn.Linear) and module is not head
     )
     weights: float = sum(p.nbytes for p in model.parameters())
+    body = sum(p.nbytes for layer in layers_of(model) for p in layer.parameters())
     method = settings.method
     if method == "qlora":
         method, weights = "lora", weights - linear * (dtype.itemsize - _FOUR_BIT)
@@ -139,7 +149,7 @@ def _counts(
         live = attach(model, replace(settings, method=method, dtype="auto"))
     trained = sum(p.numel() for p in trainable(live).values())
     weights += 4 * trained
-    return {"weights": weights, "trained": trained, "linear": linear}
+    return {"weights": weights, "body": body, "trained": trained, "linear": linear}
 
 
 def _work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:

@@ -267,7 +267,7 @@ class AdapterTrainer:
         }
         set_random_states(worker.device, random)
         if checkpoint.state.get("ways") == self.settings.execution_settings():
-            worker.change(PackLimits(**checkpoint.state["limits"]), checkpoint.state["recomputes"])
+            worker.resume(PackLimits(**checkpoint.state["limits"]), checkpoint.state["recomputes"])
         self.state = TrainerState.from_json(checkpoint.state["state"])
 
     def _set(self, values: checkpoints.Tensors) -> None:

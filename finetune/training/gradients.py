@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
-from finetune.memory.estimate import return_freed
+from finetune.distributed.process_group import ProcessGroup
+from finetune.memory.estimate import dummy_rows, return_freed
 from finetune.training.base_distillation import BaseDistillation
 from finetune.training.packing import Pack, PackLimits, best_fit, pack_rows, pad_rows
 from finetune.training.settings import TrainingArguments
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 #: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+#: A row that a process computes for nothing while others have one more pack.
+_NOTHING = dummy_rows([(2, 1)])
+_SMALLER = (
+    "repeat the command with `--set micro_batch=N`, N smaller, or `--set checkpointing=true`: it "
+    "goes on from the last checkpoint"
+)
 _ADVICE = "set `max_tokens` or `rank` lower, `dtype: bfloat16`, or take a smaller model"
 
 
@@ -33,15 +41,31 @@ class GradientWorker:
         *,
         recomputes: bool,
         half: bool,
+        in_step: ProcessGroup = ProcessGroup(),
     ) -> None:
-        """`live` is a model with its adapter; `half` autocasts its passes to bfloat16."""
+        """`live` is a model with its adapter; `half` autocasts its passes to bfloat16.
+
+        Those of `in_step` make equally many passes, as processes must that share a model out.
+        """
         from finetune.training.attention import keeps_apart
 
         self._live = live
         self._settings = settings
+        self._in_step = in_step
         self._half = half
         self._apart = keeps_apart(live, settings.max_tokens)
         self._distillation = BaseDistillation(self._base_logits) if settings.anchor else None
+        self.change(limits, recomputes)
+
+    def resume(self, limits: PackLimits, recomputes: bool) -> None:
+        """Resume with the limits of a checkpoint.
+
+        With several processes these are capped by the limits planned now, since packs cannot be
+        split later and the devices may have become smaller.
+        """
+        if self._in_step.size > 1:
+            limits = replace(limits, tokens=min(limits.tokens, self.limits.tokens))
+            recomputes = recomputes or self.recomputes
         self.change(limits, recomputes)
 
     def change(self, limits: PackLimits, recomputes: bool) -> None:
@@ -62,13 +86,17 @@ class GradientWorker:
         It is the sum over these rows' trained tokens, divided by `trained`: the number of all the
         step's, also where other processes have some of them. Where memory runs out the work is
         cut smaller and done again, with the same random numbers; BenchError where one row alone
-        is too much.
+        is too much, or others are in the middle of the same step.
         """
         while True:
             states = random_states(self.device)
             done = self._tried(examples, trained)
             if not isinstance(done, Exception):
                 return float(done)
+            if self._in_step.size > 1:  # the others are in the middle of their passes
+                raise BenchError(
+                    f"memory does not suffice for {self.limits.tokens} tokens at once", _SMALLER
+                ) from done
             set_random_states(self.device, states)
             self._shrink(examples, done)
 
@@ -88,16 +116,31 @@ class GradientWorker:
         packs = self._bins(examples)
         with self._attention():
             self._ask_base(packs)
+            spare = self._spare(len(packs))
             for each in packs:
                 total = total + self._backward(each, trained)
+            for _ in range(spare):
+                self._backward_nothing()
         return total
+
+    def _backward_nothing(self) -> None:
+        loss: Any = self._losses(self._laid_out(_NOTHING)).sum() * 0
+        loss.backward()
 
     def _ask_base(self, packs: Sequence[Sequence[Encoded]]) -> None:
         """Compute the base's probabilities on the replay rows that lack them."""
         if self._distillation is None:
             return
-        for each in self._distillation.missing(packs):
+        new = self._distillation.missing(packs)
+        spare = self._spare(len(new))
+        for each in new:
             self._distillation.compute(each)
+        for _ in range(spare):
+            self._base_logits(_NOTHING)
+
+    def _spare(self, passes: int) -> int:
+        """How many more passes another process makes; collective, called before them."""
+        return self._in_step.all_reduce_max(passes, self.device) - passes
 
     def _backward(self, examples: Sequence[Encoded], trained: int) -> Any:
         """One pack, forward and backward; what it adds to the loss."""
@@ -143,10 +186,15 @@ class GradientWorker:
         return logits
 
     def _autocast(self) -> Any:
-        """Autocast to bfloat16, where passes are."""
+        """Autocast to bfloat16, where passes are.
+
+        A sharded model caches no cast copies of all weights for the length of a pass.
+        """
         import torch
 
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
+        keeps = self._in_step.size == 1
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
 
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
         return best_fit(examples, self.limits, not self._apart)

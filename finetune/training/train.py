@@ -58,7 +58,7 @@ def train_rows(
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     others = join_group(model.device)
     with _only_one(checkpoint_folder, others):
-        run_on_rank_zero(others, model.device, lambda: "ready")
+        run_on_rank_zero(others, model, lambda: "ready")
         with memory_errors("the optimiser or the validation"):
             run = TrainingLoop(examples, model, settings, checkpoint_folder, others)
             try:

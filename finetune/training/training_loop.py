@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.files import disk_errors
 from finetune.adapters.methods import attach, detach, recompute, trainable
+from finetune.distributed.fsdp import fsdp_root, in_use
 from finetune.distributed.process_group import ProcessGroup
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.memory.estimate import model_sizes, plan_memory
@@ -24,7 +25,7 @@ from finetune.training.tokenize import Encoded
 from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 
 class TrainingLoop:
@@ -41,7 +42,11 @@ class TrainingLoop:
         self.settings = settings
         self.team = team
         self._start = BaseInfo.of(model, settings)
-        limits, recomputes = planned(model, settings, examples)
+        # Who holds a part of the model makes as many passes as the others do.
+        in_step = team if fsdp_root(model) is not None else ProcessGroup()
+        limits, recomputes = _agreed(
+            in_step, model.device, planned(model, settings, examples, processes=in_step.size)
+        )
         self.live = attach(model, settings).train()
         try:
             self.trainer = AdapterTrainer(
@@ -50,7 +55,7 @@ class TrainingLoop:
             start = self._start.dtype
             half = autocasts(model.config, settings, start, str(model.device))
             self.worker = GradientWorker(
-                self.live, settings, limits, recomputes=recomputes, half=half
+                self.live, settings, limits, recomputes=recomputes, half=half, in_step=in_step
             )
         except BaseException:
             self._take_off()
@@ -126,7 +131,7 @@ class TrainingLoop:
         return "saved"
 
     def _led(self, work: Callable[[], str]) -> str:
-        return run_on_rank_zero(self.team, self.live.device, work)
+        return run_on_rank_zero(self.team, self.live, work)
 
     def _progress(self) -> TrainingProgress:
         trainer, state = self.trainer, self.trainer.state
@@ -139,8 +144,13 @@ def planned(
     model: Any,
     settings: TrainingArguments,
     examples: Sequence[Encoded],
+    *,
+    processes: int = 1,
 ) -> tuple[PackLimits, bool]:
-    """Plan the limits of a pass, and whether activations are recomputed."""
+    """Plan the limits of a pass, and whether activations are recomputed.
+
+    So many `processes` share the model out.
+    """
     if settings.micro_batch is not None and settings.checkpointing is not None:
         limits = PackLimits(
             settings.micro_batch, most_trained(model.config.get_text_config().vocab_size)
@@ -148,4 +158,14 @@ def planned(
         return limits, settings.checkpointing  # nothing is left to measure
     longest = max(len(example.ids) for example in examples)
     sizes = model_sizes(model.config, settings, str(model.device))
-    return plan_memory(sizes, settings, longest, str(model.device))
+    sizes = sizes.shared(processes)
+    return plan_memory(sizes, settings, longest, str(model.device), in_use(model))
+
+
+def _agreed(
+    others: ProcessGroup, device: torch.device, own: tuple[PackLimits, bool]
+) -> tuple[PackLimits, bool]:
+    """The smallest limits of all ranks."""
+    limits, recomputes = own
+    tokens = -others.all_reduce_max(-limits.tokens, device)
+    return replace(limits, tokens=tokens), bool(others.all_reduce_max(recomputes, device))

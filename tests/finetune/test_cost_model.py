@@ -65,12 +65,15 @@ def test_steps_beyond_those_tried_are_carried_forward() -> None:
 
 def test_of_several_processes_each_takes_a_share() -> None:
     settings = TrainingArguments(epochs=1, checkpointing=False)
-    alone, both = (
-        predict_cost(config(), settings, ROWS, "cpu", ProcessGroup(0, size)) for size in (1, 2)
+    alone, both, parts = (
+        predict_cost(
+            config(num_hidden_layers=8), settings, ROWS, "cpu", ProcessGroup(0, size), shared=shared
+        )
+        for size, shared in ((1, False), (2, False), (2, True))
     )
-    assert alone.trainable == both.trainable
-    assert both.tokens == pytest.approx(alone.tokens / 2, rel=0.1)
-    assert both.peak_bytes <= alone.peak_bytes
+    assert alone.trainable == both.trainable == parts.trainable
+    assert both.tokens == parts.tokens == pytest.approx(alone.tokens / 2, rel=0.1)
+    assert parts.peak_bytes < both.peak_bytes <= alone.peak_bytes
 
 
 def test_the_largest_pack_decides_the_memory() -> None:

@@ -43,6 +43,7 @@ def made(**settings: Any) -> Sizes:
         "weights": 10**6,
         "trained": 1000,
         "linear": 10**5,
+        "body": 8 * 10**5,
         "kept": 1000.0,
         "always": 0.0,
         "working": 500.0,
@@ -72,10 +73,12 @@ def test_counts_are_those_of_the_live_model(method: str) -> None:
     settings = TrainingArguments(method=method)
     base = transformers.Qwen2ForCausalLM(config())
     weights = sum(p.nbytes for p in base.parameters())
+    body = sum(p.nbytes for p in base.model.layers.parameters())
     trained = sum(p.numel() for p in trainable(attach(base, settings)).values())
     found = model_sizes(config(), settings)
     assert found.trained == trained
     assert found.weights == weights + 4 * trained
+    assert found.body == body
 
 
 def test_settings_change_what_is_held() -> None:
@@ -84,6 +87,15 @@ def test_settings_change_what_is_held() -> None:
     assert model_sizes(config(), TrainingArguments(rank=64)).trained == 4 * plain.trained
     four_bit = model_sizes(config(), TrainingArguments(method="qlora", dtype="bfloat16"))
     assert four_bit.weights < model_sizes(config(), TrainingArguments(dtype="bfloat16")).weights
+
+
+def test_who_shares_the_layers_out_holds_a_part_of_them() -> None:
+    whole = model_sizes(config(8), TrainingArguments())
+    assert whole.shared(1) == whole
+    # Of eight layers a quarter, and two that are in use.
+    four = whole.shared(4)
+    assert whole.weights - four.weights == pytest.approx(whole.body * (3 / 4 - 2 / 8))
+    assert four.trained == whole.trained
 
 
 def test_counting_leaves_random_numbers_alone() -> None:

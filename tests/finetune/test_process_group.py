@@ -11,18 +11,24 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.tensor import DTensor
 
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, Misuse
 from engines.local.loading import load_model
+from finetune.adapters.methods import attach
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
+from finetune.distributed.fsdp import fsdp_requested, layers_of, shard_model
 from finetune.distributed.process_group import ProcessGroup, join_group, own_device
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.training.early_stopping import ValidationResult
+from finetune.training.gradients import GradientWorker
+from finetune.training.packing import PackLimits
 from finetune.training.settings import TrainingArguments
-from finetune.training.tokenize import Encoded
+from finetune.training.tokenize import Encoded, encode
 from finetune.training.train import train_rows
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
@@ -51,11 +57,12 @@ PLAIN: dict[str, Any] = {
 }
 #: The best is the second; the fourth ends it.
 SEEN = (0.5, 0.6, 0.6, 0.5)
+WHOLE = "lora, each with the whole model"
 METHODS: dict[str, dict[str, Any]] = {
+    WHOLE: {},
     "lora": {},
     "recomputed": {"checkpointing": True},
     "rslora": {"method": "rslora"},
-    "dora": {"method": "dora"},
     "lora in 16 bits": {"dtype": "bfloat16"},
 }
 
@@ -67,6 +74,9 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
     """
     model, tokenizer = load_model(base, device="cpu")
     settings = TrainingArguments(**{**PLAIN, **METHODS[name]})
+    shares = fsdp_requested(settings.method) and name != WHOLE
+    if shares:
+        shard_model(model, model.device, join_group(model.device), settings)
     asked: list[int] = []
     told: list[int] = []
     rank = os.environ.get("RANK", "0")
@@ -86,7 +96,7 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
         settings,
         checkpoint_folder=folder / name / "checkpoints",
         adapter_folder=folder / name / "adapter",
-        validate=validate,
+        validate=validate if rank == "0" or not shares else None,
         notify=lambda progress: told.append(progress.step),
     )
     found = {
@@ -95,9 +105,15 @@ def train_once(base: str, folder: Path, name: str = "lora", fails: int = 0) -> d
         "tokens": out.tokens,
         "told": told,
         "asked": asked,
+        "held": sum(shard(weight).numel() for weight in model.parameters()),
     }
     (folder / name / f"out-{rank}.json").write_text(json.dumps(found))
     return json.loads(json.dumps(found))
+
+
+def shard(weight: torch.Tensor) -> torch.Tensor:
+    """This process's part."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
 
 
 def results(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -125,15 +141,20 @@ def test_two_processes_do_what_one_does(
     base_folder: Path, tmp_path: Path, two_processes: Launch
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
+    model, _ = load_model(str(base_folder), device="cpu")
+    every = model.num_parameters()
+    layers = sum(weight.numel() for weight in model.model.layers.parameters())
     for name in ("lora", "rslora"):  # what one began, several go on with
         with pytest.raises(BenchError, match="the scorer is wrong"):
             train_once(str(base_folder), both, name, fails=6)
-    done = two_processes(__file__, base_folder, both, ";".join(METHODS), "0")
+    done = two_processes(
+        __file__, base_folder, both, ";".join(METHODS), "0", ACCELERATE_USE_FSDP="true"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     for name in METHODS:
         single = train_once(str(base_folder), alone, name)
         first, second = results(both, name)
-        for key in ("losses", "stopped", "tokens"):
+        for key in ("losses", "stopped", "tokens", "held"):
             assert first[key] == second[key], (name, key)
         exact = not name.endswith("16 bits")
         dtype = "float32" if exact else "bfloat16"
@@ -145,14 +166,16 @@ def test_two_processes_do_what_one_does(
         assert second["asked"] == second["told"] == []
         if exact:
             assert_same_training(both / name, alone / name, single["losses"])
+        # Who shares it out has half of the layers, and all of what stands outside them.
+        assert first["held"] == every - (name != WHOLE) * layers // 2
 
 
-def test_what_processes_began_one_goes_on_with_alone(
+def test_what_processes_began_with_parts_one_goes_on_with_alone(
     base_folder: Path, tmp_path: Path, two_processes: Launch
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     single = train_once(str(base_folder), alone, "lora")
-    done = two_processes(__file__, base_folder, both, "lora", "6")
+    done = two_processes(__file__, base_folder, both, "lora", "6", ACCELERATE_USE_FSDP="true")
     assert done.returncode != 0
     assert "the scorer is wrong" in done.stderr
     assert "the first process has given up" in done.stderr
@@ -160,6 +183,66 @@ def test_what_processes_began_one_goes_on_with_alone(
     assert went_on["told"][0] == 5
     assert went_on["losses"] == same_losses(single["losses"])
     assert_same_training(both / "lora", alone / "lora", single["losses"])
+
+
+@pytest.mark.parametrize("kind", ["Qwen2", "Mamba"])
+def test_layers_do_not_stand_in_one_another(kind: str) -> None:
+    """Mamba names its blocks, and the mixers in them."""
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=64, hidden_size=32, num_hidden_layers=3, intermediate_size=64
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    found = layers_of(model)
+    assert found == list(model.base_model.layers)
+
+
+def test_memory_that_runs_out_where_others_wait_ends_it(
+    base_model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = base_model
+    settings = TrainingArguments(**PLAIN)
+    live = attach(model, settings)
+    monkeypatch.setattr(ProcessGroup, "all_reduce_max", lambda self, number, device: number)
+    worker = GradientWorker(
+        live, settings, PackLimits(60, 99), recomputes=False, half=False, in_step=ProcessGroup(0, 2)
+    )
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    live.register_forward_hook(full)
+    examples = encode(ROWS, tokenizer, max_tokens=100, end=False)
+    with pytest.raises(BenchError, match="memory does not suffice for 60 tokens at once") as caught:
+        worker.gradients(examples, 10)
+    assert "--set micro_batch=" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "method", "shared"),
+    [
+        ("2", "true", "lora", True),
+        ("2", "True", "rslora", True),
+        ("2", "false", "dora", False),
+        ("2", "", "lora", False),
+        ("1", "true", "lora", False),
+    ],
+)
+def test_the_launcher_says_whether_the_model_is_shared_out(
+    monkeypatch: pytest.MonkeyPatch, size: str, asked: str, method: str, shared: bool
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", asked)
+    assert fsdp_requested(method) is shared
+
+
+@pytest.mark.parametrize("method", ["dora", "qlora"])
+def test_methods_that_need_the_whole_model_are_refused(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(Misuse, match=f"`{method}` does not go with `--use_fsdp`"):
+        fsdp_requested(method)
 
 
 LENGTHS = st.lists(st.integers(2, 60), max_size=40)
@@ -181,6 +264,7 @@ def test_alone_nothing_is_asked_of_others(monkeypatch: pytest.MonkeyPatch) -> No
     found = join_group(torch.device("cpu"))
     assert found == ProcessGroup(0, 1)
     assert found.is_main
+    assert found.all_reduce_max(3, torch.device("cpu")) == 3
     assert found.broadcast_bytes(b"ready", torch.device("cpu")) == b"ready"
     assert run_on_rank_zero(found, None, lambda: "ready") == "ready"
     assert found.all_reduce_sum([torch.ones(1)], 2.5) == 2.5

@@ -28,6 +28,7 @@ from typing import IO, Any, NoReturn
 MODULES = (
     "peft",
     "transformers.models.qwen2.modeling_qwen2",
+    "torch.distributed.fsdp",
     "chromadb",
     "bm25s",
     "sklearn.feature_extraction.text",
