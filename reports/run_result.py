@@ -11,6 +11,7 @@ from domainlift.stats.paired import Paired
 from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION, Gate
 from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
+from reports.metric_tables import show_metrics
 from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def show_run_result(outcome: RunResult) -> None:
         scores = [arm.overall for arm in outcome.treatments.values()]
         rows.append(_row("overall", scores, outcome.paired[""])[: len(columns)])
     print_table(columns, rows, right={*columns} - {"domain"})
+    show_metrics({**profile.domains, "overall": profile.overall})
     show_letters(profile)
     show_forms(profile)
     notes = [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]

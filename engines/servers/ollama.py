@@ -33,6 +33,7 @@ from engines.servers.responses import (
     limit_ended,
     parse,
     spoken,
+    spoken_calls,
     token_count,
     truncate,
 )
@@ -344,7 +345,8 @@ def join_lines(text: str) -> Json:
             # Garbage after a good beginning is a line that was torn off.
             failure.retry |= bool(said) and not isinstance(failure, ContextOverflow)
             raise
-        said.append(_spoken(whole))
+        spoke, thought = _spoken(whole)
+        said.append((spoke + spoken_calls(get_path(whole, "message")), thought))
     if whole.get("done") is not True:
         raise Failure("the server dropped the connection", retry=True)
     response, thinking = ("".join(filter(None, parts)) for parts in zip(*said, strict=True))

@@ -40,6 +40,7 @@ from engines.servers.responses import (
     get_path,
     limit_ended,
     spoken,
+    spoken_calls,
     token_count,
     truncate,
     with_options,
@@ -293,6 +294,7 @@ def _spoken(reply: Json) -> tuple[str, str | None]:
     choice = get_path(reply, "choices", 0)
     text = get_path(choice, "text")
     said, thought = spoken(get_path(choice, "message") or choice)
+    said += spoken_calls(get_path(choice, "message"))
     return (text if isinstance(text, str) and text else said), thought
 
 

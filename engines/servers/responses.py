@@ -136,6 +136,13 @@ def spoken(message: object) -> tuple[str, str | None]:
     return "".join(texts), next((t for t in thoughts if isinstance(t, str) and t), None)
 
 
+def spoken_calls(message: object) -> str:
+    """The calls of tools in a message as Hermes' templates write them in a text, "" for none."""
+    calls = get_path(message, "tool_calls")
+    told = calls if isinstance(calls, list) else []
+    return "".join(f"\n<tool_call>\n{json.dumps(call)}\n</tool_call>" for call in told)
+
+
 def part_thought(part: object) -> str | None:
     """The thought in a part of a message: Mistral's has parts of its own."""
     thought = get_path(part, "thinking")

@@ -348,6 +348,8 @@ def test_tools_reach_the_prompt_of_a_chat(tmp_path):
     tasks, settings = choose_tasks([str(path)], settings, {}, None)
     engine = Speaker()
     engine.said = f"<tool_call>{CALL}</tool_call>"
+    with pytest.raises(Misuse, match="only a chat"):
+        prepare_job(tasks, EvalSettings("tasks"), engine.info)
     job = prepare_job(tasks, settings, engine.info)
     run = open_run(job, engine.info, RunStore(tmp_path / "workspace"))
     execute_run(job, engine, run, lambda _: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,17 @@ def test_generation_is_streamed_and_ends_at_the_stop(ollama: Stub, reply: type[R
     assert (answer.text, answer.logprobs, answer.output_tokens) == ("Because.", (), 3)
     body = ollama.bodies("/api/generate")[0]
     assert (body["stream"], body["options"]["stop"]) == (True, ["\n\n"])
+
+
+def test_calls_of_tools_are_told_in_the_text(ollama: Stub, reply: type[Reply]) -> None:
+    call = {"function": {"name": "f", "arguments": {"a": 1}}}
+    said = [{"message": {"content": "", "tool_calls": [call]}}, {"done": True}]
+    ollama.on("/api/chat", reply("".join(json.dumps(each) + "\n" for each in said)))
+    prompt = Prompt(messages=(Message("user", "?"),), tools=({"type": "function"},))
+    asked = Request("q", Mode.GENERATE, prompt, max_tokens=9)
+    [answer] = engine(ollama).answer([asked])
+    assert answer.text == f"\n<tool_call>\n{json.dumps(call)}\n</tool_call>"
+    assert ollama.bodies("/api/chat")[0]["tools"] == [{"type": "function"}]
 
 
 @pytest.mark.parametrize(

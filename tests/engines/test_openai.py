@@ -181,6 +181,11 @@ WHOLE = [
         *(3, ("C", "B?", False)),
     ),
     ({"message": {"content": 5, "reasoning": {"odd": 1}}}, 3, ("", None, False)),
+    (
+        {"message": {"content": None, "tool_calls": [{"function": {"name": "f"}}]}},
+        *(3, ('\n<tool_call>\n{"function": {"name": "f"}}\n</tool_call>', None, False)),
+    ),
+    ({"message": {"content": "C", "tool_calls": "odd"}}, 3, ("C", None, False)),
 ]
 
 
