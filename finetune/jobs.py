@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.registry import load_task
+from benchmarks.tasks.registry import is_own, load_task
 from domainlift.errors import BenchError
 from domainlift.types import Split
 from domainlift.workspace import Workspace
@@ -19,6 +19,7 @@ from finetune.data.replay import UNWATCHED, ReplayWatch, collect_replay_rows
 from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
+from finetune.stages.stage_settings import REWARD
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from knowledge_bases.domains import Domain, companions
 
@@ -68,7 +69,7 @@ class TrainingJob:
         """The tasks of a domain that have such a split and are at hand."""
         tasks = []
         for task in self.domains[name].tasks if name in self.domains else ():
-            if self.own and not task.startswith("own:"):
+            if self.own and not is_own(task):
                 continue
             try:
                 found = load_task(task, data=self.mirror, domains=self.domains, split=split)
@@ -86,7 +87,9 @@ def in_mode(task: Task, mode: Mode | None) -> Task:
 def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingArguments:
     """The settings of a recipe, with changes in the form KEY=VALUE."""
     changed: dict[str, Any] = dict(read_setting(text, TrainingArguments) for text in changes)
-    return TrainingArguments(**{**recipe.training, **changed})
+    # A reply that was never taught to end runs on to its limit, and gets no reward.
+    ends = {"end": True} if {*recipe.stages} & {*REWARD} else {}
+    return TrainingArguments(**{**ends, **recipe.training, **changed})
 
 
 def build_mix(

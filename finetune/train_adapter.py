@@ -28,12 +28,23 @@ from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.held_out_text import HeldOutText
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
+from finetune.stages.chain import (
+    Chain,
+    ChainJob,
+    StageResult,
+    chain_result,
+    check_chain,
+    live_checkpoint,
+    run_chain,
+)
+from finetune.stages.stage_settings import SFT
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from finetune.training.train import train_rows
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
 
+_WORK = {"adapter", "checkpoints", "stages.json"}
 _CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
 #: Key of a card's recipe that says which weights were trained.
 _WEIGHTS = "weights"
@@ -53,6 +64,7 @@ class TrainingResult:
     scores: Mapping[str, Mapping[str, Any]]
     plan: RowPlan
     perplexity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    chain: Chain | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -72,6 +84,7 @@ class TrainingResult:
             **self.plan.as_json(),
             "validation": dict(self.scores),
             "perplexity": dict(self.perplexity),
+            **(self.chain.as_json() if self.chain is not None else {}),
         }
 
 
@@ -87,13 +100,18 @@ def train_adapter(
     Of several processes under a launcher rank 0 publishes, and the others' version is "". Raises
     BenchError where a protected domain regressed at every validation: nothing is published then.
     """
+    check_chain(job)
     with adapter_writer(job) as writer:
         prepared = prepare_training(job, engine, on_replay)
-        trained = run_training(prepared, on_progress, on_validation)
+        chain = None
+        if job.recipe.stages == (SFT,):
+            trained = run_training(prepared, on_progress, on_validation)
+        else:
+            trained, chain = run_stages(prepared, on_progress, on_validation)
         if writer is None:
             model, plan = engine.info.model, prepared.plan
             return TrainingResult(job.name, "", prepared.folder, model, trained, {}, plan)
-        result = publish(prepared, writer, trained)
+        result = publish(prepared, writer, trained, chain)
     clean_up(prepared.folder)
     return result
 
@@ -173,6 +191,9 @@ def _plan_and_rows(
         plan = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
         rows = load_rows(path)
         return RowPlan(**{"available": len(rows), "chosen": len(rows), **plan}), rows
+    if job.recipe.stages[0] != SFT:  # later stages take the prepared rows as they are
+        count = sum(map(len, prepared_rows(job).values()))
+        return RowPlan(count, count), []
     model, device = engine.model, engine.model.device.type
     speed = former_speed(job, engine.info.model, device)
     machine = Machine(model.config, engine.tokenizer, device, speed)
@@ -245,27 +266,59 @@ def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Va
     return validate
 
 
+def run_stages(
+    prepared: PreparedTraining, on_progress: OnProgress, on_validation: OnValidation
+) -> tuple[TrainResult, Chain]:
+    """Run all stages; the result is that of `sft`, or else of the stage that is kept."""
+    folder, first, trained = prepared.folder, None, None
+    if prepared.job.recipe.stages[0] == SFT:
+        trained = run_training(prepared, on_progress, on_validation)
+        scores = _best_scores(trained, folder)
+        first = StageResult("checkpoints/sft", trained.steps, trained.losses[-1], validation=scores)
+    validate = validation_of(prepared, on_validation)
+    job, engine, validator = prepared.job, prepared.engine, prepared.validator
+    chain = run_chain(ChainJob(job, engine, folder, validator, validate, on_progress), first)
+    curves = folder / "adapter" / _CURVES
+    before = json.loads(curves.read_text(encoding="utf-8")) if curves.is_file() else {}
+    logs = {name: stage.log for name, stage in chain.stages.items() if stage.log}
+    write_json(curves, {**before, "stages": logs})
+    measure = _perplexity_of(prepared)
+    if measure is not None and chain.kept != SFT:  # that of `sft` is measured
+        with live_checkpoint(engine, chain.folder / chain.kept) as live:
+            measure(live)
+    for path in chain.folder.glob("*/adapter_config.json"):
+        _set_base_name(path, engine.info.model)
+    return (trained if trained is not None else chain_result(chain)), chain
+
+
 # --- publish
 
 
 def publish(
-    prepared: PreparedTraining, writer: AdapterWriter, trained: TrainResult
+    prepared: PreparedTraining,
+    writer: AdapterWriter,
+    trained: TrainResult,
+    chain: Chain | None = None,
 ) -> TrainingResult:
     """Publish a finished training as the newest version; BenchError where it did only harm."""
     job, model = prepared.job, prepared.engine.info.model
     scores = _best_scores(trained, prepared.folder)
-    adapter = writer.publish(_draft(prepared, scores, trained))
+    if chain is not None:
+        scores = chain.stages[chain.kept].validation or scores
+    draft = _draft(prepared, scores, trained)
+    folder = chain.folder if chain is not None else None
+    adapter = writer.publish(replace(draft, checkpoints=folder))
     version, path = adapter.card.version, adapter.folder
     perplexity = prepared.texts.changes if prepared.texts is not None else {}
     return TrainingResult(
-        job.name, version, path, model, trained, scores, prepared.plan, perplexity
+        job.name, version, path, model, trained, scores, prepared.plan, perplexity, chain
     )
 
 
 def clean_up(folder: Path) -> None:
     """Delete checkpoints and weights of a published training; its log and rows stay."""
     for path in folder.iterdir():
-        if path.name == "adapter" or path.name.startswith(("checkpoint-", "best-")):
+        if path.name in _WORK or path.name.startswith(("checkpoint-", "best-", "trl-")):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
@@ -299,7 +352,7 @@ def _draft(
         job.settings.method,
         info.model,
         info.digest,
-        recipe={**asdict(job.recipe), **_weights(info), "training": asdict(job.settings)},
+        recipe={**job.recipe.as_json(), **_weights(info), "training": asdict(job.settings)},
         data=_dataset_cards(job),
         scores=scores,
         perplexity=prepared.texts.changes if prepared.texts is not None else {},
@@ -346,7 +399,7 @@ def _fits_budget(made: Mapping[str, Any], budget: TrainingBudget) -> bool:
 
 def _result_recipe(job: TrainingJob) -> dict[str, Any]:
     """The recipe as JSON, with the settings that decide the result."""
-    recipe = {**asdict(job.recipe), "training": job.settings.result_settings()}
+    recipe = {**job.recipe.as_json(), "training": job.settings.result_settings()}
     return dict(json.loads(json.dumps(recipe)))
 
 

@@ -60,7 +60,7 @@ class Validator:
         self._job = job
         self._rows = rows
         self._questions = {q.id: q for q in job.questions} if job is not None else {}
-        self._records = self._ask()
+        self._records = self.latest = self._ask()
         #: The base model's accuracy, or probability per token, by domain.
         self.base = {**_accuracies(self._records), **self._probabilities()}
 
@@ -79,7 +79,7 @@ class Validator:
 
         The objective is the mean over learned domains, plus the change of each protected one.
         """
-        records = self._ask()
+        records = self.latest = self._ask()
         scores = {**_accuracies(records), **self._probabilities()}
         changes = paired_record_changes(self._records, records, self._questions)
         changes.pop("", None)  # of all domains together
@@ -95,6 +95,16 @@ class Validator:
             ),
             {name: self._details(name, scores, changes) for name in (*changes, *self._rows)},
             scores,
+        )
+
+    def worse_than(self, before: Sequence[Record]) -> tuple[str, ...]:
+        """The domains that fell from those records to the latest ones, by the same test."""
+        changes = paired_record_changes(before, self.latest, self._questions)
+        changes.pop("", None)
+        return tuple(
+            name
+            for name, change in changes.items()
+            if sign_test(change.losses, change.gains) < FORGETTING_ALPHA
         )
 
     def _details(

@@ -14,6 +14,7 @@ from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
 from finetune.data.replay import ReplayProgress
 from finetune.distributed.process_group import from_environment
+from finetune.stages.chain import Chain
 from finetune.train_adapter import TrainingResult
 from finetune.training.early_stopping import ValidationResult
 from finetune.training.train_result import TrainingProgress
@@ -63,12 +64,33 @@ def show_training(made: TrainingResult) -> None:
             f"perplexity per word of held-out {_TEXTS[kind]}: {change['baseline']:,.2f} before, "
             f"{change['candidate']:,.2f} after (n {change['n']})"
         )
+    if made.chain is not None:
+        _show_stages(made.chain)
     if made.scores:
         rows = [_row(domain, score) for domain, score in made.scores.items()]
         print_table(_COLUMNS, rows, right={*_COLUMNS} - {"domain"})
         print_line("On what chose that step. Other questions prove it:")
     what = [made.base, "--adapter", f"{made.name}/{made.version}"]
     print_line(f"  {shlex.join(['bench', 'run', '--model', *what])}", soft_wrap=True)
+
+
+def _show_stages(chain: Chain) -> None:
+    """Print a line of figures per stage, what went wrong in it, and which one is kept."""
+    names = ("loss", "reward", "format", "accuracy", "length")
+    rows = [
+        [name, str(stage.steps), *(_figure(getattr(stage, key)) for key in names)]
+        for name, stage in chain.stages.items()
+    ]
+    print_table(("stage", "steps", *names), rows, right={"steps", *names})
+    for name, stage in chain.stages.items():
+        for fault, count in stage.faults.items():
+            print_line(f"{name}: {fault} ({count} replies)")
+        if stage.worse:
+            print_line(f"{name} made {', '.join(stage.worse)} worse; `{chain.kept}` is kept")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _mixture(found: DryRun) -> str:

@@ -22,7 +22,7 @@ from bench.options import (
 )
 from domainlift.errors import Misuse
 from engines.registry import TINY
-from finetune.data.recipe import one_domain, read_recipe
+from finetune.data.recipe import one_domain, read_recipe, with_stages
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.dry_run import dry_run
 from finetune.jobs import TrainingJob, training_arguments
@@ -48,7 +48,15 @@ def train_command(
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, a setting of the training; wins over the recipe."),
+        typer.Option(
+            "--set",
+            help="KEY=VALUE, a setting of the training or a stage (`dpo.beta=0.2`); wins over the "
+            "recipe.",
+        ),
+    ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(help="One after the other: `sft,dpo`, `sft,rloo`. [default: the recipe's]"),
     ] = None,
     data_set: Annotated[
         str | None, typer.Option(help="The prepared data set, where it has a name of its own.")
@@ -94,7 +102,8 @@ def train_command(
     jobs = []
     for each in name:
         mixed = one_domain(each) if recipe is None else read_recipe(recipe, TrainingArguments)
-        settings = training_arguments(mixed, change if change is not None else ())
+        mixed, changes = with_stages(mixed, stages, change if change is not None else ())
+        settings = training_arguments(mixed, changes)
         names = {each: data_set} if data_set is not None else {}
         bounds = settings.budget(budget_minutes, rows)
         jobs.append(

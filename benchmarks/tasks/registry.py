@@ -102,6 +102,11 @@ def task_names(domains: Mapping[str, Domain]) -> tuple[str, ...]:
     return (*(name for prefix in BENCHMARKS for name in _benchmark(prefix).tasks), *own)
 
 
+def is_own(name: str) -> bool:
+    """Whether a task needs no data from elsewhere: a domain's own, a file, or drawn from a seed."""
+    return name.startswith(("own:", "countdown:")) or bool(file_kind(name))
+
+
 def file_kind(name: str) -> str:
     """Return the ending where `name` is the path of a file of questions, else ""."""
     suffix = Path(name).suffix.lower()

@@ -15,7 +15,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ class AdapterDraft:
 
     `folder` holds PEFT's two files and whatever else shall be kept; `curves` names the file of
     the loss curves in it. `scores` are validation scores by domain; `budget`, `speed` and
-    `perplexity` are those of the model card.
+    `perplexity` are those of the model card. `checkpoints` is a folder of the adapters that its
+    stages left.
     """
 
     domain: str
@@ -63,6 +64,7 @@ class AdapterDraft:
     budget: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
     perplexity: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,12 @@ class AdapterWriter:
             card = _card(draft, version, build)
             write_json(build / CARD, asdict(card))
             write_text(build / README, render_model_card(card))
+            for stage in sorted(draft.checkpoints.iterdir()) if draft.checkpoints else ():
+                own = build / "checkpoints" / stage.name
+                shutil.copytree(stage, own)
+                # Each is an adapter that can be asked for by the path of its folder.
+                plain = replace(draft, curves="", scores={})
+                write_json(own / CARD, asdict(_card(plain, f"{version}-{stage.name}", own)))
         return Adapter(f"{draft.domain}/{version}", target, card)
 
     def remove(self, folder: Path) -> None:
@@ -229,7 +237,8 @@ class AdapterWriter:
 
 
 def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
-    told = {key: value for key, value in vars(draft).items() if key != "folder"}
+    beside = {"folder", "checkpoints"}
+    told = {key: value for key, value in vars(draft).items() if key not in beside}
     return ModelCard(
         **told,
         version=version,

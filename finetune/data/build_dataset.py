@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import Task
-from benchmarks.tasks.registry import file_kind, task_names
+from benchmarks.tasks.registry import is_own, task_names
 from domainlift.activity import activity
 from domainlift.errors import Misuse
 from domainlift.text.contamination import QuestionIndex
@@ -95,15 +95,11 @@ def draft_rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> lis
 def tasks_to_learn(spec: DatasetSpec, on_note: OnNote) -> list[Task]:
     """The domain's tasks that have a training split."""
     names = spec.domain.tasks
-    wanted = tuple(name for name in names if not spec.own or _is_own(name))
+    wanted = tuple(name for name in names if not spec.own or is_own(name))
     tasks, missing = training_tasks(replace(spec.domain, tasks=wanted), spec.domains, spec.mirror)
     for note in missing:
         on_note(note)
     return tasks
-
-
-def _is_own(task: str) -> bool:
-    return task.startswith("own:") or bool(file_kind(task))
 
 
 class BenchmarkIndexes:
@@ -128,7 +124,7 @@ class BenchmarkIndexes:
 def _reported_tasks(spec: DatasetSpec) -> tuple[str, ...]:
     """The tasks on which a result may be reported."""
     every = task_names(spec.domains)
-    own = [name for name in (*every, *spec.domain.tasks) if _is_own(name)]
+    own = [name for name in (*every, *spec.domain.tasks) if is_own(name)]
     if spec.own:
         return tuple(dict.fromkeys(own))
     if spec.mirror is None:

@@ -1,0 +1,305 @@
+"""Chain of stages: each goes on from the checkpoint of the one before, and ends it if it is worse.
+
+<training>/checkpoints/{initial,sft,dpo,rloo,…,final}/   PEFT's files of each
+<training>/stages.json     the results of the stages that are done
+<training>/trl-STAGE/      TRL's checkpoints of the stage under way
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from domainlift.activity import activity
+from domainlift.errors import BenchError, Misuse
+from domainlift.files import atomic_folder, sha256, write_json
+from domainlift.stats.paired import paired
+from engines.base import TrainableEngine
+from engines.local.loading import quiet_peft
+from finetune.adapters.methods import attach, detach
+from finetune.data.row_losses import row_losses
+from finetune.data.rows import Row
+from finetune.distributed.process_group import from_environment
+from finetune.jobs import TrainingJob, prepared_rows
+from finetune.rewards.judge import Judge
+from finetune.stages.stage_settings import PREFERENCE, SFT
+from finetune.stages.trainers import POLICY, StageJob, open_trainer, train, unchanged
+from finetune.training.early_stopping import Validate
+from finetune.training.train_result import OnProgress, TrainResult
+from finetune.validation import FORGETTING_ALPHA, MAX_QUESTIONS, Validator
+
+INITIAL, FINAL = "initial", "final"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did; figures of its log are means over the last tenth of its steps.
+
+    `reward` is what was optimised (the margin between the sides of a pair for dpo), `format` and
+    `accuracy` its parts, `length` the tokens of a reply. `reference` is the checkpoint whose
+    weights the stage was held to, with their SHA-256. `worse` names what fell significantly.
+    """
+
+    checkpoint: str
+    steps: int
+    loss: float | None = None
+    reward: float | None = None
+    format: float | None = None
+    accuracy: float | None = None
+    length: float | None = None
+    validation: Mapping[str, Any] = field(default_factory=dict)
+    reference: Mapping[str, str] = field(default_factory=dict)
+    worse: Sequence[str] = ()
+    faults: Mapping[str, int] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The result without its log."""
+        return {key: value for key, value in asdict(self).items() if key != "log"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The results of the stages by name, and the one whose weights are the adapter's."""
+
+    stages: Mapping[str, StageResult]
+    kept: str
+    folder: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """Stages and what is kept, as `bench train --json` says them."""
+        return {"stages": {name: s.as_json() for name, s in self.stages.items()}, "kept": self.kept}
+
+
+@dataclass(frozen=True)
+class ChainJob:
+    """A chain to run: the job, the engine that holds the model, and who watches."""
+
+    job: TrainingJob
+    engine: TrainableEngine
+    folder: Path
+    validator: Validator | None
+    validate: Validate | None
+    notify: OnProgress
+
+
+def run_chain(chain: ChainJob, first: StageResult | None) -> Chain:
+    """Run the stages that are not done; `first` is the result of `sft`, in `folder`/adapter.
+
+    The weights that are kept are put there, with `checkpoints/final` beside. Raises BenchError
+    where the first stage made things worse.
+    """
+    folder = chain.folder / "checkpoints"
+    _keep(folder / INITIAL, lambda build: _save_initial(chain, build))
+    results, kept = _done(chain.folder), INITIAL
+    if first is not None:
+        _keep(folder / SFT, lambda build: _copy(chain.folder / "adapter", build))
+        results, kept = {SFT: first, **results}, SFT
+    for stage in chain.job.recipe.stages:
+        if stage == SFT:
+            continue
+        if stage not in results:
+            with activity(f"stage {stage} of {chain.job.name}"):
+                results[stage] = _run(chain, stage, kept)
+            stored = {name: asdict(result) for name, result in results.items() if name != SFT}
+            write_json(chain.folder / "stages.json", stored)
+            shutil.rmtree(chain.folder / f"trl-{stage}", ignore_errors=True)
+        if results[stage].worse:
+            break
+        kept = stage
+    if kept == INITIAL:
+        raise BenchError(
+            f"the first stage made {', '.join(next(iter(results.values())).worse)} worse; nothing "
+            "is published",
+            "set its `learning_rate` lower, or its `beta` higher",
+        )
+    shutil.rmtree(folder / FINAL, ignore_errors=True)
+    _keep(folder / FINAL, lambda build: _copy(folder / kept, build))
+    _copy(folder / kept, chain.folder / "adapter")
+    return Chain(results, kept, folder)
+
+
+def chain_result(chain: Chain) -> TrainResult:
+    """The last kept stage as the result of a training that had no `sft`."""
+    stage = chain.stages[chain.kept]
+    losses = tuple(float(entry["loss"]) for entry in stage.log)
+    return TrainResult(stage.steps, 0, 0.0, 0, 0.0, losses, stage.steps, "done")
+
+
+def _done(folder: Path) -> dict[str, StageResult]:
+    path = folder / "stages.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: StageResult(**result) for name, result in stored.items()}
+
+
+def check_chain(job: TrainingJob) -> None:
+    """Raise Misuse where a stage after `sft` could not begin, before anything is trained."""
+    stages = [stage for stage in job.recipe.stages if stage != SFT]
+    if stages and from_environment().size > 1:
+        raise Misuse("stages after `sft` run in one process", "train without a launcher")
+    for stage in stages:
+        settings, is_pairs = job.recipe.settings_of(stage), stage in PREFERENCE
+        if not _rows(job, is_pairs, "train"):
+            what, keys = (
+                ("pairs", "chosen, rejected") if is_pairs else ("rows", "prompt, completion")
+            )
+            raise Misuse(
+                f"stage `{stage}` has no {what} to train on",
+                f"`bench data prepare {job.name} --file PATH` with the keys {keys}",
+            )
+        if is_pairs:
+            continue
+        if settings.batch % settings.generations:
+            what = f"`batch` {settings.batch} is no multiple of `generations`"
+            raise Misuse(f"{what} {settings.generations}", "each prompt gets so many replies")
+        if not settings.reward:
+            hint = f"`--set {stage}.reward=exact`, or choice, countdown, tests, FILE.py:FUNCTION"
+            raise Misuse(f"stage `{stage}` has no reward", hint)
+        with Judge(settings.reward):
+            pass
+
+
+def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
+    """Run one stage from the checkpoint of the one before, and judge it against that."""
+    job, engine, folder = chain.job, chain.engine, chain.folder / "checkpoints"
+    is_pairs = stage in PREFERENCE
+    settings = job.recipe.settings_of(stage)
+    rows = _rows(job, is_pairs, "train")
+    work = StageJob(stage, rows, settings, job.settings, chain.folder / f"trl-{stage}")
+    pairs = _rows(job, True, "validation")[:MAX_QUESTIONS] if is_pairs else []
+    with (
+        Judge(settings.reward) if not is_pairs else nullcontext() as judge,
+        live_checkpoint(engine, folder / before) as live,
+    ):
+        old = _validated(chain, live)
+        right = _preferred(chain, live, pairs)
+        trainer = open_trainer(work, live, engine.tokenizer, judge)
+        train(trainer, work, chain.validate, chain.notify)
+        log = [entry for entry in trainer.state.log_history if "loss" in entry]
+        steps = int(trainer.state.global_step)
+        live.eval()
+        shutil.rmtree(folder / stage, ignore_errors=True)
+        _keep(folder / stage, lambda build: _save(live, build))
+        details, fallen = _validated(chain, live, old[2])[:2]
+        preference, lost = _preference(right, _preferred(chain, live, pairs))
+    reference = {"checkpoint": before, "sha256": sha256(folder / before / _WEIGHTS)}
+    return StageResult(
+        f"checkpoints/{stage}",
+        steps,
+        _late(log, "loss"),
+        _late(log, "rewards/margins" if is_pairs else "reward"),
+        _late(log, "rewards/format/mean"),
+        _late(log, "rewards/accuracy/mean"),
+        _late(log, "completions/mean_length"),
+        {**details, **preference},
+        reference,
+        (*fallen, *lost),
+        dict(judge.faults) if judge is not None else {},
+        log,
+    )
+
+
+# --- what a stage is judged by
+
+
+def _validated(
+    chain: ChainJob, live: Any, before: Any = None
+) -> tuple[Mapping[str, Any], Sequence[str], Any]:
+    """Details of the validation, what fell since the records `before`, and the new records."""
+    validator = chain.validator
+    if validator is None:
+        return {}, (), None
+    with chain.engine.answering_with(live):
+        result = validator.evaluate()
+    worse = validator.worse_than(before) if before is not None else ()
+    return result.details, tuple(dict.fromkeys((*result.regressed, *worse))), validator.latest
+
+
+def _preferred(chain: ChainJob, live: Any, pairs: Sequence[Row]) -> list[bool]:
+    """For each pair whether the better side has the higher mean log-probability per token."""
+    if not pairs:
+        return []
+    worse = [replace(row, completion=row.rejected) for row in pairs]
+    with chain.engine.answering_with(live):
+        better, other = (row_losses(rows, chain.engine) for rows in (pairs, worse))
+    return [one < two for one, two in zip(better, other, strict=True)]
+
+
+def _preference(before: Sequence[bool], after: Sequence[bool]) -> tuple[dict[str, Any], list[str]]:
+    """Preference accuracy on validation pairs, and its name where it fell significantly."""
+    if not before:
+        return {}, []
+    change = paired(before, after, [str(place) for place in range(len(before))])
+    told = {
+        "n": change.n,
+        "base": change.baseline,
+        "adapter": change.candidate,
+        "interval": [change.interval.low, change.interval.high],
+        "gains": change.gains,
+        "losses": change.losses,
+        "measure": "preference accuracy",
+    }
+    fell = change.losses > change.gains and change.p < 2 * FORGETTING_ALPHA
+    return {"preference": told}, ["preference"] if fell else []
+
+
+def _late(log: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [float(entry[key]) for entry in log if key in entry]
+    return fmean(values[-max(1, len(values) // 10) :]) if values else None
+
+
+def _rows(job: TrainingJob, pairs: bool, split: str) -> list[Row]:
+    """The pairs among the prepared rows, or the others."""
+    every = (row for rows in prepared_rows(job, split).values() for row in rows)
+    return [row for row in every if bool(row.rejected) is pairs]
+
+
+# --- adapters on the disk and on the model
+
+
+@contextmanager
+def live_checkpoint(engine: TrainableEngine, checkpoint: Path) -> Iterator[Any]:
+    """The model with the adapter of a checkpoint; afterwards it is as it was."""
+    from peft import PeftModel
+
+    model = engine.model
+    with unchanged(model, engine.tokenizer):
+        with quiet_peft():
+            live = PeftModel.from_pretrained(model, str(checkpoint), is_trainable=True)
+        try:
+            yield live.eval()
+        finally:
+            detach(live)
+
+
+def _save_initial(chain: ChainJob, build: Path) -> None:
+    live = attach(chain.engine.model, chain.job.settings)
+    try:
+        _save(live, build)
+    finally:
+        detach(live)
+
+
+def _save(live: Any, build: Path) -> None:
+    live.save_pretrained(str(build), selected_adapters=[POLICY])
+    (build / "README.md").unlink(missing_ok=True)
+
+
+def _keep(path: Path, fill: Callable[[Path], None]) -> None:
+    """Have a checkpoint, whole; one that is there stays."""
+    if not path.is_dir():
+        with atomic_folder(path) as build:
+            fill(build)
+
+
+def _copy(source: Path, build: Path) -> None:
+    build.mkdir(exist_ok=True)
+    for name in (_WEIGHTS, "adapter_config.json"):
+        shutil.copyfile(source / name, build / name)

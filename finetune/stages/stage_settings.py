@@ -1,0 +1,74 @@
+"""Settings of preference and reward stages, with a default and the reason for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domainlift.errors import Misuse, NoSuch
+
+SFT = "sft"
+PREFERENCE, REWARD = ("dpo",), ("rloo", "grpo")
+STAGES = (SFT, *PREFERENCE, *REWARD)
+#: TRL's defaults of these are made for training all weights; LoRA takes ten times as much.
+_BETA = {"dpo": 0.1, "rloo": 0.05, "grpo": 0.0}
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """The settings of one stage after `sft`.
+
+    learning_rate   None: a tenth of that of `sft` at the model's size, since a stage goes on from
+                    weights that are good already; TRL's 1e-6 is for training all weights.
+    steps, epochs   `steps`, where given, wins. Else a preference stage passes `epochs` times over
+                    the pairs, and a reward stage takes 100 steps.
+    batch           pairs, or replies, per step; `micro_batch` of them at once (None: all).
+    beta            how much leaving the reference costs. None: 0.1 for dpo, 0.05 for rloo, 0 for
+                    grpo, as TRL has them.
+    reward          what a reply is judged by: exact, choice, countdown, tests, `FILE.py:FUNCTION`.
+    format_weight   what the form counts beside being right. Small, as TinyZero has it: a model that
+                    is paid for the form alone learns the form alone.
+    generations     replies to each prompt, compared with one another.
+    reply_tokens    of a reply at most; `temperature` of their sampling.
+    """
+
+    learning_rate: float | None = None
+    steps: int | None = None
+    epochs: float = 1.0
+    batch: int = 32
+    micro_batch: int | None = None
+    beta: float | None = None
+    reward: str = ""
+    format_weight: float = 0.1
+    generations: int = 8
+    reply_tokens: int = 128
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the setting."""
+        for name in ("learning_rate", "epochs", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1e6:
+                raise Misuse(f"`{name}` is {value}, which is not over 0")
+        for name in ("steps", "batch", "micro_batch", "reply_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise Misuse(f"`{name}` is {value}, which is not 1 or more")
+        if self.generations < 2:
+            raise Misuse("`generations` is under 2: replies are compared with one another")
+        if self.batch % (self.micro_batch or self.batch):
+            raise Misuse(f"`batch` {self.batch} is no multiple of `micro_batch` {self.micro_batch}")
+
+    def cost_of_leaving(self, stage: str) -> float:
+        """Beta, chosen or by default."""
+        return _BETA[stage] if self.beta is None else self.beta
+
+
+def check_stages(stages: tuple[str, ...]) -> None:
+    """Raise Misuse where stages cannot follow each other so."""
+    for stage in stages:
+        if stage not in STAGES:
+            raise NoSuch("stage", stage, STAGES)
+    if not stages or SFT in stages[1:]:
+        raise Misuse("`sft` starts from the base model, so it can only be the first stage")
+    if len(set(stages)) < len(stages):
+        raise Misuse("a stage stands twice in `stages`", "each has one checkpoint of its name")

@@ -1,0 +1,263 @@
+"""TRL's trainers for a preference or reward stage: data, arguments, progress, and resumption.
+
+What a row is in tokens is decided by this project (`finetune.training.tokenize`), so that a stage
+trains what the evaluation asks, and a long row loses the beginning of its prompt, never an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import BenchError
+from finetune.adapters.methods import recompute
+from finetune.data.rows import Row
+from finetune.rewards.judge import Judge
+from finetune.stages.stage_settings import PREFERENCE, StageSettings
+from finetune.training.early_stopping import Validate
+from finetune.training.gradients import eval_mode
+from finetune.training.settings import TrainingArguments
+from finetune.training.tokenize import encode
+from finetune.training.train_result import OnProgress, TrainingProgress
+
+#: The adapter in training, and the frozen copy of it that TRL makes as reference.
+POLICY, REFERENCE = "default", "ref"
+#: A stage's rate beside that of `sft`.
+_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """What a stage trains: rows, settings, and where it keeps its checkpoints."""
+
+    stage: str
+    rows: Sequence[Row]
+    settings: StageSettings
+    training: TrainingArguments
+    folder: Path
+
+
+def open_trainer(job: StageJob, live: Any, tokenizer: Any, judge: Judge | None) -> Any:
+    """TRL's trainer over an adapter, whose weights now are its reference.
+
+    Raises BenchError where TRL took another reference.
+    """
+    from datasets import Dataset
+    from transformers.trainer_callback import PrinterCallback
+
+    if job.stage in PREFERENCE:
+        data = pair_tokens(job.rows, tokenizer, job.training)
+        trainer = _preference(job, live, tokenizer, Dataset.from_list(data))
+    else:
+        assert judge is not None  # noqa: S101
+        prompts = [_prompt(row) for row in job.rows]
+        trainer = _reward(job, live, tokenizer, Dataset.from_list(prompts), judge)
+    trainer.remove_callback(PrinterCallback)
+    if job.settings.cost_of_leaving(job.stage):
+        check_reference(live)
+    return trainer
+
+
+def pair_tokens(
+    rows: Sequence[Row], tokenizer: Any, training: TrainingArguments
+) -> list[dict[str, list[int]]]:
+    """Prompt, better and worse side of each pair in tokens, the prompt being the same for both."""
+    worse = [replace(row, completion=row.rejected, rejected="") for row in rows]
+    sides = [
+        encode(side, tokenizer, max_tokens=training.max_tokens, end=training.end)
+        for side in (rows, worse)
+    ]
+    pairs = []
+    for one, other in zip(*sides, strict=True):
+        kept = min(one.prompt_length, other.prompt_length)
+        pairs.append(
+            {
+                "prompt_ids": list(one.ids[one.prompt_length - kept : one.prompt_length]),
+                "chosen_ids": list(one.ids[one.prompt_length :]),
+                "rejected_ids": list(other.ids[other.prompt_length :]),
+            }
+        )
+    return pairs
+
+
+def check_reference(live: Any) -> None:
+    """Raise BenchError unless the reference is a copy of the adapter that the stage starts from.
+
+    Trainers before TRL 1.0 take the base model, which undoes the stage before without a word.
+    """
+    weights = dict(live.named_parameters())
+    own = {name: w for name, w in weights.items() if f".{POLICY}." in name}
+    copies = {name: weights.get(name.replace(f".{POLICY}.", f".{REFERENCE}.")) for name in own}
+    if not own or not all(w is not None and w.equal(own[name]) for name, w in copies.items()):
+        raise BenchError(
+            "the reference of this stage is not the adapter that it starts from",
+            "install trl 1.16 or later: `pip install -U trl`",
+        )
+    for weight in copies.values():
+        weight.requires_grad_(False)  # type: ignore[union-attr]
+
+
+def train(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProgress) -> None:
+    """Train, from the last whole checkpoint where there is one."""
+    trainer.add_callback(_watch(trainer, job, validate, notify))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(job.folder))
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint whose state was written, which is written last."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in reversed(found):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+@contextmanager
+def unchanged(model: Any, tokenizer: Any) -> Iterator[None]:
+    """Give model and tokenizer back as they were: TRL leaves the cache off, and its own forward."""
+    patched = model.__dict__.get("forward")
+    kept = model.config.use_cache, deepcopy(model.generation_config), model.config.pad_token_id
+    pad, side, cut = tokenizer.pad_token, tokenizer.padding_side, tokenizer.truncation_side
+    try:
+        yield
+    finally:
+        recompute(model, on=False)
+        if hasattr(model, "_require_grads_hook"):
+            model.disable_input_require_grads()
+        model.__dict__.pop("forward", None)
+        if patched is not None:
+            model.forward = patched
+        model.config.use_cache, model.generation_config, model.config.pad_token_id = kept
+        tokenizer.pad_token, tokenizer.padding_side, tokenizer.truncation_side = pad, side, cut
+        model.requires_grad_(False).eval()
+
+
+# --- the two kinds of trainers
+
+
+def _preference(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
+    from trl import DPOConfig, DPOTrainer
+
+    class Encoded(DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *rest: Any, **more: Any) -> Any:
+            return dataset
+
+    length = {"max_length": None, "num_train_epochs": job.settings.epochs}
+    config = DPOConfig(**_arguments(job, live), **length)
+    return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
+
+
+def _reward(job: StageJob, live: Any, tokenizer: Any, data: Any, judge: Judge) -> Any:
+    import trl
+
+    settings, name = job.settings, job.stage.upper()
+    config = getattr(trl, f"{name}Config")(
+        **_arguments(job, live),
+        num_generations=settings.generations,
+        max_completion_length=settings.reply_tokens,
+        temperature=settings.temperature,
+        reward_weights=[1.0, settings.format_weight],
+    )
+    return getattr(trl, f"{name}Trainer")(
+        live, _rewards(judge), config, data, processing_class=tokenizer
+    )
+
+
+def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
+    settings, training = job.settings, job.training
+    rate = settings.learning_rate
+    if rate is None:
+        rate = _RATE * training.rate(live.config.get_text_config().hidden_size)
+    at_once = settings.batch if settings.micro_batch is None else settings.micro_batch
+    steps = settings.steps
+    if steps is None:
+        steps = -1 if job.stage in PREFERENCE else 100
+    return {
+        "output_dir": str(job.folder),
+        "beta": settings.cost_of_leaving(job.stage),
+        "learning_rate": rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": training.warm_up,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.clip,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": settings.batch // at_once,
+        "max_steps": steps,
+        "save_steps": training.save_every,
+        "save_total_limit": 2,
+        "seed": training.seed,
+        # In TRL both are on: the passes go in the type of the weights, as those of `sft` do.
+        "bf16": False,
+        "gradient_checkpointing": bool(training.checkpointing),
+        "use_cpu": live.device.type == "cpu",
+        "logging_steps": 1,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+def _prompt(row: Row) -> dict[str, Any]:
+    turns = [{"role": turn.role, "content": turn.content} for turn in row.messages]
+    return {"prompt": turns or row.prompt.rstrip(" "), "reference": row.completion}
+
+
+def _rewards(judge: Judge) -> list[Any]:
+    """Being right and having the form as two functions, so that they are logged apart."""
+    judged: list[Any] = []
+
+    def accuracy(completions: Sequence[Any], reference: Sequence[str], **_: Any) -> list[float]:
+        replies = [each if isinstance(each, str) else each[-1]["content"] for each in completions]
+        judged[:] = judge.judge(replies, reference)
+        return [each.accuracy for each in judged]
+
+    def format(completions: Sequence[Any], **_: Any) -> list[float]:
+        return [each.format for each in judged]
+
+    return [accuracy, format]
+
+
+# --- while it trains
+
+
+def _watch(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProgress) -> Any:
+    from transformers import TrainerCallback
+
+    begun, first = time.perf_counter(), [0]
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            first[0] = state.global_step
+
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any
+        ) -> None:
+            if "loss" in logs:
+                done = max(1, state.global_step - first[0])
+                each = (time.perf_counter() - begun) / done
+                tokens = float(logs.get("num_tokens", 0)) / (each * state.global_step or 1)
+                left = each * (state.max_steps - state.global_step)
+                notify(
+                    TrainingProgress(
+                        state.global_step, state.max_steps, float(logs["loss"]), tokens, left
+                    )
+                )
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            every, step = job.training.eval_every, state.global_step
+            if validate is None or not every or step % every or step >= state.max_steps:
+                return
+            with eval_mode(trainer.model) as live:
+                result = validate(live, step)
+            if result.regressed:
+                control.should_training_stop = True
+
+    return Watch()
