@@ -95,7 +95,7 @@ def _may_delete(domain: str, changes: SourceChanges, *, yes: bool, delete: bool,
     if yes or not ask or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return yes
     with activity(""):  # a person thinks as long as they like
-        return typer.confirm(f"Delete {count:,} documents that are gone?", err=True)
+        return typer.confirm(f"Delete what is gone ({count:,})?", err=True)
 
 
 def _show(domain: str, told: dict[str, Sequence[str]]) -> None:

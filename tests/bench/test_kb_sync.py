@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import time
 from importlib.util import find_spec
@@ -65,6 +66,26 @@ def test_a_preview_changes_nothing_and_a_sync_does_what_it_said(bench: Any, note
     assert "fern" in bench("kb", "search", "notes", "fern", "--method", "bm25").out
     assert bench("kb", "sync", "notes", "--yes", "--json").json["kept"] == []
     assert not any(preview(bench).values())
+
+
+class Terminal(io.StringIO):
+    """What somebody types or sees."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "documents"), [("y\n", 3), ("n\n", 4), ("\n", 4)])
+def test_at_a_terminal_a_deletion_is_asked_for(
+    bench: Any, notes: Path, monkeypatch: pytest.MonkeyPatch, typed: str, documents: int
+) -> None:
+    (notes / "fern.txt").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", Terminal(typed))
+        patched.setattr("sys.stderr", seen := Terminal())
+        assert bench("kb", "sync", "notes").code == 0
+    assert "Delete what is gone (1)? [y/N]" in seen.getvalue()
+    assert bench("kb", "show", "notes", "--json").json["documents"] == documents
 
 
 def test_a_half_emptied_folder_needs_a_word_of_its_own(bench: Any, notes: Path) -> None:
