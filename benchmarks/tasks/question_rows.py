@@ -175,6 +175,8 @@ def _open_answers(key: str, value: Any) -> tuple[str, ...]:
         value = value["text"]
     if isinstance(value, list) and all(isinstance(each, Mapping) for each in value) and value:
         return (json.dumps(value, ensure_ascii=False),)
+    if value == []:
+        raise InvalidRow(f"`{key}` is empty", key)
     texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
     several = value if texts else [value]
     return tuple(dict.fromkeys(text({key: each}, key).strip() for each in several))

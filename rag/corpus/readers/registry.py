@@ -13,7 +13,6 @@ that only this reader needs is imported within the function. `docs/sources.md` l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 
 from domainlift.registry import load_object
 from rag.corpus.readers.base import Section, SourceFile
@@ -37,7 +36,6 @@ READERS: Mapping[str, str] = {
 }
 
 
-@cache
 def file_endings() -> tuple[str, ...]:
     """The endings of files that can be read."""
     return tuple(key for key in READERS if key.startswith("."))
