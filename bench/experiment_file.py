@@ -17,7 +17,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import product
 from math import prod
@@ -60,9 +60,8 @@ class Experiment:
         """Call the command's function."""
         function = _function(self.command)
         given: dict[str, Any] = {"as_json": as_json}
-        parameters = inspect.signature(function, eval_str=True).parameters
-        for name, parameter in parameters.items():
-            variable = getattr(parameter.annotation.__metadata__[0], "envvar", None)
+        for name, option in _typer_options(self.command).items():
+            variable = getattr(option, "envvar", None)
             if variable is not None and variable in os.environ:
                 given[name] = os.environ[variable]
         for key, value in self.options.items():
@@ -135,6 +134,12 @@ def _function(command: str) -> Callable[..., None]:
     return function
 
 
+def _typer_options(command: str) -> dict[str, Any]:
+    """What typer knows of each parameter, its environment variable and least value among it."""
+    parameters = inspect.signature(_function(command), eval_str=True).parameters
+    return {name: each.annotation.__metadata__[0] for name, each in parameters.items()}
+
+
 def _key(command: str, parameter: str) -> str:
     return {"change": "training", "train.name": "domains"}.get(
         parameter if parameter == "change" else f"{command}.{parameter}", parameter
@@ -149,9 +154,9 @@ def _parameter(command: str, key: str) -> str:
 def _schema(command: str) -> dict[str, Field]:
     hints = get_type_hints(_function(command))
     options = {
-        _key(command, name): field_of(hint)
-        for name, hint in hints.items()
-        if name not in {*_LEFT_OUT, "return"}
+        _key(command, name): replace(field_of(hints[name]), least=getattr(option, "min", None))
+        for name, option in _typer_options(command).items()
+        if name not in _LEFT_OUT
     }
     training = Field("table", keys=dataclass_schema(TrainingArguments))
     return options | ({"training": training} if "training" in options else {}) | _AROUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -54,8 +55,10 @@ def run_experiment(file: File, as_json: Json = False) -> None:
     _show(rows)
     if read.command == "run" and len(rows) > 1:
         runs = [result["run"] for row in rows for result in row["results"]]
-        if len(set(runs)) == len(runs):
+        try:
             compare_command(runs, workspace=_workspace(read))
+        except Misuse as error:  # they are one run, or share no question
+            print_note(f"not compared in pairs: {error.what}")
 
 
 @experiment.command("export")
@@ -123,7 +126,7 @@ def _exported(name: str, variant: Experiment) -> list[dict[str, Any]]:
 
 
 def _workspace(read: Experiment) -> Path:
-    return Path(read.options.get("workspace", WORKSPACE))
+    return Path(read.options.get("workspace", os.environ.get("BENCH_WORKSPACE", WORKSPACE)))
 
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """`bench experiment`: files, sweeps, and what commands amount to."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import pytest
 import yaml
 
 from bench.app import main
+from bench.commands.train import train_command
 from bench.experiment_file import config_text, parse_experiment, read_experiment
 from domainlift.errors import BenchError, Malformed
 from finetune.axolotl import export_config, import_config
+from finetune.data.recipe import one_domain
+from finetune.jobs import training_arguments
 from finetune.training.settings import TrainingArguments
 
 GUIDE = """
@@ -59,6 +63,7 @@ def parse(text):
         ("grid: {target: [0.5, 0.6]}", "looked at once", "sweep `train`"),
         ("command: run\ngrid: {shotz: [0]}", "no key `shotz`", "`shots`"),
         ("command: train\ndomains: [a]\ngrid: {rank: [1]}", "no key `rank`", "`training.rank`"),
+        ("command: run\nlimit: 0", "`limit` must be a whole number, 1 or more", None),
         ("command: run\ngrid: {shots: 3}", "`shots` must be a list", "[1, 2]"),
         ("command: run\nshots: &a 3\nseed: *a", "alias", None),
         ("command: run\ngrid: {seed: [1]}\nrandom: {seed: [1]}", "exclude each other", None),
@@ -132,11 +137,33 @@ def test_secrets_are_masked(capsys):
     assert "hf_…" in config_text("train", train_values(model="hf_abcdefghijklmnop"))
 
 
+def test_settings_reach_the_command_as_they_stand_in_the_file(monkeypatch, tmp_path):
+    from bench import experiment_file
+
+    seen = {}
+
+    def command(**given):
+        seen.update(given)
+
+    command.__signature__ = inspect.signature(train_command, eval_str=True)
+    command.__annotations__ = inspect.get_annotations(train_command, eval_str=True)
+    text = """
+command: train
+domains: [biology]
+workspace: w
+training: {learning_rate: 1.0e-05, targets: [q_proj, v_proj], anchor: false, epochs: 0.5}
+"""
+    monkeypatch.setattr(experiment_file, "_function", lambda _: command)
+    monkeypatch.setenv("BENCH_MODEL", "from-the-environment")
+    parse(text).run(as_json=True)
+    assert (seen["name"], seen["model"]) == (["biology"], "from-the-environment")
+    assert seen["workspace"] == Path("w")
+    settings = training_arguments(one_domain("biology"), seen["change"])
+    assert (settings.learning_rate, settings.targets) == (1e-5, ("q_proj", "v_proj"))
+    assert (settings.anchor, settings.epochs) == (False, 0.5)
+
+
 def train_values(**more):
-    import inspect
-
-    from bench.commands.train import train_command
-
     parameters = inspect.signature(train_command).parameters
     return {**{n: p.default for n, p in parameters.items()}, "name": ["biology"], **more}
 
