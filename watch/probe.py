@@ -145,7 +145,8 @@ def _judged_run(plan: Path, workspace: Path) -> Run:
     name = judging_runs(read_plan(plan))[1]
     if name not in RunStore(workspace).ids():
         hint = "`bench improve` makes a version that has one"
-        raise BenchError(f"the run `{name}` that judged `{plan.name}` is gone", hint)
+        gone = f"the run `{name}` that judged `{plan.name}` is gone"
+        raise BenchError(gone if name else f"no run has judged `{plan.name}`", hint)
     return RunStore(workspace).get(name)
 
 
