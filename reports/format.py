@@ -75,6 +75,10 @@ class VerdictText:
 def verdict_text(comparison: Comparison) -> VerdictText:
     """The whole in one sentence."""
     row = comparison.overall
+    if row.word is ChangeLabel.NO_ANSWERS and row.metrics:
+        return VerdictText(
+            "No answer is right or wrong in both runs; metrics alone tell them apart"
+        )
     if row.word is ChangeLabel.NO_ANSWERS:
         return VerdictText("Nothing can be said: no question has an answer in both runs")
     before, after = names(comparison)

@@ -36,7 +36,7 @@ def show_metric_changes(rows: Mapping[str, DomainChange]) -> None:
         (
             f"{metric} (lower is better)" if own.lower_is_better else metric,
             *(line(domain, 60), f"{own.n:,}", _figure(own.baseline), _figure(own.candidate)),
-            *(f"{own.delta:+.3f}", _interval(own.interval), p_value(own.p)),
+            *(_figure(own.delta, "+"), _interval(own.interval), p_value(own.p)),
         )
         for metric, domain, own in _by_metric({d: row.metrics for d, row in rows.items()})
     ]
@@ -53,8 +53,8 @@ def _by_metric(rows: Mapping[str, Mapping[str, _Value]]) -> Iterator[tuple[str, 
                 yield metric, domain, own[metric]
 
 
-def _figure(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.3g}"
+def _figure(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}" if abs(value) < 1e6 else f"{value:{sign}.3g}"
 
 
 def _interval(interval: Interval | None) -> str:

@@ -318,6 +318,10 @@ def test_texts_are_measured_in_windows(tmp_path):
     assert found["metrics"]["byte_perplexity"]["value"] == pytest.approx(2)
     assert "stride 1024" in found["metrics"]["bits_per_byte"]["signature"]
     assert run.manifest.finished
+    other = made_run(tmp_path, [task], EvalSettings("tasks"), digest="sha256:11")
+    told = as_json(compare_runs(run, other))
+    assert told["verdict"].startswith("No answer is right or wrong")
+    assert told["domains"]["texts"]["metrics"]["bits_per_byte"]["p"] == 1
 
 
 def test_a_single_text_has_windows_that_stand_alone(tmp_path):
