@@ -9,23 +9,24 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from domainlift.activity import activity
-from domainlift.errors import BenchError, Misuse
+from domainlift.errors import BenchError
 from domainlift.files import write_json, write_text
 from domainlift.workspace import Workspace
 from engines.base import EngineInfo, TrainableEngine
-from finetune.adapters.registry import Adapter, AdapterDraft, AdapterRegistry, AdapterWriter
+from finetune.adapters.registry import AdapterDraft, AdapterRegistry, AdapterWriter
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows, replay_seconds
 from finetune.data.replay import OnReplay, ReplayWatch, no_replay_progress
 from finetune.data.row_io import load_rows, read_rows, row_lines
 from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
+from finetune.find_adapter import OWN_WEIGHTS, dataset_cards, result_recipe
 from finetune.held_out_text import HeldOutText
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 from finetune.stages.chain import (
@@ -39,15 +40,13 @@ from finetune.stages.chain import (
 )
 from finetune.stages.stage_settings import SFT
 from finetune.training.early_stopping import Validate, ValidationResult
-from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
+from finetune.training.settings import NO_BUDGET, TrainingArguments
 from finetune.training.train import train_rows
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import Validator, open_validator
 
 _WORK = {"adapter", "checkpoints", "stages.json"}
 _CURVES, _ROWS, _PLAN = "curves.json", "rows.jsonl", "plan.json"
-#: Key of a card's recipe that says which weights were trained.
-_WEIGHTS = "weights"
 #: Called with each validation's result and the number of steps; what it raises ends the training.
 OnValidation = Callable[[ValidationResult, int], None]
 
@@ -208,7 +207,7 @@ def _plan_and_rows(
 def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
     """Fingerprint of job, rows and base model: equal when the command is repeated."""
     data = {name: _sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
-    parts = [job.name, _result_recipe(job), data, job.own, engine.info.digest]
+    parts = [job.name, result_recipe(job), data, job.own, engine.info.digest]
     parts += [asdict(job.budget)] if job.budget != NO_BUDGET else []
     undeclared = [name for name in job.strengths if not job.domains[name].protected]
     parts += [undeclared] if undeclared else []
@@ -338,7 +337,7 @@ def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
 
 def _weights(info: EngineInfo) -> dict[str, str]:
     """Which weights were trained, where they are not the model's own."""
-    return {_WEIGHTS: info.versions[_WEIGHTS]} if _WEIGHTS in info.versions else {}
+    return {OWN_WEIGHTS: info.versions[OWN_WEIGHTS]} if OWN_WEIGHTS in info.versions else {}
 
 
 def _draft(
@@ -353,7 +352,7 @@ def _draft(
         info.model,
         info.digest,
         recipe={**job.recipe.as_json(), **_weights(info), "training": asdict(job.settings)},
-        data=_dataset_cards(job),
+        data=dataset_cards(job),
         scores=scores,
         perplexity=prepared.texts.changes if prepared.texts is not None else {},
         curves=_CURVES,
@@ -369,56 +368,6 @@ def _set_base_name(path: Path, model: str) -> None:
     """Name the base as the user does: a path of this machine means nothing elsewhere."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "base_model_name_or_path": model})
-
-
-# --- find a training of before
-
-
-def find_existing(job: TrainingJob, model: str, digest: str) -> Adapter | None:
-    """The newest published adapter of the same rows, settings and base model; None without one."""
-    registry = AdapterRegistry(Workspace(job.workspace).adapters)
-    names = [name for name in registry.list() if name.split("/")[0] == job.name]
-    recipe, data = _result_recipe(job), _dataset_cards(job)
-    for name in reversed(names):
-        card = registry.show(name)
-        same = (_without_execution_settings(card.recipe, job), card.data) == (recipe, data)
-        if same and _fits_budget(card.budget, job.budget):
-            adapter = registry.open(name)
-            with suppress(Misuse):  # it was trained on another model
-                adapter.check_base(model, digest)
-                return adapter
-    return None
-
-
-def _fits_budget(made: Mapping[str, Any], budget: TrainingBudget) -> bool:
-    """Whether an adapter is what this budget gives; one of all rows and passes is never less."""
-    if not made or (made["rows_chosen"] == made["rows_available"] and made["passes"] is None):
-        return budget.rows is None
-    return (made["budget_seconds"], made["rows_asked"]) == (budget.seconds, budget.rows)
-
-
-def _result_recipe(job: TrainingJob) -> dict[str, Any]:
-    """The recipe as JSON, with the settings that decide the result."""
-    recipe = {**job.recipe.as_json(), "training": job.settings.result_settings()}
-    return dict(json.loads(json.dumps(recipe)))
-
-
-def _without_execution_settings(recipe: Mapping[str, Any], job: TrainingJob) -> dict[str, Any]:
-    ignored = job.settings.execution_settings()
-    training = {name: value for name, value in recipe["training"].items() if name not in ignored}
-    # A GGUF file's own weights are the base model's, by which an adapter is compared apart.
-    wanted = {name: value for name, value in recipe.items() if name != _WEIGHTS}
-    return {**wanted, "training": training}
-
-
-def _dataset_cards(job: TrainingJob) -> dict[str, Any]:
-    """The data cards of the recipe's domains: counts, licences, sources, digests."""
-    cards = {}
-    for name in job.recipe.proportions:
-        path = job.dataset(name) / "card.json"
-        if path.is_file():
-            cards[name] = json.loads(path.read_text(encoding="utf-8"))
-    return cards
 
 
 def _sha256(text: str) -> str:

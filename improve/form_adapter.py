@@ -23,8 +23,8 @@ from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
 from finetune.data.sources.questions import question_rows
+from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, training_arguments
-from finetune.train_adapter import find_existing
 from improve.train import adapter_treatment, dataset_spec, tasks_in_form, train_alone
 from rag.corpus.source_files import own_licence
 from reports.terminal import print_note

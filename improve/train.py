@@ -27,8 +27,9 @@ from finetune.data.build_dataset import (
 from finetune.data.formats import read_training_rows
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
+from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, in_mode, training_arguments
-from finetune.train_adapter import find_existing, train_adapter
+from finetune.train_adapter import train_adapter
 from improve.exam.rows import as_chat, exam_rows
 from improve.load_model import load_trainable
 from improve.material import MADE_OF

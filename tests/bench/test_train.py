@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from engines.registry import tiny_folder
 from finetune.data.recipe import one_domain
+from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob
-from finetune.train_adapter import find_existing
 from finetune.training.settings import TrainingArguments
 from tests.helpers.chat_templates import R1
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
