@@ -11,7 +11,7 @@ from benchmarks.tasks.registry import file_kind
 from domainlift.files import sha256
 from domainlift.workspace import Workspace
 from improve.feedback.marks import FeedbackStore, MarkState
-from knowledge_bases.domains import load_domains
+from knowledge_bases.domains import BUILT_IN, load_domains
 
 #: File in a data set that a loop made by itself, with the digests of what it was made of.
 MADE_OF = "made_of.json"
@@ -31,7 +31,7 @@ def domain_material(
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]
         rows = len(lines) if only_rows else sum(map(_trains, lines))
         counts = {"questions": len(lines) - rows, "rows": rows}
-        found[str(path)] = {"sha256": sha256(path), **counts}
+        found[_name(path, workspace)] = {"sha256": sha256(path), **counts}
     accepted = len(FeedbackStore(workspace).marks(MarkState.ACCEPTED))
     return found | ({"feedback": {"accepted": accepted}} if accepted else {})
 
@@ -51,6 +51,14 @@ def _files(
         if (prepared / "train.jsonl").is_file() and not (prepared / MADE_OF).exists():
             yield prepared / "train.jsonl", True
     yield from ((path, False) for path in dict.fromkeys(asked) if path.is_file())
+
+
+def _name(path: Path, workspace: Path) -> str:
+    """The path, from the workspace or the built-in domains on: both may be moved."""
+    for root in (workspace.resolve(), BUILT_IN):
+        if path.resolve().is_relative_to(root):
+            return path.resolve().relative_to(root).as_posix()
+    return str(path)
 
 
 def _trains(line: bytes) -> bool:

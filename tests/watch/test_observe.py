@@ -112,3 +112,15 @@ def test_a_broken_line_is_a_question(tmp_path: Path) -> None:
     path.write_text('{"split": "train"}\n\nno json\n[]\n')
     (found,) = domain_material([], [str(path), "mmlu:anatomy"], tmp_path).values()
     assert (found["questions"], found["rows"]) == (2, 1)
+
+
+def test_material_keeps_its_name_where_a_workspace_is_moved(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    found = []
+    for workspace in (first, second):
+        path = workspace / "exams" / "works" / "works.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text('{"question": "Who?"}\n', encoding="utf-8")
+        found.append(domain_material(["biology"], [str(path)], workspace))
+    assert found[0] == found[1]
+    assert set(found[0]) == {"exams/works/works.jsonl", "biology/questions.jsonl"}
