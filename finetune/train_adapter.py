@@ -287,7 +287,7 @@ def run_stages(
             measure(live)
     for path in chain.folder.glob("*/adapter_config.json"):
         _set_base_name(path, engine.info.model)
-    return (trained if trained is not None else chain_result(chain)), chain
+    return (trained if trained is not None else chain_result(chain, engine.model.device)), chain
 
 
 # --- publish

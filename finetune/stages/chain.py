@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +28,7 @@ from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, prepared_rows
+from finetune.memory.estimate import peak_bytes
 from finetune.rewards.judge import Judge
 from finetune.stages.stage_settings import PREFERENCE, SFT
 from finetune.stages.trainers import POLICY, StageJob, open_trainer, train, unchanged
@@ -59,6 +61,7 @@ class StageResult:
     worse: Sequence[str] = ()
     faults: Mapping[str, int] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
+    seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The result without its log."""
@@ -126,11 +129,21 @@ def run_chain(chain: ChainJob, first: StageResult | None) -> Chain:
     return Chain(results, kept, folder)
 
 
-def chain_result(chain: Chain) -> TrainResult:
+def chain_result(chain: Chain, device: Any) -> TrainResult:
     """The last kept stage as the result of a training that had no `sft`."""
     stage = chain.stages[chain.kept]
     losses = tuple(float(entry["loss"]) for entry in stage.log)
-    return TrainResult(stage.steps, 0, 0.0, 0, 0.0, losses, stage.steps, "done")
+    tokens = int(stage.log[-1].get("num_tokens", 0))
+    return TrainResult(
+        steps=stage.steps,
+        tokens=tokens,
+        tokens_per_second=tokens / max(stage.seconds, 1e-9),
+        peak_bytes=peak_bytes(device),
+        seconds=stage.seconds,
+        losses=losses,
+        best_step=stage.steps,
+        stopped="done",
+    )
 
 
 def _done(folder: Path) -> dict[str, StageResult]:
@@ -174,7 +187,9 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
     rows = _rows(job, is_pairs, "train")
     work = StageJob(stage, rows, settings, job.settings, chain.folder / f"trl-{stage}")
     pairs = _rows(job, True, "validation")[:MAX_QUESTIONS] if is_pairs else []
+    begun = time.perf_counter()
     with (
+        quiet_peft(),
         Judge(settings.reward) if not is_pairs else nullcontext() as judge,
         live_checkpoint(engine, folder / before) as live,
     ):
@@ -203,6 +218,7 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
         (*fallen, *lost),
         dict(judge.faults) if judge is not None else {},
         log,
+        time.perf_counter() - begun,
     )
 
 
