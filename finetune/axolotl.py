@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed
+from domainlift.workspace import Workspace
 from domainlift.yaml_schema import dump_yaml
 from finetune.training.settings import TrainingArguments
 
@@ -95,7 +96,11 @@ def export_config(options: Mapping[str, Any]) -> tuple[str, list[str]]:
         "lora_r": TrainingArguments.rank,
         "lora_alpha": 2 * int(settings.get("rank", TrainingArguments.rank)),
         "datasets": [
-            {"path": str(workspace / "data" / n / "train.jsonl"), "ds_type": "json", "type": _ROWS}
+            {
+                "path": str(Workspace(workspace).data_set(n) / "train.jsonl"),
+                "ds_type": "json",
+                "type": _ROWS,
+            }
             for n in names
         ],
         "sequence_len": TrainingArguments.max_tokens,
