@@ -218,6 +218,8 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _say("stopped", None, _STOPPED)
     except Exception as error:
+        if _was_stopped(error):
+            return _say("stopped", None, _STOPPED)
         if debug:
             raise
         first = (str(error).splitlines() or [""])[0]
@@ -257,6 +259,16 @@ def _parser_says(error: typer.TyperException) -> int:
     command = getattr(getattr(error, "ctx", None), "command_path", "bench")
     what = message[:1].lower() + message[1:].rstrip(".")
     return _say(what, f"`{command} --help` shows what it takes", 2)
+
+
+def _was_stopped(error: BaseException) -> bool:
+    """Whether an error came of tidying up after Ctrl-C, as where `shutil` closes a folder twice."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__context__
+    return False
 
 
 def _say(what: str, hint: str | None, code: int) -> int:

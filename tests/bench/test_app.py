@@ -169,6 +169,21 @@ def test_an_end_from_outside_is_no_fault(
     assert "Traceback" not in done.stderr
 
 
+def test_an_error_of_tidying_up_after_an_interruption_is_the_interruption(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            os.close(987_654)
+
+    monkeypatch.setattr("bench.commands.domains.load_domains", end)
+    said = bench("domains")
+    assert said.code == 130
+    assert said.err.startswith("error: stopped")
+
+
 @pytest.mark.parametrize("argv", [["domains", "--json"], ["domains"], ["--help"]], ids=" ".join)
 def test_a_reader_that_went_away_is_not_complained_of(argv: list[str], process: Process) -> None:
     read, write = os.pipe()
