@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BytesIO
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,16 +60,19 @@ class DocumentSentences:
     def nearest(self, vector: NDArray[np.float32], targets: Sequence[str]) -> NearestSentence:
         """The sentence of one of these domains that is nearest for that domain."""
         near = self.vectors @ vector
-        best: dict[str, int] = {}
-        for place, domain in enumerate(self.domains):
-            if domain in targets and (domain not in best or near[place] > near[best[domain]]):
-                best[domain] = place
-        ranked = [
-            (self._farther(name, float(near[place])), float(near[place]), name)
-            for name, place in best.items()
-        ]
-        farther, _, name = max(ranked)
-        return NearestSentence(name, farther, self.sentences[best[name]])
+        ranked = []
+        for name in targets:
+            start, end = self._places[name]
+            place = start + int(near[start:end].argmax())
+            ranked.append((self._farther(name, float(near[place])), float(near[place]), place))
+        farther, _, place = max(ranked)
+        return NearestSentence(self.domains[place], farther, self.sentences[place])
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """Where the sentences of each domain begin and end: they stand together."""
+        counts = Counter(self.domains)
+        return dict(zip(counts, pairwise([0, *accumulate(counts.values())]), strict=True))
 
     def _farther(self, domain: str, cosine: float) -> float:
         known = self.elsewhere[domain]

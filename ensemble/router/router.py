@@ -2,9 +2,10 @@
 
 Its stages, in the order in which they decide: a domain that the caller named, the keywords, the
 classifier where it is surer than they are, and where there are examples, the mean of that and of
-what they say. What none of them is sure enough of goes to the documents of a target that hold a
-sentence near to it, where there are such, and else to the base model; so does what belongs to a
-field that is no target, is empty, foreign or code.
+what they say. Where targets have sentences of a user's own documents, those have the last word:
+what was not sent anywhere goes to the documents that hold a sentence near to it, and what was sent
+to documents that hold none does not. All else goes to the base model: what none is sure enough of,
+belongs to a field that is no target, is empty, foreign or code.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Router:
 
     Domains that the file knows and that are no targets speak for the base model. `examples`, where
     there are any, are asked about every question. With `embed`, sentences of documents are compared
-    with what the words leave to the base model.
+    with what the words send there, and with what they leave to the base model.
     """
 
     def __init__(
@@ -382,7 +383,7 @@ def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
 
 
 def _by_documents(decision: RouteDecision, near: NearestSentence) -> RouteDecision:
-    """The decision of words, unless documents hold something near, or nothing that is."""
+    """The decision of words, unless documents are nearer, or farther, than it needs."""
     changed = replace(
         decision,
         probability=round(near.farther, 6),
