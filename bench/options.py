@@ -34,6 +34,17 @@ Suite = Annotated[
         show_default=False,
     ),
 ]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", help="Tasks instead of a suite: a name, lm-eval:NAME, or a file."),
+]
+Domains = Annotated[
+    str | None, typer.Option("--domains", help="Only these domains, separated by commas.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="At most so many questions, spread over the domains."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps (in-process).")]
 
 BudgetMinutes = Annotated[
@@ -80,6 +91,11 @@ def suite_for(suite: str | None, model: str) -> str:
     if suite is not None:
         return suite
     return EMBEDDED_SUITES.get(model, "mmlu")
+
+
+def command_group(text: str) -> typer.Typer:
+    """Commands under one name, which by itself prints their list."""
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
 
 
 def comma_separated(text: str | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rag.treatment import treat_with_passages
 
 if TYPE_CHECKING:
     from ensemble.plan import DomainTreatment
-    from ensemble.router.router import RouteDecision
+    from ensemble.router.decision import RouteDecision
     from rag.search.retrieval import Retriever
     from rag.treatment import Budget, QuestionSignals
 

@@ -11,7 +11,7 @@ from domainlift.errors import Malformed, NoSuch
 from domainlift.fields import Fields, InvalidRow, optional, text, unknown_key
 from domainlift.row_files import file_rows
 from ensemble.fit.training_data import GENERAL, Labelled
-from ensemble.router.router import BASE
+from ensemble.router.decision import BASE
 
 #: What a row says of a question whose domain nobody knows; it is left out.
 MIXED = "mixed"

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from domainlift.stats.paired import Paired
     from domainlift.types import Question
     from ensemble.plan import DomainTreatment
+    from ensemble.router.decision import RouteDecision
     from ensemble.router.keywords import Keywords
-    from ensemble.router.router import RouteDecision
     from ensemble.treatment import PlanResources
     from improve.exam.exam import Exam
     from improve.options import RunOptions

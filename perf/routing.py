@@ -26,8 +26,9 @@ from domainlift.sampling import hash_order
 from domainlift.text.normalise import without_copies
 from ensemble.fit.evaluate import CountedRoutes, RouterMetrics, route_all
 from ensemble.fit.fit import FitSettings, Labelled, RouterData, fit_router
+from ensemble.router.decision import RouteDecision
 from ensemble.router.keywords import SHIPPED, Keywords, hand_written, read_keywords
-from ensemble.router.router import RouteDecision, Router
+from ensemble.router.router import Router
 from improve.labelled_questions import as_training, read_labelled
 from improve.route import embed_examples, glossaries, labelled, passages, written_questions
 from knowledge_bases.domains import Domain, load_domains

@@ -13,7 +13,7 @@ from reports.terminal import print_line, print_table
 
 if TYPE_CHECKING:
     from ensemble.fit.evaluate import RouterMetrics
-    from ensemble.router.router import RouteDecision
+    from ensemble.router.decision import RouteDecision
 
 _NUMBERS = frozenset({"weight", "n", "routed", "precision", "recall", "coverage", "accuracy"})
 

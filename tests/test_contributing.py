@@ -20,7 +20,7 @@ from engines import registry as engine_registry
 from engines.base import Answer, EngineInfo, Mode, Request
 from engines.registry import ENGINES, EngineEntry, EngineOptions, open_engine
 from ensemble.plan import TREATMENTS, TreatmentEntry, read_plan
-from ensemble.router.router import RouteDecision
+from ensemble.router.decision import RouteDecision
 from ensemble.treatment import PlanResources, treat_by_plan
 from finetune.export.registry import TARGETS
 from rag.corpus.readers.base import Section, SourceFile

@@ -8,16 +8,14 @@ from typing import Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from finetune.adapters import registry as registry
 from improve.versions.version_log import VersionRegistry
 from reports.terminal import print_table
 
-adapters = typer.Typer(
-    help="List, show and remove trained adapters.", no_args_is_help=True, rich_markup_mode=None
-)
+adapters = command_group("List, show and remove trained adapters.")
 Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
 
 

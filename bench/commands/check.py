@@ -15,8 +15,11 @@ from bench.options import (
     WORKSPACE,
     Data,
     Device,
+    Domains,
     Json,
+    Limit,
     Suite,
+    Tasks,
     WorkspaceOption,
     comma_separated,
     command_line,
@@ -63,15 +66,9 @@ def check_plan_command(
         str | None, typer.Option("--model", "-m", help="What answers. [default: the plan's model]")
     ] = None,
     suite: Suite = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Tasks instead of a suite: a name, or a file.")
-    ] = None,
-    domains: Annotated[
-        str | None, typer.Option(help="Only these domains, separated by commas.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many questions, spread over the domains.")
-    ] = None,
+    task: Tasks = None,
+    domains: Domains = None,
+    limit: Limit = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail also where a domain's drop is inconclusive.")
     ] = False,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
+from bench.options import WORKSPACE, Domains, Json, WorkspaceOption, comma_separated
 from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
 from benchmarks.results.flips import FlipKind, Runs, all_flips
 from benchmarks.results.pairing import Pair, pair_runs
@@ -60,9 +60,7 @@ def compare_command(
             help="Exit with 1 if a domain is significantly worse, or has no answers.",
         ),
     ] = False,
-    domains: Annotated[
-        str | None, typer.Option(help="Only these domains, separated by commas.")
-    ] = None,
+    domains: Domains = None,
     show: Annotated[
         str | None,
         typer.Option(help="List questions: fixed, broken, both or neither.", show_default=False),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, WorkspaceOption
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption, command_group
 from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
@@ -31,9 +31,7 @@ from reports.progress import Stages
 from reports.synthetic import show_synthetic_rows
 from reports.terminal import print_note
 
-data = typer.Typer(
-    help="Prepare and check training data.", no_args_is_help=True, rich_markup_mode=None
-)
+data = command_group("Prepare and check training data.")
 
 
 @data.command("prepare")

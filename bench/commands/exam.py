@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from domainlift.errors import Misuse
 from domainlift.text.display import one_line, printable
 from improve.documents import remake_exam
@@ -28,11 +28,7 @@ from improve.exam.exchange import export_questions, import_questions
 if TYPE_CHECKING:
     from improve.exam.exam import Exam, ExamQuestion
 
-exam = typer.Typer(
-    help="Show and edit the exams made of documents.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+exam = command_group("Show and edit the exams made of documents.")
 Name = Annotated[str, typer.Argument(help="The domain of the documents.")]
 Ids = Annotated[list[str], typer.Argument(help="Ids of questions, as `bench exam show` has them.")]
 

@@ -15,7 +15,7 @@ import typer
 from bench.commands.compare import compare_command
 from bench.commands.export import export_command
 from bench.experiment_file import Experiment, read_experiment
-from bench.options import WORKSPACE, Json
+from bench.options import WORKSPACE, Json, command_group
 from domainlift.errors import Misuse, NoSuch
 from domainlift.stats.formatting import accuracy
 from ensemble.plan import read_plan
@@ -23,11 +23,7 @@ from finetune.axolotl import export_config, import_config
 from reports.sanitize import line
 from reports.terminal import print_line, print_note, print_table
 
-experiment = typer.Typer(
-    help="Run a command and its options from one file.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+experiment = command_group("Run a command and its options from one file.")
 File = Annotated[Path, typer.Argument(help="A YAML file: see `--print-config` of a command.")]
 To = Annotated[str, typer.Option(help="axolotl.")]
 

@@ -10,18 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from domainlift.text.display import one_line, printable
 from improve.feedback.accept import accept
 from improve.feedback.marks import FeedbackMark, FeedbackStore, MarkState, count_marks
 from improve.feedback.reply_log import ReplyLog
 from reports.terminal import print_table
 
-feedback = typer.Typer(
-    help="Mark answers as right or wrong, and learn from corrections.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+feedback = command_group("Mark answers as right or wrong, and learn from corrections.")
 MarkId = Annotated[str, typer.Argument(metavar="ID", help="Id of a reply, or its beginning.")]
 
 

@@ -12,7 +12,7 @@ import typer
 from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command
 from bench.commands.kb_sync import sync_command
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from domainlift.workspace import Workspace
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
@@ -22,9 +22,7 @@ from rag.search.retrieval import Retrieval
 from reports.knowledge import show_base, show_hits
 from reports.terminal import print_table
 
-kb = typer.Typer(
-    help="Build, search and measure knowledge bases.", no_args_is_help=True, rich_markup_mode=None
-)
+kb = command_group("Build, search and measure knowledge bases.")
 kb.command("build")(build_command)
 kb.command("sync")(sync_command)
 kb.command("check")(kb_check_command)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated
+from bench.options import WORKSPACE, Data, Json, WorkspaceOption, comma_separated, command_group
 from benchmarks.runs.suites import load_suite
 from domainlift.errors import BenchError, Misuse, NoSuch
 from domainlift.text.normalise import without_copies
@@ -36,9 +36,7 @@ from knowledge_bases.domains import Domain, companions, load_domains
 from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics
 
-route = typer.Typer(
-    help="Fit, explain and test the router.", no_args_is_help=True, rich_markup_mode=None
-)
+route = command_group("Fit, explain and test the router.")
 Targets = Annotated[
     str | None, typer.Option("--domains", help="Route to these only, as `biology,history`.")
 ]

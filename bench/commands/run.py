@@ -16,9 +16,12 @@ from bench.options import (
     WORKSPACE,
     Data,
     Device,
+    Domains,
     Json,
+    Limit,
     PrintConfig,
     Suite,
+    Tasks,
     WorkspaceOption,
     comma_separated,
     command_line,
@@ -50,16 +53,9 @@ def run(
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to score.")
     ] = "qwen2.5:3b",
     suite: Suite = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="Tasks instead of a suite: a name, lm-eval:NAME, or a file."),
-    ] = None,
-    domains: Annotated[
-        str | None, typer.Option(help="Only these domains, separated by commas.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many questions, spread over the domains.")
-    ] = None,
+    task: Tasks = None,
+    domains: Domains = None,
+    limit: Limit = None,
     scoring: Annotated[
         str | None,
         typer.Option(

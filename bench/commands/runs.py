@@ -9,16 +9,14 @@ from typing import Annotated
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunStore
 from reports.domain_scores import show_manifest
 from reports.domain_scores import show_scores as show_profile
 from reports.terminal import print_table
 
-runs = typer.Typer(
-    help="List, show and remove stored runs.", no_args_is_help=True, rich_markup_mode=None
-)
+runs = command_group("List, show and remove stored runs.")
 
 
 @runs.command("list")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Json, WorkspaceOption
+from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
 from domainlift.errors import BenchError
 from domainlift.stats.formatting import accuracy
 from domainlift.text.display import printable
@@ -20,11 +20,7 @@ from improve.versions.version_files import check_version_files, plan_differences
 from improve.versions.version_log import VersionRegistry
 from reports.terminal import print_note, print_table
 
-versions = typer.Typer(
-    help="List, compare, promote and roll back the versions of what is served.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+versions = command_group("List, compare, promote and roll back the versions of what is served.")
 Name = Annotated[str, typer.Argument(help="The version, from `bench versions list`.")]
 Why = Annotated[str, typer.Option(help="The reason, for the log.")]
 

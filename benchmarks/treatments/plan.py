@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
 from ensemble.plan import DomainTreatment
-from ensemble.router.router import RouteDecision
+from ensemble.router.decision import RouteDecision
 from ensemble.treatment import PlanResources, treat_by_plan
 from rag.treatment import QuestionSignals
 

@@ -12,7 +12,7 @@ from domainlift.stats.intervals import Interval, wilson
 
 if TYPE_CHECKING:
     from ensemble.fit.fit import Labelled
-    from ensemble.router.router import RouteDecision
+    from ensemble.router.decision import RouteDecision
 
 #: What stands for every domain that is no target.
 OTHER = "other"

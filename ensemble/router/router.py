@@ -14,11 +14,12 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
-from ensemble.router.documents import FARTHER, FARTHER_WITH_WORDS, sentences_from_bytes
+from ensemble.router.decision import BASE, RouteDecision, Stage, decide_by_documents
+from ensemble.router.documents import sentences_from_bytes
 from ensemble.router.examples import SecondOpinion
 from ensemble.router.keywords import Keywords
 from ensemble.router.prefilter import unroutable_reason
@@ -29,43 +30,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ensemble.router.documents import EmbedBy, NearestSentence
+    from ensemble.router.documents import EmbedBy
 
-Stage = Literal["domain", "keywords", "classifier", "embeddings", "documents", "base"]
 #: A text -> the domains of the nearest examples; see `ensemble.router.examples`.
 AskExamples = Callable[[str], SecondOpinion]
-BASE: Literal["base"] = "base"
 _SHOWN = 8
 # Weights nearer to 0 are named only where a question holds no others.
 _FAINT = 0.5
 # The mean of three opinions is less sure than it is right: of the powers 1, 1.3, 1.6 and 2, this
 # has the least calibration error on MMLU, trivia and the demo left out, whichever two one looks at.
 _SHARPER, _THRESHOLD = 1.6, 0.6
-
-
-@dataclass(frozen=True)
-class RouteDecision:
-    """The `domain` of a question, or None for the base model, and the stage it was `decided_by`.
-
-    `matched` are the terms that weighed most for the best domain, with their shares of its score,
-    and `runner_up_matched` those for the runner-up, or for the likeliest of what is no target.
-    `nearest` are the nearest examples of both, each with its domain, where examples were asked.
-    `probability` is that of the decision, calibrated; `margin` is `probability` minus that of
-    `runner_up` (a domain, `base`, or None), negative where a threshold, or a lack of known words,
-    rejected the runner-up. Both are 1 where a domain was named, or the prefilter refused the text.
-    Where documents decided, `matched` is their nearest sentence, and `probability` the share of
-    questions of elsewhere that are farther.
-    """
-
-    domain: str | None
-    decided_by: str
-    matched: tuple[tuple[str, float], ...] = ()
-    probability: float = 1.0
-    margin: float = 1.0
-    runner_up: str | None = None
-    reason: str = ""
-    runner_up_matched: tuple[tuple[str, float], ...] = ()
-    nearest: tuple[tuple[str, str], ...] = ()
 
 
 class Router:
@@ -118,7 +92,7 @@ class Router:
         if not own or decision.domain not in (None, *own):
             return decision
         near = documents.nearest(self._embed([text], documents.model)[0], own)
-        return _by_documents(decision, near)
+        return decide_by_documents(decision, near)
 
     def _by_words(self, text: str, options: Sequence[str]) -> RouteDecision:
         parts = (text, *options)
@@ -380,32 +354,6 @@ def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
     import numpy as np
 
     return np.concatenate([scale.bias for scale in scales if scale is not None])
-
-
-def _by_documents(decision: RouteDecision, near: NearestSentence) -> RouteDecision:
-    """The decision of words, unless documents are nearer, or farther, than it needs."""
-    changed = replace(
-        decision,
-        probability=round(near.farther, 6),
-        margin=round(2 * near.farther - 1, 6),
-        nearest=((near.domain, near.sentence),),
-    )
-    if decision.domain is None and near.farther >= FARTHER:
-        why = f"documents: near “{near.sentence}”"
-        return replace(
-            changed,
-            domain=near.domain,
-            decided_by="documents",
-            matched=((near.sentence, 1.0),),
-            runner_up=BASE,
-            reason=why,
-            runner_up_matched=decision.matched,
-        )
-    if decision.domain is not None and near.farther < FARTHER_WITH_WORDS:
-        why = f"{decision.reason}, but nothing near in documents"
-        base = replace(changed, domain=None, decided_by=BASE, runner_up=decision.domain, reason=why)
-        return replace(base, probability=round(1 - near.farther, 6), margin=-1.0)
-    return decision
 
 
 def _route(

@@ -11,9 +11,10 @@ from domainlift.errors import Malformed
 from domainlift.sampling import hash_order
 from ensemble.fit.documents import fit_sentences, questions_elsewhere
 from ensemble.fit.training_data import Labelled
+from ensemble.router.decision import BASE
 from ensemble.router.documents import FARTHER, sentences_bytes, sentences_from_bytes
 from ensemble.router.keywords import DomainTerms, Keywords, read_keywords, write_keywords
-from ensemble.router.router import BASE, Router
+from ensemble.router.router import Router
 
 MODEL = "words"
 SENTENCES = [

@@ -12,7 +12,7 @@ from ensemble.fit.evaluate import (
     router_metrics,
 )
 from ensemble.fit.training_data import Labelled
-from ensemble.router.router import RouteDecision
+from ensemble.router.decision import RouteDecision
 
 
 def routes(*held: tuple[str | None, float]) -> list[RouteDecision]:

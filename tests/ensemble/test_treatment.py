@@ -9,7 +9,7 @@ import pytest
 from benchmarks.treatments.plan import ORACLE, constant_policy, plan_policy, random_policy
 from domainlift.types import Question
 from ensemble.plan import DomainTreatment
-from ensemble.router.router import RouteDecision
+from ensemble.router.decision import RouteDecision
 from ensemble.treatment import PlanResources, treat_by_plan
 from rag.base import Chunk, Hit
 from rag.retrieval_gate import OPEN, SHUT

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ensemble.fit.evaluate import router_metrics
-from ensemble.router.router import RouteDecision
+from ensemble.router.decision import RouteDecision
 from reports.router import show_router_metrics
 
 
