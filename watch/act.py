@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -222,8 +223,6 @@ def _draft(
     The router knows the sentences of the documents as they are now. With what was `asked`, its
     evidence is that.
     """
-    import shutil
-
     folder = Workspace(acting.workspace).watch / "draft"
     shutil.rmtree(folder, ignore_errors=True)
     path = copy_plan(stored_plan(acting.champion.plan, acting.workspace), folder)

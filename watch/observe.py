@@ -16,7 +16,7 @@ from engines.registry import current_digest
 from ensemble.plan import Plan, read_plan
 from improve.material import domain_material
 from improve.versions.promised import judging_settings
-from improve.versions.version import State
+from improve.versions.version import State, champion_of
 from improve.versions.version_files import stored_plan
 from knowledge_bases.domains import load_domains
 from rag.index.store import KnowledgeBaseStore
@@ -76,7 +76,7 @@ def observe(
     switched_off: str = "",
 ) -> Observed:
     """Compare the workspace with its champion; nothing is written, and no model is loaded."""
-    champion = _champion(versions)
+    champion = champion_of(versions)
     if champion is None or switched_off:
         return Observed(champion, switched_off=switched_off)
     plan = read_plan(stored_plan(champion.plan, workspace))
@@ -112,11 +112,6 @@ def observe(
         },
         notes=tuple(notes),
     )
-
-
-def _champion(versions: Sequence[Version]) -> Version | None:
-    found = [version for version in versions if version.state is State.CHAMPION]
-    return max(found, key=lambda version: version.turn, default=None)
 
 
 def _on_trial(versions: Sequence[Version], champion: Version) -> Version | None:

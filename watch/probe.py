@@ -15,7 +15,6 @@ from domainlift.activity import activity
 from domainlift.errors import BenchError
 from domainlift.sampling import stratified
 from domainlift.stats.drop import Drop, drop_test
-from domainlift.stats.intervals import accuracy_interval
 from domainlift.types import Question
 from engines.base import Mode
 from engines.registry import EngineOptions, open_engine
@@ -26,7 +25,12 @@ from improve.resources import PassageBudget, open_resources
 from improve.run_plan import load_plan
 from improve.score import score_job
 from improve.versions.decision_log import ProbeLook
-from improve.versions.promised import judging_runs, promised_answers
+from improve.versions.promised import (
+    clustered_accuracy,
+    judging_runs,
+    promised_answers,
+    question_clusters,
+)
 from knowledge_bases.domains import load_domains
 
 #: Questions of a probe set, spread over the domains.
@@ -90,7 +94,7 @@ def compare_probes(
     ids = sorted(common)
     if not ids:
         raise BenchError("no question of the probe set was answered in all looks")
-    clusters = _clusters(looks[-1].run, workspace)
+    clusters = question_clusters(looks[-1].run, workspace)
     return drop_test(
         [before.right[each] for each in ids],
         [[look.right[each] for each in ids] for look in looks],
@@ -103,16 +107,14 @@ def probe_look(
     kind: str, version: str, asked: ProbeAnswers, drop: Drop, workspace: Path
 ) -> ProbeLook:
     """A look for the log: its score, and what the test says."""
-    clusters = _clusters(asked.run, workspace)
-    outcomes = [float(right) for right in asked.right.values()]
-    interval = accuracy_interval(outcomes, [clusters.get(each, "") for each in asked.right])
+    accuracy, interval = clustered_accuracy(asked.right, asked.run, workspace)
     return ProbeLook(
         version=version,
         run=asked.run,
         kind=kind,
-        n=len(outcomes),
-        accuracy=round(sum(outcomes) / len(outcomes), 4),
-        interval=(round(interval.low, 4), round(interval.high, 4)),
+        n=len(asked.right),
+        accuracy=accuracy,
+        interval=interval,
         baseline=round(drop.baseline, 4),
         p=drop.p,
         level=drop.level,
@@ -172,7 +174,3 @@ def _job(plan: Path, workspace: Path, data: Path | None) -> EvalJob:
 
 def _right(records: Iterable[Record]) -> dict[str, bool]:
     return {each.id: each.correct for each in records if each.correct is not None}
-
-
-def _clusters(run: str, workspace: Path) -> dict[str, str]:
-    return {question.id: question.cluster for question in RunStore(workspace).get(run).questions()}

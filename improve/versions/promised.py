@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,25 +50,23 @@ def plan_evidence(plan: Plan, workspace: Path, report: Path | None = None) -> Ev
     baseline, candidate = judging_runs(plan)
     told = str(report) if report is not None else ""
     evidence = Evidence(plan.verdict, baseline=baseline, candidate=candidate, report=told)
-    answered = [
-        (record.correct, record.id)
-        for record in promised_answers(plan, workspace).values()
-        if record.correct is not None
-    ]
-    if not answered:
+    answers = promised_answers(plan, workspace)
+    right = {each.id: each.correct for each in answers.values() if each.correct is not None}
+    if not right:
         return evidence
-    clusters = _clusters(candidate, workspace)
-    outcomes = [float(correct) for correct, _ in answered]
-    interval = accuracy_interval(outcomes, [clusters.get(id_, "") for _, id_ in answered])
-    return Evidence(
-        plan.verdict,
-        len(outcomes),
-        round(sum(outcomes) / len(outcomes), 4),
-        (round(interval.low, 4), round(interval.high, 4)),
-        baseline,
-        candidate,
-        told,
-    )
+    accuracy, interval = clustered_accuracy(right, candidate, workspace)
+    return replace(evidence, n=len(right), accuracy=accuracy, interval=interval)
+
+
+def clustered_accuracy(
+    right: Mapping[str, bool], run: str, workspace: Path
+) -> tuple[float, tuple[float, float]]:
+    """The share of right answers with its interval, by the clusters of a run's questions."""
+    clusters = question_clusters(run, workspace)
+    outcomes = [float(each) for each in right.values()]
+    interval = accuracy_interval(outcomes, [clusters.get(each, "") for each in right])
+    ends = (round(interval.low, 4), round(interval.high, 4))
+    return round(sum(outcomes) / len(outcomes), 4), ends
 
 
 def judging_settings(plan: Plan, workspace: Path) -> Mapping[str, Any]:
@@ -78,5 +77,6 @@ def judging_settings(plan: Plan, workspace: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _clusters(run: str, workspace: Path) -> dict[str, str]:
+def question_clusters(run: str, workspace: Path) -> dict[str, str]:
+    """The clusters of a run's questions, by their ids."""
     return {question.id: question.cluster for question in RunStore(workspace).get(run).questions()}

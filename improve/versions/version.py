@@ -114,6 +114,12 @@ class Event:
         return asdict(self)
 
 
+def champion_of(versions: Iterable[Version], model: str | None = None) -> Version | None:
+    """The champion of a model, or of any: the last that became it; None where there is none."""
+    found = (v for v in versions if v.state is State.CHAMPION and model in (None, v.model))
+    return max(found, key=lambda version: version.turn, default=None)
+
+
 def made_of(version: Version) -> dict[str, Any]:
     """What an event keeps of a new version: all that never changes."""
     changing = ("state", "moves", "turn")

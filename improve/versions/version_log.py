@@ -26,7 +26,16 @@ from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
 from improve.material import domain_material
 from improve.versions.promised import judging_settings, plan_evidence
-from improve.versions.version import Event, Evidence, State, Version, made_of, read_event, replay
+from improve.versions.version import (
+    Event,
+    Evidence,
+    State,
+    Version,
+    champion_of,
+    made_of,
+    read_event,
+    replay,
+)
 from improve.versions.version_files import (
     check_version_files,
     content_digest,
@@ -84,12 +93,7 @@ class VersionRegistry:
 
     def champion(self, model: str | None = None) -> Version | None:
         """The champion of a model, or of any: the last that became it; None where there is none."""
-        found = [
-            version
-            for version in self.versions()
-            if version.state is State.CHAMPION and model in (None, version.model)
-        ]
-        return max(found, key=lambda version: version.turn, default=None)
+        return champion_of(self.versions(), model)
 
     def plan(self, version: Version) -> Path:
         """The file of a version's plan; Malformed where it or its router is not as registered."""
