@@ -14,7 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
-from benchmarks.tasks.base import ALL_MODES, MAX_TOKENS, STOP, Task, data_digest, with_ids
+from benchmarks.tasks.base import (
+    ALL_MODES,
+    MAX_TOKENS,
+    STOP,
+    Task,
+    with_ids,
+    zero_shot_task,
+)
 from benchmarks.tasks.registry import load_optional
 from domainlift.sampling import seeded_random
 from domainlift.types import Question
@@ -118,16 +125,12 @@ def _made(job: EvalJob, domain: str, retriever: Retriever) -> Task | None:
     questions = tuple(document_questions(domain, retriever.index.chunks, closed=closed))
     if not questions:
         return None
-    return Task(
-        name=_task_name(domain),
-        domain=domain,
-        questions=questions,
-        examples=(),
-        description="",
-        mode=job.formats[asked.task].mode,
-        modes=ALL_MODES if closed else frozenset({Mode.GENERATE}),
-        shots=0,
-        digest=data_digest(questions),
+    return zero_shot_task(
+        _task_name(domain),
+        domain,
+        questions,
+        job.formats[asked.task].mode,
+        ALL_MODES if closed else frozenset({Mode.GENERATE}),
         stop=() if closed else STOP,
         max_tokens=MAX_TOKENS,
     )

@@ -64,6 +64,24 @@ class Task:
     scorer: Scorer = BY_REFERENCE
 
 
+def zero_shot_task(
+    name: str,
+    domain: str,
+    questions: tuple[Question, ...],
+    mode: Mode,
+    modes: frozenset[Mode] | None = None,
+    *,
+    stop: tuple[str, ...] = (),
+    max_tokens: int = 0,
+    prerendered: bool = False,
+    scorer: Scorer = BY_REFERENCE,
+) -> Task:
+    """A task that is asked without examples and description, in one mode unless it has `modes`."""
+    digest, modes = data_digest(questions), frozenset({mode}) if modes is None else modes
+    shape = (stop, max_tokens, prerendered, scorer)
+    return Task(name, domain, questions, (), "", mode, modes, 0, digest, *shape)
+
+
 @dataclass(frozen=True)
 class TaskRequest:
     """Arguments of a task's loader.

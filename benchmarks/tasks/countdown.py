@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 from benchmarks.scoring.arithmetic import COUNTDOWN_SCORER, read_expression
-from benchmarks.tasks.base import MAX_TOKENS, STOP, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.base import (
+    MAX_TOKENS,
+    STOP,
+    Task,
+    TaskRequest,
+    with_ids,
+    zero_shot_task,
+)
 from domainlift.sampling import seeded_random
 from domainlift.types import Question, Split
 from engines.base import Mode
@@ -43,16 +50,11 @@ class Countdown:
     def load(self, request: TaskRequest) -> Task:
         """Draw one split of one task."""
         questions = with_ids(request.name, self._questions(request))
-        return Task(
-            name=request.name,
-            domain=request.domain,
-            questions=questions,
-            examples=(),
-            description="",
-            mode=Mode.GENERATE,
-            modes=frozenset({Mode.GENERATE}),
-            shots=0,
-            digest=data_digest(questions),
+        return zero_shot_task(
+            request.name,
+            request.domain,
+            questions,
+            Mode.GENERATE,
             stop=STOP,
             max_tokens=MAX_TOKENS,
             scorer=COUNTDOWN_SCORER,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.scoring.metric_registry import CONTEXT, STRIDE
 from benchmarks.scoring.scorer import PERPLEXITY
-from benchmarks.tasks.base import NoSplit, Task, TaskRequest, data_digest, with_ids
+from benchmarks.tasks.base import NoSplit, Task, TaskRequest, with_ids, zero_shot_task
 from domainlift.errors import Malformed
 from domainlift.fields import optional
 from domainlift.row_files import file_rows
@@ -48,19 +48,7 @@ def load_texts(request: TaskRequest) -> Task:
 
 def text_task(name: str, domain: str, questions: tuple[Question, ...]) -> Task:
     """The task of measuring the options of these questions."""
-    return Task(
-        name=name,
-        domain=domain,
-        questions=questions,
-        examples=(),
-        description="",
-        mode=Mode.CLOZE,
-        modes=frozenset({Mode.CLOZE}),
-        shots=0,
-        digest=data_digest(questions),
-        prerendered=True,
-        scorer=PERPLEXITY,
-    )
+    return zero_shot_task(name, domain, questions, Mode.CLOZE, prerendered=True, scorer=PERPLEXITY)
 
 
 def windows(text: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.prompts import question_block
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
 from benchmarks.scoring.replies.numbers import number_of_words
-from benchmarks.tasks.base import STOP, Task, data_digest
+from benchmarks.tasks.base import STOP, zero_shot_task
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy
 from domainlift.text.normalise import contains_run, words
 from domainlift.types import Question
@@ -74,16 +74,11 @@ def served_job(exam: Exam, split: str, info: EngineInfo, mode: Mode = Mode.GENER
     chat, scored = info.has_chat_template, mode is Mode.CLOZE
     asked = [each for each in exam.asked if each.split == split]
     questions = tuple(_open(each, exam.name, chat=chat, scored=scored) for each in asked)
-    task = Task(
-        name=f"as-served:{exam.name}",
-        domain=exam.name,
-        questions=questions,
-        examples=(),
-        description="",
-        mode=mode,
-        modes=frozenset({mode}),
-        shots=0,
-        digest=data_digest(questions),
+    task = zero_shot_task(
+        f"as-served:{exam.name}",
+        exam.name,
+        questions,
+        mode,
         stop=() if chat else STOP,
         max_tokens=_MAX_TOKENS,
         prerendered=True,

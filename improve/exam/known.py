@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
-from benchmarks.tasks.base import ALL_MODES, Task, data_digest
+from benchmarks.tasks.base import ALL_MODES, zero_shot_task
 from domainlift.types import Question
 from engines.base import Mode
 from improve.exam.exam import Exam, ExamQuestion, facts_of
@@ -53,17 +53,7 @@ def _right(
 ) -> set[str]:
     """The facts whose probes are answered right."""
     questions = tuple(_as_question(each, name, moved) for each in probes)
-    task = Task(
-        name=f"probes:{name}",
-        domain=name,
-        questions=questions,
-        examples=(),
-        description="",
-        mode=mode,
-        modes=ALL_MODES,
-        shots=0,
-        digest=data_digest(questions),
-    )
+    task = zero_shot_task(f"probes:{name}", name, questions, mode, ALL_MODES)
     suite = f"{name}-probes"
     job = prepare_job([task], EvalSettings(suite, mode=mode, shots=0), engine.info)
     run = score_job(
