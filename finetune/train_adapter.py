@@ -170,9 +170,10 @@ def prepare_training(
     team = join_group(engine.model.device)
     told, _, lines = run_on_rank_zero(team, engine.model, prepare).partition("\n")
     plan, rows = RowPlan(**json.loads(told)), read_rows(lines, folder / _ROWS)
+    # Where several processes share a model, no pass is possible without all of them.
+    is_measured = team.size == 1 and bool(job.settings.eval_every)
     with activity(f"measuring the perplexity of held-out text of {job.name}"):
-        # Where several processes share a model, no pass is possible without all of them.
-        texts = HeldOutText(job, engine) if team.size == 1 else None
+        texts = HeldOutText(job, engine) if is_measured else None
     return PreparedTraining(job, engine, folder, rows, validator, plan, texts)
 
 

@@ -16,7 +16,7 @@ from improve.feedback.drift import AskedQuestion, exam_questions, find_drift, se
 from improve.feedback.marks import FeedbackStore, count_marks
 from improve.feedback.reply_log import ReplyLog
 from improve.versions.decision_log import Decision, DecisionLog
-from improve.versions.version import State, Version
+from improve.versions.version import State, Version, champion_of
 from improve.versions.version_log import VersionRegistry
 from reports.health import EVENT_SIGNS, HealthEvent, HealthPoint, health_chart
 from serving.ui.pages import Pages
@@ -34,8 +34,9 @@ class _HealthView:
     pages: Pages
 
     def page(self, _: Mapping[str, str], __: Mapping[str, str]) -> Response:
-        workspace, registry = self.pages.workspace, VersionRegistry(self.pages.workspace)
-        versions, champion = registry.versions(), registry.champion()
+        workspace = self.pages.workspace
+        versions = VersionRegistry(workspace).versions()
+        champion = champion_of(versions)
         points, events = version_history(versions)
         looks, decided = watch_history(DecisionLog(workspace).decisions())
         points, events = [*looks, *points], [*events, *decided]  # versions are drawn on top
