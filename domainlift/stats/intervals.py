@@ -75,7 +75,9 @@ def design_effect(outcomes: Sequence[float], clusters: Sequence[str]) -> float:
     if count < 2 or min(outcomes) == max(outcomes):
         return sum(len(group) ** 2 for group in groups) / n
     between = math.fsum((math.fsum(group) - mean * len(group)) ** 2 for group in groups)
-    return max(1.0, between / spread * (count / (count - 1)) * ((n - 1) / n))
+    ratio = between / spread * (count / (count - 1)) * ((n - 1) / n)
+    # Effective sizes are cut to whole ones: the last bit of a float must not cost a question.
+    return max(1.0, round(ratio, 12))
 
 
 def accuracy_interval(outcomes: Sequence[float], clusters: Sequence[str]) -> Interval:
