@@ -30,6 +30,6 @@ tiny: setup  ## make the embedded model anew: about an hour on two processor cor
 	$(BIN)/python -m recipes.tiny
 
 lock:  ## choose versions anew; without index addresses, with hashes
-	uv pip compile pyproject.toml --extra local --extra rag --extra offline --extra gguf --extra serve --extra lm-eval --extra metrics --extra dev --universal \
+	uv pip compile pyproject.toml --extra local --extra rag --extra offline --extra gguf --extra serve --extra lm-eval --extra metrics --extra traces --extra dev --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	  --quiet --output-file requirements.lock

@@ -69,6 +69,11 @@ class Workspace:
         return self.root / "exams"
 
     @property
+    def traces(self) -> Path:
+        """Folder of the traces of agents, one file each."""
+        return self.root / "traces"
+
+    @property
     def jobs(self) -> Path:
         """Folder of the jobs that `bench ui` started, one folder each."""
         return self.root / "jobs"
@@ -116,6 +121,10 @@ class Workspace:
     def router(self, name: str) -> Path:
         """File of a router that `bench improve` fitted."""
         return _child(self.root / "routers", f"{name}.yaml")
+
+    def trace(self, name: str) -> Path:
+        """File of a trace, in JSON lines."""
+        return _child(self.traces, f"{name}.jsonl")
 
     def report(self, name: str) -> Path:
         """HTML file of a report."""

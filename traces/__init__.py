@@ -1,0 +1,1 @@
+"""Traces of agents: recorded, imported, cleaned and chosen, exported."""

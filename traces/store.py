@@ -1,0 +1,193 @@
+"""Traces of a workspace: a file for each, written as it happens.
+
+The file is a log in JSON lines. It begins as the Hub's session traces do
+(https://huggingface.co/docs/hub/session-traces-format): a header of type `session`, then lines of
+type `message`. Lines of our own types follow: `end`, `rating`, `edit`, `drop`. Nothing is ever
+changed in place: the last line of a type counts, and what a person edited away stays in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from domainlift.errors import Misuse, NoSuch
+from domainlift.fields import InvalidRow
+from domainlift.files import disk_errors, exclusive_lock
+from domainlift.jsonl import AppendLog, read_log
+from domainlift.workspace import Workspace
+from traces.trace import (
+    Json,
+    Rating,
+    Trace,
+    TraceStatus,
+    checked_id,
+    now,
+    read_message,
+    read_messages,
+    read_tools,
+)
+
+_NO_LINE, _HINT = "not a line of a trace", "take the line out, or the file"
+
+
+class TraceStore:
+    """The traces of a workspace; reading creates nothing."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = Workspace(workspace)
+
+    def path(self, id_: str) -> Path:
+        """The file of a trace."""
+        return self._workspace.trace(id_)
+
+    def ids(self) -> list[str]:
+        """The ids of all traces, oldest first."""
+        return sorted(path.stem for path in self._workspace.traces.glob("*.jsonl"))
+
+    def all(self, *, dropped: bool = False) -> Iterator[Trace]:
+        """All traces, oldest first; those that were dropped on wish."""
+        for id_ in self.ids():
+            trace = self.read(id_)
+            if dropped or not trace.dropped:
+                yield trace
+
+    def get(self, name: str) -> Trace:
+        """The trace of this id, or of the only one that begins so; NoSuch otherwise."""
+        ids = self.ids()
+        fitting = [name] if name in ids else [id_ for id_ in ids if id_.startswith(name)]
+        if not name or len(fitting) != 1:
+            raise NoSuch("trace", name, ids, "bench trace list")
+        return self.read(fitting[0])
+
+    def read(self, id_: str) -> Trace:
+        """A trace as its lines tell it; Malformed, with the line, where one tells nothing."""
+        path = self.path(id_)
+        lines = read_log(path, _line, _NO_LINE, _HINT)
+        trace = Trace(id_, "", "")
+        for line in lines:
+            trace = _after(trace, line)
+        return trace
+
+    @contextmanager
+    def recording(self, trace: Trace) -> Iterator[TraceRecorder]:
+        """Begin a trace with what is known of it; its file is held until the block ends."""
+        path = self.path(checked_id(trace.id))
+        if path.exists():
+            raise Misuse(f"there is a trace `{trace.id}` already", "bench trace list")
+        with self._appending(path) as log:
+            log.append(_header(trace))
+            recorder = TraceRecorder(log)
+            for message in trace.messages:
+                recorder.message(message)
+            yield recorder
+
+    def add(self, trace: Trace) -> None:
+        """Write a whole trace at once; Misuse where its id is taken."""
+        with self.recording(trace) as recorder:
+            recorder.end(trace.status, trace.why, trace.solved)
+        if trace.rating is not None:
+            self.rate(trace.id, trace.rating)
+
+    def rate(self, id_: str, rating: Rating | None) -> None:
+        """Say what a person thinks of a trace; None takes it back."""
+        self._say(id_, {"type": "rating", "rating": rating})
+
+    def drop(self, id_: str, dropped: bool = True) -> None:
+        """Leave a trace out of everything, or take it in again; its file stays."""
+        self._say(id_, {"type": "drop", "dropped": dropped})
+
+    def edit(self, id_: str, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Put other messages in place of a trace's; InvalidRow where they are none."""
+        self._say(id_, {"type": "edit", "messages": list(read_messages(list(messages)))})
+
+    def check(self, id_: str, solved: bool) -> None:
+        """Say whether the trace solved its task."""
+        self._say(id_, {"type": "check", "solved": solved})
+
+    def _say(self, id_: str, line: Json) -> None:
+        with self._appending(self.path(id_)) as log:
+            log.append({**line, "timestamp": now()})
+
+    @contextmanager
+    def _appending(self, path: Path) -> Iterator[AppendLog]:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock")
+        log = AppendLog(path)
+        with exclusive_lock(lock, f"trace `{path.stem}`", "wait until it ends"), log.writing():
+            yield log
+
+
+class TraceRecorder:
+    """Writes the lines of one trace while it happens."""
+
+    def __init__(self, log: AppendLog) -> None:
+        self._log = log
+
+    def message(self, message: Mapping[str, Any]) -> None:
+        """Append a message."""
+        said = read_message(message)
+        self._log.append({"type": "message", "timestamp": now(), "message": said})
+
+    def end(self, status: TraceStatus, why: str = "", solved: bool | None = None) -> None:
+        """Say how it ended; a trace without this line is unfinished."""
+        found = {} if solved is None else {"solved": solved}
+        self._log.append({"type": "end", "timestamp": now(), "status": status, "why": why, **found})
+
+
+def _header(trace: Trace) -> Json:
+    return {
+        "type": "session",
+        "harness": trace.harness,
+        "id": trace.id,
+        "name": trace.task or trace.id,
+        "timestamp": trace.timestamp,
+        "model": trace.model,
+        "task": trace.task,
+        "tools": list(trace.tools),
+    }
+
+
+def _line(value: Any) -> Json:
+    if not isinstance(value, dict) or not isinstance(value["type"], str):
+        raise ValueError
+    try:
+        _after(Trace("", "", ""), value)
+    except InvalidRow as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _after(trace: Trace, line: Json) -> Trace:
+    """The trace with what one more line says."""
+    match line["type"]:
+        case "session":
+            return replace(
+                trace,
+                id=checked_id(line["id"]),
+                timestamp=str(line.get("timestamp", "")),
+                model=str(line.get("model", "")),
+                task=str(line.get("task", "")),
+                harness=str(line["harness"]),
+                tools=read_tools(line.get("tools")),
+            )
+        case "message":
+            return replace(trace, messages=(*trace.messages, read_message(line["message"])))
+        case "end":
+            status, solved = TraceStatus(line["status"]), line.get("solved", trace.solved)
+            return replace(trace, status=status, why=str(line.get("why", "")), solved=solved)
+        case "rating":
+            rating = line["rating"]
+            return replace(trace, rating=None if rating is None else Rating(rating))
+        case "check":
+            return replace(trace, solved=bool(line["solved"]))
+        case "edit":
+            return replace(trace, messages=read_messages(line["messages"]), edited=True)
+        case "drop":
+            return replace(trace, dropped=bool(line["dropped"]))
+        case _:
+            raise ValueError(line["type"])
