@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
     *("bench", "benchmarks", "domainlift", "engines", "ensemble", "finetune"),
-    *("improve", "knowledge_bases", "rag", "reports", "serving", "watch"),
+    *("improve", "knowledge_bases", "rag", "reports", "serving", "traces", "watch"),
 )
 FORBIDDEN = re.compile(
     r"trust_remote_code\s*=\s*True|pickle\.loads?\(|torch\.load\(|yaml\.(?:unsafe_)?load\("
@@ -90,6 +90,7 @@ SHARED_NAMES = {
     "exam": "the exam made of documents: the command, and its file",
     "files": "files: safe writing, GGUF files by name, and the rows of a user's file",
     "improve": "`bench improve`: the command, and its report",
+    "marks": "marks: a person's on a reply, and those of a trace by rule",
     "ollama": "the client of Ollama: answers, and embeddings",
     "options": "options of commands: as they are typed, and as they are handed on",
     "plan": "the plan: its file, and the treatment policy made of it",

@@ -28,7 +28,7 @@ from traces.trace import (
     now,
     read_message,
     read_messages,
-    read_tools,
+    read_trace_tools,
 )
 
 _NO_LINE, _HINT = "not a line of a trace", "take the line out, or the file"
@@ -173,7 +173,7 @@ def _after(trace: Trace, line: Json) -> Trace:
                 model=str(line.get("model", "")),
                 task=str(line.get("task", "")),
                 harness=str(line["harness"]),
-                tools=read_tools(line.get("tools")),
+                tools=read_trace_tools(line.get("tools")),
             )
         case "message":
             return replace(trace, messages=(*trace.messages, read_message(line["message"])))

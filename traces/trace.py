@@ -126,7 +126,7 @@ def read_message(value: Any, place: str = "the message") -> Json:
     return message
 
 
-def read_tools(value: Any) -> tuple[Json, ...]:
+def read_trace_tools(value: Any) -> tuple[Json, ...]:
     """Tools in OpenAI's form; a bare function, as some files have it, is put into one."""
     value = from_json(value, "`tools`")
     if value in (None, "", []):

@@ -7,7 +7,7 @@ import pytest
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.fields import InvalidRow
 from traces.store import TraceStore
-from traces.trace import Rating, Trace, TraceStatus, read_messages, read_tools
+from traces.trace import Rating, Trace, TraceStatus, read_messages, read_trace_tools
 
 USER = {"role": "user", "content": "How warm is it in Oslo?"}
 CALL = {
@@ -149,7 +149,7 @@ def test_what_is_no_message_is_refused(given: object, why: str) -> None:
 
 
 def test_bare_functions_are_tools() -> None:
-    assert read_tools([{"name": "f"}]) == ({"type": "function", "function": {"name": "f"}},)
-    assert read_tools("[]") == ()
+    assert read_trace_tools([{"name": "f"}]) == ({"type": "function", "function": {"name": "f"}},)
+    assert read_trace_tools("[]") == ()
     with pytest.raises(InvalidRow, match="tool 1"):
-        read_tools([{"type": "function"}])
+        read_trace_tools([{"type": "function"}])
