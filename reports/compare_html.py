@@ -28,6 +28,7 @@ from domainlift.stats.paired import MARGIN
 from reports import format as wording
 from reports.chart import chart
 from reports.letter_table import TITLE, comparison_letters
+from reports.metric_tables import METRIC_CHANGES, metric_change_rows
 from reports.sanitize import block, line
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _page(comparison: Comparison, sections: Sequence[ReportSection]) -> dict[str
         "routes": _routes(comparison),
         "treated": _treated(comparison),
         "retrieved": any(side.retrieved for side in comparison.overall.sides),
-        "sections": [*_letters(comparison), *sections],
+        "sections": [*_metrics(comparison), *_letters(comparison), *sections],
         "runs": [_provenance(manifest) for manifest in comparison.manifests],
         "again": shlex.join(
             ["bench", "compare", comparison.baseline.run, comparison.candidate.run]
@@ -241,6 +242,11 @@ def _largest(counts: Counter[str], most: int, without: str | None = None) -> lis
     """The names that stand for most, in the order of the alphabet."""
     ranked = sorted(counts.keys() - {without}, key=lambda name: (-counts[name], name))
     return sorted(ranked[:most])
+
+
+def _metrics(comparison: Comparison) -> list[ReportSection]:
+    rows = metric_change_rows(comparison)
+    return [ReportSection("Metrics", METRIC_CHANGES, rows)] if rows else []
 
 
 def _letters(comparison: Comparison) -> list[ReportSection]:

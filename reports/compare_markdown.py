@@ -12,6 +12,7 @@ from domainlift.stats import formatting
 from reports import format as wording
 from reports.compare_json import SCHEMA
 from reports.letter_table import TITLE, comparison_letters
+from reports.metric_tables import METRIC_CHANGES, metric_change_rows
 from reports.sanitize import line
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]!|~$])")
@@ -38,6 +39,7 @@ def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) ->
     parts = [
         f"### {markdown_text(wording.verdict_text(comparison), 600)}",
         "\n".join([_HEADER, *_table(comparison)]),
+        "\n".join(_metrics(comparison)),
         "\n".join(_letters(comparison)),
         "\n".join(f"- ⚠ {markdown_text(warning, 400)}" for warning in comparison.warnings[:30]),
         "\n".join(f"- note: {markdown_text(note, 400)}" for note in comparison.notes[:10]),
@@ -75,6 +77,15 @@ def _row(name: str, row: DomainChange) -> str:
         f"{wording.SIGNS[row.word]} {row.word}",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _metrics(comparison: Comparison) -> Iterator[str]:
+    rows = metric_change_rows(comparison)
+    if rows:
+        yield f"| {' | '.join(METRIC_CHANGES)} |"
+        yield "|---|---|" + "--:|" * (len(METRIC_CHANGES) - 2)
+    for row in rows[:_MOST_DOMAINS]:
+        yield f"| {' | '.join(map(markdown_text, row))} |"
 
 
 def _letters(comparison: Comparison) -> Iterator[str]:

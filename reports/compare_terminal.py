@@ -38,7 +38,7 @@ def show_comparison(
     print_line(f"baseline   {comparison.baseline.run}")
     print_line(f"candidate  {comparison.candidate.run}")
     print_table(_COLUMNS, _rows(comparison), right={*_COLUMNS} - {"domain", ""})
-    show_metric_changes({**comparison.domains, "overall": comparison.overall})
+    show_metric_changes(comparison)
     columns, letters = comparison_letters(comparison)
     if letters:
         print_table((TITLE, *columns), letters, right=columns)

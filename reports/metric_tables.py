@@ -1,11 +1,11 @@
-"""Terminal tables of metrics that grade answers: of a run, and of two runs."""
+"""Tables of metrics that grade answers: of a run, and of two runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from benchmarks.results.comparison import DomainChange
+from benchmarks.results.comparison import Comparison
 from benchmarks.results.domain_scores import DomainScore
 from domainlift.stats.formatting import p_value
 from domainlift.stats.intervals import Interval
@@ -14,7 +14,8 @@ from reports.terminal import print_line, print_table
 
 _Value = TypeVar("_Value")
 _SCORES = ("metric", "domain", "n", "value", "95 % interval")
-_CHANGES = ("metric", "domain", "n", "baseline", "candidate", "Δ", "95 % interval", "p")
+#: The columns of a table of changes.
+METRIC_CHANGES = ("metric", "domain", "n", "baseline", "candidate", "Δ", "95 % interval", "p")
 
 
 def show_metrics(scores: Mapping[str, DomainScore]) -> None:
@@ -30,9 +31,17 @@ def show_metrics(scores: Mapping[str, DomainScore]) -> None:
         print_line(f"{name}: {signature}")
 
 
-def show_metric_changes(rows: Mapping[str, DomainChange]) -> None:
+def show_metric_changes(comparison: Comparison) -> None:
     """Print the changes of metrics of each domain; nothing where there are none."""
-    cells = [
+    rows = metric_change_rows(comparison)
+    if rows:
+        print_table(METRIC_CHANGES, rows, right={*METRIC_CHANGES} - {"metric", "domain"})
+
+
+def metric_change_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The cells of `METRIC_CHANGES` for each metric and domain."""
+    rows = {**comparison.domains, "overall": comparison.overall}
+    return [
         (
             f"{metric} (lower is better)" if own.lower_is_better else metric,
             *(line(domain, 60), f"{own.n:,}", _figure(own.baseline), _figure(own.candidate)),
@@ -40,8 +49,6 @@ def show_metric_changes(rows: Mapping[str, DomainChange]) -> None:
         )
         for metric, domain, own in _by_metric({d: row.metrics for d, row in rows.items()})
     ]
-    if cells:
-        print_table(_CHANGES, cells, right={*_CHANGES} - {"metric", "domain"})
 
 
 def _by_metric(rows: Mapping[str, Mapping[str, _Value]]) -> Iterator[tuple[str, str, _Value]]:

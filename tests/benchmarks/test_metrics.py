@@ -26,7 +26,9 @@ from benchmarks.tasks.registry import load_task
 from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.types import Question
 from engines.base import Answer, Mode, Status
+from reports.compare_html import render_html
 from reports.compare_json import as_json
+from reports.compare_markdown import render_markdown
 from tests.helpers.fake_engine import INFO, FakeEngine
 from tests.helpers.made_runs import question, record, store
 
@@ -279,13 +281,17 @@ def test_a_run_has_its_metrics_beside_accuracy(tmp_path):
 def test_metrics_are_compared_in_pairs(tmp_path):
     first = made_run(tmp_path, *graded(tmp_path, "f1", "chrf"))
     second = made_run(tmp_path, *graded(tmp_path, "f1", "chrf"), "Paris", "sha256:11")
-    row = as_json(compare_runs(first, second))["domains"]["capitals"]
+    comparison = compare_runs(first, second)
+    row = as_json(comparison)["domains"]["capitals"]
     change = row["metrics"]["f1"]
     assert (change["baseline"], change["candidate"]) == pytest.approx((0.5, 1.0))
     assert change["interval"] == pytest.approx([0.5, 0.5])
     assert change["p"] < 0.01
     assert change["n"] == 6
     assert row["gained"] == 6
+    cells = ["f1", "capitals", "6", "0.500", "1.000", "+0.500", "0.500 to 0.500"]
+    assert f"| {' | '.join(cells)} |" in render_markdown(comparison)
+    assert ">Metrics</h2>" in render_html(comparison)
 
 
 def test_a_suite_names_its_scorer(tmp_path):
