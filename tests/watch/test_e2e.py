@@ -30,11 +30,14 @@ def test_a_month_is_decided_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     world.make()
     found = {week: (world.truth, each) for week, each, _ in live(world, 5, kills=1)}
     decided = {week: each.decision for week, (_, each) in found.items()}
-    assert decided == {1: "sync", 2: "reject", 3: "nothing", 4: "nothing", 5: "nothing"}
+    # The killed look may have come as far as to serve the edited documents.
+    assert decided.pop(1) in ("sync", "nothing")
+    assert decided == {2: "reject", 3: "nothing", 4: "nothing", 5: "nothing"}
     assert found[2][0] == "the base model swapped for a worse one"
     assert "restore the model" in found[3][1].reason
     assert "most documents of defence are gone" in found[5][1].reason
     states = [version.state for version in VersionRegistry(Path("ws")).versions()]
+    assert states[0] is State.ARCHIVED
     assert states.count(State.CHAMPION) == 1
     assert State.QUARANTINED not in states
     probes = [each.probe for each in DecisionLog(Path("ws")).decisions() if each.probe]
