@@ -37,7 +37,8 @@ class TemplateTraits:
 
     `opens` is the text at a prompt's end that begins a thought; `lost` and `refused` name what is
     left out, and what is raised for: "system", "tool" (turns), "tools", "earlier" (turns);
-    `ending` follows the last answer, `appends` says that no other answer is followed by it.
+    `keeps_reasoning` says that `reasoning_content` of an answer is written. `ending` follows the
+    last answer, `appends` says that no other answer is followed by it.
     """
 
     opens: str = ""
@@ -46,6 +47,7 @@ class TemplateTraits:
     lost: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     drops_thoughts: bool = False
+    keeps_reasoning: bool = False
     ending: str = ""
     appends: bool = False
 
@@ -114,12 +116,17 @@ class ChatTemplate:
         tools: Sequence[Any] | None = None,
         *,
         thinks: bool = False,
+        generation: bool = True,
     ) -> str:
-        """The prompt of a chat, up to where the answer begins.
+        """The prompt of a chat, up to where the answer begins; without `generation` the chat alone.
 
-        Raises Misuse where the template refuses the chat, or would leave out a part of it.
+        Reasoning since the user's last turn becomes a part of what is said where the template has
+        no place for it. Raises Misuse where the template refuses the chat, or would leave out a
+        part of it.
         """
         turns = [turn_of(each) for each in messages]
+        if not self.traits.keeps_reasoning:
+            turns = _thinking_aloud(turns)
         if "system" in (*self.traits.lost, *self.traits.refused):
             turns = _merged(turns)
         there = {turn["role"] for turn in turns}
@@ -129,7 +136,7 @@ class ChatTemplate:
             if lost in there:
                 raise Misuse(f"the model's chat template leaves out {_NAMES[lost]}", _PLAIN)
         try:
-            prompt = self.render(turns, tools=tools, thinks=thinks)
+            prompt = self.render(turns, tools=tools, thinks=thinks, generation=generation)
         # Templates raise whatever they like for turns that they do not take.
         except Exception as error:
             first = " ".join(str(error).split())[:200]
@@ -177,6 +184,25 @@ def turn_of(message: Message) -> dict[str, Any]:
     if turn.get("tool_calls"):
         turn["tool_calls"] = [_with_arguments(call) for call in turn["tool_calls"]]
     return turn
+
+
+def is_user_turn(role: str, content: str) -> bool:
+    """Whether a turn is of the user, and not a tool's result that is given as one."""
+    said = content.strip()
+    is_result = said.startswith("<tool_response>") and said.endswith("</tool_response>")
+    return role == "user" and not is_result
+
+
+def _thinking_aloud(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns with the reasoning since the user's last one as text before what is said."""
+    asked = [n for n, turn in enumerate(turns) if is_user_turn(turn["role"], turn["content"])]
+    last = asked[-1] if asked else -1
+    return [
+        {**turn, "content": f"<think>\n{thought.strip()}\n</think>\n\n{turn['content']}".strip()}
+        if n > last and (thought := str(turn.get("reasoning_content") or ""))
+        else turn
+        for n, turn in enumerate(turns)
+    ]
 
 
 def _called(turn: Mapping[str, Any]) -> set[str]:
@@ -233,6 +259,11 @@ def _probed(template: ChatTemplate) -> TemplateTraits:
     }
     thinking = ("assistant", f"<think>\n{_THOUGHT}\n</think>\n\n{_ANSWER}")
     thoughtful = shown(user, thinking, again) or ""
+    reasoning = {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT}
+    try:
+        reasoned = template.render([{"role": "user", "content": _USER}, reasoning])
+    except Exception:  # as above
+        reasoned = ""
     ending = (shown(user, answer, generation=False) or "").rpartition(_ANSWER)[2]
     between = (talk or "").partition(_ANSWER)[2].partition(_NEXT)[0]
     mark = opened_thought(alone)
@@ -249,6 +280,7 @@ def _probed(template: ChatTemplate) -> TemplateTraits:
         ),
         refused=tuple(name for name, (text, _) in told.items() if text is None),
         drops_thoughts=_ANSWER in thoughtful and _THOUGHT not in thoughtful,
+        keeps_reasoning=_THOUGHT in reasoned,
         ending=ending,
         appends=bool(ending and between and not between.startswith(ending.rstrip())),
     )

@@ -25,7 +25,8 @@ _SHOWN = 3
 class DryRun:
     """Result of a dry run.
 
-    `examples` are rows as (prompt, trained text); `parameters` are those of the whole model.
+    `examples` are rows as pairs of what is read and what is then trained, several for an agent's
+    turn; `parameters` are those of the whole model.
     """
 
     name: str
@@ -34,7 +35,7 @@ class DryRun:
     new: Mapping[str, int]
     replay: Mapping[str, int]
     truncated: int
-    examples: tuple[tuple[str, str], ...]
+    examples: tuple[tuple[tuple[str, str], ...], ...]
     trained_tokens: int
     parameters: int
     prediction: Prediction
@@ -49,7 +50,7 @@ class DryRun:
         return {
             **values,
             **self.plan.as_json(),
-            "examples": [{"read": read, "trained": trained} for read, trained in self.examples],
+            "examples": [_example(parts) for parts in self.examples],
             "trainable": prediction.trainable,
             "tokens": prediction.tokens,
             "steps": prediction.steps,
@@ -98,6 +99,12 @@ def dry_run(
             *ChatTemplate(tokenizer).traits.notes(),
         ),
     )
+
+
+def _example(parts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    read, trained = ("".join(side) for side in zip(*parts, strict=True))
+    turns = [{"read": each, "trained": said} for each, said in parts]
+    return {"read": read, "trained": trained, **({"turns": turns} if len(turns) > 1 else {})}
 
 
 def _process_notes(team: ProcessGroup, shared: bool) -> Iterator[str]:

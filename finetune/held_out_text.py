@@ -15,6 +15,7 @@ from benchmarks.results.metric_scores import metric_changes
 from benchmarks.tasks.perplexity import windows
 from domainlift.sampling import sample_evenly
 from engines.base import Engine, Mode, Prompt, Request
+from finetune.data.row_losses import row_request
 from finetune.jobs import TrainingJob, prepared_rows
 from knowledge_bases.domains import BUILT_IN
 
@@ -60,7 +61,7 @@ def _of_rows(job: TrainingJob) -> Iterator[Request]:
     rows = [row for own in prepared_rows(job, "validation").values() for row in own]
     kept = sample_evenly(rows, ROWS, 0, name=lambda row: row.id, kind=lambda row: row.domain)
     for row in kept:
-        yield Request(row.id, Mode.CLOZE, Prompt(row.prompt, row.messages), (row.completion,))
+        yield row_request(row.id, row)
 
 
 def _of_documents(job: TrainingJob) -> Iterator[Request]:

@@ -38,11 +38,12 @@ def show_dry_run(found: DryRun) -> None:
     from rich.text import Text
 
     print_line(f"{found.name}: {found.rows:,} rows ({_mixture(found)})")
-    for number, (read, trained) in enumerate(found.examples, 1):
+    for number, parts in enumerate(found.examples, 1):
         print()
         print_line(f"example {number}", "dim")
         # Marked by signs, too: a file has no bold letters.
-        console().print(Text.assemble(_lines(read), (f"⟦{_lines(trained)}⟧", "bold")))
+        shown = ((_lines(read), (f"⟦{_lines(trained)}⟧", "bold")) for read, trained in parts)
+        console().print(Text.assemble(*(text for pair in shown for text in pair)))
     print()
     print_line("Only what stands between ⟦ and ⟧ is trained on.")
     for line in (*found.plan.lines(), *_plan(found), *found.notes):

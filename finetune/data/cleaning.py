@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from benchmarks.prompts import question_block
 from domainlift.text.display import one_line
@@ -36,13 +37,27 @@ def clean_row(row: Row) -> Row:
         prompt=clean_rows(row.prompt).lstrip(),
         completion=completion,
         rejected=rejected,
-        messages=tuple(
-            Message(clean_rows(m.role), clean_rows(m.content).strip()) for m in row.messages
-        ),
+        messages=tuple(map(_clean_message, row.messages)),
+        chain=tuple(map(_clean_message, row.chain)),
         tools=clean_rows(row.tools).strip(),
         source=clean_field(row.source),
         licence=clean_field(row.licence),
     )
+
+
+def _clean_message(message: Message) -> Message:
+    return Message(
+        clean_rows(message.role), clean_rows(message.content).strip(), _clean_value(message.extra)
+    )
+
+
+def _clean_value(value: Any) -> Any:
+    """The texts in what else a message has, clean."""
+    if isinstance(value, str):
+        return clean_rows(value)
+    if isinstance(value, Mapping):
+        return {key: _clean_value(each) for key, each in value.items()}
+    return [_clean_value(each) for each in value] if isinstance(value, list) else value
 
 
 def reject_reason(row: Row) -> str:
@@ -54,7 +69,8 @@ def reject_reason(row: Row) -> str:
         return "equal sides"
     if length < SHORTEST:
         return "too short"
-    return "too long" if length > LONGEST else ""
+    # How long a trace may be is counted in tokens.
+    return "too long" if length > LONGEST and not row.chain else ""
 
 
 def equal_sides(row: Row) -> bool:
@@ -66,7 +82,7 @@ def prompt_text(row: Row) -> str:
     """All that stands before the answer, as text: the turns of a chat, else the prompt."""
     if not row.messages:
         return row.prompt
-    return "\n".join(message.content for message in row.messages)
+    return "\n".join(message.content for message in row.asked)
 
 
 def clean_field(text: str) -> str:

@@ -14,7 +14,8 @@ from finetune.data.rows import Row
 
 #: The parts of a data set, in the order in which they are spoken of.
 SPLITS = ("train", "validation", "held_out")
-_TEXTS = tuple(field.name for field in fields(Row) if field.name != "messages")
+_TURNS = ("messages", "chain")
+_TEXTS = tuple(field.name for field in fields(Row) if field.name not in _TURNS)
 _REQUIRED = ("prompt", "completion", "domain")
 
 
@@ -68,12 +69,19 @@ def _row(path: Path, number: int, line: str) -> Row:
 
 
 def _checked(value: Mapping[str, Any]) -> Row:
-    texts = {key: text for key, text in value.items() if key != "messages"}
+    texts = {key: text for key, text in value.items() if key not in _TURNS}
     if not all(isinstance(texts[key], str) for key in (*_REQUIRED, *texts)):
         raise TypeError
     if unknown := [key for key in texts if key not in _TEXTS]:
         raise ValueError(f"unknown key `{unknown[0]}`")
-    messages = tuple(Message(**message) for message in value.get("messages", ()))
+    messages, chain = (_messages(value.get(key, ())) for key in _TURNS)
+    return Row(**texts, messages=messages, chain=chain)
+
+
+def _messages(value: Any) -> tuple[Message, ...]:
+    messages = tuple(Message(**message) for message in value)
     if not all(isinstance(m.role, str) and isinstance(m.content, str) for m in messages):
         raise TypeError
-    return Row(**texts, messages=messages)
+    if not all(isinstance(m.extra, dict) for m in messages):
+        raise TypeError
+    return messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -11,10 +12,7 @@ from finetune.data.rows import Row
 
 def row_losses(rows: Sequence[Row], engine: Engine) -> list[float]:
     """The loss on each row's completion, in nats per token; infinite where it is not available."""
-    requests = [
-        Request(str(place), Mode.CLOZE, Prompt(row.prompt, row.messages), (row.completion,))
-        for place, row in enumerate(rows)
-    ]
+    requests = [row_request(str(place), row) for place, row in enumerate(rows)]
     logprobs = {int(answer.id): answer.logprobs for answer in engine.answer(requests)}
     return [
         -logprobs[place][0] / max(1, engine.count(row.completion))
@@ -22,6 +20,13 @@ def row_losses(rows: Sequence[Row], engine: Engine) -> list[float]:
         else math.inf
         for place, row in enumerate(rows)
     ]
+
+
+def row_request(name: str, row: Row) -> Request:
+    """The request for the probability of a row's completion."""
+    tools = tuple(json.loads(row.tools)) if row.chain and row.tools else ()
+    prompt = Prompt(row.prompt, row.asked, tools=tools)
+    return Request(name, Mode.CLOZE, prompt, (row.completion,))
 
 
 def mean_token_probability(rows: Sequence[Row], engine: Engine) -> float:

@@ -1,4 +1,4 @@
-"""Training row: a prompt and its completion."""
+"""Training row: a prompt and its completion, or a turn of an agent."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ class Row:
     assistant's next turn; `tools` is the JSON text of what it may call. `kind` says how the row
     was made (`question`, `cloze`, `rewrite`, `replay`, `file`, …), `source` and `licence` from
     what. `rejected` is the worse completion of a pair, whose better one is `completion`.
+
+    An agent's turn has a `chain` after `messages`: answers that call tools, the results, and a last
+    answer, whose text is `completion`. All that the assistant says in it is learned.
     """
 
     prompt: str
@@ -33,11 +36,19 @@ class Row:
     messages: tuple[Message, ...] = ()
     tools: str = ""
     rejected: str = ""
+    chain: tuple[Message, ...] = ()
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """The turns of a chat that stand before the completion."""
+        return (*self.messages, *self.chain[:-1])
 
     @property
     def id(self) -> str:
         """16 hexadecimal digits of what is learned, wherever it comes from."""
         turns = [asdict(message) for message in self.messages]
         sides = [self.completion, self.rejected] if self.rejected else [self.completion]
-        content = json.dumps([self.prompt, turns, self.tools, *sides], ensure_ascii=False)
+        chain = [[asdict(message) for message in self.chain]] if self.chain else []
+        parts = [self.prompt, turns, self.tools, *sides, *chain]
+        content = json.dumps(parts, ensure_ascii=False)
         return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]

@@ -272,9 +272,9 @@ def _late(log: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def _rows(job: TrainingJob, pairs: bool, split: str) -> list[Row]:
-    """The pairs among the prepared rows, or the others."""
+    """The pairs among the prepared rows, or the others; no stage runs the tools of a trace."""
     every = (row for rows in prepared_rows(job, split).values() for row in rows)
-    return [row for row in every if bool(row.rejected) is pairs]
+    return [row for row in every if bool(row.rejected) is pairs and not row.chain]
 
 
 # --- adapters on the disk and on the model

@@ -288,7 +288,8 @@ class AdapterTrainer:
         """Identity of the training: settings, rows and base model."""
         rows = hashlib.sha256()
         for example in self.examples:
-            rows.update(f"{example.ids} {example.prompt_length}\n".encode())
+            read = f" {example.read}" if example.read else ""
+            rows.update(f"{example.ids} {example.prompt_length}{read}\n".encode())
         # The rate that is used: what stands for None may be another in another version.
         used = {**self.settings.result_settings(), "learning_rate": self._start.rate}
         own = {**used, "rows": rows.hexdigest(), "model": self._start.base}

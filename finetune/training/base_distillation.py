@@ -24,6 +24,7 @@ KEPT = 64
 #: Rows to the base's logits at their trained positions, [positions, vocabulary].
 BaseLogits = Callable[[Sequence[Encoded]], "torch.Tensor"]
 _Soft = tuple["torch.Tensor", "torch.Tensor"]
+_Key = tuple[tuple[int, ...], int]
 
 
 class BaseDistillation:
@@ -31,7 +32,7 @@ class BaseDistillation:
 
     def __init__(self, base_logits: BaseLogits) -> None:
         self._base_logits = base_logits
-        self._soft: dict[tuple[tuple[int, ...], int], _Soft] = {}
+        self._soft: dict[_Key, _Soft] = {}
 
     def soften(self, pack: Pack, examples: Sequence[Encoded]) -> Pack:
         """The pack with soft targets [positions, kept], where it has replay rows.
@@ -70,11 +71,11 @@ class BaseDistillation:
             self._soft[_key(each)] = own.clone(), probabilities.clone()
 
 
-def _replay_rows(examples: Sequence[Encoded]) -> dict[tuple[tuple[int, ...], int], Encoded]:
+def _replay_rows(examples: Sequence[Encoded]) -> dict[_Key, Encoded]:
     return {_key(each): each for each in examples if each.row.kind == REPLAY}
 
 
-def _key(example: Encoded) -> tuple[tuple[int, ...], int]:
+def _key(example: Encoded) -> _Key:
     return example.ids, example.prompt_length
 
 
@@ -85,6 +86,6 @@ def _hard(example: Encoded, width: int, pack: Pack) -> _Soft:
     device = pack.targets.device
     targets = torch.zeros(example.trained, width, dtype=torch.long, device=device)
     probabilities = torch.zeros(example.trained, width, device=device)
-    targets[:, 0] = torch.tensor(example.ids[example.prompt_length :], device=device)
+    targets[:, 0] = torch.tensor(example.targets, device=device)
     probabilities[:, 0] = 1.0
     return targets, probabilities

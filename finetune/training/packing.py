@@ -90,7 +90,7 @@ def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     keep: list[int] = []
     start = 0
     for example, length in zip(examples, lengths, strict=True):
-        keep += range(start + example.prompt_length - 1, start + length - 1)
+        keep += [start + place - 1 for place in example.places]
         start += length
     positions = [place for length in lengths for place in range(length)]
     return Pack(
@@ -110,11 +110,11 @@ def pad_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     keep = torch.zeros(len(examples), longest, dtype=torch.bool)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        keep[row, example.prompt_length - 1 : len(example.ids) - 1] = True
+        keep[row, [place - 1 for place in example.places]] = True
     return Pack(ids.to(device), keep.to(device), _targets(examples, device))
 
 
 def _targets(examples: Sequence[Encoded], device: Any) -> torch.Tensor:
     import torch
 
-    return torch.tensor([t for e in examples for t in e.ids[e.prompt_length :]], device=device)
+    return torch.tensor([token for e in examples for token in e.targets], device=device)

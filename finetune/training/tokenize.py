@@ -13,6 +13,7 @@ from engines.chat_template import ChatTemplate
 from engines.local.tokenization import tokens_within
 from engines.thought_markers import begins_with_thought, join_thought
 from finetune.data.rows import Row
+from finetune.training.agent_turns import agent_turn_spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,20 +24,38 @@ _GROUP = 1024
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row in tokens: those from `start` on are trained, those before are only read.
+    """A row in tokens: those from `prompt_length` on are trained, those before are only read.
 
-    `cut` is how many tokens of the prompt's beginning were left out to fit.
+    `n_truncated` is how many tokens of the prompt's beginning were left out to fit. `read` are
+    spans after the prompt, from and up to, that are only read: results between calls of tools.
     """
 
     ids: tuple[int, ...]
     prompt_length: int
     row: Row
     n_truncated: int = 0
+    read: tuple[tuple[int, int], ...] = ()
 
     @property
     def trained(self) -> int:
         """The number of trained tokens."""
-        return len(self.ids) - self.prompt_length
+        return len(self.ids) - self.prompt_length - sum(end - start for start, end in self.read)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Where trained tokens stand, from and up to."""
+        starts = (self.prompt_length, *(end for _, end in self.read))
+        return tuple(zip(starts, (*(start for start, _ in self.read), len(self.ids)), strict=True))
+
+    @property
+    def places(self) -> list[int]:
+        """The places of the trained tokens."""
+        return [place for span in self.spans for place in range(*span)]
+
+    @property
+    def targets(self) -> list[int]:
+        """The trained tokens."""
+        return [token for start, end in self.spans for token in self.ids[start:end]]
 
 
 def encode(
@@ -63,12 +82,17 @@ def encode(
     return [_fit(each, max_tokens, begins) for each in encoded]
 
 
-def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Prompt and trained text, with special tokens shown."""
+def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[str, str], ...]:
+    """What is read and what is then trained, once or in turns, with special tokens shown."""
     tokens: Any = tokenizer
-    parts = (example.ids[: example.prompt_length], example.ids[example.prompt_length :])
-    read, trained = (tokens.decode(list(part), skip_special_tokens=False) for part in parts)
-    return str(read), str(trained)
+    ends = (0, *(end for _, end in example.spans))
+    return tuple(
+        (
+            str(tokens.decode(list(example.ids[before:start]), skip_special_tokens=False)),
+            str(tokens.decode(list(example.ids[start:end]), skip_special_tokens=False)),
+        )
+        for before, (start, end) in zip(ends, example.spans, strict=False)
+    )
 
 
 def truncated(examples: Sequence[Encoded]) -> list[str]:
@@ -101,6 +125,21 @@ class _Encoder:
         self._eos = () if ending is None else (int(ending),)
 
     def rows(self, rows: Sequence[Row]) -> Iterator[Encoded]:
+        answers = self._answers([row for row in rows if not row.chain])
+        for row in rows:
+            yield self._agent_turn(row) if row.chain else next(answers)
+
+    def _agent_turn(self, row: Row) -> Encoded:
+        if self._tokenizer.chat_template is None:
+            raise _no_template(row)
+        try:
+            ids, spans = agent_turn_spans(row, self._tokenizer, self._template, self._turn_end)
+        except Misuse as error:
+            raise Misuse(f"example `{row.id}`: {error.what}", error.hint) from error
+        read = zip((end for _, end in spans), (start for start, _ in spans[1:]), strict=False)
+        return Encoded(ids, spans[0][0], row, read=tuple(read))
+
+    def _answers(self, rows: Sequence[Row]) -> Iterator[Encoded]:
         parts = [self._parts(row) for row in rows]
         prompts = self._many([(part.prompt, part.special) for part in parts])
         wholes = self._many([(part.prompt + part.completion, part.special) for part in parts])
@@ -147,10 +186,7 @@ class _Encoder:
         Where the template tells whether a thought comes, it is told what the answer has.
         """
         if self._tokenizer.chat_template is None:
-            raise Misuse(
-                f"example `{row.id}` is a chat, and the model's tokenizer has no chat template",
-                "give rows with `prompt` and `completion`, or choose an instruction-tuned model",
-            )
+            raise _no_template(row)
         try:
             thinks = begins_with_thought(row.completion)
             tools = json.loads(row.tools) if row.tools else None
@@ -184,6 +220,12 @@ def _fit(example: Encoded, max_tokens: int, begins: int | None) -> Encoded:
     surplus = len(example.ids) - max_tokens
     if surplus <= 0:
         return example
+    if example.row.chain:  # without its beginning it would be read without its tools
+        raise Misuse(
+            f"example `{example.row.id}`, an agent's turn, has {len(example.ids)} tokens, and "
+            f"`max_tokens` is {max_tokens}",
+            f"`--set max_tokens={len(example.ids)}`, or prepare the traces with `--max-tokens`",
+        )
     # Many models read nothing well without the token that begins a text.
     kept = (
         example.ids[:1] if example.ids[0] == begins and example.prompt_length > surplus + 1 else ()
@@ -197,6 +239,13 @@ def _fit(example: Encoded, max_tokens: int, begins: int | None) -> Encoded:
         )
     ids = kept + example.ids[surplus + len(kept) :]
     return Encoded(ids, example.prompt_length - surplus, example.row, surplus)
+
+
+def _no_template(row: Row) -> Misuse:
+    return Misuse(
+        f"example `{row.id}` is a chat, and the model's tokenizer has no chat template",
+        "give rows with `prompt` and `completion`, or choose an instruction-tuned model",
+    )
 
 
 def _nothing(row: Row, why: str) -> Misuse:

@@ -194,7 +194,7 @@ def test_one_thought_or_none_is_trained(
 ) -> None:
     tokens = tokenizer(template)
     [found] = encode([Row("", answer, "", messages=(USER,))], tokens)
-    before, after = decoded(found, tokens)
+    ((before, after),) = decoded(found, tokens)
     assert before.endswith(f"assistant\n{read}")
     assert after == trained + END
     whole = before + after
@@ -206,7 +206,7 @@ def test_one_thought_or_none_is_trained(
 def test_an_answer_ends_as_a_text_where_the_template_writes_no_end() -> None:
     tokens = tokenizer("{% for m in messages %}\n{{ m['content'] }}{% endfor %}")
     [found] = encode([Row("", "In it", "", messages=(USER,))], tokens)
-    assert decoded(found, tokens)[1] == "In it<|endoftext|>"
+    assert decoded(found, tokens)[0][1] == "In it<|endoftext|>"
 
 
 def test_an_unclosed_thought_is_not_trained() -> None:

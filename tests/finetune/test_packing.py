@@ -257,3 +257,15 @@ def test_loss_holds_at_extreme_logits() -> None:
     assert float(loss.detach()) == pytest.approx(math.log(2), rel=0, abs=ulp(1e4))
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("lay_out", [pack_rows, pad_rows])
+def test_spans_that_are_only_read_have_no_logits(lay_out: Callable[..., Pack]) -> None:
+    turns = Encoded(tuple(range(10, 20)), 2, rows([(3, 1)])[0].row, read=((4, 6), (7, 9)))
+    assert turns.spans == ((2, 4), (6, 7), (9, 10))
+    assert turns.trained == 4
+    pack = lay_out([turns, *rows([(5, 2)])])
+    at = pack.logit_positions
+    before = pack.ids[0][at] if lay_out is pack_rows else pack.ids[at]
+    assert pack.targets[:4].tolist() == [12, 13, 16, 19]
+    assert before[:4].tolist() == [11, 12, 15, 18]

@@ -65,7 +65,7 @@ def one(each: Row, **settings: Any) -> Encoded:
     ],
 )
 def test_the_answer_alone_is_trained(prompt: str, completion: str, read: str, trained: str) -> None:
-    assert decoded(one(row(prompt, completion)), tokenizer()) == (read, trained)
+    assert decoded(one(row(prompt, completion)), tokenizer()) == ((read, trained),)
 
 
 def test_what_is_trained_is_what_the_evaluation_reads() -> None:
@@ -91,12 +91,12 @@ def test_pieces_that_would_join_across_the_seam_stay_apart() -> None:
 def test_a_plain_row_ends_only_where_it_is_asked_to() -> None:
     assert one(row()).ids[-1] != tokenizer().eos_token_id
     found = one(row(), end=True)
-    assert decoded(found, tokenizer())[1] == " in the cell<|endoftext|>"
+    assert decoded(found, tokenizer())[0][1] == " in the cell<|endoftext|>"
 
 
 def test_a_chat_goes_through_the_template_and_its_end_of_turn_is_trained() -> None:
     found = one(chat("in it", ("system", "Be short."), ("user", "Where?")))
-    read, trained = decoded(found, tokenizer())
+    ((read, trained),) = decoded(found, tokenizer())
     assert read == (
         "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -126,7 +126,7 @@ def test_tools_are_shown_to_the_template() -> None:
     knowing = beginning()
     knowing.chat_template = "{{ tools[0]['name'] }}{{ messages[0]['content'] }}:"
     found = encode([chat(tools='[{"name": "get_order"}]')], knowing)[0]
-    assert decoded(found, knowing)[0] == "get_orderWhere is it?:"
+    assert decoded(found, knowing)[0][0] == "get_orderWhere is it?:"
 
 
 @pytest.mark.parametrize("completion", ["", "   ", "\n\t"])
