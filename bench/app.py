@@ -83,6 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.feedback:feedback",
         "Mark answers as right or wrong, and learn from corrections.",
     ),
+    "trace": ("bench.commands.trace:trace", "Record traces of agents with tools."),
     "ui": (
         "bench.commands.ui:ui_command",
         "Show pages on this machine: ask, compare runs, improve, search, edit exams.",

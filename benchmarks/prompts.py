@@ -145,9 +145,7 @@ class PromptBuilder:
             return question.text
         if not (self._lettered and question.options):
             return question_block(question.text)
-        options = [f"{k}. {o}" for k, o in zip(ascii_uppercase, question.options, strict=False)]
-        ending = f"\n{INSTRUCTION}" if self._form.chat else "Answer:"
-        return "\n".join([question.text.strip(), *options, ending])
+        return lettered_block(question, f"\n{INSTRUCTION}" if self._form.chat else "Answer:")
 
     def _reply(self, example: Example) -> str:
         question = example.question
@@ -178,6 +176,12 @@ class PromptBuilder:
         if self._form.mode is not Mode.GENERATE:
             return 0
         return self._task.max_tokens or MAX_TOKENS
+
+
+def lettered_block(question: Question, ending: str) -> str:
+    """Return a question with its options on lines of their own, each behind its letter."""
+    options = [f"{k}. {o}" for k, o in zip(ascii_uppercase, question.options, strict=False)]
+    return "\n".join([question.text.strip(), *options, ending])
 
 
 def question_block(text: str) -> str:

@@ -38,22 +38,23 @@ _SEEN = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]")
 _LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 
 
-def read_question(fields: Fields, split: Split = "test") -> Question:
+def read_question(fields: Fields, split: Split = "test", *, answered: bool = True) -> Question:
     """Read a row; its id and domain are what it says itself, "" where it says nothing.
 
-    `split` is that of a row that names none.
+    `split` is that of a row that names none. Unless all must be `answered`, a row may lack an
+    answer, which is "" then.
     Raises InvalidRow where it can be read in no way, or in several.
     """
     columns = read_columns(fields)
     if "question" not in columns.values:
         raise InvalidRow("no `question`", "question")
-    if not columns.answers:
+    if not columns.answers and answered:
         raise InvalidRow("no `answer`", "answer")
     options = read_options(columns)
     context = optional(columns.values, "context").strip()
     asked = text(columns.values, "question").strip()
-    answer, *others = _answer(columns.answers, options)
-    for part in (asked, *options.texts, *map(str, (answer, *others))):
+    answers = _answer(columns.answers, options) if columns.answers else ()
+    for part in (asked, *options.texts, *map(str, answers)):
         if not _SEEN.search(part):
             raise InvalidRow(f"holds nothing but control characters: {part[:30]!r}")
     return Question(
@@ -62,11 +63,11 @@ def read_question(fields: Fields, split: Split = "test") -> Question:
         task="",
         text="\n".join(filter(None, [context, asked])),
         options=options.texts,
-        answer=answer,
+        answer=answers[0] if answers else "",
         cluster=_word(columns, "cluster"),
         split=_split(_word(columns, "split"), split),
         support=_word(columns, "support"),
-        others=tuple(map(str, others)),
+        others=tuple(map(str, answers[1:])),
         tools=_tools(columns.values.get("tools")),
     )
 

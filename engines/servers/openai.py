@@ -144,6 +144,17 @@ class OpenAIEngine:
         with told_by_server(lambda failure: self._final(failure, body["model"])):
             yield from reply_pieces(openai_chunks(self._server.lines(path, body)), sampling)
 
+    def chat(self, messages: Sequence[Json], tools: Sequence[Json], asked: Json) -> Json:
+        """The choice by which a conversation goes on: `message` and `finish_reason`.
+
+        Messages and tools are sent as they are, `asked` are options of the API. Raises Failure
+        where this request fails, EngineDown where any would.
+        """
+        body: Json = {"model": self._model, "messages": list(messages), "stream": False}
+        body |= ({"tools": list(tools)} if tools else {}) | self._options | asked
+        choice: Json = self._reply("/chat/completions", body)["choices"][0]
+        return choice
+
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""
         return estimate_tokens(text)
@@ -209,7 +220,9 @@ class OpenAIEngine:
 
     def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
         asked = {"max_tokens": max_tokens, "stream": False, **self._options, **more}
-        path, body = self._body(request.prompt, asked)
+        return self._reply(*self._body(request.prompt, asked))
+
+    def _reply(self, path: str, body: Json) -> Json:
         try:
             reply = self._server.post(path, body)
         except Failure as failure:

@@ -1,0 +1,192 @@
+"""Traces of tasks: an agent does each, which is recorded as it happens; none is done twice.
+
+A trace stands for its task where model, system prompt and tools are the same, and the model itself
+ended it: it answered, or no longer within the limits.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from domainlift.activity import activity
+from domainlift.errors import BenchError, EngineDown, Interrupted
+from domainlift.fields import InvalidRow
+from domainlift.stats.intervals import Interval, accuracy_interval
+from domainlift.types import Question
+from engines.servers.responses import ContextOverflow
+from traces.agent import CUT_OFF, EMPTY, AgentEnd, AgentLimits, ChatModel, run_agent
+from traces.mcp_tools import Toolbox
+from traces.store import TraceStore
+from traces.tasks import is_solved, task_text
+from traces.trace import Trace, TraceStatus, new_id, now, read_tools
+
+_OVERFLOW, _STOPPED = "the conversation no longer fits the context", "stopped"
+_ERRORS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How tasks are done: by which model, with which system prompt, how often each."""
+
+    model: str
+    system: str = ""
+    samples: int = 1
+    temperature: float = 0.0
+    limits: AgentLimits = field(default_factory=AgentLimits)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The traces of tasks, in their order; the first `skipped` of them were there before."""
+
+    traces: tuple[Trace, ...]
+    skipped: int
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why traces have no answer, with how many."""
+        return Counter(trace.why for trace in self.traces if trace.why)
+
+    @property
+    def checked(self) -> list[Trace]:
+        """Those of which it is known whether they solved their task."""
+        return [trace for trace in self.traces if trace.solved is not None]
+
+    @property
+    def interval(self) -> Interval:
+        """Of the share that is solved; samples of a task are no independent ones."""
+        found = self.checked
+        return accuracy_interval([float(t.solved is True) for t in found], [t.task for t in found])
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts by status and reason, and the share of tasks that were solved."""
+        status = Counter(trace.status for trace in self.traces)
+        return {
+            "traces": [trace.id for trace in self.traces],
+            "skipped": self.skipped,
+            **{each.value: status[each] for each in TraceStatus},
+            "reasons": dict(self.reasons),
+            "checked": len(self.checked),
+            "solved": sum(trace.solved is True for trace in self.checked),
+            "interval": [self.interval.low, self.interval.high],
+        }
+
+
+@dataclass(frozen=True)
+class TraceWork:
+    """The traces that tasks have already, and the tasks to do, one for each trace to make."""
+
+    kept: tuple[Trace, ...]
+    todo: tuple[Question, ...]
+
+    @property
+    def total(self) -> int:
+        """The traces that there are in the end."""
+        return len(self.kept) + len(self.todo)
+
+
+def find_work(
+    tasks: Sequence[Question], tools: Toolbox, store: TraceStore, settings: CollectSettings
+) -> TraceWork:
+    """What is left to do of tasks, each `samples` times."""
+    found = _settled(tasks, tools, store, settings)
+    kept = {task.id: found[task.id][: settings.samples] for task in tasks}
+    todo = [task for task in tasks for _ in range(settings.samples - len(kept[task.id]))]
+    return TraceWork(tuple(chain.from_iterable(kept.values())), tuple(todo))
+
+
+def collect_traces(
+    work: TraceWork,
+    model: ChatModel,
+    tools: Toolbox,
+    store: TraceStore,
+    settings: CollectSettings,
+    step: Callable[[str], None] = lambda _: None,
+) -> Collected:
+    """Have an agent do what is left; `step` is told how each task ended.
+
+    Raises EngineDown where the model's server fails again and again, BenchError where a server of
+    tools has ended, Interrupted at Ctrl-C; what was recorded stays, and the next call goes on.
+    """
+    made: list[Trace] = []
+    failed = 0
+    for number, task in enumerate(work.todo, len(work.kept) + 1):
+        if tools.ended:
+            left = f"{work.total - number + 1} of {work.total} tasks are left"
+            hint = "repeat the command: it starts its servers anew and goes on"
+            raise BenchError(f"the MCP server `{tools.ended}` has ended; {left}", hint)
+        try:
+            with activity(f"{number} of {work.total}"):
+                trace = _record(task, model, tools, store, settings)
+        except KeyboardInterrupt:
+            done = f"{number - 1} of {work.total} tasks are done"
+            raise Interrupted(f"stopped: {done}", "the same command goes on") from None
+        made.append(trace)
+        step(trace.status.value)
+        failed = failed + 1 if trace.status is TraceStatus.ERROR else 0
+        if failed == _ERRORS_IN_A_ROW:
+            what = f"{failed} tasks in a row ended in an error: {trace.why}"
+            raise EngineDown(what, "look after the server, then repeat the command: it goes on")
+    return Collected((*work.kept, *made), len(work.kept))
+
+
+def _settled(
+    tasks: Sequence[Question], tools: Toolbox, store: TraceStore, settings: CollectSettings
+) -> defaultdict[str, list[Trace]]:
+    """The traces of these tasks that need no doing again, by task."""
+    ends, known = {CUT_OFF, EMPTY, _OVERFLOW, settings.limits.exceeded}, {task.id for task in tasks}
+    wanted = _key(_begun(settings, tools, ""))
+    found: defaultdict[str, list[Trace]] = defaultdict(list)
+    for trace in store.all():
+        settled = trace.status is TraceStatus.DONE or trace.why in ends
+        if settled and trace.task in known and _key(trace) == wanted:
+            found[trace.task].append(trace)
+    return found
+
+
+def _key(trace: Trace) -> tuple[str, str, str]:
+    """What makes two traces those of one setting: model, system prompt, tools."""
+    system = next((each["content"] for each in trace.messages if each["role"] == "system"), "")
+    return trace.model, system, json.dumps(trace.tools, sort_keys=True)
+
+
+def _begun(settings: CollectSettings, tools: Toolbox, text: str, task: str = "") -> Trace:
+    system = [{"role": "system", "content": settings.system}] if settings.system else []
+    messages = (*system, {"role": "user", "content": text})
+    described = read_tools(list(tools.tools))
+    return Trace(new_id(), now(), settings.model, messages, described, task=task)
+
+
+def _record(
+    task: Question, model: ChatModel, tools: Toolbox, store: TraceStore, settings: CollectSettings
+) -> Trace:
+    """Do a task once; the trace as it was stored."""
+    trace = _begun(settings, tools, task_text(task), task.id)
+    sampling: dict[str, Any] = {"temperature": settings.temperature}
+    if settings.temperature:
+        # Of the id: each sample is another one, and can be had again.
+        sampling["seed"] = zlib.crc32(trace.id.encode())
+    with store.recording(trace) as recorder:
+        try:
+            end = run_agent(
+                model, tools, trace.messages, settings.limits, sampling, recorder.message
+            )
+        except ContextOverflow:
+            end = AgentEnd(TraceStatus.UNFINISHED, _OVERFLOW)
+        except (BenchError, InvalidRow) as error:
+            end = AgentEnd(TraceStatus.ERROR, str(error))
+            if isinstance(error, EngineDown):
+                recorder.end(end.status, end.why)
+                raise
+        except KeyboardInterrupt:
+            recorder.end(TraceStatus.UNFINISHED, _STOPPED)
+            raise
+        failed = end.status is TraceStatus.ERROR
+        recorder.end(end.status, end.why, None if failed else is_solved(task, end.answer))
+    return store.read(trace.id)
