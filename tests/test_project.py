@@ -103,6 +103,7 @@ SHARED_NAMES = {
     "score": "scores: of one answer, and the stage that scores a model",
     "store": "what its package keeps on disk",
     "tokenize": "text to tokens: of the router, and of a training",
+    "trace": "traces of agents: the commands, and the type",
     "train": "training: the command, the stage, and the training itself",
     "treatment": "treatments of questions: with passages, and by a plan",
 }

@@ -187,8 +187,8 @@ def result_text(result: CallToolResult, characters: int) -> str:
     parts = [_part(each) for each in result.content]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    if result.is_error and not (parts and parts[0].casefold().startswith("error")):
-        parts.insert(0, "error:")
+    if result.is_error and not (parts and parts[0].casefold().startswith("error:")):
+        parts = [f"error: {parts[0] if parts else 'it failed'}", *parts[1:]]
     # Cut before it is joined: a text of many megabytes is not held once more.
     kept, left = [], characters
     for part in parts:

@@ -18,8 +18,8 @@ from engines.servers.openai import open_endpoint
 from reports.progress import ProgressBar
 from reports.terminal import print_line, print_note
 from traces.agent import AgentLimits
-from traces.collect import Collected, CollectSettings, collect_traces, find_work
 from traces.mcp_tools import CallLimits, open_tools
+from traces.recording import Collected, CollectSettings, collect_traces, find_work
 from traces.store import TraceStore
 from traces.tasks import read_agent_tasks
 from traces.trace import TraceStatus

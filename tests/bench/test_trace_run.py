@@ -15,7 +15,7 @@ pytest.importorskip("mcp")
 from tests.bench.conftest import Bench
 from tests.helpers import mcp_server
 from tests.helpers.stub_server import Reply, Stub
-from traces import collect
+from traces import recording
 from traces.store import TraceStore
 from traces.trace import Trace
 
@@ -156,7 +156,7 @@ def test_ctrl_c_leaves_what_was_said(
         tell({"role": "assistant", "content": "Let me"})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(collect, "run_agent", stop)
+    monkeypatch.setattr(recording, "run_agent", stop)
     done = bench("trace", "run", tasks, "--model", f"{server.url}/v1")
     assert done.code == 130
     assert "stopped: 0 of 2 tasks are done" in done.err

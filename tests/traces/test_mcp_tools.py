@@ -65,10 +65,10 @@ RESULTS = [
     ("capital", {"country": "Norway"}, "Oslo"),
     ("pictures", {}, "A dot:\n[image, image/png, 4 characters]"),
     ("table", {}, '{\n  "one": 1\n}'),
-    ("fail", {}, "Error executing tool fail"),
+    ("fail", {}, "error: Error executing tool fail"),
     ("instruct", {}, mcp_server.INSTRUCTION),
     ("nothing", {}, "error: there is no tool `nothing`; there are: capital, add, "),
-    ("add", {"a": "x"}, "Error executing tool add: "),
+    ("add", {"a": "x"}, "error: Error executing tool add: "),
 ]
 
 

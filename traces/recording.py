@@ -24,7 +24,7 @@ from traces.agent import CUT_OFF, EMPTY, AgentEnd, AgentLimits, ChatModel, run_a
 from traces.mcp_tools import Toolbox
 from traces.store import TraceStore
 from traces.tasks import is_solved, task_text
-from traces.trace import Trace, TraceStatus, new_id, now, read_tools
+from traces.trace import Trace, TraceStatus, new_id, now, read_trace_tools
 
 _OVERFLOW, _STOPPED = "the conversation no longer fits the context", "stopped"
 _ERRORS_IN_A_ROW = 3
@@ -159,7 +159,7 @@ def _key(trace: Trace) -> tuple[str, str, str]:
 def _begun(settings: CollectSettings, tools: Toolbox, text: str, task: str = "") -> Trace:
     system = [{"role": "system", "content": settings.system}] if settings.system else []
     messages = (*system, {"role": "user", "content": text})
-    described = read_tools(list(tools.tools))
+    described = read_trace_tools(list(tools.tools))
     return Trace(new_id(), now(), settings.model, messages, described, task=task)
 
 
