@@ -43,9 +43,12 @@ def same_final_loss(result: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def prepared(bench: Any) -> Any:
-    said = bench("data", "prepare", "biology", "--own")
-    assert said.code == 0, said.err
+def prepared(bench: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = tmp_path_factory.getbasetemp() / "prepared"
+    if not made.exists():
+        said = bench("data", "prepare", "biology", "--own", "--workspace", made)
+        assert said.code == 0, said.err
+    shutil.copytree(made, tmp_path / "workspace")
     return bench
 
 
