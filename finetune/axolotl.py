@@ -39,7 +39,8 @@ _BATCH = ("micro_batch_size", "gradient_accumulation_steps")
 _ALWAYS = {
     "lora_target_linear": True,
     "train_on_inputs": False,
-    "sample_packing": True,
+    # Rows in one pack see one another there, unless its attention is set up for it.
+    "sample_packing": False,
     "optimizer": "adamw_torch",
     "lr_scheduler": "cosine",
 }
@@ -66,7 +67,9 @@ def import_config(path: Path) -> tuple[str, dict[str, str]]:
     training: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     for key, value in ((str(k), v) for k, v in given.items() if v not in (None, "")):
-        if key in _BATCH or key == "base_model" or _ALWAYS.get(key) == value:
+        if key in (*_BATCH, "base_model", "sample_packing") or _ALWAYS.get(key) == value:
+            continue
+        if key == "load_in_4bit" and value == (given.get("adapter") == "qlora"):
             continue
         if key in ("bf16", "fp16") and value in (True, False, "auto"):
             if key == "bf16" and value is not False:
@@ -118,6 +121,8 @@ def export_config(options: Mapping[str, Any]) -> tuple[str, list[str]]:
             made[known[key]] = value
         else:
             left_out.append(f"training.{key}")
+    if made["adapter"] == "qlora":
+        made["load_in_4bit"] = True
     if "lora_target_modules" in made:
         del made["lora_target_linear"]
     return dump_yaml(made), left_out

@@ -229,7 +229,28 @@ def test_what_is_exported_comes_back(tmp_path):
     TrainingArguments(**{**again, "targets": tuple(again.get("targets", ()))})
 
 
-def test_axolotl_accepts_what_is_exported():
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"method": "qlora", "dtype": "auto"},
+        {"steps": 9, "dropout": 0.1, "targets": ["q_proj"], "weight_decay": 0.0, "clip": 1.0},
+        {"eval_every": 5, "save_every": 5, "patience": 2, "dtype": "bfloat16", "batch": 4},
+        {"epochs": 2, "warm_up": 0.1, "seed": 3, "max_tokens": 512, "checkpointing": True},
+    ],
+)
+def test_axolotl_accepts_what_is_exported(training):
     schema = pytest.importorskip("axolotl.utils.schemas.config")
-    read = parse("command: train\ndomains: [biology]\nmodel: Qwen/Qwen2.5-0.5B\n")
-    schema.AxolotlInputConfig(**yaml.safe_load(export_config(read.options)[0]))
+    made, left_out = export_config({"domains": ["a"], "model": "b/c", "training": training})
+    assert not left_out
+    schema.AxolotlInputConfig(**yaml.safe_load(made))
+
+
+def test_four_bits_go_to_axolotl_and_back(tmp_path):
+    options = {"domains": ["a"], "model": "b/c", "training": {"method": "qlora"}}
+    file = tmp_path / "axolotl.yaml"
+    file.write_text(export_config(options)[0])
+    assert yaml.safe_load(file.read_text())["load_in_4bit"] is True
+    text, left_out = import_config(file)
+    assert parse(text).options["training"]["method"] == "qlora"
+    assert left_out.keys() == {"datasets"}
