@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
-from domainlift.errors import BenchError
+from domainlift.errors import BenchError, NoSuch
 from domainlift.stats.formatting import accuracy
 from domainlift.text.display import printable
 from ensemble.plan import read_plan
 from improve.versions.champion import PERSON
+from improve.versions.mlflow_export import export_versions
 from improve.versions.version import State, Version
 from improve.versions.version_files import check_version_files, plan_differences
 from improve.versions.version_log import VersionRegistry
@@ -164,6 +165,28 @@ def remove_version(
     for name in version:
         registry.remove(name)
         print(f"removed `{name}`")
+
+
+@versions.command("export")
+def export_version(
+    to: Annotated[str, typer.Option(help="mlflow.")] = "mlflow",
+    workspace: WorkspaceOption = WORKSPACE,
+    as_json: Json = False,
+) -> None:
+    """Copy all versions but quarantined ones to MLflow, their states as aliases.
+
+    What is there already is not copied again. MLFLOW_TRACKING_URI says where the registry is.
+
+    Example: bench versions export
+    """
+    if to != "mlflow":
+        raise NoSuch("registry", to, ("mlflow",))
+    found = _registry(workspace).versions()
+    made = export_versions([v for v in found if v.state is not State.QUARANTINED], workspace)
+    if as_json:
+        print(json.dumps(made))
+        return
+    print_table(("version", "in MLflow"), made.items())
 
 
 _MEASURED = ("accuracy", "interval", "n")

@@ -20,8 +20,8 @@ from finetune.training.gradients import GradientWorker, eval_mode, random_states
 from finetune.training.packing import PackLimits
 from finetune.training.schedule import batch_indices, rate_at
 from finetune.training.settings import TrainingArguments
-from finetune.training.tensorboard import TensorBoardLog
 from finetune.training.tokenize import Encoded, truncated
+from finetune.training.trackers import Curves
 from finetune.training.train_result import TrainResult
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class AdapterTrainer:
         self.weights = weights
         self.steps = settings.total_steps(len(examples))
         self.state = TrainerState()
-        self._board: TensorBoardLog | None = None
+        self._curves: Curves | None = None
         self._writes = writes
         self._start = start
         self._optimiser = torch.optim.AdamW(
@@ -166,9 +166,9 @@ class AdapterTrainer:
                 checkpoints.save_best(self.folder, step, weights)
 
     def begin_log(self) -> None:
-        """Go on with the curves for TensorBoard."""
+        """Go on with the curves."""
         if self._writes:
-            self._board = TensorBoardLog(self.folder / "tensorboard", self.state.step)
+            self._curves = Curves(self.settings.track, self.folder, self.state.step)
 
     def log(self) -> None:
         """Put the last step into the curves."""
@@ -176,8 +176,8 @@ class AdapterTrainer:
 
     def close(self) -> None:
         """End the curves."""
-        if self._board is not None:
-            self._board.close()
+        if self._curves is not None:
+            self._curves.close()
 
     def store(self, worker: GradientWorker) -> None:
         """Write a checkpoint."""
@@ -281,8 +281,8 @@ class AdapterTrainer:
         return {name: w.detach().contiguous() for name, w in self.weights.items()}
 
     def _log(self, figures: Mapping[str, float]) -> None:
-        if self._board is not None:
-            self._board.add(self.state.step, figures)
+        if self._curves is not None:
+            self._curves.add(self.state.step, figures)
 
     def _name(self) -> dict[str, Any]:
         """Identity of the training: settings, rows and base model."""

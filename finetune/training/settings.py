@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from domainlift.errors import Misuse, NoSuch
+from finetune.training.trackers import tracker_names
 
 METHODS = ("lora", "rslora", "dora", "qlora")
 COMPUTE = ("auto", "float32", "bfloat16")
@@ -33,8 +34,8 @@ NO_BUDGET = TrainingBudget()
 class TrainingArguments:
     """All settings of one training; together with the rows and the model they decide the result.
 
-    `micro_batch` and `checkpointing` do not, but for rounding and what dropout draws: they may
-    change on the way.
+    `micro_batch` and `checkpointing` do not, but for rounding and what dropout draws, and `track`
+    not at all: they may change on the way.
 
     rank, alpha     rank 16 holds far more than some thousands of facts (rank 1 held 3,000 in
                     "knowledge packing", 2502.14502). `alpha` None: twice the rank, and the rank
@@ -61,6 +62,7 @@ class TrainingArguments:
     anchor          replay rows keep the base model's probabilities; False: they are trained on
                     like others (see `base_distillation`).
     shuffle         False keeps the order in which the rows come, in every epoch.
+    track           where curves go besides TensorBoard: `mlflow`, `trackio`, or both with a comma.
     """
 
     method: str = "lora"
@@ -86,6 +88,7 @@ class TrainingArguments:
     end: bool = False
     anchor: bool = True
     shuffle: bool = True
+    track: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the setting."""
@@ -93,6 +96,7 @@ class TrainingArguments:
             raise NoSuch("method", self.method, METHODS)
         if self.dtype not in COMPUTE:
             raise NoSuch("dtype", self.dtype, COMPUTE)
+        tracker_names(self.track)
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -110,7 +114,7 @@ class TrainingArguments:
         return {key: value for key, value in asdict(self).items() if key not in _EXECUTION}
 
     def execution_settings(self) -> dict[str, Any]:
-        """Settings that change speed and memory, not the result."""
+        """Settings that change speed, memory and what is shown, not the result."""
         return {key: value for key, value in asdict(self).items() if key in _EXECUTION}
 
     def rate(self, hidden: int) -> float:
@@ -138,7 +142,7 @@ class TrainingArguments:
         return max(1, round(self.epochs * -(-rows // self.batch)))
 
 
-_EXECUTION = {"micro_batch", "checkpointing"}
+_EXECUTION = {"micro_batch", "checkpointing", "track"}
 _MANY = 10**9
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("rank", 1, 4096),

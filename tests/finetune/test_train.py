@@ -5,11 +5,11 @@ import json
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import safetensors.torch
@@ -18,7 +18,7 @@ import torch
 from domainlift.errors import BenchError, Malformed, Misuse
 from engines.local.loading import load_model
 from finetune.data.rows import Row
-from finetune.training import checkpoints
+from finetune.training import checkpoints, trackers
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import Diverged, train_rows
@@ -696,6 +696,52 @@ def test_curves_for_tensorboard(place: Place) -> None:
     assert [event.value for event in losses] == same_losses(out.losses)
     shown = [(event.step, event.value) for event in board.Scalars("validation/accuracy")]
     assert shown == [(4, 0.5), (8, pytest.approx(0.6))]
+
+
+class Recorded:
+    """A tracker of runs in a dictionary, which may refuse to go on."""
+
+    runs: ClassVar[dict[str, list[tuple[int, str]]]] = {}
+    fails_at = 0
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._run = self.runs.setdefault(folder.name, [])
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        if step == self.fails_at:
+            raise RuntimeError("no\nserver")
+        self._run += [(step, name) for name in figures]
+
+    def close(self) -> None:
+        self._run.append((-1, "closed"))
+
+
+@pytest.mark.parametrize("fails_at", [0, 2])
+def test_other_trackers_get_the_curves_as_long_as_they_take_them(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fails_at: int,
+) -> None:
+    monkeypatch.setitem(trackers.TRACKERS, "json", Recorded)  # any module that is there
+    monkeypatch.setattr(Recorded, "runs", {})
+    monkeypatch.setattr(Recorded, "fails_at", fails_at)
+    assert place.train(replace(SETTINGS, steps=3, track="json")).steps == 3
+    (told,) = Recorded.runs.values()
+    steps = [step for step, name in told if name == "train/loss"]
+    assert steps == ([1] if fails_at else [1, 2, 3])
+    assert ((-1, "closed") in told) is (not fails_at)
+    note = "note: json takes no more of the curves: no server\n"
+    assert capsys.readouterr().err.count(note) == bool(fails_at)
+
+
+@pytest.mark.parametrize(("track", "says"), [("mlfow", "no tracker"), ("there", "not installed")])
+def test_a_tracker_that_is_not_there_is_an_error_before_anything(
+    monkeypatch: pytest.MonkeyPatch, track: str, says: str
+) -> None:
+    monkeypatch.setitem(trackers.TRACKERS, "there", Recorded)
+    with pytest.raises(BenchError, match=says):
+        TrainingArguments(track=track)
 
 
 def test_a_log_that_cannot_be_written_ends_no_training(place: Place) -> None:
