@@ -18,10 +18,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from domainlift.errors import BenchError, EngineDown, Misuse, NoSuch
+from domainlift.fields import InvalidRow
 from engines.streaming import PromptTooLong, ReplyDelta
 from improve.feedback.reply_log import KEPT, ReplyLog
 from reports.terminal import print_note
 from serving.assistant import AUTO, BASE_MODEL, Assistant, PreparedReply
+from serving.conversations import ConversationRecorder
 from serving.http_guard import Access, Guard, refused_response
 from serving.monitoring_api import mark_reply, stored_samples
 from serving.openai_replies import DONE, ApiReply, event, sources_text
@@ -52,14 +54,15 @@ class ServerSettings:
     """Behaviour of the server that no request decides.
 
     A `strict` one refuses what the documents do not support; with `footer` every chat's text ends
-    with its sources. `kept` replies can be marked for a while, 0 for none. `stopping` says that
-    running replies are to end.
+    with its sources. `kept` replies can be marked for a while, 0 for none; with `record` chats
+    become traces. `stopping` says that running replies are to end.
     """
 
     access: Access
     strict: bool = False
     footer: bool = False
     kept: int = KEPT
+    record: bool = False
     stopping: Callable[[], bool] = lambda: False
 
 
@@ -90,6 +93,7 @@ class _Api:
         self._assistant, self._settings = assistant, settings
         self._threads = CapacityLimiter(_THREADS)
         self._replies = ReplyLog(assistant.workspace, settings.kept)
+        self._recorder = ConversationRecorder(assistant.workspace) if settings.record else None
         self.counted = Metrics()
 
     @asynccontextmanager
@@ -207,8 +211,10 @@ class _Api:
         question, text = writer.request.asked.question.text, "".join(each.text for each in said)
         try:
             self._replies.add(served_reply(writer.id, question, text, writer.prepared))
-        except BenchError as error:
-            print_note(error.what)
+            if self._recorder is not None and writer.request.chat:
+                self._recorder.add(writer, said)
+        except (BenchError, InvalidRow) as error:
+            print_note(str(error))
 
     async def _pieces(self, deltas: Deltas, first: ReplyDelta | None) -> AsyncIterator[ReplyDelta]:
         delta = first

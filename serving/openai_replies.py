@@ -48,7 +48,7 @@ class ApiReply:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
-        self._reader = ToolCallReader() if self.request.tools else None
+        self._reader = ToolCallReader(self.id) if self.request.tools else None
         self._last = ReplyDelta()
         self._offset = 0
         self._origin: Json = {"domainlift": self.prepared.as_json()}

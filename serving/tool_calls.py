@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from typing import Any
 
 _MARK = "<tool_call>"
@@ -12,9 +11,13 @@ _CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 
 
 class ToolCallReader:
-    """Takes a reply piece by piece, and parts its calls of tools from its text."""
+    """Takes a reply piece by piece, and parts its calls of tools from its text.
 
-    def __init__(self) -> None:
+    The ids of calls are made of the reply's.
+    """
+
+    def __init__(self, reply_id: str) -> None:
+        self._reply_id = reply_id
         self._held = ""
         self._in_calls = False
 
@@ -33,14 +36,15 @@ class ToolCallReader:
 
     def rest(self) -> tuple[str, list[dict[str, Any]]]:
         """What was held back: text that is no call, or the calls."""
-        calls = [_call(match[1]) for match in _CALL.finditer(self._held)] if self._in_calls else []
+        marked = _CALL.finditer(self._held) if self._in_calls else ()
+        calls = [_call(match[1], f"call_{self._reply_id}{n}") for n, match in enumerate(marked)]
         found = [call for call in calls if call is not None]
         if len(found) < len(calls) or not found:
             return self._held, []
         return "", found
 
 
-def _call(text: str) -> dict[str, Any] | None:
+def _call(text: str, id_: str) -> dict[str, Any] | None:
     """A call in OpenAI's shape; None where the model wrote something else."""
     try:
         read = json.loads(text)
@@ -50,7 +54,7 @@ def _call(text: str) -> dict[str, Any] | None:
         return None
     arguments = json.dumps(read.get("arguments", {}), ensure_ascii=False)
     return {
-        "id": f"call_{secrets.token_hex(12)}",
+        "id": id_,
         "type": "function",
         "function": {"name": read["name"], "arguments": arguments},
     }

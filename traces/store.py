@@ -85,6 +85,12 @@ class TraceStore:
                 recorder.message(message)
             yield recorder
 
+    @contextmanager
+    def continuing(self, id_: str) -> Iterator[TraceRecorder]:
+        """Go on with a trace; its file is held until the block ends."""
+        with self._appending(self.path(id_)) as log:
+            yield TraceRecorder(log)
+
     def add(self, trace: Trace) -> None:
         """Write a whole trace at once; Misuse where its id is taken."""
         with self.recording(trace) as recorder:

@@ -45,6 +45,9 @@ def serve_command(
         bool, typer.Option("--sources", help="End the text of chats with their sources.")
     ] = False,
     keep_replies: KeepReplies = KEPT,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep whole chats as traces (`bench trace`).")
+    ] = False,
     workspace: WorkspaceOption = WORKSPACE,
     device: Device = "auto",
 ) -> None:
@@ -58,7 +61,7 @@ def serve_command(
     need("starlette", "serve")
     from serving.http_app import ServerSettings
 
-    settings = ServerSettings(Access(host, key), documents_only, sources, keep_replies)
+    settings = ServerSettings(Access(host, key), documents_only, sources, keep_replies, record)
     with open_socket(settings.access, port) as bound:
         with activity("loading the model"):
             more = comma_separated(adapter)
