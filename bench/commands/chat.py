@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,29 +11,36 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from bench.commands.ask import MaxTokens, PlanModel, PlanOption, opened_assistant, tell_reply
-from bench.options import WORKSPACE, Device, WorkspaceOption
+from bench.options import WORKSPACE, Device, KeepReplies, WorkspaceOption
 from domainlift.activity import activity
+from domainlift.errors import BenchError
 from engines.base import Message
 from engines.streaming import PromptTooLong, Sampling
+from improve.feedback.marks import FeedbackStore
+from improve.feedback.reply_log import KEPT, ReplyLog, ServedReply
 from reports.origin import show_origin
 from reports.terminal import print_note
 from serving.asked import asked_in_chat
+from serving.served import served_reply
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from serving.assistant import Assistant, PreparedReply
 
-_HELP = """/route    where the last question went, and why
+_HELP = """/right    the last answer is right; /wrong TEXT: it is not, and TEXT would be
+/route    where the last question went, and why
 /sources  the passages of the last answer, whole
 /reset    begin anew
 /quit     end; Ctrl-C ends a reply only"""
+_ON_LAST = ("/route", "/sources", "/right", "/wrong")
 
 
 def chat_command(
     plan: PlanOption = None,
     model: PlanModel = None,
     max_tokens: MaxTokens = 256,
+    keep_replies: KeepReplies = KEPT,
     workspace: WorkspaceOption = WORKSPACE,
     device: Device = "auto",
 ) -> None:
@@ -40,29 +48,43 @@ def chat_command(
 
     Example: bench chat
     """
+    log = ReplyLog(workspace, keep_replies)
     with opened_assistant(workspace, plan, model, device) as assistant:
-        _talk(assistant, Sampling(max_tokens=max_tokens))
+        _talk(assistant, Sampling(max_tokens=max_tokens), log, FeedbackStore(workspace))
 
 
-def _talk(assistant: Assistant, sampling: Sampling) -> None:
+def _talk(assistant: Assistant, sampling: Sampling, log: ReplyLog, marks: FeedbackStore) -> None:
     turns: list[Message] = []
-    last: PreparedReply | None = None
+    last: tuple[PreparedReply, ServedReply] | None = None
     for line in _lines():
-        if line == "/quit":
+        command, _, rest = line.partition(" ")
+        if command == "/quit":
             return
-        if line == "/reset":
+        if command == "/reset":
             turns, last = [], None
-        elif line in ("/route", "/sources"):
-            if last is None:
-                print("nothing was asked yet")
-            else:
-                show_origin(last.treatment, most=0 if line == "/route" else None)
-        elif line.startswith("/"):
+        elif command in _ON_LAST and last is None:
+            print("nothing was asked yet")
+        elif command in ("/route", "/sources") and last is not None:
+            show_origin(last[0].treatment, most=0 if command == "/route" else None)
+        elif command in ("/right", "/wrong") and last is not None:
+            _mark(marks, last[1], command[1:], rest)
+        elif command.startswith("/"):
             print(_HELP)
         else:
             asked = [*turns, Message("user", line)]
-            last, said = _reply(assistant, asked, sampling)
+            prepared, said = _reply(assistant, asked, sampling)
             turns = [*asked, Message("assistant", said)]
+            last = prepared, served_reply(secrets.token_hex(12), line, said, prepared)
+            log.add(last[1])
+
+
+def _mark(marks: FeedbackStore, reply: ServedReply, verdict: str, correction: str) -> None:
+    try:
+        marks.add(reply, verdict, correction)
+    except BenchError as error:
+        print_note(error.what)
+    else:
+        print(f"marked as {verdict}; `bench feedback list` has it")
 
 
 def _reply(

@@ -94,6 +94,18 @@ def test_chat_keeps_the_conversation_and_has_commands(run: Run, engine: EchoEngi
     assert len(engine.prompts) == 2
 
 
+def test_answers_of_a_chat_are_marked_in_it(run: Run) -> None:
+    typed = "/right\nWhen are leeks sown?\n/wrong in April \nAnd leeks?\n/right\n/right\n/quit"
+    code, out, _ = run("chat", typed=typed)
+    assert code == 0
+    assert out.startswith("nothing was asked yet")
+    rows = json.loads(run("feedback", "list", "--json")[1])
+    assert [(r["question"], r["verdict"], r["correction"]) for r in rows] == [
+        ("When are leeks sown?", "wrong", "in April"),
+        ("And leeks?", "right", ""),
+    ]
+
+
 def test_chat_forgets_the_oldest_turns_beyond_the_context(run: Run, engine: EchoEngine) -> None:
     long = "leeks " * 400
     code, _, err = run("chat", typed=f"{long}\n{long}\n{'leeks ' * 2000}\n/quit\n")
