@@ -249,3 +249,31 @@ def test_a_plan_that_is_promoted_is_taken_over_and_no_request_is_lost(
         thread.join()
     assert httpx.get(f"{url}/health").json()["plan"] == "second.yaml"
     assert lost == []
+
+
+TALK = [
+    {"role": "system", "content": "Be short."},
+    {"role": "user", "content": "one two three"},
+    {"role": "assistant", "content": "one two"},
+    {"role": "user", "content": "and then"},
+]
+#: What Open WebUI 0.12.4 sends: a chat, its own task of finding a title, and *Continue*.
+OPEN_WEBUI = [
+    {"stream": True, "model": "base", "messages": TALK},
+    {"stream": True, "stream_options": {"include_usage": True}, "model": "base", "messages": TALK},
+    {"model": "base", "messages": [MESSAGE], "stream": False, "max_tokens": 1000},
+    {"stream": True, "model": "base", "messages": TALK[:-1], "temperature": 0.7, "seed": 3},
+]
+
+
+@pytest.mark.parametrize("body", OPEN_WEBUI)
+def test_open_webui_is_answered(http: httpx.Client, body: dict[str, object]) -> None:
+    assert {each["id"] for each in http.get("/v1/models").json()["data"]} >= {"auto", "base"}
+    said = http.post(CHAT, json=body, headers={"X-OpenWebUI-User-Name": "Ada"})
+    assert said.status_code == 200, said.text
+    if not body["stream"]:
+        assert said.json()["choices"][0]["message"]["content"]
+        return
+    assert said.headers["content-type"].startswith("text/event-stream")
+    assert said.text.rstrip().endswith("data: [DONE]")
+    assert ('"usage"' in said.text and '"total_tokens"' in said.text) is ("stream_options" in body)
