@@ -129,6 +129,17 @@ def test_a_server_that_fails_again_and_again_ends_the_command(
     assert len(server.bodies(CHAT)) == 3
 
 
+def test_a_server_that_does_not_have_the_model_ends_the_command(
+    bench: Bench, server: Stub, tasks: Path, tmp_path: Path
+) -> None:
+    server.on(CHAT, Reply({"error": "no such model"}, 404))
+    done = bench("trace", "run", tasks, "--model", f"{server.url}/v1#n")
+    assert done.code == 1
+    assert "does not serve `n`" in done.err
+    [trace] = TraceStore(tmp_path / "workspace").all()
+    assert (trace.status, "does not serve `n`" in trace.why) == ("error", True)
+
+
 def test_a_full_context_is_the_models_own_end(bench: Bench, server: Stub, tasks: Path) -> None:
     server.on(CHAT, Reply({"error": "prompt is too long"}, 400))
     told = bench("trace", "run", tasks, "--model", f"{server.url}/v1", "--json").json
