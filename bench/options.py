@@ -80,6 +80,7 @@ KeepReplies = Annotated[
 ]
 
 WORKSPACE = Path("workspace")
+DEFAULT_MODEL = "qwen2.5:3b"
 #: Suites of the embedded models: built-in questions, which need no data set.
 EMBEDDED_SUITES = {TINY: "demo", SMOLLM2: "handbook"}
 #: What an option stands for that may be given without a value (see `bench.app`).

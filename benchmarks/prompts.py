@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
 from benchmarks.scoring.scorer import BY_REFERENCE, READER
@@ -22,6 +22,7 @@ from benchmarks.tasks.base import MAX_TOKENS, Example, Task
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
 from engines.base import Message, Mode, Prompt, Request
+from engines.chat_template import is_user_turn
 
 # A change of any prompt's text must change this number: it is part of a run's fingerprint.
 FORMAT = 1
@@ -37,6 +38,7 @@ _FORMS = {
     "generate": (Mode.GENERATE, False, False),
 }
 _BLOCK = re.compile(r"^<passages>\n.*?\n</passages>\n\n", re.DOTALL | re.MULTILINE)
+_SAID = ("role", "content")
 _CLOSING = re.compile(r"<\s*/(?=\s*passages\b)", re.IGNORECASE)
 
 
@@ -106,15 +108,24 @@ class PromptBuilder:
     def request(self, question: Question, treatment: Treatment) -> Request:
         """Return the request for one question under one treatment."""
         block = passage_block(treatment.passages) + self._block(question)
+        if question.messages:
+            return self._chat_request(question, _turns(question, treatment), treatment)
         if self._form.chat:
             before = self._turns if treatment.examples else ()
             description = "" if before else self._description
             turns = (*before, Message("user", description + block))
-            tools = tuple(json.loads(question.tools)) if question.tools else ()
-            prompt = Prompt(messages=turns, adapter=treatment.adapter, tools=tools)
-        else:
-            shared = self._shared if treatment.examples else self._bare
-            prompt = Prompt(text=shared + block, adapter=treatment.adapter)
+            return self._chat_request(question, turns, treatment)
+        shared = self._shared if treatment.examples else self._bare
+        return self._request(question, Prompt(text=shared + block, adapter=treatment.adapter))
+
+    def _chat_request(
+        self, question: Question, turns: tuple[Message, ...], treatment: Treatment
+    ) -> Request:
+        tools = tuple(json.loads(question.tools)) if question.tools else ()
+        prompt = Prompt(messages=turns, adapter=treatment.adapter, tools=tools)
+        return self._request(question, prompt)
+
+    def _request(self, question: Question, prompt: Prompt) -> Request:
         return Request(
             id=question.id,
             mode=self._form.mode,
@@ -182,6 +193,19 @@ def lettered_block(question: Question, ending: str) -> str:
     """Return a question with its options on lines of their own, each behind its letter."""
     options = [f"{k}. {o}" for k, o in zip(ascii_uppercase, question.options, strict=False)]
     return "\n".join([question.text.strip(), *options, ending])
+
+
+def _turns(question: Question, treatment: Treatment) -> tuple[Message, ...]:
+    """The chat of a question that has one, with passages before the user's last turn."""
+    turns = [
+        Message(turn["role"], turn["content"], {k: v for k, v in turn.items() if k not in _SAID})
+        for turn in json.loads(question.messages)
+    ]
+    asked = [n for n, turn in enumerate(turns) if is_user_turn(turn.role, turn.content)]
+    for last in asked[-1:]:
+        passages = passage_block(treatment.passages)
+        turns[last] = replace(turns[last], content=passages + turns[last].content)
+    return tuple(turns)
 
 
 def question_block(text: str) -> str:

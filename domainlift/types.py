@@ -16,9 +16,9 @@ class Question:
 
     `answer` is the index of the right option, or, where there are no options, the reference
     answer, beside which `others` are right too. `tools` are descriptions of functions that a chat
-    may call, as JSON. `cluster` is shared by questions that are not independent (those on one
-    passage). `support` names the passage of the domain's documents that holds the answer, where
-    known.
+    may call, `messages` a chat that `text` is only a part of, both as JSON. `cluster` is shared by
+    questions that are not independent (those on one passage). `support` names the passage of the
+    domain's documents that holds the answer, where known.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Question:
     support: str = ""
     others: tuple[str, ...] = ()
     tools: str = ""
+    messages: str = ""
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Terminal view of the rows made from a knowledge base."""
+"""Terminal view of the rows made from a knowledge base, and of those of traces."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from domainlift.text.display import printable
 from reports.terminal import print_table
 
 if TYPE_CHECKING:
+    from finetune.data.sources.agent_traces import TraceRows
     from finetune.data.sources.raft import Contexts
     from finetune.synthetic.from_knowledge_base import SyntheticRows
     from finetune.synthetic.generate import SyntheticTextbook
@@ -19,6 +20,23 @@ def show_synthetic_rows(made: SyntheticRows) -> None:
         _show_textbook(made.book)
     if made.contexts is not None:
         _show_contexts(made.contexts)
+
+
+def show_trace_rows(made: TraceRows) -> None:
+    """Print what became of the turns of traces, and why some cannot be learned."""
+    held = f", {made.held_out_turns:,} held out" if made.held_out_turns else ""
+    print(
+        f"{made.turns:,} turns of the user: {len(made.rows):,} rows with "
+        f"{made.tokens_trained:,} trained tokens{held}"
+    )
+    for what, counts in (
+        ("turns refused", made.refused),
+        ("traces left out", made.left_out),
+        ("secrets masked", made.masked),
+    ):
+        if counts:
+            told = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common())
+            print(printable(f"{what}: {told}"))
 
 
 def _show_textbook(book: SyntheticTextbook) -> None:

@@ -132,8 +132,7 @@ def collect_traces(
         failed = failed + 1 if trace.status is TraceStatus.ERROR else 0
         if failed == _ERRORS_IN_A_ROW:
             what = f"{failed} tasks in a row ended in an error: {trace.why}"
-            hint = "look after the server (takes its model tools?), then repeat the command"
-            raise EngineDown(what, hint)
+            raise EngineDown(what, "look after the server, then repeat the command: it goes on")
     return Collected((*work.kept, *made), len(work.kept))
 
 

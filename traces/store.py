@@ -69,7 +69,7 @@ class TraceStore:
         lines = read_log(path, _line, _NO_LINE, _HINT)
         trace = Trace(id_, "", "")
         for line in lines:
-            trace = trace_after(trace, line)
+            trace = _after(trace, line)
         return trace
 
     @contextmanager
@@ -79,7 +79,7 @@ class TraceStore:
         if path.exists():
             raise Misuse(f"there is a trace `{trace.id}` already", "bench trace list")
         with self._appending(path) as log:
-            log.append(session_header(trace))
+            log.append(_header(trace))
             recorder = TraceRecorder(log)
             for message in trace.messages:
                 recorder.message(message)
@@ -145,8 +145,7 @@ class TraceRecorder:
         self._log.append({"type": "end", "timestamp": now(), "status": status, "why": why, **found})
 
 
-def session_header(trace: Trace) -> Json:
-    """The line that begins the file of a trace."""
+def _header(trace: Trace) -> Json:
     return {
         "type": "session",
         "harness": trace.harness,
@@ -163,14 +162,14 @@ def _line(value: Any) -> Json:
     if not isinstance(value, dict) or not isinstance(value["type"], str):
         raise ValueError
     try:
-        trace_after(Trace("", "", ""), value)
+        _after(Trace("", "", ""), value)
     except InvalidRow as error:
         raise ValueError(str(error)) from error
     return value
 
 
-def trace_after(trace: Trace, line: Json) -> Trace:
-    """The trace with what one more line says; InvalidRow, ValueError or KeyError if it is none."""
+def _after(trace: Trace, line: Json) -> Trace:
+    """The trace with what one more line says."""
     match line["type"]:
         case "session":
             return replace(
@@ -188,7 +187,7 @@ def trace_after(trace: Trace, line: Json) -> Trace:
             status, solved = TraceStatus(line["status"]), line.get("solved", trace.solved)
             return replace(trace, status=status, why=str(line.get("why", "")), solved=solved)
         case "rating":
-            rating = line.get("rating")
+            rating = line["rating"]
             return replace(trace, rating=None if rating is None else Rating(rating))
         case "check":
             return replace(trace, solved=bool(line["solved"]))

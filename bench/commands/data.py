@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import WORKSPACE, Data, Json, WorkspaceOption, command_group
+from bench.options import DEFAULT_MODEL, WORKSPACE, Data, Json, WorkspaceOption, command_group
+from domainlift.activity import activity
 from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
+from engines.local.loading import load_config_and_tokenizer
+from engines.registry import source as engine_source
 from finetune.data.build_dataset import BenchmarkIndexes, DatasetSpec, build_dataset, tasks_to_learn
 from finetune.data.formats import check_rows
 from finetune.data.prepare import PreparedDataset
+from finetune.data.sources.agent_traces import TraceRows, TraceSource, trace_rows
 from finetune.data.sources.raft import ContextSettings
 from finetune.synthetic.from_knowledge_base import (
     SynthesisOptions,
@@ -26,10 +31,13 @@ from finetune.synthetic.from_knowledge_base import (
     synthetic_textbook,
 )
 from finetune.synthetic.generate import SyntheticTextbook
+from finetune.training.settings import TrainingArguments
 from knowledge_bases.domains import bare_domain, load_domains
 from reports.progress import Stages
-from reports.synthetic import show_synthetic_rows
+from reports.synthetic import show_synthetic_rows, show_trace_rows
 from reports.terminal import print_note
+from traces.choose import TraceCriteria, WantedRating
+from traces.store import TraceStore
 
 data = command_group("Prepare and check training data.")
 
@@ -37,8 +45,11 @@ data = command_group("Prepare and check training data.")
 @data.command("prepare")
 def prepare_command(
     domain: Annotated[
-        list[str], typer.Argument(metavar="DOMAIN...", help="`bench domains` lists them.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="DOMAIN...", help="`bench domains` lists them; none is needed with `--traces`."
+        ),
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
     file: Annotated[
         list[Path] | None, typer.Option(help="Rows of your own, in any common format.")
@@ -46,12 +57,20 @@ def prepare_command(
     own: Annotated[
         bool, typer.Option("--own", help="Only the domain's own questions, no other sources.")
     ] = False,
-    name: Annotated[str | None, typer.Option(help="Of the data set. [default: DOMAIN]")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", "--out", help="Of the data set. [default: DOMAIN]")
+    ] = None,
     from_kb: Annotated[
         bool, typer.Option("--from-kb", help="Also what `--model` writes about the knowledge base.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What writes.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            envvar="BENCH_MODEL",
+            help="What writes; with `--traces` what learns: its template decides.",
+        ),
     ] = None,
     passages: Annotated[
         int | None, typer.Option(min=1, help="Write about at most so many. [default: all]")
@@ -65,6 +84,24 @@ def prepare_command(
     distractors: Annotated[
         int, typer.Option(min=1, help="Passages without the answer, per question.")
     ] = 2,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Traces of agents: a row per turn of the user.")
+    ] = False,
+    rating: Annotated[
+        WantedRating, typer.Option(help="Of the traces that are used.")
+    ] = WantedRating.NOT_BAD,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Only traces that no rule has marked.")
+    ] = False,
+    solved: Annotated[
+        bool, typer.Option("--solved", help="Only traces whose check found the task solved.")
+    ] = False,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the traces that become questions.")
+    ] = 0.0,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="A turn of a trace that is longer is left out.")
+    ] = TrainingArguments.max_tokens,
     seed: Annotated[int, typer.Option(help="Of the choice of rows.")] = 0,
     workspace: WorkspaceOption = WORKSPACE,
     data: Data = None,
@@ -72,11 +109,16 @@ def prepare_command(
 ) -> None:
     """Make the training data of a domain: clean, without copies and leaks, and split.
 
-    Its training questions, its declared sources turned into questions, and files of your own.
-    What is written from a knowledge base is kept: the same command goes on where it stopped.
+    Its training questions, its declared sources turned into questions, files of your own, and
+    traces. What is written from a knowledge base is kept: the same command goes on where it
+    stopped.
 
     Example: bench data prepare biology --file notes.jsonl
     """
+    if not domain:
+        if not traces:
+            raise Misuse("no domain is named", "`bench domains` lists them")
+        domain = [name if name is not None else "traces"]
     if name is not None and len(domain) > 1:
         raise Misuse("`--name` is for one data set", "prepare one domain after another")
     domains = load_domains(workspace)
@@ -84,14 +126,18 @@ def prepare_command(
     contexts = ContextSettings(distractors, seed=seed) if with_context else None
     synthesis = SynthesisOptions(model, passages, not unchecked, seed) if from_kb else None
     indexes = BenchmarkIndexes(print_note)
+    criteria = TraceCriteria(rating, unmarked, solved)
+    source = _trace_source(model, criteria, max_tokens, hold_out) if traces else None
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
-        if each not in domains and not files:
+        if each not in domains and not files and source is None:
             raise NoSuch("domain", each, domains, "bench domains")
         declared = domains.get(each, bare_domain(each, workspace))
         chosen = replace(declared, sources=()) if own else declared
         folder = Workspace(workspace).data_set(name if name is not None else each)
-        spec = DatasetSpec(chosen, domains, folder, data, files, own, size, seed)
+        unrolled = _unrolled(workspace, each, source)
+        rows = unrolled.rows if unrolled is not None else ()
+        spec = DatasetSpec(chosen, domains, folder, data, files, own, size, seed, rows)
         tasks = tasks_to_learn(spec, print_note)
         synthetic = SyntheticRows(
             contexts=questions_with_passages(chosen, tasks, workspace, contexts)
@@ -103,11 +149,19 @@ def prepare_command(
         )
         if not as_json:
             show_synthetic_rows(synthetic)
+            if unrolled is not None:
+                show_trace_rows(unrolled)
         made = build_dataset(spec, tasks, indexes, print_note, synthetic)
+        counts = unrolled.as_json() if unrolled is not None else {}
+        if unrolled is not None and unrolled.questions:
+            counts["questions_file"] = str(unrolled.write_questions(made.path))
         if as_json:
-            print(json.dumps({**made.as_json(), **synthetic.as_json()}, ensure_ascii=False))
+            shown = {**made.as_json(), **synthetic.as_json(), **counts}
+            print(json.dumps(shown, ensure_ascii=False))
         else:
             _show(made)
+            if questions := counts.get("questions_file"):
+                print(f"held out: bench run --task {shlex.quote(questions)} --chat")
 
 
 @data.command("check")
@@ -151,6 +205,21 @@ def _row_lines(row: Mapping[str, Any]) -> Iterator[str]:
             else:
                 shown = " | ".join(value) if isinstance(value, list) else str(value)
                 yield f"  {key}: {one_line(shown, 90)}"
+
+
+def _trace_source(
+    model: str | None, criteria: TraceCriteria, max_tokens: int, hold_out: float
+) -> TraceSource:
+    learner = engine_source(model if model is not None else DEFAULT_MODEL)
+    _, tokenizer = load_config_and_tokenizer(learner, device="cpu")
+    return TraceSource(criteria, tokenizer, max_tokens, hold_out)
+
+
+def _unrolled(workspace: Path, domain: str, source: TraceSource | None) -> TraceRows | None:
+    if source is None:
+        return None
+    with activity("unrolling traces"):
+        return trace_rows(TraceStore(workspace).all(), domain, source)
 
 
 def _synthetic_textbook(

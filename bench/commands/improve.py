@@ -15,6 +15,7 @@ import typer
 from bench.commands.exam import exam_line
 from bench.experiment_file import config_text
 from bench.options import (
+    DEFAULT_MODEL,
     EMBEDDED_SUITES,
     WORKSPACE,
     BudgetMinutes,
@@ -54,7 +55,7 @@ _DEMO_SETTINGS = {SMOLLM2: ["epochs=4", "learning_rate=2e-3", "eval_every=56"]}
 def improve_command(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to improve.")
-    ] = "qwen2.5:3b",
+    ] = DEFAULT_MODEL,
     suite: Suite = None,
     task: Annotated[
         list[str] | None,

@@ -13,6 +13,7 @@ import typer
 from bench.experiment_file import config_text
 from bench.options import (
     ALL,
+    DEFAULT_MODEL,
     WORKSPACE,
     Data,
     Device,
@@ -51,7 +52,7 @@ AUTO = "auto"
 def run(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to score.")
-    ] = "qwen2.5:3b",
+    ] = DEFAULT_MODEL,
     suite: Suite = None,
     task: Tasks = None,
     domains: Domains = None,

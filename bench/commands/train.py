@@ -11,6 +11,7 @@ import typer
 
 from bench.experiment_file import config_text
 from bench.options import (
+    DEFAULT_MODEL,
     WORKSPACE,
     BudgetMinutes,
     Data,
@@ -42,7 +43,7 @@ def train_command(
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", envvar="BENCH_MODEL", help="What to teach.")
-    ] = "qwen2.5:3b",
+    ] = DEFAULT_MODEL,
     recipe: Annotated[
         Path | None, typer.Option(help="What is mixed and how it is trained: a YAML file.")
     ] = None,

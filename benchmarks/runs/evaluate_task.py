@@ -108,7 +108,9 @@ def _bytes(text: str) -> int:
 def _digest(request: Request, debias: bool) -> str:
     """12 hexadecimal digits of everything that decides a score besides the model."""
     asked = (request.mode.value, request.prompt, request.options, request.stop, request.max_tokens)
-    parts = (*asked, "debiased") if debias else asked
+    # The repr of a prompt leaves out tools, and of a turn all but its text.
+    more = [request.prompt.tools, *(turn.extra for turn in request.prompt.messages)]
+    parts = (*asked, *(["debiased"] if debias else []), *(more if any(more) else []))
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 

@@ -91,8 +91,9 @@ def prepare_job(
             "no question is left to ask",
             "widen `--domains`, raise `--limit`, or see what there is: `bench domains`",
         )
-    if not settings.chat and any(q.tools for q in questions):
-        raise Misuse("questions have `tools`, which only a chat is given", "ask them with `--chat`")
+    if not settings.chat and any(q.tools or q.messages for q in questions):
+        what = "questions have `tools` or `messages`, which only a chat is given"
+        raise Misuse(what, "ask them with `--chat`")
     asked = {q.task for q in questions}
     own = [task for task in tasks if task.name in asked]
     forms = {task.name: _form(task, settings, info) for task in own}

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scoring.replies.called_tools import tool_call_shares
+from benchmarks.scoring.replies.called_tools import expects_text, tool_call_shares, tool_calls
+from benchmarks.scoring.replies.texts import says_one_of
 from benchmarks.scoring.text_metrics import (
     exact_match,
     rouge,
@@ -35,10 +36,11 @@ CONTEXT, STRIDE = 1024, 1024
 class Metric:
     """A metric; `value` is of the number of questions and the sums of their statistics.
 
+    `statistics` are None for a question that it does not concern.
     `signature` says of some questions how they are measured, for the record.
     """
 
-    statistics: Callable[[Question, Answer], Statistics]
+    statistics: Callable[[Question, Answer], Statistics | None]
     value: ValueOfSums
     signature: Callable[[Sequence[Question]], str] | None = None
     lower_is_better: bool = False
@@ -46,7 +48,8 @@ class Metric:
 
 def measure(names: Iterable[str], question: Question, answer: Answer) -> dict[str, Statistics]:
     """The statistics of an answer by these metrics; a reply that was cut off counts as it is."""
-    return {name: METRICS[name].statistics(question, answer) for name in names}
+    found = {name: METRICS[name].statistics(question, answer) for name in names}
+    return {name: statistics for name, statistics in found.items() if statistics is not None}
 
 
 def metric_names(text: str) -> tuple[str, ...]:
@@ -103,13 +106,21 @@ def _tool(part: int) -> Metric:
     )
 
 
+def _last_answer(question: Question, answer: Answer) -> Statistics | None:
+    """Whether the right answer is given where one in words is expected."""
+    if not expects_text(str(question.answer)):
+        return None
+    said = _said(answer)
+    return (float(not tool_calls(said) and says_one_of(said, question.references)),)
+
+
 def _said(answer: Answer) -> str:
     return answer.text.strip() if answer.text is not None else ""
 
 
 #: Metrics that a suite or `--metric` may name; what `tool_calls` stands for is `PARTS`.
 REPLY_METRICS = ("em", "f1", "rouge1", "rouge2", "rougeL", "bleu", "chrf", "tool_calls")
-PARTS = {"tool_calls": ("tool", "arguments", "order")}
+PARTS = {"tool_calls": ("tool", "arguments", "order", "answer")}
 
 
 # --- of log-likelihoods
@@ -152,6 +163,7 @@ METRICS: Mapping[str, Metric] = {
     "tool": _tool(0),
     "arguments": _tool(1),
     "order": _tool(2),
+    "answer": Metric(_last_answer, _mean),
     "word_perplexity": _perplexity(_words),
     "byte_perplexity": _perplexity(_bytes),
     "bits_per_byte": Metric(

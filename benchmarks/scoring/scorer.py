@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scoring.metric_registry import PARTS, TEXT_METRICS
-from benchmarks.scoring.replies.called_tools import tool_calls
+from benchmarks.scoring.replies.called_tools import expects_text, tool_calls
 from benchmarks.scoring.replies.numbers import as_number, extract_number
 from benchmarks.scoring.replies.option_letters import extract_letter
 from benchmarks.scoring.replies.reading import Reading
-from benchmarks.scoring.replies.texts import extract_text, same_text
+from benchmarks.scoring.replies.texts import extract_text, same_text, says_one_of
 from benchmarks.scoring.text_metrics import exact_match
 from domainlift.types import Question
 
@@ -82,7 +82,8 @@ PERPLEXITY = Scorer("perplexity", lambda *_: None, lambda *_: False, TEXT_METRIC
 def metric_scorer(names: Sequence[str]) -> Scorer:
     """The scorer of whole replies by metrics; right is what matches a reference exactly.
 
-    By calls of tools alone, right is what makes the expected ones in order.
+    By calls of tools alone, right is what makes the expected ones in order, or gives the expected
+    answer without any.
     """
     parts = tuple(part for name in names for part in PARTS.get(name, (name,)))
     extract, matches = (_read_calls, _same_calls) if names == ("tool_calls",) else (_whole, _same)
@@ -100,8 +101,13 @@ def _same(question: Question, found: Reading) -> bool:
 def _read_calls(question: Question, reply: str) -> Reading | None:
     calls, wanted = tool_calls(reply), tool_calls(str(question.answer))
     told = " ".join(f"{name}({arguments})" for name, arguments in calls)
-    return Reading(told or "no call", "tool calls", calls) if calls or not wanted else None
+    if calls or wanted:
+        return Reading(told, "tool calls", calls) if calls else None
+    return Reading(reply.strip(), "whole reply")
 
 
 def _same_calls(question: Question, found: Reading) -> bool:
-    return found.raw == tool_calls(str(question.answer))
+    wanted = tool_calls(str(question.answer))
+    if found.raw or not expects_text(str(question.answer)):
+        return (found.raw or ()) == wanted
+    return says_one_of(str(found.answer), question.references)

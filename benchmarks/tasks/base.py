@@ -123,4 +123,5 @@ def data_digest(questions: Iterable[Question], examples: Iterable[Example] = ())
 def _line(kind: str, question: Question, reply: str = "") -> bytes:
     fields = [kind, question.id, question.text, question.options, question.answer, reply]
     fields += [part for part in (question.others, question.tools) if part]
+    fields += [f"messages {question.messages}"] if question.messages else []
     return (json.dumps(fields, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")

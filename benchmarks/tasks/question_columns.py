@@ -25,6 +25,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cluster": (),
     "support": (),
     "tools": (),
+    "messages": (),
     "domain": (),
     "id": ("questionid", "qid"),
 }

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.scoring.scorer import BY_REFERENCE, metric_scorer
 from benchmarks.tasks.base import (
     ALL_MODES,
     MAX_TOKENS,
@@ -53,7 +55,13 @@ def load_question_file(request: TaskRequest) -> Task:
         # Options are answered in a few words, an open question perhaps after some thought.
         stop=() if closed else STOP,
         max_tokens=0 if closed else MAX_TOKENS,
+        # Of an agent's turns it is known what is right: its calls, and its last answer.
+        scorer=metric_scorer(("tool_calls",)) if _has_turns(questions) else BY_REFERENCE,
     )
+
+
+def _has_turns(questions: Iterable[Question]) -> bool:
+    return any(question.messages for question in questions)
 
 
 def _questions(path: Path, request: TaskRequest) -> tuple[Question, ...]:

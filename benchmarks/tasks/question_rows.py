@@ -2,8 +2,8 @@
 
 `question`, `options` (a list; absent for an open answer) and `answer` (an index from 0, a letter,
 or the text of an option) are required. An open answer may be a list of right ones, or of calls of
-`tools`. The options may also be keys with values, or stand in
-columns of their own: A, B, …; option_a, …; choice1, ….
+`tools`; `messages` are a chat that is asked instead of the question alone. The options may also be
+keys with values, or stand in columns of their own: A, B, …; option_a, …; choice1, ….
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def read_question(fields: Fields, split: Split = "test", *, answered: bool = Tru
         support=_word(columns, "support"),
         others=tuple(map(str, answers[1:])),
         tools=_tools(columns.values.get("tools")),
+        messages=_messages(columns.values.get("messages")),
     )
 
 
@@ -191,6 +192,28 @@ def _tools(value: Any) -> str:
     if not isinstance(tools, list) or not all(isinstance(each, Mapping) for each in tools):
         raise InvalidRow("`tools` must be a list of descriptions of functions", "tools")
     return json.dumps(tools, ensure_ascii=False)
+
+
+def _messages(value: Any) -> str:
+    """A chat in OpenAI's form as JSON, "" for none."""
+    messages = from_json(value, "`messages`")
+    if not messages:
+        return ""
+    if not isinstance(messages, list) or not all(map(_is_message, messages)):
+        raise InvalidRow("`messages` must be a list of messages in the form of OpenAI's API")
+    return json.dumps(messages, ensure_ascii=False)
+
+
+def _is_message(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+        return False
+    calls = value.get("tool_calls") or []
+    return isinstance(value.get("content"), str) and all(
+        isinstance(call, Mapping)
+        and isinstance(call.get("function"), Mapping)
+        and isinstance(call["function"].get("name"), str)
+        for call in calls
+    )
 
 
 def _number_like(value: Any) -> bool:

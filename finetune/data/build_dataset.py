@@ -32,7 +32,10 @@ OnNote = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Contents of a data set; with `own`, tasks and sources from elsewhere are left out."""
+    """Contents of a data set; with `own`, tasks and sources from elsewhere are left out.
+
+    `rows` are those that were made already: of traces.
+    """
 
     domain: Domain
     domains: Mapping[str, Domain]
@@ -42,6 +45,7 @@ class DatasetSpec:
     own: bool = False
     size: int | None = None
     seed: int = 0
+    rows: Sequence[Row] = ()
 
 
 def build_dataset(
@@ -140,6 +144,7 @@ def _rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> Iterator
         yield from question_rows(task, licence=licence)
     if not spec.own:
         yield from _document_rows(spec, on_note)
+    yield from spec.rows
     for path in spec.files:
         yield from read_training_rows(path, spec.domain.name, task=tasks[-1] if tasks else None)
 

@@ -6,6 +6,7 @@ turn's chain with it: answers that call tools, results, the last answer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +55,12 @@ def unroll(trace: Trace, domain: str) -> Unrolled:
 
 
 def origin(trace: Trace) -> str:
-    """The source of a trace's rows: traces of one task share it, and so stay on one side."""
-    return f"traces#{trace.task or trace.id}"
+    """The source of a trace's rows: those of one task, or of one question, stay on one side."""
+    if trace.task:
+        return f"traces#{trace.task}"
+    asked = next((each["content"] for each in trace.messages if each["role"] == "user"), trace.id)
+    words = " ".join(asked.casefold().split()).encode("utf-8", "replace")
+    return f"traces#{hashlib.sha256(words).hexdigest()[:12]}"
 
 
 def _unlearnable(chain: Sequence[Message], *, is_cut: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,30 @@ def encode(
     return [_fit(each, max_tokens, begins) for each in encoded]
 
 
+def encode_turns(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> tuple[list[Encoded], Counter[str]]:
+    """Encode rows with chains; those that cannot be trained are counted by reason.
+
+    Raises Misuse where the tokenizer has no chat template.
+    """
+    if tokenizer.chat_template is None:
+        hint = "choose an instruction-tuned model"
+        raise Misuse("the model's tokenizer has no chat template", hint)
+    encoder, encoded, refused = _Encoder(tokenizer, end=False), [], Counter[str]()
+    for row in rows:
+        try:
+            example = encoder.agent_turn(row)
+        except Misuse as error:
+            refused[error.what] += 1
+            continue
+        if len(example.ids) > max_tokens:
+            refused[f"longer than {max_tokens} tokens"] += 1
+        else:
+            encoded.append(example)
+    return encoded, refused
+
+
 def decoded(example: Encoded, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[str, str], ...]:
     """What is read and what is then trained, once or in turns, with special tokens shown."""
     tokens: Any = tokenizer
@@ -127,15 +152,19 @@ class _Encoder:
     def rows(self, rows: Sequence[Row]) -> Iterator[Encoded]:
         answers = self._answers([row for row in rows if not row.chain])
         for row in rows:
-            yield self._agent_turn(row) if row.chain else next(answers)
+            yield self._named(row) if row.chain else next(answers)
 
-    def _agent_turn(self, row: Row) -> Encoded:
+    def _named(self, row: Row) -> Encoded:
         if self._tokenizer.chat_template is None:
             raise _no_template(row)
         try:
-            ids, spans = agent_turn_spans(row, self._tokenizer, self._template, self._turn_end)
+            return self.agent_turn(row)
         except Misuse as error:
             raise Misuse(f"example `{row.id}`: {error.what}", error.hint) from error
+
+    def agent_turn(self, row: Row) -> Encoded:
+        """A row with a chain; Misuse with the reason where it cannot be trained."""
+        ids, spans = agent_turn_spans(row, self._tokenizer, self._template, self._turn_end)
         read = zip((end for _, end in spans), (start for start, _ in spans[1:]), strict=False)
         return Encoded(ids, spans[0][0], row, read=tuple(read))
 

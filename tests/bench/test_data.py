@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from recipes import shop_agent
 
 pytest.importorskip("numpy")
 
@@ -104,3 +107,36 @@ def test_misuse_is_told(bench: Any, argv: tuple[str, ...], what: str) -> None:
     said = bench(*argv)
     assert said.code in (1, 2)
     assert what in said.err
+
+
+def test_traces_become_rows_and_held_out_questions(bench: Any, tmp_path: Path) -> None:
+    from engines.registry import tiny_folder
+    from recipes.shop_agent.shop import shop_traces
+    from traces.store import TraceStore
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder(), model)
+    for trace in shop_traces(30):
+        TraceStore(tmp_path / "workspace").add(trace)
+    command = ("data", "prepare", "--traces", "--out", "shop", "--model", model)
+    refused = bench(*command, "--json")
+    assert refused.code == 1
+    assert "leaves out the list of tools" in refused.err
+    shutil.copy(Path(shop_agent.__file__).with_name("chat_template.jinja"), model)
+    said = bench(*command, "--hold-out", "0.3", "--json")
+    assert said.code == 0, said.err
+    found = said.json
+    assert set(found) >= {*KEYS, "rows", "turns", "refused", "tokens_trained", "questions_file"}
+    assert found["turns"] == found["rows"] + found["held_out_turns"]
+    assert found["rows"] == found["train"] + found["validation"] + found["held_out"]
+    assert len(Path(found["questions_file"]).read_text().splitlines()) == found["questions"]
+    checked = bench("data", "check", found["questions_file"])
+    assert checked.code == 0, checked.out
+    assert "split: test" in checked.out
+    shown = bench("train", "shop", "--model", model, "--dry-run", "--json")
+    assert shown.code == 0, shown.err
+    assert any(len(each["turns"]) > 1 for each in shown.json["examples"])
+    assert "tool_response" not in "".join(each["trained"] for each in shown.json["examples"])
+    asked = bench("run", "--model", model, "--task", found["questions_file"], "--chat", "--json")
+    assert asked.code == 0, asked.err
+    assert "answer" in asked.json["overall"]["metrics"]

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.metric_scores import score_metrics
+from benchmarks.runs.evaluate_task import _digest
 from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
 from benchmarks.runs.store import RunStore
 from benchmarks.runs.suites import choose_tasks
@@ -22,10 +23,12 @@ from benchmarks.scoring.score import score
 from benchmarks.scoring.scorer import metric_scorer
 from benchmarks.scoring.text_metrics import exact_match, squad_form, word_f1
 from benchmarks.tasks.perplexity import CONTEXT, STRIDE, windows
+from benchmarks.tasks.question_rows import read_question
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import Malformed, Misuse, NoSuch
+from domainlift.fields import InvalidRow
 from domainlift.types import Question
-from engines.base import Answer, Mode, Status
+from engines.base import Answer, Message, Mode, Prompt, Request, Status
 from reports.compare_html import render_html
 from reports.compare_json import as_json
 from reports.compare_markdown import render_markdown
@@ -207,6 +210,32 @@ def test_calls_of_tools(reply, expected, shares, right):
     assert found.correct is right
 
 
+@pytest.mark.parametrize(
+    ("reply", "expected", "right"),
+    [
+        ("4 degrees.", "4 degrees", True),
+        ("It has 4 degrees", "4", True),
+        ("<think>4</think>5", "4", False),
+        ("One.\nTwo.", "One.\nTwo.", True),
+        ("", "4", False),
+        (f"4 {CALL}", "4", False),
+    ],
+)
+def test_the_last_answer_of_an_agent(reply, expected, right):
+    asked = Question("q", "d", "t", "?", (), expected)
+    found = score(asked, Answer("q", text=reply), Mode.GENERATE, metric_scorer(("tool_calls",)))
+    assert found.metrics["answer"] == (float(right),)
+    assert found.correct is right
+
+
+def test_only_a_last_answer_is_graded_as_one():
+    scorer = metric_scorer(("tool_calls",))
+    for expected in (CALL, "[]"):
+        asked = Question("q", "d", "t", "?", (), expected)
+        graded = score(asked, Answer("q", text=CALL), Mode.GENERATE, scorer).metrics
+        assert set(graded) == {"tool", "arguments", "order"}
+
+
 def test_statuses_of_graded_replies():
     asked, scorer = QUESTIONS[2], metric_scorer(("f1",))
 
@@ -339,6 +368,65 @@ def test_a_single_text_has_windows_that_stand_alone(tmp_path):
     path.write_text(" ")
     with pytest.raises(Malformed, match="holds no text"):
         load_task(f"perplexity:{path}", data=None, domains={})
+
+
+def test_an_agent_is_asked_for_its_next_step(tmp_path):
+    call = json.loads(CALL)
+    before = [
+        {"role": "system", "content": "Ask."},
+        {"role": "user", "content": "Warm in Bern?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "function": call}]},
+        {"role": "tool", "content": "4", "tool_call_id": "1"},
+    ]
+    rows = [
+        {"id": "1", "question": "Warm?", "messages": before[:2], "answer": [call], "cluster": "a"},
+        {"id": "2", "question": "Warm?", "messages": before, "answer": "No, 4.", "cluster": "a"},
+    ]
+    path = tmp_path / "steps.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    engine = Speaker()
+    engine.said = f"<tool_call>{CALL}</tool_call>"
+    tasks, settings = choose_tasks([str(path)], EvalSettings("tasks", chat=True), {}, None)
+    with pytest.raises(Misuse, match="only a chat"):
+        prepare_job(tasks, EvalSettings("tasks"), engine.info)
+    job = prepare_job(tasks, settings, engine.info)
+    run = open_run(job, engine.info, RunStore(tmp_path / "workspace"))
+    execute_run(job, engine, run, lambda _: None)
+    first, second = sorted((each.prompt.messages for each in engine.asked), key=len)
+    assert [turn.content for turn in first] == ["Ask.", "Warm in Bern?"]
+    assert second[2].extra == {"tool_calls": [{"id": "1", "function": call}]}
+    found = evaluate_run(run).overall
+    assert found.accuracy == 0.5
+    assert {name: (one.value, one.n) for name, one in found.metrics.items()} == {
+        **dict.fromkeys(("tool", "arguments", "order"), (0.5, 2)),
+        "answer": (0.0, 1),
+    }
+    assert [q.messages != "" for q in run.questions()] == [True, True]
+
+
+def test_what_only_calls_tell_apart_is_another_request():
+    def digest(city):
+        extra = {"tool_calls": [{"function": {"name": "weather", "arguments": {"city": city}}}]}
+        turns = (Message("user", "?"), Message("assistant", "", extra))
+        return _digest(Request("q", Mode.GENERATE, Prompt(messages=turns)), False)
+
+    assert digest("Bern") != digest("Rome")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "hello",
+        [1],
+        [{"role": "user"}],
+        [{"role": "user", "content": 1}],
+        [{"role": "assistant", "content": "", "tool_calls": [{}]}],
+        [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": 1}}]}],
+    ],
+)
+def test_messages_of_another_form_are_refused(messages):
+    with pytest.raises(InvalidRow, match="messages"):
+        read_question({"question": "?", "answer": "4", "messages": messages})
 
 
 def test_what_two_runs_do_not_share_is_not_compared(tmp_path):

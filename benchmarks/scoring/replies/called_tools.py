@@ -45,6 +45,11 @@ def tool_call_shares(reply: str, expected: str) -> tuple[float, float, float]:
     )
 
 
+def expects_text(reference: str) -> bool:
+    """Whether a reference is an answer in words: neither calls nor `[]`, which is any without."""
+    return reference.strip() != "[]" and not tool_calls(reference)
+
+
 def _calls(value: Any) -> Iterator[Call]:
     if isinstance(value, list):
         for each in value:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from benchmarks.scoring.replies.markup import without_markup
-from benchmarks.scoring.replies.numbers import plain_numbers
+from benchmarks.scoring.replies.numbers import as_number, extract_number, plain_numbers
 from benchmarks.scoring.replies.reading import Reading
 
 # The last mark of the first form that occurs counts; its answer ends with the line or sentence.
@@ -55,6 +56,17 @@ def extract_text(reply: str) -> Reading | None:
 def same_text(said: str, reference: str) -> bool:
     """Whether two answers are the same but for how they are written."""
     return _even(said) == _even(reference)
+
+
+def says_one_of(reply: str, references: Iterable[str]) -> bool:
+    """Whether a reply says what a reference says: the same number, or the same words."""
+    number, words = extract_number(reply), extract_text(reply)
+    return any(
+        same_text(reply, each) or (words is not None and same_text(str(words.answer), each))
+        if (value := as_number(each)) is None
+        else number is not None and number.answer == value
+        for each in references
+    )
 
 
 def _even(text: str) -> str:

@@ -46,6 +46,8 @@ def usual_names(fields: Fields) -> Fields:
 
 def find_format(fields: Fields) -> str:
     """The name of the first format whose keys are there."""
+    if {"question", "answer", "messages"} <= fields.keys():  # a step of an agent, to be asked
+        return QUESTION
     for name, form in FORMATS.items():
         if all(key in fields for key in form.needs):
             return name
