@@ -140,6 +140,10 @@ class OllamaEngine:
         self._logprobs = not is_older(self._served.version, LOGPROBS_SINCE)
         if not self._logprobs:
             self._fall_back(f"Ollama {self._served.version} is older than 0.12.11")
+        if self._served.dated:
+            self._notes.append(
+                "the chat template writes the date of the day: an answer may be another tomorrow"
+            )
         self._info = self._describe()
 
     @property

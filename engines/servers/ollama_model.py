@@ -25,7 +25,10 @@ _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S1
 
 @dataclass(frozen=True)
 class OllamaModel:
-    """A model as a server has it; `context` is what it was trained for, None where not said."""
+    """A model as a server has it; `context` is what it was trained for, None where not said.
+
+    `dated` says that its template writes the date of the day.
+    """
 
     model: str
     version: str
@@ -33,6 +36,7 @@ class OllamaModel:
     quantization: str
     template: str
     has_chat_template: bool
+    dated: bool
     thinks: bool
     context: int | None
 
@@ -49,6 +53,7 @@ def look_up(server: Server, model: str) -> OllamaModel:
         quantization=str(get_path(shown, "details", "quantization_level") or ""),
         template=_hash(template),
         has_chat_template=re.sub(r"\s", "", template) not in ("", "{{.Prompt}}"),
+        dated="currentDate" in template,
         thinks="thinking" in (get_path(shown, "capabilities") or ()),
         context=_trained_context(shown),
     )

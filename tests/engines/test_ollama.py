@@ -151,6 +151,13 @@ def test_info_says_what_repeats_the_run(ollama: Stub) -> None:
     assert (info.has_chat_template, info.notes) == (True, ())
 
 
+def test_a_template_that_writes_the_date_is_said(ollama: Stub, reply: type[Reply]) -> None:
+    template = "Today Date: {{ currentDate }}\n{{ .System }}{{ .Prompt }}"
+    ollama.on("/api/show", reply({**SHOWN, "template": template}))
+    (note,) = engine(ollama).info.notes
+    assert "date of the day" in note
+
+
 def test_a_bare_template_is_none(ollama: Stub, reply: type[Reply]) -> None:
     ollama.on("/api/show", reply({**SHOWN, "template": "{{ .Prompt }}"}))
     assert not engine(ollama).info.has_chat_template
