@@ -22,7 +22,8 @@ from domainlift.errors import Malformed
 from domainlift.fields import DECODER, Fields, InvalidRow, kind_name, parse_json
 from domainlift.text.display import one_line
 
-#: The most characters of one line, and of the whole of a file that must be read at once.
+#: The most characters of one line, unless another number is given, and of the whole of a file that
+#: must be read at once.
 LONGEST_LINE = 1_000_000
 LARGEST_FILE = 512 * 2**20
 #: Endings of files that are tables.
@@ -42,7 +43,6 @@ _BAD = re.compile("[\udc80-\udcff]")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _MISSING = re.compile(r"\s*(nan|NaN)?\s*")
 _NAMELESS = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
-_TOO_LONG = f"is over {LONGEST_LINE // 1_000_000} MB"
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,16 @@ class FileRow:
     problem: str = ""
 
 
-def items(path: Path) -> Iterator[FileRow]:
-    """Yield every row of a CSV or Parquet file, a JSON list, or lines of JSON, as it begins."""
+def items(path: Path, longest: int = LONGEST_LINE) -> Iterator[FileRow]:
+    """Yield every row of a CSV or Parquet file, a JSON list, or lines of JSON, as it begins.
+
+    A line or row of JSON with more than `longest` characters is not read.
+    """
     with _opened(path) as file:
         place = file.tell()
         start = file.read(200)
         file.seek(place)
-        yield from _items(path, file, start)
+        yield from _items(path, file, start, longest)
 
 
 def file_rows(path: Path, hint: str = "each line is one JSON object") -> Iterator[FileRow]:
@@ -92,7 +95,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise Malformed(path, f"cannot be read: {error.strerror}") from error
 
 
-def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
+def _items(path: Path, file: IO[bytes], start: bytes, longest: int) -> Iterator[FileRow]:
     other = next((kind for mark, kind in _OTHER_KINDS.items() if start.startswith(mark)), "")
     if other:
         yield FileRow(1, problem=f"is {other}; save it as CSV or as JSON lines")
@@ -103,9 +106,9 @@ def _items(path: Path, file: IO[bytes], start: bytes) -> Iterator[FileRow]:
     elif path.suffix.lower() in TABLES:
         yield from _table(path, file)
     elif start.lstrip().startswith(b"["):
-        yield from _list(_whole(path, file))
+        yield from _list(_whole(path, file), longest)
     else:
-        yield from _lines(file)
+        yield from _lines(file, longest)
 
 
 def _whole(path: Path, file: IO[bytes]) -> str:
@@ -120,16 +123,20 @@ def _whole(path: Path, file: IO[bytes]) -> str:
 # --- lines of JSON
 
 
-def _lines(file: IO[bytes]) -> Iterator[FileRow]:
+def _lines(file: IO[bytes], longest: int) -> Iterator[FileRow]:
     number = 0
-    while raw := file.readline(LONGEST_LINE + 1):
+    while raw := file.readline(longest + 1):
         number += 1
-        if len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
+        if len(raw) > longest and not raw.endswith(b"\n"):
             while raw and not raw.endswith(b"\n"):
-                raw = file.readline(LONGEST_LINE)
-            yield FileRow(number, problem=_TOO_LONG)
+                raw = file.readline(longest)
+            yield FileRow(number, problem=_too_long(longest))
         elif raw.strip():
             yield _line(number, raw.rstrip().decode("utf-8", "surrogateescape"))
+
+
+def _too_long(longest: int) -> str:
+    return f"is over {longest // 1_000_000} MB"
 
 
 def _line(number: int, text: str) -> FileRow:
@@ -197,7 +204,7 @@ def _parquet(path: Path) -> Iterator[FileRow]:
 # --- a JSON list
 
 
-def _list(text: str) -> Iterator[FileRow]:
+def _list(text: str, longest: int) -> Iterator[FileRow]:
     place, line, before = _skip(text, text.index("[") + 1), 1, 0
     while not text.startswith("]", place):
         line, before = line + text.count("\n", before, place), place
@@ -208,8 +215,8 @@ def _list(text: str) -> Iterator[FileRow]:
             return
         piece = text[place:end]
         yield (
-            FileRow(line, problem=_TOO_LONG)
-            if end - place > LONGEST_LINE
+            FileRow(line, problem=_too_long(longest))
+            if end - place > longest
             else _item(line, value, piece)
         )
         place = _skip(text, end)

@@ -34,6 +34,8 @@ Json = dict[str, Any]
 MANY, TOO_MANY = 25, 50
 #: Seconds to start or to list tools, and to end; bytes of one event of a server over HTTP.
 _START, _END, _EVENT = 30.0, 5.0, 64 * 2**20
+#: What the SDK says of a connection that is lost.
+_LOST = "Connection closed"
 _VALUE = re.compile(r"\b([A-Z][A-Z0-9_]*=)\S+")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -130,9 +132,9 @@ class Toolbox:
         from mcp import MCPError
         from mcp_types import CONNECTION_CLOSED
 
-        lost = isinstance(error, MCPError) and error.code == CONNECTION_CLOSED
-        # The SDK uses the code for one event that is too long or breaks off, too.
-        if not lost or "SSE" in str(error):
+        # The code alone is also that of an event that breaks off, and of servers' own errors.
+        lost = CONNECTION_CLOSED, _LOST
+        if not isinstance(error, MCPError) or (error.code, error.message) != lost:
             return f"error: `{name}` failed: {_said(error)}"
         server.ended = True
         last = _last_line(server.stderr)
@@ -152,7 +154,7 @@ class Toolbox:
                 if plain in found:
                     name = f"server{number}_{plain}"[:64]
                     self._notify(f"two tools are named `{plain}`: the later one is `{name}`")
-                found[name] = server, tool
+                found.setdefault(name, (server, tool))
         return found
 
 

@@ -132,7 +132,8 @@ def collect_traces(
         failed = failed + 1 if trace.status is TraceStatus.ERROR else 0
         if failed == _ERRORS_IN_A_ROW:
             what = f"{failed} tasks in a row ended in an error: {trace.why}"
-            raise EngineDown(what, "look after the server, then repeat the command: it goes on")
+            hint = "look after the server (takes its model tools?), then repeat the command"
+            raise EngineDown(what, hint)
     return Collected((*work.kept, *made), len(work.kept))
 
 

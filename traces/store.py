@@ -69,7 +69,7 @@ class TraceStore:
         lines = read_log(path, _line, _NO_LINE, _HINT)
         trace = Trace(id_, "", "")
         for line in lines:
-            trace = _after(trace, line)
+            trace = trace_after(trace, line)
         return trace
 
     @contextmanager
@@ -79,7 +79,7 @@ class TraceStore:
         if path.exists():
             raise Misuse(f"there is a trace `{trace.id}` already", "bench trace list")
         with self._appending(path) as log:
-            log.append(_header(trace))
+            log.append(session_header(trace))
             recorder = TraceRecorder(log)
             for message in trace.messages:
                 recorder.message(message)
@@ -145,7 +145,8 @@ class TraceRecorder:
         self._log.append({"type": "end", "timestamp": now(), "status": status, "why": why, **found})
 
 
-def _header(trace: Trace) -> Json:
+def session_header(trace: Trace) -> Json:
+    """The line that begins the file of a trace."""
     return {
         "type": "session",
         "harness": trace.harness,
@@ -162,14 +163,14 @@ def _line(value: Any) -> Json:
     if not isinstance(value, dict) or not isinstance(value["type"], str):
         raise ValueError
     try:
-        _after(Trace("", "", ""), value)
+        trace_after(Trace("", "", ""), value)
     except InvalidRow as error:
         raise ValueError(str(error)) from error
     return value
 
 
-def _after(trace: Trace, line: Json) -> Trace:
-    """The trace with what one more line says."""
+def trace_after(trace: Trace, line: Json) -> Trace:
+    """The trace with what one more line says; InvalidRow, ValueError or KeyError if it is none."""
     match line["type"]:
         case "session":
             return replace(
@@ -187,7 +188,7 @@ def _after(trace: Trace, line: Json) -> Trace:
             status, solved = TraceStatus(line["status"]), line.get("solved", trace.solved)
             return replace(trace, status=status, why=str(line.get("why", "")), solved=solved)
         case "rating":
-            rating = line["rating"]
+            rating = line.get("rating")
             return replace(trace, rating=None if rating is None else Rating(rating))
         case "check":
             return replace(trace, solved=bool(line["solved"]))

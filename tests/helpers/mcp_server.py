@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp_types import ImageContent, TextContent
 
@@ -65,6 +66,12 @@ def table() -> dict[str, int]:
 def fail() -> str:
     """A tool that raises."""
     raise ValueError("no such row")
+
+
+@server.tool()
+def refuse() -> str:
+    """A tool that fails with the code that stands for a lost connection."""
+    raise MCPError(-32000, "the quota is used up")
 
 
 @server.tool()

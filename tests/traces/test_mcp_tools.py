@@ -66,6 +66,7 @@ RESULTS = [
     ("pictures", {}, "A dot:\n[image, image/png, 4 characters]"),
     ("table", {}, '{\n  "one": 1\n}'),
     ("fail", {}, "error: Error executing tool fail"),
+    ("refuse", {}, "error: `refuse` failed: the quota is used up"),
     ("instruct", {}, mcp_server.INSTRUCTION),
     ("nothing", {}, "error: there is no tool `nothing`; there are: capital, add, "),
     ("add", {"a": "x"}, "error: Error executing tool add: "),

@@ -1,0 +1,98 @@
+"""Import of traces from files of others."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from domainlift.errors import Misuse
+from domainlift.fields import Problem
+from domainlift.files import stays_inside
+from domainlift.text.display import one_line
+from traces.formats.registry import FORMATS, read_traces
+from traces.secrets import masked
+from traces.store import TraceStore
+from traces.trace import Trace, checked_id
+
+_ENDINGS = (".jsonl", ".json", ".ndjson", ".parquet")
+_NO_ID = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_ID = 80
+
+
+@dataclass(frozen=True)
+class ImportedTraces:
+    """The ids of new traces, the number of those that were there already, and what was refused."""
+
+    ids: tuple[str, ...]
+    there: int
+    refused: tuple[tuple[Path, Problem], ...]
+
+
+def import_traces(
+    store: TraceStore, path: Path, tell: Callable[[Path, int], None]
+) -> ImportedTraces:
+    """Take over the traces of a file, or of all files of a folder; each file is told before it is.
+
+    Misuse where there are no files. What was taken over stays when it is stopped, and is found
+    again by its content.
+    """
+    before = {trace.id: trace_digest(trace) for trace in store.all(dropped=True)}
+    there = set(before.values())
+    ids: list[str] = []
+    refused: list[tuple[Path, Problem]] = []
+    known = 0
+    for file in _files(path):
+        tell(file, len(ids))
+        for found in read_traces(file):
+            if isinstance(found, Problem):
+                refused.append((file, found))
+                continue
+            digest = trace_digest(found)
+            exported = found.id in before and _digest_masked(store.read(found.id)) == digest
+            if digest in there or exported:
+                known += 1
+                continue
+            there.add(digest)
+            ids.append(_add(store, found, file))
+    return ImportedTraces(tuple(ids), known, tuple(refused))
+
+
+def trace_digest(trace: Trace) -> str:
+    """A digest of what was said and called, with which model and tools."""
+    said = json.dumps([trace.model, trace.messages, trace.tools], sort_keys=True)
+    return sha256(said.encode()).hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix in _ENDINGS and file.is_file() and stays_inside(file, path)
+        )
+    else:
+        found = [path] if path.exists() else []
+    if not found:
+        raise Misuse(f"there are no files of traces at `{path}`", f"known: {', '.join(FORMATS)}")
+    yield from found
+
+
+def _digest_masked(trace: Trace) -> str:
+    """The digest of what an export writes of a trace."""
+    return trace_digest(masked(trace)[0])
+
+
+def _add(store: TraceStore, trace: Trace, file: Path) -> str:
+    digest = trace_digest(trace)[:8]
+    id_ = _NO_ID.sub("-", trace.id).strip("-._")[:_LONGEST_ID]
+    if not id_:
+        stem = _NO_ID.sub("-", file.stem).strip("-._")[:_LONGEST_ID]
+        id_ = f"{stem}-{digest}" if stem else digest
+    if store.path(id_).exists():
+        id_ = f"{id_}-{digest}"
+    store.add(replace(trace, id=checked_id(id_), task=one_line(trace.task, 1000), edited=False))
+    return id_
