@@ -50,7 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "domains": ("bench.commands.domains:domains", "List all domains."),
     "kb": ("bench.commands.kb:kb", "Build, search and measure knowledge bases."),
     "exam": ("bench.commands.exam:exam", "Show and edit the exams made of documents."),
-    "data": ("bench.commands.data:data", "Prepare and check training data."),
+    "data": ("bench.commands.data:data", "Prepare, check and push training data."),
     "train": (
         "bench.commands.train:train_command",
         "Train an adapter for each domain, and publish it.",
@@ -83,7 +83,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "bench.commands.feedback:feedback",
         "Mark answers as right or wrong, and learn from corrections.",
     ),
-    "trace": ("bench.commands.trace:trace", "Record traces of agents with tools."),
+    "trace": (
+        "bench.commands.trace:trace",
+        "Record, clean, choose and exchange traces of agents with tools.",
+    ),
     "ui": (
         "bench.commands.ui:ui_command",
         "Show pages on this machine: ask, compare runs, improve, search, edit exams.",

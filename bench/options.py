@@ -12,6 +12,7 @@ import typer
 from domainlift.text.display import without_credentials
 from engines.registry import SMOLLM2, TINY
 from finetune.training.settings import DEFAULT_MINUTES
+from traces.choose import WantedRating
 
 WorkspaceOption = Annotated[
     Path,
@@ -67,6 +68,12 @@ PrintConfig = Annotated[
     typer.Option(
         "--print-config", help="Print the file for `bench experiment run` that this amounts to."
     ),
+]
+
+TraceRating = Annotated[WantedRating, typer.Option("--rating", help="Of the traces that are used.")]
+Unmarked = Annotated[bool, typer.Option("--unmarked", help="Only traces that no rule has marked.")]
+Solved = Annotated[
+    bool, typer.Option("--solved", help="Only traces whose check found the task solved.")
 ]
 
 KeepReplies = Annotated[

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.options import DEFAULT_MODEL, WORKSPACE, Data, Json, WorkspaceOption, command_group
+from bench.commands.data_push import push_command
+from bench.options import (
+    DEFAULT_MODEL,
+    WORKSPACE,
+    Data,
+    Json,
+    Solved,
+    TraceRating,
+    Unmarked,
+    WorkspaceOption,
+    command_group,
+)
 from domainlift.activity import activity
 from domainlift.errors import Interrupted, Misuse, NoSuch
 from domainlift.text.contamination import QuestionIndex
@@ -39,7 +50,8 @@ from reports.terminal import print_note
 from traces.choose import TraceCriteria, WantedRating
 from traces.store import TraceStore
 
-data = command_group("Prepare and check training data.")
+data = command_group("Prepare, check and push training data.")
+data.command("push")(push_command)
 
 
 @data.command("prepare")
@@ -87,15 +99,9 @@ def prepare_command(
     traces: Annotated[
         bool, typer.Option("--traces", help="Traces of agents: a row per turn of the user.")
     ] = False,
-    rating: Annotated[
-        WantedRating, typer.Option(help="Of the traces that are used.")
-    ] = WantedRating.NOT_BAD,
-    unmarked: Annotated[
-        bool, typer.Option("--unmarked", help="Only traces that no rule has marked.")
-    ] = False,
-    solved: Annotated[
-        bool, typer.Option("--solved", help="Only traces whose check found the task solved.")
-    ] = False,
+    rating: TraceRating = WantedRating.NOT_BAD,
+    unmarked: Unmarked = False,
+    solved: Solved = False,
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the traces that become questions.")
     ] = 0.0,
