@@ -19,7 +19,7 @@ from finetune.data.replay import UNWATCHED, ReplayWatch, collect_replay_rows
 from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
-from finetune.stages.stage_settings import REWARD
+from finetune.stages.stage_settings import REINFORCEMENT
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from knowledge_bases.domains import Domain, companions
 
@@ -88,7 +88,7 @@ def training_arguments(recipe: Recipe, changes: Sequence[str] = ()) -> TrainingA
     """The settings of a recipe, with changes in the form KEY=VALUE."""
     changed: dict[str, Any] = dict(read_setting(text, TrainingArguments) for text in changes)
     # A reply that was never taught to end runs on to its limit, and gets no reward.
-    ends = {"end": True} if {*recipe.stages} & {*REWARD} else {}
+    ends = {"end": True} if {*recipe.stages} & {*REINFORCEMENT} else {}
     return TrainingArguments(**{**ends, **recipe.training, **changed})
 
 

@@ -46,7 +46,8 @@ class StageResult:
 
     `reward` is what was optimised (the margin between the sides of a pair for dpo), `format` and
     `accuracy` its parts, `length` the tokens of a reply. `reference` is the checkpoint whose
-    weights the stage was held to, with their SHA-256. `worse` names what fell significantly.
+    weights the stage was held to, with their SHA-256; None where it was held to none. `worse`
+    names what fell significantly.
     """
 
     checkpoint: str
@@ -57,7 +58,7 @@ class StageResult:
     accuracy: float | None = None
     length: float | None = None
     validation: Mapping[str, Any] = field(default_factory=dict)
-    reference: Mapping[str, str] = field(default_factory=dict)
+    reference: Mapping[str, str] | None = None
     worse: Sequence[str] = ()
     faults: Mapping[str, int] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
@@ -204,7 +205,9 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
         _keep(folder / stage, lambda build: _save(live, build))
         details, fallen = _validated(chain, live, old[2])[:2]
         preference, lost = _preference(right, _preferred(chain, live, pairs))
-    reference = {"checkpoint": before, "sha256": sha256(folder / before / _WEIGHTS)}
+    reference = None
+    if settings.has_reference(stage):
+        reference = {"checkpoint": before, "sha256": sha256(folder / before / _WEIGHTS)}
     return StageResult(
         f"checkpoints/{stage}",
         steps,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from domainlift.errors import Misuse, NoSuch
 
 SFT = "sft"
-PREFERENCE, REWARD = ("dpo",), ("rloo", "grpo")
-STAGES = (SFT, *PREFERENCE, *REWARD)
-#: TRL's defaults of these are made for training all weights; LoRA takes ten times as much.
-_BETA = {"dpo": 0.1, "rloo": 0.05, "grpo": 0.0}
+ORPO = "orpo"
+PREFERENCE, REINFORCEMENT = ("dpo", ORPO), ("rloo", "grpo")
+STAGES = (SFT, *PREFERENCE, *REINFORCEMENT)
+_BETA = {"dpo": 0.1, ORPO: 0.1, "rloo": 0.05, "grpo": 0.0}
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class StageSettings:
     """The settings of one stage after `sft`.
 
     learning_rate   None: a tenth of that of `sft` at the model's size, since a stage goes on from
-                    weights that are good already; TRL's 1e-6 is for training all weights.
+                    weights that are good already, and all of it for orpo, whose loss is that of
+                    `sft` and a term more. TRL's 1e-6 is for training all weights.
     steps, epochs   `steps`, where given, wins. Else a preference stage passes `epochs` times over
                     the pairs, and a reward stage takes 100 steps.
     batch           pairs, or replies, per step; `micro_batch` of them at once (None: all).
     beta            how much leaving the reference costs. None: 0.1 for dpo, 0.05 for rloo, 0 for
-                    grpo, as TRL has them.
+                    grpo, as TRL has them. For orpo, which has no reference, the weight of the
+                    odds ratio beside the likelihood of the better side; None: 0.1.
     reward          what a reply is judged by: exact, choice, countdown, tests, `FILE.py:FUNCTION`.
     format_weight   what the form counts beside being right. Small, as TinyZero has it: a model that
                     is paid for the form alone learns the form alone.
@@ -58,9 +60,13 @@ class StageSettings:
         if self.batch % (self.micro_batch or self.batch):
             raise Misuse(f"`batch` {self.batch} is no multiple of `micro_batch` {self.micro_batch}")
 
-    def cost_of_leaving(self, stage: str) -> float:
+    def beta_of(self, stage: str) -> float:
         """Beta, chosen or by default."""
         return _BETA[stage] if self.beta is None else self.beta
+
+    def has_reference(self, stage: str) -> bool:
+        """Whether the stage is held to the weights that it starts from."""
+        return stage != ORPO and bool(self.beta_of(stage))
 
 
 def check_stages(stages: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
 from finetune.data.rows import Row
 from finetune.rewards.judge import Judge
-from finetune.stages.stage_settings import PREFERENCE, StageSettings
+from finetune.stages.stage_settings import ORPO, PREFERENCE, StageSettings
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import eval_mode
 from finetune.training.settings import TrainingArguments
@@ -53,13 +53,14 @@ def open_trainer(job: StageJob, live: Any, tokenizer: Any, judge: Judge | None) 
 
     if job.stage in PREFERENCE:
         data = pair_tokens(job.rows, tokenizer, job.training)
-        trainer = _preference(job, live, tokenizer, Dataset.from_list(data))
+        opened = _odds_ratio if job.stage == ORPO else _preference
+        trainer = opened(job, live, tokenizer, Dataset.from_list(data))
     else:
         assert judge is not None  # noqa: S101
         prompts = [_prompt(row) for row in job.rows]
         trainer = _reward(job, live, tokenizer, Dataset.from_list(prompts), judge)
     trainer.remove_callback(PrinterCallback)
-    if job.settings.cost_of_leaving(job.stage):
+    if job.settings.has_reference(job.stage):
         check_reference(live)
     return trainer
 
@@ -156,6 +157,43 @@ def _preference(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
     return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
 
 
+def _odds_ratio(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+    class Encoded(ORPOTrainer):  # type: ignore[misc]
+        n_tokens = 0
+
+        def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, list[int]]:
+            return _labelled_sides(feature)
+
+        def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
+            """The paper's loss: the likelihood of the better side, where TRL adds its prompt's."""
+            better, worse, *logits, _ = super().concatenated_forward(model, batch)
+            sides = (batch["chosen_attention_mask"], batch["rejected_attention_mask"])
+            self.n_tokens += sum(int(side.sum()) for side in sides)
+            return better, worse, *logits, -better.mean()
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            super().log({**logs, "num_tokens": self.n_tokens}, start_time)
+
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    length = {"max_length": job.training.max_tokens, "num_train_epochs": job.settings.epochs}
+    config = ORPOConfig(**_arguments(job, live), **length, remove_unused_columns=False)
+    return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
+
+
+def _labelled_sides(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Both sides behind the prompt, with -100 where nothing is trained, as TRL's ORPO has them."""
+    prompt, sides = pair["prompt_ids"], {}
+    for side in ("chosen", "rejected"):
+        ids = [*prompt, *pair[f"{side}_ids"]]
+        sides[f"{side}_input_ids"] = ids
+        sides[f"{side}_attention_mask"] = [1] * len(ids)
+        sides[f"{side}_labels"] = [*[-100] * len(prompt), *pair[f"{side}_ids"]]
+    return sides
+
+
 def _reward(job: StageJob, live: Any, tokenizer: Any, data: Any, judge: Judge) -> Any:
     import trl
 
@@ -176,14 +214,15 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
     settings, training = job.settings, job.training
     rate = settings.learning_rate
     if rate is None:
-        rate = _RATE * training.rate(live.config.get_text_config().hidden_size)
+        rate = training.rate(live.config.get_text_config().hidden_size)
+        rate *= 1 if job.stage == ORPO else _RATE
     at_once = settings.batch if settings.micro_batch is None else settings.micro_batch
     steps = settings.steps
     if steps is None:
         steps = -1 if job.stage in PREFERENCE else 100
     return {
         "output_dir": str(job.folder),
-        "beta": settings.cost_of_leaving(job.stage),
+        "beta": settings.beta_of(job.stage),
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": training.warm_up,

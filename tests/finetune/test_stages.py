@@ -19,6 +19,7 @@ from finetune.data.recipe import Recipe, one_domain, with_stages
 from finetune.data.rows import Row
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.stages import chain as chains
+from finetune.stages.stage_settings import PREFERENCE
 from finetune.stages.trainers import StageJob, open_trainer, pair_tokens
 from finetune.train_adapter import TrainingResult, train_adapter
 
@@ -133,13 +134,13 @@ def test_the_reference_of_dpo_is_the_adapter_of_sft(
             assert abs(own - base_scores) > 0.01
 
 
-@pytest.mark.parametrize("stage", ["dpo", "rloo", "grpo"])
+@pytest.mark.parametrize("stage", ["dpo", "orpo", "rloo", "grpo"])
 def test_a_killed_stage_ends_with_the_same_weights(
     stage: str, tmp_path: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = _pairs() if stage == "dpo" else _sums()
+    rows = _pairs() if stage in PREFERENCE else _sums()
     changes = [f"{stage}.steps=4", f"{stage}.batch=4", "save_every=2", f"{stage}.reply_tokens=6"]
-    if stage != "dpo":
+    if stage not in PREFERENCE:
         changes += [f"{stage}.reward=countdown", f"{stage}.generations=2", "end=true"]
     jobs = [_job(tmp_path / name, rows, f"sft,{stage}", *changes) for name in ("one", "two")]
     whole = _train(jobs[0], engine)
