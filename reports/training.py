@@ -86,8 +86,8 @@ def _show_stages(chain: Chain) -> None:
     for name, stage in chain.stages.items():
         for fault, count in stage.faults.items():
             print_line(f"{name}: {fault} ({count} replies)")
-        if stage.worse:
-            print_line(f"{name} made {', '.join(stage.worse)} worse; `{chain.kept}` is kept")
+        if stage.end:
+            print_line(f"{name} {stage.end}; `{chain.kept}` is kept")
 
 
 def _figure(value: float | None) -> str:

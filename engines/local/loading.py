@@ -75,7 +75,10 @@ def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
 
     _check_adapter(folder)
     with _misfits(folder), quiet_peft():
-        if peft.PeftConfig.from_pretrained(str(folder)).is_prompt_learning:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        if config.task_type == "SEQ_CLS":
+            raise Misuse(f"`{folder}` scores texts (a reward model), and answers nothing")
+        if config.is_prompt_learning:
             raise Misuse(
                 f"`{folder}` is trained prompts, which are not taken as an adapter",
                 "train it with `method: lora`",

@@ -20,7 +20,7 @@ GROUPS = {
 _FEW = 16
 
 
-def attach(model: Any, settings: TrainingArguments) -> Any:
+def attach(model: Any, settings: TrainingArguments, task: str = "CAUSAL_LM") -> Any:
     """A model whose trainable parameters are the method's, and no others.
 
     The base is changed in place (`detach` undoes it, but for the type of its weights where
@@ -45,7 +45,7 @@ def attach(model: Any, settings: TrainingArguments) -> Any:
 
     try:
         with quiet_peft():
-            return get_peft_model(model, _lora_config(model, settings))
+            return get_peft_model(model, _lora_config(model, settings, task))
     except ValueError as error:
         first = " ".join(str(error).split())[:200]
         what = f"`{settings.method}` does not fit this model: {first}"
@@ -114,11 +114,11 @@ def four_bit(name: str, device: str = "auto") -> Any:
     )
 
 
-def _lora_config(model: Any, settings: TrainingArguments) -> Any:
+def _lora_config(model: Any, settings: TrainingArguments, task: str) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=settings.rank,
         lora_alpha=settings.scale,
         lora_dropout=settings.dropout,

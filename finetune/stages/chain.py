@@ -20,6 +20,7 @@ from typing import Any
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, sha256, write_json
+from domainlift.stats.intervals import wilson
 from domainlift.stats.paired import paired
 from engines.base import TrainableEngine
 from engines.local.loading import quiet_peft
@@ -30,7 +31,8 @@ from finetune.distributed.process_group import from_environment
 from finetune.jobs import TrainingJob, prepared_rows
 from finetune.memory.estimate import peak_bytes
 from finetune.rewards.judge import Judge
-from finetune.stages.stage_settings import PREFERENCE, SFT
+from finetune.stages.reward_model import RewardModel, new_reward_model, preferred
+from finetune.stages.stage_settings import BY_MODEL, PREFERENCE, REINFORCEMENT, REWARD_MODEL, SFT
 from finetune.stages.trainers import POLICY, StageJob, open_trainer, train, unchanged
 from finetune.training.early_stopping import Validate
 from finetune.training.train_result import OnProgress, TrainResult
@@ -38,6 +40,8 @@ from finetune.validation import FORGETTING_ALPHA, MAX_QUESTIONS, Validator
 
 INITIAL, FINAL = "initial", "final"
 _WEIGHTS = "adapter_model.safetensors"
+#: Fewer could not show that a reward model is better than chance.
+_LEAST_PAIRS, _CHANCE = 10, 0.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class StageResult:
     `reward` is what was optimised (the margin between the sides of a pair for dpo), `format` and
     `accuracy` its parts, `length` the tokens of a reply. `reference` is the checkpoint whose
     weights the stage was held to, with their SHA-256; None where it was held to none. `worse`
-    names what fell significantly.
+    names what fell significantly, and `unfit` says why else no stage goes on from this one.
     """
 
     checkpoint: str
@@ -63,6 +67,12 @@ class StageResult:
     faults: Mapping[str, int] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
+    unfit: str = ""
+
+    @property
+    def end(self) -> str:
+        """Why the chain ends with the stage before; empty where it does not."""
+        return f"made {', '.join(self.worse)} worse" if self.worse else self.unfit
 
     def as_json(self) -> dict[str, Any]:
         """The result without its log."""
@@ -115,13 +125,13 @@ def run_chain(chain: ChainJob, first: StageResult | None) -> Chain:
             stored = {name: asdict(result) for name, result in results.items() if name != SFT}
             write_json(chain.folder / "stages.json", stored)
             shutil.rmtree(chain.folder / f"trl-{stage}", ignore_errors=True)
-        if results[stage].worse:
+        if results[stage].end:
             break
-        kept = stage
+        # A reward model answers nothing, so the policy goes on from the stage before it.
+        kept = kept if stage == REWARD_MODEL else stage
     if kept == INITIAL:
         raise BenchError(
-            f"the first stage made {', '.join(next(iter(results.values())).worse)} worse; nothing "
-            "is published",
+            f"stage `{stage}` {results[stage].end}; nothing is published",
             "set its `learning_rate` lower, or its `beta` higher",
         )
     shutil.rmtree(folder / FINAL, ignore_errors=True)
@@ -158,9 +168,13 @@ def check_chain(job: TrainingJob) -> None:
     stages = [stage for stage in job.recipe.stages if stage != SFT]
     if stages and from_environment().size > 1:
         raise Misuse("stages after `sft` run in one process", "train without a launcher")
-    for stage in stages:
-        settings, is_pairs = job.recipe.settings_of(stage), stage in PREFERENCE
-        if not _rows(job, is_pairs, "train"):
+    for place, stage in enumerate(stages):
+        settings, is_pairs = job.recipe.settings_of(stage), stage not in REINFORCEMENT
+        held_out = len(_rows(job, True, "validation"))
+        if stage == REWARD_MODEL and held_out < _LEAST_PAIRS:
+            what = f"stage `{stage}` is judged by {_LEAST_PAIRS} validation pairs or more"
+            raise Misuse(f"{what}, and there are {held_out}", "prepare more pairs")
+        if not _rows(job, is_pairs, "train", settings.reward):
             what, keys = (
                 ("pairs", "chosen, rejected") if is_pairs else ("rows", "prompt, completion")
             )
@@ -176,6 +190,11 @@ def check_chain(job: TrainingJob) -> None:
         if not settings.reward:
             hint = f"`--set {stage}.reward=exact`, or choice, countdown, tests, FILE.py:FUNCTION"
             raise Misuse(f"stage `{stage}` has no reward", hint)
+        if settings.reward == BY_MODEL:
+            if REWARD_MODEL not in stages[:place]:
+                what = f"`{stage}.reward` is `{BY_MODEL}`, and no stage before it makes one"
+                raise Misuse(what, f"`--stages sft,{REWARD_MODEL},{stage}`")
+            continue
         with Judge(settings.reward):
             pass
 
@@ -185,18 +204,22 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
     job, engine, folder = chain.job, chain.engine, chain.folder / "checkpoints"
     is_pairs = stage in PREFERENCE
     settings = job.recipe.settings_of(stage)
-    rows = _rows(job, is_pairs, "train")
+    rows = _rows(job, stage not in REINFORCEMENT, "train", settings.reward)
     work = StageJob(stage, rows, settings, job.settings, chain.folder / f"trl-{stage}")
+    if stage == REWARD_MODEL:
+        return _run_reward_model(chain, work)
     pairs = _rows(job, True, "validation")[:MAX_QUESTIONS] if is_pairs else []
+    by_model = not is_pairs and settings.reward == BY_MODEL
     begun = time.perf_counter()
     with (
         quiet_peft(),
-        Judge(settings.reward) if not is_pairs else nullcontext() as judge,
+        nullcontext() if is_pairs or by_model else Judge(settings.reward) as judge,
         live_checkpoint(engine, folder / before) as live,
     ):
         old = _validated(chain, live)
         right = _preferred(chain, live, pairs)
-        trainer = open_trainer(work, live, engine.tokenizer, judge)
+        rated = RewardModel(live, folder / REWARD_MODEL, engine.tokenizer) if by_model else judge
+        trainer = open_trainer(work, live, engine.tokenizer, rated)
         train(trainer, work, chain.validate, chain.notify)
         log = [entry for entry in trainer.state.log_history if "loss" in entry]
         steps = int(trainer.state.global_step)
@@ -222,6 +245,47 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
         dict(judge.faults) if judge is not None else {},
         log,
         time.perf_counter() - begun,
+    )
+
+
+def _run_reward_model(chain: ChainJob, work: StageJob) -> StageResult:
+    """Train a reward model, and judge it on held-out pairs against chance."""
+    job, engine, path = chain.job, chain.engine, chain.folder / "checkpoints" / work.stage
+    pairs = _rows(job, True, "validation")[:MAX_QUESTIONS]
+    begun = time.perf_counter()
+    with (
+        quiet_peft(),
+        unchanged(engine.model, engine.tokenizer),
+        new_reward_model(engine.model, job.settings) as live,
+    ):
+        trainer = open_trainer(work, live, engine.tokenizer, None)
+        train(trainer, work, None, chain.notify)
+        live.eval()
+        shutil.rmtree(path, ignore_errors=True)
+        _keep(path, lambda build: _save(live, build))
+        right = preferred(live, pairs, engine.tokenizer, job.settings)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    share, bounds = fmean(right), wilson(sum(right), len(right))
+    told = {
+        "n": len(right),
+        "accuracy": share,
+        "interval": [bounds.low, bounds.high],
+        "measure": "accuracy on held-out pairs",
+    }
+    chance = (
+        f"is no better than chance on {len(right)} held-out pairs "
+        f"({share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}])"
+    )
+    return StageResult(
+        f"checkpoints/{work.stage}",
+        int(trainer.state.global_step),
+        _late(log, "loss"),
+        _late(log, "margin"),
+        accuracy=_late(log, "accuracy"),
+        validation={"pairs": told},
+        unfit="" if bounds.low > _CHANCE else chance,
+        log=log,
+        seconds=time.perf_counter() - begun,
     )
 
 
@@ -274,10 +338,14 @@ def _late(log: Sequence[Mapping[str, Any]], key: str) -> float | None:
     return fmean(values[-max(1, len(values) // 10) :]) if values else None
 
 
-def _rows(job: TrainingJob, pairs: bool, split: str) -> list[Row]:
-    """The pairs among the prepared rows, or the others; no stage runs the tools of a trace."""
-    every = (row for rows in prepared_rows(job, split).values() for row in rows)
-    return [row for row in every if bool(row.rejected) is pairs and not row.chain]
+def _rows(job: TrainingJob, pairs: bool, split: str, reward: str = "") -> list[Row]:
+    """The pairs among the prepared rows, or the others; no stage runs the tools of a trace.
+
+    A reward model needs no reference, so it takes the prompts of pairs where there are no others.
+    """
+    every = [row for rows in prepared_rows(job, split).values() for row in rows if not row.chain]
+    found = [row for row in every if bool(row.rejected) is pairs]
+    return every if not found and reward == BY_MODEL else found
 
 
 # --- adapters on the disk and on the model

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from domainlift.errors import Misuse, NoSuch
 
 SFT = "sft"
+#: The stage that makes a reward model, and the reward that is its score.
+REWARD_MODEL, BY_MODEL = "reward", "model"
 ORPO = "orpo"
 PREFERENCE, REINFORCEMENT = ("dpo", ORPO), ("rloo", "grpo")
-STAGES = (SFT, *PREFERENCE, *REINFORCEMENT)
-_BETA = {"dpo": 0.1, ORPO: 0.1, "rloo": 0.05, "grpo": 0.0}
+STAGES = (SFT, *PREFERENCE, REWARD_MODEL, *REINFORCEMENT)
+_BETA = {"dpo": 0.1, ORPO: 0.1, REWARD_MODEL: 0.0, "rloo": 0.05, "grpo": 0.0}
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,17 @@ class StageSettings:
     """The settings of one stage after `sft`.
 
     learning_rate   None: a tenth of that of `sft` at the model's size, since a stage goes on from
-                    weights that are good already, and all of it for orpo, whose loss is that of
-                    `sft` and a term more. TRL's 1e-6 is for training all weights.
+                    weights that are good already, but for orpo, whose loss is that of `sft` and a
+                    term more, and reward, which begins anew. TRL's 1e-6 is for training all
+                    weights.
     steps, epochs   `steps`, where given, wins. Else a preference stage passes `epochs` times over
                     the pairs, and a reward stage takes 100 steps.
     batch           pairs, or replies, per step; `micro_batch` of them at once (None: all).
     beta            how much leaving the reference costs. None: 0.1 for dpo, 0.05 for rloo, 0 for
                     grpo, as TRL has them. For orpo, which has no reference, the weight of the
                     odds ratio beside the likelihood of the better side; None: 0.1.
-    reward          what a reply is judged by: exact, choice, countdown, tests, `FILE.py:FUNCTION`.
+    reward          what a reply is judged by: exact, choice, countdown, tests,
+                    `FILE.py:FUNCTION`, or model: the score that the stage `reward` learned.
     format_weight   what the form counts beside being right. Small, as TinyZero has it: a model that
                     is paid for the form alone learns the form alone.
     generations     replies to each prompt, compared with one another.
@@ -76,5 +80,7 @@ def check_stages(stages: tuple[str, ...]) -> None:
             raise NoSuch("stage", stage, STAGES)
     if not stages or SFT in stages[1:]:
         raise Misuse("`sft` starts from the base model, so it can only be the first stage")
+    if set(stages) == {REWARD_MODEL}:
+        raise Misuse("a reward model answers nothing", "`--stages sft,reward,rloo` makes use of it")
     if len(set(stages)) < len(stages):
         raise Misuse("a stage stands twice in `stages`", "each has one checkpoint of its name")

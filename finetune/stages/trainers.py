@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
 from finetune.data.rows import Row
 from finetune.rewards.judge import Judge
-from finetune.stages.stage_settings import ORPO, PREFERENCE, StageSettings
+from finetune.stages.stage_settings import ORPO, REWARD_MODEL, StageSettings
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import eval_mode
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
 from finetune.training.train_result import OnProgress, TrainingProgress
+
+if TYPE_CHECKING:
+    from finetune.stages.reward_model import RewardModel
 
 #: The adapter in training, and the frozen copy of it that TRL makes as reference.
 POLICY, REFERENCE = "default", "ref"
@@ -43,7 +46,9 @@ class StageJob:
     folder: Path
 
 
-def open_trainer(job: StageJob, live: Any, tokenizer: Any, judge: Judge | None) -> Any:
+def open_trainer(
+    job: StageJob, live: Any, tokenizer: Any, judge: Judge | RewardModel | None
+) -> Any:
     """TRL's trainer over an adapter, whose weights now are its reference.
 
     Raises BenchError where TRL took another reference.
@@ -51,14 +56,15 @@ def open_trainer(job: StageJob, live: Any, tokenizer: Any, judge: Judge | None) 
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
 
-    if job.stage in PREFERENCE:
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if job.stage in _OF_PAIRS:
         data = pair_tokens(job.rows, tokenizer, job.training)
-        opened = _odds_ratio if job.stage == ORPO else _preference
-        trainer = opened(job, live, tokenizer, Dataset.from_list(data))
+        trainer = _OF_PAIRS[job.stage](job, live, tokenizer, Dataset.from_list(data))
     else:
         assert judge is not None  # noqa: S101
-        prompts = [_prompt(row) for row in job.rows]
-        trainer = _reward(job, live, tokenizer, Dataset.from_list(prompts), judge)
+        data = prompts(job.rows, tokenizer, job.training)
+        trainer = _reinforced(job, live, tokenizer, Dataset.from_list(data), judge)
     trainer.remove_callback(PrinterCallback)
     if job.settings.has_reference(job.stage):
         check_reference(live)
@@ -85,6 +91,22 @@ def pair_tokens(
             }
         )
     return pairs
+
+
+def prompts(
+    rows: Sequence[Row], tokenizer: Any, training: TrainingArguments
+) -> list[dict[str, Any]]:
+    """What is asked, as text or turns and as tokens (`asked`), and what a reply is judged by."""
+    encoded = encode(rows, tokenizer, max_tokens=training.max_tokens, end=training.end)
+    return [
+        {
+            "prompt": [{"role": turn.role, "content": turn.content} for turn in row.messages]
+            or row.prompt.rstrip(" "),
+            "reference": row.completion,
+            "asked": list(each.ids[: each.prompt_length]),
+        }
+        for row, each in zip(rows, encoded, strict=True)
+    ]
 
 
 def check_reference(live: Any) -> None:
@@ -145,7 +167,7 @@ def unchanged(model: Any, tokenizer: Any) -> Iterator[None]:
 # --- the two kinds of trainers
 
 
-def _preference(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
+def _direct(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
     from trl import DPOConfig, DPOTrainer
 
     class Encoded(DPOTrainer):  # type: ignore[misc]
@@ -153,12 +175,16 @@ def _preference(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
             return dataset
 
     length = {"max_length": None, "num_train_epochs": job.settings.epochs}
-    config = DPOConfig(**_arguments(job, live), **length)
+    beta = job.settings.beta_of(job.stage)
+    config = DPOConfig(**_arguments(job, live), **length, beta=beta)
     return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
 
 
 def _odds_ratio(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+    from trl.import_utils import suppress_experimental_warning
+
+    with suppress_experimental_warning():
+        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     class Encoded(ORPOTrainer):  # type: ignore[misc]
         n_tokens = 0
@@ -176,10 +202,9 @@ def _odds_ratio(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log({**logs, "num_tokens": self.n_tokens}, start_time)
 
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     length = {"max_length": job.training.max_tokens, "num_train_epochs": job.settings.epochs}
-    config = ORPOConfig(**_arguments(job, live), **length, remove_unused_columns=False)
+    beta = job.settings.beta_of(ORPO)
+    config = ORPOConfig(**_arguments(job, live), **length, beta=beta, remove_unused_columns=False)
     return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
 
 
@@ -194,20 +219,43 @@ def _labelled_sides(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:
     return sides
 
 
-def _reward(job: StageJob, live: Any, tokenizer: Any, data: Any, judge: Judge) -> Any:
+def _scored(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
+    from trl import RewardConfig, RewardTrainer
+
+    def joined(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        return {side: [*pair["prompt_ids"], *pair[side]] for side in ("chosen_ids", "rejected_ids")}
+
+    length = {"max_length": None, "num_train_epochs": job.settings.epochs}
+    config = RewardConfig(**_arguments(job, live), **length)
+    whole = data.from_list([joined(pair) for pair in data])
+    return RewardTrainer(live, args=config, train_dataset=whole, processing_class=tokenizer)
+
+
+#: What is trained on pairs.
+_OF_PAIRS: dict[str, Callable[..., Any]] = {
+    "dpo": _direct,
+    ORPO: _odds_ratio,
+    REWARD_MODEL: _scored,
+}
+
+
+def _reinforced(
+    job: StageJob, live: Any, tokenizer: Any, data: Any, judge: Judge | RewardModel
+) -> Any:
     import trl
 
     settings, name = job.settings, job.stage.upper()
+    by_model = not isinstance(judge, Judge)
     config = getattr(trl, f"{name}Config")(
         **_arguments(job, live),
+        beta=settings.beta_of(job.stage),
         num_generations=settings.generations,
         max_completion_length=settings.reply_tokens,
         temperature=settings.temperature,
-        reward_weights=[1.0, settings.format_weight],
+        reward_weights=[1.0] if by_model else [1.0, settings.format_weight],
     )
-    return getattr(trl, f"{name}Trainer")(
-        live, _rewards(judge), config, data, processing_class=tokenizer
-    )
+    rewards = _rewards(judge) if isinstance(judge, Judge) else [_score_of(judge)]
+    return getattr(trl, f"{name}Trainer")(live, rewards, config, data, processing_class=tokenizer)
 
 
 def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
@@ -215,14 +263,13 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
     rate = settings.learning_rate
     if rate is None:
         rate = training.rate(live.config.get_text_config().hidden_size)
-        rate *= 1 if job.stage == ORPO else _RATE
+        rate *= 1 if job.stage in (ORPO, REWARD_MODEL) else _RATE
     at_once = settings.batch if settings.micro_batch is None else settings.micro_batch
     steps = settings.steps
     if steps is None:
-        steps = -1 if job.stage in PREFERENCE else 100
+        steps = -1 if job.stage in _OF_PAIRS else 100
     return {
         "output_dir": str(job.folder),
-        "beta": settings.beta_of(job.stage),
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": training.warm_up,
@@ -244,9 +291,15 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
     }
 
 
-def _prompt(row: Row) -> dict[str, Any]:
-    turns = [{"role": turn.role, "content": turn.content} for turn in row.messages]
-    return {"prompt": turns or row.prompt.rstrip(" "), "reference": row.completion}
+def _score_of(model: RewardModel) -> Any:
+    """The score of what was asked and written, token by token as it was written."""
+
+    def score(
+        completion_ids: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], **_: Any
+    ) -> list[float]:
+        return model.score([[*ids, *own] for ids, own in zip(asked, completion_ids, strict=True)])
+
+    return score
 
 
 def _rewards(judge: Judge) -> list[Any]:

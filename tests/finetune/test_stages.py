@@ -13,13 +13,15 @@ import torch
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
 from engines.local.engine import TransformersEngine
+from finetune.adapters.methods import attach, detach
 from finetune.adapters.registry import AdapterRegistry
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import Recipe, one_domain, with_stages
 from finetune.data.rows import Row
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.stages import chain as chains
-from finetune.stages.stage_settings import PREFERENCE
+from finetune.stages.reward_model import RewardModel, reward_network, scores
+from finetune.stages.stage_settings import REINFORCEMENT
 from finetune.stages.trainers import StageJob, open_trainer, pair_tokens
 from finetune.train_adapter import TrainingResult, train_adapter
 
@@ -134,13 +136,43 @@ def test_the_reference_of_dpo_is_the_adapter_of_sft(
             assert abs(own - base_scores) > 0.01
 
 
-@pytest.mark.parametrize("stage", ["dpo", "orpo", "rloo", "grpo"])
+def test_the_loss_of_orpo_is_the_paper_s(tmp_path: Path, engine: TransformersEngine) -> None:
+    """Likelihood and odds ratio of the sides alone, each by its mean per token; no reference."""
+    job, rows = _job(tmp_path, _pairs(), "orpo", "orpo.steps=1", "orpo.batch=4"), _pairs(4)
+    live = attach(engine.model, job.settings)
+    stage = StageJob("orpo", rows, job.recipe.settings_of("orpo"), job.settings, tmp_path / "trl")
+    trainer = open_trainer(stage, live, engine.tokenizer, None)
+    batch = trainer.data_collator([trainer.train_dataset[place] for place in range(4)])
+    told = float(trainer.compute_loss(live, batch).detach())
+    losses = []
+    for pair in pair_tokens(rows, engine.tokenizer, job.settings):
+        means = []
+        for side in ("chosen_ids", "rejected_ids"):
+            ids, start = pair["prompt_ids"] + pair[side], len(pair["prompt_ids"])
+            scores = live(torch.tensor([ids])).logits[0].log_softmax(-1)
+            means.append(
+                torch.stack([scores[at - 1, ids[at]] for at in range(start, len(ids))]).mean()
+            )
+        odds = [mean - (1 - mean.exp()).log() for mean in means]
+        ratio = torch.nn.functional.logsigmoid(odds[0] - odds[1])
+        losses.append(float((-means[0] - 0.1 * ratio).detach()))
+    assert told == pytest.approx(sum(losses) / 4, abs=1e-5)
+    detach(live)
+    made = _train(job, engine)
+    assert made.chain is not None
+    assert made.chain.stages["orpo"].reference is None
+    assert made.trained.tokens_per_second > 0
+
+
+@pytest.mark.parametrize("stage", ["dpo", "orpo", "reward", "rloo", "grpo"])
 def test_a_killed_stage_ends_with_the_same_weights(
     stage: str, tmp_path: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = _pairs() if stage in PREFERENCE else _sums()
+    by_pairs = stage not in REINFORCEMENT
+    rows = _pairs(240) if by_pairs else _sums()
     changes = [f"{stage}.steps=4", f"{stage}.batch=4", "save_every=2", f"{stage}.reply_tokens=6"]
-    if stage not in PREFERENCE:
+    changes.append("steps=6")
+    if not by_pairs:
         changes += [f"{stage}.reward=countdown", f"{stage}.generations=2", "end=true"]
     jobs = [_job(tmp_path / name, rows, f"sft,{stage}", *changes) for name in ("one", "two")]
     whole = _train(jobs[0], engine)
@@ -154,7 +186,8 @@ def test_a_killed_stage_ends_with_the_same_weights(
     resumed = _train(jobs[1], engine)
     assert resumed.chain is not None
     assert resumed.chain.stages[stage].steps == 4
-    assert _same(whole.path, resumed.path)
+    folders = (made.path / "checkpoints" / stage for made in (whole, resumed))
+    assert _same(*folders)
 
 
 def test_a_stage_that_makes_things_worse_ends_the_chain_with_the_one_before(
@@ -194,6 +227,9 @@ def test_rewards_are_logged_apart_and_a_fault_is_named(
     ("stages", "changes", "what"),
     [
         ("dpo,sft", [], "only be the first"),
+        ("reward", [], "answers nothing"),
+        ("sft,rloo", ["rloo.reward=model"], "no stage before it makes one"),
+        ("sft,reward", [], "validation pairs"),
         ("sft,dpo,dpo", [], "stands twice"),
         ("sft,dop", [], "dpo"),
         ("sft,rloo", [], "no reward"),
@@ -221,3 +257,76 @@ def test_a_recipe_without_stages_is_told_as_before_there_were_any() -> None:
     recipe = Recipe({"d": 1.0})
     assert "stages" not in recipe.as_json()
     assert replace(recipe, stages=("sft", "dpo")).as_json()["stages"] == ("sft", "dpo")
+
+
+def _ruled(count: int = 400, *, shuffled: bool = False) -> list[Row]:
+    """Pairs whose better side is the shorter one, or either."""
+    rows = []
+    for n in range(count):
+        short, long = f" {n % 10}", f" {n % 10} and more of it, and yet more"
+        swap = shuffled and n * 2654435761 % 2**32 % 7 > 3
+        rows.append(
+            Row(
+                f"Say {n}:",
+                *(long, "d") if swap else (short, "d"),
+                rejected=short if swap else long,
+            )
+        )
+    return rows
+
+
+FOUND = ["steps=6", "reward.steps=30", "reward.batch=16", "reward.learning_rate=0.01"]
+WRITTEN = [
+    "rloo.reward=model",
+    "rloo.steps=2",
+    "rloo.batch=4",
+    "rloo.generations=2",
+    "rloo.reply_tokens=6",
+]
+
+
+def test_a_reward_model_learns_a_rule_and_rewards_replies(
+    tmp_path: Path, engine: TransformersEngine
+) -> None:
+    weights = {name: weight.clone() for name, weight in engine.model.named_parameters()}
+    made = _train(_job(tmp_path, _ruled(), "sft,reward,rloo", *FOUND, *WRITTEN), engine)
+    assert all(weights[name].equal(weight) for name, weight in engine.model.named_parameters())
+    assert made.chain is not None
+    reward, rloo = made.chain.stages["reward"], made.chain.stages["rloo"]
+    told = reward.validation["pairs"]
+    assert told["n"] >= 10
+    assert told["interval"][0] > 0.5
+    assert (made.chain.kept, reward.end, reward.reference) == ("rloo", "", None)
+    assert rloo.reference is not None
+    assert rloo.reference["checkpoint"] == "sft"
+    assert rloo.reward is not None
+    assert (rloo.accuracy, rloo.format) == (None, None)
+    folder = made.path / "checkpoints" / "reward"
+    with pytest.raises(Misuse, match="reward model"):
+        engine.add_adapter("reward", folder)
+    # As transformers and PEFT read it, it says of texts what it says beside a policy.
+    from peft import PeftModel
+
+    texts = [[5, 6, 7], [5, 6, 7, 8, 9, 10, 11], [12] * 40]
+    alone = PeftModel.from_pretrained(reward_network(engine.model), str(folder)).eval()
+    alone.config.get_text_config().pad_token_id = engine.tokenizer.eos_token_id
+    own = scores(alone, texts, engine.tokenizer.eos_token_id)
+    alone.unload()
+    policy = PeftModel.from_pretrained(engine.model, str(made.path), is_trainable=True)
+    before = policy(torch.tensor([[1, 2, 3]])).logits
+    beside = RewardModel(policy, folder, engine.tokenizer)
+    assert beside.score(texts) == pytest.approx(own, abs=1e-5)
+    assert policy(torch.tensor([[1, 2, 3]])).logits.equal(before)
+    assert len({round(value, 3) for value in own}) == 3
+
+
+def test_a_reward_model_that_found_nothing_ends_the_chain(
+    tmp_path: Path, engine: TransformersEngine
+) -> None:
+    rows = _ruled(shuffled=True)
+    made = _train(_job(tmp_path, rows, "sft,reward,rloo", *FOUND, *WRITTEN), engine)
+    assert made.chain is not None
+    assert list(made.chain.stages) == ["sft", "reward"]
+    assert made.chain.kept == "sft"
+    assert "no better than chance on" in made.chain.stages["reward"].end
+    assert _same(made.path, made.path / "checkpoints" / "sft")
