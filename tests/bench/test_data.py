@@ -133,10 +133,17 @@ def test_traces_become_rows_and_held_out_questions(bench: Any, tmp_path: Path) -
     checked = bench("data", "check", found["questions_file"])
     assert checked.code == 0, checked.out
     assert "split: test" in checked.out
-    shown = bench("train", "shop", "--model", model, "--dry-run", "--json")
+    recipe = tmp_path / "shop.yaml"
+    recipe.write_text("proportions: {shop: 1}\nreplay: 0\ntraining: {steps: 2, eval_every: 2}\n")
+    train = ("train", "shop", "--model", model, "--recipe", recipe, "--json")
+    shown = bench(*train, "--dry-run")
     assert shown.code == 0, shown.err
     assert any(len(each["turns"]) > 1 for each in shown.json["examples"])
     assert "tool_response" not in "".join(each["trained"] for each in shown.json["examples"])
-    asked = bench("run", "--model", model, "--task", found["questions_file"], "--chat", "--json")
+    made = bench(*train)
+    assert made.code == 0, made.err
+    assert made.json["validation"]["shop"]["n"] == found["validation"]
+    task = ("--task", found["questions_file"], "--chat", "--limit", "4", "--json")
+    asked = bench("run", "--model", model, *task, "--adapter", "shop")
     assert asked.code == 0, asked.err
-    assert "answer" in asked.json["overall"]["metrics"]
+    assert "arguments" in asked.json["overall"]["metrics"]

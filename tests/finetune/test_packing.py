@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,17 @@ def run(model: Any, pack: Pack) -> torch.Tensor:
         input_ids=pack.ids, use_cache=False, logits_to_keep=pack.logit_positions, **pack.extra
     ).logits.flatten(0, -2)
     return out
+
+
+def test_an_agents_turn_is_as_each_of_its_answers_alone(model_of: Any) -> None:
+    model = model_of(*SHAPES["qwen2"])
+    whole, *others = rows([(20, 15), (9, 3)])
+    turn = replace(whole, read=((8, 12), (14, 15)))
+    pieces = [replace(whole, ids=whole.ids[:end], prompt_length=start) for start, end in turn.spans]
+    with rows_apart(model):
+        together = run(model, pack_rows([turn, *others]))[: turn.trained]
+    alone = torch.cat([run(model, pad_rows([piece])) for piece in pieces])
+    assert torch.allclose(together, alone, rtol=0, atol=rounding(alone))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
