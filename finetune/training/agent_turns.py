@@ -9,7 +9,7 @@ of which that does not hold, or of which the template leaves something out, is r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +43,7 @@ def agent_turn_spans(
             start = _start(whole, turns[: place + 1], tools, template)
             upto = template.prompt(turns[: place + 1], tools, thinks=thinks, generation=False)
             end = _end(whole, start, upto, turn_end if turn_end in specials else "")
+            end = start + _ended(whole[start:end], specials)
             spans.append((start, end))
             _check_said(turns[place], whole[start:end])
     _check_read(turns, whole)
@@ -68,7 +69,7 @@ def _start(whole: str, turns: Sequence[Message], tools: Any, template: ChatTempl
 
 
 def _end(whole: str, start: int, upto: str, turn_end: str) -> int:
-    """Where an answer ends: with the first special token of a turn's end.
+    """Where an answer ends: with what ends a turn, or where its rendering does.
 
     `upto` is the rendering that ends with it; templates may write a last turn otherwise.
     """
@@ -81,21 +82,30 @@ def _end(whole: str, start: int, upto: str, turn_end: str) -> int:
     raise _other_prefix()
 
 
+def _ended(said: str, specials: Collection[str]) -> int:
+    """The length of an answer with the special token that ends it: without one it has no end."""
+    ends = [at + len(each) for each in specials if (at := said.rfind(each)) >= 0]
+    if not ends:
+        raise Misuse("the chat template ends answers without a token of their own", _HINT)
+    return max(ends)
+
+
 def _other_prefix() -> Misuse:
     return Misuse("the chat template writes a turn otherwise once another follows", _HINT)
 
 
 def _check_said(message: Message, said: str) -> None:
     """Raise Misuse where an answer's rendering leaves out what it holds."""
-    calls = message.extra.get("tool_calls") or ()
-    arguments = (leaf for call in calls for leaf in _leaves(call["function"]))
-    parts = {
-        "what is said beside a call" if calls else "an answer": [message.content],
-        "reasoning": [_reasoning(message)],
-        "a call of a tool": list(arguments),
-    }
-    for what, texts in parts.items():
-        if not all(_stands_in(text, said) for text in texts):
+    calls = [call["function"] for call in message.extra.get("tool_calls") or ()]
+    # Some templates write a text after the calls: reasoning there is none.
+    thought = said.rpartition(str(calls[-1].get("name")))[0] if calls else said
+    parts = (
+        ("what is said beside a call" if calls else "an answer", [message.content], said),
+        ("reasoning", [_reasoning(message)], thought),
+        ("a call of a tool", [leaf for call in calls for leaf in _leaves(call)], said),
+    )
+    for what, texts, where in parts:
+        if not all(_stands_in(text, where) for text in texts):
             raise Misuse(f"the chat template leaves out {what}", _HINT)
 
 

@@ -55,6 +55,13 @@ def trace(*messages: Json, **more: Any) -> Trace:
     return Trace("t1", "", "m", read_messages(list(messages)), **made)
 
 
+TURN = (
+    "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ '[' + m['role'] + ']' }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}"
+    "{{ m['content'] }}END{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+#: No special token ends a turn; what is said stands after the calls.
+OWN = {"chatml": CHATML, "endless": TURN, "late": TURN.replace("END", "<|im_end|>")}
 ONE = (user("Warm in Oslo?"), says("", "Oslo"), result("4 degrees"), says("No, 4 degrees."))
 PLAIN = (user("Hello?"), says("Good day."))
 TWO = (
@@ -80,8 +87,8 @@ def tokenizer(template: str) -> Any:
     from transformers import AutoTokenizer
 
     made: Any = AutoTokenizer.from_pretrained(str(tiny_folder()))
-    if template == "chatml":
-        made.chat_template = CHATML
+    if template in OWN:
+        made.chat_template = OWN[template]
         return made
     spec = find_spec("trl")
     if spec is None or not spec.submodule_search_locations:
@@ -174,6 +181,8 @@ def test_every_template_trains_an_answer_without_tools(template: str) -> None:
         ("llama3_1", TWO, "leaves out what is said beside a call|leaves out reasoning"),
         ("chatml", ONE, "leaves out the list of tools"),
         ("qwen3", (user("<|im_end|>?"), says("Yes.")), "holds a special token"),
+        ("endless", PLAIN, "ends answers without a token"),
+        ("late", TWO, "leaves out reasoning"),
         ("deepseek_r1_distill", (user("Hello?"), says("Hi.", why="Hm.")), "leaves out"),
     ],
 )
