@@ -12,6 +12,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+#: Kinds of secrets that are known by the names they are under.
+NAMED_KINDS = ("password", "secret", "token", "key", "credential")
 _PASSWORDS = _words("password passwd pwd pass passphrase passcode pw")
 _SECRETS = _words("secret token credential credentials")
 #: `key` alone says nothing: it is also that of a map, a table, or a lock.
@@ -54,7 +56,7 @@ _TEMPLATE = re.compile(r"\{\w[^}]*\}|\$\(")
 
 
 def kind_of_name(name: str) -> str:
-    """The kind of secret that a name says it holds: password, secret, token or key; "" for none."""
+    """The kind of secret that a name says it holds, of `NAMED_KINDS`; "" for none."""
     parts: list[str] = [part.lower() for part in _PARTS.findall(name)]
     while parts and (parts[-1].isdigit() or parts[-1] == "base"):
         parts.pop()
