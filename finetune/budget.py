@@ -118,7 +118,7 @@ def plan_rows(
     that nothing is reported on; None where it was not asked. Raises Misuse where not one pass over
     one batch fits.
     """
-    budget, shares = job.budget, job.recipe.proportions
+    budget, shares = job.sft_budget, job.recipe.proportions
     available = int(min(len(own) / shares[name] for name, own in rows.items()) + 1e-9)
     size = available if budget.rows is None else min(budget.rows, available)
     passes: float | None = None

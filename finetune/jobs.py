@@ -57,6 +57,13 @@ class TrainingJob:
         around = companions(self.domains, self.recipe.proportions)
         return tuple(name for name in around if self.is_strength(name))
 
+    @property
+    def sft_budget(self) -> TrainingBudget:
+        """The budget of the first stage: an equal share where others follow."""
+        seconds = self.budget.seconds
+        shared = None if seconds is None else seconds / len(self.recipe.stages)
+        return replace(self.budget, seconds=shared)
+
     def is_strength(self, name: str) -> bool:
         """Whether a domain is declared as one to protect, or measured to be one."""
         return name in self.domains and (self.domains[name].protected or name in self.strengths)

@@ -34,10 +34,10 @@ from finetune.stages.chain import (
     ChainJob,
     StageResult,
     chain_result,
-    check_chain,
     live_checkpoint,
     run_chain,
 )
+from finetune.stages.stage_rows import check_chain
 from finetune.stages.stage_settings import SFT
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import NO_BUDGET, TrainingArguments
@@ -274,7 +274,13 @@ def run_stages(
     if prepared.job.recipe.stages[0] == SFT:
         trained = run_training(prepared, on_progress, on_validation)
         scores = _best_scores(trained, folder)
-        first = StageResult("checkpoints/sft", trained.steps, trained.losses[-1], validation=scores)
+        first = StageResult(
+            "checkpoints/sft",
+            trained.steps,
+            trained.losses[-1],
+            validation=scores,
+            seconds=trained.tokens / max(trained.tokens_per_second, 1e-9),
+        )
     validate = validation_of(prepared, on_validation)
     job, engine, validator = prepared.job, prepared.engine, prepared.validator
     chain = run_chain(ChainJob(job, engine, folder, validator, validate, on_progress), first)
@@ -318,7 +324,7 @@ def publish(
 def clean_up(folder: Path) -> None:
     """Delete checkpoints and weights of a published training; its log and rows stay."""
     for path in folder.iterdir():
-        if path.name in _WORK or path.name.startswith(("checkpoint-", "best-", "trl-")):
+        if path.name in _WORK or path.name.startswith(("checkpoint-", "best-", "trl-", "steps-")):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 

@@ -86,6 +86,8 @@ def _show_stages(chain: Chain) -> None:
     for name, stage in chain.stages.items():
         for fault, count in stage.faults.items():
             print_line(f"{name}: {fault} ({count} replies)")
+        if stage.steps_asked is not None and stage.steps:
+            print_line(f"{name}: {stage.steps} of {stage.steps_asked} steps fit into the budget")
         if stage.end:
             print_line(f"{name} {stage.end}; `{chain.kept}` is kept")
 

@@ -2,6 +2,7 @@
 
 <training>/checkpoints/{initial,sft,dpo,rloo,…,final}/   PEFT's files of each
 <training>/stages.json     the results of the stages that are done
+<training>/steps-STAGE.json  how many steps of a stage fit into the budget
 <training>/trl-STAGE/      TRL's checkpoints of the stage under way
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -27,21 +27,23 @@ from engines.local.loading import quiet_peft
 from finetune.adapters.methods import attach, detach
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
-from finetune.distributed.process_group import from_environment
-from finetune.jobs import TrainingJob, prepared_rows
+from finetune.jobs import TrainingJob
 from finetune.memory.estimate import peak_bytes
 from finetune.rewards.judge import Judge
 from finetune.stages.reward_model import RewardModel, new_reward_model, preferred
+from finetune.stages.stage_budget import fit_steps
+from finetune.stages.stage_rows import stage_rows
 from finetune.stages.stage_settings import BY_MODEL, PREFERENCE, REINFORCEMENT, REWARD_MODEL, SFT
-from finetune.stages.trainers import POLICY, StageJob, open_trainer, train, unchanged
+from finetune.stages.trainer_run import step_seconds, train
+from finetune.stages.trainers import POLICY, StageJob, open_trainer, unchanged
 from finetune.training.early_stopping import Validate
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.validation import FORGETTING_ALPHA, MAX_QUESTIONS, Validator
 
 INITIAL, FINAL = "initial", "final"
 _WEIGHTS = "adapter_model.safetensors"
-#: Fewer could not show that a reward model is better than chance.
-_LEAST_PAIRS, _CHANCE = 10, 0.5
+#: How often a reward model that learned nothing prefers the better side.
+_CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class StageResult:
     `accuracy` its parts, `length` the tokens of a reply. `reference` is the checkpoint whose
     weights the stage was held to, with their SHA-256; None where it was held to none. `worse`
     names what fell significantly, and `unfit` says why else no stage goes on from this one.
+    `steps_asked` are those that the budget cut down to `steps`. `seconds` are those of its steps,
+    and of a few more that measured how many fit.
     """
 
     checkpoint: str
@@ -68,6 +72,7 @@ class StageResult:
     log: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
     unfit: str = ""
+    steps_asked: int | None = None
 
     @property
     def end(self) -> str:
@@ -120,8 +125,9 @@ def run_chain(chain: ChainJob, first: StageResult | None) -> Chain:
         if stage == SFT:
             continue
         if stage not in results:
+            spent = sum(result.seconds for result in results.values())
             with activity(f"stage {stage} of {chain.job.name}"):
-                results[stage] = _run(chain, stage, kept)
+                results[stage] = _run(chain, stage, kept, spent)
             stored = {name: asdict(result) for name, result in results.items() if name != SFT}
             write_json(chain.folder / "stages.json", stored)
             shutil.rmtree(chain.folder / f"trl-{stage}", ignore_errors=True)
@@ -163,77 +169,73 @@ def _done(folder: Path) -> dict[str, StageResult]:
     return {name: StageResult(**result) for name, result in stored.items()}
 
 
-def check_chain(job: TrainingJob) -> None:
-    """Raise Misuse where a stage after `sft` could not begin, before anything is trained."""
-    stages = [stage for stage in job.recipe.stages if stage != SFT]
-    if stages and from_environment().size > 1:
-        raise Misuse("stages after `sft` run in one process", "train without a launcher")
-    for place, stage in enumerate(stages):
-        settings, is_pairs = job.recipe.settings_of(stage), stage not in REINFORCEMENT
-        held_out = len(_rows(job, True, "validation"))
-        if stage == REWARD_MODEL and held_out < _LEAST_PAIRS:
-            what = f"stage `{stage}` is judged by {_LEAST_PAIRS} validation pairs or more"
-            raise Misuse(f"{what}, and there are {held_out}", "prepare more pairs")
-        if not _rows(job, is_pairs, "train", settings.reward):
-            what, keys = (
-                ("pairs", "chosen, rejected") if is_pairs else ("rows", "prompt, completion")
-            )
-            raise Misuse(
-                f"stage `{stage}` has no {what} to train on",
-                f"`bench data prepare {job.name} --file PATH` with the keys {keys}",
-            )
-        if is_pairs:
-            continue
-        if settings.batch % settings.generations:
-            what = f"`batch` {settings.batch} is no multiple of `generations`"
-            raise Misuse(f"{what} {settings.generations}", "each prompt gets so many replies")
-        if not settings.reward:
-            hint = f"`--set {stage}.reward=exact`, or choice, countdown, tests, FILE.py:FUNCTION"
-            raise Misuse(f"stage `{stage}` has no reward", hint)
-        if settings.reward == BY_MODEL:
-            if REWARD_MODEL not in stages[:place]:
-                what = f"`{stage}.reward` is `{BY_MODEL}`, and no stage before it makes one"
-                raise Misuse(what, f"`--stages sft,{REWARD_MODEL},{stage}`")
-            continue
-        with Judge(settings.reward):
-            pass
+def _run(chain: ChainJob, stage: str, before: str, spent: float) -> StageResult:
+    """Run one stage in its share of what is left of the budget, and judge it."""
+    settings = chain.job.recipe.settings_of(stage)
+    rows = stage_rows(chain.job, stage not in REINFORCEMENT, "train", settings.reward)
+    work = StageJob(stage, rows, settings, chain.job.settings, chain.folder / f"trl-{stage}")
+    run = _run_reward_model if stage == REWARD_MODEL else _run_policy
+    stages, budget = chain.job.recipe.stages, chain.job.budget.seconds
+    if budget is None:
+        return run(chain, work, before)
+    share = max(0.0, budget - spent) / (len(stages) - stages.index(stage))
+    with activity(f"measuring a step of stage {stage}"):
+        fitted = fit_steps(work, share, lambda few: _probe(chain, few, before), chain.folder)
+    if not fitted.steps and before == INITIAL:
+        least = fitted.least_minutes(len(stages))
+        raise Misuse(f"stage `{stage}` {fitted.lack}", f"`--budget-minutes {least:g}` suffices")
+    if not fitted.steps:
+        return StageResult("", 0, steps_asked=fitted.asked, unfit=fitted.lack)
+    done = run(chain, fitted.job(work), before)
+    asked = fitted.asked if fitted.steps < fitted.asked else None
+    return replace(done, steps_asked=asked, seconds=done.seconds + fitted.measuring)
 
 
-def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
+def _probe(chain: ChainJob, work: StageJob, before: str) -> list[float]:
+    with _opened(chain, work, before) as (live, judge):
+        return step_seconds(open_trainer(work, live, chain.engine.tokenizer, judge))
+
+
+@contextmanager
+def _opened(chain: ChainJob, work: StageJob, before: str) -> Iterator[tuple[Any, Any]]:
+    """The model that a stage trains, and what judges its replies."""
+    engine, folder, reward = chain.engine, chain.folder / "checkpoints", work.settings.reward
+    with ExitStack() as stack:
+        stack.enter_context(quiet_peft())
+        if work.stage == REWARD_MODEL:
+            stack.enter_context(unchanged(engine.model, engine.tokenizer))
+            live, judge = stack.enter_context(new_reward_model(engine.model, work.training)), None
+        else:
+            live, judge = stack.enter_context(live_checkpoint(engine, folder / before)), None
+        if work.stage in REINFORCEMENT:
+            judge = (
+                RewardModel(live, folder / REWARD_MODEL, engine.tokenizer)
+                if reward == BY_MODEL
+                else stack.enter_context(Judge(reward))
+            )
+        yield live, judge
+
+
+def _run_policy(chain: ChainJob, work: StageJob, before: str) -> StageResult:
     """Run one stage from the checkpoint of the one before, and judge it against that."""
-    job, engine, folder = chain.job, chain.engine, chain.folder / "checkpoints"
+    stage, folder, engine = work.stage, chain.folder / "checkpoints", chain.engine
     is_pairs = stage in PREFERENCE
-    settings = job.recipe.settings_of(stage)
-    rows = _rows(job, stage not in REINFORCEMENT, "train", settings.reward)
-    work = StageJob(stage, rows, settings, job.settings, chain.folder / f"trl-{stage}")
-    if stage == REWARD_MODEL:
-        return _run_reward_model(chain, work)
-    pairs = _rows(job, True, "validation")[:MAX_QUESTIONS] if is_pairs else []
-    by_model = not is_pairs and settings.reward == BY_MODEL
-    begun = time.perf_counter()
-    with (
-        quiet_peft(),
-        nullcontext() if is_pairs or by_model else Judge(settings.reward) as judge,
-        live_checkpoint(engine, folder / before) as live,
-    ):
+    pairs = stage_rows(chain.job, True, "validation")[:MAX_QUESTIONS] if is_pairs else []
+    with _opened(chain, work, before) as (live, judge):
         old = _validated(chain, live)
         right = _preferred(chain, live, pairs)
-        rated = RewardModel(live, folder / REWARD_MODEL, engine.tokenizer) if by_model else judge
-        trainer = open_trainer(work, live, engine.tokenizer, rated)
-        train(trainer, work, chain.validate, chain.notify)
-        log = [entry for entry in trainer.state.log_history if "loss" in entry]
-        steps = int(trainer.state.global_step)
-        live.eval()
-        shutil.rmtree(folder / stage, ignore_errors=True)
-        _keep(folder / stage, lambda build: _save(live, build))
+        trainer = open_trainer(work, live, engine.tokenizer, judge)
+        seconds = train(trainer, work, chain.validate, chain.notify)
+        _keep_live(folder / stage, live)
         details, fallen = _validated(chain, live, old[2])[:2]
         preference, lost = _preference(right, _preferred(chain, live, pairs))
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
     reference = None
-    if settings.has_reference(stage):
+    if work.settings.has_reference(stage):
         reference = {"checkpoint": before, "sha256": sha256(folder / before / _WEIGHTS)}
     return StageResult(
         f"checkpoints/{stage}",
-        steps,
+        int(trainer.state.global_step),
         _late(log, "loss"),
         _late(log, "rewards/margins" if is_pairs else "reward"),
         _late(log, "rewards/format/mean"),
@@ -242,40 +244,30 @@ def _run(chain: ChainJob, stage: str, before: str) -> StageResult:
         {**details, **preference},
         reference,
         (*fallen, *lost),
-        dict(judge.faults) if judge is not None else {},
+        dict(judge.faults) if isinstance(judge, Judge) else {},
         log,
-        time.perf_counter() - begun,
+        seconds,
     )
 
 
-def _run_reward_model(chain: ChainJob, work: StageJob) -> StageResult:
+def _run_reward_model(chain: ChainJob, work: StageJob, before: str) -> StageResult:
     """Train a reward model, and judge it on held-out pairs against chance."""
-    job, engine, path = chain.job, chain.engine, chain.folder / "checkpoints" / work.stage
-    pairs = _rows(job, True, "validation")[:MAX_QUESTIONS]
-    begun = time.perf_counter()
-    with (
-        quiet_peft(),
-        unchanged(engine.model, engine.tokenizer),
-        new_reward_model(engine.model, job.settings) as live,
-    ):
-        trainer = open_trainer(work, live, engine.tokenizer, None)
-        train(trainer, work, None, chain.notify)
-        live.eval()
-        shutil.rmtree(path, ignore_errors=True)
-        _keep(path, lambda build: _save(live, build))
-        right = preferred(live, pairs, engine.tokenizer, job.settings)
+    pairs = stage_rows(chain.job, True, "validation")[:MAX_QUESTIONS]
+    with _opened(chain, work, before) as (live, _):
+        trainer = open_trainer(work, live, chain.engine.tokenizer, None)
+        seconds = train(trainer, work, None, chain.notify)
+        _keep_live(chain.folder / "checkpoints" / work.stage, live)
+        right = preferred(live, pairs, chain.engine.tokenizer, work.training)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     share, bounds = fmean(right), wilson(sum(right), len(right))
+    found = f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"
+    chance = f"is no better than chance on {len(right)} held-out pairs ({found})"
     told = {
         "n": len(right),
         "accuracy": share,
         "interval": [bounds.low, bounds.high],
         "measure": "accuracy on held-out pairs",
     }
-    chance = (
-        f"is no better than chance on {len(right)} held-out pairs "
-        f"({share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}])"
-    )
     return StageResult(
         f"checkpoints/{work.stage}",
         int(trainer.state.global_step),
@@ -285,7 +277,7 @@ def _run_reward_model(chain: ChainJob, work: StageJob) -> StageResult:
         validation={"pairs": told},
         unfit="" if bounds.low > _CHANCE else chance,
         log=log,
-        seconds=time.perf_counter() - begun,
+        seconds=seconds,
     )
 
 
@@ -338,16 +330,6 @@ def _late(log: Sequence[Mapping[str, Any]], key: str) -> float | None:
     return fmean(values[-max(1, len(values) // 10) :]) if values else None
 
 
-def _rows(job: TrainingJob, pairs: bool, split: str, reward: str = "") -> list[Row]:
-    """The pairs among the prepared rows, or the others; no stage runs the tools of a trace.
-
-    A reward model needs no reference, so it takes the prompts of pairs where there are no others.
-    """
-    every = [row for rows in prepared_rows(job, split).values() for row in rows if not row.chain]
-    found = [row for row in every if bool(row.rejected) is pairs]
-    return every if not found and reward == BY_MODEL else found
-
-
 # --- adapters on the disk and on the model
 
 
@@ -377,6 +359,13 @@ def _save_initial(chain: ChainJob, build: Path) -> None:
 def _save(live: Any, build: Path) -> None:
     live.save_pretrained(str(build), selected_adapters=[POLICY])
     (build / "README.md").unlink(missing_ok=True)
+
+
+def _keep_live(path: Path, live: Any) -> None:
+    """Have the weights of a trained stage as its checkpoint, in place of what a kill left."""
+    live.eval()
+    shutil.rmtree(path, ignore_errors=True)
+    _keep(path, lambda build: _save(live, build))
 
 
 def _keep(path: Path, fill: Callable[[Path], None]) -> None:

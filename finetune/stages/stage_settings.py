@@ -12,6 +12,7 @@ REWARD_MODEL, BY_MODEL = "reward", "model"
 ORPO = "orpo"
 PREFERENCE, REINFORCEMENT = ("dpo", ORPO), ("rloo", "grpo")
 STAGES = (SFT, *PREFERENCE, REWARD_MODEL, *REINFORCEMENT)
+_AT_ONCE = 8
 _BETA = {"dpo": 0.1, ORPO: 0.1, REWARD_MODEL: 0.0, "rloo": 0.05, "grpo": 0.0}
 
 
@@ -25,7 +26,8 @@ class StageSettings:
                     weights.
     steps, epochs   `steps`, where given, wins. Else a preference stage passes `epochs` times over
                     the pairs, and a reward stage takes 100 steps.
-    batch           pairs, or replies, per step; `micro_batch` of them at once (None: all).
+    batch           pairs, or replies, per step; `micro_batch` of them at once (None: at most 8,
+                    since logits of 32 pairs took 13 GB with a model of 135 M parameters).
     beta            how much leaving the reference costs. None: 0.1 for dpo, 0.05 for rloo, 0 for
                     grpo, as TRL has them. For orpo, which has no reference, the weight of the
                     odds ratio beside the likelihood of the better side; None: 0.1.
@@ -63,6 +65,13 @@ class StageSettings:
             raise Misuse("`generations` is under 2: replies are compared with one another")
         if self.batch % (self.micro_batch or self.batch):
             raise Misuse(f"`batch` {self.batch} is no multiple of `micro_batch` {self.micro_batch}")
+
+    @property
+    def at_once(self) -> int:
+        """Pairs, or replies, that go through the model at once: a divisor of the batch."""
+        if self.micro_batch is not None:
+            return self.micro_batch
+        return max(n for n in range(1, _AT_ONCE + 1) if not self.batch % n)
 
     def beta_of(self, stage: str) -> float:
         """Beta, chosen or by default."""

@@ -1,4 +1,4 @@
-"""TRL's trainers for a preference or reward stage: data, arguments, progress, and resumption.
+"""TRL's trainers for a stage after `sft`: data, arguments, and a model given back as it was.
 
 What a row is in tokens is decided by this project (`finetune.training.tokenize`), so that a stage
 trains what the evaluation asks, and a long row loses the beginning of its prompt, never an answer.
@@ -6,8 +6,7 @@ trains what the evaluation asks, and a long row loses the beginning of its promp
 
 from __future__ import annotations
 
-import json
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -20,19 +19,16 @@ from finetune.adapters.methods import recompute
 from finetune.data.rows import Row
 from finetune.rewards.judge import Judge
 from finetune.stages.stage_settings import ORPO, REWARD_MODEL, StageSettings
-from finetune.training.early_stopping import Validate
-from finetune.training.gradients import eval_mode
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
-from finetune.training.train_result import OnProgress, TrainingProgress
 
 if TYPE_CHECKING:
     from finetune.stages.reward_model import RewardModel
 
 #: The adapter in training, and the frozen copy of it that TRL makes as reference.
 POLICY, REFERENCE = "default", "ref"
-#: A stage's rate beside that of `sft`.
-_RATE = 0.1
+#: A stage's rate beside that of `sft`; steps of a stage of replies, where none are set.
+_RATE, _STEPS = 0.1, 100
 
 
 @dataclass(frozen=True)
@@ -53,9 +49,10 @@ def open_trainer(
 
     Raises BenchError where TRL took another reference.
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from transformers.trainer_callback import PrinterCallback
 
+    disable_progress_bars()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if job.stage in _OF_PAIRS:
@@ -126,22 +123,14 @@ def check_reference(live: Any) -> None:
         weight.requires_grad_(False)  # type: ignore[union-attr]
 
 
-def train(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProgress) -> None:
-    """Train, from the last whole checkpoint where there is one."""
-    trainer.add_callback(_watch(trainer, job, validate, notify))
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(job.folder))
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint whose state was written, which is written last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in reversed(found):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
+def steps_asked(job: StageJob) -> int:
+    """The steps of the settings: given, or passes over the pairs."""
+    settings = job.settings
+    if settings.steps is not None:
+        return settings.steps
+    if job.stage not in _OF_PAIRS:
+        return _STEPS
+    return max(1, math.ceil(settings.epochs * math.ceil(len(job.rows) / settings.batch)))
 
 
 @contextmanager
@@ -174,9 +163,8 @@ def _direct(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
         def _prepare_dataset(self, dataset: Any, *rest: Any, **more: Any) -> Any:
             return dataset
 
-    length = {"max_length": None, "num_train_epochs": job.settings.epochs}
     beta = job.settings.beta_of(job.stage)
-    config = DPOConfig(**_arguments(job, live), **length, beta=beta)
+    config = DPOConfig(**_arguments(job, live), max_length=None, beta=beta)
     return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
 
 
@@ -202,9 +190,12 @@ def _odds_ratio(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             super().log({**logs, "num_tokens": self.n_tokens}, start_time)
 
-    length = {"max_length": job.training.max_tokens, "num_train_epochs": job.settings.epochs}
-    beta = job.settings.beta_of(ORPO)
-    config = ORPOConfig(**_arguments(job, live), **length, beta=beta, remove_unused_columns=False)
+    config = ORPOConfig(
+        **_arguments(job, live),
+        beta=job.settings.beta_of(ORPO),
+        max_length=job.training.max_tokens,
+        remove_unused_columns=False,
+    )
     return Encoded(live, args=config, train_dataset=data, processing_class=tokenizer)
 
 
@@ -225,8 +216,7 @@ def _scored(job: StageJob, live: Any, tokenizer: Any, data: Any) -> Any:
     def joined(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:
         return {side: [*pair["prompt_ids"], *pair[side]] for side in ("chosen_ids", "rejected_ids")}
 
-    length = {"max_length": None, "num_train_epochs": job.settings.epochs}
-    config = RewardConfig(**_arguments(job, live), **length)
+    config = RewardConfig(**_arguments(job, live), max_length=None)
     whole = data.from_list([joined(pair) for pair in data])
     return RewardTrainer(live, args=config, train_dataset=whole, processing_class=tokenizer)
 
@@ -264,10 +254,6 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
     if rate is None:
         rate = training.rate(live.config.get_text_config().hidden_size)
         rate *= 1 if job.stage in (ORPO, REWARD_MODEL) else _RATE
-    at_once = settings.batch if settings.micro_batch is None else settings.micro_batch
-    steps = settings.steps
-    if steps is None:
-        steps = -1 if job.stage in _OF_PAIRS else 100
     return {
         "output_dir": str(job.folder),
         "learning_rate": rate,
@@ -275,9 +261,9 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
         "warmup_steps": training.warm_up,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.clip,
-        "per_device_train_batch_size": at_once,
-        "gradient_accumulation_steps": settings.batch // at_once,
-        "max_steps": steps,
+        "per_device_train_batch_size": settings.at_once,
+        "gradient_accumulation_steps": settings.batch // settings.at_once,
+        "max_steps": steps_asked(job),
         "save_steps": training.save_every,
         "save_total_limit": 2,
         "seed": training.seed,
@@ -315,41 +301,3 @@ def _rewards(judge: Judge) -> list[Any]:
         return [each.format for each in judged]
 
     return [accuracy, format]
-
-
-# --- while it trains
-
-
-def _watch(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProgress) -> Any:
-    from transformers import TrainerCallback
-
-    begun, first = time.perf_counter(), [0]
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            first[0] = state.global_step
-
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any
-        ) -> None:
-            if "loss" in logs:
-                done = max(1, state.global_step - first[0])
-                each = (time.perf_counter() - begun) / done
-                tokens = float(logs.get("num_tokens", 0)) / (each * state.global_step or 1)
-                left = each * (state.max_steps - state.global_step)
-                notify(
-                    TrainingProgress(
-                        state.global_step, state.max_steps, float(logs["loss"]), tokens, left
-                    )
-                )
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            every, step = job.training.eval_every, state.global_step
-            if validate is None or not every or step % every or step >= state.max_steps:
-                return
-            with eval_mode(trainer.model) as live:
-                result = validate(live, step)
-            if result.regressed:
-                control.should_training_stop = True
-
-    return Watch()

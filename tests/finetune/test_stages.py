@@ -20,10 +20,12 @@ from finetune.data.recipe import Recipe, one_domain, with_stages
 from finetune.data.rows import Row
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.stages import chain as chains
+from finetune.stages import trainer_run
 from finetune.stages.reward_model import RewardModel, reward_network, scores
 from finetune.stages.stage_settings import REINFORCEMENT
 from finetune.stages.trainers import StageJob, open_trainer, pair_tokens
 from finetune.train_adapter import TrainingResult, train_adapter
+from finetune.training.settings import TrainingBudget
 
 FAST = ["rank=4", "epochs=2", "batch=8", "eval_every=0", "max_tokens=64"]
 
@@ -330,3 +332,70 @@ def test_a_reward_model_that_found_nothing_ends_the_chain(
     assert made.chain.kept == "sft"
     assert "no better than chance on" in made.chain.stages["reward"].end
     assert _same(made.path, made.path / "checkpoints" / "sft")
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes ten seconds, of which none pass."""
+    monkeypatch.setattr(chains, "step_seconds", lambda _: [10.0, 10.0])
+    monkeypatch.setattr(chains, "train", lambda *given: 0 * trainer_run.train(*given) + 30)
+
+
+def _bounded(job: TrainingJob, seconds: float) -> TrainingJob:
+    return replace(job, budget=TrainingBudget(seconds))
+
+
+DPO = ["steps=6", "dpo.steps=9", "dpo.batch=4", "orpo.steps=9", "orpo.batch=4"]
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_a_budget_is_shared_by_the_stages_that_are_left(
+    tmp_path: Path, engine: TransformersEngine
+) -> None:
+    """Of 100 s, 20 of 50 go into measuring, 3 steps fit; so it is with the other 50."""
+    made = _train(_bounded(_job(tmp_path, _pairs(), "dpo,orpo", *DPO), 100), engine)
+    assert made.chain is not None
+    dpo, orpo = made.chain.stages["dpo"], made.chain.stages["orpo"]
+    assert (dpo.steps, dpo.steps_asked) == (3, 9)
+    assert (orpo.steps, orpo.steps_asked) == (3, 9)
+    assert made.chain.kept == "orpo"
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_a_stage_that_does_not_fit_is_left_out_and_said_so(
+    tmp_path: Path, engine: TransformersEngine
+) -> None:
+    made = _train(_bounded(_job(tmp_path, _pairs(), "dpo,orpo", *DPO), 61), engine)
+    assert made.chain is not None
+    assert (made.chain.kept, made.chain.stages["dpo"].steps) == ("dpo", 1)
+    assert "one step takes 10 s" in made.chain.stages["orpo"].end
+    with pytest.raises(Misuse, match="was left out") as error:
+        _train(_bounded(_job(tmp_path / "other", _pairs(), "dpo", *DPO), 9), engine)
+    assert error.value.hint == "`--budget-minutes 0.67` suffices"
+
+
+def test_a_killed_stage_keeps_the_steps_that_were_decided(
+    tmp_path: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _bounded(_job(tmp_path, _pairs(), "dpo", *DPO, "save_every=2"), 60)
+    monkeypatch.setattr(chains, "step_seconds", lambda _: [10.0, 10.0])
+
+    def killed(progress: Any) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(job, engine, killed, _nothing)
+    monkeypatch.setattr(chains, "step_seconds", lambda _: [1.0, 1.0])
+    resumed = _train(job, engine)
+    assert resumed.chain is not None
+    assert resumed.chain.stages["dpo"].steps == 4
+
+
+def test_one_step_is_measured_on_a_few(tmp_path: Path, engine: TransformersEngine) -> None:
+    made = _train(_bounded(_job(tmp_path, _pairs(), "dpo", *DPO), 600), engine)
+    assert made.chain is not None
+    dpo = made.chain.stages["dpo"]
+    assert (dpo.steps, dpo.steps_asked) == (9, None)
+    assert 0 < dpo.seconds < 60
+    assert not list(tmp_path.glob("training/*/steps-*"))
