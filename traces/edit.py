@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.fields import InvalidRow, parse_json
 from domainlift.files import write_text
@@ -41,7 +42,8 @@ def edited_messages(trace: Trace, draft: Path) -> tuple[Json, ...]:
         write_text(draft, message_lines(trace))
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     try:
-        done = subprocess.run([*shlex.split(command), str(draft)], check=False)  # noqa: S603
+        with activity(""):
+            done = subprocess.run([*shlex.split(command), str(draft)], check=False)  # noqa: S603
     except OSError as error:
         raise BenchError(f"`{command}` cannot be started", "set EDITOR, or use `--file`") from error
     if done.returncode:

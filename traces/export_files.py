@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from domainlift.activity import activity
 from domainlift.errors import Misuse
 from domainlift.files import write_text
 from domainlift.registry import load_object
@@ -53,7 +54,8 @@ def export_traces(
 def _lines(
     traces: Iterable[Trace], write: Callable[[Trace], Iterable[Json]], counts: Counter[str]
 ) -> Iterator[str]:
-    for trace in traces:
-        clean, found = masked(trace)
+    for number, trace in enumerate(traces, 1):
+        with activity(f"masking trace {number:,}"):
+            clean, found = masked(trace)
         counts.update(found)
         yield from (json.dumps(row, ensure_ascii=False) + "\n" for row in write(clean))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from domainlift.errors import Misuse
+from domainlift.activity import activity
+from domainlift.errors import Malformed, Misuse
 from domainlift.fields import Problem
 from domainlift.files import stays_inside
 from domainlift.text.display import one_line
@@ -32,33 +33,41 @@ class ImportedTraces:
     refused: tuple[tuple[Path, Problem], ...]
 
 
-def import_traces(
-    store: TraceStore, path: Path, tell: Callable[[Path, int], None]
-) -> ImportedTraces:
-    """Take over the traces of a file, or of all files of a folder; each file is told before it is.
+def import_traces(store: TraceStore, path: Path) -> ImportedTraces:
+    """Take over the traces of a file, or of all files of a folder.
 
     Misuse where there are no files. What was taken over stays when it is stopped, and is found
     again by its content.
     """
-    before = {trace.id: trace_digest(trace) for trace in store.all(dropped=True)}
+    files = _files(path)
+    with activity("reading the traces that are there"):
+        before = {trace.id: trace_digest(trace) for trace in store.all(dropped=True)}
     there = set(before.values())
     ids: list[str] = []
     refused: list[tuple[Path, Problem]] = []
     known = 0
-    for file in _files(path):
-        tell(file, len(ids))
-        for found in read_traces(file):
-            if isinstance(found, Problem):
-                refused.append((file, found))
-                continue
+    for file, found in _found(files):
+        if isinstance(found, Problem):
+            refused.append((file, found))
+            continue
+        with activity(f"{file.name}: {len(ids) + known + 1:,} traces"):
             digest = trace_digest(found)
-            exported = found.id in before and _digest_masked(store.read(found.id)) == digest
-            if digest in there or exported:
+            if digest in there or _digest_masked(store, found.id, before) == digest:
                 known += 1
-                continue
-            there.add(digest)
-            ids.append(_add(store, found, file))
+            else:
+                there.add(digest)
+                ids.append(_add(store, found, file))
     return ImportedTraces(tuple(ids), known, tuple(refused))
+
+
+def _found(files: Iterable[Path]) -> Iterator[tuple[Path, Trace | Problem]]:
+    """What is found in each file; one that cannot be opened is a problem like others."""
+    for file in files:
+        try:
+            for found in read_traces(file):
+                yield file, found
+        except Malformed as error:
+            yield file, Problem(1, error.what.removeprefix(f"{file}: "))
 
 
 def trace_digest(trace: Trace) -> str:
@@ -67,7 +76,7 @@ def trace_digest(trace: Trace) -> str:
     return sha256(said.encode()).hexdigest()
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(
             file
@@ -78,12 +87,12 @@ def _files(path: Path) -> Iterator[Path]:
         found = [path] if path.exists() else []
     if not found:
         raise Misuse(f"there are no files of traces at `{path}`", f"known: {', '.join(FORMATS)}")
-    yield from found
+    return found
 
 
-def _digest_masked(trace: Trace) -> str:
-    """The digest of what an export writes of a trace."""
-    return trace_digest(masked(trace)[0])
+def _digest_masked(store: TraceStore, id_: str, before: Container[str]) -> str:
+    """The digest of what an export writes of the trace that had this id before; "" for none."""
+    return trace_digest(masked(store.read(id_))[0]) if id_ in before else ""
 
 
 def _add(store: TraceStore, trace: Trace, file: Path) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from bench.options import (
 )
 from domainlift.errors import NoSuch
 from domainlift.text.display import printable
-from reports.terminal import print_line, print_note
+from reports.terminal import print_line
 from traces.choose import TraceCriteria, WantedRating, chosen
 from traces.export_files import export_traces
 from traces.formats.registry import FORMATS
@@ -80,7 +79,7 @@ def trace_import_command(
 
     Example: bench trace import traces.jsonl
     """
-    done = import_traces(TraceStore(workspace), path, _every_few_seconds())
+    done = import_traces(TraceStore(workspace), path)
     refused = [
         {"file": str(file), "line": problem.line, "what": problem.what}
         for file, problem in done.refused
@@ -105,16 +104,3 @@ def chosen_traces(
     store = TraceStore(workspace)
     wanted = [store.get(id_) for id_ in ids] if ids else store.all()
     return chosen(wanted, criteria)
-
-
-def _every_few_seconds() -> Callable[[Path, int], None]:
-    """Say which file is read, at most every two seconds."""
-    last = time.monotonic()
-
-    def tell(file: Path, imported: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 2:
-            last = time.monotonic()
-            print_note(f"{file}: {imported:,} traces so far")
-
-    return tell

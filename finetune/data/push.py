@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.fields import Problem
 from domainlift.files import write_text
@@ -78,8 +79,9 @@ def build_upload(splits: Splits, folder: Path) -> HubUpload:
     counts: Counter[str] = Counter()
     for split, traces in splits.items():
         rows = []
-        for trace in traces:
-            clean, found = masked(trace)
+        for number, trace in enumerate(traces, 1):
+            with activity(f"masking row {number:,} of {len(traces):,}"):
+                clean, found = masked(trace)
             counts.update(found)
             rows.append(_columns(clean))
         path = folder / "data" / f"{split}.parquet"
@@ -119,6 +121,7 @@ def upload(made: HubUpload, repository: str, *, public: bool) -> str:
         )
         is_private = hub.repo_info(repository, repo_type="dataset").private
         if public or is_private:
+            # It shows its own progress.
             hub.upload_folder(
                 repo_id=repository,
                 repo_type="dataset",

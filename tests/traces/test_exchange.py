@@ -29,7 +29,7 @@ PASSWORD = "hunt" + "er2x"
 
 
 def imported(store: TraceStore, path: Path) -> ImportedTraces:
-    return import_traces(store, path, lambda file, n: None)
+    return import_traces(store, path)
 
 
 def written(tmp_path: Path, *rows: object, name: str = "rows.jsonl") -> Path:
@@ -302,6 +302,28 @@ def test_a_folder_is_read_and_what_is_there_is_skipped(tmp_path: Path) -> None:
     assert imported(store, folder) == ImportedTraces((), 3, ())
     with pytest.raises(Misuse, match="no files"):
         imported(store, tmp_path / "missing")
+
+
+def test_a_file_that_cannot_be_opened_is_one_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    closed = written(folder, GOOD, name="a.jsonl")
+    written(folder, GOOD, name="b.jsonl")
+    opened = Path.open
+
+    def refuse(path: Path, *more: Any, **named: Any) -> Any:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    found = imported(TraceStore(tmp_path), folder)
+    assert (len(found.ids), found.refused) == (
+        1,
+        ((closed, Problem(1, "cannot be read: Permission denied")),),
+    )
 
 
 def test_secrets_are_masked_and_the_export_is_known_again(tmp_path: Path) -> None:
