@@ -1,11 +1,13 @@
-"""Clients that stream chats over HTTP from `bench serve`, against llama-server on the same file.
+"""Clients that stream chats over HTTP from `bench serve`, against other servers on the same model.
 
     python -m perf.load --seconds 60
+    python -m perf.load --seconds 60 --model FOLDER
 
 Each client asks one question after another, with a system prompt that all share, and reads a reply
-of 32 tokens. Both servers are processes of their own, one after the other, without passages and
-adapters; llama-server is that of the package `xllamacpp`, with a slot for each client. Counted are
-requests that were answered whole, and the others as lost.
+of 32 tokens. The servers are processes of their own, one after the other, without passages and
+adapters: of `smollm2`'s GGUF file llama-server of the package `xllamacpp`, with a slot for each
+client; of a folder `transformers serve`, plain and with continuous batching (it needs fastapi).
+Counted are requests that were answered whole, and the others as lost.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +38,8 @@ from engines.registry import SMOLLM2, EngineOptions, open_engine
 from ensemble.plan import Plan, write_plan
 from ensemble.router.keywords import SHIPPED, read_keywords, write_keywords
 
-SIDES = ("ours", "llama-server")
+OURS, LLAMA, CONTINUOUS = "ours", "llama-server", "transformers serve --continuous-batching"
+FILE_SIDES, FOLDER_SIDES = (OURS, LLAMA), (OURS, "transformers serve", CONTINUOUS)
 _SYSTEM = "You answer questions in one short sentence. Say so where you do not know. " * 3
 _TOKENS, _READY, _PATIENCE = 32, 120.0, 120.0
 
@@ -45,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="load over HTTP")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--model", default=SMOLLM2, help="smollm2, or a folder of weights")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.serve is not None:
@@ -52,14 +57,17 @@ def main() -> None:
         return
     print("| server | clients | requests/s | first token p50, s | p99, s | lost |")
     print("|" + "---|" * 6)
-    for side in SIDES:
-        with _server(side, max(settings.clients)) as url:
-            for clients in settings.clients:
-                row = _measure(url, clients, settings.seconds)
-                print(f"| {side} | {clients} | {row} |", flush=True)
+    for side in FILE_SIDES if settings.model == SMOLLM2 else FOLDER_SIDES:
+        try:
+            with _server(side, settings.model, max(settings.clients)) as server:
+                for clients in settings.clients:
+                    row = _measure(server, clients, settings.seconds)
+                    print(f"| {side} | {clients} | {row} |", flush=True)
+        except _NoAnswer:
+            print(f"| {side} | the server does not answer | | | | |", flush=True)
 
 
-def _measure(url: str, clients: int, seconds: float) -> str:
+def _measure(server: _Server, clients: int, seconds: float) -> str:
     first: list[float] = []
     lost: list[str] = []
     begun = time.perf_counter()
@@ -68,7 +76,7 @@ def _measure(url: str, clients: int, seconds: float) -> str:
         number = client
         while time.perf_counter() < begun + seconds:
             try:
-                first.append(_asked(url, number))
+                first.append(_asked(server, number))
             except (httpx.HTTPError, ValueError, KeyError) as error:
                 lost.append(repr(error))
             number += clients
@@ -86,70 +94,87 @@ def _measure(url: str, clients: int, seconds: float) -> str:
     return f"{len(first) / passed:.2f} | {shown[0]:.2f} | {shown[1]:.2f} | {len(lost)}"
 
 
-def _asked(url: str, number: int) -> float:
+def _asked(server: _Server, number: int) -> float:
     """Seconds to the first piece of a reply; ValueError where the reply does not end.
 
     Each request has a connection of its own: servers close idle ones whenever they like.
     """
     question = f"What is {number} plus {number % 7}, and which town was founded in {900 + number}?"
     turns = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": question}]
-    body = {"model": "base", "messages": turns, "max_tokens": _TOKENS, "stream": True}
+    body = {"model": server.model, "messages": turns, "max_tokens": _TOKENS, "stream": True}
     begun, first, ended = time.perf_counter(), 0.0, False
-    address = f"{url}/v1/chat/completions"
+    address = f"{server.url}/v1/chat/completions"
     with httpx.stream("POST", address, json=body, timeout=_PATIENCE) as reply:
         reply.raise_for_status()
         for line in reply.iter_lines():
             data = line.removeprefix("data: ")
             if not data or data == "[DONE]":
                 continue
-            choice = json.loads(data)["choices"][0]
-            if not first and choice["delta"].get("content"):
-                first = time.perf_counter() - begun
-            ended = ended or choice["finish_reason"] is not None
+            for choice in json.loads(data)["choices"]:
+                if not first and choice["delta"].get("content"):
+                    first = time.perf_counter() - begun
+                ended = ended or choice.get("finish_reason") is not None
     if not ended:
         raise ValueError("the reply does not end")
     return first
 
 
+@dataclass(frozen=True)
+class _Server:
+    """Where a server is, and what it calls its model."""
+
+    url: str
+    model: str
+
+
+class _NoAnswer(Exception):
+    """A server that ended, or was not ready in time."""
+
+
 @contextmanager
-def _server(side: str, slots: int) -> Iterator[str]:
-    """The address of a server in a process of its own."""
+def _server(side: str, model: str, slots: int) -> Iterator[_Server]:
+    """A server in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder:
-        ours = ["bench", "serve", "--plan", _plan(Path(folder)), "--port", str(port)]
-        theirs = ["perf.load", "--serve", str(port), "--clients", str(slots)]
-        command = [sys.executable, "-m", *(ours if side == "ours" else theirs)]
+        command = [sys.executable, "-m", "bench", "serve", "--port", str(port)]
+        if side == OURS:
+            command += ["--plan", _plan(Path(folder), model)]
+        elif side == LLAMA:
+            command[2:] = ["perf.load", "--serve", str(port), "--clients", str(slots)]
+        else:
+            script = str(Path(sys.executable).with_name("transformers"))
+            command = [script, *side.split()[1:], model, "--port", str(port), "--host", "127.0.0.1"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(url, process)
-            yield url
+            found = _Server(f"http://127.0.0.1:{port}", "base" if side in (OURS, LLAMA) else model)
+            _wait(found, process)
+            yield found
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=30)
 
 
-def _plan(folder: Path) -> str:
+def _plan(folder: Path, model: str) -> str:
     """A plan that treats nothing."""
-    with closing(open_engine(SMOLLM2, EngineOptions())) as engine:
+    with closing(open_engine(model, EngineOptions())) as engine:
         info = engine.info
     write_keywords(folder / "routes.yaml", read_keywords(SHIPPED))
     write_plan(folder / "plan.yaml", Plan(info.model, info.digest, {}, router="routes.yaml"))
     return str(folder / "plan.yaml")
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait(server: _Server, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _READY
     while time.monotonic() < end and process.poll() is None:
         try:
-            _asked(url, 0)
+            _asked(server, 0)
         except (httpx.HTTPError, ValueError, KeyError):
             time.sleep(0.2)
         else:
             return
-    raise SystemExit("the server does not answer")
+    raise _NoAnswer
 
 
 def _llama_server(port: int, slots: int) -> None:
