@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,19 +159,25 @@ def _found(store: TraceStore, ids: list[str]) -> list[str]:
     return [store.get(id_).id for id_ in ids]
 
 
+def _head(trace: Trace) -> Trace:
+    """What is known of a trace besides its messages, without secrets."""
+    return masked(replace(trace, messages=(), tools=()))[0]
+
+
 def _row(trace: Trace) -> dict[str, Any]:
+    head = _head(trace)
     return {
         "id": trace.id,
         "timestamp": trace.timestamp,
-        "model": trace.model,
+        "model": head.model,
         "turns": trace.turns,
         "tools": dict(trace.called),
         "status": trace.status,
         "rating": trace.rating,
         "solved": trace.solved,
         "marks": [mark.name for mark in trace_marks(trace)],
-        "task": trace.task,
-        "why": trace.why,
+        "task": head.task,
+        "why": head.why,
         "edited": trace.edited,
         "dropped": trace.dropped,
     }
@@ -182,8 +188,9 @@ def _cells(trace: Trace) -> tuple[str, ...]:
     solved = {True: "yes", False: "no", None: ""}[trace.solved]
     status = f"{trace.status} (dropped)" if trace.dropped else str(trace.status)
     marks = ", ".join(mark.name for mark in trace_marks(trace))
-    texts = (one_line(trace.model, 30), str(trace.turns), one_line(called, 40), status)
-    return (trace.id, *texts, trace.rating or "", solved, marks, one_line(trace.task, 40))
+    head = _head(trace)
+    texts = (one_line(head.model, 30), str(trace.turns), one_line(called, 40), status)
+    return (trace.id, *texts, trace.rating or "", solved, marks, one_line(head.task, 40))
 
 
 def _lines(trace: Trace, limit: int | None) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ def store(tmp_path: Path) -> TraceStore:
             id_="c-secret",
             status=TraceStatus.ERROR,
             why="HTTP 500",
+            task=f"Log in with password={PASSWORD}",
         )
     )
     return made
@@ -65,7 +66,9 @@ def test_traces_are_listed_and_filtered(bench: Bench, store: TraceStore) -> None
         (("--unmarked",), ["a-good"]),
     ):
         assert ids(bench, *options) == found
+    assert secret["task"] == "Log in with password=[masked: password]"
     shown = bench("trace", "list").out
+    assert PASSWORD not in shown
     assert "weather ×3" in shown
     assert "3 traces" in shown
     assert bench("trace", "list", "--status", "odd").code == 2
@@ -209,7 +212,8 @@ def test_a_push_is_shown_first(
 
     def upload(made: HubUpload, repository: str, *, public: bool) -> str:
         uploads.append((repository, public))
-        (made.folder / "data").rename(tmp_path / "data")
+        made.folder.rename(tmp_path / "pushed")
+        made.folder.mkdir()
         return "address"
 
     monkeypatch.setattr("bench.commands.data_push.upload", upload)
@@ -223,8 +227,9 @@ def test_a_push_is_shown_first(
     done = bench("data", "push", "--traces", "me/traces", "--yes", "--json").json
     assert (done["rows"], done["uploaded"], done["url"]) == ({"train": 3}, True, "address")
     assert uploads == [("me/traces", False)]
-    parquet = tmp_path / "data" / "train.parquet"
-    rows = datasets.Dataset.from_parquet(str(parquet), cache_dir=str(tmp_path / "cache"))
+    parquet = tmp_path / "pushed" / "data" / "train.parquet"
+    cache = str(tmp_path / "cache")
+    rows = datasets.load_dataset(str(tmp_path / "pushed"), split="train", cache_dir=cache)
     assert rows.column_names == ["id", "timestamp", "model", "messages", "tools"]
     assert PASSWORD not in json.dumps(rows[:])
     assert rows[0]["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"city": "Oslo"}'
