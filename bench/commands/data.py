@@ -121,6 +121,10 @@ def prepare_command(
 
     Example: bench data prepare biology --file notes.jsonl
     """
+    criteria = TraceCriteria(rating, unmarked, solved)
+    if not traces and (criteria != TraceCriteria() or hold_out):
+        what = "`--rating`, `--unmarked`, `--solved` and `--hold-out` are for traces"
+        raise Misuse(what, "add `--traces`")
     if not domain:
         if not traces:
             raise Misuse("no domain is named", "`bench domains` lists them")
@@ -132,7 +136,6 @@ def prepare_command(
     contexts = ContextSettings(distractors, seed=seed) if with_context else None
     synthesis = SynthesisOptions(model, passages, not unchecked, seed) if from_kb else None
     indexes = BenchmarkIndexes(print_note)
-    criteria = TraceCriteria(rating, unmarked, solved)
     source = _trace_source(model, criteria, max_tokens, hold_out) if traces else None
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.

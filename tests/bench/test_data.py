@@ -119,6 +119,8 @@ def test_traces_become_rows_and_held_out_questions(bench: Any, tmp_path: Path) -
     for trace in shop_traces(30):
         TraceStore(tmp_path / "workspace").add(trace)
     command = ("data", "prepare", "--traces", "--out", "shop", "--model", model)
+    assert bench("data", "prepare", "biology", "--hold-out", "0.2").code == 2
+    assert bench("data", "prepare").code == 2
     refused = bench(*command, "--json")
     assert refused.code == 1
     assert "leaves out the list of tools" in refused.err
