@@ -199,12 +199,12 @@ def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
     model = shapes.model(
         settings.shape, layers=settings.layers, device=settings.device, dtype=settings.dtype
     )
-    _forget_peak(settings.device)
-    settings.held = _held(settings.device)
+    forget_peak(settings.device)
+    settings.held = held(settings.device)
     return model, tokenizer, rows
 
 
-def _forget_peak(device: str) -> None:
+def forget_peak(device: str) -> None:
     """Begin the most anew; without effect off Linux."""
     if device.startswith("cuda"):
         import torch
@@ -215,8 +215,8 @@ def _forget_peak(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _held(device: str, most: bool = False) -> int:
-    """Bytes that are held now, or the most since `_forget_peak`; off Linux the most so far."""
+def held(device: str, most: bool = False) -> int:
+    """Bytes that are held now, or the most since `forget_peak`; off Linux the most so far."""
     if device.startswith("cuda") and not most:
         import torch
 
@@ -229,7 +229,7 @@ def _held(device: str, most: bool = False) -> int:
 
 
 def _found(settings: Any, ends: list[float], losses: list[float]) -> dict[str, Any]:
-    most = _held(settings.device, most=True)
+    most = held(settings.device, most=True)
     spent = [after - before for before, after in itertools.pairwise(ends)]
     return {"seconds": spent, "peak": most, "added": most - settings.held, "losses": losses}
 

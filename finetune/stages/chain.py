@@ -21,7 +21,7 @@ from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, sha256, write_json
 from domainlift.stats.intervals import wilson
-from domainlift.stats.paired import paired
+from domainlift.stats.paired import paired, sign_test
 from engines.base import TrainableEngine
 from engines.local.loading import quiet_peft
 from finetune.adapters.methods import attach, detach
@@ -42,8 +42,6 @@ from finetune.validation import FORGETTING_ALPHA, MAX_QUESTIONS, Validator
 
 INITIAL, FINAL = "initial", "final"
 _WEIGHTS = "adapter_model.safetensors"
-#: How often a reward model that learned nothing prefers the better side.
-_CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,7 @@ def _run_reward_model(chain: ChainJob, work: StageJob, before: str) -> StageResu
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     share, bounds = fmean(right), wilson(sum(right), len(right))
     found = f"{share:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"
-    chance = f"is no better than chance on {len(right)} held-out pairs ({found})"
+    chance = f"is not shown to be better than chance on {len(right)} held-out pairs ({found})"
     told = {
         "n": len(right),
         "accuracy": share,
@@ -275,7 +273,7 @@ def _run_reward_model(chain: ChainJob, work: StageJob, before: str) -> StageResu
         _late(log, "margin"),
         accuracy=_late(log, "accuracy"),
         validation={"pairs": told},
-        unfit="" if bounds.low > _CHANCE else chance,
+        unfit=chance if sign_test(sum(right), len(right) - sum(right)) >= FORGETTING_ALPHA else "",
         log=log,
         seconds=seconds,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,7 +24,7 @@ def train(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProg
 
     Steps before an interruption count at the pace of those after it.
     """
-    spent = _clock(trainer)
+    spent = step_clock(trainer)
     trainer.add_callback(_watch(trainer, job, validate, notify))
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(job.folder))
     return fmean(spent) * float(trainer.state.global_step) if spent else 0.0
@@ -32,7 +32,7 @@ def train(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProg
 
 def step_seconds(trainer: Any) -> list[float]:
     """The seconds of each of a few steps, the first of which may be slower."""
-    spent = _clock(trainer, enough=_ENOUGH)
+    spent = step_clock(trainer, enough=_ENOUGH)
     trainer.train()
     return spent
 
@@ -49,7 +49,9 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def _clock(trainer: Any, enough: float = math.inf) -> list[float]:
+def step_clock(
+    trainer: Any, enough: float = math.inf, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
     """The seconds of each step, as they come; after `enough` of them the training ends."""
     from transformers import TrainerCallback
 
@@ -59,10 +61,10 @@ def _clock(trainer: Any, enough: float = math.inf) -> list[float]:
         begun = 0.0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.begun = time.perf_counter()
+            self.begun = clock()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            spent.append(time.perf_counter() - self.begun)
+            spent.append(clock() - self.begun)
             if sum(spent) > enough:
                 control.should_training_stop = True
 

@@ -19,6 +19,7 @@ from finetune.adapters.methods import recompute
 from finetune.data.rows import Row
 from finetune.rewards.judge import Judge
 from finetune.stages.stage_settings import ORPO, REWARD_MODEL, StageSettings
+from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
 
@@ -267,8 +268,8 @@ def _arguments(job: StageJob, live: Any) -> dict[str, Any]:
         "save_steps": training.save_every,
         "save_total_limit": 2,
         "seed": training.seed,
-        # In TRL both are on: the passes go in the type of the weights, as those of `sft` do.
-        "bf16": False,
+        # In TRL both are on, wherever it runs: here as in `sft`.
+        "bf16": autocasts(live.config, training, live.get_base_model().dtype, str(live.device)),
         "gradient_checkpointing": bool(training.checkpointing),
         "use_cpu": live.device.type == "cpu",
         "logging_steps": 1,

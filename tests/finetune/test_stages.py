@@ -330,7 +330,7 @@ def test_a_reward_model_that_found_nothing_ends_the_chain(
     assert made.chain is not None
     assert list(made.chain.stages) == ["sft", "reward"]
     assert made.chain.kept == "sft"
-    assert "no better than chance on" in made.chain.stages["reward"].end
+    assert "not shown to be better than chance on" in made.chain.stages["reward"].end
     assert _same(made.path, made.path / "checkpoints" / "sft")
 
 
