@@ -84,9 +84,8 @@ def test_secrets_are_masked_and_long_turns_left_out() -> None:
     made = trace_rows([named("a", *told)], "x", source())
     assert key not in repr(made)
     assert made.masked.total() == 1
-    with pytest.raises(BenchError, match="none of the 1 turns") as caught:
+    with pytest.raises(BenchError, match=r"none of the 1 turns .*: longer than 50 tokens 1"):
         trace_rows([named("a", *ONE)], "x", source(max_tokens=50))
-    assert caught.value.hint == "longer than 50 tokens 1"
     with pytest.raises(Misuse, match="no traces"):
         trace_rows([], "x", source())
 

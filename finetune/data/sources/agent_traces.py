@@ -125,7 +125,10 @@ def _nothing(turns: int, refused: Counter[str], left_out: Counter[str]) -> Bench
         hint = "`bench trace run TASKS` records some, `bench trace import FILE` reads them"
         return Misuse("there are no traces in this workspace", hint)
     told = ", ".join(f"{why} {count:,}" for why, count in (refused + left_out).most_common())
-    return BenchError(f"none of the {turns:,} turns in traces can be learned", told)
+    return BenchError(
+        f"none of the {turns:,} turns in traces can be learned: {told}",
+        "the template of another `--model` may take them; `bench trace show ID` shows a trace",
+    )
 
 
 def _place(trace: Trace) -> float:
