@@ -347,6 +347,14 @@ def _weights(info: EngineInfo) -> dict[str, str]:
     return {OWN_WEIGHTS: info.versions[OWN_WEIGHTS]} if OWN_WEIGHTS in info.versions else {}
 
 
+def _speed(prepared: PreparedTraining, trained: TrainResult) -> dict[str, Any]:
+    """How fast `sft` went, by which others are planned; other stages tell nothing of it."""
+    if prepared.job.recipe.stages[0] != SFT:
+        return {}
+    device = prepared.engine.model.device.type
+    return {"device": device, "tokens_per_second": trained.tokens_per_second}
+
+
 def _draft(
     prepared: PreparedTraining, scores: Mapping[str, Any], trained: TrainResult
 ) -> AdapterDraft:
@@ -364,10 +372,7 @@ def _draft(
         perplexity=prepared.texts.changes if prepared.texts is not None else {},
         curves=_CURVES,
         budget={**prepared.plan.as_json(), "rows_asked": job.budget.rows},
-        speed={
-            "device": prepared.engine.model.device.type,
-            "tokens_per_second": trained.tokens_per_second,
-        },
+        speed=_speed(prepared, trained),
     )
 
 

@@ -164,6 +164,8 @@ def test_the_loss_of_orpo_is_the_paper_s(tmp_path: Path, engine: TransformersEng
     assert made.chain is not None
     assert made.chain.stages["orpo"].reference is None
     assert made.trained.tokens_per_second > 0
+    registry = AdapterRegistry(Workspace(tmp_path).adapters)
+    assert registry.show("d").speed == {}  # by which the rows of an `sft` would be planned
 
 
 @pytest.mark.parametrize("stage", ["dpo", "orpo", "reward", "rloo", "grpo"])
