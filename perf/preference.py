@@ -1,7 +1,7 @@
 """DPO: TRL's trainer as a stage uses it, beside the least that a packed loop of this house costs.
 
 python -m perf.preference
-python -m perf.preference --layers 24 --steps 4 --threads 1 2
+python -m perf.preference --layers 24 --batch 16 --pairs short --threads 1
 
 A pair has a prompt of P tokens and sides of C and R. TRL reads the prompt before each side, pads
 both to the longest of its batch, and does so for the policy and again for the reference: at least
@@ -35,8 +35,8 @@ from perf import shapes
 from perf.commands import heading, line, measure_apart
 from perf.training import forget_peak, held
 
-#: Least and most tokens of prompts and of each side, and pairs per step.
-LENGTHS = {"long": ((40, 300), (100, 400), 4), "short": ((20, 60), (2, 12), 16)}
+#: Least and most tokens of prompts and of each side.
+LENGTHS = {"long": ((40, 300), (100, 400)), "short": ((20, 60), (2, 12))}
 _SEED, _GIB = 5, 2**30
 
 
@@ -56,8 +56,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="TRL's DPO against a bound")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=4, help="pairs per step")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--pairs", nargs="+", choices=sorted(LENGTHS), default=sorted(LENGTHS))
     parser.add_argument("--side", choices=("trl", "bound"), help=argparse.SUPPRESS)
@@ -66,11 +67,11 @@ def _arguments() -> argparse.Namespace:
 
 def _rows_of_table(settings: Any, kind: str, threads: int) -> None:
     words = ["--layers", str(settings.layers), "--steps", str(settings.steps)]
-    words += ["--pairs", kind, "--threads", str(threads)]
+    words += ["--batch", str(settings.batch), "--pairs", kind, "--threads", str(threads)]
     found = {
         side: measure_apart("perf.preference", *words, "--side", side) for side in ("trl", "bound")
     }
-    pairs = LENGTHS[kind][2]
+    pairs = settings.batch
     for side, name in (("trl", "TRL's DPO"), ("bound", "bound of a packed loop")):
         own = found[side]
         memory = f"{own['peak'] / _GIB:.2f}", f"{own['added'] / _GIB:.2f}"
@@ -111,14 +112,16 @@ def _begin(settings: Any) -> tuple[Any, Any, list[dict[str, list[int]]], Any, li
 
 def _pairs(settings: Any, tokenizer: Any) -> list[Row]:
     """Pairs of words that are one token each."""
-    prompt, side, count = LENGTHS[settings.pairs[0]]
+    prompt, side = LENGTHS[settings.pairs[0]]
     words = sorted(w[1:] for w in tokenizer.get_vocab() if w[0] == "Ġ" and w[1:].isalpha())
     draw = random.Random(_SEED)
 
     def text(least: int, most: int) -> str:
         return "".join(f" {word}" for word in draw.choices(words, k=draw.randint(least, most)))
 
-    texts = ((text(*prompt), text(*side), text(*side)) for _ in range(count * settings.steps))
+    texts = (
+        (text(*prompt), text(*side), text(*side)) for _ in range(settings.batch * settings.steps)
+    )
     return [Row(asked, better, "", rejected=worse) for asked, better, worse in texts]
 
 
@@ -129,8 +132,7 @@ def _trl(settings: Any) -> dict[str, Any]:
     from finetune.stages.trainers import StageJob, open_trainer
 
     live, tokenizer, pairs, training, rows = _begin(settings)
-    batch = LENGTHS[settings.pairs[0]][2]
-    stage = StageSettings(steps=settings.steps, batch=batch, learning_rate=1e-5)
+    stage = StageSettings(steps=settings.steps, batch=settings.batch, learning_rate=1e-5)
     with TemporaryDirectory() as folder:
         trainer = open_trainer(
             StageJob("dpo", rows, stage, training, Path(folder)), live, tokenizer, None
@@ -162,9 +164,9 @@ def _bound(settings: Any) -> dict[str, Any]:
         )
         for pair, row in zip(pairs, rows, strict=True)
     ]
-    batch, spent, busy = LENGTHS[settings.pairs[0]][2], [], []
-    for start in range(0, len(encoded), batch):
-        own = encoded[start : start + batch]
+    spent, busy = [], []
+    for start in range(0, len(encoded), settings.batch):
+        own = encoded[start : start + settings.batch]
         begun, before = time.perf_counter(), time.process_time()
         worker.gradients(own, sum(each.trained for each in own))
         with rows_apart(live), torch.no_grad(), live.disable_adapter():
