@@ -84,7 +84,7 @@ def build_upload(splits: Splits, folder: Path) -> HubUpload:
                 clean, found = masked(trace)
             counts.update(found)
             rows.append(_columns(clean))
-        path = folder / "data" / f"{split}.parquet"
+        path = folder / f"data/{split}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         datasets.Dataset.from_list(rows, features=_features()).to_parquet(path)
     files = "\n".join(f"  - split: {each}\n    path: data/{each}.parquet" for each in splits)

@@ -117,9 +117,9 @@ def test_parity_on_the_demo(small, domain):
 @pytest.mark.parametrize(
     ("name", "mode", "shots"),
     [
-        ("mmlu:college_biology", Mode.LETTER, 5),
+        pytest.param("mmlu:college_biology", Mode.LETTER, 5, marks=pytest.mark.slow),
         ("mmlu:computer_security", Mode.LETTER, 5),
-        ("arc:challenge", Mode.CLOZE, 0),
+        pytest.param("arc:challenge", Mode.CLOZE, 0, marks=pytest.mark.slow),
         ("arc:easy", Mode.CLOZE, 2),
     ],
 )

@@ -168,7 +168,10 @@ def test_the_loss_of_orpo_is_the_paper_s(tmp_path: Path, engine: TransformersEng
     assert registry.show("d").speed == {}  # by which the rows of an `sft` would be planned
 
 
-@pytest.mark.parametrize("stage", ["dpo", "orpo", "reward", "rloo", "grpo"])
+@pytest.mark.parametrize(
+    "stage",
+    ["dpo", "rloo", *(pytest.param(n, marks=pytest.mark.slow) for n in ("orpo", "reward", "grpo"))],
+)
 def test_a_killed_stage_ends_with_the_same_weights(
     stage: str, tmp_path: Path, engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
