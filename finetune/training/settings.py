@@ -56,7 +56,7 @@ class TrainingArguments:
                     only where memory asks for it.
     eval_every      steps between validations; 0 for none. `patience`: how many validations
                     without a new best end the training; 0 for never.
-    save_every      steps between checkpoints.
+    save_every      steps between checkpoints, which one process also writes every two minutes.
     max_tokens      longer rows lose the beginning of their prompt; `end` adds the token that ends
                     a text to plain rows.
     anchor          replay rows keep the base model's probabilities; False: they are trained on

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Seconds after which one process stores its training, however many steps that were.
+MOST_UNSTORED = 120.0
+
+
 class TrainingLoop:
     """One training under way."""
 
@@ -69,7 +73,8 @@ class TrainingLoop:
         """Take the steps that are left."""
         trainer, settings = self.trainer, self.settings
         trainer.begin_log()
-        begun = time.perf_counter() - trainer.state.seconds
+        stored = time.perf_counter()
+        begun = stored - trainer.state.seconds
         watched = bool(self._led(lambda: "watched" if validate is not None else ""))
         while not trainer.ended:
             self._step()
@@ -78,9 +83,13 @@ class TrainingLoop:
                 on_progress(self._progress())
             if watched and trainer.due(settings.eval_every):
                 self._validate(validate)
-            trainer.state.seconds = time.perf_counter() - begun
-            if trainer.due(settings.save_every) or trainer.ended:
+            now = time.perf_counter()
+            trainer.state.seconds = now - begun
+            # Processes that store together go by the number of the step, which all of them know.
+            late = now - stored > MOST_UNSTORED and self.team.size == 1
+            if late or trainer.due(settings.save_every) or trainer.ended:
                 trainer.store(self.worker)
+                stored = now
 
     def save(self, folder: Path) -> None:
         """Write the best weights as their library does, and the curves."""

@@ -682,6 +682,17 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(
     assert_same(place.train(), place, undisturbed)
 
 
+def test_slow_steps_are_stored_by_the_clock(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune.training.training_loop.MOST_UNSTORED", 0.0)
+    settings = replace(SETTINGS, steps=6, eval_every=0, save_every=100)
+    with pytest.raises(Killed):
+        place.train(settings, notify=at(4))
+    found = checkpoints.last_checkpoint(place.checkpoints)
+    assert found is not None
+    assert found.step == 3
+    assert place.train(settings).steps == 6
+
+
 def test_curves_for_tensorboard(place: Place) -> None:
     """Of what an interrupted training wrote beyond its checkpoint nothing is shown twice."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
