@@ -76,6 +76,7 @@ def test_questions_are_also_learned_with_passages(bench: Any, garden: Path) -> N
     assert "for 1 questions no passage with the answer was found" in for_people.out
 
 
+@pytest.mark.slow
 def test_the_embedded_model_cannot_write_and_its_yield_says_so(bench: Any, garden: Path) -> None:
     del garden
     argv = (*PREPARE, "--from-kb", "--model", "tiny", "--passages", "3")

@@ -108,7 +108,8 @@ def test_what_was_trained_once_is_another_version_the_second_time(prepared: Any)
     assert one["validation"] == two["validation"]
 
 
-@pytest.mark.parametrize("launcher", ["two_processes", pytest.param("torchrun", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("launcher", ["two_processes", "torchrun"])
 def test_processes_that_share_the_model_out_train_one_domain_after_another(
     prepared: Any, tmp_path: Path, request: pytest.FixtureRequest, launcher: str
 ) -> None:

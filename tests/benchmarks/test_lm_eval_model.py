@@ -118,7 +118,7 @@ def test_parity_on_the_demo(small, domain):
     ("name", "mode", "shots"),
     [
         pytest.param("mmlu:college_biology", Mode.LETTER, 5, marks=pytest.mark.slow),
-        ("mmlu:computer_security", Mode.LETTER, 5),
+        pytest.param("mmlu:computer_security", Mode.LETTER, 5, marks=pytest.mark.slow),
         pytest.param("arc:challenge", Mode.CLOZE, 0, marks=pytest.mark.slow),
         ("arc:easy", Mode.CLOZE, 2),
     ],
