@@ -15,11 +15,13 @@ def activity(what: str) -> Iterator[None]:
 
     "" is for what waits for somebody, or shows by itself that it goes on: nothing is told of it.
     """
-    _under_way.append((what, time.monotonic()))
+    begun = (what, time.monotonic())
+    _under_way.append(begun)
     try:
         yield
     finally:
-        _under_way.pop()
+        # Not the last one: that may be another thread's.
+        _under_way.remove(begun)
 
 
 def current_activity() -> tuple[str, float] | None:

@@ -3,6 +3,8 @@
 A server is foreign code, and may hang, die, or say anything at any length. Whatever it does to a
 call becomes the text of a result, so that the agent goes on; nothing in a result is interpreted.
 A server that is started here gets the few variables that the SDK hands on, and no others.
+
+Sessions with the servers share one event loop, which ends all of them when it is stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile
+from threading import Event
 from typing import TYPE_CHECKING, Any, TextIO
 
 from domainlift.activity import activity
@@ -59,16 +62,15 @@ class _Server:
 
 
 @contextmanager
-def open_tools(
+def tool_sessions(
     servers: Sequence[str],
     wanted: Sequence[str] = (),
     limits: CallLimits = CallLimits(),
     notify: Callable[[str], None] = lambda _: None,
-) -> Iterator[Toolbox]:
-    """Connect to servers, each a command in one text or a URL; of their tools those `wanted`.
+) -> Iterator[ToolSessions]:
+    """Sessions with servers, each a command in one text or a URL; of their tools those `wanted`.
 
-    `notify` gets the sentences that a person should see. BenchError where a server cannot be
-    reached, Misuse where there are too many tools.
+    `notify` gets the sentences that a person should see, each once.
     """
     if servers:
         need("mcp", "traces")
@@ -76,12 +78,53 @@ def open_tools(
 
     # What the SDK logs of a server's output is foreign, and would go straight to the terminal.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
-    with ExitStack() as stack:
-        portal = stack.enter_context(start_blocking_portal())
-        with activity("starting the servers of tools"):
-            connected = [stack.enter_context(_connected(portal, each)) for each in servers]
-            toolbox = Toolbox(portal, connected, wanted, limits, notify)
-        yield toolbox
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            notify(text)
+
+    with start_blocking_portal() as portal:
+        yield ToolSessions(portal, servers, wanted, limits, tell)
+
+
+class ToolSessions:
+    """Opens sessions, also several side by side; `stopped` is set once they were all ended."""
+
+    def __init__(
+        self,
+        portal: BlockingPortal,
+        servers: Sequence[str],
+        wanted: Sequence[str],
+        limits: CallLimits,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._portal, self._servers, self._wanted = portal, servers, wanted
+        self._limits, self._notify = limits, notify
+        self.stopped = Event()
+
+    @contextmanager
+    def open(self) -> Iterator[Toolbox]:
+        """Connect to each server anew, until the block ends.
+
+        BenchError where a server cannot be reached, Misuse where there are too many tools.
+        """
+        with ExitStack() as stack:
+            with activity("starting the servers of tools"):
+                servers = [
+                    stack.enter_context(_connected(self._portal, each)) for each in self._servers
+                ]
+                toolbox = Toolbox(
+                    self._portal, servers, self._wanted, self._limits, self._notify, self.stopped
+                )
+            yield toolbox
+
+    def stop(self) -> None:
+        """End all sessions; calls that wait in other threads raise KeyboardInterrupt."""
+        self.stopped.set()
+        with suppress(RuntimeError):  # it was stopped before
+            self._portal.call(self._portal.stop, True)
 
 
 class Toolbox:
@@ -94,9 +137,10 @@ class Toolbox:
         wanted: Sequence[str],
         limits: CallLimits,
         notify: Callable[[str], None],
+        stopped: Event,
     ) -> None:
         self._portal, self._servers = portal, servers
-        self._limits, self._notify = limits, notify
+        self._limits, self._notify, self._stopped = limits, notify, stopped
         found = self._named()
         self._tools = {name: found[name] for name in chosen_tools(found, wanted, notify)}
         self.tools = tuple(_in_openai_form(name, tool) for name, (_, tool) in self._tools.items())
@@ -119,6 +163,8 @@ class Toolbox:
         except TimeoutError:
             return f"error: `{name}` gave no result within {self._limits.seconds:g} s"
         except Exception as error:  # a server may provoke any; the agent goes on
+            if self._stopped.is_set():
+                raise KeyboardInterrupt from error
             return self._failed(server, name, error)
         return result_text(result, self._limits.characters)
 
@@ -138,7 +184,9 @@ class Toolbox:
             return f"error: `{name}` failed: {_said(error)}"
         server.ended = True
         last = _last_line(server.stderr)
-        self._notify(f"the MCP server `{server.label}` has ended{last}; its tools say so from now")
+        self._notify(
+            f"the MCP server `{server.label}` has ended{last}; the next task starts it anew"
+        )
         return f"error: the server of `{name}` has ended"
 
     def _named(self) -> dict[str, tuple[_Server, Tool]]:

@@ -18,7 +18,7 @@ from engines.servers.openai import open_endpoint
 from reports.progress import ProgressBar
 from reports.terminal import print_line, print_note
 from traces.agent import AgentLimits
-from traces.mcp_tools import CallLimits, open_tools
+from traces.mcp_tools import CallLimits, tool_sessions
 from traces.recording import Collected, CollectSettings, collect_traces, find_work
 from traces.store import TraceStore
 from traces.tasks import read_agent_tasks
@@ -58,12 +58,14 @@ def trace_run_command(
     ] = 10_000,
     tool_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of a call.")] = 60.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of a reply.")] = 300.0,
+    parallel: Annotated[int, typer.Option(min=1, help="So many tasks at once.")] = 1,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: Json = False,
 ) -> None:
     """Have an agent do tasks with the tools of MCP servers, and record each trace as it happens.
 
-    Tasks that have a trace of the same model, system prompt and tools are skipped.
+    Tasks that have a trace of the same model, system prompt and tools are skipped. Each task has
+    servers of its own.
 
     Example: bench trace run tasks.jsonl --model http://127.0.0.1:8000/v1#auto --mcp "npx -y SERVER"
     """
@@ -77,12 +79,18 @@ def trace_run_command(
     limits, calls = AgentLimits(max_steps, max_tokens), CallLimits(tool_timeout, max_result)
     with (
         closing(open_endpoint(model, EngineOptions(timeout=timeout))) as engine,
-        open_tools(mcp or (), comma_separated(tools), calls, print_note) as toolbox,
+        tool_sessions(mcp or (), comma_separated(tools), calls, print_note) as sessions,
     ):
-        settings = CollectSettings(engine.info.model, prompt, samples, temperature, limits)
-        work = find_work(questions, toolbox, store, settings)
+        settings = CollectSettings(
+            engine.info.model, prompt, samples, temperature, limits, parallel
+        )
+        with sessions.open() as toolbox:
+            described = toolbox.tools
+        work = find_work(questions, described, store, settings)
         with ProgressBar(work.total, len(work.kept)) as progress:
-            found = collect_traces(work, engine, toolbox, store, settings, progress.step)
+            found = collect_traces(
+                work, engine, sessions, store, settings, progress.step, engine.close
+            )
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:

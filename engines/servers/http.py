@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
@@ -23,6 +23,9 @@ from engines.servers.responses import ContextOverflow, Failure, Json, error_mess
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
+
+_Asked = TypeVar("_Asked")
+_Answered = TypeVar("_Answered")
 
 
 @dataclass(frozen=True)
@@ -243,26 +246,32 @@ class Server:
 
 
 def stream(
-    requests: Iterable[Request],
-    ask: Callable[[Request], Answer],
+    requests: Iterable[_Asked],
+    ask: Callable[[_Asked], _Answered],
     workers: int,
     interrupt: Callable[[], None] | None = None,
-) -> Generator[Answer, None, None]:
+    *,
+    ahead: bool = True,
+) -> Generator[_Answered, None, None]:
     """Yield answers as they finish; requests start in the given order, `workers` at a time.
 
     When the caller stops early, or `ask` raises, nothing further is asked; `interrupt` then makes
-    what is under way fail, so that no thread is waited for until its time limit.
+    what is under way fail, so that no thread is waited for until its time limit. Unless `ahead`, a
+    request starts only once the caller has seen the answer in whose place it comes.
     """
     todo = iter(requests)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ask")
-    running: set[Future[Answer]] = {pool.submit(ask, each) for each in islice(todo, workers)}
+    running: set[Future[_Answered]] = {pool.submit(ask, each) for each in islice(todo, workers)}
     try:
         while running:
             # With a time limit, because without one Windows does not see Ctrl-C in here.
             done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(ask, each) for each in islice(todo, len(done))}
+            if ahead:
+                running |= {pool.submit(ask, each) for each in islice(todo, len(done))}
             for future in done:
                 yield future.result()
+            if not ahead:
+                running |= {pool.submit(ask, each) for each in islice(todo, len(done))}
     finally:
         if running and interrupt is not None:
             interrupt()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,17 +152,81 @@ def test_a_full_context_is_the_models_own_end(bench: Bench, server: Stub, tasks:
     assert (told["unfinished"], told["checked"], told["solved"]) == (2, 1, 0)
 
 
-def test_a_server_of_tools_that_ends_ends_the_command_after_its_task(
+def test_a_server_of_tools_that_ends_is_there_again_for_the_next_task(
     bench: Bench, server: Stub, tasks: Path, tmp_path: Path
 ) -> None:
-    server.on(CHAT, called("die"), called("add", a=1, b=1), said("2, I think."))
+    first = called("die"), called("add", a=1, b=1), said("2, I think.")
+    server.on(CHAT, *first, called("add", a=1, b=1), said("2."))
     done = bench("trace", "run", tasks, "--model", f"{server.url}/v1", "--mcp", MCP)
-    assert done.code == 1
+    assert done.code == 0
     assert done.err.count("has ended (it said: out of memory)") == 1
-    assert "1 of 2 tasks are left" in done.err
-    [trace] = TraceStore(tmp_path / "workspace").all()
-    assert trace.status == "done"
-    assert trace.messages[4]["content"] == "error: the server of `add` has ended"
+    one, other = sorted(TraceStore(tmp_path / "workspace").all(), key=lambda t: -len(t.messages))
+    assert one.messages[4]["content"] == "error: the server of `add` has ended"
+    assert other.messages[2]["content"] == "2"
+
+
+def test_a_server_of_tools_that_ends_again_and_again_ends_the_command(
+    bench: Bench, server: Stub, tmp_path: Path
+) -> None:
+    path = tmp_path / "tasks.txt"
+    path.write_text("One.\nTwo.\nThree.\nFour.\nFive.\n")
+    server.on(CHAT, *(called("die"), said()) * 9)
+    done = bench("trace", "run", path, "--model", f"{server.url}/v1", "--mcp", MCP)
+    assert done.code == 1
+    assert "ended in 3 tasks in a row; 2 of 5 tasks are left" in done.err
+    assert len(server.bodies(CHAT)) == 6
+
+
+def answers(body: dict[str, Any]) -> Reply:
+    """Calls the tool that the task names, and says what it gave."""
+    asked = next(each["content"] for each in body["messages"] if each["role"] == "user")
+    last = body["messages"][-1]
+    return said(last["content"]) if last["role"] == "tool" else called(asked)
+
+
+def test_tasks_side_by_side_have_a_session_each(bench: Bench, server: Stub, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.txt"
+    path.write_text("sleep\ncount\ncount\n")
+    server.on(CHAT, answers)
+    run = ("trace", "run", path, "--model", f"{server.url}/v1", "--mcp", MCP)
+    done = bench(*run, "--parallel", 2, "--tool-timeout", 5, "--json").json
+    traces = [*map(TraceStore(tmp_path / "workspace").read, done["traces"])]
+    said_ = [each.messages[-1]["content"] for each in traces]
+    # What one task did to its server is not seen by another, and none waits for what hangs.
+    assert said_ == ["error: `sleep` gave no result within 5 s", "1", "1"]
+    asked = [body["messages"][0]["content"] for body in server.bodies(CHAT)]
+    assert asked[-1] == "sleep"
+
+
+def test_ctrl_c_ends_what_runs_side_by_side(server: Stub, tmp_path: Path) -> None:
+    path, pids = tmp_path / "tasks.txt", tmp_path / "pids"
+    path.write_text("sleep\nslow model\n")
+    server.on(
+        CHAT, lambda body: Reply(said().body, delay=60) if "slow" in str(body) else answers(body)
+    )
+    wrapped = shlex.join(["sh", "-c", f"echo $$ >> {shlex.quote(str(pids))}; exec {MCP}"])
+    command = [sys.executable, "-m", "bench", "trace", "run", str(path), "--parallel", "2"]
+    options = ["--model", f"{server.url}/v1", "--mcp", wrapped, "--workspace", str(tmp_path / "w")]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    store = TraceStore(tmp_path / "w")
+    wait_for(lambda: len(server.bodies(CHAT)) == 2)
+    wait_for(lambda: any(len(each.messages) == 2 for each in store.all()))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped: 0 of 2 tasks are done" in err
+    assert "Traceback" not in err
+    assert [(each.status, each.why) for each in store.all()] == [("unfinished", "stopped")] * 2
+    for pid in map(int, pids.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def wait_for(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_ctrl_c_leaves_what_was_said(

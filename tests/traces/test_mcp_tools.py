@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +20,17 @@ pytest.importorskip("mcp")
 from domainlift.errors import BenchError, Misuse, NoSuch
 from tests.helpers import mcp_server
 from traces import mcp_tools
-from traces.mcp_tools import CallLimits, Toolbox, chosen_tools, open_tools
+from traces.mcp_tools import CallLimits, Toolbox, chosen_tools, tool_sessions
 
 SCRIPT = Path(mcp_server.__file__)
 COMMAND = shlex.join([sys.executable, str(SCRIPT)])
 QUICK = CallLimits(seconds=20, characters=2_000)
+
+
+@contextmanager
+def open_tools(*given: Any, **limits: Any) -> Iterator[Toolbox]:
+    with tool_sessions(*given, **limits) as sessions, sessions.open() as tools:
+        yield tools
 
 
 @pytest.fixture(scope="module")
