@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -33,15 +33,17 @@ class ImportedTraces:
     refused: tuple[tuple[Path, Problem], ...]
 
 
-def import_traces(store: TraceStore, path: Path) -> ImportedTraces:
+def import_traces(
+    store: TraceStore, path: Path, on_damaged: Callable[[Malformed], None] | None = None
+) -> ImportedTraces:
     """Take over the traces of a file, or of all files of a folder.
 
     Misuse where there are no files. What was taken over stays when it is stopped, and is found
-    again by its content.
+    again by its content. A trace of the store that cannot be read is told to `on_damaged`.
     """
     files = _files(path)
     with activity("reading the traces that are there"):
-        before = {trace.id: trace_digest(trace) for trace in store.all(dropped=True)}
+        before = {trace.id: trace_digest(trace) for trace in store.all(on_damaged, dropped=True)}
     there = set(before.values())
     ids: list[str] = []
     refused: list[tuple[Path, Problem]] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -99,10 +99,13 @@ class TraceWork:
 
 
 def find_work(
-    tasks: Sequence[Question], tools: Sequence[Json], store: TraceStore, settings: CollectSettings
+    tasks: Sequence[Question],
+    tools: Sequence[Json],
+    traces: Iterable[Trace],
+    settings: CollectSettings,
 ) -> TraceWork:
-    """What is left to do of tasks, each `samples` times."""
-    found = _settled(tasks, tools, store, settings)
+    """What is left to do of tasks, each `samples` times, with the traces that there are."""
+    found = _settled(tasks, tools, traces, settings)
     kept = {task.id: found[task.id][: settings.samples] for task in tasks}
     todo = [task for task in tasks for _ in range(settings.samples - len(kept[task.id]))]
     return TraceWork(tuple(chain.from_iterable(kept.values())), tuple(todo), tuple(tools))
@@ -157,13 +160,16 @@ def collect_traces(
 
 
 def _settled(
-    tasks: Sequence[Question], tools: Sequence[Json], store: TraceStore, settings: CollectSettings
+    tasks: Sequence[Question],
+    tools: Sequence[Json],
+    traces: Iterable[Trace],
+    settings: CollectSettings,
 ) -> defaultdict[str, list[Trace]]:
     """The traces of these tasks that need no doing again, by task."""
     ends, known = {CUT_OFF, EMPTY, _OVERFLOW, settings.limits.exceeded}, {task.id for task in tasks}
     wanted = _key(_begun(settings, tools, ""))
     found: defaultdict[str, list[Trace]] = defaultdict(list)
-    for trace in store.all():
+    for trace in traces:
         settled = trace.status is TraceStatus.DONE or trace.why in ends
         if settled and trace.task in known and _key(trace) == wanted:
             found[trace.task].append(trace)

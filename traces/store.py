@@ -8,13 +8,14 @@ changed in place: the last line of a type counts, and what a person edited away 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.fields import InvalidRow
 from domainlift.files import disk_errors, exclusive_lock
 from domainlift.jsonl import AppendLog, read_log
@@ -31,8 +32,6 @@ from traces.trace import (
     read_trace_tools,
 )
 
-_NO_LINE, _HINT = "not a line of a trace", "take the line out, or the file"
-
 
 class TraceStore:
     """The traces of a workspace; reading creates nothing."""
@@ -48,10 +47,21 @@ class TraceStore:
         """The ids of all traces, oldest first."""
         return sorted(path.stem for path in self._workspace.traces.glob("*.jsonl"))
 
-    def all(self, *, dropped: bool = False) -> Iterator[Trace]:
-        """All traces, oldest first; those that were dropped on wish."""
+    def all(
+        self, on_damaged: Callable[[Malformed], None] | None = None, *, dropped: bool = False
+    ) -> Iterator[Trace]:
+        """All traces that can be read, oldest first; those that were dropped on wish.
+
+        Each other file is told to `on_damaged`, or raises Malformed without one.
+        """
         for id_ in self.ids():
-            trace = self.read(id_)
+            try:
+                trace = self.read(id_)
+            except Malformed as error:
+                if on_damaged is None:
+                    raise
+                on_damaged(error)
+                continue
             if dropped or not trace.dropped:
                 yield trace
 
@@ -66,11 +76,15 @@ class TraceStore:
     def read(self, id_: str) -> Trace:
         """A trace as its lines tell it; Malformed, with the line, where one tells nothing."""
         path = self.path(id_)
-        lines = read_log(path, _line, _NO_LINE, _HINT)
+        away = f"take the file away: `mv {quote(str(path))} {quote(f'{path}.damaged')}`"
         trace = Trace(id_, "", "")
-        for line in lines:
-            trace = trace_after(trace, line)
-        return trace
+        try:
+            for line in read_log(path, _line, "not a line of a trace", f"mend it, or {away}"):
+                trace = trace_after(trace, line)
+        except OSError as error:
+            raise Malformed(path, f"cannot be read: {error.strerror}", hint=away) from error
+        # Not the header's: a file that was copied is a trace of its own.
+        return replace(trace, id=id_)
 
     @contextmanager
     def recording(self, trace: Trace) -> Iterator[TraceRecorder]:

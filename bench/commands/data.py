@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.commands.data_push import push_command
+from bench.commands.trace_review import damaged_note
 from bench.options import (
     DEFAULT_MODEL,
     WORKSPACE,
@@ -228,7 +230,9 @@ def _unrolled(workspace: Path, domain: str, source: TraceSource | None) -> Trace
     if source is None:
         return None
     with activity("unrolling traces"):
-        return trace_rows(TraceStore(workspace).all(), domain, source)
+        damaged = Counter[str]()
+        made = trace_rows(TraceStore(workspace).all(damaged_note(damaged)), domain, source)
+        return replace(made, left_out=made.left_out + damaged)
 
 
 def _synthetic_textbook(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.trace_review import counted
+from bench.commands.trace_review import counted, damaged_note
 from bench.options import (
     WORKSPACE,
     Json,
@@ -79,7 +79,7 @@ def trace_import_command(
 
     Example: bench trace import traces.jsonl
     """
-    done = import_traces(TraceStore(workspace), path)
+    done = import_traces(TraceStore(workspace), path, damaged_note())
     refused = [
         {"file": str(file), "line": problem.line, "what": problem.what}
         for file, problem in done.refused
@@ -101,6 +101,7 @@ def chosen_traces(
     workspace: Path, criteria: TraceCriteria, ids: Iterable[str] | None = None
 ) -> tuple[list[Trace], Counter[str]]:
     """The traces of a workspace that meet the criteria, and the number of others by reason."""
-    store = TraceStore(workspace)
-    wanted = [store.get(id_) for id_ in ids] if ids else store.all()
-    return chosen(wanted, criteria)
+    store, damaged = TraceStore(workspace), Counter[str]()
+    wanted = [store.get(id_) for id_ in ids] if ids else store.all(damaged_note(damaged))
+    kept, left_out = chosen(wanted, criteria)
+    return kept, left_out + damaged

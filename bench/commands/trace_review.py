@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption
-from domainlift.errors import Misuse
+from domainlift.errors import Malformed, Misuse
 from domainlift.text.display import one_line
 from reports.terminal import print_line, print_note, print_table
 from traces.edit import edited_messages, read_message_lines
@@ -57,7 +58,7 @@ def trace_list_command(
     """
     traces = [
         trace
-        for trace in TraceStore(workspace).all(dropped=dropped)
+        for trace in TraceStore(workspace).all(damaged_note(), dropped=dropped)
         if status in (None, trace.status)
         and (rating is None or rating.rating is trace.rating)
         and marked in (None, bool(trace_marks(trace)))
@@ -152,6 +153,17 @@ def trace_drop_command(
 def counted(counts: dict[str, int]) -> str:
     """Numbers by what they count, in one line: `2 github, 1 password`."""
     return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+
+
+def damaged_note(counts: Counter[str] | None = None) -> Callable[[Malformed], None]:
+    """What tells of the file of a trace that cannot be read, and counts it."""
+
+    def tell(error: Malformed) -> None:
+        print_note(f"left out: {error.what}; {error.hint}")
+        if counts is not None:
+            counts["damaged"] += 1
+
+    return tell
 
 
 def _found(store: TraceStore, ids: list[str]) -> list[str]:

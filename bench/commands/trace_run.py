@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.trace_review import damaged_note
 from bench.options import WORKSPACE, Json, WorkspaceOption, comma_separated
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.stats.formatting import percent
@@ -86,7 +87,7 @@ def trace_run_command(
         )
         with sessions.open() as toolbox:
             described = toolbox.tools
-        work = find_work(questions, described, store, settings)
+        work = find_work(questions, described, store.all(damaged_note()), settings)
         with ProgressBar(work.total, len(work.kept)) as progress:
             found = collect_traces(
                 work, engine, sessions, store, settings, progress.step, engine.close

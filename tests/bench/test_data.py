@@ -125,9 +125,11 @@ def test_traces_become_rows_and_held_out_questions(bench: Any, tmp_path: Path) -
     assert refused.code == 1
     assert "leaves out the list of tools" in refused.err
     shutil.copy(Path(shop_agent.__file__).with_name("chat_template.jinja"), model)
+    (tmp_path / "workspace" / "traces" / "torn.jsonl").write_text('{"type": "se\n')
     said = bench(*command, "--hold-out", "0.3", "--json")
     assert said.code == 0, said.err
     found = said.json
+    assert (found["left_out"], "torn.jsonl:1" in said.err) == ({"damaged": 1}, True)
     assert set(found) >= {*KEYS, "rows", "turns", "refused", "tokens_trained", "questions_file"}
     assert found["turns"] == found["rows"] + found["held_out_turns"]
     assert found["rows"] == found["train"] + found["validation"] + found["held_out"]

@@ -74,6 +74,36 @@ def test_traces_are_listed_and_filtered(bench: Bench, store: TraceStore) -> None
     assert bench("trace", "list", "--status", "odd").code == 2
 
 
+def test_a_damaged_trace_is_told_and_does_not_stand_in_the_way(
+    bench: Bench, store: TraceStore, tmp_path: Path
+) -> None:
+    path = store.path("b-loop")
+    with path.open("a") as file:
+        file.write('{"type": "mess\n')
+    line = path.read_text().count("\n")
+    listed = bench("trace", "list", "--json")
+    assert listed.code == 0
+    assert [row["id"] for row in listed.json] == ["a-good", "c-secret"]
+    [note] = [each for each in listed.err.splitlines() if "b-loop" in each]
+    assert (
+        f"b-loop.jsonl:{line}: not a line of a trace; mend it, or take the file away: `mv" in note
+    )
+    for command in (
+        ("trace", "show", "b"),
+        ("trace", "rate", "b", "good"),
+        ("trace", "export", "x", "b"),
+    ):
+        refused = bench(*command)
+        assert (refused.code, f"b-loop.jsonl:{line}" in refused.err) == (2, True)
+    done = bench("trace", "export", "out.jsonl", "--json")
+    assert (done.json["traces"], done.json["left_out"]) == (2, {"damaged": 1})
+    assert "b-loop.jsonl" in done.err
+    assert "b-loop.jsonl" in bench("data", "push", "--traces", "me/traces").err
+    again = bench("trace", "import", "out.jsonl")
+    assert "0 imported, 2 there already, 0 refused" in again.out
+    assert "b-loop.jsonl" in again.err
+
+
 def test_an_empty_workspace_has_none(bench: Bench) -> None:
     assert bench("trace", "list", "--json").json == []
     assert bench("trace", "show", "x").code == 2

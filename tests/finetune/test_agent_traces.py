@@ -35,6 +35,8 @@ def test_every_turn_is_a_row_or_refused_or_held_out() -> None:
     refused = made.refused.total()
     assert made.refused == {"no last answer": 1}
     assert made.left_out == {"rated bad": 1}
+    told = json.loads(json.dumps(made.as_json()))
+    assert (told["refused"], told["left_out"]) == ({"no last answer": 1}, {"rated bad": 1})
     assert made.turns == len(made.rows) + made.held_out_turns + refused
     assert made.turns == sum(each.turns for each in traces[:-1])
     assert {row.domain for row in made.rows} == {"shop"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,33 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
             file.writelines([*kept, line + "\n"])
         with pytest.raises(Malformed, match=":2"):
             store.read("t1")
+
+
+def test_a_copied_file_is_a_trace_of_its_own(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path)
+    store.add(trace())
+    copy = store.path("t2")
+    copy.write_bytes(store.path("t1").read_bytes())
+    assert [each.id for each in store.all()] == ["t1", "t2"]
+
+
+def test_what_cannot_be_read_is_told_and_the_others_are_there(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path)
+    for id_ in ("a", "b", "c", "d"):
+        store.add(trace(id_))
+    store.path("a").write_bytes(b"\xff\xfe\n")
+    store.path("c").unlink()
+    store.path("c").mkdir()
+    told: list[Malformed] = []
+    assert [each.id for each in store.all(told.append)] == ["b", "d"]
+    assert [error.what.removeprefix(str(tmp_path)) for error in told] == [
+        "/traces/a.jsonl:1: not a line of a trace",
+        "/traces/c.jsonl: cannot be read: Is a directory",
+    ]
+    # What is said to mend it does.
+    for error in told:
+        subprocess.run(["sh", "-c", str(error.hint).split("`")[1]], check=True)
+    assert [each.id for each in store.all()] == ["b", "d"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class TraceRows:
 
     def as_json(self) -> Json:
         """The counts for JSON."""
-        counts = {key: value for key, value in asdict(self).items() if key != "rows"}
-        return {"rows": len(self.rows), **counts, "questions": len(self.questions)}
+        # Not asdict: of a Counter it counts the pairs.
+        return {**vars(self), "rows": len(self.rows), "questions": len(self.questions)}
 
     def write_questions(self, folder: Path) -> Path:
         """Write the questions into the folder of a data set."""
