@@ -52,7 +52,7 @@ class EngineEntry:
 #: The first whose names fit opens a model.
 ENGINES = (
     EngineEntry(
-        TINY, TINY, "engines.local.engine:open_tiny", digest="engines.local.loading:folder_digest"
+        TINY, TINY, "engines.local.loading:open_tiny", digest="engines.local.loading:folder_digest"
     ),
     EngineEntry(
         SMOLLM2,
@@ -72,7 +72,7 @@ ENGINES = (
     EngineEntry(
         "transformers",
         r"[^./~:][^:]*/[^:]*",
-        "engines.local.engine:open_local",
+        "engines.local.loading:open_local",
         folders=True,
         digest="engines.local.loading:folder_digest",
     ),

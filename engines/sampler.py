@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from math import isfinite
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from domainlift.errors import BenchError
 from engines.streaming import Sampling, TokenLogprob
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Sampler:
     """Chooses the tokens of one reply, with random numbers of its own."""
 
     def __init__(self, sampling: Sampling) -> None:
-        import numpy as np
-
         self._sampling = sampling
         self._random = np.random.default_rng(sampling.seed)
         self._written: Counter[int] = Counter()
@@ -56,8 +52,6 @@ def draw(logits: np.ndarray, top_p: float, number: float) -> int:
     The nucleus is the smallest set of the most likely tokens that has this mass (Holtzman et al.
     2020, The Curious Case of Neural Text Degeneration).
     """
-    import numpy as np
-
     weights = np.exp(logits.astype(np.float64))
     weights /= weights.sum()
     if top_p < 1:
@@ -73,8 +67,6 @@ def draw(logits: np.ndarray, top_p: float, number: float) -> int:
 
 def log_softmax(row: np.ndarray) -> np.ndarray:
     """Log-probabilities of logits (vocabulary,); summed in 64 bits."""
-    import numpy as np
-
     shifted = row - row.max()
     logprobs: np.ndarray = shifted - np.float32(np.log(np.exp(shifted).sum(dtype=np.float64)))
     return logprobs
@@ -84,8 +76,6 @@ def token_logprob(
     logits: np.ndarray, token: int, top: int, raw: Callable[[int], bytes]
 ) -> TokenLogprob:
     """A token's log-probability before temperature and penalties, with its `top` alternatives."""
-    import numpy as np
-
     values = log_softmax(logits)
     best = np.argpartition(values, -top)[-top:] if top else np.array([], dtype=int)
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
 from engines.chat_template import ChatTemplate
 from engines.local.loading import load_config_and_tokenizer, pick_device
 from engines.registry import TINY, source
@@ -124,8 +127,5 @@ def _varied(encoded: list[Encoded]) -> list[Encoded]:
 
 
 def _parameters(config: Any) -> int:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
         return int(AutoModelForCausalLM.from_config(config).num_parameters())

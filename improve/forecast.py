@@ -14,9 +14,8 @@ from benchmarks.treatments.base import BASE_POLICY
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
-from engines.local.loading import load_config_and_tokenizer
+from engines.local.loading import load_config_and_tokenizer, need_local
 from engines.registry import is_served, source
-from finetune.dry_run import dry_run
 from improve.context import HELD_OUT, SELECTION
 from improve.prove import CONTROLS, SINGLES
 from improve.retrieve import PASSAGE_COUNTS
@@ -206,6 +205,9 @@ def _trainings(
 
 def _dry_run(context: ImproveContext, name: str, lazy: LazyEngine) -> DryRun:
     """Predict a training; rows that do not exist yet are made in memory."""
+    need_local()
+    from finetune.dry_run import dry_run
+
     spec, job = lazy.spec, training_job(context, name)
     rows = rows_not_prepared(context, name)
     with activity(f"choosing rows of {name}"):

@@ -13,6 +13,7 @@ from domainlift.activity import activity
 from domainlift.files import sha256, write_json
 from domainlift.workspace import Workspace
 from engines.base import AdapterEngine
+from engines.local.loading import need_local
 from engines.registry import is_served
 from ensemble.plan import DomainTreatment
 from finetune.adapters.registry import AdapterRegistry, load_adapter_into
@@ -29,13 +30,10 @@ from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
 from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, in_mode, training_arguments
-from finetune.train_adapter import train_adapter
 from improve.exam.rows import as_chat, exam_rows
-from improve.load_model import load_trainable
 from improve.material import MADE_OF
 from rag.library import library
 from reports.terminal import print_note
-from reports.training import training_progress
 
 if TYPE_CHECKING:
     from benchmarks.tasks.base import Task
@@ -243,10 +241,10 @@ def _train(jobs: Mapping[str, TrainingJob], lazy: LazyEngine, notes: Notes) -> d
 
 def train_alone(job: TrainingJob, lazy: LazyEngine, notes: Notes) -> Adapter:
     """Train one adapter while its progress is shown."""
-    engine = load_trainable(lazy.spec, job.settings)
-    with training_progress() as view:
-        on_validation = view.on_validation(job.name)
-        made = train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
+    need_local()
+    from improve.training import train_with_progress
+
+    made = train_with_progress(job, lazy.spec)
     for line in made.plan.lines():
         notes.add(f"adapter for {made.name}: {line}")
     return AdapterRegistry(Workspace(job.workspace).adapters).open(f"{made.name}/{made.version}")

@@ -14,8 +14,6 @@ from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
 from finetune.data.replay import ReplayProgress
 from finetune.distributed.process_group import from_environment
-from finetune.stages.chain import Chain
-from finetune.train_adapter import TrainingResult
 from finetune.training.early_stopping import ValidationResult
 from finetune.training.train_result import TrainingProgress
 from reports.progress import ProgressBar
@@ -23,6 +21,8 @@ from reports.terminal import console, duration, print_line, print_table
 
 if TYPE_CHECKING:
     from finetune.dry_run import DryRun
+    from finetune.stages.chain import Chain
+    from finetune.train_adapter import TrainingResult
 
 _COLUMNS = ("domain", "n", "base", "adapter", "change", "95 % interval", "gained", "lost")
 _TEXTS = {"domain": "answers of the domain", "general": "general text"}

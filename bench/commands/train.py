@@ -22,16 +22,15 @@ from bench.options import (
     WorkspaceOption,
 )
 from domainlift.errors import Misuse
+from engines.local.loading import need_local
 from engines.registry import TINY
 from finetune.data.recipe import one_domain, read_recipe, with_stages
 from finetune.distributed.process_group import destroy, from_environment
-from finetune.dry_run import dry_run
 from finetune.jobs import TrainingJob, training_arguments
-from finetune.train_adapter import train_adapter
 from finetune.training.settings import TrainingArguments
-from improve.load_model import ModelSpec, load_trainable
+from improve.load_model import ModelSpec
 from knowledge_bases.domains import load_domains
-from reports.training import show_dry_run, show_training, training_progress
+from reports.training import show_dry_run, show_training
 
 
 def train_command(
@@ -119,6 +118,9 @@ def train_command(
 def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
     if not from_environment().is_main:
         return
+    need_local()
+    from finetune.dry_run import dry_run
+
     for job in jobs:
         result = dry_run(job, loading.model, loading.device, loading.dtype)
         if as_json:
@@ -128,11 +130,11 @@ def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) 
 
 
 def _train(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
+    need_local()
+    from improve.training import train_with_progress
+
     for job in jobs:
-        engine = load_trainable(loading, job.settings)
-        with training_progress() as view:
-            on_validation = view.on_validation(job.name)
-            result = train_adapter(job, engine, view.on_progress, on_validation, view.on_replay)
+        result = train_with_progress(job, loading)
         if from_environment().is_main:
             if as_json:
                 print(json.dumps(result.as_json(), ensure_ascii=False), flush=True)

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from ctypes import POINTER, c_float, c_int8, c_int32
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import numpy as np
 
 from domainlift.errors import BenchError, Misuse
 from engines.gguf import libllama as ll
@@ -17,9 +19,6 @@ from engines.gguf.architectures import ModelShape
 from engines.gguf.sequences import leaf_sequences
 from engines.local.prefix_tree import Tokens, TokenTree, common_prefix
 from engines.sampler import log_softmax
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Sequences of a context; llama.cpp has no more than 256.
 SEQUENCES = 256
@@ -356,8 +355,6 @@ class GgufModel:
         self.tokens += size
 
     def _row(self, place: int) -> np.ndarray:
-        import numpy as np
-
         found = self._lib.llama_get_logits_ith(self._context, place)
         if not found:
             raise BenchError(f"llama.cpp gave no logits: {ll.last_error()}")

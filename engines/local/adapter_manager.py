@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from domainlift.errors import Misuse
 from engines.local import loading
+from engines.local.batched_lora import BatchedLora, UnexpectedShape, is_plain_lora
 from engines.local.forward import Forward
-
-if TYPE_CHECKING:
-    from engines.local.batched_lora import BatchedLora
 
 Name = str | None
 
@@ -96,8 +96,6 @@ class AdapterManager:
         """Stack the adapters' matrices; False where some layer sees its tokens in another shape."""
         if self._batched is not None:
             return True
-        from engines.local.batched_lora import BatchedLora, UnexpectedShape
-
         able = [name for name, plain in self._plain.items() if plain]
         batched = BatchedLora(self._wrapped, able)
         self.use(None)
@@ -110,14 +108,10 @@ class AdapterManager:
         return True
 
     def _try(self, batched: BatchedLora, names: Sequence[str]) -> None:
-        import torch
-
         ids = torch.zeros(1, 2 * len(names), dtype=torch.long, device=self._model.device)
         with torch.inference_mode(), batched.adapters_per_token([*names, *names]):
             self._model(input_ids=ids, use_cache=False, logits_to_keep=1)
 
 
 def _plain(wrapped: Any, name: str) -> bool:
-    from engines.local.batched_lora import is_plain_lora
-
     return is_plain_lora(wrapped, name)

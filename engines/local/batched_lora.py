@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import nn
 
 from domainlift.errors import BenchError
@@ -84,8 +85,6 @@ class BatchedLora:
 
 def is_plain_lora(wrapped: Any, name: str) -> bool:
     """Whether an adapter is LoRA on linear layers and nothing else, as `BatchedLora` needs."""
-    from peft.tuners.lora.layer import LoraLayer
-
     if lora_extension(vars(wrapped.peft_config[name])) is not None:
         return False
     layers = [m for m in wrapped.modules() if isinstance(m, LoraLayer) and name in m.r]
@@ -95,8 +94,6 @@ def is_plain_lora(wrapped: Any, name: str) -> bool:
 
 
 def _plain(layer: Any, name: str) -> bool:
-    from peft.tuners.lora.layer import Linear
-
     return (
         type(layer) is Linear
         and type(layer.get_base_layer()) is nn.Linear
@@ -106,8 +103,6 @@ def _plain(layer: Any, name: str) -> bool:
 
 
 def _lora_layers(wrapped: Any) -> list[Any]:
-    from peft.tuners.lora.layer import Linear
-
     return [module for module in wrapped.modules() if type(module) is Linear]
 
 

@@ -9,7 +9,11 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.local import loading
@@ -18,36 +22,15 @@ from engines.local.answers import no_memory, refused_answer, scored_answer
 from engines.local.forward import Forward
 from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
+from engines.local.row_passes import LocalRows
 from engines.local.special_tokens import stop_appending
 from engines.local.tokenization import Encoder
-from engines.registry import EngineOptions, tiny_folder
 from engines.reply_text import TokenReader
 from engines.scheduler import Scheduler, new_row
 from engines.streaming import ReplyDelta, Sampling
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 #: Replies that are written side by side, for answers and for callers.
 _ROWS, _CALLERS = 32, 16
-
-
-def open_local(name: str, options: EngineOptions) -> TransformersEngine:
-    """Load the model of a folder or of a name on the hub."""
-    return TransformersEngine.load(
-        name, device=options.device, dtype=options.dtype, batch_tokens=options.batch_tokens
-    )
-
-
-def open_tiny(name: str, options: EngineOptions) -> TransformersEngine:
-    """Load the embedded model, by default on the CPU."""
-    return TransformersEngine.load(
-        str(tiny_folder()),
-        device="cpu" if options.device == "auto" else options.device,
-        dtype=options.dtype,
-        batch_tokens=options.batch_tokens,
-        shown=name,
-    )
 
 
 class TransformersEngine:
@@ -256,8 +239,6 @@ class TransformersEngine:
         ]
 
     def _generated(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        from engines.local.row_passes import LocalRows
-
         rows = LocalRows(self._forward, self._adapters, nullcontext(), _ROWS, self._batch_tokens)
         yield from written_answers(rows, self._encoder, self._reader, requests, self._context)
 
@@ -271,9 +252,6 @@ class TransformersEngine:
     def _describe(
         self, model: Any, name: str, digest: str, dequantised: bool, appended: Sequence[str]
     ) -> EngineInfo:
-        import torch
-        import transformers
-
         notes = []
         if not self._forward.shares:
             notes.append(

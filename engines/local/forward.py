@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
 
 from engines.local.prefix_tree import (
     Batch,
@@ -15,11 +19,6 @@ from engines.local.prefix_tree import (
     build_tree,
     common_prefix,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from transformers import PreTrainedModel
 
 Scores = dict[int, list[tuple[float, bool]]]
 Through = Callable[[Sequence[int]], AbstractContextManager[None]]
@@ -39,8 +38,6 @@ class Forward:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        import torch
-
         self._model: Any = model
         self._cached: Tokens = ()
         self._cache: Any = None
@@ -57,8 +54,6 @@ class Forward:
 
     def batch_tokens(self) -> int:
         """A size for batches that the device's free memory holds with room to spare."""
-        import torch
-
         if self._model.device.type != "cuda":
             return _CPU_TOKENS
         free, _ = torch.cuda.mem_get_info(self._model.device)
@@ -76,8 +71,6 @@ class Forward:
         A batch of several adapter groups needs `through`: a context for the pass, made of the group
         of each token. `shares` must be true for that.
         """
-        import torch
-
         with torch.inference_mode():
             if self.shares:
                 return self._score_tree(batch, through)
@@ -85,8 +78,6 @@ class Forward:
 
     def prefix(self, tokens: Tokens) -> Any:
         """The cache of exactly these tokens; read only."""
-        import torch
-
         kept = common_prefix(self._cached, tokens)
         if self._cache is None or not kept:
             self._cache, kept = self.new_cache(), 0
@@ -100,8 +91,6 @@ class Forward:
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values."""
-        from transformers import DynamicCache
-
         return DynamicCache(config=self._model.config)
 
     def run(
@@ -152,8 +141,6 @@ class Forward:
             self._cache.crop(-surplus)
 
     def _score_tree(self, batch: Batch, through: Through = _no_adapters) -> Scores:
-        import torch
-
         cache = self.prefix(batch.prefix_tokens)
         tree = build_tree(batch)
         read = sorted({node for r in tree.reads for node in r.nodes})
@@ -176,8 +163,6 @@ class Forward:
 
     def _score_apart(self, batch: Batch) -> Scores:
         """Each option by itself: right for every architecture, and slow."""
-        import torch
-
         scores: Scores = defaultdict(list)
         for item in batch.items:
             for option in item.options:
@@ -189,8 +174,6 @@ class Forward:
 
     def _tree_agrees(self) -> bool:
         """Compare a small tree with plain passes: an architecture may ignore the mask."""
-        import torch
-
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = torch.arange(24).mul(7919).remainder(vocabulary).tolist()
         items = tuple(
@@ -215,8 +198,6 @@ class Forward:
 
 def _gather(logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]) -> Scores:
     """Sum the targets' log-probabilities; `logits` is [positions, vocabulary]."""
-    import torch
-
     # A slice at a time: a copy in float32 of all rows at once would double the peak.
     sums = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, 64)])
     best = logits.argmax(-1)
@@ -235,8 +216,6 @@ def _gather(logits: torch.Tensor, reads: list[tuple[int, list[int], Tokens]]) ->
 
 def _ancestors(tree: TokenTree, prefix: int) -> np.ndarray:
     """Attention mask [nodes, prefix + nodes]: a node sees the prefix, its ancestors and itself."""
-    import numpy as np
-
     size = len(tree.tokens)
     seen = np.zeros((size, prefix + size), dtype=bool)
     seen[:, :prefix] = True

@@ -11,17 +11,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError, Misuse
-from engines.registry import TINY, tiny_folder
+from engines.registry import TINY, EngineOptions, tiny_folder
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from engines.local.engine import TransformersEngine
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 #: File in a folder of dequantised weights that names the digest of the GGUF they come from.
 GGUF_ORIGIN = "gguf.json"
 #: Endings of files that make a tokenizer, besides JSON.
 _TOKENIZER_FILES = {".jinja", ".model", ".txt", ".tiktoken", ".vocab"}
+
+
+def open_local(name: str, options: EngineOptions) -> TransformersEngine:
+    """Load the model of a folder or of a name on the hub."""
+    need_local()
+    from engines.local.engine import TransformersEngine
+
+    return TransformersEngine.load(
+        name, device=options.device, dtype=options.dtype, batch_tokens=options.batch_tokens
+    )
+
+
+def open_tiny(name: str, options: EngineOptions) -> TransformersEngine:
+    """Load the embedded model, by default on the CPU."""
+    need_local()
+    from engines.local.engine import TransformersEngine
+
+    return TransformersEngine.load(
+        str(tiny_folder()),
+        device="cpu" if options.device == "auto" else options.device,
+        dtype=options.dtype,
+        batch_tokens=options.batch_tokens,
+        shown=name,
+    )
 
 
 def load_model(
@@ -31,7 +57,7 @@ def load_model(
 
     Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
     """
-    _need_local()
+    need_local()
     folder = Path(name)
     if folder.is_dir():
         _check_folder(folder)
@@ -49,7 +75,7 @@ def load_model(
 
 def load_config_and_tokenizer(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
     """A model's configuration and tokenizer, without its weights; errors are those of `load`."""
-    _need_local()
+    need_local()
     folder = Path(name)
     if folder.is_dir():
         _check_folder(folder)
@@ -245,7 +271,8 @@ def _unloadable(name: str, error: Exception) -> BenchError:
     )
 
 
-def _need_local() -> None:
+def need_local() -> None:
+    """Raise BenchError where torch or transformers is missing."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None or find_spec("transformers") is None:

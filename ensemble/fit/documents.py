@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainlift.sampling import sample_evenly
 from ensemble.router.documents import sentences_bytes
 
@@ -27,8 +29,6 @@ def fit_sentences(
 
     Of many sentences a sample is taken. `elsewhere` are questions that belong to other domains.
     """
-    import numpy as np
-
     told = {name: _sample(own, MOST_SENTENCES) for name, own in sentences.items() if own}
     if not told:
         return b""

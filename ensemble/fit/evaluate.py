@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from domainlift.stats.intervals import Interval, wilson
 
 if TYPE_CHECKING:
@@ -169,8 +171,6 @@ def calibration_error(
     right: Sequence[bool], probabilities: Sequence[float]
 ) -> tuple[float, Interval]:
     """Expected calibration error in ten bins of one width, and its 95 % bootstrap interval."""
-    import numpy as np
-
     if not right:
         return 0.0, Interval(0.0, 1.0)
     bins = np.minimum((np.asarray(probabilities) * _BINS).astype(int), _BINS - 1)

@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
 from ensemble.fit.linear_model import (
@@ -111,8 +113,6 @@ class _QuestionModels:
 def _learned(
     features: RouterFeatures, settings: FitSettings, chosen: Sequence[int]
 ) -> _QuestionModels:
-    import numpy as np
-
     vectorizer, size = features.vectorizer, len(features.names)
     texts = [features.whole[n] for n in chosen] + [features.bare[n] for n in chosen]
     right = [features.right[n] for n in chosen] * 2 + [[n] for n in features.extra_labels]
@@ -131,8 +131,6 @@ def _learned(
 
 def _written(features: RouterFeatures) -> Any:
     """A mask (terms, domains) of what somebody wrote down for a domain."""
-    import numpy as np
-
     index = features.vectorizer.index
     mask = np.zeros((len(index), len(features.names)), dtype=bool)
     for name, words in features.data.glossary.items():
@@ -155,8 +153,6 @@ class _HeldOut:
 
 
 def _held_out(features: RouterFeatures, settings: FitSettings, say: Notify) -> _HeldOut | None:
-    import numpy as np
-
     rows = features.data.rows
     kinds = _sources(features)
     folds = [*kinds, _quarter(rows)] if kinds else _folds(rows)

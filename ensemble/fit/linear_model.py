@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
     Array = NDArray[np.float64]
@@ -41,7 +42,6 @@ class Vectorizer:
 
     def matrix(self, texts: Sequence[Text]) -> csr_matrix:
         """The texts as sparse rows."""
-        import numpy as np
         from scipy.sparse import csr_matrix
 
         columns: list[int] = []
@@ -66,21 +66,15 @@ class Linear:
 
     def scores(self, rows: csr_matrix) -> Array:
         """(rows, domains)."""
-        import numpy as np
-
         return np.asarray(rows @ self.weights + self.bias)
 
     def raw(self, vectorizer: Vectorizer) -> Array:
         """The weights by which a router counts each term once, whatever its rarity."""
-        import numpy as np
-
         return np.asarray(self.weights * (vectorizer.idf * _SCALE)[:, None])
 
 
 def idf(counts: Counter[str], texts: int, terms: Sequence[str]) -> Array:
     """log((1 + texts) / (1 + texts with the term)) + 1."""
-    import numpy as np
-
     return np.array([math.log((1 + texts) / (1 + counts[term])) + 1 for term in terms])
 
 
@@ -92,7 +86,6 @@ def linear(
     strength: float = STRENGTH,
 ) -> Linear:
     """Logistic regression over terms."""
-    import numpy as np
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=strength, max_iter=_ITERATIONS, tol=_TOLERANCE)
@@ -113,8 +106,6 @@ def linear_of_partial_labels(
     What has several is told apart by a model of all else (self-training; Jin and Ghahramani 2002
     on partial labels).
     """
-    import numpy as np
-
     labels = [each[0] for each in right]
     single = np.array([len(each) == 1 for each in right])
     if single.any() and not single.all():
@@ -140,8 +131,6 @@ def prune(
 
     Those of the mask `first` that speak for their domain come before all others.
     """
-    import numpy as np
-
     reach = np.sqrt(np.asarray(rows.multiply(rows).T @ sample_weights).ravel() + 1e-4)
     moved = np.abs(model.weights) * reach[:, None]
     order = moved if first is None else np.where(first & (model.weights > 0), moved + 1e9, moved)
@@ -158,7 +147,6 @@ def distill(
 
     Cross-entropy, and a pull towards the weights of the whole model; by L-BFGS.
     """
-    import numpy as np
     from scipy.optimize import minimize
 
     at = np.nonzero(mask)
@@ -185,8 +173,6 @@ def distill(
 
 def softmax(scores: Array) -> Array:
     """Probabilities along the last axis."""
-    import numpy as np
-
     return np.asarray(np.exp(_log_softmax(scores)))
 
 
@@ -196,8 +182,6 @@ def temperature(scores: Array, labels: Sequence[int], targets: Sequence[int]) ->
     On questions that the scores were not learned from. A label is that of a target, or -1: all
     domains that are no targets are one.
     """
-    import numpy as np
-
     rows, label = np.arange(len(labels)), np.asarray(labels)
     losses = []
     tried = np.geomspace(0.2, 5.0, 65)
@@ -209,16 +193,12 @@ def temperature(scores: Array, labels: Sequence[int], targets: Sequence[int]) ->
 
 
 def _log_softmax(scores: Array) -> Array:
-    import numpy as np
-
     moved = scores - scores.max(axis=-1, keepdims=True)
     return np.asarray(moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True)))
 
 
 def _all_classes(model: Any, domains: int) -> tuple[Array, Array]:
     """Coefficients (features, domains); domains without a text get a very low bias."""
-    import numpy as np
-
     coefficients = np.zeros((model.coef_.shape[1], domains))
     bias = np.full(domains, -10.0)
     if len(model.classes_) == 2:  # one row of coefficients stands for both classes

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ensemble.fit.linear_model import linear_of_partial_labels
 from ensemble.fit.training_data import Labelled
 from ensemble.router.examples import Embed, Examples
@@ -22,8 +24,6 @@ def fit_examples(
     embed: Embed,
 ) -> Examples:
     """Embed questions, words and sentences by the model of that name, and learn from all."""
-    import numpy as np
-
     sizes = Counter(row.task for row in questions)
     held = [(q.text, (q.domain, *q.also), min(1.0, _TASK / sizes[q.task]) / 2) for q in questions]
     held += [(word, (name,), _WORD) for name, words in glossary.items() for word in words]

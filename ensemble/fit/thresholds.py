@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from ensemble.fit.linear_model import Array
 
@@ -33,8 +35,6 @@ def tune_thresholds(
     lowest at which a `guarded` target gets no more than 1 % of what belongs elsewhere, the highest
     where none is low enough. `sure` is the lowest that costs at most 0.2 points of accuracy.
     """
-    import numpy as np
-
     truth = np.asarray(labels)
     results = {}
     for sure in _SURE if ladder else (0.0,):
@@ -62,8 +62,6 @@ def _lowest(chances: Any, wrong: Any, elsewhere: int) -> float:
 
 def _verdicts(probabilities: Array, targets: Sequence[int]) -> tuple[Any, Any]:
     """The best target or -1 for the base model, and its probability."""
-    import numpy as np
-
     aimed = probabilities[:, list(targets)]
     other = 1 - aimed.sum(axis=1)
     top = aimed.max(axis=1)
@@ -73,7 +71,5 @@ def _verdicts(probabilities: Array, targets: Sequence[int]) -> tuple[Any, Any]:
 
 def _joined(few: tuple[Any, Any], whole: tuple[Any, Any], sure: float) -> tuple[Any, Any]:
     """The surer of the two votes, unless the keywords are sure themselves."""
-    import numpy as np
-
     other = (few[1] < sure) & (whole[1] > few[1])
     return np.where(other, whole[0], few[0]), np.where(other, whole[1], few[1])

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from domainlift.sampling import hash_order
 from domainlift.types import Split
 from ensemble.fit.linear_model import Text, Vectorizer, idf
@@ -163,8 +165,6 @@ def telling_terms(passages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
     Ranked by the logarithm of how much more often, times the root of the number of passages.
     """
-    import numpy as np
-
     names = sorted({domain for _, domain in passages})
     counts = {name: Counter[str]() for name in names}
     for text, domain in passages:

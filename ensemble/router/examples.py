@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
 
 from domainlift.errors import Malformed
 from domainlift.files import write_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 #: Texts -> vectors of length 1, [texts, dimensions]; see `rag.embedding`.
 Embed = Callable[[Sequence[str]], Any]
@@ -52,8 +51,6 @@ class Examples:
 
     def ask(self, text: str, embed: Embed) -> SecondOpinion:
         """The mean of the linear model and of the nearest examples, by exp(cosine / width)."""
-        import numpy as np
-
         vector = np.asarray(embed([text]), dtype=np.float32)[0]
         near = self.vectors @ vector
         order = np.argsort(-near, kind="stable")[:_NEAREST]
@@ -79,7 +76,6 @@ def examples_file(keywords: Path) -> Path:
 
 def write_examples(path: Path, examples: Examples) -> None:
     """Write the file of examples; vectors of two bytes a number."""
-    import numpy as np
 
     def held(text: str) -> NDArray[np.uint8]:
         return np.frombuffer(text.encode(), np.uint8)
@@ -101,8 +97,6 @@ def write_examples(path: Path, examples: Examples) -> None:
 
 def read_examples(path: Path) -> Examples:
     """Read a file of examples; Malformed where it is none."""
-    import numpy as np
-
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             told = {key: parts[key].tobytes().decode() for key in ("model", "texts", "domains")}

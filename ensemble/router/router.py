@@ -16,6 +16,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
 from ensemble.router.decision import BASE, RouteDecision, Stage, decide_by_documents
@@ -27,9 +30,6 @@ from ensemble.router.safe_regex import MAX_TEXT, compile_safely
 from ensemble.router.tokenize import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ensemble.router.documents import EmbedBy
 
 #: A text -> the domains of the nearest examples; see `ensemble.router.examples`.
@@ -281,8 +281,6 @@ def _scales(
     keywords: Keywords, targets: Collection[str]
 ) -> tuple[_LinearScorer, _LinearScorer | None]:
     """The keywords and the classifier, each as the columns that it will have."""
-    import numpy as np
-
     names = tuple(keywords.domains)
     weights: dict[str, NDArray[np.float32]] = {}
     for number, domain in enumerate(keywords.domains.values()):
@@ -331,8 +329,6 @@ def _arranged(
     few: _LinearScorer, many: _LinearScorer | None, patterns: Sequence[_Pattern]
 ) -> tuple[Vocabulary, NDArray[np.float32]]:
     """All known terms, and one row of weights for each and for each pattern after them."""
-    import numpy as np
-
     scales = [few] if many is None else [few, many]
     lexicon = Vocabulary(term for scale in scales for term in scale.weights)
     weights = np.zeros((len(lexicon.terms) + len(patterns), scales[-1].end), dtype=np.float32)
@@ -351,8 +347,6 @@ def _arranged(
 
 def _joined(scales: Sequence[_LinearScorer | None]) -> NDArray[np.float32]:
     """The biases of all columns."""
-    import numpy as np
-
     return np.concatenate([scale.bias for scale in scales if scale is not None])
 
 

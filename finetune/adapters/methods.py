@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
 from domainlift.errors import BenchError, Misuse, NoSuch
 from engines.local.loading import quiet_peft
 from finetune.distributed.fsdp import full_tensor
@@ -26,8 +30,6 @@ def attach(model: Any, settings: TrainingArguments, task: str = "CAUSAL_LM") -> 
     The base is changed in place (`detach` undoes it, but for the type of its weights where
     `dtype` is set). The numbers that the adapter begins with depend on the seed alone.
     """
-    import torch
-
     torch.manual_seed(settings.seed)
     if settings.dtype != "auto":
         model = model.to(getattr(torch, settings.dtype))
@@ -41,8 +43,6 @@ def attach(model: Any, settings: TrainingArguments, task: str = "CAUSAL_LM") -> 
             "qlora needs the base model in 4 bits",
             "load it with `finetune.adapters.methods.four_bit`",
         )
-    from peft import get_peft_model
-
     try:
         with quiet_peft():
             return get_peft_model(model, _lora_config(model, settings, task))
@@ -96,9 +96,6 @@ def four_bit(name: str, device: str = "auto") -> Any:
             "training over 4-bit weights needs bitsandbytes",
             "`pip install bitsandbytes` (CUDA), or use `method: lora`",
         )
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
     bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -115,8 +112,6 @@ def four_bit(name: str, device: str = "auto") -> Any:
 
 
 def _lora_config(model: Any, settings: TrainingArguments, task: str) -> Any:
-    from peft import LoraConfig
-
     return LoraConfig(
         task_type=task,
         r=settings.rank,
@@ -132,8 +127,6 @@ def _targets(model: Any, settings: TrainingArguments) -> Any:
     """The layers' names, groups resolved; all linear layers but the output by default."""
     if not settings.targets:
         return "all-linear"
-    import torch
-
     layers = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()

@@ -16,18 +16,16 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from domainlift.text.ngrams import jaccard, ngrams
 from domainlift.text.normalise import words_and_signs
 from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Hashes = NDArray[np.int64]
+Hashes = NDArray[np.int64]
 
 SIZE = 5
 JACCARD = 0.8
@@ -77,8 +75,6 @@ def _answer(row: Row) -> list[str]:
 
 def _by_rarity(sets: Sequence[array[int]], share: float) -> tuple[list[Hashes], list[list[int]]]:
     """Each set with its rarest grams first, and of their prefixes what more than one set holds."""
-    import numpy as np
-
     codes = np.concatenate([np.frombuffer(grams, dtype=np.int64) for grams in sets])
     _, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     rarity = counts[inverse]

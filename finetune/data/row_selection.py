@@ -14,17 +14,16 @@ import heapq
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from domainlift.optional import need
 from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 #: Hashed words; of a prompt the end is read, where the question stands, of an answer the beginning.
 _FEATURES = 2**18
@@ -47,7 +46,6 @@ def select_rows(
 
     Without any text the rows themselves are the target. The same input gives the same rows.
     """
-    np = need("numpy")
     if size >= len(rows):
         return RowSelection(tuple(rows))
     vectors = _Vectors([_text(row) for row in rows])
@@ -89,16 +87,12 @@ class _Vectors:
 
 
 def _unit(total: Any) -> Floats:
-    import numpy as np
-
     flat: Floats = np.asarray(total, dtype=np.float64).ravel()
     return flat / max(float(np.linalg.norm(flat)), 1e-12)
 
 
 def _greedy(vectors: Any, worth: Floats, size: int) -> list[int]:
     """The places of `size` rows, each the one that adds most to what was chosen before."""
-    import numpy as np
-
     starts, words, values = vectors.indptr.tolist(), vectors.indices, vectors.data
     covered = np.zeros_like(worth)
     gains = vectors.sqrt() @ worth
@@ -122,8 +116,6 @@ def _greedy(vectors: Any, worth: Floats, size: int) -> list[int]:
 
 def _reasons(chosen: Any, profiles: Mapping[str, Floats]) -> tuple[str, ...]:
     """The target that each of the chosen rows is nearest to."""
-    import numpy as np
-
     names = list(profiles)
     near = np.stack([chosen @ profiles[name] for name in names])
     return tuple(names[best] for best in near.argmax(axis=0).tolist())

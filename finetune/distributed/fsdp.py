@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+from transformers import PreTrainedModel
 
 from domainlift.errors import Misuse
 from finetune.distributed.process_group import (
@@ -20,10 +26,6 @@ from finetune.distributed.process_group import (
     is_part,
 )
 from finetune.training.settings import TrainingArguments
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
 
 #: Methods that cannot be sharded, and why.
 _WHOLE = {
@@ -58,10 +60,6 @@ def shard_model(
     The model may be on the CPU before, where it fits. Afterwards it has the dtype of `settings`,
     and is frozen.
     """
-    import torch
-    from torch.distributed import fsdp
-    from torch.distributed.device_mesh import init_device_mesh
-
     mesh = init_device_mesh(device.type, (team.size,))
     if settings.dtype != "auto":
         model.to(getattr(torch, settings.dtype))
@@ -87,8 +85,6 @@ def fsdp_root(model: Any) -> Any | None:
     """The FSDP root module, which all processes must call equally often; None if not sharded."""
     if not is_initialized():
         return None
-    from torch.distributed.fsdp import FSDPModule
-
     return next((each for each in model.modules() if isinstance(each, FSDPModule)), None)
 
 
@@ -97,8 +93,6 @@ def in_use(model: Any) -> int:
     root = fsdp_root(model)
     if root is None:
         return 0
-    from torch.distributed.fsdp import FSDPModule
-
     layers: Iterable[Any] = (each for each in root.modules() if isinstance(each, FSDPModule))
     sizes: list[int] = [sum(weight.nbytes for weight in each.parameters()) for each in layers]
     return AT_ONCE * max(sizes[1:])  # the first one is the root
@@ -111,8 +105,6 @@ def full_tensor(weight: torch.Tensor) -> torch.Tensor:
 
 def smallest_pass(decoder: Any, device: Any) -> None:
     """A forward pass over one token, in which every layer is gathered once."""
-    import torch
-
     decoder(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
 
 

@@ -17,10 +17,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError
-from finetune.training.tokenize import Encoded
 
 if TYPE_CHECKING:
     import torch
+
+    from finetune.training.tokenize import Encoded
 
 #: How long other ranks wait while rank 0 validates.
 _PATIENCE = timedelta(hours=12)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from domainlift.errors import BenchError
 from finetune.distributed.fsdp import fsdp_root, smallest_pass
 from finetune.distributed.process_group import ProcessGroup
@@ -44,8 +46,6 @@ def run_on_rank_zero(team: ProcessGroup, model: Any, work: Callable[[], str]) ->
 
 
 def _follow(team: ProcessGroup, model: Any) -> str:
-    import torch
-
     root = fsdp_root(model)
     training = model.training
     model.eval()

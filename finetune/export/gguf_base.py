@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from domainlift.errors import Misuse, NoSuch
 from engines.gguf.architectures import Names
 from engines.gguf.lora_writer import weights_of
 from finetune.export.gguf_tokenizer import add_tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
     from gguf import GGMLQuantizationType, GGUFWriter
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -59,14 +60,12 @@ def write_gguf(
 
 def quantize(data: np.ndarray, stored: GGMLQuantizationType) -> np.ndarray:
     """Weights (…, in) in the encoding of a file."""
-    import numpy as np
     from gguf import quants
 
     return np.ascontiguousarray(quants.quantize(data.astype(np.float32), stored))
 
 
 def _announce(writer: GGUFWriter, tensor: _Tensor) -> None:
-    import numpy as np
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     plain = {GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16}

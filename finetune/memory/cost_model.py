@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
+
 from finetune.distributed.process_group import ProcessGroup
 from finetune.memory.estimate import Sizes, dummy_rows, model_sizes, plan_memory, synchronize
+from finetune.training.attention import sees_all
 from finetune.training.packing import PackLimits, best_fit
 from finetune.training.schedule import batch_indices
 from finetune.training.settings import TrainingArguments
@@ -145,8 +148,6 @@ def pack_seconds(sizes: Sizes, pack: PassLoad, recompute: bool, at: Rates) -> fl
 @lru_cache(maxsize=8)
 def measure_rates(sizes: Sizes, device: str) -> Rates:
     """Measure a device with arrays of this model's width, once: plans of one process agree."""
-    import torch
-
     kind = torch.bfloat16 if sizes.itemsize == 2 or sizes.casts else torch.float32
     rows = 512 if device.split(":")[0] == "cpu" else 4096
     left = torch.ones(rows, sizes.hidden, dtype=kind, device=device)
@@ -181,8 +182,6 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
 
 def _packs(config: Any, longest: int) -> bool:
     """Whether rows will be packed, as far as the configuration says."""
-    from finetune.training.attention import sees_all
-
     return sees_all(config.get_text_config(), longest)
 
 

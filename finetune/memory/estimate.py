@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
 
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
@@ -17,9 +20,6 @@ from finetune.training.packing import PackLimits, most_trained
 from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
-
-if TYPE_CHECKING:
-    import torch
 
 _MOST_TOKENS = 65_536
 #: On a processor a product of 512 rows runs at full rate. More tokens at once only spare calls, and
@@ -91,8 +91,6 @@ def model_sizes(config: Any, settings: TrainingArguments, device: str = "cpu") -
     What autograd keeps was counted for gated decoders (Llama, Qwen2) with LoRA on all linear
     layers, and is that but for 1 %; DoRA takes twice as much, and works on whole weights.
     """
-    import torch
-
     text = config.get_text_config()
     layers, hidden, heads = text.num_hidden_layers, text.hidden_size, text.num_attention_heads
     widest = max(getattr(text, "intermediate_size", None) or 0, hidden)
@@ -124,9 +122,6 @@ def _counts(
     config: Any, settings: TrainingArguments, dtype: torch.dtype, layers: int
 ) -> dict[str, float]:
     """Weights and parameters of a model of so many layers, made without numbers."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     few = copy.deepcopy(config)
     text = few.get_text_config()
     text.num_hidden_layers = layers
@@ -154,8 +149,6 @@ def _counts(
 
 def _work_dtype(config: Any, settings: TrainingArguments) -> torch.dtype:
     """The dtype of most of the work."""
-    import torch
-
     if settings.dtype != "auto":
         return getattr(torch, settings.dtype)  # type: ignore[no-any-return]
     dtype = getattr(config, "dtype", None)
@@ -186,8 +179,6 @@ def plan_memory(
 def free_bytes(device: Any) -> int:
     """Free memory of a device, in bytes."""
     if str(device).startswith("cuda"):
-        import torch
-
         return int(torch.cuda.mem_get_info(device)[0])
     return int(_psutil().virtual_memory().available)
 
@@ -195,8 +186,6 @@ def free_bytes(device: Any) -> int:
 def peak_bytes(device: Any) -> int:
     """Peak memory of this process in bytes: on the accelerator, or resident."""
     if str(device).startswith("cuda"):
-        import torch
-
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return int(_psutil().Process().memory_info().peak_wset)
@@ -225,8 +214,6 @@ def return_freed(short: bool = False) -> None:
 def synchronize(device: Any) -> None:
     """Synchronise an accelerator."""
     if str(device).startswith("cuda"):
-        import torch
-
         torch.cuda.synchronize(device)
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from peft import PeftModel
+
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import atomic_folder, sha256, write_json
@@ -334,8 +336,6 @@ def _late(log: Sequence[Mapping[str, Any]], key: str) -> float | None:
 @contextmanager
 def live_checkpoint(engine: TrainableEngine, checkpoint: Path) -> Iterator[Any]:
     """The model with the adapter of a checkpoint; afterwards it is as it was."""
-    from peft import PeftModel
-
     model = engine.model
     with unchanged(model, engine.tokenizer):
         with quiet_peft():

@@ -14,6 +14,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftConfig, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
 from finetune.adapters.methods import attach, detach
 from finetune.data.rows import Row
 from finetune.stages.trainers import pair_tokens
@@ -28,9 +33,6 @@ _BATCH = 16
 
 def reward_network(model: Any, seed: int = 0) -> Any:
     """A model for sequence classification over the layers of a language model, with a new head."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
     config = deepcopy(model.config)
     config.num_labels = 1
     width = config.get_text_config().hidden_size
@@ -69,8 +71,6 @@ def preferred(
 
 def scores(network: Any, sequences: Sequence[Sequence[int]], pad: int) -> list[float]:
     """The score of each sequence of tokens, read at its last one."""
-    import torch
-
     found = [0.0] * len(sequences)
     order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
     for start in range(0, len(order), _BATCH):
@@ -90,9 +90,6 @@ class RewardModel:
     """A trained reward model beside the policy, on the same base."""
 
     def __init__(self, live: Any, folder: Path, tokenizer: Any) -> None:
-        from peft import PeftConfig, set_peft_model_state_dict
-        from safetensors.torch import load_file
-
         weights = load_file(folder / "adapter_model.safetensors")
         (head,) = [weights.pop(name) for name in [*weights] if name.endswith("score.weight")]
         config = PeftConfig.from_pretrained(str(folder))

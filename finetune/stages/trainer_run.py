@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from transformers import TrainerCallback
+
 from finetune.stages.trainers import StageJob
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import eval_mode
@@ -53,8 +55,6 @@ def step_clock(
     trainer: Any, enough: float = math.inf, clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
     """The seconds of each step, as they come; after `enough` of them the training ends."""
-    from transformers import TrainerCallback
-
     spent: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -73,8 +73,6 @@ def step_clock(
 
 
 def _watch(trainer: Any, job: StageJob, validate: Validate | None, notify: OnProgress) -> Any:
-    from transformers import TrainerCallback
-
     begun, first = time.perf_counter(), [0]
 
     class Watch(TrainerCallback):  # type: ignore[misc]

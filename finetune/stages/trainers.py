@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets import Dataset, disable_progress_bars
+from transformers.trainer_callback import PrinterCallback
+
 from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
 from finetune.data.rows import Row
@@ -50,9 +53,6 @@ def open_trainer(
 
     Raises BenchError where TRL took another reference.
     """
-    from datasets import Dataset, disable_progress_bars
-    from transformers.trainer_callback import PrinterCallback
-
     disable_progress_bars()
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

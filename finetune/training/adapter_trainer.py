@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
 
 from domainlift.errors import Misuse
 from domainlift.files import write_json
@@ -23,9 +26,6 @@ from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded, truncated
 from finetune.training.trackers import Curves
 from finetune.training.train_result import TrainResult
-
-if TYPE_CHECKING:
-    import torch
 
 _CURVES = "curves.json"
 
@@ -84,8 +84,6 @@ class AdapterTrainer:
         writes: bool = True,
     ) -> None:
         """Of several processes one `writes`."""
-        import torch
-
         self.examples = examples
         self.settings = settings
         self.folder = folder
@@ -134,8 +132,6 @@ class AdapterTrainer:
 
         Raises Diverged if loss or gradient is not finite or has exploded.
         """
-        from torch.nn.utils import clip_grad_norm_
-
         state, settings = self.state, self.settings
         state.losses.append(loss)
         norm = float(clip_grad_norm_(self.weights.values(), settings.clip))
@@ -251,8 +247,6 @@ class AdapterTrainer:
         return rate_at(step, self.steps, self.settings.warm_up, self._start.rate)
 
     def _take(self, checkpoint: checkpoints.Checkpoint, worker: GradientWorker) -> None:
-        import torch
-
         self._set(checkpoint.weights)
         for key, value in checkpoint.optimiser.items():
             kind, _, name = key.partition(" ")
@@ -271,8 +265,6 @@ class AdapterTrainer:
         self.state = TrainerState.from_json(checkpoint.state["state"])
 
     def _set(self, values: checkpoints.Tensors) -> None:
-        import torch
-
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(values[name])

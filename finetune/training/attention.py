@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
 
 #: The name under which transformers finds this attention.
 NAME = "domainlift_rows"
@@ -218,8 +220,5 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 
 def _register() -> None:
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface
-
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, _no_mask)

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import torch
 
 from finetune.data.mixing import REPLAY
 from finetune.training.packing import Pack
 from finetune.training.tokenize import Encoded
-
-if TYPE_CHECKING:
-    import torch
 
 #: The largest probabilities at a position that are kept; the rest is next to nothing.
 KEPT = 64
@@ -39,8 +37,6 @@ class BaseDistillation:
 
         `compute` must have been called for these.
         """
-        import torch
-
         replay = _replay_rows(examples)
         if not replay:
             return pack
@@ -61,8 +57,6 @@ class BaseDistillation:
 
     def compute(self, examples: Sequence[Encoded]) -> None:
         """Compute the base's probabilities on replay rows, in one pass."""
-        import torch
-
         logits = self._base_logits(examples).float()
         probabilities, tokens = logits.softmax(-1).topk(min(KEPT, logits.shape[-1]))
         counts = [each.trained for each in examples]
@@ -81,8 +75,6 @@ def _key(example: Encoded) -> _Key:
 
 def _hard(example: Encoded, width: int, pack: Pack) -> _Soft:
     """A hard target, in the shape of soft ones."""
-    import torch
-
     device = pack.targets.device
     targets = torch.zeros(example.trained, width, dtype=torch.long, device=device)
     probabilities = torch.zeros(example.trained, width, device=device)

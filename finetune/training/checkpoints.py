@@ -17,13 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
 
 from domainlift.errors import Malformed
 from domainlift.files import atomic_folder, disk_errors, write_json
-
-if TYPE_CHECKING:
-    import torch
 
 Tensors = Mapping[str, "torch.Tensor"]
 _WEIGHTS, _OPTIMISER, _STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
@@ -44,8 +44,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, best_step: int = 0) ->
 
     Where the disk is full, BenchError says so and the last checkpoint stays.
     """
-    from safetensors.torch import save_file
-
     path = folder / f"checkpoint-{checkpoint.step:08d}"
     if path.exists():  # written by a run whose end was not
         shutil.rmtree(path)
@@ -62,8 +60,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, best_step: int = 0) ->
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint, None where there is none; Malformed where it is damaged."""
-    from safetensors.torch import load_file
-
     stored = _checkpoints(folder)
     if not stored:
         return None
@@ -86,8 +82,6 @@ def damaged_checkpoint(path: Path, error: Exception) -> Malformed:
 
 def save_best(folder: Path, step: int, weights: Tensors) -> None:
     """Keep the weights of a step; those of earlier bests go with the next checkpoint."""
-    from safetensors.torch import save_file
-
     path = _best(folder, step)
     part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     with disk_errors(path):
@@ -100,8 +94,6 @@ def save_best(folder: Path, step: int, weights: Tensors) -> None:
 
 def load_best(folder: Path, step: int) -> dict[str, torch.Tensor]:
     """The weights that `save_best` kept; Malformed where they are gone."""
-    from safetensors.torch import load_file
-
     path = _best(folder, step)
     try:
         return dict(load_file(path))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from domainlift.errors import BenchError
 from finetune.adapters.methods import recompute
 from finetune.distributed.process_group import ProcessGroup
 from finetune.memory.estimate import dummy_rows, return_freed
+from finetune.training.attention import keeps_apart, rows_apart
 from finetune.training.base_distillation import BaseDistillation
+from finetune.training.loss import answer_losses
 from finetune.training.packing import Pack, PackLimits, best_fit, pack_rows, pad_rows
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
-
-if TYPE_CHECKING:
-    import torch
 
 #: What torch says elsewhere than on CUDA; it is a RuntimeError like many others.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -47,8 +48,6 @@ class GradientWorker:
 
         Those of `in_step` make equally many passes, as processes must that share a model out.
         """
-        from finetune.training.attention import keeps_apart
-
         self._live = live
         self._settings = settings
         self._in_step = in_step
@@ -150,8 +149,6 @@ class GradientWorker:
 
     def _losses(self, pack: Pack) -> torch.Tensor:
 
-        from finetune.training.loss import answer_losses
-
         with self._autocast():
             output = self._live(
                 input_ids=pack.ids,
@@ -172,8 +169,6 @@ class GradientWorker:
 
     def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
         """The base model's logits at the trained positions of these rows."""
-        import torch
-
         pack = self._laid_out(examples)
         with torch.no_grad(), self._live.disable_adapter(), self._autocast():
             output = self._live(
@@ -190,8 +185,6 @@ class GradientWorker:
 
         A sharded model caches no cast copies of all weights for the length of a pass.
         """
-        import torch
-
         keeps = self._in_step.size == 1
         kind = self.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self._half, cache_enabled=keeps)
@@ -200,13 +193,9 @@ class GradientWorker:
         return best_fit(examples, self.limits, not self._apart)
 
     def _attention(self) -> Any:
-        from finetune.training.attention import rows_apart
-
         return rows_apart(self._live) if self._apart else contextlib.nullcontext()
 
     def _shrink(self, examples: Sequence[Encoded], error: Exception) -> None:
-        import torch
-
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         packs = self._bins(examples)
@@ -241,8 +230,6 @@ def memory_errors(what: str) -> Iterator[None]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
-    import torch
-
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
@@ -250,8 +237,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 def random_states(device: Any) -> dict[str, torch.Tensor]:
     """States of torch's random generators, for `set_random_states`."""
-    import torch
-
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -260,8 +245,6 @@ def random_states(device: Any) -> dict[str, torch.Tensor]:
 
 def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
     """Restore the states of torch's random generators."""
-    import torch
-
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -270,8 +253,6 @@ def set_random_states(device: Any, states: dict[str, torch.Tensor]) -> None:
 @contextlib.contextmanager
 def eval_mode(live: Any) -> Iterator[Any]:
     """The model in eval mode without gradients; the random states are restored afterwards."""
-    import torch
-
     states = random_states(live.device)
     live.eval()
     try:

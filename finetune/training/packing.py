@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from finetune.training.attention import groups
 from finetune.training.tokenize import Encoded
-
-if TYPE_CHECKING:
-    import torch
 
 #: Logits of one pack take at most this many entries: 256 MiB in float32.
 _LOGITS = 2**26
@@ -82,10 +82,6 @@ def best_fit(
 
 def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     """Rows one behind the other, nothing padded; for a model under `attention.rows_apart`."""
-    import torch
-
-    from finetune.training.attention import groups
-
     lengths = [len(example.ids) for example in examples]
     keep: list[int] = []
     start = 0
@@ -103,8 +99,6 @@ def pack_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
 
 def pad_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
     """Rows below one another, padded on the right, where causal attention never sees it."""
-    import torch
-
     longest = max(len(example.ids) for example in examples)
     ids = torch.zeros(len(examples), longest, dtype=torch.long)
     keep = torch.zeros(len(examples), longest, dtype=torch.bool)
@@ -115,6 +109,4 @@ def pad_rows(examples: Sequence[Encoded], device: Any = None) -> Pack:
 
 
 def _targets(examples: Sequence[Encoded], device: Any) -> torch.Tensor:
-    import torch
-
     return torch.tensor([token for e in examples for token in e.targets], device=device)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from finetune.training.settings import TrainingArguments
-
-if TYPE_CHECKING:
-    import torch
 
 #: Width from which a processor's products in bfloat16 gain more than the casts cost.
 _WIDE = 512
@@ -21,8 +20,6 @@ def autocasts(config: Any, settings: TrainingArguments, dtype: torch.dtype, devi
     bfloat16 is twice as fast with them (SmolLM2-135M, one core with AVX-512: 163 against 81 tokens
     per second), so `auto` takes them for wide models; the weights stay in float32.
     """
-    import torch
-
     half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and dtype == torch.bfloat16)
     kind = device.split(":")[0]
     if kind == "cuda":
@@ -35,6 +32,4 @@ def autocasts(config: Any, settings: TrainingArguments, dtype: torch.dtype, devi
 @cache
 def native_bfloat16() -> bool:
     """Whether this processor has instructions for products in bfloat16."""
-    import torch
-
     return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)

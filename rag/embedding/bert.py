@@ -12,13 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
+if TYPE_CHECKING:
     from rag.base import Vectors
 
-    Array = NDArray[np.float32]
+Array = NDArray[np.float32]
 
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 
@@ -38,7 +38,6 @@ class Bert:
 
     def encode(self, rows: Sequence[Sequence[int]]) -> Vectors:
         """Embed texts that are tokens already, [texts, dimensions], in vectors of length 1."""
-        import numpy as np
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # threads of a few milliseconds wait for one another
@@ -65,8 +64,6 @@ class Bert:
         )
 
     def _attended(self, x: Array, name: str) -> Array:
-        import numpy as np
-
         parts = ("query", "key", "value")
         made = (self._linear(x, f"{name}.attention.self.{part}") for part in parts)
         split = (part.reshape(len(x), self._heads, -1).swapaxes(0, 1) for part in made)
@@ -82,8 +79,6 @@ class Bert:
         return made
 
     def _normed(self, x: Array, name: str) -> Array:
-        import numpy as np
-
         x = x - x.mean(axis=1, keepdims=True)
         x = x / np.sqrt((x * x).mean(axis=1, keepdims=True) + self._epsilon)
         made: Array = x * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
@@ -92,8 +87,6 @@ class Bert:
 
 def _gelu(x: Array) -> Array:
     """GELU, x Φ(x), with the error function to 1.5e-7 by Abramowitz and Stegun (1964), 7.1.26."""
-    import numpy as np
-
     z = x / 2**0.5
     t = 1 / (1 + 0.3275911 * np.abs(z))
     series = t * (-1.453152027 + t * 1.061405429)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainlift.errors import BenchError
 from domainlift.files import disk_errors
 
@@ -66,8 +68,6 @@ class _Model:
 
 
 def _remembered(texts: Sequence[str], model: _Model, path: Path, notify: Notify | None) -> Vectors:
-    import numpy as np
-
     keys = [_key(model.digest, text) for text in texts]
     with _open(path) as store:
         vectors_by_key = dict(_found(store, keys))

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainlift.errors import BenchError, EngineDown
 from engines.base import estimate_tokens
 from engines.servers.http import Server
@@ -65,8 +67,6 @@ class OllamaEmbedder:
 
     def encode(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
         """Embed texts, [texts, dimensions]."""
-        import numpy as np
-
         rows: list[list[float]] = []
         for start in range(0, len(texts), _BATCH):
             rows += self._embed(texts[start : start + _BATCH])

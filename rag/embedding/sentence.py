@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from domainlift.errors import BenchError
 from rag.embedding import weights
 from rag.embedding.bert import Bert, open_bert
@@ -75,7 +77,6 @@ class SentenceEmbedder:
         return open_bert(self.folder)
 
     def _encode(self, texts: Sequence[str], kind: str, notify: Notify | None) -> Vectors:
-        import numpy as np
         import torch
 
         model, prompt = self._loaded(), self._prompt(kind)

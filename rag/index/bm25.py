@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from domainlift.files import disk_errors
 from domainlift.optional import need
 from domainlift.text.terms import analysed, is_run
@@ -67,8 +69,6 @@ class BM25Index:
         return [sum(map(idf, terms)) for terms in analysed(texts)]
 
     def _best(self, terms: list[str], k: int) -> Ranked:
-        import numpy as np
-
         # One by one and without `retrieve`: its threads and progress bars cost more than they give.
         if self._index is None or not (known := self._index.get_tokens_ids(terms)):
             return []

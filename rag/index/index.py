@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
@@ -172,8 +174,6 @@ class Index:
         return sorted(rows, key=lambda pair: (-pair[1], pair[0]))
 
     def _exact(self, vector: Vectors, k: int) -> Ranked:
-        import numpy as np
-
         cosines = self.vectors @ vector
         rows = np.argsort(-cosines, kind="stable")[:k]
         return [(int(row), float(cosines[row])) for row in rows]
@@ -188,8 +188,6 @@ class Chunks(Sequence[Chunk]):
     """The chunks of a file, parsed when they are asked for."""
 
     def __init__(self, folder: Path, domain: str, count: int) -> None:
-        import numpy as np
-
         self._path, self._domain = folder / CHUNKS, domain
         try:
             self._bytes = self._path.read_bytes()

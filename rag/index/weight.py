@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainlift.stats.paired import sign_test
 from rag.search.fusion import WEIGHT, fuse
 
@@ -81,8 +83,6 @@ def _reciprocal_ranks(
     vectors: Vectors, probe: Probe, query: Vectors, words: Ranked, bound: float
 ) -> list[float]:
     """For each of `WEIGHTS`, 1 / the rank of the first right row."""
-    import numpy as np
-
     cosines = vectors @ query
     near = [(int(row), float(cosines[row])) for row in np.argsort(-cosines)[:_DEPTH]]
     ranks = []

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from recipes.tiny import corpus, tokenizer
-
-if TYPE_CHECKING:
-    import torch
 
 SEED = 20260
 Streams = tuple[Iterator[corpus.Example], Iterator[corpus.Example]]
@@ -59,9 +59,6 @@ class Recipe:
 
 def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
     """Make tokenizer and model and save both into `folder`; progress goes to stderr."""
-    import torch
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
     torch.manual_seed(SEED)
     torch.set_num_threads(2)
     world = corpus.World.load(domains)
@@ -83,8 +80,6 @@ def train(domains: Path, folder: Path, recipe: Recipe = Recipe()) -> None:
 
 def run_stage(model: Any, tok: Any, streams: Streams, recipe: Recipe, stage: Stage) -> None:
     """Train for the steps of one stage; each step has a batch of either stream."""
-    import torch
-
     optimiser = torch.optim.AdamW(
         model.parameters(),
         lr=stage.learning_rate,
@@ -169,8 +164,6 @@ def _batches(
 def _pad(
     rows: list[tuple[list[int], list[int]]], prompt_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
     length = max(len(p) + len(c) for p, c in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     weights = torch.zeros(len(rows), length)
@@ -186,8 +179,6 @@ def _loss(
     model: Any, ids: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The weighted loss, and that of the answers' tokens alone; nats per token."""
-    import torch
-
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
     weight = weights[:, 1:]
     # Only what has a weight is projected onto the vocabulary: that is a quarter of the work.
