@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from domainlift.registry import load_object
 from domainlift.types import Question, Treatment
-from ensemble.plan import TREATMENTS
-from rag.treatment import treat_with_passages
-
-if TYPE_CHECKING:
-    from ensemble.plan import DomainTreatment
-    from ensemble.router.decision import RouteDecision
-    from rag.search.retrieval import Retriever
-    from rag.treatment import Budget, QuestionSignals
+from ensemble.plan import TREATMENTS, DomainTreatment
+from ensemble.router.decision import RouteDecision
+from rag.search.retrieval import Retriever
+from rag.treatment import Budget, QuestionSignals, treat_with_passages
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.text.display import one_line, printable, without_credentials
-
-if TYPE_CHECKING:
-    from improve.versions.decision_log import Decision
+from improve.versions.decision_log import Decision
 
 _WEBHOOK, _COMMAND = "BENCH_ALERT_WEBHOOK", "BENCH_ALERT_COMMAND"
 _SECONDS, _TRIES = 15.0, 2

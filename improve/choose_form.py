@@ -10,7 +10,8 @@ from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import BestForm
 from benchmarks.runs.evaluate_task import answer_cache
-from benchmarks.runs.runner import has_forms, prepare_job
+from benchmarks.runs.runner import EvalSettings, has_forms, prepare_job
+from benchmarks.runs.store import Record, Run
 from benchmarks.scoring.forms import (
     FIRST_QUESTIONS,
     QUESTIONS,
@@ -19,25 +20,21 @@ from benchmarks.scoring.forms import (
     FormScore,
     best_form,
 )
+from benchmarks.tasks.base import Task
 from benchmarks.tasks.registry import load_optional
 from domainlift.errors import BenchError
 from domainlift.sampling import sample_evenly
 from domainlift.stats.paired import sign_test
 from domainlift.text.normalise import without_copies
-from engines.base import Mode
+from engines.base import Engine, EngineInfo, Mode
+from improve.options import RunOptions
+from improve.plan_runner import PlanRunner
 from improve.score import score_job
-from knowledge_bases.domains import load_domains
+from knowledge_bases.domains import Domain, load_domains
 from reports.terminal import print_note
 
 if TYPE_CHECKING:
-    from benchmarks.runs.runner import EvalSettings
-    from benchmarks.runs.store import Record, Run
-    from benchmarks.tasks.base import Task
     from domainlift.types import Question, Split
-    from engines.base import Engine, EngineInfo
-    from improve.options import RunOptions
-    from improve.plan_runner import PlanRunner
-    from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from benchmarks.results.domain_scores import EvalResult
 from benchmarks.results.improve_result import FAULTY, Diagnosis, RetestNoise, TriageResult
+from benchmarks.runs.store import Record, Run
 from benchmarks.treatments.gate_calibration import contaminated_ids, oracle_passage_policy
 from domainlift.errors import Misuse
 from domainlift.stats.intervals import Verdict
-from improve.context import check_only
+from domainlift.types import Question
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
+from improve.context import ImproveContext, check_only
+from improve.notes import Notes
+from improve.plan_runner import PlanRunner
 from improve.resources import open_resources
 from improve.retrieve import calibrate_gates
 from improve.score import retest, score_job
-
-if TYPE_CHECKING:
-    from benchmarks.results.domain_scores import EvalResult
-    from benchmarks.runs.store import Record, Run
-    from domainlift.types import Question
-    from ensemble.plan import DomainTreatment
-    from ensemble.treatment import PlanResources
-    from improve.context import ImproveContext
-    from improve.notes import Notes
-    from improve.plan_runner import PlanRunner
-    from rag.retrieval_gate import Gate
+from rag.retrieval_gate import Gate
 
 
 @dataclass(frozen=True)

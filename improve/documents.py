@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
@@ -18,6 +17,7 @@ from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from engines.registry import SMOLLM2, TINY, EngineOptions, open_engine
 from improve.exam.exam import (
+    Exam,
     ExamFiles,
     check_enough,
     exam_names,
@@ -29,17 +29,14 @@ from improve.exam.fact_finder import find_facts
 from improve.exam.known import mark_known
 from improve.exam.make import make_exam, sampled_chunks
 from improve.exam.writer import WrittenFacts, write_questions
+from improve.load_model import LazyEngine
+from improve.options import RunOptions
 from knowledge_bases.domains import load_domains
 from rag.base import Chunk
 from rag.index.build_domain import BuildSettings, build_from_files, domain_files
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
 from reports.progress import Stages
-
-if TYPE_CHECKING:
-    from improve.exam.exam import Exam
-    from improve.load_model import LazyEngine
-    from improve.options import RunOptions
 
 #: Questions to report on without which no verdict is tried.
 LEAST_QUESTIONS = 12

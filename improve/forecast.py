@@ -10,27 +10,25 @@ from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.runs.store import RunStore
 from benchmarks.scoring.forms import QUESTIONS, SHOTS
+from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
 from engines.local.loading import load_config_and_tokenizer, need_local
 from engines.registry import is_served, source
-from improve.context import HELD_OUT, SELECTION
+from improve.context import HELD_OUT, SELECTION, ImproveContext
+from improve.load_model import LazyEngine
 from improve.prove import CONTROLS, SINGLES
 from improve.retrieve import PASSAGE_COUNTS
 from improve.score import RETEST_QUESTIONS
 from improve.train import rows_not_prepared, training_job
-from rag.corpus.source_files import domain_sources, find_files
+from rag.corpus.source_files import Found, domain_sources, find_files
 from rag.index.store import KnowledgeBaseStore
 from reports.improve import Forecast, Missing, Stage
 
 if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
     from finetune.dry_run import DryRun
-    from improve.context import ImproveContext
-    from improve.load_model import LazyEngine
-    from rag.corpus.source_files import Found
 
 _Made = TypeVar("_Made")
 #: What each part of the loop imports, and the extra that brings it.

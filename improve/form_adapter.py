@@ -14,27 +14,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
 from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
+from ensemble.plan import DomainTreatment
 from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import one_domain
+from finetune.data.rows import Row
 from finetune.data.sources.questions import question_rows
 from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, training_arguments
+from improve.context import ImproveContext
+from improve.load_model import LazyEngine
+from improve.notes import Notes
 from improve.train import adapter_treatment, dataset_spec, tasks_in_form, train_alone
 from rag.corpus.source_files import own_licence
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from ensemble.plan import DomainTreatment
-    from finetune.data.rows import Row
-    from improve.context import ImproveContext
-    from improve.load_model import LazyEngine
-    from improve.notes import Notes
 
 #: Name of the adapter, and of the one that learns answers of other questions.
 _NAME, _PLACEBO = "answer-form", "placebo"

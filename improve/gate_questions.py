@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
 from benchmarks.tasks.base import (
@@ -25,15 +24,12 @@ from benchmarks.tasks.base import (
 from benchmarks.tasks.registry import load_optional
 from domainlift.sampling import seeded_random
 from domainlift.types import Question
-from engines.base import Mode
+from engines.base import EngineInfo, Mode
 from finetune.data.sources.cloze import cloze, spread_of
+from knowledge_bases.domains import Domain
+from rag.base import Chunk
+from rag.search.retrieval import Retriever
 from rag.treatment import as_passage, best_cosine
-
-if TYPE_CHECKING:
-    from engines.base import EngineInfo
-    from knowledge_bases.domains import Domain
-    from rag.base import Chunk
-    from rag.search.retrieval import Retriever
 
 #: Questions made of a knowledge base at most, and foreign questions of each built-in domain.
 MADE, FOREIGN = 100, 60

@@ -7,12 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import validation_job
+from benchmarks.runs.runner import EvalJob
 from domainlift.errors import Misuse
+from engines.base import Engine
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
 from improve.gate_questions import document_job, foreign_threshold
+from improve.options import RetrievalOptions
 from improve.plan_runner import PlanRunner
 from improve.retrieve import PASSAGE_COUNTS, Calibration, calibrate_gates
 from improve.score import score_job
-from knowledge_bases.domains import load_domains
+from knowledge_bases.domains import Domain, load_domains
 from rag.retrieval_gate import (
     DOCUMENTS,
     FEWEST,
@@ -25,13 +30,7 @@ from rag.retrieval_gate import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.runs.runner import EvalJob
     from domainlift.types import Split
-    from engines.base import Engine
-    from ensemble.plan import DomainTreatment
-    from ensemble.treatment import PlanResources
-    from improve.options import RetrievalOptions
-    from knowledge_bases.domains import Domain
 
 AUTO, OFF = "auto", "off"
 #: Questions of the train split that are asked at most.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from domainlift.activity import activity
+from engines.base import Engine
 from engines.registry import EngineOptions, open_engine
-
-if TYPE_CHECKING:
-    from engines.base import Engine
 
 
 @dataclass(frozen=True)

@@ -14,37 +14,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import BASE, choose_treatment, compare_answers
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.improve_result import FORM_ADAPTER, ImproveResult
 from benchmarks.results.strengths import measure_strengths, protected_strengths
+from benchmarks.runs.evaluate_task import AnswerCache
 from benchmarks.runs.runner import prepare_job
+from benchmarks.tasks.base import Task
 from domainlift.activity import activity
+from ensemble.plan import DomainTreatment
+from ensemble.router.keywords import Keywords
 from improve.choose_form import choose_better_form
-from improve.context import HELD_OUT, SELECTION
+from improve.context import HELD_OUT, SELECTION, ImproveContext
 from improve.diagnose import diagnose, domains_to_treat, run_triage
 from improve.exam.as_served import ServedAnswers, served_answers
 from improve.exam.exam import VALIDATION
 from improve.form_adapter import train_form_adapter
+from improve.load_model import LazyEngine
 from improve.notes import Notes
 from improve.plan_runner import PlanRunner
 from improve.prove import Candidate, evaluate_on_held_out
 from improve.retrieve import build_knowledge_bases
 from improve.route import fit_or_find_router
 from improve.score import RETEST_QUESTIONS, retest_noise, score_job
-from improve.select import run_treatments, same_questions, score_treatment
+from improve.select import TreatmentRuns, run_treatments, same_questions, score_treatment
 from improve.train import train_adapters
-
-if TYPE_CHECKING:
-    from benchmarks.runs.evaluate_task import AnswerCache
-    from benchmarks.tasks.base import Task
-    from ensemble.plan import DomainTreatment
-    from ensemble.router.keywords import Keywords
-    from improve.context import ImproveContext
-    from improve.load_model import LazyEngine
-    from improve.select import TreatmentRuns
 
 #: Called with the result so far, after each stage that adds to it.
 OnResult = Callable[[ImproveResult], None]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.choice import ChoiceCriteria
+from benchmarks.held_out.gate import GateCriteria
+from improve.exam.exam import Exam
+from rag.search.retrieval import Retrieval
 from rag.treatment import TOKENS
-
-if TYPE_CHECKING:
-    from benchmarks.held_out.gate import GateCriteria
-    from improve.exam.exam import Exam
-    from rag.search.retrieval import Retrieval
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.evaluate_task import answer_cache
+from benchmarks.runs.runner import EvalJob
+from benchmarks.runs.store import Record, Run
 from benchmarks.treatments.gate_calibration import confidence, contaminated_questions
-from benchmarks.treatments.plan import plan_policy
+from benchmarks.treatments.plan import RoutingPolicy, plan_policy
 from domainlift.sampling import stratified
+from domainlift.types import Question
+from engines.base import Engine
+from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
+from improve.options import RunOptions
 from improve.score import score_job
+from rag.contamination import Leak
 from rag.treatment import QuestionSignals
-
-if TYPE_CHECKING:
-    from benchmarks.runs.runner import EvalJob
-    from benchmarks.runs.store import Record, Run
-    from benchmarks.treatments.plan import RoutingPolicy
-    from domainlift.types import Question
-    from engines.base import Engine
-    from ensemble.plan import DomainTreatment
-    from ensemble.treatment import PlanResources
-    from improve.options import RunOptions
-    from rag.contamination import Leak
 
 
 @dataclass(frozen=True)

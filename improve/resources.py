@@ -6,21 +6,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.workspace import Workspace
-from engines.base import AdapterEngine
+from engines.base import AdapterEngine, Engine
 from ensemble.plan import DomainTreatment
 from ensemble.treatment import PlanResources
 from finetune.adapters.registry import AdapterRegistry, load_adapter_into
-from rag.library import library
+from rag.library import KnowledgeBases, library
+from rag.search.retrieval import Retriever
 from rag.treatment import PASSAGES, TOKENS, Budget
-
-if TYPE_CHECKING:
-    from engines.base import Engine
-    from rag.library import KnowledgeBases
-    from rag.search.retrieval import Retriever
 
 #: Stands for the newest adapter of each question's own domain.
 OWN = "own"

@@ -5,25 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from benchmarks.runs.store import Record
 from benchmarks.treatments.gate_calibration import calibration_samples, gates_from_samples
 from benchmarks.treatments.plan import ORACLE
 from domainlift.workspace import Workspace
 from ensemble.plan import DomainTreatment
+from ensemble.treatment import PlanResources
+from improve.context import ImproveContext
+from improve.notes import Notes
+from improve.plan_runner import PlanRunner
 from rag.index.build_domain import BuildSettings, build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
-from rag.retrieval_gate import OPEN
+from rag.retrieval_gate import OPEN, CalibrationSample, Gate
 from rag.treatment import PASSAGES
 from reports.progress import Stages
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
-    from ensemble.treatment import PlanResources
-    from improve.context import ImproveContext
-    from improve.notes import Notes
-    from improve.plan_runner import PlanRunner
-    from rag.retrieval_gate import CalibrationSample, Gate
 
 #: Numbers of passages that calibration tries: one is right for a model that is easily misled.
 PASSAGE_COUNTS = (1, PASSAGES)

@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.held_out.split import EvalSplit
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import NoSplit
 from benchmarks.tasks.registry import load_task
@@ -23,12 +24,12 @@ from ensemble.fit.documents import fit_sentences, questions_elsewhere
 from ensemble.fit.fit import Labelled, RouterData, fit_router
 from ensemble.fit.second_opinion import fit_examples
 from ensemble.fit.training_data import document_sentences, router_data_digest, subsample
-from ensemble.router.documents import sentences_from_bytes
-from ensemble.router.examples import Examples, SecondOpinion, examples_file, read_examples
-from ensemble.router.keywords import SHIPPED, by_hand, read_keywords, write_keywords
-from ensemble.router.router import Router
+from ensemble.router.documents import EmbedBy, sentences_from_bytes
+from ensemble.router.examples import Embed, Examples, SecondOpinion, examples_file, read_examples
+from ensemble.router.keywords import SHIPPED, Keywords, by_hand, read_keywords, write_keywords
+from ensemble.router.router import AskExamples, Router
 from finetune.data.sources.sentences import sentences
-from knowledge_bases.domains import load_domains
+from knowledge_bases.domains import Domain, load_domains
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import domain_sources, find_files
 from rag.index.index import open_index
@@ -36,12 +37,6 @@ from rag.index.store import KnowledgeBaseStore
 from rag.library import open_cached
 
 if TYPE_CHECKING:
-    from benchmarks.held_out.split import EvalSplit
-    from ensemble.router.documents import EmbedBy
-    from ensemble.router.examples import Embed
-    from ensemble.router.keywords import Keywords
-    from ensemble.router.router import AskExamples
-    from knowledge_bases.domains import Domain
     from rag.base import Vectors
 
 GLOSSARY, QUESTIONS = "glossary.yaml", "questions.yaml"

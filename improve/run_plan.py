@@ -11,41 +11,34 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.results.pairing import paired_changes
 from benchmarks.results.run_result import RunResult
-from benchmarks.runs.runner import prepare_job
-from benchmarks.treatments.plan import ORACLE
+from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
+from benchmarks.runs.store import Run
+from benchmarks.tasks.base import Task
+from benchmarks.treatments.plan import ORACLE, RoutingPolicy
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import safe_join, sha256
-from ensemble.plan import DomainTreatment, read_plan
+from engines.base import Engine
+from ensemble.plan import DomainTreatment, Plan, read_plan
 from ensemble.router.keywords import read_keywords
 from ensemble.treatment import PlanResources
 from improve.gates import open_or_calibrate_gates
+from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
 from improve.plan_runner import PlanRunner
 from improve.prove import keyword_routing
 from improve.resources import PassageBudget, adapters_from_option, open_resources
 from improve.retrieve import PASSAGE_COUNTS
 from improve.score import score_job
-from rag.library import library
+from rag.library import KnowledgeBases, library
 from rag.retrieval_gate import OPEN, Gate
 from rag.search.rerank import open_reranker
+from rag.search.retrieval import Retriever
 from rag.treatment import Budget
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from benchmarks.runs.runner import EvalJob, EvalSettings
-    from benchmarks.runs.store import Run
-    from benchmarks.tasks.base import Task
-    from benchmarks.treatments.plan import RoutingPolicy
-    from engines.base import Engine
-    from ensemble.plan import Plan
-    from improve.options import RetrievalOptions, RunOptions, TreatmentOptions
-    from rag.library import KnowledgeBases
-    from rag.search.retrieval import Retriever
 
 
 @dataclass(frozen=True)

@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING
 from benchmarks.held_out.split import validation_job
 from benchmarks.results.improve_result import RetestNoise
 from benchmarks.runs.ask_letter_prior import ask_letter_prior, prior_questions
+from benchmarks.runs.evaluate_task import AnswerCache
 from benchmarks.runs.identity import similar_run
-from benchmarks.runs.runner import execute_run, open_run, scoring_fallbacks, settled
-from benchmarks.runs.store import RunStore
+from benchmarks.runs.runner import EvalJob, execute_run, open_run, scoring_fallbacks, settled
+from benchmarks.runs.store import Record, Run, RunStore
 from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import BenchError, Interrupted
 from domainlift.sampling import stratified
 from domainlift.stats.intervals import wilson
 from domainlift.text.display import printable
-from engines.base import Mode
+from domainlift.types import Question
+from engines.base import Engine, Mode
+from improve.options import RunOptions
 from knowledge_bases.domains import load_domains
 from reports.progress import ProgressBar
 from reports.terminal import duration
 
 if TYPE_CHECKING:
-    from benchmarks.runs.evaluate_task import AnswerCache
-    from benchmarks.runs.runner import EvalJob
-    from benchmarks.runs.store import Record, Run
-    from domainlift.types import Question
-    from engines.base import Engine
-    from improve.options import RunOptions
     from improve.plan_runner import PlanRunner
 
 #: Questions that are asked twice, to know how often the same model answers otherwise.

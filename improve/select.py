@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from benchmarks.results.improve_result import FORM_ADAPTER, TreatmentScore
+from benchmarks.runs.store import Record, Run
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE
-from improve.diagnose import by_domain
+from ensemble.plan import DomainTreatment
+from improve.context import ImproveContext
+from improve.diagnose import TriageOutcome, by_domain
 from improve.form_adapter import is_placebo
+from improve.plan_runner import PlanRunner
 from improve.resources import open_adapters, open_resources
 from improve.retrieve import PASSAGE_COUNTS, calibrate_gates
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record, Run
-    from ensemble.plan import DomainTreatment
-    from improve.context import ImproveContext
-    from improve.diagnose import TriageOutcome
-    from improve.plan_runner import PlanRunner
 
 
 @dataclass(frozen=True)

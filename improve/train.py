@@ -7,16 +7,16 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from benchmarks.tasks.base import Task
 from domainlift.activity import activity
 from domainlift.files import sha256, write_json
 from domainlift.workspace import Workspace
-from engines.base import AdapterEngine
+from engines.base import AdapterEngine, Mode
 from engines.local.loading import need_local
 from engines.registry import is_served
 from ensemble.plan import DomainTreatment
-from finetune.adapters.registry import AdapterRegistry, load_adapter_into
+from finetune.adapters.registry import Adapter, AdapterRegistry, load_adapter_into
 from finetune.data.build_dataset import (
     BenchmarkIndexes,
     DatasetSpec,
@@ -26,25 +26,18 @@ from finetune.data.build_dataset import (
     tasks_to_learn,
 )
 from finetune.data.formats import read_training_rows
-from finetune.data.prepare import prepare_rows
+from finetune.data.prepare import PreparedDataset, prepare_rows
 from finetune.data.recipe import one_domain
+from finetune.data.rows import Row
 from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, in_mode, training_arguments
+from improve.context import ImproveContext
 from improve.exam.rows import as_chat, exam_rows
+from improve.load_model import LazyEngine
 from improve.material import MADE_OF
+from improve.notes import Notes
 from rag.library import library
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from engines.base import Mode
-    from finetune.adapters.registry import Adapter
-    from finetune.data.prepare import PreparedDataset
-    from finetune.data.rows import Row
-    from improve.context import ImproveContext
-    from improve.load_model import LazyEngine
-    from improve.notes import Notes
-
 
 #: Passes over the rows of an exam, which are long and ask each fact in several wordings.
 _EXAM_PASSES = 6

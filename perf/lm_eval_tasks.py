@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.types import Question
+from benchmarks.tasks.base import Task
+from domainlift.types import Question
 
 
 def lm_eval_task(task: Task, questions: Sequence[Question], *, cloze: bool = False) -> Any:

@@ -30,7 +30,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from engines.registry import tiny_folder
+from finetune.adapters.methods import attach
 from finetune.data.rows import Row
+from finetune.stages.stage_settings import StageSettings
+from finetune.stages.trainer_run import step_clock
+from finetune.stages.trainers import StageJob, open_trainer, pair_tokens
+from finetune.training.attention import rows_apart
+from finetune.training.gradients import GradientWorker
+from finetune.training.loss import answer_losses
+from finetune.training.packing import PackLimits, best_fit, most_trained, pack_rows
+from finetune.training.settings import TrainingArguments
+from finetune.training.tokenize import Encoded
 from perf import shapes
 from perf.commands import heading, line, measure_apart
 from perf.training import forget_peak, held
@@ -94,11 +105,6 @@ def _begin(settings: Any) -> tuple[Any, Any, list[dict[str, list[int]]], Any, li
     import torch
     from transformers import AutoTokenizer
 
-    from engines.registry import tiny_folder
-    from finetune.adapters.methods import attach
-    from finetune.stages.trainers import pair_tokens
-    from finetune.training.settings import TrainingArguments
-
     torch.set_num_threads(settings.threads[0])
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     training = TrainingArguments(max_tokens=4096, end=True, anchor=False, eval_every=0)
@@ -127,10 +133,6 @@ def _pairs(settings: Any, tokenizer: Any) -> list[Row]:
 
 def _trl(settings: Any) -> dict[str, Any]:
     """Train as the stage `dpo` does."""
-    from finetune.stages.stage_settings import StageSettings
-    from finetune.stages.trainer_run import step_clock
-    from finetune.stages.trainers import StageJob, open_trainer
-
     live, tokenizer, pairs, training, rows = _begin(settings)
     stage = StageSettings(steps=settings.steps, batch=settings.batch, learning_rate=1e-5)
     with TemporaryDirectory() as folder:
@@ -146,12 +148,6 @@ def _trl(settings: Any) -> dict[str, Any]:
 def _bound(settings: Any) -> dict[str, Any]:
     """Forward and backward of packed rows, and a pass without the adapter."""
     import torch
-
-    from finetune.training.attention import rows_apart
-    from finetune.training.gradients import GradientWorker
-    from finetune.training.loss import answer_losses
-    from finetune.training.packing import PackLimits, best_fit, most_trained, pack_rows
-    from finetune.training.tokenize import Encoded
 
     live, _, pairs, training, rows = _begin(settings)
     limits = PackLimits(1024, most_trained(live.config.vocab_size))

@@ -27,12 +27,17 @@ from typing import Any
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import Run, RunStore
 from benchmarks.scoring.score import debiased_choice
+from benchmarks.tasks.registry import load_task
+from domainlift.sampling import stratified
 from domainlift.stats.intervals import wilson
 from domainlift.stats.paired import paired
 from domainlift.workspace import Workspace
+from engines.local.loading import pick_device
 from finetune.data.row_io import load_rows, row_lines
+from knowledge_bases.domains import load_domains
 from perf.commands import bench, bench_json, gain, heading, line, rate
 from perf.gguf import compare_engines
+from perf.lm_eval_tasks import lm_eval_scores, lm_eval_task
 from perf.shapes import mirror
 
 #: Questions of each set; of MMLU one subject per domain, those without long passages.
@@ -208,12 +213,6 @@ def _print_lm_eval(
 ) -> None:
     """lm-eval's HF backend with its own templates on some of the same questions."""
     from lm_eval.models.huggingface import HFLM
-
-    from benchmarks.tasks.registry import load_task
-    from domainlift.sampling import stratified
-    from engines.local.loading import pick_device
-    from knowledge_bases.domains import load_domains
-    from perf.lm_eval_tasks import lm_eval_scores, lm_eval_task
 
     device = pick_device("auto")
     lm = HFLM(pretrained=chosen.model, dtype=chosen.dtype, device=device, batch_size=4)

@@ -14,6 +14,9 @@ import sys
 import time
 from typing import Any
 
+from engines.local.engine import TransformersEngine
+from engines.local.prefix_tree import trie_size
+from engines.local.tokenization import Encoder
 from finetune.memory.estimate import peak_bytes, synchronize
 from perf import shapes
 from perf.commands import measure_apart
@@ -91,10 +94,6 @@ def _theirs(settings: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ours(settings: argparse.Namespace) -> dict[str, Any]:
-    from engines.local.engine import TransformersEngine
-    from engines.local.prefix_tree import trie_size
-    from engines.local.tokenization import Encoder
-
     requests = shapes.requests(settings.subjects, settings.per_subject)
     model, _ = _counted(settings)
     tokenizer = shapes.tokenizer()

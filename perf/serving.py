@@ -23,6 +23,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from engines.base import Message, Mode, Prompt, Request
+from engines.local.loading import load_model
+from engines.local.tokenization import Encoder
+from engines.registry import open_engine, source, weights_name
+from engines.streaming import Sampling
+
 _SYSTEM = "You answer questions in one short sentence. Say so where you do not know. " * 3
 _TOKENS = 32
 
@@ -99,9 +105,6 @@ def _run(call: Any, callers: int) -> None:
 
 
 def _asked(number: int, adapter: str) -> tuple[Any, Any]:
-    from engines.base import Message, Prompt
-    from engines.streaming import Sampling
-
     question = f"What is {number} plus {number % 7}, and which town was founded in {900 + number}?"
     chat = (Message("system", _SYSTEM), Message("user", question))
     return Prompt(messages=chat, adapter=adapter), Sampling(max_tokens=_TOKENS)
@@ -111,9 +114,6 @@ def _generate(folders: dict[str, Path], settings: argparse.Namespace) -> float:
     """Tokens a second of transformers' own `generate`, one request at a time."""
     import peft
     import torch
-
-    from engines.base import Mode, Request
-    from engines.local.tokenization import Encoder
 
     model, tokenizer = _loaded(settings.model)
     live = peft.PeftModel.from_pretrained(model, str(folders["0"])).eval()
@@ -133,8 +133,6 @@ def _generate(folders: dict[str, Path], settings: argparse.Namespace) -> float:
 
 @contextmanager
 def _engine(kind: str, folders: dict[str, Path], model: str) -> Iterator[Any]:
-    from engines.registry import open_engine, weights_name
-
     engine: Any = open_engine(model if kind == "gguf" else weights_name(model))
     for name, folder in folders.items():
         engine.add_adapter(name, folder)
@@ -145,9 +143,6 @@ def _engine(kind: str, folders: dict[str, Path], model: str) -> Iterator[Any]:
 
 
 def _loaded(model: str) -> tuple[Any, Any]:
-    from engines.local.loading import load_model
-    from engines.registry import source
-
     return load_model(source(model), device="cpu")
 
 

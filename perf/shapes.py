@@ -11,6 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.runs.suites import load_suite
+from benchmarks.tasks.mmlu import SUBJECTS
+from benchmarks.tasks.registry import load_task
+from domainlift.sampling import stratified
+from domainlift.types import Treatment
+from engines.base import Mode
+from finetune.memory.estimate import synchronize
+from knowledge_bases.domains import load_domains
+
 SHAPES: dict[str, dict[str, Any]] = {
     "0.5b": {
         "hidden_size": 896,
@@ -76,14 +86,6 @@ def model(shape: str, *, layers: int | None, device: str, dtype: str) -> Any:
 
 def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any]:
     """Letter requests on real MMLU questions; `subjects` are spread over the alphabet."""
-    from benchmarks.prompts import PromptBuilder, PromptFormat
-    from benchmarks.tasks.mmlu import SUBJECTS
-    from benchmarks.tasks.registry import load_task
-    from domainlift.sampling import stratified
-    from domainlift.types import Treatment
-    from engines.base import Mode
-    from knowledge_bases.domains import load_domains
-
     domains = load_domains()
     names = sorted(SUBJECTS)[:: max(1, len(SUBJECTS) // subjects)][:subjects]
     made = []
@@ -98,13 +100,6 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
 
 def builtin_requests(suite: str, count: int, mode: Any) -> list[Any]:
     """Requests on built-in questions of a suite, spread over its domains, without examples."""
-    from benchmarks.prompts import PromptBuilder, PromptFormat
-    from benchmarks.runs.suites import load_suite
-    from benchmarks.tasks.registry import load_task
-    from domainlift.sampling import stratified
-    from domainlift.types import Treatment
-    from knowledge_bases.domains import load_domains
-
     domains = load_domains()
     tasks = [
         load_task(name, data=None, domains=domains) for name in load_suite(suite, domains).tasks
@@ -121,8 +116,6 @@ def matrix_rate(device: str, dtype: str) -> float:
     import time
 
     import torch
-
-    from finetune.memory.estimate import synchronize
 
     size = 8192 if device.startswith("cuda") else 2048
     a = torch.randn(size, size, device=device, dtype=getattr(torch, dtype))

@@ -26,16 +26,20 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from engines.registry import tiny_folder
+from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
-from finetune.memory.estimate import peak_bytes
+from finetune.memory.cost_model import PassLoad, pack_flops, pass_load
+from finetune.memory.estimate import model_sizes, peak_bytes
+from finetune.training.schedule import rate_at
 from finetune.training.settings import TrainingArguments
+from finetune.training.tokenize import encode
+from finetune.training.train import train_rows
+from finetune.training.train_result import TrainingProgress
 from perf import shapes
 from perf.commands import measure_apart
-
-if TYPE_CHECKING:
-    from finetune.memory.cost_model import PassLoad
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},
@@ -76,8 +80,6 @@ def _arguments() -> argparse.Namespace:
 
 
 def _training(settings: Any) -> TrainingArguments:
-    from finetune.training.settings import TrainingArguments
-
     return TrainingArguments(
         rank=settings.rank,
         steps=settings.steps,
@@ -93,8 +95,6 @@ def _training(settings: Any) -> TrainingArguments:
 
 def _rows(settings: Any, tokenizer: Any) -> list[Row]:
     """Prompts and answers of words that are one token each."""
-    from finetune.data.rows import Row
-
     words = sorted(w[1:] for w in tokenizer.get_vocab() if w[0] == "Ġ" and w[1:].isalpha())
     draw = random.Random(_SEED)
 
@@ -107,9 +107,6 @@ def _rows(settings: Any, tokenizer: Any) -> list[Row]:
 
 def _ours(settings: Any) -> dict[str, Any]:
     """Train as `bench train` does."""
-    from finetune.training.train import train_rows
-    from finetune.training.train_result import TrainingProgress
-
     model, tokenizer, rows = _begin(settings)
     ends: list[float] = []
 
@@ -135,9 +132,6 @@ def _trl(settings: Any) -> dict[str, Any]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
-
-    from finetune.adapters.methods import attach, trainable
-    from finetune.training.schedule import rate_at
 
     model, tokenizer, rows = _begin(settings)
     ours = _training(settings)
@@ -191,8 +185,6 @@ def _trl(settings: Any) -> dict[str, Any]:
 def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
     """Model, tokenizer and rows; from here on memory counts."""
     from transformers import AutoTokenizer
-
-    from engines.registry import tiny_folder
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     rows = _rows(settings, tokenizer)
@@ -281,11 +273,6 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 def _work(settings: Any) -> tuple[list[tuple[PassLoad, float]], float]:
     """Tokens, and the fewest operations, of each step; the predicted bytes beside the model's."""
     from transformers import AutoTokenizer
-
-    from engines.registry import tiny_folder
-    from finetune.memory.cost_model import pack_flops, pass_load
-    from finetune.memory.estimate import model_sizes
-    from finetune.training.tokenize import encode
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     ours = _training(settings)

@@ -6,15 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from domainlift.types import Passage, Question, Treatment
+from rag.base import Hit
 from rag.retrieval_gate import OPEN, Gate
-
-if TYPE_CHECKING:
-    from rag.base import Hit
-    from rag.search.retrieval import Retriever
-
+from rag.search.retrieval import Retriever
 
 #: How much stands before a question at most, where nobody says otherwise.
 PASSAGES, TOKENS = 3, 1024

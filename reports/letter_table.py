@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from benchmarks.results.comparison import Comparison
+from benchmarks.results.domain_scores import EvalResult
+from benchmarks.results.letters import LetterCounts
 from domainlift.stats.formatting import p_value
 from domainlift.stats.power import LEVEL
 from reports.terminal import print_table
-
-if TYPE_CHECKING:
-    from benchmarks.results.comparison import Comparison
-    from benchmarks.results.domain_scores import EvalResult
-    from benchmarks.results.letters import LetterCounts
 
 TITLE = "letters chosen / right"
 

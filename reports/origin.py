@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from domainlift.text.display import one_line
+from domainlift.types import Treatment
 from reports.terminal import print_line
-
-if TYPE_CHECKING:
-    from domainlift.types import Treatment
 
 
 def show_origin(treatment: Treatment, *, most: int | None = 200) -> None:

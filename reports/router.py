@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.stats.formatting import accuracy, percent
 from domainlift.stats.formatting import interval as shown
 from domainlift.stats.intervals import Interval
 from domainlift.text.display import one_line, printable
+from ensemble.fit.evaluate import RouterMetrics
+from ensemble.router.decision import RouteDecision
 from reports.terminal import print_line, print_table
-
-if TYPE_CHECKING:
-    from ensemble.fit.evaluate import RouterMetrics
-    from ensemble.router.decision import RouteDecision
 
 _NUMBERS = frozenset({"weight", "n", "routed", "precision", "recall", "coverage", "accuracy"})
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from benchmarks.results.domain_scores import DomainScore
+from benchmarks.results.run_result import RunResult
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.stats.paired import Paired
+from rag.contamination import Leak
 from rag.retrieval_gate import DOCUMENTS, RETRIEVAL, TRAIN, VALIDATION, Gate
 from reports.domain_scores import remarks, show_forms, show_scores
 from reports.letter_table import show_letters
 from reports.metric_tables import show_metrics
 from reports.terminal import print_line, print_table
-
-if TYPE_CHECKING:
-    from benchmarks.results.run_result import RunResult
-    from rag.contamination import Leak
 
 _CHANGE = ("difference", "95 % interval", "p", "gained", "lost")
 _PASSAGES = ("retrieved", "let in", "leaked")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from domainlift.text.display import printable
+from finetune.data.sources.agent_traces import TraceRows
+from finetune.data.sources.raft import Contexts
+from finetune.synthetic.from_knowledge_base import SyntheticRows
+from finetune.synthetic.generate import SyntheticTextbook
 from reports.terminal import print_table
-
-if TYPE_CHECKING:
-    from finetune.data.sources.agent_traces import TraceRows
-    from finetune.data.sources.raft import Contexts
-    from finetune.synthetic.from_knowledge_base import SyntheticRows
-    from finetune.synthetic.generate import SyntheticTextbook
 
 
 def show_synthetic_rows(made: SyntheticRows) -> None:

@@ -8,24 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from engines.registry import current_digest
 from ensemble.plan import Plan, read_plan
 from improve.material import domain_material
+from improve.versions.decision_log import Decision
 from improve.versions.promised import judging_settings
-from improve.versions.version import State, champion_of
+from improve.versions.version import State, Version, champion_of
 from improve.versions.version_files import stored_plan
 from knowledge_bases.domains import load_domains
 from rag.index.store import KnowledgeBaseStore
-from rag.index.sync import current_sources, source_changes
-
-if TYPE_CHECKING:
-    from improve.versions.decision_log import Decision
-    from improve.versions.version import Version
-    from rag.index.sync import SourceChanges
+from rag.index.sync import SourceChanges, current_sources, source_changes
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,16 +18,12 @@ from domainlift.activity import activity
 from domainlift.text.display import printable
 from engines.base import Message
 from engines.registry import EngineOptions
-from engines.streaming import Sampling
+from engines.streaming import ReplyDelta, Sampling
 from improve.feedback.reply_log import KEPT, ReplyLog
 from reports.origin import show_origin
 from serving.asked import asked_in_chat
-from serving.assistant import open_assistant
+from serving.assistant import Assistant, open_assistant
 from serving.served import served_reply
-
-if TYPE_CHECKING:
-    from engines.streaming import ReplyDelta
-    from serving.assistant import Assistant
 
 PlanOption = Annotated[
     Path | None,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -29,10 +29,12 @@ from benchmarks.results.comparison import compare_runs
 from benchmarks.results.max_drop import check_drops, read_points
 from benchmarks.results.pairing import pair_runs
 from benchmarks.runs.runner import EvalSettings
-from benchmarks.runs.store import RunStore
+from benchmarks.runs.store import Run, RunStore
 from benchmarks.runs.suites import choose_tasks
+from benchmarks.tasks.base import Task
 from domainlift.activity import activity
 from domainlift.errors import NoSuch
+from engines.base import Engine
 from engines.registry import EngineOptions, open_engine
 from ensemble.plan import read_plan
 from improve.options import RunOptions
@@ -40,11 +42,6 @@ from improve.run_plan import run_plan
 from improve.versions.champion import champion_plan
 from knowledge_bases.domains import load_domains
 from reports.check import check_json, render_check
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Run
-    from benchmarks.tasks.base import Task
-    from engines.base import Engine
 
 #: What a plan is compared with by name.
 BASE, CHAMPION = "base", "champion"

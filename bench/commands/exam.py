@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,9 @@ from domainlift.errors import Misuse
 from domainlift.text.display import one_line, printable
 from improve.documents import remake_exam
 from improve.exam.exam import (
+    Exam,
     ExamFiles,
+    ExamQuestion,
     exam_names,
     read_exam,
     with_changed_question,
@@ -24,9 +26,6 @@ from improve.exam.exam import (
     write_exam,
 )
 from improve.exam.exchange import export_questions, import_questions
-
-if TYPE_CHECKING:
-    from improve.exam.exam import Exam, ExamQuestion
 
 exam = command_group("Show and edit the exams made of documents.")
 Name = Annotated[str, typer.Argument(help="The domain of the documents.")]

@@ -15,14 +15,12 @@ from domainlift.optional import need
 from domainlift.text.display import printable
 from engines.registry import EngineOptions
 from improve.feedback.reply_log import KEPT
-from serving.assistant import AUTO, BASE_MODEL, open_assistant
+from serving.assistant import AUTO, BASE_MODEL, Assistant, open_assistant
 from serving.http_guard import Access
 from serving.uvicorn_server import open_socket, run_server
 
 if TYPE_CHECKING:
     import socket
-
-    from serving.assistant import Assistant
 
 
 def serve_command(

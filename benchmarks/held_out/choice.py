@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.gate import MinGain
+from benchmarks.runs.store import Record
 from domainlift.stats.non_inferiority import non_inferiority
 from domainlift.stats.paired import Paired, paired, sign_test
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
 
 BASE = "base"
 #: The error rate of either test: not worse by the margin, and worse.

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalJob, prepare_job
 from benchmarks.tasks.base import Task
@@ -20,9 +19,7 @@ from domainlift.sampling import hash_order
 from domainlift.text.normalise import dedup_key, without_copies
 from domainlift.types import Question, Split
 from engines.base import EngineInfo
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain
 
 #: The share of a domain's questions that is for choosing, at least.
 SHARE = 1 / 3

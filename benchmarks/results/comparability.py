@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.results.error_reasons import count_reasons, told_reasons
-
-if TYPE_CHECKING:
-    from benchmarks.results.pairing import PairedRuns
-    from benchmarks.runs.store import RunManifest
+from benchmarks.results.pairing import PairedRuns
+from benchmarks.runs.store import RunManifest
 
 _Pair = tuple["RunManifest", "RunManifest"]
 #: Parts of a fingerprint that are compared on purpose, or that a sentence of its own speaks of.

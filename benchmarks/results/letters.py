@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.runs.store import Record, RunManifest
 from domainlift.stats.binomial import SUSPICIOUS
 from domainlift.stats.paired import paired_change
+from domainlift.types import Question
 from engines.base import Mode
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record, RunManifest
-    from domainlift.types import Question
 
 #: A letter that is chosen so much more often than it is right, as a share, is a habit.
 EXCESS = 0.10

@@ -6,9 +6,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.evaluate_task import evaluate_task
+from benchmarks.runs.runner import EvalJob, OnRecord
 from benchmarks.scoring.letter_prior import (
     LEAST_QUESTIONS,
     MOST_QUESTIONS,
@@ -19,9 +19,6 @@ from benchmarks.scoring.letter_prior import (
 from domainlift.sampling import sample_evenly
 from domainlift.types import Question, Treatment
 from engines.base import Engine, Mode, Status
-
-if TYPE_CHECKING:
-    from benchmarks.runs.runner import EvalJob, OnRecord
 
 VALIDATION, OWN = "validation questions", "scored questions"
 

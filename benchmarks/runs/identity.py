@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from benchmarks.runs.store import Run, RunManifest, RunStore
 from domainlift.errors import Malformed
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Run, RunManifest, RunStore
-    from engines.base import EngineInfo
+from engines.base import EngineInfo
 
 
 def identity_differences(

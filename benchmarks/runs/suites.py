@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings
 from benchmarks.scoring.metric_registry import metric_names
@@ -16,9 +15,7 @@ from benchmarks.tasks.registry import TEXT, file_kind, load_task, task_names
 from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.yaml_schema import Field, Node, read_yaml
 from engines.base import Mode
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)

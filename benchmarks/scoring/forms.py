@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from benchmarks.runs.store import RunManifest
+from benchmarks.runs.store import RunManifest
 
 #: Examples before a question, in the forms that are tried, and questions on which each is tried.
 SHOTS = (0, 5)

@@ -12,10 +12,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from domainlift.types import Question
+from domainlift.types import Question
 
 #: Questions whose options are asked in every cyclic order, for each number of options: a tenth of
 #: those that are scored, within these bounds.

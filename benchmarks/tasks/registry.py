@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from benchmarks.tasks.base import GENERAL, NoSplit, NotAtHand, Task, TaskRequest
 from benchmarks.tasks.hub_or_mirror import mirror_path
 from domainlift.errors import Misuse, NoSuch
 from domainlift.registry import load_object
 from domainlift.types import Split
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain
 
 # Prefix of the tasks' names -> the benchmark, which offers tasks of its own.
 BENCHMARKS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.store import Record
 from benchmarks.scoring.score import probabilities
@@ -13,10 +12,8 @@ from benchmarks.treatments.base import TreatmentPolicy
 from domainlift.types import Question, Treatment
 from rag.contamination import Leak, find_leaks
 from rag.retrieval_gate import CalibrationSample, Gate, calibrate
+from rag.search.retrieval import Retriever
 from rag.treatment import as_passage
-
-if TYPE_CHECKING:
-    from rag.search.retrieval import Retriever
 
 
 def confidence(records: Sequence[Record]) -> dict[str, float]:

@@ -7,14 +7,12 @@ its computation anew, so each adapter has a context of its own over the same wei
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from engines.gguf.model import GgufModel
 from engines.scheduler import CacheLost, Feed, Name
-
-if TYPE_CHECKING:
-    from engines.gguf.model import GgufModel
 
 #: Rows at once, tokens of prompts in one step, and positions of a new context.
 _ROWS, _CHUNK, _POSITIONS = 16, 128, 2048

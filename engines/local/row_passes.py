@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from engines.local.adapter_manager import AdapterManager
 from engines.local.answers import no_memory
+from engines.local.forward import Forward
 from engines.local.slot_cache import NoRoom, SlotCache
 from engines.scheduler import CacheLost, Feed, Name
-
-if TYPE_CHECKING:
-    from engines.local.adapter_manager import AdapterManager
-    from engines.local.forward import Forward
 
 #: Tokens of prompts in one step, without and with a graphics card: others wait so long.
 _CHUNK, _CUDA_CHUNK, _LEAST_CHUNK = 128, 1024, 32

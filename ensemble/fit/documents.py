@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from domainlift.sampling import sample_evenly
-from ensemble.router.documents import sentences_bytes
-
-if TYPE_CHECKING:
-    from ensemble.fit.training_data import Labelled
-    from ensemble.router.documents import EmbedBy
+from ensemble.fit.training_data import Labelled
+from ensemble.router.documents import EmbedBy, sentences_bytes
 
 #: Sentences of a domain that are kept, and questions that belong elsewhere that are asked. With
 #: fewer than 49 of these no question is nearer than 98 of 100, and nothing is routed so.

@@ -6,15 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from domainlift.stats.intervals import Interval, wilson
-
-if TYPE_CHECKING:
-    from ensemble.fit.fit import Labelled
-    from ensemble.router.decision import RouteDecision
+from ensemble.fit.fit import Labelled
+from ensemble.router.decision import RouteDecision
 
 #: What stands for every domain that is no target.
 OTHER = "other"

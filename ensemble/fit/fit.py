@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from domainlift.errors import Misuse
 from domainlift.sampling import hash_order
 from ensemble.fit.linear_model import (
+    Array,
     Linear,
     distill,
     linear_of_partial_labels,
@@ -41,9 +42,6 @@ from ensemble.fit.training_data import (
 from ensemble.router.classifier import classifier_bytes
 from ensemble.router.keywords import DomainTerms, Keywords, RouterCalibration
 from ensemble.router.tokenize import term_of
-
-if TYPE_CHECKING:
-    from ensemble.fit.linear_model import Array
 
 __all__ = ["FitSettings", "Labelled", "RouterData", "fit_router"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 #: Chosen on one half of the questions that a fit was not made with.
 STRENGTH = 12.0

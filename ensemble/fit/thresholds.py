@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ensemble.fit.linear_model import Array
+from ensemble.fit.linear_model import Array
 
 _SURE = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 #: No target gets what is less probable; three in five also on traps, where one half lets more in.

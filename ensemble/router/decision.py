@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ensemble.router.documents import FARTHER, FARTHER_WITH_WORDS
-
-if TYPE_CHECKING:
-    from ensemble.router.documents import NearestSentence
+from ensemble.router.documents import FARTHER, FARTHER_WITH_WORDS, NearestSentence
 
 #: What decided.
 Stage = Literal["domain", "keywords", "classifier", "embeddings", "documents", "base"]

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,12 @@ from numpy.typing import NDArray
 from domainlift.errors import NoSuch
 from ensemble.router.classifier import classifier_from_bytes
 from ensemble.router.decision import BASE, RouteDecision, Stage, decide_by_documents
-from ensemble.router.documents import sentences_from_bytes
+from ensemble.router.documents import EmbedBy, sentences_from_bytes
 from ensemble.router.examples import SecondOpinion
 from ensemble.router.keywords import Keywords
 from ensemble.router.prefilter import unroutable_reason
 from ensemble.router.safe_regex import MAX_TEXT, compile_safely
 from ensemble.router.tokenize import Vocabulary
-
-if TYPE_CHECKING:
-    from ensemble.router.documents import EmbedBy
 
 #: A text -> the domains of the nearest examples; see `ensemble.router.examples`.
 AskExamples = Callable[[str], SecondOpinion]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.base import Task
@@ -19,12 +18,10 @@ from finetune.data.prepare import PreparedDataset, prepare_rows, split_of
 from finetune.data.rows import Row
 from finetune.data.sources.documents import document_rows
 from finetune.data.sources.questions import question_rows, reported_questions, training_tasks
+from finetune.synthetic.from_knowledge_base import SyntheticRows
 from knowledge_bases.domains import Domain
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import find_files, own_licence
-
-if TYPE_CHECKING:
-    from finetune.synthetic.from_knowledge_base import SyntheticRows
 
 #: Called with a sentence about something that is missing or left out.
 OnNote = Callable[[str], None]

@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import BenchError
-
-if TYPE_CHECKING:
-    from engines.gguf.model import GgufModel
+from engines.gguf.model import GgufModel
 
 #: Asked where the caller has no questions of the domain at hand.
 PROMPTS = (

@@ -6,28 +6,26 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.tasks.base import Task
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import write_json
 from domainlift.sampling import hash_order
+from domainlift.text.contamination import QuestionIndex
 from domainlift.workspace import Workspace
 from engines.registry import EngineOptions, open_engine
+from finetune.data.rows import Row
 from finetune.data.sources.raft import Contexts, ContextSettings, context_rows
 from finetune.synthetic.generate import Progress, SynthesisJob, SyntheticTextbook, synthesize
 from finetune.synthetic.prompts import Excerpt
+from knowledge_bases.domains import Domain
 from rag.base import Hit
 from rag.corpus.source_files import own_licence
 from rag.index.index import Chunks
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
 from rag.treatment import as_passage, query
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from domainlift.text.contamination import QuestionIndex
-    from finetune.data.rows import Row
-    from knowledge_bases.domains import Domain
 
 
 @dataclass(frozen=True)

@@ -10,27 +10,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from benchmarks.prompts import question_block
 from benchmarks.runs.runner import EvalJob, EvalSettings, prepare_job
+from benchmarks.runs.store import Record
 from benchmarks.scoring.replies.numbers import number_of_words
 from benchmarks.tasks.base import STOP, zero_shot_task
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy
 from domainlift.text.normalise import contains_run, words
 from domainlift.types import Question
-from engines.base import Mode
+from engines.base import Engine, EngineInfo, Mode
+from ensemble.plan import DomainTreatment
 from improve.exam.exam import Exam, ExamQuestion
 from improve.exam.fact_finder import SPOKEN
+from improve.options import RunOptions
 from improve.plan_runner import PlanRunner
 from improve.resources import open_resources
 from improve.score import score_job
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
-    from engines.base import Engine, EngineInfo
-    from ensemble.plan import DomainTreatment
-    from improve.options import RunOptions
 
 _MAX_TOKENS = 48
 _IN_WORDS = re.compile(rf"\b{SPOKEN}(?: (?:hundred|thousand|million|billion))?\b", re.IGNORECASE)

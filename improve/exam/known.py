@@ -10,18 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.tasks.base import ALL_MODES, zero_shot_task
 from domainlift.types import Question
-from engines.base import Mode
+from engines.base import Engine, Mode
 from improve.exam.exam import Exam, ExamQuestion, facts_of
+from improve.options import RunOptions
 from improve.score import score_job
-
-if TYPE_CHECKING:
-    from engines.base import Engine
-    from improve.options import RunOptions
 
 #: Ways in which a probe is asked: the mode, and by how many places its options are moved on.
 _WAYS = ((Mode.CLOZE, 0), (Mode.LETTER, 0), (Mode.LETTER, 1))

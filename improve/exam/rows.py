@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from benchmarks.prompts import passage_block, question_block
-from domainlift.types import Question
+from domainlift.types import Passage, Question
 from engines.base import Message
 from finetune.data.rows import Row
 from finetune.data.sources.raft import KIND, ContextSettings, evidence, with_context
 from improve.exam.exam import TRAIN, Exam, ExamQuestion
 from rag.base import Hit
 from rag.treatment import as_passage, query
-
-if TYPE_CHECKING:
-    from domainlift.types import Passage
 
 #: Finds at most so many hits for each query, the best first.
 Search = Callable[[Sequence[str], int], Sequence[Sequence[Hit]]]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from benchmarks.results.exam_scores import ExamScore, ExamScores
+from benchmarks.runs.store import Record
 from domainlift.stats.intervals import wilson
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
-    from improve.exam.exam import Exam
+from improve.exam.exam import Exam
 
 
 def exam_scores(

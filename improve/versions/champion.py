@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.gate import GateVerdict
+from benchmarks.results.improve_result import ImproveResult
 from domainlift.errors import BenchError
 from domainlift.workspace import Workspace
 from improve.versions.version import State, Version
 from improve.versions.version_log import VersionRegistry, plan_files
-
-if TYPE_CHECKING:
-    from benchmarks.results.improve_result import ImproveResult
 
 #: Who promotes: the loop, the watch, or a person.
 IMPROVE, WATCH, PERSON = "improve", "watch", "person"

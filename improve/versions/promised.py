@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.runs.store import RunStore
+from benchmarks.runs.store import Record, RunStore
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from domainlift.errors import BenchError
 from domainlift.stats.intervals import accuracy_interval
+from ensemble.plan import Plan
 from improve.versions.version import Evidence
-
-if TYPE_CHECKING:
-    from benchmarks.runs.store import Record
-    from ensemble.plan import Plan
 
 
 def judging_runs(plan: Plan) -> tuple[str, str]:

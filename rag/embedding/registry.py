@@ -6,14 +6,10 @@ ollama:NAME                             a model of a local Ollama
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from domainlift.errors import Misuse
+from rag.base import Embedder
 from rag.embedding.ollama import OllamaEmbedder
 from rag.embedding.sentence import SentenceEmbedder
-
-if TYPE_CHECKING:
-    from rag.base import Embedder
 
 DEFAULT = "all-MiniLM-L6-v2"
 

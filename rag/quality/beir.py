@@ -21,19 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.files import sha256
+from rag.base import Embedder
 from rag.corpus.readers.base import SourceFile
 from rag.corpus.readers.text import lines
 from rag.index.build import build_index
 from rag.index.build_options import BuildOptions
-from rag.index.index import open_index
+from rag.index.index import Index, Progress, open_index
 from rag.quality.metrics import Qrels, judged, retrieval_metrics
 from rag.search.fusion import WEIGHT, fuse
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from rag.base import Embedder
-    from rag.index.index import Index, Progress
 
 METHODS = ("dense", "bm25", "hybrid")
 #: How many chunks of each method are fused; that of the product's retrieval.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rag.base import Hit
+from rag.search.retrieval import Retriever
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
     from langchain_core.retrievers import BaseRetriever
-
-    from rag.search.retrieval import Retriever
 
 
 def as_langchain(retriever: Retriever, k: int = 3) -> BaseRetriever:

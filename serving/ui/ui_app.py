@@ -15,16 +15,15 @@ from serving.http_guard import Access, Guard
 from serving.ui.ask_view import ask_routes
 from serving.ui.exam_view import exam_routes
 from serving.ui.health_view import health_routes
+from serving.ui.improve_jobs import JobStore
 from serving.ui.improve_view import improve_routes
+from serving.ui.lazy_assistant import LazyAssistant
 from serving.ui.page_guard import PageGuard
 from serving.ui.pages import Pages, static_file
 from serving.ui.stored_views import stored_routes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-
-    from serving.ui.improve_jobs import JobStore
-    from serving.ui.lazy_assistant import LazyAssistant
 
 
 def make_ui_app(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.tasks.base import Task
@@ -14,9 +13,7 @@ from domainlift.sampling import sample_evenly
 from domainlift.types import Passage, Question, Treatment
 from finetune.data.cleaning import open_layout
 from finetune.data.rows import Row
-
-if TYPE_CHECKING:
-    from knowledge_bases.domains import Domain
+from knowledge_bases.domains import Domain
 
 
 def question_rows(
