@@ -28,6 +28,7 @@ from domainlift.errors import Malformed
 from domainlift.registry import load_object
 from domainlift.text.display import without_credentials
 from domainlift.yaml_schema import Field, Node, dataclass_schema, dump_yaml, field_of, parse_yaml
+from finetune.data.recipe import read_setting
 from finetune.export.registry import TARGETS
 from finetune.training.settings import TrainingArguments
 
@@ -229,8 +230,6 @@ def _shown(value: Any) -> Any:
 
 
 def _settings(changes: Sequence[str]) -> dict[str, Any]:
-    from finetune.data.recipe import read_setting
-
     made = dict(read_setting(text, TrainingArguments) for text in changes)
     return {key: _shown(value) for key, value in made.items()}
 

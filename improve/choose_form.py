@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
@@ -26,15 +25,13 @@ from domainlift.errors import BenchError
 from domainlift.sampling import sample_evenly
 from domainlift.stats.paired import sign_test
 from domainlift.text.normalise import without_copies
+from domainlift.types import Question, Split
 from engines.base import Engine, EngineInfo, Mode
 from improve.options import RunOptions
 from improve.plan_runner import PlanRunner
 from improve.score import score_job
 from knowledge_bases.domains import Domain, load_domains
 from reports.terminal import print_note
-
-if TYPE_CHECKING:
-    from domainlift.types import Question, Split
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import validation_job
 from benchmarks.runs.runner import EvalJob
 from domainlift.errors import Misuse
+from domainlift.types import Split
 from engines.base import Engine
 from ensemble.plan import DomainTreatment
 from ensemble.treatment import PlanResources
@@ -28,9 +28,6 @@ from rag.retrieval_gate import (
     Gate,
     store_gate,
 )
-
-if TYPE_CHECKING:
-    from domainlift.types import Split
 
 AUTO, OFF = "auto", "off"
 #: Questions of the train split that are asked at most.

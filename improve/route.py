@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import EvalSplit
 from benchmarks.runs.suites import load_suite
@@ -30,14 +29,12 @@ from ensemble.router.keywords import SHIPPED, Keywords, by_hand, read_keywords, 
 from ensemble.router.router import AskExamples, Router
 from finetune.data.sources.sentences import sentences
 from knowledge_bases.domains import Domain, load_domains
+from rag.base import Vectors
 from rag.corpus.documents import load_documents
 from rag.corpus.source_files import domain_sources, find_files
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
 from rag.library import open_cached
-
-if TYPE_CHECKING:
-    from rag.base import Vectors
 
 GLOSSARY, QUESTIONS = "glossary.yaml", "questions.yaml"
 _LEARNED: tuple[Split, ...] = ("train", "validation")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Vectors = NDArray[np.float32]
-
+#: A row for each text.
+Vectors: TypeAlias = "NDArray[np.float32]"
 #: Called with how many of how many pieces of work are done.
 Notify = Callable[[int, int], None]
 

@@ -15,15 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from domainlift.text.contamination import NGRAM, MatchKind, QuestionIndex
 from domainlift.text.ngrams import jaccard, ngrams
 from domainlift.text.normalise import normal_form, split_words, word_starts, words
 from domainlift.types import Question
-
-if TYPE_CHECKING:
-    from rag.base import Chunk, Vectors
+from rag.base import Chunk, Vectors
 
 Kind = MatchKind | Literal["near"]
 #: For each vector the nearest chunks, (row, cosine), as `Index.dense` gives them.

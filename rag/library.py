@@ -6,19 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from domainlift.workspace import Workspace
+from rag.base import Embedder, Vectors
 from rag.embedding.cache import CachedEmbedder
 from rag.embedding.registry import open_embedder
 from rag.index.index import open_index
 from rag.index.manifest import IndexManifest
 from rag.index.store import KnowledgeBaseStore
 from rag.search.retrieval import Rerank, Retrieval, Retriever
-
-if TYPE_CHECKING:
-    from rag.base import Embedder, Vectors
 
 
 def open_cached(name: str, workspace: Path) -> Embedder:

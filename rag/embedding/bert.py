@@ -10,13 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rag.base import Vectors
+from rag.base import Vectors
 
 Array = NDArray[np.float32]
 

@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from domainlift.errors import BenchError
 from domainlift.files import disk_errors
-
-if TYPE_CHECKING:
-    from rag.base import Embedder, Notify, Vectors
+from rag.base import Embedder, Notify, Vectors
 
 # Texts that are embedded before their vectors are stored: what `kill -9` can cost.
 _GROUP = 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from engines.base import estimate_tokens
 from engines.servers.http import Server
 from engines.servers.ollama_model import OllamaModel, look_up, parse_host
 from engines.servers.responses import Failure, get_path
+from rag.base import Notify, Vectors
 from rag.embedding.tokens import ending
-
-if TYPE_CHECKING:
-    from rag.base import Notify, Vectors
 
 _BATCH = 32
 _TIMEOUT = 300.0

@@ -9,17 +9,15 @@ from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from domainlift.errors import BenchError
+from rag.base import Notify, Vectors
 from rag.embedding import weights
 from rag.embedding.bert import Bert, open_bert
 from rag.embedding.tokens import ending, load_tokenizer
-
-if TYPE_CHECKING:
-    from rag.base import Notify, Vectors
 
 # Padded tokens that go through the model at once. More does not help two cores, and a batch of
 # texts of one length has next to no padding.

@@ -19,7 +19,7 @@ from domainlift import __version__
 from domainlift.errors import Malformed, Misuse
 from domainlift.optional import installed_versions, need
 from domainlift.text.terms import ANALYSER
-from rag.base import Chunk, Embedder
+from rag.base import Chunk, Embedder, Vectors
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
 from rag.corpus.readers.base import SourceFile
 from rag.index.bm25 import BM25Index
@@ -33,8 +33,6 @@ from rag.index.weight import choose_weight
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
-
-    from rag.base import Vectors
 
 
 #: Above this share of changed rows a Chroma index is made afresh: changes wear its graph out.

@@ -22,16 +22,14 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import disk_errors, write_json
 from domainlift.optional import need
+from rag.base import Notify, Vectors
 from rag.index.manifest import damaged_index
-
-if TYPE_CHECKING:
-    from rag.base import Notify, Vectors
 
 PLACE = "chroma.json"
 FOLDER = "chroma"

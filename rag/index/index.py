@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 
@@ -21,15 +21,12 @@ from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
 from domainlift.optional import need
-from rag.base import Chunk
+from rag.base import Chunk, Vectors
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
 from rag.index.chroma_store import ChromaIndex
 from rag.index.manifest import IndexManifest, check_sums, damaged_index
 from rag.index.store import Generation, KnowledgeBaseStore
-
-if TYPE_CHECKING:
-    from rag.base import Vectors
 
 CHUNKS = "chunks.jsonl"
 IDS = "ids.npy"

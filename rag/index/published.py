@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from domainlift.errors import Malformed
+from rag.base import Chunk, Vectors
 from rag.corpus.collect import Key, documents, key
 from rag.index.index import Chunks, read_ids, read_vectors
 from rag.index.manifest import IndexManifest
-
-if TYPE_CHECKING:
-    from rag.base import Chunk, Vectors
 
 
 class PublishedGeneration:

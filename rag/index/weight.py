@@ -14,17 +14,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from domainlift.stats.paired import sign_test
+from rag.base import Chunk, Vectors
+from rag.index.bm25 import BM25Index, Ranked
 from rag.search.fusion import WEIGHT, fuse
-
-if TYPE_CHECKING:
-    from rag.base import Chunk, Vectors
-    from rag.index.bm25 import BM25Index, Ranked
-    from rag.search.retrieval import Encode
+from rag.search.retrieval import Encode
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.65, WEIGHT, 0.9, 1.0)
 #: How unlikely the gain of one of six weights must be as luck.

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from domainlift.errors import Misuse
 from domainlift.text.terms import ANALYSER
-from rag.base import Hit
+from rag.base import Hit, Vectors
 from rag.search.fusion import WEIGHT, fuse
 
 if TYPE_CHECKING:
-    from rag.base import Vectors
     from rag.index.bm25 import Ranked
     from rag.index.index import Index
 
