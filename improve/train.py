@@ -235,7 +235,7 @@ def _train(jobs: Mapping[str, TrainingJob], lazy: LazyEngine, notes: Notes) -> d
 def train_alone(job: TrainingJob, lazy: LazyEngine, notes: Notes) -> Adapter:
     """Train one adapter while its progress is shown."""
     need_local()
-    from improve.training import train_with_progress
+    from improve.training_run import train_with_progress
 
     made = train_with_progress(job, lazy.spec)
     for line in made.plan.lines():

@@ -131,7 +131,7 @@ def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) 
 
 def _train(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
     need_local()
-    from improve.training import train_with_progress
+    from improve.training_run import train_with_progress
 
     for job in jobs:
         result = train_with_progress(job, loading)

@@ -19,8 +19,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 
 from domainlift.errors import Malformed
 from domainlift.files import atomic_folder, disk_errors, write_json
@@ -48,8 +48,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, best_step: int = 0) ->
     if path.exists():  # written by a run whose end was not
         shutil.rmtree(path)
     with atomic_folder(path) as build:
-        save_file(dict(checkpoint.weights), build / _WEIGHTS)
-        save_file(dict(checkpoint.optimiser), build / _OPTIMISER)
+        safetensors.torch.save_file(dict(checkpoint.weights), build / _WEIGHTS)
+        safetensors.torch.save_file(dict(checkpoint.optimiser), build / _OPTIMISER)
         write_json(build / _STATE, {"step": checkpoint.step, **checkpoint.state})
     kept = {path, _best(folder, best_step)}
     bests, torn = folder.glob("best-*.safetensors"), folder.glob(".best-*.part")
@@ -66,7 +66,8 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
     path = stored[-1]
     try:
         state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        weights, optimiser = load_file(path / _WEIGHTS), load_file(path / _OPTIMISER)
+        weights = safetensors.torch.load_file(path / _WEIGHTS)
+        optimiser = safetensors.torch.load_file(path / _OPTIMISER)
         return Checkpoint(int(state["step"]), weights, optimiser, state)
     # safetensors has an error of its own, which is no kind of any other.
     except Exception as error:
@@ -86,7 +87,7 @@ def save_best(folder: Path, step: int, weights: Tensors) -> None:
     part = path.with_name(f".{path.name}.{token_hex(4)}.part")
     with disk_errors(path):
         try:
-            save_file(dict(weights), part)
+            safetensors.torch.save_file(dict(weights), part)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -96,7 +97,7 @@ def load_best(folder: Path, step: int) -> dict[str, torch.Tensor]:
     """The weights that `save_best` kept; Malformed where they are gone."""
     path = _best(folder, step)
     try:
-        return dict(load_file(path))
+        return dict(safetensors.torch.load_file(path))
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         hint = "delete the folder of the checkpoints: training then starts at the beginning"
