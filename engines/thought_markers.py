@@ -6,11 +6,18 @@ import re
 
 from domainlift.errors import Misuse
 
-_TAG = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)"
+_WORD = (
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratch_?pad|cot|ponder"
+    r"|(?:inner_|internal_)?monologue|chain_of_thoughts?|brainstorm(?:ing)?)"
+)
+_TAG = rf"(?:ant|[a-z0-9]{{1,12}}[:_-])?{_WORD}(?:[_-](?:process|content|steps?|trace|on))?"
 
-#: What begins a thought: tags, Mistral's and Kimi's brackets, channels (gpt-oss, Gemma), Cohere's.
+#: What begins a thought: tags, Mistral's and Kimi's brackets, channels (gpt-oss, Gemma), special
+#: tokens (Cohere, Solar, DeepSeek), and the words of Granite and Apriel.
 OPENING = re.compile(
-    rf"<\s*{_TAG}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷|<\|(?:begin_of_thought|START_THINKING)\|>"
+    rf"<\s*{_TAG}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷"
+    rf"|<[|｜](?:(?:begin|start)[_▁](?:of[_▁])?)?{_WORD}(?:[_▁](?:start|begin))?[|｜]>"
+    r"|\A\s*Here(?: is|'s) my thought process:|\A\s*Here are my reasoning steps:"
     r"|<\|channel\|?>\s*(?:analysis|commentary|thought)[^<\n]{0,80}(?:<\|message\|>)?"
     # gpt-oss where its special tokens were left out of the text.
     r"|<unused94>thought|\A\s*(?:analysis|commentary)(?=[A-Z\"'(])",
@@ -18,15 +25,16 @@ OPENING = re.compile(
 )
 #: What ends it, and what begins the answer after one.
 CLOSING = re.compile(
-    rf"<\s*/\s*{_TAG}\s*>|\[/THINK\]|◁/think▷|<\|(?:end_of_thought|END_THINKING)\|>|<channel\|>"
+    rf"<\s*/\s*{_TAG}\s*>|\[/THINK\]|◁/think▷|<channel\|>|<\|content\|>"
+    rf"|<[|｜](?:/{_WORD}|end[_▁](?:of[_▁])?{_WORD}|{_WORD}[_▁]end)[|｜]>"
     r"|<\|channel\|>\s*final[^<\n]{0,80}<\|message\|>|<unused95>|assistant\s?final(?=\W|[A-Z0-9])"
-    r"|\bHere(?: is|'s) my response:",
+    r"|\bHere(?: is|'s) my response:|\[BEGIN FINAL RESPONSE\]",
     re.IGNORECASE,
 )
 #: Signs around an answer that say nothing.
 SILENT = re.compile(
     r"<\|(?:start\|>assistant|end\|>|return\|>|call\|>|(?:begin|end)_of_solution\|>"
-    r"|(?:START|END)_RESPONSE\|>)",
+    r"|(?:START|END)_RESPONSE\|>)|\[END FINAL RESPONSE\]",
 )
 #: Marks that are special tokens of some vocabularies, which decoding would leave out.
 TOKENS = (
@@ -50,7 +58,9 @@ def closing_of(opening: str) -> str:
         return "<|end|><|start|>assistant<|channel|>final<|message|>"
     pairs = zip(TOKENS[::2], TOKENS[1::2], strict=True)
     known = {**dict(pairs), "<|channel>thought": "<channel|>", "<unused94>thought": "<unused95>"}
-    return known.get(opening, opening.replace("<", "</", 1))
+    named = re.sub(r"(begin|start)(?=[_▁|｜])", "end", opening, flags=re.IGNORECASE)
+    usual = named if named != opening else re.sub(r"<([|｜]?)", r"<\1/", opening, count=1)
+    return known.get(opening, re.sub(r"\s[^<>]*>\Z", ">", usual))
 
 
 def empty_ending(opens: str) -> str:
@@ -62,7 +72,7 @@ def empty_ending(opens: str) -> str:
 def begins_with_thought(answer: str) -> bool:
     """Whether an answer begins with a thought; Misuse where that is never closed."""
     own = OPENING.match(answer.lstrip())
-    if own is not None and closing_of(own[0].strip()) not in answer:
+    if own is not None and CLOSING.search(answer.lstrip(), own.end()) is None:
         raise Misuse(f"a thought that `{own[0].strip()}` begins is never closed")
     return own is not None
 
@@ -76,12 +86,13 @@ def join_thought(prompt: str, answer: str) -> tuple[str, str]:
     mark = opened_thought(prompt)
     opens = prompt[prompt.rindex(mark) :] if mark else ""
     if not begins_with_thought(answer):
-        closed = not mark or closing_of(mark) in answer
-        return prompt, answer if closed else empty_ending(opens) + answer
+        is_closed = not mark or closing_of(mark) in answer
+        return prompt, answer if is_closed else empty_ending(opens) + answer
     own = OPENING.match(answer := answer.lstrip())
-    if own is None or not mark:
+    closed = None if own is None else CLOSING.search(answer, own.end())
+    if own is None or closed is None or not mark:
         return _without_empty_thought(prompt), answer
-    thought, _, said = answer[own.end() :].partition(closing_of(own[0].strip()))
+    thought, said = answer[own.end() : closed.start()], answer[closed.end() :]
     thought = thought.removeprefix("\n") if opens.endswith("\n") else thought
     return prompt, thought + closing_of(mark) + said
 

@@ -20,7 +20,7 @@ from domainlift.types import Question
 
 # What is read in a reply, or how it is compared: a change must change this number, which is part
 # of the fingerprint of a run with generated replies.
-READER = 3
+READER = 4
 
 
 @dataclass(frozen=True)

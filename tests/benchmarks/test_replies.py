@@ -252,6 +252,24 @@ LETTERS = [
     ("The answer is B's neighbour", None),
     ("A) Paris is wrong. B) Rome is right.", None),
     ("Not A, but B", None),
+    # taken back, denied, in other languages, and where a server left the next turn in the text
+    ("B... no, C", None),
+    ("B. Wait, no, C.", None),
+    ("B. Actually, C.", None),
+    ("B, or maybe C", None),
+    ("Rome is not the answer", None),
+    ("Rome isn't it", None),
+    ("Not the answer: B", None),
+    ("Svar: B", 1),
+    ("الجواب: B", 1),
+    ("उत्तर: B", 1),
+    ("Đáp án: B.", 1),
+    ("答案為B", 1),
+    ("故选B", 1),
+    ("正解はBです", 1),
+    ("정답은 B입니다.", 1),
+    ("<SOLUTION>B</SOLUTION>", 1),
+    ("B<|im_end|>\n<|im_start|>user\nAnswer: C", 1),
 ]
 
 
@@ -504,6 +522,59 @@ NUMBERS = [
     ("5 dollars, not 6", None),
     ("H2O", None),
     ("1e999", None),
+    # other digits and separators, and words of other languages
+    ("٣٫٥", "3.5"),
+    ("١٬٢٣٤", "1234"),
+    ("४२", "42"),
+    ("5万", "50000"),
+    ("5万円", "50000"),
+    ("5万3千", None),
+    ("3億", "300000000"),
+    ("2,5 Mrd", "2500000000"),
+    ("5 Milliarden", "5000000000"),
+    ("5 milliards", "5000000000"),
+    ("5 mil millones", "5000000000"),
+    ("5 mil", None),
+    ("5 Tausend", "5000"),
+    ("5 thousand million", "5000000000"),
+    # powers without a backslash, and a blank after a minus
+    ("2^{10}", "1024"),
+    ("2.5×10^{−6}", "0.0000025"),
+    ("2.5 X 10^6", "2500000"),
+    ("2.5 times 10^6", "2500000"),
+    ("The answer is − 5.", "-5"),
+    # parts of a formula, a range, a list or a name
+    ("x/2", None),
+    ("n+1", None),
+    ("\\boxed{\\frac{\\pi}{4}}", None),
+    ("\\boxed{n+1}", None),
+    ("\\sqrt[3]{8}", None),
+    ("sin(30)", None),
+    ("\\log_2 8", None),
+    ("0x10", None),
+    ("5 to 6", None),
+    ("5~6", None),
+    ("5..6", None),
+    ("5 and 6", None),
+    ("5 6", None),
+    ("1 over 2", None),
+    ("The answer is 5 and 6", None),
+    ("isn't 5", None),
+    ("COVID-19", None),
+    ("5 cases of COVID-19", "5"),
+    # what is cited, or explains
+    ("1969 [2]", "1969"),
+    ("1969 [1][2].", "1969"),
+    ("In 1969【1】", "1969"),
+    ("It is 10. [1, 2]", "10"),
+    ("1969 (Passage 2)", "1969"),
+    ("5 apples [1]", "5"),
+    ("So it is [10]", "10"),
+    ("5\n\nExplanation:\n1. Add 2 and 3.\n2. Done.", "5"),
+    ("5\n(see page 12)", "5"),
+    ("5\nWait, it must be 6.", None),
+    ("5<|im_end|>\n<|im_start|>user\nWhat is 7?", "5"),
+    ("5</s><s>[INST] 7", "5"),
 ]
 
 
@@ -608,6 +679,21 @@ SAME = [
     ("50 % of it", "50 of it", False),
     ("The", "the", True),
     ("...", "?", False),
+    ("Paris [1][2].", "Paris", True),
+    ("Paris【1】", "Paris", True),
+    ("x [1]", "x [2]", False),
+    ("İstanbul", "istanbul", True),
+    ("U.S.A.", "USA", True),
+    ("1914-1918", "1914–1918", True),
+    ("Saint–Denis", "Saint Denis", True),
+    ("!=", "=", False),
+    ("¬p", "p", False),
+    ("!p", "p", False),
+    ("~p", "¬p", True),
+    ("f''", "f'", False),
+    ("A ∪ B", "A ∩ B", False),
+    ("a ≤ b", "a b", False),
+    ("print('x')", 'print("x")', True),
 ]
 
 
@@ -677,6 +763,33 @@ THOUGHTS = [
     ("<thinkpad>C", "<thinkpad>C", None),
     ("analysis of C", "analysis of C", None),
     ("My assistant final C", "My assistant final C", None),
+    ("<antThinking>B?</antThinking>C", "C", "B?"),
+    ("<inner_monologue>B?</inner_monologue>C", "C", "B?"),
+    ("<chain_of_thought>B?</chain_of_thought>C", "C", "B?"),
+    ("<thought_process>B?</thought_process>C", "C", "B?"),
+    ("<longcat_think>B?</longcat_think>C", "C", "B?"),
+    (
+        "<seed:think>B?<seed:cot_budget_reflect>9</seed:cot_budget_reflect>D?</seed:think>C",
+        "C",
+        None,
+    ),
+    ("<|think|>B?<|end|><|begin|>assistant<|content|>C", "C", None),
+    ("<|thinking|>B?<|/thinking|>C", "C", "B?"),
+    ("<|thinking|>B?<|end_thinking|>C", "C", "B?"),
+    ("<|start_of_thinking|>B?<|end_of_thinking|>C", "C", "B?"),
+    ("<｜begin▁of▁thinking｜>B?<｜end▁of▁thinking｜>C", "C", "B?"),
+    ("Here is my thought process: B?", "", None),
+    (
+        "Here are my reasoning steps:\nB?\n[BEGIN FINAL RESPONSE]\nC\n[END FINAL RESPONSE]",
+        "C",
+        None,
+    ),
+    ("```thinking\nB?\n```\nC", "C", "B?"),
+    (
+        '<details type="reasoning"><summary>Thought for 3 seconds</summary>B?</details>C',
+        "C",
+        "B?",
+    ),
 ]
 
 
@@ -887,10 +1000,10 @@ LONG = [
 
 @pytest.mark.parametrize("reply", LONG, ids=range(len(LONG)))
 def test_a_long_reply_takes_no_time(reply: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     extract_letter(reply, CITIES)
     extract_number(reply)
     extract_text(reply)
     same_text(reply, "x")
     split_thought(reply)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2

@@ -18,10 +18,12 @@ _SIGNS = str.maketrans(
         "⋅": "·",
     }
 )
+_ARABIC = str.maketrans("٫٬", ".,")
+_DIGIT = re.compile(r"(?![0-9])\d")
 _RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _VULGAR = re.compile(r"(?<=\d)\s?(?=[¼-¾⅐-⅞])")
 #: A dash before a digit is a minus where nothing stands before it that it could join.
-_DASH_MINUS = re.compile(r"(?<![\w)%.])[–—](?=[\d.])")
+_DASH_MINUS = re.compile(r"(?<![\w)%.])[–—](?=[\d.])|(?<=\bis )[-–—] (?=\d)")
 
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/h[1-6])\b[^<>]{0,80}>", re.IGNORECASE)
 _TAG = re.compile(
@@ -29,7 +31,12 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _RAISED_TAG = re.compile(r"<sup>([^<>]{1,12})</sup>", re.IGNORECASE)
-#: Ends of turns that a server left in the text.
+#: Ends of turns that a server left in the text; what follows one is no part of the answer.
+_TURN_END = re.compile(
+    r"(?<=\S)\s*(?:<[|｜](?:im_end|eot_id|eom_id|endoftext|end_of_text|end▁of▁sentence)[|｜]>"
+    r"|</s>|<(?:eos|end_of_turn)>).*",
+    re.IGNORECASE | re.DOTALL,
+)
 _END_TOKEN = re.compile(r"<\|[a-z_]{2,20}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>", re.IGNORECASE)
 _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\]\([^()\s]{1,400}\)")
 _UNDERLINED = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])([^_\n]{1,200})(?<=\S)\1(?![\w_])")
@@ -55,7 +62,7 @@ _COMMANDS = {
     **{"leq": "≤", "geq": "≥", "neq": "≠", "ldots": "...", "dots": "...", "euro": "€"},
 }
 _COMMAND = re.compile(rf"\\({'|'.join(_COMMANDS)})(?![a-zA-Z])\s?")
-_POWER = re.compile(r"\^\s?\{\s?([^{}]{1,12})\}")
+_POWER = re.compile(r"\^\s?\{\s?([^{}\s]{1,12})\s?\}")
 _DEPTH = 3
 
 
@@ -75,13 +82,14 @@ def normalised(reply: str) -> str:
     """NFKC, without tags and characters that have no width; one sign for each minus and quote."""
     text = html.unescape(reply).replace("{,}", ",") if "&" in reply else reply.replace("{,}", ",")
     if not text.isascii():
+        text = _DIGIT.sub(lambda m: str(int(m[0])), text.translate(_ARABIC))
         text = _VULGAR.sub(" ", _RAISED.sub(_raised, text))
         text = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SILENT)
         text = _DASH_MINUS.sub("-", text.translate(_SIGNS))
     if "<" in text:
-        text = _END_TOKEN.sub("", text)
+        text = _END_TOKEN.sub("", _TURN_END.sub("", text))
         text = _TAG.sub("", _RAISED_TAG.sub(r"^\1", _BREAK.sub("\n", text)))
-    return text
+    return _POWER.sub(r"^\1", text) if "^" in text else text
 
 
 def _raised(found: re.Match[str]) -> str:
@@ -96,7 +104,7 @@ def _without_latex(text: str) -> str:
         text = _FRACTION.sub(_fraction, _WRAPPED.sub(r"\1", _POWER.sub(r"^\1", text)))
         if text == before:
             break
-    return _COMMAND.sub(lambda m: _COMMANDS[m[1]], _OVER.sub(r"\1/\2", text))
+    return _COMMAND.sub(lambda m: _COMMANDS[m[1]], _OVER.sub(r"\1/\2", text)).replace("^°", "°")
 
 
 def _fraction(found: re.Match[str]) -> str:

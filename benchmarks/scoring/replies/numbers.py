@@ -28,18 +28,25 @@ _PLAIN = rf"(?>(?:{'|'.join(_GROUPED)}|{_COMMA})(?!\d|[.,']\d)|\d+(?:\.\d+)?(?!\
 _SIMPLE = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _POWER = r" ?\^ ?\(?(?P<power>[-+]?\d{1,3})\)?"
 _TENS = (
-    r" ?[×x·*] ?10 ?\^ ?\(?(?P<tens>[-+]?\d{1,3})\)?"
+    r" ?(?:[×xX·*]|times) ?10 ?\^ ?\(?(?P<tens>[-+]?\d{1,3})\)?"
     r"|[eE](?P<exponent>[-+]?\d{1,3})(?![\w.])"
 )
+# The longer ones first, and no word that means different numbers in different languages (billón).
 _SCALES = {
-    **{"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12},
-    **{"lakh": 5, "crore": 7, "mio": 6, "mn": 6, "bn": 9, "tn": 12, "millionen": 6, "millones": 6},
+    9: "thousand million|mil(?:le)? millones|billion|bn|milliarde?n?|mrd|miljard|miliard[ay]?|млрд",
+    6: "million(?:en|i|e)?|mill[oó]n(?:es)?|milh(?:ão|ões)|milion[iey]|miljoen|mi?ln|mio|mn|млн",
+    3: "thousand|tausend|duizend|mille|mila|тыс",
+    **{12: "trillion|tn", 7: "crore", 5: "lakh", 2: "hundred"},
 }
+_HAN_SCALES = {"万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
 # "300 K" is a temperature, "5k" a number.
-_SCALE = rf"(?: ?-?(?P<scale>(?i:{'|'.join(_SCALES)}|dozen))s?|(?P<kilo>k))(?!\w)"
+_SCALE = (
+    rf"(?: ?-?(?P<scale>(?i:{'|'.join(_SCALES.values())}|dozen))s?|(?P<kilo>k))(?!\w)"
+    rf"| ?(?P<han>[{''.join(_HAN_SCALES)}])(?!\d)"
+)
 _SIGN = r"(?P<sign>(?<![\w).%])[-+](?=[\d.])|(?<!\w)(?i:minus|negative) (?=[\d.]))?"
 # Not within a word, a power or a root, nor after the first part of what is spoiled.
-_BEGIN = r"(?:(?<=[\u3040-\u9fff])|(?<![\w^√]))(?<![√^][({ ])(?<!\d[.,':/])"
+_BEGIN = r"(?:(?<=[\u3040-\u9fff])|(?<![\w^√]))(?<![√^][({ ])(?<!\d[.,':/])(?<![^\W\d_]-)"
 _NUMBER = (
     rf"{_BEGIN}(?>{_SIGN}"
     rf"(?:(?P<whole>\d+)(?: and)? (?P<above>\d+)/(?P<below>\d+)(?![\d/])"
@@ -48,14 +55,31 @@ _NUMBER = (
 )
 # What makes of a number a range, a date, a time, a list, a version, or a part of a term.
 _SPOILED = (
-    r"(?P<spoiled>(?:[-–—:/,.^']\d[\d.,]*)+| ?[π√∞]| ?\bpi\b|[xyzniKMBT](?!\w)"
+    r"(?P<spoiled>(?:(?:[-–—:/,.^'~〜;|]|\.{2,})\d[\d.,]*)+| ?[π√∞]| ?\bpi\b|[xyzniKMBT](?!\w)"
+    r"|(?<=0)[xX][\da-fA-F]+| ?[千천百백十십]|(?<=\d) mil(?!\w)"
     r"| ?(?:±|\+/-) ?\d+)?"
 )
 _TOKEN = re.compile(_NUMBER + _SPOILED)
-_OPERATOR_BEFORE = re.compile(r"[\d)%] ?[-+×÷·*/^] ?\Z")
+_OPERATOR_BEFORE = re.compile(
+    r"[\d)%] ?- ?\Z|[\w)%\]}] ?[+×÷·*/^] ?\Z|√\[\d\][{(]?\Z"
+    r"|\b(?:arc)?(?:sin|cos|tan|cot|log|ln|lg|exp)(?:_\w{1,3})? ?[({]?\Z"
+)
 _OPERATOR_AFTER = re.compile(r" ?[+*/×÷·^]| ?-(?= ?\d)| - ")
 _HEDGED = re.compile(
-    r"\d[^\n\d]{0,12} or (?:maybe |perhaps )?\Z|\bbetween [^\n]{1,24} and \Z|\bnot \Z"
+    r"\d[^\n\d]{0,12} or (?:maybe |perhaps )?\Z|\bbetween [^\n]{1,24} and \Z|(?:\bnot|n't) \Z"
+    r"|(?<!from )\b(?:\d[\d.,]*)?\d(?: to| over| and| ?[&|;])? \Z"
+)
+# Numbers of what is referred to, where another number stands before them: "1969 [2]", "see step 3".
+_CITED = re.compile(
+    r"(?<=[\w.!?%)'])(?<!\bis)(?<!\bbe)(?<!\bare)"
+    r"(?: ?\[\d{1,2}(?:, ?\d{1,2})*\]| ?【[^【】\n]{1,20}】)+"
+)
+_LABEL = re.compile(
+    r"\b(?:passages?|pages?|p\.|sources?|steps?|fig(?:ure|\.)|tables?|sections?|notes?) ?\Z",
+    re.IGNORECASE,
+)
+_EXPLAINED = re.compile(
+    r"[(]|(?:explanation|because|reason|note|source|step|here|this)", re.IGNORECASE
 )
 # A quantity in parts is no number of either: "2 hours 30 minutes", "5 ft 11 in", "2 million 5".
 _PARTS = (
@@ -69,14 +93,14 @@ _PARTS = (
     r"degrees?|°|minutes?|seconds?",
 )
 _JOIN = r"\.?(?:,? (?:and|und|et|y|e) |, ?| ?)"
-_LARGE = "(?:" + "|".join([*_SCALES, "dozen"]) + ")s?(?: and)? "
+_LARGE = rf"(?:{'|'.join(_SCALES.values())}|dozen)s?(?: and)? "
 _PARTED = re.compile(
     "|".join(rf"\d ?(?:{each})(?:{_JOIN}\d[\d.]* ?(?:{each}))+(?![a-z])" for each in _PARTS)
     + rf"|\d ?° ?\d|\d ?h ?\d\d(?!\w)|\d and \d+ ?(?:cents?|pence)\b|\d ?{_LARGE}\d"
     r"|\d(?: [^\W\d]{1,9})? and (?:a|one|three) (?:half|quarters?|thirds?)\b",
     re.IGNORECASE,
 )
-_HEDGES = re.compile(r"[^\n\d.]{0,12} or (?:maybe |perhaps )?-?\d")
+_HEDGES = re.compile(r"[^\n\d.]{0,12} or (?:maybe |perhaps )?-?\d|(?: and| to|[,;]| &) -?\d")
 
 _ABOUT = r"(?:(?:approximately|about|around|roughly|exactly|only|a total of|equal to|[≈~=]) ?){0,2}"
 _IS = (
@@ -87,7 +111,7 @@ _IS = (
 _FORMS = (
     ("####", re.compile(r"#### ?")),
     ("boxed", re.compile(r"\\(?:boxed|fbox) ?(?:\{ ?([^{}\n]*)\}?|([^\s{}]+))")),
-    ("<answer>", re.compile(r"<(?:final_)?answer> ?\n?", re.IGNORECASE)),
+    ("<answer>", re.compile(r"<(?:(?:final_)?answer|solution)> ?\n?", re.IGNORECASE)),
     (
         "answer is",
         re.compile(
@@ -120,16 +144,27 @@ def extract_number(reply: str) -> Reading | None:
             if value != "":
                 return _reading(value, name)
     words = number_of_words(text)
-    return _reading(words or _last(text), "number in words" if words else "last number")
+    if words is not None:
+        return Reading(words, "number in words")
+    first, _, rest = text.partition("\n")
+    alone, last = _alone(first), _last(text)
+    if alone is None or (not rest[:1].isalpha() and rest[:1] != "("):
+        return _reading(last, "last number")
+    # What comes after a number alone may explain it, or take it back.
+    return _reading(alone if last == alone or _EXPLAINED.match(rest) else None, "first line")
 
 
 def as_number(text: str) -> str | None:
     """Return the value of a text that is one number, as "1200.5" for "$1,200.50"."""
     plain = _text(text).strip(" ~≈\n")
+    return _alone(plain) or number_of_words(plain)
+
+
+def _alone(plain: str) -> str | None:
+    """The value of a text that is one number, perhaps with its unit of money."""
     token = _TOKEN.match(plain)
-    if token is not None and _AFTER.match(plain, token.end()) is not None:
-        return _value(token)
-    return number_of_words(plain)
+    alone = token is not None and _AFTER.match(plain, token.end()) is not None
+    return _value(token) if token is not None and alone else None
 
 
 def plain_numbers(text: str) -> str:
@@ -162,17 +197,20 @@ def _only(text: str) -> str | None:
     left, _, right = text.rpartition("=")
     tokens = list(_TOKEN.finditer(right))
     if len(tokens) == 1 and "=" not in left:
-        return _single(tokens[0])
+        token = tokens[0]
+        operated = _OPERATOR_BEFORE.search(right[: token.start()])
+        return None if operated or _OPERATOR_AFTER.match(right, token.end()) else _single(token)
     return None if tokens else number_of_words(right)
 
 
 def _last(text: str) -> str | None:
     """The value of the last number; None where that is one of several, or of a calculation."""
-    tokens = list(_TOKEN.finditer(text))
+    tokens = list(_TOKEN.finditer(_CITED.sub("", text))) or list(_TOKEN.finditer(text))
+    said = [each for each in tokens if not _LABEL.search(each.string[: each.start()][-12:])]
     if not tokens:
         return None
-    token = tokens[-1]
-    before = text[max(0, token.start() - 40) : token.start()]
+    token = (said or tokens)[-1]
+    before = token.string[max(0, token.start() - 40) : token.start()]
     signed = token["sign"] is not None and re.search(r"\d \Z", before) is not None
     if signed or _OPERATOR_BEFORE.search(before) or _HEDGED.search(before):
         return None
@@ -199,10 +237,16 @@ def _value(token: re.Match[str]) -> str | None:
         return None
     scale = "thousand" if found["kilo"] else (found["scale"] or "").casefold()
     if scale:
-        value *= 12 if scale == "dozen" else 10 ** _SCALES[scale]
+        value *= 12 if scale == "dozen" else 10 ** _exponent(scale)
+    if found["han"]:
+        value *= 10 ** _HAN_SCALES[found["han"]]
     negative = found["sign"] is not None and found["sign"].strip() != "+"
     shortest = _shortest(-value if negative else value)
     return shortest if len(shortest) <= _LARGEST else None
+
+
+def _exponent(scale: str) -> int:
+    return next(n for n, words in _SCALES.items() if re.fullmatch(words, scale, re.IGNORECASE))
 
 
 def _is_pair(token: re.Match[str]) -> bool:
@@ -266,6 +310,7 @@ _WORD_VALUES = {
     **{word: value for value, word in enumerate(_UNITS)},
     **{word: 10 * value for value, word in enumerate(_TENS_WORDS, 2)},
 }
+_WORD_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 
 def number_of_words(text: str) -> str | None:
@@ -275,7 +320,7 @@ def number_of_words(text: str) -> str | None:
     words = re.sub(r"[-\s]+", " ", text.casefold()).strip(" .!").split()
     sign = -1 if words[:1] in (["minus"], ["negative"]) else 1
     words = words[sign < 0 :]
-    if not words or words[-1] == "and" or words[0] in ("and", *_SCALES):
+    if not words or words[-1] == "and" or words[0] in ("and", "hundred", *_WORD_SCALES):
         return None
     total = part = 0
     last = 0
@@ -288,10 +333,10 @@ def number_of_words(text: str) -> str | None:
             part += value
         elif word == "hundred" and 0 < part < 10:
             part *= 100
-        elif word in ("thousand", "million", "billion", "trillion") and part:
-            if last and _SCALES[word] >= last:
+        elif word in _WORD_SCALES and part:
+            if last and _WORD_SCALES[word] >= last:
                 return None
-            last = _SCALES[word]
+            last = _WORD_SCALES[word]
             total, part = total + part * 10**last, 0
         elif word != "and":
             return None

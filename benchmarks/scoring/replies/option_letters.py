@@ -16,7 +16,8 @@ from benchmarks.scoring.replies.reading import Reading
 
 # What may follow "A" or "I" where it is a letter and no word of a sentence.
 _REASON = r"(?:because|since|as|is|seems|must|due|for|which|and|or|with)\b"
-_END = r"(?!\w|['-]\w)"
+# Chinese, Japanese and Korean go on without a blank.
+_END = r"(?!(?![\u3040-\u9fff\uac00-\ud7af])\w|['-]\w)"
 _CLOSED = r"(?=[).:,;!\]}]|\n|\Z)"
 _NOUN = r"(?:option|choice|letter|answer)"
 _NAMED = rf"(?i:(?:the )?(?:(?:correct |right )?{_NOUN} )?)[(\[{{']{{0,2}}"
@@ -24,7 +25,7 @@ _IS = (
     r"(?i:(?: here| to this question)?"
     r"(?: is| would be| should be| must be| ?=| ist| lautet| es| est| è| é)"
     r"(?: therefore| thus| clearly| definitely| probably| most likely| actually| indeed)?(?: ?:)?"
-    r"| ?:| ?(?:->|→|=>)| [-–—]|是|为|は)[ \n]{0,2}"
+    r"| ?:| ?(?:->|→|=>)| [-–—]|是|为|為|は|은|는)[ \n]{0,2}"
 )
 _ANSWER = (
     r"(?i:\banswer|\b(?:correct|right|best) (?:option|choice|one|response|letter)"
@@ -34,7 +35,8 @@ _ANSWER = (
     r"|答案|回答|答え|正解|정답|답)"
 )
 _OPINION = (
-    r"(?i:\b(?:it's|it is|it must be|choose|pick|select|go with|say|guess|think|believe)[ :])"
+    r"(?:(?i:\b(?:it's|it is|it must be|choose|pick|select|go with|say|guess|think|believe)[ :])"
+    r"|[选選](?:择|擇)?:? ?)"
 )
 _BOXED = r"\\(?:boxed|fbox) ?\{ ?(?:\\\w{1,8} ?\{)?" + _NAMED
 _RIGHT = (
@@ -43,6 +45,12 @@ _RIGHT = (
 )
 _SO = r"(?i:\b(?:therefore|thus|hence|so|consequently)[,:]? )"
 _START = r"\A\W{0,8}"
+_TAKEN_BACK = (
+    r"(?i:\b(?:no|wait|actually|sorry|correction|rather|instead|or (?:maybe|perhaps|possibly))\b)"
+)
+_DENIED_AFTER = re.compile(
+    r"[ '\"]{0,2}(?:(?:is|was) (?:not|wrong|incorrect|false)\b|(?:is|was)n't\b)"
+)
 _DENIED = re.compile(r"\b(?:not|never|neither)\b|n't\b")
 
 # From the most explicit form to the least; the last match of the first form that occurs counts,
@@ -52,10 +60,21 @@ _LETTER_FORMS = (
     ("boxed", _BOXED, "E", r"(?=[).:,} \]])"),
     ("answer is", _ANSWER + _IS + _NAMED, "U", _END),
     ("answer is", _ANSWER + f"(?:{_IS})?[ \n]?" + _NAMED, "E", _CLOSED),
-    ("<answer>", r"[<[](?i:(?:final_)?answer|ans|choice|option)[]>]\W{0,4}" + _NAMED, "E", r"\b"),
+    (
+        "<answer>",
+        r"[<[](?i:(?:final_)?answer|ans|choice|option|solution)[]>]\W{0,4}" + _NAMED,
+        "E",
+        r"\b",
+    ),
     ("opinion", _OPINION + _NAMED, "U", _END),
     ("is correct", r"(?<![\w'])", "U", r"[)\]]? " + _RIGHT),
     ("conclusion", _SO + _NAMED, "U", _CLOSED),
+    (
+        "label",
+        r"\A(?!.*(?i:not\b|n't|wrong|false|except))[^\n:]{2,40}: ?" + _NAMED,
+        "U",
+        r"\W{0,4}\Z",
+    ),
     ("last line", r"\n\W{0,8}" + _NAMED, "E", r"\W{0,4}\Z"),
     ("first letter", _START + _NAMED, "U", r"(?:[).:,;\]](?![A-Za-z]\.)| ?[-–—] )"),
     ("first letter", _START + _NAMED, "U", r"[)\]]? (?i:because|since|due to)\b"),
@@ -101,8 +120,12 @@ def _hedged(text: str, match: re.Match[str], letters: str) -> bool:
     joined = rf"[)\]]?(?: (?:or|and|&) | ?/ ?){another}"
     listed = rf"[)\]]?, ?(?:or |and )?{another}(?=[),.\n]|\Z| (?:or|and|are)\b)"
     before = rf"\b[{letters}][)\]]?(?:,? (?:or|and|&) | ?/ ?)[(\[]?\Z"
+    corrected = rf"[^\n]{{0,30}}{_TAKEN_BACK}[^\n]{{0,20}}\b[{letters}](?![\w'])"
+    denied = r"(?i:\b(?:not|never)(?: the| an?)?(?: correct| right| best)? )\Z"
     return (
-        re.match(f"{joined}|{listed}", text[end : end + 20]) is not None
+        re.search(denied, text[max(0, match.start() - 24) : match.start()]) is not None
+        or re.match(corrected, text[end : end + 60]) is not None
+        or re.match(f"{joined}|{listed}", text[end : end + 20]) is not None
         or re.search(before, text[max(0, start - 20) : start]) is not None
     )
 
@@ -132,6 +155,8 @@ def _whole_text(text: str, options: Sequence[str]) -> int | None:
     # An option may be a part of another: "Paris", "Paris, Texas".
     longest = [i for i in inside if not any(i != j and plain[i] in plain[j] for j in inside)]
     if len(longest) != 1 or _DENIED.search(line[: inside[longest[0]]]):
+        return None
+    if _DENIED_AFTER.match(line, inside[longest[0]] + len(plain[longest[0]])):
         return None
     return longest[0]
 

@@ -1,7 +1,8 @@
 """Open answers in words: what a reply says, and whether it says the same as the reference.
 
 Case, punctuation, markup, quotes, a leading article and the Unicode form do not tell answers
-apart; signs that belong to a name (C++, C#, .NET, T-cell) and the values of numbers do.
+apart; signs that belong to a name (C++, C#, .NET, T-cell) or to mathematics, and the values of
+numbers do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from benchmarks.scoring.replies.reading import Reading
 # The last mark of the first form that occurs counts; its answer ends with the line or sentence.
 _FORMS = (
     ("boxed", re.compile(r"\\(?:boxed|fbox) ?\{ ?")),
-    ("<answer>", re.compile(r"<(?:final_)?answer>\s?", re.IGNORECASE)),
+    ("<answer>", re.compile(r"<(?:(?:final_)?answer|solution)>\s?", re.IGNORECASE)),
     (
         "answer is",
         re.compile(
@@ -32,7 +33,16 @@ _FORMS = (
 _END = re.compile(r"[{}\n]|</|(?<=\w{3})[.!?] (?=[A-Z])")
 _LEADING = re.compile(r"\A(?:(?:#{1,6}|[>•·-]) )*(?:(?:the|an|a) (?=\S))?")
 # Signs within a word (3.5, node.js, and/or) or that belong to one (C++, C#, .NET, 50%) stay.
-_PUNCTUATION = re.compile(r"(?<=\w)-(?=[^\W\d])|\.(?!\w)|[^\w\s.+#%/&=<>^°$€-]|_")
+# as do signs of mathematics and logic, and primes.
+_PUNCTUATION = re.compile(
+    r"(?<=\w)-(?=[^\W\d])|\.(?!\w)|[^\w\s.+#%/&=<>^°$€£¥¬′±×÷\u2200-\u22ff-]|_"
+)
+# What else would get lost: p and !p, x and x'; and dots, which the letters of U.S. may lack.
+_NEGATION = re.compile(r"(?<!\S)[!~](?=[^\W\d])")
+_PRIMES = re.compile(r"(?<=\b[^\W\d_])(?<!'.)'+(?!\w)")
+_INITIALS = re.compile(r"\b(?:[^\W\d_]\.)+[^\W\d_]\b\.?|\b(?:[^\W\d_]\.){2,}")
+#: Passages that are cited after an answer.
+_CITED = re.compile(r"(?<=\S)(?: ?\[\d{1,2}(?:, ?\d{1,2})*\]| ?【[^【】\n]{1,20}】)+(?=[.!]?\Z)")
 
 
 def extract_text(reply: str) -> Reading | None:
@@ -55,7 +65,7 @@ def extract_text(reply: str) -> Reading | None:
 
 def same_text(said: str, reference: str) -> bool:
     """Whether two answers are the same but for how they are written."""
-    return _even(said) == _even(reference)
+    return _even(said if "[" in reference else _CITED.sub("", said.strip())) == _even(reference)
 
 
 def says_one_of(reply: str, references: Iterable[str]) -> bool:
@@ -70,7 +80,10 @@ def says_one_of(reply: str, references: Iterable[str]) -> bool:
 
 
 def _even(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", plain_numbers(without_markup(text)).casefold())
+    shown = plain_numbers(without_markup(text)).casefold().replace("i\u0307", "i")
+    folded = unicodedata.normalize("NFKC", shown).replace("–", "-").replace("!=", "≠")
+    folded = _PRIMES.sub(lambda m: "′" * len(m[0]), _NEGATION.sub("¬", folded))
+    folded = _INITIALS.sub(lambda m: m[0].replace(".", ""), folded)
     kept = _LEADING.sub("", " ".join(_PUNCTUATION.sub(_blank, folded).split()))
     return kept or " ".join(folded.split())
 

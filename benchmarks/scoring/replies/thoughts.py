@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from engines.base import Answer
 from engines.thought_markers import CLOSING, OPENING, SILENT
+
+# A thought in a block that is fenced, or folded, under its name.
+_NAMED = r"(?:think(?:ing)?|thoughts?|reasoning)"
+_BLOCK = re.compile(
+    rf"\A\s*(?:```{_NAMED}\n(.*?)\n```|<details\b[^<>\n]{{0,80}}>\s*"
+    rf"<summary>[^<\n]{{0,40}}\b{_NAMED}\b[^<\n]{{0,40}}</summary>(.*?)</details>)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def separate_thought(answer: Answer) -> Answer:
@@ -28,6 +37,7 @@ def split_thought(text: str) -> tuple[str, str | None]:
     Marks do not nest, so one inside a thought is a part of it; and one that closes what was not
     opened ends a thought that the prompt began.
     """
+    text = _BLOCK.sub(r"<think>\1\2</think>", text)
     marks = sorted(
         [(m.start(), m.end(), True) for m in OPENING.finditer(text)]
         + [(m.start(), m.end(), False) for m in CLOSING.finditer(text) if _ends(m[0], text)]
