@@ -7,8 +7,10 @@ are edited or questions are added; in week 20 the base model is swapped for a wo
 same name, until week 22; in week 30 poisoned rows come in, wrong answers to learn; in week 40 a
 knowledge base loses more than half of its documents, until week 42. Each week `bench watch --once`
 looks, by a clock of the simulation, and a held-out set of true questions is asked through the
-champion. With `--kills N`, looks run as processes of their own, and N of them are killed (SIGKILL)
-at a random moment and repeated.
+champion. With `--skip-rag` the champion is adapters alone, which poisoned rows reach.
+
+With `--kills N` the year is lived twice, and in the second one N looks run as processes of their
+own, are killed (SIGKILL) at a random moment, and repeated; both years must end alike.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ from watch.once import watch_once
 BEGIN = datetime(2026, 1, 5, 6, tzinfo=UTC)
 SWAPPED, POISONED, EMPTIED = 20, 30, 40
 _BUILT_IN = Path(knowledge_bases.__path__[0])
-_IMPROVE = ("improve", "--model", "base", "--suite", "year.yaml", "--workspace", "ws")
+_YEAR = ("--model", "base", "--suite", "year.yaml", "--workspace", "ws")
 
 
 @dataclass
@@ -51,7 +54,7 @@ class World:
 
     root: Path
     draw: random.Random
-    train: bool = False
+    flags: tuple[str, ...] = ("--skip-train",)
     truth: str = ""
     aside: list[tuple[Path, str]] = field(default_factory=list)
 
@@ -170,23 +173,37 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--train", action="store_true", help="train adapters, too")
+    parser.add_argument("--skip-rag", action="store_true", help="adapters alone")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), random.Random(chosen.seed), chosen.train)
-        world.make()
-        with contextlib.chdir(folder):
-            print("| week | what happened | decision | version | why |")
-            print("|---|---|---|---|---|")
-            begun, killed = time.monotonic(), 0
-            for week, decision, kills in live(world, chosen.weeks, chosen.kills):
-                killed += kills
-                if world.truth != "nothing" or decision.decision != "nothing":
-                    told = f"{decision.decision} | {decision.version} | {decision.reason}"
-                    print(f"| {week} | {world.truth} | {told} |", flush=True)
-            seconds = time.monotonic() - begun
-            print(f"\n{chosen.weeks} weeks in {seconds:.0f} s, {killed} looks killed\n")
-            for version in VersionRegistry(Path("ws")).versions():
-                print(f"- {version.name}: {version.state.value}, {version.last.why}")
+    flags = ("--skip-rag",) if chosen.skip_rag else () if chosen.train else ("--skip-train",)
+    ends = []
+    for kills in dict.fromkeys((0, chosen.kills)):
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            world = World(Path(folder), random.Random(chosen.seed), flags)
+            world.make()
+            _print_year(world, chosen.weeks, kills)
+            ends.append(end_state())
+    if chosen.kills:
+        whole, killed = ends
+        print("Both years end alike." if whole == killed else "THE YEARS END DIFFERENTLY")
+        for one, other in zip_longest(whole, killed):
+            if one != other:
+                print(f"- {one}\n  with kills: {other}")
+        sys.exit(whole != killed)
+
+
+def _print_year(world: World, weeks: int, kills: int) -> None:
+    print("| week | what happened | decision | version | why |")
+    print("|---|---|---|---|---|")
+    begun, killed = time.monotonic(), 0
+    for week, decision, dead in live(world, weeks, kills):
+        killed += dead
+        if world.truth != "nothing" or decision.decision != "nothing":
+            told = f"{decision.decision} | {decision.version} | {decision.reason}"
+            print(f"| {week} | {world.truth} | {told} |", flush=True)
+    print(f"\n{weeks} weeks in {time.monotonic() - begun:.0f} s, {killed} looks killed\n")
+    for version in VersionRegistry(Path("ws")).versions():
+        print(f"- {version.name}: {version.state.value}, {version.last.why}")
 
 
 def live(world: World, weeks: int, kills: int = 0) -> Iterator[tuple[int, Decision, int]]:
@@ -194,19 +211,36 @@ def live(world: World, weeks: int, kills: int = 0) -> Iterator[tuple[int, Decisi
 
     After each look, a killed one too, the champion's files are as they were registered.
     """
-    train = () if world.train else ("--skip-train",)
-    in_process([*_IMPROVE, *train])
-    left = kills
+    in_process(["improve", *_YEAR, *world.flags])
+    left, draw = kills, random.Random(kills)  # of its own: the world is the same without kills
     for week in range(1, weeks + 1):
         world.week(week)
         now, killed = BEGIN + timedelta(weeks=week), 0
-        while world.draw.random() < left / max(1, weeks - week + 1) and left:
-            left, killed = left - 1, killed + 1
-            _look_and_kill(now, world.draw)
-            check_champion()
+        wanted = _kills_of_week(draw, left, weeks - week + 1)
+        for _ in range(4 * wanted):  # a look may be over before the moment at which it was to end
+            if killed < wanted:
+                killed += _look_and_kill(now, draw)
+                check_champion()
+        left -= killed
         decision = watch_once(Path("ws"), now, in_process)
         check_champion()
         yield week, decision, killed
+
+
+def _kills_of_week(draw: random.Random, left: int, weeks: int) -> int:
+    """How many of the kills that are left fall into the first of so many weeks."""
+    return sum(draw.randrange(weeks) == 0 for _ in range(left))
+
+
+def end_state() -> list[tuple[str, ...]]:
+    """What the year has come to: each version, and what the champion answers."""
+    registry = VersionRegistry(Path("ws"))
+    versions = [(v.name, v.state.value, v.content, v.last.why) for v in registry.versions()]
+    champion = registry.champion()
+    assert champion is not None
+    run = in_process(["run", "--plan", str(registry.plan(champion)), *_YEAR])
+    right = ((name, str(domain["correct"])) for name, domain in run["domains"].items())
+    return [*versions, ("champion", champion.name), *right]
 
 
 def check_champion() -> None:
@@ -227,8 +261,11 @@ def in_process(arguments: Sequence[str]) -> dict[str, Any]:
     return dict(json.loads(out.getvalue()))
 
 
-def _look_and_kill(now: datetime, draw: random.Random) -> None:
-    """Start a look in a process of its own and kill it, with what it started, after a while."""
+def _look_and_kill(now: datetime, draw: random.Random) -> bool:
+    """Start a look in a process of its own and kill it, with what it started, after a while.
+
+    Whether it was alive; between .3 and 40 s, each order of magnitude alike.
+    """
     script = (
         "from datetime import datetime; from pathlib import Path\n"
         "from watch.once import watch_once\n"
@@ -241,10 +278,12 @@ def _look_and_kill(now: datetime, draw: random.Random) -> None:
         start_new_session=True,
     )
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(draw.uniform(0.3, 40))
+        child.wait(0.3 * (40 / 0.3) ** draw.random())
+    alive = child.poll() is None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, 9)
     child.wait()
+    return alive
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
