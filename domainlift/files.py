@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from errno import EDQUOT, ENOSPC
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from secrets import token_hex
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 _FULL = {ENOSPC, EDQUOT}
 # safetensors is written in Rust, whose errors are no OSError and end with the number.
 _RUST = re.compile(r"\(os error (\d+)\)")
+
+
+def timestamp() -> str:
+    """The time now as it is stored: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -40,9 +40,7 @@ class HeldOutText:
         for kind, base in self._base.items():
             pairs = (({_METRIC: base[n]}, {_METRIC: after[kind][n]}, "") for n in base)
             for change in metric_changes(pairs).values():
-                ends = change.interval
-                interval = None if ends is None else [ends.low, ends.high]
-                self.changes[kind] = {**asdict(change), "interval": interval}
+                self.changes[kind] = asdict(change)
 
     def _ask(self) -> dict[str, dict[str, tuple[float, ...]]]:
         self._engine.close()  # the model may have changed since, and so may its cached prefixes

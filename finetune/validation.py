@@ -81,31 +81,24 @@ class Validator:
         """
         records = self.latest = self._ask()
         scores = {**_accuracies(records), **self._probabilities()}
-        changes = paired_record_changes(self._records, records, self._questions)
-        changes.pop("", None)  # of all domains together
+        changes = self._changes(self._records)
         others = [change for name, change in changes.items() if name not in self._learned]
         return ValidationResult(
             _mean([scores[name] for name in self._learned if name in scores])
             + sum(change.difference for change in others),
-            tuple(
-                name
-                for name, change in changes.items()
-                if name in self._protected
-                and sign_test(change.losses, change.gains) < FORGETTING_ALPHA
-            ),
+            tuple(name for name in _fallen(changes) if name in self._protected),
             {name: self._details(name, scores, changes) for name in (*changes, *self._rows)},
             scores,
         )
 
     def worse_than(self, before: Sequence[Record]) -> tuple[str, ...]:
         """The domains that fell from those records to the latest ones, by the same test."""
+        return tuple(_fallen(self._changes(before)))
+
+    def _changes(self, before: Sequence[Record]) -> dict[str, Paired]:
         changes = paired_record_changes(before, self.latest, self._questions)
-        changes.pop("", None)
-        return tuple(
-            name
-            for name, change in changes.items()
-            if sign_test(change.losses, change.gains) < FORGETTING_ALPHA
-        )
+        changes.pop("", None)  # of all domains together
+        return changes
 
     def _details(
         self, name: str, scores: Mapping[str, float], changes: Mapping[str, Paired]
@@ -116,7 +109,7 @@ class Validator:
             n = len(self._rows[name])
             return {**sides, "interval": None, "n": n, "measure": "probability per token"}
         change = changes[name]
-        interval = [change.interval.low, change.interval.high]
+        interval = list(change.interval)
         counts = {"n": change.n, "gains": change.gains, "losses": change.losses}
         return {**sides, "interval": interval, **counts}
 
@@ -154,6 +147,15 @@ def question_and_answer(question: Question) -> str:
     """The text of a question and its right answer."""
     answer = question.answer
     return f"{question.text} {answer if isinstance(answer, str) else question.options[answer]}"
+
+
+def _fallen(changes: Mapping[str, Paired]) -> list[str]:
+    """The domains that fell significantly."""
+    return [
+        name
+        for name, change in changes.items()
+        if sign_test(change.losses, change.gains) < FORGETTING_ALPHA
+    ]
 
 
 def _accuracies(records: Sequence[Record]) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from benchmarks.results.improve_result import FORM_ADAPTER, HeldOutResult
 from benchmarks.results.pairing import paired_record_changes
 from benchmarks.treatments.gate_calibration import contaminated_ids
 from benchmarks.treatments.plan import ORACLE, RoutingPolicy, constant_policy, random_policy
-from domainlift.files import sha256, write_text
+from domainlift.files import sha256, timestamp, write_text
 from domainlift.workspace import Workspace
 from engines.base import Mode
 from ensemble.plan import Plan, write_plan
@@ -318,7 +317,7 @@ def _write_plan(
         router_sha256=sha256(routes),
         form=candidate.form,
         verdict=proof.promotion.word.value,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
     )
     write_plan(folder / f"{name}.yaml", plan)
     return folder / f"{name}.yaml"

@@ -188,7 +188,7 @@ def _letters(found: Mapping[str, Any]) -> str:
 def _rate(outcomes: Outcomes) -> str:
     right, n = sum(outcomes.values()), len(outcomes)
     interval = wilson(right, n)
-    return rate({"accuracy": right / n, "interval": (interval.low, interval.high)})
+    return rate({"accuracy": right / n, "interval": interval})
 
 
 def _print_choice(picked: str, outcomes: Mapping[str, Outcomes]) -> None:
@@ -204,7 +204,7 @@ def _change(outcomes: Mapping[str, Outcomes], before: str, after: str) -> str:
     found = paired(
         [outcomes[before][each] for each in ids], [outcomes[after][each] for each in ids], ids
     )
-    shown = {"difference": found.difference, "interval": (found.interval.low, found.interval.high)}
+    shown = {"difference": found.difference, "interval": found.interval}
     return f"{gain(shown)}, {found.gains} gained, {found.losses} lost, p {found.p:.3f}"
 
 

@@ -180,7 +180,7 @@ def _left_out(known: Mapping[str, Domain], model: str | None) -> None:
 
 
 def _print_left_out(source: str, quality: RouterMetrics, options: bool) -> None:
-    low, high = quality.interval.low, quality.interval.high
+    low, high = quality.interval
     error = quality.calibration_interval
     for name in TARGETS:
         domain = quality.domains[name]
@@ -241,7 +241,7 @@ def _table(
             quality = _timed(router, rows, options)
             if options:
                 found[name] = quality
-            low, high = quality.interval.low, quality.interval.high
+            low, high = quality.interval
             size = f"{sizes[name] / 1000:.0f}" if sizes.get(name) else ""
             print(
                 f"| {name} | {'with' if options else 'without'} | {quality.accuracy:.3f} | "
@@ -267,7 +267,7 @@ def _families(router: Router, rows: Sequence[Labelled]) -> None:
         cells = []
         for options in (True, False):
             quality = route_all(router, mine, options=options)
-            low, high = quality.interval.low, quality.interval.high
+            low, high = quality.interval
             cells += [f"{quality.accuracy:.3f}", f"[{low:.3f}, {high:.3f}]"]
         print(f"| {name} | {len(mine)} | {' | '.join(cells)} |")
 

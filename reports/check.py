@@ -79,7 +79,7 @@ def _json(each: DomainDrop) -> dict[str, Any]:
         "word": each.word.value,
         "n": change.n,
         "delta": change.difference,
-        "interval": [change.interval.low, change.interval.high],
+        "interval": list(change.interval),
         "p_dropped": each.p_dropped,
         "p_held": each.p_held,
     }

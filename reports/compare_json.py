@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.results.comparison import Comparison, DomainChange
 from benchmarks.results.flips import FlipKind
-from domainlift.stats.intervals import Interval
 from reports.format import verdict_text
 
 #: Grows with any change that a reader of the old object would trip over.
@@ -61,17 +60,14 @@ def _row(row: DomainChange) -> dict[str, Any]:
         "baseline": row.baseline,
         "candidate": row.candidate,
         "delta": row.delta,
-        "interval": _ends(row.interval),
+        "interval": row.interval,
         "p": row.p,
         "p_holm": row.p_holm,
         "gained": row.gained,
         "lost": row.lost,
         "detectable": None if math.isinf(row.detectable) else row.detectable,
         "word": row.word.value,
-        "metrics": {
-            name: {**asdict(change), "interval": _ends(change.interval)}
-            for name, change in row.metrics.items()
-        },
+        "metrics": {name: asdict(change) for name, change in row.metrics.items()},
         "kinds": {kind.value: row.kinds[kind] for kind in FlipKind},
         "sides": {"baseline": before, "candidate": after},
         "without_leaked": None
@@ -79,11 +75,7 @@ def _row(row: DomainChange) -> dict[str, Any]:
         else {
             "n": clean.n,
             "delta": clean.difference,
-            "interval": _ends(clean.interval),
+            "interval": clean.interval,
             "p": clean.p,
         },
     }
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]

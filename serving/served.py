@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+from domainlift.files import timestamp
 from improve.feedback.reply_log import ServedReply
 from rag.treatment import best_cosine
 from serving.assistant import PreparedReply
@@ -17,7 +16,7 @@ def served_reply(id_: str, question: str, answer: str, prepared: PreparedReply) 
     treatment = prepared.treatment
     return ServedReply(
         id=id_,
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        when=timestamp(),
         version=prepared.version,
         plan=prepared.plan,
         model=prepared.model,

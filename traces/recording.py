@@ -80,7 +80,7 @@ class Collected:
             "reasons": dict(self.reasons),
             "checked": len(self.checked),
             "solved": sum(trace.solved is True for trace in self.checked),
-            "interval": [self.interval.low, self.interval.high],
+            "interval": list(self.interval),
         }
 
 

@@ -121,6 +121,6 @@ def _lines(found: Collected) -> Iterator[str]:
         yield f"  {number:,} × {why}"
     if found.checked:
         solved, n = told["solved"], told["checked"]
-        low, high = found.interval.low, found.interval.high
+        low, high = found.interval
         share = f"{percent(solved / n)} %, 95 % interval {percent(low)} to {percent(high)}"
         yield f"solved {solved} of {n}: {share}"

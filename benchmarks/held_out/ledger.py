@@ -11,11 +11,10 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from domainlift.files import exclusive_lock
+from domainlift.files import exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 
@@ -98,7 +97,7 @@ class HeldOutLedger:
                 if (look.candidate, look.questions) == (candidate, questions):
                     return look
             number = len(before) + 1
-            when = datetime.now(UTC).isoformat(timespec="seconds")
+            when = timestamp()
             part = alpha_spent(level, number)
             tasks, n = dict(asked.tasks), len(asked.ids)
             new = HeldOutUse(tasks, questions, candidate, number, part, run, decision, when, n)

@@ -109,9 +109,6 @@ class EvalResult:
         data["letter_prior"] = self.letter_prior.as_json() if self.letter_prior else None
         for score in (*data["domains"].values(), data["overall"]):
             score["let_in"] = score.pop("n_with_passages")
-            for part in filter(None, (score, score["clean"], *score["metrics"].values())):
-                if part["interval"] is not None:
-                    part["interval"] = [part["interval"]["low"], part["interval"]["high"]]
         return {"schema": 1, **data}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from domainlift.stats.intervals import Interval
@@ -49,14 +49,5 @@ class ExamScores:
 def _scores(scores: Mapping[str, ExamScore]) -> dict[str, Any]:
     names = ("base", "rag", "lora", "rag+lora", "ensemble")
     return {
-        name.replace("+", "_"): (
-            {
-                "n": scores[name].n,
-                "accuracy": scores[name].accuracy,
-                "interval": [scores[name].interval.low, scores[name].interval.high],
-            }
-            if name in scores
-            else None
-        )
-        for name in names
+        name.replace("+", "_"): asdict(scores[name]) if name in scores else None for name in names
     }

@@ -169,7 +169,6 @@ class ImproveResult:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `bench improve --json` prints."""
-        noise = self.diagnosis.noise
         return {
             "schema": 1,
             "model": self.model,
@@ -178,11 +177,7 @@ class ImproveResult:
             "report": str(self.report) if self.report is not None else None,
             "verdict": self.verdict,
             "why": self.proof.promotion.why if self.proof is not None else "",
-            "noise": {
-                "n": noise.n,
-                "flips": noise.flips,
-                "interval": [noise.interval.low, noise.interval.high],
-            },
+            "noise": asdict(self.diagnosis.noise),
             "protected": {name: each.as_json() for name, each in self.protected.items()},
             "watched": {name: each.as_json() for name, each in self.watched.items()},
             "form": asdict(self.form),
@@ -271,7 +266,7 @@ class ImproveResult:
 def _change(change: Paired) -> dict[str, Any]:
     return {
         "delta": change.difference,
-        "interval": [change.interval.low, change.interval.high],
+        "interval": list(change.interval),
         "gained": change.gains,
         "lost": change.losses,
         "p": change.p,

@@ -35,11 +35,7 @@ class RunResult:
             **self.profile.as_json(),
             "base": self.base.as_json(),
             "treatments": {name: profile.as_json() for name, profile in self.treatments.items()},
-            "paired": {domain: _paired(change) for domain, change in self.paired.items()},
+            "paired": {domain: asdict(change) for domain, change in self.paired.items()},
             "gates": {domain: gate.as_json() for domain, gate in self.gates.items()},
             "leaks": [asdict(leak) for leak in self.leaks],
         }
-
-
-def _paired(change: Paired) -> dict[str, Any]:
-    return {**asdict(change), "interval": [change.interval.low, change.interval.high]}

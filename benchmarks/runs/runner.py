@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
@@ -22,6 +21,7 @@ from benchmarks.tasks.base import Task
 from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift import __version__
 from domainlift.errors import Misuse
+from domainlift.files import timestamp
 from domainlift.sampling import duplicate_ids, stratified
 from domainlift.types import Question, Treatment
 from engines.base import Engine, EngineInfo, Mode, Status
@@ -312,7 +312,7 @@ def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str])
         },
         versions={"domainlift": __version__, **info.versions, **_signatures(job)},
         questions=len(job.questions),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
     )
 
 

@@ -17,7 +17,7 @@ def difference(shares: float) -> str:
 
 def interval(of: Interval, sign: bool = False) -> str:
     """Both ends in brackets, as shares; with their signs for a difference."""
-    low, high = map(difference if sign else accuracy, (of.low, of.high))
+    low, high = map(difference if sign else accuracy, of)
     return f"[{low}, {high}]"
 
 

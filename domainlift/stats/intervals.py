@@ -8,23 +8,22 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
+from typing import NamedTuple
 
 _MOST_FURTHER = 1_000_000
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Confidence interval of an accuracy or a difference; both ends belong to it."""
 
     low: float
     high: float
 
-    def __contains__(self, value: float) -> bool:
+    def __contains__(self, value: object) -> bool:
         """Say whether `value` lies in the interval."""
-        return self.low <= value <= self.high
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 class Verdict(StrEnum):

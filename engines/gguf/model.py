@@ -16,7 +16,6 @@ import numpy as np
 from domainlift.errors import BenchError, Misuse
 from engines.gguf import libllama as ll
 from engines.gguf.architectures import ModelShape
-from engines.gguf.sequences import leaf_sequences
 from engines.local.prefix_tree import Tokens, TokenTree, common_prefix
 from engines.sampler import log_softmax
 
@@ -180,7 +179,7 @@ class GgufModel:
             yield -1, self._row(-1)
         if not tree.tokens:
             return
-        sequences = leaf_sequences(tree)
+        sequences = _leaf_sequences(tree)
         count = 1 + max(max(each) for each in sequences)
         memory = self._memory
         for sequence in range(1, count + 1):
@@ -365,6 +364,22 @@ def _put(params: ll.Params, members: dict[str, tuple[str, int, int]], **values: 
     for name, value in values.items():
         kind, offset, _ = members[name]
         params.put(kind, offset, value)
+
+
+def _leaf_sequences(tree: TokenTree) -> list[list[int]]:
+    """For each node, the numbers of the leaves below it: each leaf is a sequence of its own."""
+    parents = set(tree.parents)
+    paths: list[list[int]] = [[] for _ in tree.tokens]
+    number = 0
+    for node in range(len(tree.tokens)):
+        if node in parents:
+            continue
+        above = node
+        while above >= 0:
+            paths[above].append(number)
+            above = tree.parents[above]
+        number += 1
+    return paths
 
 
 def processor_threads() -> int:

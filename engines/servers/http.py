@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
 from domainlift.text.display import one_line, without_credentials
-from engines.base import Answer, Request, Status
+from engines.base import Answer, EngineInfo, Request, Status, estimate_tokens
 from engines.servers.responses import ContextOverflow, Failure, Json, error_message, parse
 
 if TYPE_CHECKING:
@@ -243,6 +243,32 @@ class Server:
             # Connected after `interrupt` looked, which has not seen this socket.
             if self._stop.is_set():
                 _shut_down(found)
+
+
+class ServedEngine:
+    """Engine over a server: its connections, and what no server tells."""
+
+    _server: Server
+    _info: EngineInfo
+    _notes: list[str]
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this engine is; `notes` may grow while it answers."""
+        return replace(self._info, notes=tuple(self._notes))
+
+    @property
+    def forward_tokens(self) -> int:
+        """0: servers count cached tokens in or out, so this cannot be known."""
+        return 0
+
+    def count(self, text: str) -> int:
+        """Estimate: the server keeps its tokenizer to itself."""
+        return estimate_tokens(text)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
 
 
 def stream(

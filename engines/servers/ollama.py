@@ -10,13 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status, estimate_tokens
+from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status
 from engines.chat_template import turn_of
 from engines.gguf.engine import GgufEngine, file_digest
 from engines.gguf.files import ollama_blob
 from engines.gguf.libllama import is_installed
 from engines.registry import EngineOptions
-from engines.servers.http import PATIENT, Retries, Server, answer_or_error, circuit_breaker, stream
+from engines.servers.http import (
+    PATIENT,
+    Retries,
+    ServedEngine,
+    Server,
+    answer_or_error,
+    circuit_breaker,
+    stream,
+)
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.ollama_model import is_older, look_up, parse_host
 from engines.servers.reply_stream import (
@@ -107,7 +115,7 @@ def tag_digest(name: str) -> str | None:
         server.close()
 
 
-class OllamaEngine:
+class OllamaEngine(ServedEngine):
     """An engine over one Ollama model; asks one request at a time, in the given order.
 
     In parallel the server would batch requests together, which changes greedy output, and would
@@ -146,16 +154,6 @@ class OllamaEngine:
             )
         self._info = self._describe()
 
-    @property
-    def info(self) -> EngineInfo:
-        """What this engine is; `notes` may grow while it answers."""
-        return replace(self._info, notes=tuple(self._notes))
-
-    @property
-    def forward_tokens(self) -> int:
-        """0: servers count cached tokens in or out, by version, so this cannot be known."""
-        return 0
-
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request, in the given order."""
         self._server.reset()
@@ -191,14 +189,6 @@ class OllamaEngine:
         with told_by_server(self._final):
             lines = self._server.lines(path, body | {"stream": True})
             yield from reply_pieces(ollama_chunks(lines, _spoken), sampling)
-
-    def count(self, text: str) -> int:
-        """Estimate: the server keeps its tokenizer to itself."""
-        return estimate_tokens(text)
-
-    def close(self) -> None:
-        """Close the connections; the server keeps the model for `keep_alive`."""
-        self._server.close()
 
     def _ask(self, request: Request) -> Answer:
         self._check(request)

@@ -14,12 +14,13 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
-from engines.base import Answer, EngineInfo, Mode, Prompt, Request, estimate_tokens
+from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.chat_template import ChatTemplate
 from engines.registry import EngineOptions
 from engines.servers.http import (
     PATIENT,
     Retries,
+    ServedEngine,
     Server,
     answer_or_error,
     circuit_breaker,
@@ -77,7 +78,7 @@ def open_endpoint(name: str, options: EngineOptions) -> OpenAIEngine:
     )
 
 
-class OpenAIEngine:
+class OpenAIEngine(ServedEngine):
     """An engine over one model of an OpenAI-compatible endpoint; `concurrency` at a time."""
 
     def __init__(
@@ -112,16 +113,6 @@ class OpenAIEngine:
             self._notes.append(_DATED)
         self._info = self._describe(entry, told)
 
-    @property
-    def info(self) -> EngineInfo:
-        """What this engine is; `notes` may grow while it answers."""
-        return replace(self._info, notes=tuple(self._notes))
-
-    @property
-    def forward_tokens(self) -> int:
-        """0: what the server takes from its prefix cache is not ours to know."""
-        return 0
-
     def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
         """Yield one answer per request as they finish; they are sent in the given order."""
         self._server.reset()
@@ -154,14 +145,6 @@ class OpenAIEngine:
         body |= ({"tools": list(tools)} if tools else {}) | self._options | asked
         choice: Json = self._reply("/chat/completions", body)["choices"][0]
         return choice
-
-    def count(self, text: str) -> int:
-        """Estimate: the server keeps its tokenizer to itself."""
-        return estimate_tokens(text)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._server.close()
 
     def _ask(self, request: Request) -> Answer:
         if self._chooses and request.options:

@@ -184,7 +184,7 @@ def calibration_error(
 
 
 def _pair(interval: Interval) -> list[float]:
-    return [round(interval.low, 4), round(interval.high, 4)]
+    return [round(end, 4) for end in interval]
 
 
 def coverage(right: Sequence[bool], probabilities: Sequence[float], aim: float = AIM) -> float:

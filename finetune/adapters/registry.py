@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from domainlift.files import (
     disk_errors,
     exclusive_lock,
     sha256,
+    timestamp,
     write_json,
     write_text,
 )
@@ -242,7 +242,7 @@ def _card(draft: AdapterDraft, version: str, build: Path) -> ModelCard:
     return ModelCard(
         **told,
         version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=timestamp(),
         # The README is left out: it is for people, who may want to write more into it.
         files={path.name: sha256(path) for path in sorted(build.iterdir()) if path.name != README},
         versions=installed_versions("peft", "safetensors", "torch", "transformers"),

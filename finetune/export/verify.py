@@ -34,8 +34,6 @@ _MARGIN = 3.0
 LARGEST = {"F32": FLOOR, "F16": 0.1, "BF16": 0.5, "Q8_0": 0.5}
 _COARSE = 3.0
 
-_ANOTHER = "nothing was published; try another kind, such as `--to merged`"
-
 
 @dataclass(frozen=True)
 class VerifiedPrompt:
@@ -135,14 +133,14 @@ def tolerance_of(base: Check, shown: str, stored: str = "") -> float:
     return max(FLOOR, _MARGIN * base.max_abs_delta_logprob)
 
 
-def need_ok(check: Check, shown: str, hint: str = _ANOTHER) -> None:
+def need_ok(check: Check, shown: str) -> None:
     """Raise BenchError where the drift is beyond the tolerance."""
     if not check.ok:
         raise BenchError(
             f"`{shown}` does not answer as the evaluated model: log-probabilities drift by "
             f"{check.max_abs_delta_logprob:.3f} nats where {check.tolerance:.3f} are allowed "
             f"(same answer to {check.agreement:.0%} of {check.prompts} prompts)",
-            hint,
+            "nothing was published; try another kind, such as `--to merged`",
         )
 
 

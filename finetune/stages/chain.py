@@ -265,7 +265,7 @@ def _run_reward_model(chain: ChainJob, work: StageJob, before: str) -> StageResu
     told = {
         "n": len(right),
         "accuracy": share,
-        "interval": [bounds.low, bounds.high],
+        "interval": list(bounds),
         "measure": "accuracy on held-out pairs",
     }
     return StageResult(
@@ -316,7 +316,7 @@ def _preference(before: Sequence[bool], after: Sequence[bool]) -> tuple[dict[str
         "n": change.n,
         "base": change.baseline,
         "adapter": change.candidate,
-        "interval": [change.interval.low, change.interval.high],
+        "interval": list(change.interval),
         "gains": change.gains,
         "losses": change.losses,
         "measure": "preference accuracy",

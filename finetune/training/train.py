@@ -12,24 +12,15 @@ from domainlift.files import exclusive_lock
 from finetune.data.rows import Row
 from finetune.distributed.process_group import ProcessGroup, join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
-from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
-from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
+from finetune.training.train_result import OnProgress, TrainResult
 from finetune.training.training_loop import TrainingLoop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-__all__ = [
-    "Diverged",
-    "TrainResult",
-    "TrainingArguments",
-    "TrainingProgress",
-    "train_rows",
-]
 
 
 def train_rows(

@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse, NoSuch
-from domainlift.files import exclusive_lock
+from domainlift.files import exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.sampling import hash_order
 from domainlift.text.normalise import words
@@ -112,7 +111,7 @@ class FeedbackStore:
         if len(correction) > LONGEST:
             raise Misuse(f"the correction has more than {LONGEST:,} characters", "say it shorter")
         mark = FeedbackMark(
-            reply, MarkVerdict(verdict), correction.strip(), use_of(reply.question), _now()
+            reply, MarkVerdict(verdict), correction.strip(), use_of(reply.question), timestamp()
         )
         with self._writing() as log:
             before = {each.id: each for each in self.marks()}.get(mark.id)
@@ -126,7 +125,7 @@ class FeedbackStore:
         with self._writing() as log:
             if self.get(mark.id).state is not MarkState.QUEUED:
                 raise BenchError(f"the mark on `{mark.id}` is decided on already")
-            log.append({"id": mark.id, "state": state, "why": why, "when": _now()})
+            log.append({"id": mark.id, "state": state, "why": why, "when": timestamp()})
 
     @contextmanager
     def _writing(self) -> Iterator[AppendLog]:
@@ -151,7 +150,3 @@ def _row(row: Mapping[str, Any]) -> FeedbackMark | Mapping[str, Any]:
     return FeedbackMark(
         reply, verdict, row["correction"], Use(row["use"]), row["when"], state, row["why"]
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -15,12 +15,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from domainlift.errors import BenchError, Malformed, NoSuch
-from domainlift.files import exclusive_lock, write_text
+from domainlift.files import exclusive_lock, timestamp, write_text
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
@@ -128,7 +127,7 @@ class VersionRegistry:
             version = self._stored(self._next(), plan, made, evidence)
             if material is not None:
                 version = replace(version, material=material)
-            log.append(Event(version.name, _now(), by, why, state, made_of(version)).row())
+            log.append(Event(version.name, timestamp(), by, why, state, made_of(version)).row())
         return self.get(version.name)
 
     def move(
@@ -139,7 +138,7 @@ class VersionRegistry:
             version = self.get(name)
             if state is State.CHAMPION:
                 check_version_files(version.files, self.workspace)
-            log.append(Event(version.name, _now(), by, why, state, former=former).row())
+            log.append(Event(version.name, timestamp(), by, why, state, former=former).row())
         return self.get(name)
 
     def check_unused(self, folder: Path) -> None:
@@ -172,7 +171,7 @@ class VersionRegistry:
             if version.state is State.CHAMPION:
                 hint = "`bench versions rollback` serves another one"
                 raise BenchError(f"version `{name}` is served", hint)
-            log.append(Event(name, _now(), "person", "removed").row())
+            log.append(Event(name, timestamp(), "person", "removed").row())
             plan = stored_plan(version.plan, self.workspace)
             with_plans = (stored_plan(each.plan, self.workspace) for each in self.versions())
             kept = (read_plan(path) for path in with_plans if path.is_file())
@@ -198,7 +197,7 @@ class VersionRegistry:
     def _again(self, log: AppendLog, known: Version, state: State, by: str, why: str) -> Version:
         if known.state in (State.CHAMPION, State.QUARANTINED, state):
             return known
-        log.append(Event(known.name, _now(), by, why, state).row())
+        log.append(Event(known.name, timestamp(), by, why, state).row())
         return self.get(known.name)
 
     def _stored(self, name: str, plan: Path, made: Plan, evidence: Evidence) -> Version:
@@ -266,8 +265,4 @@ def plan_files(workspace: Path) -> list[Path]:
 
 def _described(name: str, path: Path, plan: Plan, evidence: Evidence) -> Version:
     content = content_digest(plan)
-    return Version(name, _now(), plan.model, plan.digest, path.name, content, {}, evidence)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return Version(name, timestamp(), plan.model, plan.digest, path.name, content, {}, evidence)

@@ -10,13 +10,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlift import __version__
 from domainlift.errors import Malformed, Misuse
+from domainlift.files import timestamp
 from domainlift.optional import installed_versions, need
 from domainlift.text.terms import ANALYSER
 from rag.base import Chunk, Embedder, Vectors
@@ -208,7 +208,7 @@ class _Job:
         return IndexManifest(
             domain=self.writer.domain,
             generation=self.writer.name(sha256(json.dumps(content).encode()).hexdigest()),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=timestamp(),
             sources=tuple(contents.sources),
             documents=contents.documents,
             chunks=len(ids),

@@ -19,9 +19,10 @@ from domainlift.errors import BenchError, Malformed, Misuse
 from engines.local.loading import load_model
 from finetune.data.rows import Row
 from finetune.training import checkpoints, trackers
+from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import TrainingArguments
-from finetune.training.train import Diverged, train_rows
+from finetune.training.train import train_rows
 from finetune.training.train_result import TrainingProgress, TrainResult
 from tests.helpers.forking import ForkServer
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
