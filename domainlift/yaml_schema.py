@@ -245,10 +245,8 @@ def _entry(place: _Place, key: Field, node: yaml.Node, line: int) -> Node:
             texts = _read_texts(place, node)
             lines = tuple(line_of(item) for item in node.value)
             return Node(line, texts=texts, value=texts, lines=lines)
-        case "values":
-            return Node(line, values=_read_values(place, node))
-        case "lists":
-            return Node(line, values=_read_lists(place, node))
+        case "values" | "lists":
+            return Node(line, values=_read_values(place, node, lists=key.kind == "lists"))
         case "table":
             _need_mapping(place, node)
             within = f" in `{place.key}`"
@@ -293,21 +291,15 @@ def _read_choice(place: _Place, node: yaml.Node, field: Field) -> str:
     return text
 
 
-def _read_values(place: _Place, node: yaml.Node) -> dict[str, Node]:
-    _need_mapping(place, node)
-    entries: dict[str, Node] = {}
-    for key, value in node.value:
-        name = _key_name(place.path, key, None, entries)
-        entries[name] = Node(line_of(key), value=_read_value(_Place(place.path, name), value))
-    return entries
-
-
-def _read_lists(place: _Place, node: yaml.Node) -> dict[str, Node]:
+def _read_values(place: _Place, node: yaml.Node, *, lists: bool) -> dict[str, Node]:
     _need_mapping(place, node)
     entries: dict[str, Node] = {}
     for key, value in node.value:
         name = _key_name(place.path, key, None, entries)
         own = _Place(place.path, name)
+        if not lists:
+            entries[name] = Node(line_of(key), value=_read_value(own, value))
+            continue
         if shape_of(value) != "sequence" or not value.value:
             raise own.error("must be a list of values", line_of(value), f"write `{name}: [1, 2]`")
         items = tuple(_read_value(own, item) for item in value.value)

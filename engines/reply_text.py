@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from engines.sampler import Sampler, token_logprob
 from engines.streaming import ReplyDelta, Sampling, TokenLogprob
 from engines.thought_markers import answer_start
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: Bytes of a character of UTF-8 that may lack its last one, each of them decoded as `_BROKEN`.
 _UNFINISHED, _BROKEN = 3, "\ufffd"

@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import numpy as np
 
 from domainlift.errors import BenchError, EngineDown
 from engines.base import Mode, Prompt, Request
@@ -21,9 +23,6 @@ from engines.local.prefix_tree import Tokens, common_prefix
 from engines.local.tokenization import Encoder
 from engines.reply_text import ReplyWriter, TokenReader
 from engines.streaming import PromptTooLong, ReplyDelta, Sampling
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Name = str | None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import EvalSplit, split_tasks
@@ -14,8 +15,6 @@ from improve.route import learnable
 from knowledge_bases.domains import Domain, bare_domain, companions, load_domains
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.tasks.base import Task
     from ensemble.fit.training_data import Labelled
     from improve.options import ImproveOptions, RunOptions

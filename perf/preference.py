@@ -30,6 +30,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from transformers import AutoTokenizer
+
 from engines.registry import tiny_folder
 from finetune.adapters.methods import attach
 from finetune.data.rows import Row
@@ -102,9 +105,6 @@ def _rows_of_table(settings: Any, kind: str, threads: int) -> None:
 
 def _begin(settings: Any) -> tuple[Any, Any, list[dict[str, list[int]]], Any, list[Row]]:
     """Adapter, tokenizer, pairs as tokens and as rows, settings; from here on memory counts."""
-    import torch
-    from transformers import AutoTokenizer
-
     torch.set_num_threads(settings.threads[0])
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     training = TrainingArguments(max_tokens=4096, end=True, anchor=False, eval_every=0)
@@ -147,8 +147,6 @@ def _trl(settings: Any) -> dict[str, Any]:
 
 def _bound(settings: Any) -> dict[str, Any]:
     """Forward and backward of packed rows, and a pass without the adapter."""
-    import torch
-
     live, _, pairs, training, rows = _begin(settings)
     limits = PackLimits(1024, most_trained(live.config.vocab_size))
     worker = GradientWorker(live, training, limits, recomputes=False, half=False)

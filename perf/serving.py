@@ -23,6 +23,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import peft
+import torch
+
 from engines.base import Message, Mode, Prompt, Request
 from engines.local.loading import load_model
 from engines.local.tokenization import Encoder
@@ -112,9 +115,6 @@ def _asked(number: int, adapter: str) -> tuple[Any, Any]:
 
 def _generate(folders: dict[str, Path], settings: argparse.Namespace) -> float:
     """Tokens a second of transformers' own `generate`, one request at a time."""
-    import peft
-    import torch
-
     model, tokenizer = _loaded(settings.model)
     live = peft.PeftModel.from_pretrained(model, str(folders["0"])).eval()
     encoder, made = Encoder(tokenizer), 0
@@ -148,9 +148,6 @@ def _loaded(model: str) -> tuple[Any, Any]:
 
 def _adapters(root: Path, names: list[str], model: str) -> dict[str, Path]:
     """Random adapters, as PEFT writes them."""
-    import peft
-    import torch
-
     base, _ = _loaded(model)
     config = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
     live = peft.get_peft_model(base, config)

@@ -8,8 +8,13 @@ from __future__ import annotations
 import gzip
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.suites import load_suite
@@ -51,9 +56,6 @@ def mirror() -> Path:
 
 def tokenizer() -> Any:
     """Qwen2.5's tokenizer, read from the mirror."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
     packed = mirror() / "qwen25_tokenizer" / "tokenizer.json.gz"
     raw = Tokenizer.from_str(gzip.decompress(packed.read_bytes()).decode("utf-8"))
     return PreTrainedTokenizerFast(
@@ -63,9 +65,6 @@ def tokenizer() -> Any:
 
 def model(shape: str, *, layers: int | None, device: str, dtype: str) -> Any:
     """A model with random weights; the same numbers for the same arguments on one machine."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     settings = dict(SHAPES[shape])
     if layers is not None:
         settings["num_hidden_layers"] = layers
@@ -113,10 +112,6 @@ def builtin_requests(suite: str, count: int, mode: Any) -> list[Any]:
 
 def matrix_rate(device: str, dtype: str) -> float:
     """Measured FLOP/s of one large matrix product, the best of five."""
-    import time
-
-    import torch
-
     size = 8192 if device.startswith("cuda") else 2048
     a = torch.randn(size, size, device=device, dtype=getattr(torch, dtype))
     best = 0.0

@@ -28,6 +28,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from transformers import AutoTokenizer, TrainerCallback
+
 from engines.registry import tiny_folder
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
@@ -128,9 +131,7 @@ def _ours(settings: Any) -> dict[str, Any]:
 
 def _trl(settings: Any) -> dict[str, Any]:
     """Train with TRL, on our adapter's first numbers and at our learning rates."""
-    import torch
     from datasets import Dataset
-    from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer, rows = _begin(settings)
@@ -184,8 +185,6 @@ def _trl(settings: Any) -> dict[str, Any]:
 
 def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
     """Model, tokenizer and rows; from here on memory counts."""
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     rows = _rows(settings, tokenizer)
     model = shapes.model(
@@ -199,8 +198,6 @@ def _begin(settings: Any) -> tuple[Any, Any, list[Row]]:
 def forget_peak(device: str) -> None:
     """Begin the most anew; without effect off Linux."""
     if device.startswith("cuda"):
-        import torch
-
         torch.cuda.reset_peak_memory_stats()
         return
     with contextlib.suppress(OSError):
@@ -210,8 +207,6 @@ def forget_peak(device: str) -> None:
 def held(device: str, most: bool = False) -> int:
     """Bytes that are held now, or the most since `forget_peak`; off Linux the most so far."""
     if device.startswith("cuda") and not most:
-        import torch
-
         return torch.cuda.memory_allocated()
     status = Path("/proc/self/status")
     if device.startswith("cuda") or not status.exists():
@@ -272,8 +267,6 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
 
 def _work(settings: Any) -> tuple[list[tuple[PassLoad, float]], float]:
     """Tokens, and the fewest operations, of each step; the predicted bytes beside the model's."""
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_folder()))
     ours = _training(settings)
     rows = _rows(settings, tokenizer)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domainlift.errors import BenchError, EngineDown, Misuse, NoSuch
 from domainlift.fields import InvalidRow
@@ -36,9 +37,6 @@ from serving.openai_requests import (
 from serving.prometheus import CONTENT_TYPE, Measured, Metrics
 from serving.request_fields import RequestRefused
 from serving.served import served_reply
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: The most that a request may hold, and the most replies at a time: each waits in a thread.
 MOST_BYTES, _THREADS = 8_000_000, 256

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from bench.commands.ask import MaxTokens, PlanModel, PlanOption, opened_assistant, tell_reply
@@ -24,8 +25,6 @@ from serving.asked import asked_in_chat
 from serving.served import served_reply
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from serving.assistant import Assistant, PreparedReply
 
 _HELP = """/right    the last answer is right; /wrong TEXT: it is not, and TEXT would be

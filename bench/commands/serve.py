@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +19,6 @@ from improve.feedback.reply_log import KEPT
 from serving.assistant import AUTO, BASE_MODEL, Assistant, open_assistant
 from serving.http_guard import Access
 from serving.uvicorn_server import open_socket, run_server
-
-if TYPE_CHECKING:
-    import socket
 
 
 def serve_command(

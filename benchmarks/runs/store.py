@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -255,8 +256,6 @@ class RunStore:
 
     def remove(self, run: str) -> None:
         """Delete a run, unless it is being written."""
-        import shutil
-
         folder = self.get(run).folder
         with Run(folder).writing():
             pass

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
 
 from domainlift.errors import BenchError, NoSuch
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _NEEDS_GGUF = 'install it: `pip install "domainlift[gguf]"`'
 
@@ -75,8 +75,6 @@ class Names:
 
 def need_gguf() -> None:
     """Raise BenchError where the package `gguf` is missing."""
-    from importlib.util import find_spec
-
     if find_spec("gguf") is None:
         raise BenchError("writing GGUF files needs the package `gguf`", _NEEDS_GGUF)
 

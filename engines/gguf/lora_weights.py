@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from domainlift.errors import Malformed
 from engines.local.plain_lora import lora_extension
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

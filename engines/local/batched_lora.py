@@ -49,8 +49,8 @@ class BatchedLora:
         self._mask = AdapterMask()
         self._layers = [
             _stacked(layer, self._names)
-            for layer in _lora_layers(wrapped)
-            if any(name in layer.r for name in self._names)
+            for layer in wrapped.modules()
+            if type(layer) is Linear and any(name in layer.r for name in self._names)
         ]
 
     @contextmanager
@@ -100,10 +100,6 @@ def _plain(layer: Any, name: str) -> bool:
         and name not in layer.lora_variant
         and not layer.merged
     )
-
-
-def _lora_layers(wrapped: Any) -> list[Any]:
-    return [module for module in wrapped.modules() if type(module) is Linear]
 
 
 def _stacked(layer: Any, names: Sequence[str]) -> StackedLayer:

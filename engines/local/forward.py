@@ -43,7 +43,8 @@ class Forward:
         self._cache: Any = None
         self.tokens = 0
         self.out_of_memory = (torch.OutOfMemoryError, MemoryError)
-        self.most_reads = _most_reads(model)
+        # Rows of logits that take about 256 MiB in float32.
+        self.most_reads = int(max(16, 2**28 // 4 // model.config.get_text_config().vocab_size))
         self.shares = _may_share(model) and self._tree_agrees()
         self.reset()
         self.tokens = 0
@@ -232,8 +233,3 @@ def _may_share(model: Any) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     stateful = bool(getattr(model, "_is_stateful", False))
     return kinds == {"full_attention"} and not stateful
-
-
-def _most_reads(model: Any) -> int:
-    """Rows of logits that take about 256 MiB in float32."""
-    return int(max(16, 2**28 // 4 // model.config.get_text_config().vocab_size))

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,38 +58,37 @@ def load_model(
 
     Raises BenchError where it cannot be had, and Misuse where it must not be loaded.
     """
-    need_local()
-    folder = Path(name)
-    if folder.is_dir():
-        _check_folder(folder)
-    from transformers import AutoTokenizer
+    with _loading(name):
+        from transformers import AutoTokenizer
 
-    _quiet()
-    chosen = pick_device(device)
-    try:
+        chosen = pick_device(device)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = _model(name, pick_dtype(dtype, chosen))
-    except (OSError, ValueError, ImportError) as error:
-        raise _unloadable(name, error) from error
     return model.to(chosen).eval(), tokenizer
 
 
 def load_config_and_tokenizer(name: str, *, device: str, dtype: str = "auto") -> tuple[Any, Any]:
     """A model's configuration and tokenizer, without its weights; errors are those of `load`."""
-    need_local()
-    folder = Path(name)
-    if folder.is_dir():
-        _check_folder(folder)
-    from transformers import AutoConfig, AutoTokenizer
+    with _loading(name):
+        from transformers import AutoConfig, AutoTokenizer
 
-    _quiet()
-    try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        raise _unloadable(name, error) from error
     config.dtype = pick_dtype(dtype, device)
     return config, tokenizer
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Check a model's folder, and say in one line why the model cannot be loaded."""
+    need_local()
+    if Path(name).is_dir():
+        _check_folder(Path(name))
+    _quiet()
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        raise _unloadable(name, error) from error
 
 
 def load_adapter(model: Any, wrapped: Any, name: str, folder: Path) -> Any:
@@ -273,8 +273,6 @@ def _unloadable(name: str, error: Exception) -> BenchError:
 
 def need_local() -> None:
     """Raise BenchError where torch or transformers is missing."""
-    from importlib.util import find_spec
-
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise BenchError(
             "scoring in this process needs torch and transformers",

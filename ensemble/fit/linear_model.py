@@ -7,6 +7,7 @@ of its terms, how rare the term is, over the root of its number of words.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -212,8 +213,6 @@ def _all_classes(model: Any, domains: int) -> tuple[Array, Array]:
 
 def _quietly(function: Any, *arguments: Any, **named: Any) -> None:
     """Without the warning that the iterations were as many as we allow."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         function(*arguments, **named)

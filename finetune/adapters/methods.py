@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -89,8 +90,6 @@ def weights_fingerprint(model: Any) -> str:
 
 def four_bit(name: str, device: str = "auto") -> Any:
     """Load a base model in 4 bits (NF4, computing in bfloat16) for `qlora`."""
-    from importlib.util import find_spec
-
     if find_spec("bitsandbytes") is None:
         raise BenchError(
             "training over 4-bit weights needs bitsandbytes",

@@ -91,7 +91,7 @@ def predict_cost(
     limit, recompute = plan_memory(own, settings, longest, device, own.weights)
     steps = settings.total_steps(len(rows))
     tried = min(steps, _STEPS_TRIED)
-    pads = not _packs(config, settings.max_tokens)
+    pads = not sees_all(config.get_text_config(), settings.max_tokens)
     loads = [
         each for step in range(tried) for each in _loads(rows, settings, limit, step, pads, team)
     ]
@@ -178,11 +178,6 @@ def _fastest(work: Callable[[], Any], device: str) -> float:
         best = min(best, spent / calls)
         calls = calls if spent > 0.01 else 2 * calls
     return best
-
-
-def _packs(config: Any, longest: int) -> bool:
-    """Whether rows will be packed, as far as the configuration says."""
-    return sees_all(config.get_text_config(), longest)
 
 
 def _loads(

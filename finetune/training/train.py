@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from domainlift.errors import Misuse
 from domainlift.files import exclusive_lock
@@ -18,9 +20,6 @@ from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
 from finetune.training.train_result import OnProgress, TrainResult
 from finetune.training.training_loop import TrainingLoop
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def train_rows(

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from domainlift.files import disk_errors
 from finetune.adapters.methods import attach, detach, recompute, trainable
@@ -23,10 +25,6 @@ from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
-
-if TYPE_CHECKING:
-    import torch
-
 
 #: Seconds after which one process stores its training, however many steps that were.
 MOST_UNSTORED = 120.0

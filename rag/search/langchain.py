@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 
 from rag.base import Hit
 from rag.search.retrieval import Retriever
 
-if TYPE_CHECKING:
-    from langchain_core.documents import Document
-    from langchain_core.retrievers import BaseRetriever
-
 
 def as_langchain(retriever: Retriever, k: int = 3) -> BaseRetriever:
     """Wrap a retriever; `batch` searches for all questions at once."""
-    from langchain_core.retrievers import BaseRetriever
 
     class KnowledgeBaseRetriever(BaseRetriever):
         """The best chunks as LangChain documents, with their scores as metadata."""
@@ -30,8 +28,6 @@ def as_langchain(retriever: Retriever, k: int = 3) -> BaseRetriever:
 
 def as_documents(hits: list[Hit]) -> list[Document]:
     """Hits as LangChain documents."""
-    from langchain_core.documents import Document
-
     return [
         Document(
             page_content=hit.chunk.text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -137,8 +138,6 @@ def _config(kind: Any, recipe: Recipe, vocabulary: int) -> Any:
 
 def _rate(step: int, steps: int, warm_up: int) -> float:
     """Linear warm-up, then a cosine down to nothing."""
-    import math
-
     if step < warm_up:
         return (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from domainlift.errors import BenchError
 from serving.http_guard import Access, Guard
@@ -21,9 +21,6 @@ from serving.ui.lazy_assistant import LazyAssistant
 from serving.ui.page_guard import PageGuard
 from serving.ui.pages import Pages, static_file
 from serving.ui.stored_views import stored_routes
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 
 def make_ui_app(

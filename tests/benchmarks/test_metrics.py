@@ -301,7 +301,7 @@ def test_a_run_has_its_metrics_beside_accuracy(tmp_path):
     assert found["accuracy"] == 0
     # `is paris` against `city of paris` and `paris`
     assert found["metrics"]["f1"]["value"] == pytest.approx(0.5)
-    assert found["metrics"]["f1"]["interval"] == [0.5, 0.5]
+    assert found["metrics"]["f1"]["interval"] == (0.5, 0.5)
     assert found["metrics"]["f1"]["n"] == 6
     assert "nrefs:2" in found["metrics"]["bleu"]["signature"]
     assert run.manifest.versions["bleu"] == found["metrics"]["bleu"]["signature"]

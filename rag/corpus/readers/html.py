@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,6 @@ def _paragraphs(marked: str) -> Iterator[Block]:
 
 
 def _soup(text: str) -> Any:
-    import warnings
-
     from bs4 import BeautifulSoup, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
 
     # A tag that never ends would be looked for from each of its beginnings.
