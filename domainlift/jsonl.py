@@ -20,6 +20,11 @@ _Row = TypeVar("_Row")
 _BLOCK = 65536
 
 
+def json_lines(rows: Iterable[Any]) -> str:
+    """The text of a file with a line of JSON for each row."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def read_log(path: Path, parse: Callable[[Any], _Row], what: str, hint: str) -> Iterator[_Row]:
     """Yield the parsed value of every whole line; see `scan_log`."""
     return (row for _, row in scan_log(path, parse, what, hint))

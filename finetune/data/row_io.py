@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed, Misuse
+from domainlift.jsonl import json_lines
 from engines.base import Message
 from finetune.data.rows import Row
 
@@ -21,7 +22,7 @@ _REQUIRED = ("prompt", "completion", "domain")
 
 def row_lines(rows: Iterable[Row]) -> str:
     """The rows as text, one line of JSON each; what a row does not have is left out."""
-    return "".join(json.dumps(_as_json(row), ensure_ascii=False) + "\n" for row in rows)
+    return json_lines(map(_as_json, rows))
 
 
 def load_rows(path: Path, split: str = "train") -> list[Row]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.files import exclusive_lock, safe_join, write_json, write_text
+from domainlift.jsonl import json_lines
 from domainlift.workspace import Workspace
 
 #: Splits of a question. A probe is neither asked nor learned: it finds out what is known already.
@@ -155,8 +156,8 @@ def write_exam(files: ExamFiles, exam: Exam) -> None:
             "digest": exam.digest,
             "by_kind": {kind: asdict(each) for kind, each in exam.by_kind.items()},
         }
-        write_text(files.rows, _lines(asdict(each) for each in exam.questions))
-        write_text(files.task, _lines(_task_row(each) for each in exam.asked))
+        write_text(files.rows, json_lines(asdict(each) for each in exam.questions))
+        write_text(files.task, json_lines(_task_row(each) for each in exam.asked))
         write_json(files.about, about)
 
 
@@ -164,7 +165,7 @@ def read_exam(files: ExamFiles) -> Exam:
     """Read an exam; BenchError where there is none, Malformed where a line cannot be read."""
     if not files.about.is_file() or not files.rows.is_file():
         raise NoSuch("exam", files.name, exam_names(files.workspace))
-    about = _json(files.about, files.about.read_text(encoding="utf-8"), None)
+    about = json_object(files.about, files.about.read_text(encoding="utf-8"), None)
     try:
         by_kind = {kind: KindYield(**each) for kind, each in about["by_kind"].items()}
         keys = ("generation", "made_by", "known_by", "edited")
@@ -250,14 +251,10 @@ def _task_row(question: ExamQuestion) -> dict[str, Any]:
     }
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
 def _questions(path: Path) -> tuple[ExamQuestion, ...]:
     lines = path.read_text(encoding="utf-8").split("\n")
     return tuple(
-        question_from(_json(path, line, number), path, number)
+        question_from(json_object(path, line, number), path, number)
         for number, line in enumerate(lines, 1)
         if line.strip()
     )
@@ -292,7 +289,8 @@ def question_from(row: Mapping[str, Any], path: Path, line: int) -> ExamQuestion
     return ExamQuestion(**{**row, "options": tuple(options)})
 
 
-def _json(path: Path, text: str, line: int | None) -> dict[str, Any]:
+def json_object(path: Path, text: str, line: int | None) -> dict[str, Any]:
+    """Read the object of a file, or of a line of it; Malformed where it is none."""
     try:
         value = json.loads(text)
     except ValueError as error:

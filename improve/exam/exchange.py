@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 from domainlift.errors import Malformed, Misuse
 from domainlift.files import write_text
-from improve.exam.exam import Exam, ExamQuestion, question_from
+from domainlift.jsonl import json_lines
+from improve.exam.exam import Exam, ExamQuestion, json_object, question_from
 
 _OPTION = "option_"
 _FLAGS = ("taught", "known")
@@ -22,8 +22,7 @@ _FLAGS = ("taught", "known")
 def export_questions(exam: Exam, path: Path) -> None:
     """Write the questions of an exam to a file, by its ending; Misuse for another one."""
     if path.suffix == ".jsonl":
-        lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in exam.questions)
-        write_text(path, "".join(lines))
+        write_text(path, json_lines(asdict(each) for each in exam.questions))
     elif path.suffix == ".csv":
         write_text(path, _as_csv(exam.questions))
     else:
@@ -92,10 +91,4 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise Malformed(path, f"not JSON: {error}", line=number) from None
-                if not isinstance(row, dict):
-                    raise Malformed(path, "not an object", line=number)
-                yield number, row
+                yield number, json_object(path, line, number)

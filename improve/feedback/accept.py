@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from domainlift.errors import Misuse
 from domainlift.files import write_text
-from domainlift.jsonl import read_log
+from domainlift.jsonl import json_lines, read_log
 from domainlift.sampling import hash_order
 from domainlift.text.normalise import words
 from domainlift.workspace import Workspace
@@ -68,8 +67,7 @@ def _add_row(
     row = {"question": mark.reply.question, "answer": right, "id": mark.id, "source": FEEDBACK}
     # One question has one answer: the newest.
     kept = [each for each in rows if " ".join(words(str(each["question"]))) != own]
-    lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in [*kept, row])
-    write_text(path, "".join(lines))
+    write_text(path, json_lines([*kept, row]))
     return path
 
 

@@ -10,7 +10,6 @@ workspace without a log has the plans that were promoted; they are registered wi
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any
 
 from domainlift.errors import BenchError, Malformed, NoSuch
 from domainlift.files import exclusive_lock, timestamp, write_text
-from domainlift.jsonl import AppendLog, read_log
+from domainlift.jsonl import AppendLog, json_lines, read_log
 from domainlift.workspace import Workspace
 from ensemble.plan import Plan, read_plan
 from improve.material import domain_material
@@ -234,9 +233,8 @@ class VersionRegistry:
             version = self._stored(f"v{len(rows) + 1:04d}", path, made, evidence)
             version = replace(version, created=event.when)
             rows.append(replace(event, version=version.name, made=made_of(version)).row())
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         if rows:
-            write_text(self.log, "".join(lines))
+            write_text(self.log, json_lines(rows))
 
     def _adoptable(self) -> Iterator[Event]:
         """What the promoted plans would be: a version each, and the last one champion."""

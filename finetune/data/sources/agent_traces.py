@@ -16,6 +16,7 @@ from typing import Any
 
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import write_text
+from domainlift.jsonl import json_lines
 from engines.base import Message
 from finetune.data.cleaning import clean_row, reject_reason
 from finetune.data.rows import Row
@@ -63,8 +64,7 @@ class TraceRows:
 
     def write_questions(self, folder: Path) -> Path:
         """Write the questions into the folder of a data set."""
-        lines = (json.dumps(question, ensure_ascii=False) + "\n" for question in self.questions)
-        write_text(folder / QUESTIONS, "".join(lines))
+        write_text(folder / QUESTIONS, json_lines(self.questions))
         return folder / QUESTIONS
 
 
