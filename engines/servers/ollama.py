@@ -37,6 +37,7 @@ from engines.servers.responses import (
     ContextOverflow,
     Failure,
     Json,
+    check_ending,
     get_path,
     limit_ended,
     parse,
@@ -277,6 +278,7 @@ class OllamaEngine(ServedEngine):
 
     def _started(self, request: Request, reply: Json) -> Answer:
         """Fill in what every reply tells, and whether the prompt was cut."""
+        check_ending(get_path(reply, "done_reason"))
         seen = token_count(reply, "prompt_eval_count")
         answer = Answer(
             request.id,

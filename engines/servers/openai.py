@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
+from domainlift.text.display import one_line
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.chat_template import ChatTemplate
 from engines.registry import EngineOptions
@@ -38,6 +39,7 @@ from engines.servers.responses import (
     ContextOverflow,
     Failure,
     Json,
+    check_ending,
     get_path,
     limit_ended,
     spoken,
@@ -104,7 +106,10 @@ class OpenAIEngine(ServedEngine):
         self._known = sorted(listed)
         self._notes: list[str] = []
         self._top: int | None = TOPS[0]
-        entry = listed.get(self._model, {"id": self._model})
+        entry = _entry(listed, self._model)
+        if listed and entry.get("id") not in (self._model, f"{self._model}:latest"):
+            names = ", ".join(f"`{name}`" for name in self._known[:5])
+            self._notes.append(f"the server lists {names}, and not `{self._model}`.")
         self._options = SAMPLING | {"seed": seed} | OWN_SAMPLING.get(str(entry.get("owned_by")), {})
         # OpenAI's API has no log-likelihood of a text; `bench serve` gives it.
         self._chooses = entry.get("owned_by") == "domainlift"
@@ -211,10 +216,19 @@ class OpenAIEngine(ServedEngine):
         except Failure as failure:
             raise self._final(failure, body["model"]) from failure
         if get_path(reply, "choices", 0) is None:
-            raise Failure("the reply holds no `choices`", 200)
-        if get_path(reply, "choices", 0, "finish_reason") == "content_filter":
-            raise Failure("the server's content filter ended the reply", 200, refused=True)
+            told = get_path(reply, "message")
+            why = f": {one_line(told, 120)}" if isinstance(told, str) else ""
+            raise Failure(f"the reply holds no `choices`{why}", 200)
+        check_ending(get_path(reply, "choices", 0, "finish_reason"))
+        self._hear(body["model"], get_path(reply, "model"))
         return reply
+
+    def _hear(self, asked: str, answered: object) -> None:
+        """Note that another model answers than the one that was asked: some take any name."""
+        if isinstance(answered, str) and answered and not answered.startswith(asked):
+            note = f"`{asked}` is answered by `{one_line(answered, 80)}`, as the server says."
+            if note not in self._notes:
+                self._notes.append(note)
 
     def _body(self, prompt: Prompt, asked: Json) -> tuple[str, Json]:
         # vLLM serves an adapter under a model name of its own.
@@ -227,7 +241,7 @@ class OpenAIEngine(ServedEngine):
 
     def _final(self, failure: Failure, model: str) -> BenchError:
         """Tell what no further request can survive from what concerns one request."""
-        if failure.status in (401, 403):
+        if failure.status in (401, 403) and not failure.refused:
             return EngineDown(f"`{self._server.url}` refuses us: {failure.what}", _NO_KEY)
         if failure.status == 404:
             names = ", ".join(f"`{name}`" for name in self._known) or "none that it lists"
@@ -317,6 +331,13 @@ def _only(listed: Mapping[str, Json], url: str) -> str:
     names = ", ".join(f"`{name}`" for name in sorted(listed))
     what = f"has several models: {names}" if listed else "lists no model"
     raise Misuse(f"`{url}` {what}", f"name one: `{url}#NAME`")
+
+
+def _entry(listed: Mapping[str, Json], model: str) -> Json:
+    """What is listed of a model; where there is only another one, that will answer for it."""
+    named = listed.get(model) or listed.get(f"{model}:latest")
+    other = next(iter(listed.values())) if len(listed) == 1 else {"id": model}
+    return other if named is None else named
 
 
 def _digest(entry: Json) -> str:

@@ -14,6 +14,7 @@ from engines.servers.responses import (
     ContextOverflow,
     Failure,
     Json,
+    check_ending,
     get_path,
     limit_ended,
     parse,
@@ -133,8 +134,7 @@ def _ollama_call(call: Json, index: int) -> Json:
 def _finish(reason: object) -> str | None:
     if reason is None:
         return None
-    if reason == "content_filter":
-        raise Failure("the server's content filter ended the reply", 200, refused=True)
+    check_ending(reason)
     if reason in ("tool_calls", "function_call"):
         return "tool_calls"
     return "length" if limit_ended(reason, 0, 0) else "stop"

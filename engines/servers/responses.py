@@ -21,6 +21,15 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 #: Reasons for the end of a reply that say that a limit ended it.
 _LIMITS = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "limit"})
 
+# Reasons that say that the reply is none: what ended it is not the model.
+_FILTERS = frozenset(
+    {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii"}
+)
+_BROKEN = frozenset(
+    {"abort", "aborted", "cancelled", "error", "insufficient_system_resource", "load", "unload"}
+)
+_THINKING = frozenset({"reasoning", "reasoning_text", "thinking", "thought"})
+
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # These speak of the server, of us or of the moment; any other 4xx of what was asked.
 _NOT_OF_THE_PROMPT = frozenset({401, 403, 404, 408, 409, 425, 429})
@@ -31,6 +40,9 @@ _OVERFLOW = re.compile(
     r"|input length exceeds|max_new_tokens|must have less than \d+ tokens",
     re.IGNORECASE,
 )
+
+# A gateway's 403 that is about what was asked, and not about who asks.
+_MODERATED = re.compile(r"moderat|flagged|content policy|content filter|safety", re.IGNORECASE)
 
 
 class Failure(BenchError):
@@ -68,8 +80,12 @@ def parse(text: str) -> Json:
         found = None
     if not isinstance(found, dict):
         raise Failure(f"the reply is not a JSON object: `{one_line(text, 80)}`", 200)
-    if found.get("error"):
-        raise error_message(200, text)
+    for error in (found.get("error"), get_path(found, "choices", 0, "error")):
+        if error:
+            # A gateway tells the status of the server behind it.
+            code = str(get_path(error, "code"))
+            status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 200
+            raise error_message(status, text if found.get("error") else json.dumps(error))
     return found
 
 
@@ -82,7 +98,9 @@ def error_message(status: int, text: str, after: float = 0.0) -> Failure:
     line = f"the server answered {status}: {what}"
     if _OVERFLOW.search(what):
         return ContextOverflow(line, status)
-    return Failure(line, status, retry=status in RETRIED or status == 200, after=after)
+    refused = status == 403 and _MODERATED.search(what) is not None
+    again = status in RETRIED or status == 200
+    return Failure(line, status, retry=again, after=after, refused=refused)
 
 
 def error_text(text: str) -> str:
@@ -119,6 +137,15 @@ def limit_ended(reason: object, tokens: int, most: int) -> bool:
     return tokens >= most > 0
 
 
+def check_ending(reason: object) -> None:
+    """Raise Failure where a filter ended a reply, or the server broke it off."""
+    ending = reason.casefold() if isinstance(reason, str) else ""
+    if ending in _FILTERS:
+        raise Failure("the server's content filter ended the reply", 200, refused=True)
+    if ending in _BROKEN:
+        raise Failure(f"the server broke the reply off: `{ending}`", 200)
+
+
 def truncate(text: str, stops: Iterable[str]) -> str:
     """End a reply where the first of the stop strings begins after its thought."""
     start = answer_start(text)
@@ -130,7 +157,8 @@ def spoken(message: object) -> tuple[str, str | None]:
     """The text and the thought of a message, whose content may come in parts."""
     content = get_path(message, "content")
     parts = content if isinstance(content, list) else [{"text": content}]
-    texts = [t for t in (get_path(part, "text") for part in parts) if isinstance(t, str)]
+    told = (get_path(part, "text") for part in parts if get_path(part, "type") not in _THINKING)
+    texts = [text for text in told if isinstance(text, str)]
     found = (get_path(message, field) for field in THOUGHTS)
     thoughts = [*found, *(part_thought(part) for part in parts)]
     return "".join(texts), next((t for t in thoughts if isinstance(t, str) and t), None)
@@ -139,13 +167,15 @@ def spoken(message: object) -> tuple[str, str | None]:
 def spoken_calls(message: object) -> str:
     """The calls of tools in a message as Hermes' templates write them in a text, "" for none."""
     calls = get_path(message, "tool_calls")
-    told = calls if isinstance(calls, list) else []
+    former = get_path(message, "function_call")
+    told = calls if isinstance(calls, list) else [{"function": former}] if former else []
     return "".join(f"\n<tool_call>\n{json.dumps(call)}\n</tool_call>" for call in told)
 
 
 def part_thought(part: object) -> str | None:
     """The thought in a part of a message: Mistral's has parts of its own."""
-    thought = get_path(part, "thinking")
+    is_thought = get_path(part, "type") in _THINKING
+    thought = get_path(part, "thinking") or (get_path(part, "text") if is_thought else None)
     if isinstance(thought, list):
         return "".join(str(get_path(each, "text") or "") for each in thought)
     return thought if isinstance(thought, str) else None

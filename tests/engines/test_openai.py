@@ -180,6 +180,18 @@ WHOLE = [
         },
         *(3, ("C", "B?", False)),
     ),
+    (
+        {
+            "message": {
+                "content": [{"type": "reasoning", "text": "B?"}, {"type": "text", "text": "C"}]
+            }
+        },
+        *(3, ("C", "B?", False)),
+    ),
+    (
+        {"message": {"content": None, "function_call": {"name": "f"}}},
+        *(3, ('\n<tool_call>\n{"function": {"name": "f"}}\n</tool_call>', None, False)),
+    ),
     ({"message": {"content": 5, "reasoning": {"odd": 1}}}, 3, ("", None, False)),
     (
         {"message": {"content": None, "tool_calls": [{"function": {"name": "f"}}]}},
@@ -204,15 +216,55 @@ def test_what_the_server_thought_and_whether_the_limit_cut_it_off(
     assert answer.status is Status.OK
 
 
-def test_a_reply_that_a_filter_ended_is_an_error_with_its_reason(
+FILTERED = "the server's content filter ended the reply"
+
+
+@pytest.mark.parametrize(
+    ("reason", "refused", "error"),
+    [
+        ("content_filter", True, FILTERED),
+        ("SAFETY", True, FILTERED),
+        ("abort", False, "the server broke the reply off: `abort`"),
+        ("insufficient_system_resource", False, None),
+    ],
+)
+def test_a_reply_that_the_model_did_not_end_is_an_error_with_its_reason(
+    server: Stub, reply: type[Reply], reason: str, refused: bool, error: str | None
+) -> None:
+    server.on(TEXT, reply(plain("The answer is 4", finish_reason=reason)))
+    [answer] = engine(server).answer([open_reply()])
+    assert (answer.status, answer.refused) == (Status.ERROR, refused)
+    assert error in (None, answer.error)
+
+
+@pytest.mark.parametrize(("status", "inside"), [(200, False), (200, True), (403, False)])
+def test_a_refusal_by_moderation_is_asked_once(
+    server: Stub, reply: type[Reply], status: int, inside: bool
+) -> None:
+    error = {"error": {"code": 403, "message": "flagged by moderation"}}
+    server.on(TEXT, reply(error if not inside else plain("", **error), status))
+    [answer] = engine(server).answer([open_reply()])
+    assert (answer.refused, answer.error) == (
+        *(True, "the server answered 403: flagged by moderation"),
+    )
+    assert len(server.bodies(TEXT)) == 1
+
+
+def test_another_model_than_the_one_that_was_asked_is_noted_and_told_apart(
     server: Stub, reply: type[Reply]
 ) -> None:
-    server.on(TEXT, reply(plain("The", finish_reason="content_filter")))
-    [answer] = engine(server).answer([open_reply()])
-    assert (answer.status, answer.refused, answer.error) == (
-        *(Status.ERROR, True),
-        "the server's content filter ended the reply",
+    server.on("/v1/models", reply({"data": [{"id": "other", "meta": {"size": 7}}]}))
+    server.on(TEXT, reply({**plain("4"), "model": "other"}))
+    asked = engine(server, model="m")
+    list(asked.answer([open_reply(), open_reply()]))
+    assert asked.info.notes == (
+        "the server lists `other`, and not `m`.",
+        "`m` is answered by `other`, as the server says.",
     )
+    server.on("/v1/models", reply({"data": [{"id": "other", "meta": {"size": 8}}]}))
+    assert engine(server, model="m").info.digest != asked.info.digest
+    server.on("/v1/models", reply({"data": [{"id": "m:latest"}, {"id": "n"}]}))
+    assert engine(server, model="m").info.notes == ()
 
 
 def test_many_at_once_up_to_the_limit(server: Stub, reply: type[Reply]) -> None:
