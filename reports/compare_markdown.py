@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks.results.comparison import Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
@@ -36,14 +36,16 @@ _HEADER = (
 
 def render_markdown(comparison: Comparison, kind: FlipKind = FlipKind.BROKEN) -> str:
     """The verdict, the table, what differs, what was not answered, and some questions."""
+    letters, counts = comparison_letters(comparison)
+    lost = [(line(name, 80), *cells) for name, *cells in wording.unanswered(comparison)]
     parts = [
         f"### {markdown_text(wording.verdict_text(comparison), 600)}",
         "\n".join([_HEADER, *_table(comparison)]),
-        "\n".join(_metrics(comparison)),
-        "\n".join(_letters(comparison)),
+        _grid(METRIC_CHANGES, metric_change_rows(comparison)[:_MOST_DOMAINS], 2),
+        _grid((TITLE, *letters), counts, 1),
         "\n".join(f"- ⚠ {markdown_text(warning, 400)}" for warning in comparison.warnings[:30]),
         "\n".join(f"- note: {markdown_text(note, 400)}" for note in comparison.notes[:10]),
-        "\n".join(_unanswered(comparison)),
+        _grid(wording.UNANSWERED, lost[:_MOST_DOMAINS], 2),
         "\n".join(_flips(comparison, kind)),
         f"<sub>baseline `{_code(comparison.baseline.run)}` · candidate "
         f"`{_code(comparison.candidate.run)}` · exact McNemar, Holm over domains · schema "
@@ -79,29 +81,11 @@ def _row(name: str, row: DomainChange) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _metrics(comparison: Comparison) -> Iterator[str]:
-    rows = metric_change_rows(comparison)
-    if rows:
-        yield f"| {' | '.join(METRIC_CHANGES)} |"
-        yield "|---|---|" + "--:|" * (len(METRIC_CHANGES) - 2)
-    for row in rows[:_MOST_DOMAINS]:
-        yield f"| {' | '.join(map(markdown_text, row))} |"
-
-
-def _letters(comparison: Comparison) -> Iterator[str]:
-    columns, rows = comparison_letters(comparison)
-    if rows:
-        yield f"| {TITLE} | {' | '.join(columns)} |"
-        yield "|---|" + "--:|" * len(columns)
-        yield from (f"| {' | '.join(map(markdown_text, row))} |" for row in rows)
-
-
-def _unanswered(comparison: Comparison) -> Iterator[str]:
-    rows = list(wording.unanswered(comparison))[:_MOST_DOMAINS]
-    if rows:
-        yield f"| {' | '.join(wording.UNANSWERED)} |"
-        yield "|---|---|--:|--:|--:|--:|--:|"
-        yield from (f"| {markdown_text(name, 80)} | {' | '.join(cells)} |" for name, *cells in rows)
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A table, of which the first columns are `texts` and the others numbers; "" without rows."""
+    aligned = "---|" * texts + "--:|" * (len(columns) - texts)
+    body = (f"| {' | '.join(map(markdown_text, row))} |" for row in rows)
+    return "\n".join([f"| {' | '.join(columns)} |", f"|{aligned}", *body]) if rows else ""
 
 
 def _flips(comparison: Comparison, kind: FlipKind) -> Iterator[str]:
