@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,6 +279,36 @@ def test_help_loads_nothing_heavy(argv: list[str], heavy: tuple[str, ...], tmp_p
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stderr == "0 []\n"
+
+
+WITHOUT = """
+import importlib.util, sys
+missing = {"torch", "transformers", "peft", "scipy", "sklearn", "trl"}
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: (
+    None if name.split(".")[0] in missing else real(name, package)
+)
+sys.modules |= dict.fromkeys(missing)
+from bench.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", ["run --model tiny --suite demo", "train biology --model tiny", "train b --dry-run"]
+)
+def test_without_torch_a_command_says_how_to_get_it(words: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'hint: install them: `pip install "domainlift[local]"`' in done.stderr
+
+
+def test_a_question_is_routed_without_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, "route", "explain", "the mitosis of a cell"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "biology" in done.stdout
 
 
 def test_domains_are_listed_for_people_and_for_scripts(bench: Any) -> None:
