@@ -5,6 +5,9 @@ command: train                  # run, train or improve (the default)
 model: tiny
 domains: [biology]              # keys are the command's options, with `_`
 training: {rank: 8}             # what `--set` says
+stages: sft,dpo
+dpo: {beta: 0.2}                # the settings of a stage: `--set dpo.beta=0.2`
+traces: {rating: good}          # the workspace's traces as rows: `--traces rating=good`
 export: [gguf-lora]
 grid: {training.learning_rate: [1e-3, 2e-3]}
 ```
@@ -30,7 +33,9 @@ from domainlift.text.display import without_credentials
 from domainlift.yaml_schema import Field, Node, dataclass_schema, dump_yaml, field_of, parse_yaml
 from finetune.data.recipe import read_setting
 from finetune.export.registry import TARGETS
+from finetune.stages.stage_settings import SFT, STAGES, StageSettings
 from finetune.training.settings import TrainingArguments
+from traces.choose import TraceUse
 
 COMMANDS = {
     "improve": "bench.commands.improve:improve_command",
@@ -65,10 +70,15 @@ class Experiment:
             variable = getattr(option, "envvar", None)
             if variable is not None and variable in os.environ:
                 given[name] = os.environ[variable]
+        tables = _tables(self.command)
         for key, value in self.options.items():
             name = _parameter(self.command, key)
-            settings = key == "training"
-            given[name] = [f"{k}={_told(v)}" for k, v in value.items()] if settings else value
+            if key in tables:
+                stage = f"{key}." if tables[key] is StageSettings else ""
+                told = [f"{stage}{k}={_told(v)}" for k, v in value.items()]
+                given[name] = [*given.get(name, ()), *told]
+            else:
+                given[name] = value
         hints = get_type_hints(function)
         paths = {name for name in given if _is_path(hints[name])}
         function(**{n: Path(value) if n in paths else value for n, value in given.items()})
@@ -102,7 +112,12 @@ def parse_experiment(text: str, path: Path) -> Experiment:
     said = re.search(r"^command:\s*[\"']?(\w+)", text, re.MULTILINE)
     command = said[1] if said and said[1] in COMMANDS else "improve"
     entries = parse_yaml(text, path, _schema(command))
-    options = {k: _plain(node) for k, node in entries.items() if k not in _AROUND}
+    tables = _tables(command)
+    options = {
+        key: {k: _plain(own) for k, own in node.values.items()} if key in tables else _plain(node)
+        for key, node in entries.items()
+        if key not in _AROUND
+    }
     missing = [key for key in _needed(command) if key not in options]
     if missing:
         raise Malformed(path, f"`{command}` needs `{missing[0]}`", hint=f"add `{missing[0]}: [A]`")
@@ -123,7 +138,7 @@ def config_text(command: str, given: Mapping[str, Any]) -> str:
         if name in _LEFT_OUT or value is None or value == parameter.default:
             continue
         key = _key(command, name)
-        told[key] = _settings(value) if key == "training" else _shown(value)
+        told |= _settings(command, key, value) if key in _tables(command) else {key: _shown(value)}
     return dump_yaml(told)
 
 
@@ -149,7 +164,17 @@ def _key(command: str, parameter: str) -> str:
 
 def _parameter(command: str, key: str) -> str:
     hints = get_type_hints(_function(command))
-    return next(name for name in hints if _key(command, name) == key)
+    is_stage = _tables(command).get(key) is StageSettings
+    return next(name for name in hints if _key(command, name) == ("training" if is_stage else key))
+
+
+def _tables(command: str) -> dict[str, type]:
+    """The keys that are tables of settings, each with the dataclass that it fills."""
+    parameters = inspect.signature(_function(command)).parameters
+    tables: dict[str, type] = {"training": TrainingArguments} if "change" in parameters else {}
+    if "stages" in parameters:
+        tables |= {stage: StageSettings for stage in STAGES if stage != SFT}
+    return tables | ({"traces": TraceUse} if "traces" in parameters else {})
 
 
 def _schema(command: str) -> dict[str, Field]:
@@ -159,8 +184,10 @@ def _schema(command: str) -> dict[str, Field]:
         for name, option in _typer_options(command).items()
         if name not in _LEFT_OUT
     }
-    training = Field("table", keys=dataclass_schema(TrainingArguments))
-    return options | ({"training": training} if "training" in options else {}) | _AROUND
+    tables = {
+        key: Field("table", keys=dataclass_schema(kind)) for key, kind in _tables(command).items()
+    }
+    return options | tables | _AROUND
 
 
 def _needed(command: str) -> list[str]:
@@ -184,7 +211,7 @@ def _sweep(path: Path, command: str, entries: Mapping[str, Node]) -> tuple[Mappi
     kinds = [kind for kind in _SWEEPS if kind in entries]
     if not kinds:
         return ()
-    node, schema = entries[kinds[0]], _schema(command)
+    node, schema, tables = entries[kinds[0]], _schema(command), _tables(command)
     if len(kinds) > 1 or command == "improve":
         what = "`grid` and `random` exclude each other"
         if command == "improve":
@@ -193,8 +220,9 @@ def _sweep(path: Path, command: str, entries: Mapping[str, Node]) -> tuple[Mappi
     lists = {key: own.items for key, own in node.values.items()}
     for key, own in node.values.items():
         first, _, rest = key.partition(".")
-        if first in _AROUND or first not in schema or (rest and first != "training"):
-            names = [k for k in schema if k not in _AROUND]
+        if first in _AROUND or first not in schema or bool(rest) != (first in tables):
+            names = [k for k in schema if k not in {*_AROUND, *tables}]
+            names += [f"{t}.{k}" for t, kind in tables.items() for k in dataclass_schema(kind)]
             hint = _near(key, names)
             raise Malformed(path, f"no key `{key}` to sweep over", line=own.line, hint=hint)
     count = prod(map(len, lists.values()))
@@ -209,8 +237,8 @@ def _sweep(path: Path, command: str, entries: Mapping[str, Node]) -> tuple[Mappi
 
 
 def _near(key: str, names: Sequence[str]) -> str:
-    inner = f"training.{key}" if key in dataclass_schema(TrainingArguments) else key
-    near = get_close_matches(inner, [inner] if inner != key else names, n=1)
+    inner = [name for name in names if name.partition(".")[2] == key]
+    near = inner or get_close_matches(key, names, n=1)
     return f"did you mean `{near[0]}`?" if near else f"keys: {', '.join(names)}"
 
 
@@ -218,8 +246,6 @@ def _near(key: str, names: Sequence[str]) -> str:
 
 
 def _plain(node: Node) -> Any:
-    if node.values:
-        return {key: _plain(own) for key, own in node.values.items()}
     return list(node.value) if isinstance(node.value, tuple) else node.value
 
 
@@ -229,9 +255,19 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, bool | int | float) else without_credentials(str(value))
 
 
-def _settings(changes: Sequence[str]) -> dict[str, Any]:
-    made = dict(read_setting(text, TrainingArguments) for text in changes)
-    return {key: _shown(value) for key, value in made.items()}
+def _settings(command: str, table: str, changes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The tables that changes in the form KEY=VALUE fill: this one, or those of stages."""
+    tables = _tables(command)
+    made: dict[str, dict[str, Any]] = {}
+    for text in changes:
+        stage, _, change = text.partition(".")
+        of_stage = tables.get(stage) is StageSettings
+        section, change = (stage, change) if of_stage else (table, text)
+        key, value = read_setting(
+            change, tables[section], "--set" if table == "training" else f"--{table}"
+        )
+        made.setdefault(section, {})[key] = _shown(value)
+    return made
 
 
 def _told(value: Any) -> str:

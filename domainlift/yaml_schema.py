@@ -385,4 +385,5 @@ _EXAMPLES: Mapping[Kind, str] = {
 def _wanted(schema: Mapping[str, Field]) -> str:
     required = ", ".join(f"`{name}`" for name, key in schema.items() if key.required)
     others = ", ".join(f"`{name}`" for name, key in schema.items() if not key.required)
-    return f"it must have {required}" + (f" and may have {others}" if others else "")
+    told = (f"must have {required}" if required else "", f"may have {others}" if others else "")
+    return f"it {' and '.join(filter(None, told))}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domainlift.errors import Misuse
 from traces.marks import trace_marks
 from traces.trace import Rating, Trace
 
@@ -29,6 +30,18 @@ class TraceCriteria:
     rating: WantedRating = WantedRating.NOT_BAD
     unmarked: bool = False
     solved: bool = False
+
+
+@dataclass(frozen=True)
+class TraceUse(TraceCriteria):
+    """Which traces are trained on, and the share of them that becomes questions instead."""
+
+    hold_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share that leaves nothing."""
+        if not 0 <= self.hold_out <= 0.9:
+            raise Misuse(f"`hold_out` is {self.hold_out}, which is not from 0 to 0.9")
 
 
 def chosen(

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,10 @@ from engines.registry import source as engine_source
 from finetune.data.build_dataset import BenchmarkIndexes, DatasetSpec, build_dataset, tasks_to_learn
 from finetune.data.formats import check_rows
 from finetune.data.prepare import PreparedDataset
+from finetune.data.row_io import row_lines
 from finetune.data.sources.agent_traces import TraceRows, TraceSource, trace_rows
 from finetune.data.sources.raft import ContextSettings
+from finetune.jobs import TrainingJob
 from finetune.synthetic.from_knowledge_base import (
     SynthesisOptions,
     SyntheticRows,
@@ -49,7 +52,7 @@ from knowledge_bases.domains import bare_domain, load_domains
 from reports.progress import Stages
 from reports.synthetic import show_synthetic_rows, show_trace_rows
 from reports.terminal import print_note
-from traces.choose import TraceCriteria, WantedRating
+from traces.choose import TraceCriteria, TraceUse, WantedRating
 from traces.store import TraceStore
 
 data = command_group("Prepare, check and push training data.")
@@ -146,7 +149,7 @@ def prepare_command(
         declared = domains.get(each, bare_domain(each, workspace))
         chosen = replace(declared, sources=()) if own else declared
         folder = Workspace(workspace).data_set(name if name is not None else each)
-        unrolled = _unrolled(workspace, each, source)
+        unrolled = _unrolled(workspace, each, source) if source is not None else None
         rows = unrolled.rows if unrolled is not None else ()
         spec = DatasetSpec(chosen, domains, folder, data, files, own, size, seed, rows)
         tasks = tasks_to_learn(spec, print_note)
@@ -164,15 +167,13 @@ def prepare_command(
                 show_trace_rows(unrolled)
         made = build_dataset(spec, tasks, indexes, print_note, synthetic)
         counts = unrolled.as_json() if unrolled is not None else {}
-        if unrolled is not None and unrolled.questions:
-            counts["questions_file"] = str(unrolled.write_questions(made.path))
+        if unrolled is not None:
+            counts |= _write_questions(unrolled, made, as_json=as_json)
         if as_json:
             shown = {**made.as_json(), **synthetic.as_json(), **counts}
             print(json.dumps(shown, ensure_ascii=False))
         else:
             _show(made)
-            if questions := counts.get("questions_file"):
-                print(f"held out: bench run --task {shlex.quote(questions)} --chat")
 
 
 @data.command("check")
@@ -226,9 +227,38 @@ def _trace_source(
     return TraceSource(criteria, tokenizer, max_tokens, hold_out)
 
 
-def _unrolled(workspace: Path, domain: str, source: TraceSource | None) -> TraceRows | None:
-    if source is None:
-        return None
+def learn_traces(
+    job: TrainingJob, use: TraceUse, model: str, *, as_json: bool
+) -> tuple[TrainingJob, dict[str, Any]]:
+    """The training with the workspace's traces as the rows of its domain, and what they are.
+
+    Their data set is named by its content, so that other traces make another one.
+    """
+    source = _trace_source(model, use, job.settings.max_tokens, use.hold_out)
+    unrolled = _unrolled(job.workspace, job.name, source)
+    digest = sha256(row_lines(unrolled.rows).encode("utf-8", "replace")).hexdigest()[:8]
+    folder = Workspace(job.workspace).data_set(f"{job.name}-traces-{digest}")
+    bare = bare_domain(job.name, job.workspace)
+    spec = DatasetSpec(bare, job.domains, folder, job.mirror, own=job.own, rows=unrolled.rows)
+    if not as_json:
+        show_trace_rows(unrolled)
+    made = build_dataset(spec, (), BenchmarkIndexes(print_note), print_note)
+    counts = unrolled.as_json() | _write_questions(unrolled, made, as_json=as_json)
+    return replace(job, data={job.name: folder.name}), {**counts, "path": str(folder)}
+
+
+def _write_questions(
+    unrolled: TraceRows, made: PreparedDataset, *, as_json: bool
+) -> dict[str, str]:
+    if not unrolled.questions:
+        return {}
+    path = str(unrolled.write_questions(made.path))
+    if not as_json:
+        print(f"held out: bench run --task {shlex.quote(path)} --chat")
+    return {"questions_file": path}
+
+
+def _unrolled(workspace: Path, domain: str, source: TraceSource) -> TraceRows:
     with activity("unrolling traces"):
         damaged = Counter[str]()
         made = trace_rows(TraceStore(workspace).all(damaged_note(damaged)), domain, source)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from bench.commands.data import learn_traces
 from bench.experiment_file import config_text
 from bench.options import (
     DEFAULT_MODEL,
@@ -24,13 +25,14 @@ from bench.options import (
 from domainlift.errors import Misuse
 from engines.local.loading import need_local
 from engines.registry import TINY
-from finetune.data.recipe import one_domain, read_recipe, with_stages
+from finetune.data.recipe import one_domain, read_recipe, read_setting, with_stages
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec
 from knowledge_bases.domains import load_domains
 from reports.training import show_dry_run, show_training
+from traces.choose import TraceUse, WantedRating
 
 
 def train_command(
@@ -60,6 +62,13 @@ def train_command(
     ] = None,
     data_set: Annotated[
         str | None, typer.Option(help="The prepared data set, where it has a name of its own.")
+    ] = None,
+    traces: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUE: learn from the workspace's traces, those of a `rating`, `unmarked`, "
+            "`solved`; `hold_out=0.2` makes questions of a share of them.",
+        ),
     ] = None,
     budget_minutes: BudgetMinutes = None,
     rows: Rows = None,
@@ -96,6 +105,10 @@ def train_command(
         return
     if len(name) > 1 and (recipe is not None or data_set is not None):
         raise Misuse("`--recipe` and `--data-set` are for one adapter", "train one after another")
+    if traces is not None and (len(name) > 1 or data_set is not None):
+        what = "`--traces` makes the data set of one adapter"
+        raise Misuse(what, f"`bench train {name[0]}` without `--data-set`")
+    use = _trace_use(traces) if traces is not None else None
     domains = load_domains(workspace)
     only = own if own is not None else model == TINY
     loading = ModelSpec(model, device, dtype)
@@ -109,13 +122,27 @@ def train_command(
         jobs.append(
             TrainingJob(each, mixed, settings, workspace, domains, names, data, only, bounds)
         )
+    counts = {}
+    if use is not None and from_environment().is_main:
+        if name[0] not in jobs[0].recipe.proportions:
+            what = f"the recipe has no `{name[0]}`, and the traces are its rows"
+            raise Misuse(what, f"give `{name[0]}` a share in its `proportions`")
+        jobs[0], learned = learn_traces(jobs[0], use, model, as_json=as_json)
+        counts = {"traces": learned}
     if dry_run:
-        _dry_run(jobs, loading, as_json=as_json)
+        _dry_run(jobs, loading, counts, as_json=as_json)
     else:
-        _train(jobs, loading, as_json=as_json)
+        _train(jobs, loading, counts, as_json=as_json)
 
 
-def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
+def _trace_use(texts: Sequence[str]) -> TraceUse:
+    given: dict[str, Any] = dict(read_setting(text, TraceUse, "--traces") for text in texts)
+    return TraceUse(**{**given, "rating": WantedRating(given.get("rating", WantedRating.NOT_BAD))})
+
+
+def _dry_run(
+    jobs: Sequence[TrainingJob], loading: ModelSpec, counts: dict[str, Any], *, as_json: bool
+) -> None:
     if not from_environment().is_main:
         return
     need_local()
@@ -124,12 +151,14 @@ def _dry_run(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) 
     for job in jobs:
         result = dry_run(job, loading.model, loading.device, loading.dtype)
         if as_json:
-            print(json.dumps(result.as_json(), ensure_ascii=False))
+            print(json.dumps({**result.as_json(), **counts}, ensure_ascii=False))
         else:
             show_dry_run(result)
 
 
-def _train(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) -> None:
+def _train(
+    jobs: Sequence[TrainingJob], loading: ModelSpec, counts: dict[str, Any], *, as_json: bool
+) -> None:
     need_local()
     from improve.training_run import train_with_progress
 
@@ -137,7 +166,7 @@ def _train(jobs: Sequence[TrainingJob], loading: ModelSpec, *, as_json: bool) ->
         result = train_with_progress(job, loading)
         if from_environment().is_main:
             if as_json:
-                print(json.dumps(result.as_json(), ensure_ascii=False), flush=True)
+                print(json.dumps({**result.as_json(), **counts}, ensure_ascii=False), flush=True)
             else:
                 show_training(result)
     destroy()

@@ -121,17 +121,21 @@ def one_domain(domain: str, *, replay: float = 1.0, seed: int = 0) -> Recipe:
     return Recipe({domain: 1.0}, replay=replay, seed=seed)
 
 
-def read_setting(text: str, settings: type) -> tuple[str, Value]:
-    """Read `key=value` as a line of the section `training`; Misuse where it cannot stand there."""
+def read_setting(text: str, settings: type, option: str = "--set") -> tuple[str, Value]:
+    """Read `key=value`, as an option has it, as a line of the section that fills `settings`.
+
+    Misuse where it cannot stand there.
+    """
     name, sign, value = (part.strip() for part in text.partition("="))
     if not sign:
-        raise Misuse(f"`{text}` is no setting", "give it as KEY=VALUE: `--set rank=8`")
+        example = "rank=8" if option == "--set" else "rating=good"
+        raise Misuse(f"`{text}` is no setting", f"give it as KEY=VALUE: `{option} {example}`")
     schema = dataclass_schema(settings)
     if name not in schema:
         raise NoSuch("setting", name, schema)
     if schema[name].kind == "texts":
         value = f"[{value}]"
-    return name, parse_yaml(f"{name}: {value}", Path(f"--set {text}"), schema)[name].value
+    return name, parse_yaml(f"{name}: {value}", Path(f"{option} {text}"), schema)[name].value
 
 
 def _proportions(path: Path, entry: Node) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from bench.app import main
 from bench.commands.train import train_command
 from bench.experiment_file import config_text, parse_experiment, read_experiment
 from domainlift.errors import BenchError, Malformed
+from engines.registry import tiny_folder
 from finetune.axolotl import export_config, import_config
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import one_domain, with_stages
 from finetune.jobs import training_arguments
 from finetune.training.settings import TrainingArguments
+from recipes import shop_agent
+from recipes.shop_agent.shop import shop_traces
+from traces.store import TraceStore
 
 GUIDE = """
 base_model: Qwen/Qwen2.5-0.5B
@@ -61,6 +66,14 @@ def parse(text):
         ("command: run\nexport: [gguf]", "cannot export `gguf`", "`train`"),
         ("export: [gguff]", "cannot export `gguff`", "gguf"),
         ("grid: {target: [0.5, 0.6]}", "looked at once", "sweep `train`"),
+        ("command: train\ndomains: [a]\ntraces: {ratng: good}", "key `ratng`", "`rating`"),
+        ("command: train\ndomains: [a]\ntraces: {rating: godo}", "rating `godo`", "`good`"),
+        ("command: train\ndomains: [a]\ntraces: good", "`traces` must be", None),
+        ("command: train\ndomains: [a]\ntrces: {}", "unknown key `trces`", "`traces`"),
+        ("command: train\ndomains: [a]\ndpo: {betta: 1}", "unknown key `betta`", "`beta`"),
+        ("command: run\ntraces: {}", "unknown key `traces`", None),
+        ("command: train\ndomains: [a]\ngrid: {beta: [1]}", "no key `beta`", "`dpo.beta`"),
+        ("command: train\ndomains: [a]\ngrid: {traces: [1]}", "no key `traces`", None),
         ("command: run\ngrid: {shotz: [0]}", "no key `shotz`", "`shots`"),
         ("command: train\ndomains: [a]\ngrid: {rank: [1]}", "no key `rank`", "`training.rank`"),
         ("command: run\nlimit: 0", "`limit` must be a whole number, 1 or more", None),
@@ -115,6 +128,8 @@ def test_random_draws_some_of_the_combinations_always_the_same_ones():
         ["run", "--model", "tiny", "--task", "a.jsonl", "--metric", "f1", "--chat", "--limit", "3"],
         ["improve", "--model", "tiny", "--docs", "folder", "--min-gain", "3pt", "--skip-rag"],
         ["improve", "--model", "tiny"],
+        ["train", "x", "--stages", "sft,dpo", "--set", "dpo.beta=0.2", "--set", "rank=3"],
+        ["train", "x", "--traces", "rating=good", "--traces", "hold_out=0.2"],
     ],
 )
 def test_a_printed_file_is_read_as_the_same_command(command, tmp_path, capsys):
@@ -152,13 +167,19 @@ command: train
 domains: [biology]
 workspace: w
 training: {learning_rate: 1.0e-05, targets: [q_proj, v_proj], anchor: false, epochs: 0.5}
+rloo: {reward: exact}
+dpo: {}
+traces: {}
 """
     monkeypatch.setattr(experiment_file, "_function", lambda _: command)
     monkeypatch.setenv("BENCH_MODEL", "from-the-environment")
     parse(text).run(as_json=True)
     assert (seen["name"], seen["model"]) == (["biology"], "from-the-environment")
     assert seen["workspace"] == Path("w")
-    settings = training_arguments(one_domain("biology"), seen["change"])
+    assert seen["traces"] == []
+    recipe, changes = with_stages(one_domain("biology"), "sft,rloo", seen["change"])
+    assert recipe.settings_of("rloo").reward == "exact"
+    settings = training_arguments(recipe, changes)
     assert (settings.learning_rate, settings.targets) == (1e-5, ("q_proj", "v_proj"))
     assert (settings.anchor, settings.epochs) == (False, 0.5)
 
@@ -183,6 +204,74 @@ def test_a_file_of_runs_is_run_and_compared(tmp_path, capsys):
     assert all(each["results"][0]["overall"]["n"] == 4 for each in found["variants"])
     assert main(["experiment", "run", str(file)]) == 0
     assert "candidate" in capsys.readouterr().out
+
+
+def test_traces_train_beside_pairs_and_a_stage_of_preference(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("trl")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_folder(), "model")
+    shutil.copy(Path(shop_agent.__file__).with_name("chat_template.jinja"), "model")
+    for trace in shop_traces(40):
+        TraceStore(Path("workspace")).add(trace)
+    pairs = [
+        {"prompt": f"Number {n} is", "chosen": " even" if n % 2 else " odd", "rejected": " red"}
+        for n in range(60)
+    ]
+    Path("pairs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in pairs))
+    assert main(["data", "prepare", "pairs", "--file", "pairs.jsonl", "--json"]) == 0
+    Path("recipe.yaml").write_text("""
+proportions: {shop: 0.5, pairs: 0.5}
+replay: 0
+stages: [sft, dpo]
+dpo: {steps: 2, batch: 4}
+""")
+    Path("e.yaml").write_text("""
+command: train
+model: ./model
+domains: [shop]
+recipe: recipe.yaml
+traces: {hold_out: 0.2}
+training: {steps: 3, batch: 4, eval_every: 0}
+dpo: {steps: 3}
+""")
+    capsys.readouterr()
+    assert main(["experiment", "run", "e.yaml", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert {name: each["steps"] for name, each in made["stages"].items()} == {"sft": 3, "dpo": 3}
+    assert made["kept"] == "dpo"
+    traces = made["traces"]
+    assert traces["turns"] == traces["rows"] + traces["held_out_turns"]
+    card = json.loads(next(Path("workspace/adapters/shop").glob("v0001/card*.json")).read_text())
+    assert {"shop", "pairs"} <= {*card["data"]}
+    # Other traces make another data set beside it.
+    TraceStore(Path("workspace")).drop(next(shop_traces(1)).id)
+    again = [
+        "train",
+        "shop",
+        "--model",
+        "./model",
+        "--traces",
+        "hold_out=0.2",
+        "--dry-run",
+        "--json",
+    ]
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out)["traces"]["path"] != traces["path"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "what"),
+    [
+        (["shop", "--traces", "good"], "`good` is no setting"),
+        (["shop", "--traces", "hold_out=2"], "not from 0 to 0.9"),
+        (["shop", "other", "--traces", "rating=any"], "data set of one adapter"),
+        (["shop", "--traces", "rating=any", "--data-set", "d"], "data set of one adapter"),
+        (["shop", "--traces", "rating=any"], "there are no traces in this workspace"),
+    ],
+)
+def test_traces_that_cannot_be_learned_are_told(argv, what, tmp_path, capsys):
+    assert main(["train", *argv, "--model", "tiny", "--workspace", str(tmp_path)]) == 2
+    assert what in capsys.readouterr().err
 
 
 # --- axolotl
