@@ -26,6 +26,8 @@ from finetune.export.registry import TARGETS
 from rag.corpus.readers.base import Section, SourceFile
 from rag.corpus.readers.registry import READERS
 from rag.treatment import Budget, QuestionSignals
+from traces.formats.registry import FORMATS, TraceFormat
+from traces.trace import Trace, TraceStatus, read_messages
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -39,9 +41,9 @@ def toy(name: str) -> str:
 
 
 class TestPage:
-    def test_five_extensions_are_described(self) -> None:
+    def test_six_extensions_are_described(self) -> None:
         assert [name.split()[-1] for name in SECTIONS] == [
-            *("engine", "treatment", "task", "reader", "kind"),
+            *("engine", "treatment", "task", "reader", "kind", "traces"),
         ]
 
     @pytest.mark.parametrize("name", SECTIONS)
@@ -195,3 +197,26 @@ def test_a_treatment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     treated, base = treat_by_plan(questions, routes, plan.domains, resources, signals)
     assert [passage.text for passage in treated.passages] == ["hint: one"]
     assert (treated.route, treated.reason, base.passages) == ("biology", "toy", ())
+
+
+def read_toy_rows(rows: Any) -> Iterator[Any]:
+    for row in rows:
+        messages = [{"role": "user", "content": row.fields["toy"]}]
+        yield Trace("", "", "", read_messages(messages), status=TraceStatus.DONE)
+
+
+def toy_rows(trace: Trace) -> Iterator[dict[str, Any]]:
+    yield {"toy": trace.messages[0]["content"]}
+
+
+def test_a_format_of_traces(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = TraceFormat("toy", toy("read_toy_rows"), toy("toy_rows"))
+    monkeypatch.setitem(FORMATS, "toy", entry)
+    (tmp_path / "in.jsonl").write_text('{"toy": "How warm?"}\n')
+    there = ["--workspace", str(tmp_path / "w")]
+    assert main(["trace", "import", str(tmp_path / "in.jsonl"), *there]) == 0
+    out = tmp_path / "out.jsonl"
+    assert main(["trace", "export", str(out), "--to", "toy", *there]) == 0
+    assert out.read_text() == '{"toy": "How warm?"}\n'
