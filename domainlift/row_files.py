@@ -41,7 +41,8 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 # Half a surrogate pair stands for a byte that is not UTF-8; see PEP 383.
 _BAD = re.compile("[\udc80-\udcff]")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_MISSING = re.compile(r"\s*(nan|NaN)?\s*")
+_MISSING = re.compile(r"\s*(nan|NaN|<NA>)?\s*")
+_PANDAS = re.compile(r"__index_level_\d+__")
 _NAMELESS = re.compile(r"(unnamed: \d+)?", re.IGNORECASE)
 
 
@@ -194,11 +195,26 @@ def _parquet(path: Path) -> Iterator[FileRow]:
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(1024):
-                for row in batch.to_pylist():
+                for row in _shortest(batch, arrow).to_pylist():
                     number += 1
-                    yield _line(number, json.dumps(row, ensure_ascii=False, default=str))
+                    yield _line(number, json.dumps(row, ensure_ascii=False, default=_text_of))
     except (arrow.ArrowException, OSError) as error:
         yield FileRow(number + 1, problem=f"is a damaged Parquet file: {one_line(str(error), 80)}")
+
+
+def _shortest(batch: Any, arrow: Any) -> Any:
+    """The batch without pandas' own columns, its short floats as they are written: 0.1."""
+    for at, field_ in reversed(list(enumerate(batch.schema))):
+        if _PANDAS.fullmatch(field_.name):
+            batch = batch.remove_column(at)
+        elif arrow.types.is_float32(field_.type):
+            values = batch.column(at).cast(arrow.string()).cast(arrow.float64())
+            batch = batch.set_column(at, field_.name, values)
+    return batch
+
+
+def _text_of(value: Any) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 # --- a JSON list

@@ -141,6 +141,11 @@ class ChatTemplate:
         except Exception as error:
             first = " ".join(str(error).split())[:200]
             raise Misuse(f"the model's chat template refuses this chat: {first}", _PLAIN) from error
+        # The end of a turn may lack its blanks, and nothing else: some cut, escape or skip turns.
+        for turn in turns:
+            if turn["role"] in ("system", "user") and turn["content"].strip() not in prompt:
+                what = f"a turn of the {turn['role']}"
+                raise Misuse(f"the model's chat template changes or leaves out {what}", _PLAIN)
         if any(name not in prompt for turn in turns for name in _called(turn)):
             raise Misuse("the model's chat template leaves out calls of tools", _PLAIN)
         return prompt

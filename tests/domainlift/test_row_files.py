@@ -170,6 +170,18 @@ def test_rows_of_a_parquet_file_follow_the_rules_of_json(tmp_path: Path) -> None
     ]
 
 
+def test_bytes_and_short_floats_of_a_parquet_file_are_what_they_show(tmp_path: Path) -> None:
+    path = tmp_path / "exam.parquet"
+    short = pyarrow.array([0.1], pyarrow.float32())
+    table = {"q": ["é".encode()], "a": short, "__index_level_0__": [3]}
+    parquet.write_table(pyarrow.table(table), path)
+    [row] = file_rows(path)
+    assert row.fields == {"q": "é", "a": 0.1}
+    parquet.write_table(pyarrow.table({"q": [b"\xe9"]}), path)
+    with pytest.raises(Malformed, match="is not UTF-8"):
+        list(file_rows(path))
+
+
 def test_a_parquet_file_that_ends_early_is_named(tmp_path: Path) -> None:
     path = tmp_path / "exam.parquet"
     parquet.write_table(pyarrow.Table.from_pylist([{"question": "a"}] * 9), path)

@@ -122,6 +122,30 @@ def test_what_a_template_leaves_out_is_refused() -> None:
         of(kinds.MISTRAL).prompt([USER, USER])
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "a chat",
+        "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}{{ m.content[:15] }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | e }}{% endfor %}",
+    ],
+    ids=["constant", "parts", "cut", "escaped"],
+)
+def test_a_template_that_does_not_write_what_is_asked_is_refused(template: str) -> None:
+    with pytest.raises(Misuse, match="changes or leaves out a turn of the user"):
+        of(template).prompt([Message("user", "Is 2 < 3, and 3 < 4? ")])
+
+
+def test_a_later_system_turn_that_a_template_leaves_out_is_refused() -> None:
+    template = (
+        "{% for m in messages %}{% if loop.first or m.role != 'system' %}{{ m.content }}"
+        "{% endif %}{% endfor %}"
+    )
+    with pytest.raises(Misuse, match="leaves out a turn of the system"):
+        of(template).prompt([Message("user", "A"), Message("system", "Be kind.")])
+
+
 def test_the_date_is_the_same_on_every_day() -> None:
     assert "Today: 26 Jul 2024" in of(kinds.LLAMA31).prompt([USER])
 

@@ -179,6 +179,10 @@ GOOD: dict[str, tuple[dict[str, Any], list[tuple[str, str, tuple[Message, ...], 
         {"messages": chat("user: A", "assistant: Hm.\n</think>\n\nB")},
         [("", "<think>\nHm.\n</think>\n\nB", said("user: A"), "")],
     ),
+    "a thought whose mark has an attribute": (
+        {"messages": chat("user: A", 'assistant: <think id="1">Hm.</think>B')},
+        [("", '<think id="1">Hm.</think>B', said("user: A"), "")],
+    ),
     "a call as it stood before there were lists of them": (
         {
             "messages": [

@@ -181,13 +181,12 @@ def _with_thought(turn: Mapping[str, Any], content: str, place: str) -> str:
 
 def _closed(content: str, place: str) -> str:
     """An answer whose thought has both its marks: where a prompt began it, files lack the first."""
-    if "</think>" in content and "<think>" not in content:
-        content = f"<think>\n{content}"
     try:
-        begins_with_thought(content)
+        begins = begins_with_thought(content)
     except Misuse as error:
         raise InvalidRow(f"unclosed thought in {place}") from error
-    return content
+    lacks_first = "</think>" in content and "<think>" not in content and not begins
+    return f"<think>\n{content}" if lacks_first else content
 
 
 def _called(turn: Mapping[str, Any], place: str) -> Any:
