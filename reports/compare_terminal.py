@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from benchmarks.results.comparison import ChangeLabel, Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
@@ -13,10 +14,6 @@ from reports.letter_table import TITLE, comparison_letters
 from reports.metric_tables import show_metric_changes
 from reports.sanitize import line
 from reports.terminal import print_line, print_table
-
-if TYPE_CHECKING:
-    from rich.text import Text
-
 
 _COLUMNS = (
     *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),
@@ -67,8 +64,6 @@ def _rows(comparison: Comparison) -> Iterator[list[Text]]:
 
 
 def _row(name: str, row: DomainChange) -> list[Text]:
-    from rich.text import Text
-
     style = _STYLES.get(row.word, "")
     cells = (
         line(name, 60),

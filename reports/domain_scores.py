@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from benchmarks.results.domain_scores import DomainScore, EvalResult
 from benchmarks.results.error_reasons import told_reasons
@@ -16,10 +17,6 @@ from reports.format import provenance
 from reports.letter_table import show_letters
 from reports.metric_tables import show_metrics
 from reports.terminal import print_line, print_table
-
-if TYPE_CHECKING:
-    from rich.text import Text
-
 
 _COLUMNS = (
     *("domain", "n", "accuracy", "95 % interval", "chance"),
@@ -138,8 +135,6 @@ def show_manifest(manifest: RunManifest) -> None:
 
 
 def _row(name: str, score: DomainScore, debiased: bool) -> list[str | Text]:
-    from rich.text import Text
-
     verdict = score.verdict.value if score.verdict is not None else "-"
     return [
         name,

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from domainlift.text.display import printable
 from reports.terminal import console, print_line, print_table
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from domainlift.types import Question
     from rag.base import Hit
     from rag.contamination import Leak
@@ -25,8 +25,6 @@ _SHORTEST = 3
 
 def show_hits(query: str, hits: Sequence[Hit]) -> None:
     """Print passages, best first, the words of the query set off."""
-    from rich.text import Text
-
     out = console()
     if not hits:
         out.print("nothing found")
@@ -43,8 +41,6 @@ def show_hits(query: str, hits: Sequence[Hit]) -> None:
 
 def highlighted(text: str, query: str) -> Text:
     """A text with the words of the query in bold; endings may differ by a few letters."""
-    from rich.text import Text
-
     marked = Text(printable(text))
     stems = {_stem(word) for word in _WORD.findall(query) if len(word) >= _SHORTEST}
     for match in _WORD.finditer(marked.plain):

@@ -5,27 +5,22 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from domainlift.text.display import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 
 def console() -> Console:
     """Standard output; wide where it is not a terminal, so that nothing is cut off in a file."""
-    from rich.console import Console
-
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
     return Console(width=width, highlight=False)
 
 
 def print_line(text: str, style: str = "", *, soft_wrap: bool = False) -> None:
     """Print a line without control characters; markup is taken as text."""
-    from rich.text import Text
-
     console().print(Text(printable(text), style=style), soft_wrap=soft_wrap)
 
 
@@ -33,9 +28,6 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Collection[str] = ()
 ) -> None:
     """Print rows under lower-case headers, without lines; texts go without control characters."""
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, justify="right" if column in right else "left", overflow="fold")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from domainlift.errors import Interrupted
 from domainlift.stats.formatting import accuracy, difference, interval
 from domainlift.stats.intervals import Interval
@@ -35,8 +37,6 @@ _ENDED = {
 
 def show_dry_run(found: DryRun) -> None:
     """Print rows as they would be trained on, and what the training would take."""
-    from rich.text import Text
-
     print_line(f"{found.name}: {found.rows:,} rows ({_mixture(found)})")
     for number, parts in enumerate(found.examples, 1):
         print()
