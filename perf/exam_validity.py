@@ -20,6 +20,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from domainlift.files import write_text
+from domainlift.jsonl import json_lines
 from domainlift.sampling import hash_order
 from domainlift.stats.intervals import wilson
 from improve.exam.exam import TEST, VALIDATION
@@ -107,22 +109,9 @@ def _write_exam(workspace: Path, subject: str, book: str, most: int) -> Path:
     asked = [each for each in exam.questions if each.split in (TEST, VALIDATION)]
     asked = sorted(asked, key=lambda each: hash_order(each.id))[:most]
     target = workspace / f"{subject}.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(
-        json.dumps(
-            {
-                "id": each.id,
-                "question": each.question,
-                "options": list(each.options),
-                "answer": each.answer,
-                "split": "test",
-                "domain": subject,
-            }
-        )
-        + "\n"
-        for each in asked
-    )
-    target.write_text(text, encoding="utf-8")
+    keys = ("id", "question", "options", "answer")
+    told = [{key: getattr(each, key) for key in keys} for each in asked]
+    write_text(target, json_lines({**row, "split": "test", "domain": subject} for row in told))
     return target
 
 

@@ -26,7 +26,7 @@ from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
 from perf import shapes
-from perf.commands import measure_apart
+from perf.commands import heading, line, measure_apart
 
 SIDES = ("ours", "dequantised", "llama-server")
 #: What a server is asked for, so that every letter is among its alternatives.
@@ -136,7 +136,7 @@ class _LlamaServer:
 
 
 def _table(sides: dict[str, dict[str, Any]]) -> None:
-    print("|  | " + " | ".join(sides) + " |\n" + "|---" * (len(sides) + 1) + "|")
+    print(heading("", *sides))
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "ready, s": lambda side: f"{side['ready']:.2f}",
         "peak memory, MiB": lambda side: f"{side['memory']:.0f}",
@@ -146,7 +146,7 @@ def _table(sides: dict[str, dict[str, Any]]) -> None:
         ),
     }
     for label, cell in rows.items():
-        print(f"| {label} | " + " | ".join(cell(side) for side in sides.values()) + " |")
+        print(line(label, *map(cell, sides.values())))
     ours = sides["ours"]
     for other in SIDES[1:]:
         for mode in ("letter", "cloze"):

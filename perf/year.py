@@ -36,6 +36,7 @@ from typing import Any
 
 import knowledge_bases
 from bench.app import main as bench_main
+from domainlift.jsonl import json_lines
 from engines.registry import tiny_folder
 from improve.versions.decision_log import Decision
 from improve.versions.version_files import check_version_files
@@ -291,8 +292,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "questions.jsonl").write_text(text, encoding="utf-8")
+    (folder / "questions.jsonl").write_text(json_lines(rows), encoding="utf-8")
 
 
 def _domain_file(folder: Path, source: str, title: str, more: str = "") -> None:

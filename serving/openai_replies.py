@@ -186,12 +186,11 @@ def _add(message: Json, added: Json) -> None:
 
 
 def _token(token: TokenLogprob) -> Json:
-    told = {"token": token.text, "logprob": _finite(token.logprob), "bytes": list(token.raw)}
-    alternatives = [
-        {"token": each.text, "logprob": _finite(each.logprob), "bytes": list(each.raw)}
-        for each in token.top
-    ]
-    return {**told, "top_logprobs": alternatives}
+    return {**_plain_token(token), "top_logprobs": [_plain_token(each) for each in token.top]}
+
+
+def _plain_token(token: TokenLogprob) -> Json:
+    return {"token": token.text, "logprob": _finite(token.logprob), "bytes": list(token.raw)}
 
 
 def _finite(value: float) -> float:
