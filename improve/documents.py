@@ -137,8 +137,8 @@ def _write_new(files: ExamFiles, exam: Exam) -> Exam:
     if not exam.questions:
         raise BenchError(
             f"no question can be made of the documents of `{files.name}`",
-            "whole sentences with names, numbers or dates are needed; or give questions of your "
-            "own: `bench improve --task FILE`",
+            "whole English sentences with names, numbers or dates are needed; `--writer MODEL` has "
+            "a model write them, `bench improve --task FILE` takes your own",
         )
     if files.name in exam_names(files.workspace):
         exam = with_feedback(exam, read_exam(files).questions)
