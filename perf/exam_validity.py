@@ -47,6 +47,7 @@ def main() -> None:
     """Print a table of accuracies, and what they agree in."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", default=["tiny", "smollm2"])
+    parser.add_argument("--subjects", nargs="+", default=list(BOOKS), choices=list(BOOKS))
     parser.add_argument("--limit", type=int, default=150, help="questions of each set")
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     chosen = parser.parse_args()
@@ -54,8 +55,8 @@ def main() -> None:
         heading("subject", *(f"{each}, {of}" for each in _names(chosen) for of in ("exam", "MMLU")))
     )
     found: dict[str, list[tuple[Score, Score]]] = {}
-    for subject, book in BOOKS.items():
-        file = _write_exam(chosen.workspace, subject, book, chosen.limit)
+    for subject in chosen.subjects:
+        file = _write_exam(chosen.workspace, subject, BOOKS[subject], chosen.limit)
         pairs = [
             (_score(chosen, model, str(file)), _score(chosen, model, f"mmlu:{subject}"))
             for model in chosen.models
