@@ -17,7 +17,7 @@ _TAG = rf"(?:ant|[a-z0-9]{{1,12}}[:_-])?{_WORD}(?:[_-](?:process|content|steps?|
 OPENING = re.compile(
     rf"<\s*{_TAG}(?:\s[^<>\n]{{0,80}})?>|\[THINK\]|◁think▷"
     rf"|<[|｜](?:(?:begin|start)[_▁](?:of[_▁])?)?{_WORD}(?:[_▁](?:start|begin))?[|｜]>"
-    r"|\A\s*Here(?: is|'s) my thought process:|\A\s*Here are my reasoning steps:"
+    r"|\A\s*Here(?: is|'s) my thought process:|(?<![^\n])Here are my reasoning steps:"
     r"|<\|channel\|?>\s*(?:analysis|commentary|thought)[^<\n]{0,80}(?:<\|message\|>)?"
     # gpt-oss where its special tokens were left out of the text.
     r"|<unused94>thought|\A\s*(?:analysis|commentary)(?=[A-Z\"'(])",
@@ -41,7 +41,9 @@ TOKENS = (
     *("<think>", "</think>", "[THINK]", "[/THINK]", "<|START_THINKING|>", "<|END_THINKING|>"),
     *("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|channel>", "<channel|>"),
     *("<|begin_of_thought|>", "<|end_of_thought|>", "◁think▷", "◁/think▷"),
-    *("<unused94>", "<unused95>", "<seed:think>", "</seed:think>"),
+    *("<unused94>", "<unused95>", "<seed:think>", "</seed:think>", "<|think|>", "<|content|>"),
+    *("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]", "<longcat_think>", "</longcat_think>"),
+    *("<｜begin▁of▁thinking｜>", "<｜end▁of▁thinking｜>", "<|thinking|>", "<|/thinking|>"),
 )
 
 
@@ -58,6 +60,7 @@ def closing_of(opening: str) -> str:
         return "<|end|><|start|>assistant<|channel|>final<|message|>"
     pairs = zip(TOKENS[::2], TOKENS[1::2], strict=True)
     known = {**dict(pairs), "<|channel>thought": "<channel|>", "<unused94>thought": "<unused95>"}
+    known["Here are my reasoning steps:"] = "[BEGIN FINAL RESPONSE]"
     named = re.sub(r"(begin|start)(?=[_▁|｜])", "end", opening, flags=re.IGNORECASE)
     usual = named if named != opening else re.sub(r"<([|｜]?)", r"<\1/", opening, count=1)
     return known.get(opening, re.sub(r"\s[^<>]*>\Z", ">", usual))

@@ -22,17 +22,24 @@ _MARKED = ((0x300, 0x1E00), (0x20D0, 0x2100), (0xA66F, 0xA6F2), (0xA800, 0xAC00)
 _WITHOUT_WIDTH = dict.fromkeys(
     (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 ) | dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+# Vowel points of Arabic and Hebrew, and the Arabic stroke that stretches a word.
+_POINTS = (*range(0x64B, 0x660), 0x670, 0x640, *range(0x591, 0x5BE), 0x5BF, *range(0x5C1, 0x5C3))
+_WITHOUT_WIDTH |= dict.fromkeys(_POINTS)
+# Letters that writers of one language put for one another, as Lucene's normalisers have them.
+_ONE_LETTER = str.maketrans("آأإٱىیةکάέήίόύώϊϋΐΰёı", "اااايي\u0647كαεηιουωιυιυеi")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 
 #: What copies of a question have in common.
 DedupKey = tuple[str, tuple[str, ...]]
 
 
 def normal_form(text: str) -> str:
-    """NFKC, case folded, without characters that have no width."""
+    """NFKC, case folded, with digits from 0 to 9, without characters that have no width."""
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKC", text).translate(_WITHOUT_WIDTH).casefold()
-    return unicodedata.normalize("NFKC", folded)
+    folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").translate(_ONE_LETTER)
+    return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
 
 
 def words(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from domainlift.optional import need
 from domainlift.text.normalise import normal_form, spaced_word, unspaced_letter, words
 
 #: Raised with every change of what `analysed` gives: an index of another version is stale.
-ANALYSER = 2
+ANALYSER = 3
 
 # Words that stand in any text; questions are full of them.
 _STOP = frozenset(

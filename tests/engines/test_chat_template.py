@@ -251,6 +251,11 @@ def test_an_unclosed_thought_is_not_trained() -> None:
         ("<|begin_of_thought|>", "<|end_of_thought|>"),
         ("<|channel>thought", "<channel|>"),
         ("<unused94>thought", "<unused95>"),
+        ("<|think|>", "<|content|>"),
+        ("<|start_of_thinking|>", "<|end_of_thinking|>"),
+        ("<longcat_think>", "</longcat_think>"),
+        ('<think id="1">', "</think>"),
+        ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
     ],
 )
 def test_every_mark_is_closed_by_its_own(opens: str, closes: str) -> None:

@@ -24,6 +24,29 @@ def test_words_ignore_case_width_marks_and_soft_hyphens(text: str) -> None:
     assert words(text) == ["organelle"]
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("عام ١٩٦٩", "عام 1969"),
+        ("سال ۱۳۵۷", "سال 1357"),
+        ("वर्ष १९६९", "वर्ष 1969"),
+        ("พ.ศ. ๒๕๓๑", "พ.ศ. 2531"),
+        ("القَاهِرَةُ", "القاهرة"),
+        ("القـــاهرة", "القاهره"),
+        ("أحمد", "احمد"),
+        ("ایرانی", "ايراني"),
+        ("שָׁלוֹם", "שלום"),
+        ("İSTANBUL", "istanbul"),
+        ("ΑΘΗΝΑ", "Αθήνα"),
+        ("ΟΔΟΣ", "οδός"),
+        ("ёлка", "Елка"),
+        ("ISPARTA", "ısparta"),
+    ],
+)
+def test_words_are_the_same_however_a_language_writes_them(written: str, asked: str) -> None:
+    assert words(written) == words(asked)
+
+
 def test_signs_tell_sums_apart_only_where_they_are_asked_for() -> None:
     assert words("6 × 3 - 1_0") == ["6", "3", "1", "0"]
     assert words_and_signs("6 × 3 - 1_0") == ["6", "×", "3", "-", "1", "0"]
