@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.held_out.split import EvalSplit, split_tasks
 from benchmarks.runs.runner import EvalSettings
 from benchmarks.runs.suites import choose_tasks
+from benchmarks.tasks.base import Task
 from domainlift.errors import Misuse, NoSuch
+from ensemble.fit.training_data import Labelled
+from improve.options import ImproveOptions, RunOptions
 from improve.route import learnable
 from knowledge_bases.domains import Domain, bare_domain, companions, load_domains
-
-if TYPE_CHECKING:
-    from benchmarks.tasks.base import Task
-    from ensemble.fit.training_data import Labelled
-    from improve.options import ImproveOptions, RunOptions
 
 SELECTION, HELD_OUT = "selection", "held out"
 

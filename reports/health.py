@@ -84,7 +84,6 @@ class HealthChart:
     dates: Sequence[tuple[float, str]]
     scores: Sequence[tuple[float, str]]
     lane: float = _LANE
-    bottom: float = _BOTTOM
     top: float = _TOP
 
 

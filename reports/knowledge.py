@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
 from domainlift.text.display import printable
+from domainlift.types import Question
+from rag.base import Hit
+from rag.contamination import Leak
+from rag.index.manifest import IndexManifest
+from rag.quality.beir import Evaluation
 from reports.terminal import console, print_line, print_table
-
-if TYPE_CHECKING:
-    from domainlift.types import Question
-    from rag.base import Hit
-    from rag.contamination import Leak
-    from rag.index.manifest import IndexManifest
-    from rag.quality.beir import Evaluation
 
 _WORD = re.compile(r"\w+")
 # Words that are in every text say nothing about why one was found.

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from bench.commands.ask import MaxTokens, PlanModel, PlanOption, opened_assistant, tell_reply
 from bench.options import WORKSPACE, Device, KeepReplies, WorkspaceOption
@@ -22,10 +21,8 @@ from improve.feedback.reply_log import KEPT, ReplyLog, ServedReply
 from reports.origin import show_origin
 from reports.terminal import print_note
 from serving.asked import asked_in_chat
+from serving.assistant import Assistant, PreparedReply
 from serving.served import served_reply
-
-if TYPE_CHECKING:
-    from serving.assistant import Assistant, PreparedReply
 
 _HELP = """/right    the last answer is right; /wrong TEXT: it is not, and TEXT would be
 /route    where the last question went, and why

@@ -31,7 +31,6 @@ class ExportOptions:
     base_gguf: Path | None = None
     prompts: Sequence[str] = PROMPTS
     name: str = ""
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class ExportJob:
         self.folder = folder
         self.scratch = scratch
         name = source(base)
-        self.model, self.tokenizer = load_model(name, device=options.device, dtype="float32")
+        self.model, self.tokenizer = load_model(name, device="cpu", dtype="float32")
         self.base_digest = model_digest(name, self.model)
         _check_base(adapter, base, self.base_digest)
         self.dtype = _stored_dtype(name)

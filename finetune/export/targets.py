@@ -38,7 +38,7 @@ def export_merged(job: ExportJob, build: Path) -> ExportResult:
     verified = job.adapt()
     job.merge().to(job.dtype).save_pretrained(build)
     job.tokenizer.save_pretrained(build)
-    model, tokenizer = load_model(str(build), device=job.options.device, dtype="float32")
+    model, tokenizer = load_model(str(build), device="cpu", dtype="float32")
     # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
     largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
     check = compare_model(verified, model, tokenizer, largest)

@@ -86,12 +86,8 @@ def _watch(trainer: Any, job: StageJob, validate: Validate | None, notify: OnPro
                 done = max(1, state.global_step - first[0])
                 each = (time.perf_counter() - begun) / done
                 tokens = float(logs.get("num_tokens", 0)) / (each * state.global_step or 1)
-                left = each * (state.max_steps - state.global_step)
-                notify(
-                    TrainingProgress(
-                        state.global_step, state.max_steps, float(logs["loss"]), tokens, left
-                    )
-                )
+                loss = float(logs["loss"])
+                notify(TrainingProgress(state.global_step, state.max_steps, loss, tokens))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             every, step = job.training.eval_every, state.global_step

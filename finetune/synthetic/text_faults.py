@@ -76,12 +76,6 @@ def text_fault(piece: GeneratedText, excerpt: Excerpt) -> str:
     return fault if fault else _untold(piece, excerpt)
 
 
-def told_share(piece: GeneratedText, excerpt: Excerpt) -> float:
-    """The share of a piece's terms that the place has which has most of them."""
-    own, best = _terms(_all(piece)), _best_place(piece, excerpt)
-    return len(own & best.terms) / len(own) if own and best is not None else 0.0
-
-
 @dataclass(frozen=True)
 class _Place:
     """A sentence of a passage by its terms, with those of the heading.

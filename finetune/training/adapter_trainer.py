@@ -109,13 +109,6 @@ class AdapterTrainer:
         """Tokens per second so far, without validation."""
         return self.state.tokens / max(self.state.working, 1e-9)
 
-    @property
-    def left(self) -> float:
-        """Seconds that the steps to come will take."""
-        if self.ended:
-            return 0.0
-        return (self.steps - self.state.step) * self.state.working / self.state.step
-
     def due(self, every: int) -> bool:
         """Whether the step is a multiple of `every` or the last one; never for 0."""
         return every > 0 and (self.state.step % every == 0 or self.state.step == self.steps)

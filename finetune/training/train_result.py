@@ -15,7 +15,6 @@ class TrainingProgress:
     steps: int
     loss: float
     tokens_per_second: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,7 @@ class TrainingLoop:
 
     def _progress(self) -> TrainingProgress:
         trainer, state = self.trainer, self.trainer.state
-        return TrainingProgress(
-            state.step, trainer.steps, state.losses[-1], trainer.speed, trainer.left
-        )
+        return TrainingProgress(state.step, trainer.steps, state.losses[-1], trainer.speed)
 
 
 def planned(

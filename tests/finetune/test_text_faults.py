@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from domainlift.types import Passage
 from finetune.synthetic.prompts import Excerpt, GeneratedText
-from finetune.synthetic.text_faults import text_fault, told_share
+from finetune.synthetic.text_faults import text_fault
 
 TEXT = (
     "In 1856 Gregor Mendel began to cross pea plants in Brno. He grew about 28,000 plants over "
@@ -116,4 +116,3 @@ def test_where_nouns_have_capitals_they_are_no_names() -> None:
 def test_no_text_is_too_strange_to_be_judged(text: str) -> None:
     for piece in (said(text), said(text, "rewrite-dialogue"), asked(text, text)):
         assert text_fault(piece, MENDEL) == text_fault(piece, MENDEL)
-        assert 0 <= told_share(piece, MENDEL) <= 1
