@@ -72,12 +72,12 @@ def paired_calls(messages: Sequence[Json]) -> Iterator[PairedCall]:
     for place, message in enumerate(messages):
         calls = message.get("tool_calls", ())
         results = _results(messages, place + 1) if calls else []
-        by_id = {result["tool_call_id"]: result for result in results if "tool_call_id" in result}
-        rest = [result for result in results if "tool_call_id" not in result]
         for call in calls:
-            result = by_id.pop(call["id"], None) or (rest.pop(0) if rest else None)
+            # The first of its id: models give several calls one.
+            named = [each for each in results if each.get("tool_call_id") == call["id"]]
+            fitting = named or [each for each in results if "tool_call_id" not in each]
+            content = results.pop(results.index(fitting[0]))["content"] if fitting else None
             function = call["function"]
-            content = None if result is None else result["content"]
             yield PairedCall(call["id"], function["name"], function["arguments"], content)
 
 

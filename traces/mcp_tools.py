@@ -198,7 +198,7 @@ class Toolbox:
             except Exception as error:
                 raise _unusable(server.label, error, server.stderr) from error
             for tool in listed:
-                name = plain = _NO_NAME.sub("_", tool.name)[:60]
+                name = plain = _NO_NAME.sub("_", tool.name)[:60] or "tool"
                 if plain in found:
                     name = f"server{number}_{plain}"[:64]
                     self._notify(f"two tools are named `{plain}`: the later one is `{name}`")

@@ -27,6 +27,7 @@ from engines.servers.http import stream
 from engines.servers.responses import ContextOverflow
 from traces.agent import CUT_OFF, EMPTY, AgentEnd, AgentLimits, ChatModel, run_agent
 from traces.mcp_tools import ToolSessions
+from traces.secrets import masked_head
 from traces.store import TraceStore
 from traces.tasks import is_solved, task_text
 from traces.trace import Json, Trace, TraceStatus, new_id, now, read_trace_tools
@@ -56,8 +57,8 @@ class Collected:
 
     @property
     def reasons(self) -> Counter[str]:
-        """Why traces have no answer, with how many."""
-        return Counter(trace.why for trace in self.traces if trace.why)
+        """Why traces have no answer, without secrets, with how many."""
+        return Counter(masked_head(trace).why for trace in self.traces if trace.why)
 
     @property
     def checked(self) -> list[Trace]:
@@ -146,7 +147,7 @@ def collect_traces(
                 failed = failed + 1 if trace.status is TraceStatus.ERROR else 0
                 lost = lost + 1 if ended else 0
                 if failed == _IN_A_ROW:
-                    what = f"{failed} tasks in a row ended in an error: {trace.why}"
+                    what = f"{failed} tasks in a row ended in an error: {masked_head(trace).why}"
                     hint = "look after the server (takes its model tools?), then repeat the command"
                     raise EngineDown(what, hint)
                 if lost == _IN_A_ROW and len(made) < len(work.todo):

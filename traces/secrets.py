@@ -36,6 +36,11 @@ def masked(trace: Trace) -> tuple[Trace, Counter[str]]:
     return made, Counter(secrets.masked.values())
 
 
+def masked_head(trace: Trace) -> Trace:
+    """What is known of a trace besides its messages and tools, without secrets."""
+    return masked(replace(trace, messages=(), tools=()))[0]
+
+
 class _Secrets:
     """The secrets of a trace: those that are known, and those that were masked, by kind."""
 

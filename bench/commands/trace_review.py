@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from domainlift.text.display import one_line
 from reports.terminal import print_line, print_note, print_table
 from traces.edit import edited_messages, read_message_lines
 from traces.marks import trace_marks
-from traces.secrets import masked
+from traces.secrets import masked, masked_head
 from traces.store import TraceStore
 from traces.trace import Rating, Trace, TraceStatus
 
@@ -171,13 +171,8 @@ def _found(store: TraceStore, ids: list[str]) -> list[str]:
     return [store.get(id_).id for id_ in ids]
 
 
-def _head(trace: Trace) -> Trace:
-    """What is known of a trace besides its messages, without secrets."""
-    return masked(replace(trace, messages=(), tools=()))[0]
-
-
 def _row(trace: Trace) -> dict[str, Any]:
-    head = _head(trace)
+    head = masked_head(trace)
     return {
         "id": trace.id,
         "timestamp": trace.timestamp,
@@ -200,7 +195,7 @@ def _cells(trace: Trace) -> tuple[str, ...]:
     solved = {True: "yes", False: "no", None: ""}[trace.solved]
     status = f"{trace.status} (dropped)" if trace.dropped else str(trace.status)
     marks = ", ".join(mark.name for mark in trace_marks(trace))
-    head = _head(trace)
+    head = masked_head(trace)
     texts = (one_line(head.model, 30), str(trace.turns), one_line(called, 40), status)
     return (trace.id, *texts, trace.rating or "", solved, marks, one_line(head.task, 40))
 

@@ -90,6 +90,10 @@ def test_a_result_belongs_to_the_answer_before_it() -> None:
         result("two", "call_1"),
     )
     assert [each.result for each in paired_calls(again)] == ["one", "two"]
+    # Models give several calls of one answer the same id.
+    twice = call() | {"tool_calls": [*call()["tool_calls"], *call({"b": 1})["tool_calls"]]}
+    same = paired_calls((twice, result("one"), result("two")))
+    assert [each.result for each in same] == ["one", "two"]
     nameless = {"role": "tool", "content": "by its place"}
     (paired,) = paired_calls((call(), nameless))
     assert (paired.result, arguments_of(paired)) == ("by its place", {"city": "Oslo"})
