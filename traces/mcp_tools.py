@@ -17,6 +17,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from tempfile import TemporaryFile
 from threading import Event
 from typing import TYPE_CHECKING, Any, TextIO
@@ -190,7 +191,7 @@ class Toolbox:
         return f"error: the server of `{name}` has ended"
 
     def _named(self) -> dict[str, tuple[_Server, Tool]]:
-        """All tools by name; one that an earlier server has gets its server's number."""
+        """All tools by name; one whose name is taken gets its server's number."""
         found: dict[str, tuple[_Server, Tool]] = {}
         for number, server in enumerate(self._servers, 1):
             try:
@@ -198,11 +199,14 @@ class Toolbox:
             except Exception as error:
                 raise _unusable(server.label, error, server.stderr) from error
             for tool in listed:
-                name = plain = _NO_NAME.sub("_", tool.name)[:60] or "tool"
-                if plain in found:
-                    name = f"server{number}_{plain}"[:64]
+                plain = _NO_NAME.sub("_", tool.name)[:60] or "tool"
+                own = f"server{number}_"
+                others = (f"{own}{n}_{plain}"[:64] for n in count(2))
+                names = chain([plain, f"{own}{plain}"[:64]], others)
+                name = next(each for each in names if each not in found)
+                if name != plain:
                     self._notify(f"two tools are named `{plain}`: the later one is `{name}`")
-                found.setdefault(name, (server, tool))
+                found[name] = server, tool
         return found
 
 

@@ -11,11 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("mcp")
+
+from mcp_types import Tool
 
 from domainlift.errors import BenchError, Misuse, NoSuch
 from tests.helpers import mcp_server
@@ -180,3 +184,12 @@ def test_none_is_needed() -> None:
     with open_tools([]) as tools:
         assert tools.tools == ()
         assert tools.call("add", {}) == "error: there is no tool `add`; there are: none"
+
+
+def test_no_tool_is_lost_where_a_server_has_three_of_one_name() -> None:
+    listed = [Tool(name=name, input_schema={}) for name in ("a b", "a.b", "a/b")]
+    portal: Any = SimpleNamespace(call=lambda *_: listed)
+    server: Any = SimpleNamespace(label="here", client=None, stderr=None)
+    tools = Toolbox(portal, [server], (), QUICK, lambda _: None, Event())
+    names = [tool["function"]["name"] for tool in tools.tools]
+    assert names == ["a_b", "server1_a_b", "server1_2_a_b"]
