@@ -14,6 +14,7 @@ from engines.base import Mode, Prompt, Request
 from engines.local.engine import TransformersEngine
 from engines.local.prefix_tree import PromptItem, trie_size
 from engines.registry import tiny_folder
+from tests.helpers.bfloat16 import needs_bfloat16
 from tests.helpers.tolerance import logprob_tolerance
 
 torch = pytest.importorskip("torch")
@@ -314,6 +315,7 @@ def test_adapters_added_later_join_and_replies_are_written_too(
         assert next(iter(engine.answer([reply]))).text == found[reply.id].text
 
 
+@needs_bfloat16
 def test_half_precision_is_as_near_to_peft_as_its_rounding_lets_it(
     tokenizer: Any, adapters: dict[str, Path]
 ) -> None:

@@ -13,6 +13,7 @@ from engines.base import Message, Mode, Prompt, Request, Status  # noqa: E402
 from engines.local import loading  # noqa: E402
 from engines.local.engine import TransformersEngine  # noqa: E402
 from engines.registry import tiny_folder  # noqa: E402
+from tests.helpers.bfloat16 import needs_bfloat16  # noqa: E402
 from tests.helpers.tolerance import logprob_tolerance  # noqa: E402
 
 WORDS = (
@@ -121,6 +122,7 @@ def test_an_architecture_that_cannot_share_is_computed_plainly(tokenizer, kind, 
         assert answer.logprobs == near(expected)
 
 
+@needs_bfloat16
 def test_bfloat16_stays_near_float32(model, tokenizer):
     low = engine_of(build(tokenizer).to(torch.bfloat16), tokenizer)
     high = {a.id: a for a in engine_of(model, tokenizer).answer(questions(8))}
