@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.heartbeat import heartbeat
-from bench.options import ALL
+from bench.options import ALL, Commands
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
 from domainlift.registry import load_object
@@ -99,9 +99,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-def make_app(loaded: Collection[str] = COMMANDS) -> typer.Typer:
+def make_app(loaded: Collection[str] = COMMANDS) -> Commands:
     """The command line; commands that are not `loaded` only have a name and a sentence."""
-    app = typer.Typer(
+    app = Commands(
         name="bench",
         help="Find the domains in which a language model is weak, and prove what lifts them.\n\n"
         "Example: bench run --model tiny --suite demo",

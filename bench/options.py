@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from domainlift.text.display import without_credentials
 from engines.registry import SMOLLM2, TINY
@@ -101,9 +103,39 @@ def suite_for(suite: str | None, model: str) -> str:
     return EMBEDDED_SUITES.get(model, "mmlu")
 
 
-def command_group(text: str) -> typer.Typer:
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option given twice where only the last value would be taken."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for param, count in Counter(each for each in given if not _may_be_repeated(each)).items():
+            if count > 1:
+                ctx.fail(f"Option '{param.opts[0]}' is given {count} times and takes one value.")
+        return super().parse_args(ctx, args)
+
+
+def _may_be_repeated(param: Any) -> bool:
+    """Whether all that is given counts: lists do, and a switch that has no opposite."""
+    if not isinstance(param, TyperOption):
+        return True
+    return param.multiple or (bool(param.is_flag) and not param.secondary_opts)
+
+
+class Commands(typer.Typer):
+    """A group of commands; each takes its options once."""
+
+    def command(  # type: ignore[override]
+        self, name: str, help: str | None = None
+    ) -> Callable[[_Function], _Function]:
+        return super().command(name, cls=_Command, help=help)
+
+
+def command_group(text: str) -> Commands:
     """Commands under one name, which by itself prints their list."""
-    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    return Commands(help=text, no_args_is_help=True, rich_markup_mode=None)
 
 
 def comma_separated(text: str | None) -> tuple[str, ...]:

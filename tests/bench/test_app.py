@@ -73,6 +73,9 @@ def test_the_version_is_printed(bench: Any) -> None:
         (["runs", "show"], "'run'", "bench runs show"),
         (["--nonsense"], "--nonsense", "bench"),
         (["run", "\x1b[31m"], "[31m", "bench run"),
+        (["run", "--metric", "f1", "--model", "tiny", "--metric", "em"], "'--metric'", "bench run"),
+        (["runs", "list", "--workspace", "a", "--workspace=b"], "'--workspace'", "bench runs list"),
+        (["run", "--chat", "--no-chat"], "'--chat'", "bench run"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(
