@@ -2,11 +2,13 @@
 
     python -m perf.load --seconds 60
     python -m perf.load --seconds 60 --model FOLDER
+    python -m perf.load --seconds 60 --model tiny --adapters 1 3
 
 Each client asks one question after another, with a system prompt that all share, and reads a reply
 of 32 tokens. The servers are processes of their own, one after the other, without passages and
 adapters: of `smollm2`'s GGUF file llama-server of the package `xllamacpp`, with a slot for each
 client; of a folder `transformers serve`, plain and with continuous batching (it needs fastapi).
+With `--adapters` ours alone is asked, each client for one adapter after another of so many.
 Counted are requests that were answered whole, and the others as lost.
 """
 
@@ -24,19 +26,23 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 
+from domainlift.workspace import Workspace
 from engines.gguf.files import smollm2_file
 from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine
-from ensemble.plan import Plan, write_plan
+from ensemble.plan import Plan, read_plan, write_plan
 from ensemble.router.keywords import SHIPPED, read_keywords, write_keywords
+from finetune.adapters.registry import AdapterDraft, AdapterRegistry
+from perf.serving import random_adapters
 
 OURS, LLAMA, CONTINUOUS = "ours", "llama-server", "transformers serve --continuous-batching"
 FILE_SIDES, FOLDER_SIDES = (OURS, LLAMA), (OURS, "transformers serve", CONTINUOUS)
@@ -49,7 +55,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="load over HTTP")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--model", default=SMOLLM2, help="smollm2, or a folder of weights")
+    parser.add_argument("--model", default=SMOLLM2, help="tiny, smollm2, or a folder of weights")
+    parser.add_argument("--adapters", type=int, nargs="+", default=[], help="random ones")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     settings = parser.parse_args()
     if settings.serve is not None:
@@ -57,12 +64,15 @@ def main() -> None:
         return
     print("| server | clients | requests/s | first token p50, s | p99, s | lost |")
     print("|" + "---|" * 6)
-    for side in FILE_SIDES if settings.model == SMOLLM2 else FOLDER_SIDES:
+    sides = FILE_SIDES if settings.model == SMOLLM2 else FOLDER_SIDES
+    for side in sides[:1] if settings.adapters else sides:
         try:
-            with _server(side, settings.model, max(settings.clients)) as server:
-                for clients in settings.clients:
-                    row = _measure(server, clients, settings.seconds)
-                    print(f"| {side} | {clients} | {row} |", flush=True)
+            with _server(side, settings) as server:
+                for clients, adapters in product(settings.clients, settings.adapters or [0]):
+                    shown = f"{side}, adapters: {adapters}" if adapters else side
+                    asked = replace(server, models=server.models[: adapters or 1])
+                    row = _measure(asked, clients, settings.seconds)
+                    print(f"| {shown} | {clients} | {row} |", flush=True)
         except _NoAnswer:
             print(f"| {side} | the server does not answer | | | | |", flush=True)
 
@@ -101,7 +111,8 @@ def _asked(server: _Server, number: int) -> float:
     """
     question = f"What is {number} plus {number % 7}, and which town was founded in {900 + number}?"
     turns = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": question}]
-    body = {"model": server.model, "messages": turns, "max_tokens": _TOKENS, "stream": True}
+    model = server.models[number % len(server.models)]
+    body = {"model": model, "messages": turns, "max_tokens": _TOKENS, "stream": True}
     begun, first, ended = time.perf_counter(), 0.0, False
     address = f"{server.url}/v1/chat/completions"
     with httpx.stream("POST", address, json=body, timeout=_PATIENCE) as reply:
@@ -121,10 +132,10 @@ def _asked(server: _Server, number: int) -> float:
 
 @dataclass(frozen=True)
 class _Server:
-    """Where a server is, and what it calls its model."""
+    """Where a server is, and what it calls the models that are asked in turn."""
 
     url: str
-    model: str
+    models: tuple[str, ...]
 
 
 class _NoAnswer(Exception):
@@ -132,15 +143,21 @@ class _NoAnswer(Exception):
 
 
 @contextmanager
-def _server(side: str, model: str, slots: int) -> Iterator[_Server]:
+def _server(side: str, settings: argparse.Namespace) -> Iterator[_Server]:
     """A server in a process of its own."""
+    model, slots, adapters = settings.model, max(settings.clients), max([0, *settings.adapters])
+    names: tuple[str, ...] = (model,) if side not in (OURS, LLAMA) else ("base",)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench", "serve", "--port", str(port)]
         if side == OURS:
-            command += ["--plan", _plan(Path(folder), model)]
+            command += ["--plan", _plan(Path(folder), model), "--workspace", folder]
+            if adapters:
+                published = _published(Path(folder), model, adapters)
+                command += ["--adapter", ",".join(published)]
+                names = tuple(name.replace("/", "-") for name in published)
         elif side == LLAMA:
             command[2:] = ["perf.load", "--serve", str(port), "--clients", str(slots)]
         else:
@@ -148,7 +165,7 @@ def _server(side: str, model: str, slots: int) -> Iterator[_Server]:
             command = [script, *side.split()[1:], model, "--port", str(port), "--host", "127.0.0.1"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            found = _Server(f"http://127.0.0.1:{port}", "base" if side in (OURS, LLAMA) else model)
+            found = _Server(f"http://127.0.0.1:{port}", names)
             _wait(found, process)
             yield found
         finally:
@@ -163,6 +180,16 @@ def _plan(folder: Path, model: str) -> str:
     write_keywords(folder / "routes.yaml", read_keywords(SHIPPED))
     write_plan(folder / "plan.yaml", Plan(info.model, info.digest, {}, router="routes.yaml"))
     return str(folder / "plan.yaml")
+
+
+def _published(folder: Path, model: str, count: int) -> list[str]:
+    """Names of random adapters in a workspace."""
+    registry, plan = AdapterRegistry(Workspace(folder).adapters), read_plan(folder / "plan.yaml")
+    drafts = random_adapters(folder / "drafts", [f"random{n}" for n in range(count)], model)
+    return [
+        registry.publish(AdapterDraft(name, draft, "lora", plan.model, plan.digest)).name
+        for name, draft in drafts.items()
+    ]
 
 
 def _wait(server: _Server, process: subprocess.Popen[bytes]) -> None:

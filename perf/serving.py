@@ -51,7 +51,7 @@ def main() -> None:
     print("|" + "---|" * 8)
     with TemporaryDirectory() as folder:
         names = [str(number) for number in range(max(settings.adapters))]
-        folders = _adapters(Path(folder), names, settings.model)
+        folders = random_adapters(Path(folder), names, settings.model)
         alone = _generate(folders, settings)
         print(f"| `generate` | 1 | 1 | {alone:.1f} | | | | 1.00 |", flush=True)
         for kind in ("transformers", "gguf") if settings.model == "smollm2" else ("transformers",):
@@ -146,7 +146,7 @@ def _loaded(model: str) -> tuple[Any, Any]:
     return load_model(source(model), device="cpu")
 
 
-def _adapters(root: Path, names: list[str], model: str) -> dict[str, Path]:
+def random_adapters(root: Path, names: list[str], model: str) -> dict[str, Path]:
     """Random adapters, as PEFT writes them."""
     base, _ = _loaded(model)
     config = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
