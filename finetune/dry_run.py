@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from engines.chat_template import ChatTemplate
 from engines.local.loading import load_config_and_tokenizer, pick_device
+from engines.local.special_tokens import appending_notes, stop_appending
 from engines.registry import TINY, source
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.data.rows import Row
@@ -78,6 +79,7 @@ def dry_run(
     rows = prepared_rows(job) if rows is None else rows
     chosen = pick_device("cpu" if device == "auto" and model == TINY else own_device(device))
     config, tokenizer = load_config_and_tokenizer(source(model), dtype=dtype, device=chosen)
+    appended = stop_appending(tokenizer)
     machine = Machine(config, tokenizer, chosen, former_speed(job, model, chosen.split(":")[0]))
     plan = plan_rows(job, rows, machine)
     mixed = build_mix(job, None, rows if plan.rows is None else plan.rows)
@@ -99,6 +101,7 @@ def dry_run(
         notes=(
             *mixed.notes,
             *_process_notes(team, shared),
+            *appending_notes(appended),
             *ChatTemplate(tokenizer).traits.notes(),
         ),
     )

@@ -129,11 +129,10 @@ def build_mix(
 
 def prepared_rows(job: TrainingJob, split: str = "train") -> dict[str, list[Row]]:
     """The prepared rows of each domain of the recipe; a strength may have replay rows only."""
-    return {
-        name: load_rows(job.dataset(name), split)
-        for name in job.recipe.proportions
-        if job.dataset(name).is_dir() or not job.is_strength(name)
-    }
+    every = job.recipe.proportions
+    named = [name for name in every if job.dataset(name).is_dir() or not job.is_strength(name)]
+    # Replay rows alone teach nothing: where nothing is prepared, what is missing is named.
+    return {name: load_rows(job.dataset(name), split) for name in named or every}
 
 
 def validation_rows(job: TrainingJob, most: int) -> dict[str, list[Row]]:

@@ -23,7 +23,7 @@ from engines.local.forward import Forward
 from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, PromptItem, plan_batches
 from engines.local.row_passes import LocalRows
-from engines.local.special_tokens import stop_appending
+from engines.local.special_tokens import appending_notes, stop_appending
 from engines.local.tokenization import Encoder
 from engines.reply_text import TokenReader
 from engines.scheduler import Scheduler, new_row
@@ -252,14 +252,11 @@ class TransformersEngine:
     def _describe(
         self, model: Any, name: str, digest: str, dequantised: bool, appended: Sequence[str]
     ) -> EngineInfo:
-        notes = []
+        notes = appending_notes(appended)
         if not self._forward.shares:
             notes.append(
                 "this architecture cannot share prefixes: each prompt is computed by itself"
             )
-        if appended:
-            ends = ", ".join(f"`{token}`" for token in appended)
-            notes.append(f"the tokenizer appends {ends} to every text; that is left out here")
         traits = self._encoder.chat_template.traits
         return EngineInfo(
             engine="transformers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from domainlift.errors import Misuse
@@ -32,6 +33,12 @@ def stop_appending(tokenizer: Any) -> tuple[str, ...]:
         what = f"the tokenizer appends {', '.join(f'`{name}`' for name in names)} to every prompt"
         raise Misuse(what, "save it anew with `add_eos_token=False`")
     return names
+
+
+def appending_notes(appended: Sequence[str]) -> list[str]:
+    """The sentence that says what a tokenizer was kept from appending; none for nothing."""
+    ends = ", ".join(f"`{token}`" for token in appended)
+    return [f"the tokenizer appends {ends} to every text; that is left out here"] if ends else []
 
 
 def _prepending(tokens: dict[str, int]) -> Any:

@@ -151,6 +151,31 @@ def test_a_rehearsal_shows_what_is_trained_on_and_what_it_takes(
     assert prepared("adapters", "list", "--json").json == []
 
 
+def test_a_rehearsal_learns_after_no_end_that_the_tokenizer_appends(
+    prepared: Any, tmp_path: Path
+) -> None:
+    appends = tmp_path / "appends"
+    shutil.copytree(tiny_folder(), appends)
+    path = appends / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    end, none = ["<|endoftext|>", 0], ["<|im_start|>", 1]
+    tokenizer["post_processor"] = {"type": "BertProcessing", "sep": end, "cls": none}
+    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    said = prepared("train", "biology", "--own", "--model", str(appends), "--dry-run", "--json")
+    assert all(each["read"].endswith("Answer:") for each in said.json["examples"])
+    shown = prepared("train", "biology", "--own", "--model", str(appends), "--dry-run")
+    assert "the tokenizer appends `<|endoftext|>`" in shown.out
+
+
+@pytest.mark.parametrize("argv", [("--dry-run",), ("--set", "steps=2")])
+def test_a_strength_alone_without_rows_is_told_what_is_missing(
+    bench: Any, argv: tuple[str, ...]
+) -> None:
+    said = bench("train", "mathematics", "--model", "tiny", *argv)
+    assert said.code in (1, 2)
+    assert "data/mathematics` is no prepared data set" in said.err
+
+
 def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Path) -> None:
     argv = ("train", "biology", "--model", "tiny", "--budget-minutes", "0.012")
     told = prepared(*argv, "--dry-run", "--json").json
