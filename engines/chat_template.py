@@ -269,7 +269,8 @@ def _probed(template: ChatTemplate) -> TemplateTraits:
         reasoned = template.render([{"role": "user", "content": _USER}, reasoning])
     except Exception:  # as above
         reasoned = ""
-    ending = (shown(user, answer, generation=False) or "").rpartition(_ANSWER)[2]
+    written = shown(user, answer, generation=False) or ""
+    ending = written.rpartition(_ANSWER)[2] if _ANSWER in written else ""
     between = (talk or "").partition(_ANSWER)[2].partition(_NEXT)[0]
     mark = opened_thought(alone)
     return TemplateTraits(

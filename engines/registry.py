@@ -68,10 +68,11 @@ ENGINES = (
         gguf="engines.gguf.files:named_file",
         digest="engines.gguf.engine:named_file_digest",
     ),
-    EngineEntry("openai", r"https?://.*", "engines.servers.openai:open_endpoint", served=True),
+    EngineEntry("openai", r"(?i:https?)://.*", "engines.servers.openai:open_endpoint", served=True),
     EngineEntry(
         "transformers",
-        r"[^./~:][^:]*/[^:]*",
+        # Three parts after a host are a name of Ollama's: `hf.co/org/name`.
+        r"(?![^/]*\.[^/]*/[^/]+/[^/]+\Z)[^./~:][^:]*/[^:]*",
         "engines.local.loading:open_local",
         folders=True,
         digest="engines.local.loading:folder_digest",

@@ -266,8 +266,8 @@ def _unloadable(name: str, error: Exception) -> BenchError:
         )
     return BenchError(
         f"`{name}` is neither a folder nor can it be had from the hub: {first}",
-        "check the name and the connection (HF_HUB_OFFLINE?), or use `--model tiny`, "
-        "which needs neither",
+        "check the name and the connection (HF_HUB_OFFLINE?); Ollama's models are named with "
+        f"their tag: `{name}:latest`; `--model tiny` needs neither",
     )
 
 

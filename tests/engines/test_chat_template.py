@@ -57,6 +57,8 @@ PLAIN = TemplateTraits(lost=("tools",), ending=END + "\n")
         (kinds.LLAMA31, replace(PLAIN, dated=True)),
         (kinds.DROPS_SYSTEM, replace(PLAIN, lost=("system", "tool", "tools"))),
         (kinds.LAST_ONLY, replace(PLAIN, lost=("system", "tools", "earlier"))),
+        # What never writes an answer tells no end of one either.
+        (kinds.FIRST_ONLY, TemplateTraits(lost=("tool", "tools", "earlier"))),
         (kinds.APPENDS, replace(PLAIN, ending=f"{END}\n<|endoftext|>", appends=True)),
         (kinds.ALWAYS_EMPTY, PLAIN),
         (kinds.BRACKETS, replace(PLAIN, opens="[THINK]")),

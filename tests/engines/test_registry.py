@@ -15,10 +15,14 @@ from engines import registry
         ("tiny", "tiny"),
         ("http://127.0.0.1:8000/v1#m", "openai"),
         ("https://", "openai"),
+        ("HTTP://127.0.0.1:8000/v1#m", "openai"),
         ("Qwen/Qwen2.5-3B", "transformers"),
         ("qwen2.5:3b", "ollama"),
         ("gemma3", "ollama"),
         ("hf.co/org/name:Q4_0", "ollama"),
+        ("hf.co/org/name", "ollama"),
+        ("registry.ollama.ai/library/qwen3", "ollama"),
+        ("org/name.v2", "transformers"),
     ],
 )
 def test_a_name_decides_the_engine(name: str, engine: str) -> None:

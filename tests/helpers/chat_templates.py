@@ -52,6 +52,7 @@ DROPS_SYSTEM = (
     "" + _START + "{% endif %}"
 )
 LAST_ONLY = "{% for m in messages[-1:] %}" + _TURN + "{% endfor %}" + _START + "{% endif %}"
+FIRST_ONLY = LAST_ONLY.replace("messages[-1:]", "messages[:1]")
 # Phi-4: the end of the text after the end of the last turn.
 APPENDS = CHATML.replace("{% endif %}", "{% else %}<|endoftext|>{% endif %}")
 ALWAYS_EMPTY = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n\n</think>\n\n{% endif")
