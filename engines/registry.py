@@ -15,6 +15,7 @@ from pathlib import Path
 
 from domainlift.errors import Misuse
 from domainlift.registry import load_object
+from domainlift.text.display import without_credentials
 from engines.base import Engine
 
 TINY = "tiny"
@@ -79,7 +80,8 @@ ENGINES = (
     ),
     EngineEntry(
         "ollama",
-        r"(?!\s*$)[^./~].*",
+        # No URL, and nobody who asks one: Ollama's names have an `@` before a digest only.
+        r"(?!\s*$)(?!.*(?:://|@(?!sha256:)))[^./~].*",
         "engines.servers.ollama:open_tag",
         served=True,
         hub_name="engines.servers.ollama_hub_names:hub_name",
@@ -113,10 +115,11 @@ def engine_of(name: str) -> EngineEntry:
     for entry in ENGINES:
         if entry.takes(name):
             return entry
+    shown = without_credentials(name) if "://" in name else name.rpartition("@")[2]
     raise Misuse(
-        f"`{name}` is neither a folder nor a model's name",
+        f"`{shown}` is neither a folder nor a model's name",
         "give a folder, a GGUF file, `org/name`, an Ollama tag such as `qwen2.5:3b`, "
-        "`smollm2` or `tiny`",
+        "a server as `http://host:port/v1#name`, `smollm2` or `tiny`",
     )
 
 

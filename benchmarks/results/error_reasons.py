@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from domainlift.text.display import one_line
 
 _MOST = 5
-# The status stays; numbers of tokens, ids of requests and times differ from one to the next.
+# The status and the places of servers stay; numbers of tokens, ids of requests and times differ from one to the next.
 _STATUS = re.compile(r"the server answered \d{3}: ")
-_VARIES = re.compile(r"\b(?=[\w-]*\d)[\w.:-]+")
+_VARIES = re.compile(r"(://[^/\s`]+(?:/v\d+\b)?)|\b(?=[\w-]*\d)[\w.:-]+")
 
 
 def error_reason(error: str | None) -> str:
@@ -19,7 +19,7 @@ def error_reason(error: str | None) -> str:
     text = one_line(error if error else "no reason was given")
     status = _STATUS.match(text)
     kept = status[0] if status else ""
-    return one_line(kept + _VARIES.sub("…", text[len(kept) :]), 120)
+    return one_line(kept + _VARIES.sub(lambda m: m[1] or "…", text[len(kept) :]), 120)
 
 
 def count_reasons(reasons: Iterable[str]) -> dict[str, int]:

@@ -70,7 +70,7 @@ def parse_host(text: str) -> str:
         port, host = parts.port, parts.hostname
         port = _PORTS[scheme] if port is None else port
     except (KeyError, ValueError) as error:
-        shown = without_credentials(text)
+        shown = without_credentials(text if scheme else f"http://{rest}")
         raise Misuse(f"`{shown}` is no host", "write it as `host:port` or a URL") from error
     host = "" if host is None else host
     place = _bracketed(_EVERYWHERE.get(host, host))
@@ -177,5 +177,6 @@ def _hash(text: str) -> str:
 
 
 def _bracketed(host: str) -> str:
-    """Put a bare IPv6 address in brackets."""
-    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+    """Put a bare IPv6 address in brackets; one who asks has a colon, too."""
+    bare = host.count(":") > 1 and "@" not in host and not host.startswith("[")
+    return f"[{host}]" if bare else host

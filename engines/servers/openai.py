@@ -70,6 +70,7 @@ OWN_SAMPLING: dict[str, dict[str, int | float]] = {
 _STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
 _DATED = "the server's chat template writes the date: a run does not go on on another day"
 _NO_KEY = "set BENCH_API_KEY to a key that the server accepts"
+_NO_USER = "correct the user and the password in the URL; a key is not sent beside them"
 
 
 def open_endpoint(name: str, options: EngineOptions) -> OpenAIEngine:
@@ -242,7 +243,7 @@ class OpenAIEngine(ServedEngine):
     def _final(self, failure: Failure, model: str) -> BenchError:
         """Tell what no further request can survive from what concerns one request."""
         if failure.status in (401, 403) and not failure.refused:
-            return EngineDown(f"`{self._server.url}` refuses us: {failure.what}", _NO_KEY)
+            return _refused(self._server, failure)
         if failure.status == 404:
             names = ", ".join(f"`{name}`" for name in self._known) or "none that it lists"
             return EngineDown(
@@ -314,7 +315,7 @@ def _listed(server: Server) -> dict[str, Json]:
         found = get_path(server.get("/models", tries=1), "data")
     except Failure as failure:
         if failure.status in (401, 403):
-            raise EngineDown(f"`{server.url}` refuses us: {failure.what}", _NO_KEY) from failure
+            raise _refused(server, failure) from failure
         if failure.status in (404, 405):
             return {}
         raise EngineDown(
@@ -323,6 +324,11 @@ def _listed(server: Server) -> dict[str, Json]:
         ) from failure
     entries = found if isinstance(found, list) else []
     return {str(get_path(entry, "id")): entry for entry in entries if get_path(entry, "id")}
+
+
+def _refused(server: Server, failure: Failure) -> EngineDown:
+    hint = _NO_USER if server.address.user else _NO_KEY
+    return EngineDown(f"`{server.url}` refuses us: {failure.what}", hint)
 
 
 def _only(listed: Mapping[str, Json], url: str) -> str:

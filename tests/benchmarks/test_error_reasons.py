@@ -18,6 +18,10 @@ from benchmarks.results.error_reasons import count_reasons, error_reason, told_r
         (["no reply within 0.5 s", "no reply within 30 s"], "no reply within … s"),
         ([None, ""], "no reason was given"),
         (["two\nlines"], "two lines"),
+        (
+            [f"it has moved to `http://10.0.0.7:8001/v1/jobs/{n}`" for n in (17, 18)],
+            "it has moved to `http://10.0.0.7:8001/v1/jobs/…`",
+        ),
     ],
 )
 def test_what_varies_is_left_out(errors: list[str | None], reason: str) -> None:

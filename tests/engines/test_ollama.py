@@ -463,6 +463,9 @@ def test_the_host_of_the_environment(ollama: Stub, monkeypatch: pytest.MonkeyPat
         ("https://box/ollama/", "https://box:443/ollama"),
         ("http://box:11434/", "http://box:11434"),
         ("http://me:p%40ss@box", "http://me:p%40ss@box:80"),
+        ("http://me:p%40ss@box:9/a", "http://me:p%40ss@box:9/a"),
+        ("me:hush@box:9", "http://me:hush@box:9"),
+        ("http://me:hush@[::1]:9", "http://me:hush@[::1]:9"),
         ("https://box/a?key=b", "https://box:443/a?key=b"),
         ("::1", "http://[::1]:11434"),
         ("[::]:9", "http://[::1]:9"),
@@ -476,9 +479,10 @@ def test_hosts(text: str, url: str) -> None:
 def test_what_is_no_host(text: str) -> None:
     with pytest.raises(Misuse, match="is no host"):
         parse_host(text)
-    with pytest.raises(Misuse) as caught:
-        parse_host("http://me:hush@box:port")
-    assert "hush" not in caught.value.what
+    for url in ("http://me:hush@box:port", "me:hush@box:port"):
+        with pytest.raises(Misuse) as caught:
+            parse_host(url)
+        assert "hush" not in caught.value.what
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,14 @@ def test_a_missing_key_stops_the_run(
     assert "BENCH_API_KEY" in str(caught.value.hint)
 
 
+def test_where_the_url_says_who_asks_a_key_would_not_help(server: Stub, reply: type[Reply]) -> None:
+    server.on(MODELS, reply({"error": "who are you"}, 401))
+    with pytest.raises(EngineDown, match="refuses us") as caught:
+        OpenAIEngine(server.url.replace("://", "://me:hush@") + "/v1", "m")
+    assert "user and the password in the URL" in str(caught.value.hint)
+    assert "hush" not in f"{caught.value.what} {caught.value.hint}"
+
+
 def test_the_key_is_sent(server: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

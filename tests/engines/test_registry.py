@@ -19,6 +19,7 @@ from engines import registry
         ("Qwen/Qwen2.5-3B", "transformers"),
         ("qwen2.5:3b", "ollama"),
         ("gemma3", "ollama"),
+        ("gemma3@sha256:0a1b", "ollama"),
         ("hf.co/org/name:Q4_0", "ollama"),
         ("hf.co/org/name", "ollama"),
         ("registry.ollama.ai/library/qwen3", "ollama"),
@@ -45,6 +46,13 @@ def test_a_folder_is_loaded_in_this_process(
 def test_what_looks_like_a_path_must_be_a_folder(name: str) -> None:
     with pytest.raises(Misuse, match="neither a folder nor a model's name"):
         registry.engine_of(name)
+
+
+@pytest.mark.parametrize("name", ["ftp://me:hush@box/v1", "me:hush@box:80/v1#m"])
+def test_a_url_of_another_kind_is_no_name_of_ollama(name: str) -> None:
+    with pytest.raises(Misuse, match="box.*neither a folder nor a model's name") as caught:
+        registry.engine_of(name)
+    assert "hush" not in str(caught.value)
 
 
 def test_an_ollama_tag_is_trained_as_the_same_model_of_the_hub() -> None:
