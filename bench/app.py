@@ -14,13 +14,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
-from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
 
 from bench.heartbeat import heartbeat
-from bench.options import ALL, Commands
+from bench.options import Commands
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
 from domainlift.registry import load_object
@@ -131,7 +130,6 @@ def _not_loaded() -> None:
 
 _STOPPED = 130
 _TERMINATED = 128 + signal.SIGTERM
-_BARE = frozenset({"--rag"})
 
 
 def _version(wanted: bool) -> None:
@@ -198,7 +196,7 @@ def _sigterm_as_ctrl_c() -> Iterator[list[int]]:
 def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv or bool(os.environ.get("BENCH_DEBUG"))
     try:
-        words = _with_values([word for word in argv if word != "--debug"])
+        words = [word for word in argv if word != "--debug"]
         command = next((word for word in words if not word.startswith("-")), "")
         _refuse_launcher(command, words)
         with heartbeat(f"bench {command}") if from_environment().is_main else nullcontext():
@@ -243,16 +241,6 @@ def _refuse_launcher(command: str, words: Sequence[str]) -> None:
             f"`bench {command}` runs in one process, and a launcher has started several",
             "leave it out (it sets WORLD_SIZE): `bench train` alone shares its work",
         )
-
-
-def _with_values(words: Sequence[str]) -> list[str]:
-    """Give `--rag` without a value the one that it stands for, which the parser cannot."""
-    made: list[str] = []
-    for word, after in zip_longest(words, words[1:]):
-        made.append(word)
-        if word in _BARE and (after is None or after.startswith("-")):
-            made.append(ALL)
-    return made
 
 
 def _parser_says(error: typer.TyperException) -> int:

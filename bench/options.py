@@ -92,8 +92,8 @@ WORKSPACE = Path("workspace")
 DEFAULT_MODEL = "qwen2.5:3b"
 #: Suites of the embedded models: built-in questions, which need no data set.
 EMBEDDED_SUITES = {TINY: "demo", SMOLLM2: "handbook"}
-#: What an option stands for that may be given without a value (see `bench.app`).
-ALL = "all"
+#: What an option stands for that may be given without a value, and which may.
+ALL, BARE = "all", frozenset({"--rag"})
 
 
 def suite_for(suite: str | None, model: str) -> str:
@@ -107,14 +107,28 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Command(TyperCommand):
-    """A command that refuses an option given twice where only the last value would be taken."""
+    """A command that refuses an option given twice where only the last value would be taken.
+
+    An option in `BARE` may stand without a value, which typer's parser cannot take.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if any(BARE & {*param.opts} for param in self.params):
+            args = _with_values(args)
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for param, count in Counter(each for each in given if not _may_be_repeated(each)).items():
             if count > 1:
                 ctx.fail(f"Option '{param.opts[0]}' is given {count} times and takes one value.")
         return super().parse_args(ctx, args)
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """The words of a command; where a value is left out before another option, with that value."""
+    ends = [*words, "--"].index("--")
+    made: list[str] = []
+    for word, after in zip(words[:ends], [*words[1:], "-"], strict=False):
+        made += [word, ALL] if word in BARE and after.startswith("-") else [word]
+    return [*made, *words[ends:]]
 
 
 def _may_be_repeated(param: Any) -> bool:

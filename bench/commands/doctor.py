@@ -15,6 +15,7 @@ from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from benchmarks.runs.store import RunStore
 from benchmarks.tasks.registry import BENCHMARKS
 from domainlift.errors import Misuse
+from domainlift.text.display import without_credentials
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, tiny_folder
 from engines.servers.ollama_model import DEFAULT_HOST, parse_host
@@ -96,9 +97,10 @@ def _memory() -> Finding:
 def _ollama() -> list[Finding]:
     import ollama
 
-    url = parse_host(os.environ.get("OLLAMA_HOST", DEFAULT_HOST))
+    host = parse_host(os.environ.get("OLLAMA_HOST", DEFAULT_HOST))
+    url = without_credentials(host)
     try:
-        models = ollama.Client(host=url, timeout=3.0, trust_env=False).list().models
+        models = ollama.Client(host=host, timeout=3.0, trust_env=False).list().models
     except (ConnectionError, OSError, ollama.ResponseError):
         return [Finding("Ollama", f"does not answer at {url}", "start it: `ollama serve`")]
     names = ", ".join(sorted(str(m.model) for m in models))

@@ -15,12 +15,12 @@ _Pair = tuple["RunManifest", "RunManifest"]
 _COMPARED = {"model", "treatment", "questions"}
 _PARTS = {
     "data": "the data differ: other examples before the questions, or another version of a task",
-    "prompts": "the prompts differ: another way of scoring, number of examples or template",
+    "prompts": "the prompts differ: another way of scoring, examples, template or limit of replies",
     "engine": "the engine or its options differ",
 }
 _SHORT = {
     "data": "the data",
-    "prompts": "how they were asked (way of scoring, examples or template)",
+    "prompts": "how they were asked (way of scoring, examples, template or limit of replies)",
     "engine": "the engine or its options",
     "versions": "the versions",
 }

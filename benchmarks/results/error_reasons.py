@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from domainlift.text.display import one_line
 
 _MOST = 5
-# The status and the places of servers stay; numbers of tokens, ids of requests and times differ from one to the next.
+# The status and the places of servers stay; numbers of tokens, ids of requests and times differ.
 _STATUS = re.compile(r"the server answered \d{3}: ")
 _VARIES = re.compile(r"(://[^/\s`]+(?:/v\d+\b)?)|\b(?=[\w-]*\d)[\w.:-]+")
 

@@ -359,3 +359,10 @@ def test_only_the_module_of_the_command_that_runs_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.split() == ["bench.commands.runs"]
+
+
+def test_the_doctor_shows_no_password(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://me:hush@127.0.0.1:9")
+    said = bench("doctor")
+    assert "does not answer at http://127.0.0.1:9" in " ".join(said.out.split())
+    assert "hush" not in said.out + said.err

