@@ -29,6 +29,7 @@ from engines.local.answers import (
 )
 from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, TokenTree, build_tree, plan_batches
+from engines.local.special_tokens import appending_notes
 from engines.local.tokenization import Encoder
 from engines.registry import EngineOptions
 from engines.reply_text import TokenReader
@@ -76,6 +77,7 @@ class GgufEngine:
         self._context = min(trained, options.context) if options.context else trained
         self._reads = max(1, min(SEQUENCES - 2, _LOGITS // (4 * self._model.n_vocab)))
         traits = self._encoder.chat_template.traits
+        ends = (self._model.raw(self._model.eos).decode(),) if self._model.appends_end else ()
         self._info = EngineInfo(
             engine="gguf",
             model=shown if shown is not None else str(path),
@@ -89,7 +91,7 @@ class GgufEngine:
                 "model": self._model.description,
                 "parameters": str(self._model.parameters),
             },
-            notes=(*notes, *traits.notes()),
+            notes=(*notes, *appending_notes(ends), *traits.notes()),
         )
 
     @property

@@ -110,8 +110,13 @@ class GgufModel:
             size = -count
         tokens = tuple(buffer[:count])
         # An end after a prompt would be answered by the beginning of another text.
-        ended = special and bool(self._lib.llama_vocab_get_add_eos(self.vocab))
-        return tokens[:-1] if ended and tokens[-1:] == (self.eos,) else tokens
+        ended = special and self.appends_end and tokens[-1:] == (self.eos,)
+        return tokens[:-1] if ended else tokens
+
+    @property
+    def appends_end(self) -> bool:
+        """Whether the file has the end of a text put after every text; `tokenize` leaves it out."""
+        return self.eos >= 0 and bool(self._lib.llama_vocab_get_add_eos(self.vocab))
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones left out."""

@@ -96,6 +96,25 @@ def assert_alike(ours: dict[str, Answer], theirs: dict[str, Answer]) -> None:
         assert answer.prompt_tokens == theirs[key].prompt_tokens
 
 
+def test_an_end_that_the_file_appends_is_left_out_and_said(
+    file: Path, engine: GgufEngine, tmp_path: Path
+) -> None:
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+    from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
+
+    key, path, reader = "tokenizer.ggml.add_eos_token", tmp_path / "ends.gguf", GGUFReader(file)
+    field = reader.get_field("general.architecture")
+    assert field is not None
+    writer = GGUFWriter(path, field.contents())
+    copy_with_new_metadata(reader, writer, {key: MetadataDetails(GGUFValueType.BOOL, True)}, [key])
+    ends = GgufEngine(path)
+    [plain, same] = [list(each.answer(requests(8))) for each in (engine, ends)]
+    ends.close()
+    assert [each.logprobs for each in same] == [each.logprobs for each in plain]
+    [note] = set(ends.info.notes) - set(engine.info.notes)
+    assert note.startswith("the tokenizer appends `<|endoftext|>` to every text")
+
+
 def test_options_score_as_in_transformers(
     engine: GgufEngine, reference: TransformersEngine
 ) -> None:
