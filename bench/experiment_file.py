@@ -5,7 +5,7 @@ command: train                  # run, train or improve (the default)
 model: tiny
 domains: [biology]              # keys are the command's options, with `_`
 training: {rank: 8}             # what `--set` says
-stages: sft,dpo
+stages: [sft, dpo]              # or `sft,dpo`, as the option has it
 dpo: {beta: 0.2}                # the settings of a stage: `--set dpo.beta=0.2`
 traces: {rating: good}          # the workspace's traces as rows: `--traces rating=good`
 export: [gguf-lora]
@@ -44,6 +44,8 @@ COMMANDS = {
 }
 #: Options that say how a command is watched, not what it does.
 _LEFT_OUT = {"as_json", "print_config", "challenger", "dry_run", "resume", "fresh"}
+#: Options that take several, separated by commas.
+_SEPARATED = {"adapter", "domains", "metric", "only", "rag", "stages"}
 _SWEEPS = ("grid", "random")
 #: Combinations of a sweep, at most.
 MOST = 1000
@@ -180,7 +182,9 @@ def _tables(command: str) -> dict[str, type]:
 def _schema(command: str) -> dict[str, Field]:
     hints = get_type_hints(_function(command))
     options = {
-        _key(command, name): replace(field_of(hints[name]), least=getattr(option, "min", None))
+        _key(command, name): replace(
+            field_of(hints[name]), least=getattr(option, "min", None), listed=name in _SEPARATED
+        )
         for name, option in _typer_options(command).items()
         if name not in _LEFT_OUT
     }

@@ -48,6 +48,7 @@ class Field:
     """Type of the value of one key, and whether a file must have it.
 
     `keys` are those of each table, `choices` the texts and `least` the numbers that are allowed.
+    A text that is `listed` may be a list as well, and is one with commas then.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Field:
     keys: Mapping[str, Field] | None = None
     choices: tuple[str, ...] = ()
     least: float | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,8 @@ def _entry(place: _Place, key: Field, node: yaml.Node, line: int) -> Node:
             number = _read_number(place, node, key)
             return Node(line, number=number, value=number)
         case "text":
-            text = _read_choice(place, node, key)
+            several = key.listed and shape_of(node) == "sequence"
+            text = ",".join(_read_texts(place, node)) if several else _read_choice(place, node, key)
             return Node(line, text=text, value=text)
         case "texts":
             texts = _read_texts(place, node)

@@ -92,6 +92,15 @@ def test_what_is_wrong_is_named(text, what, hint):
         assert hint in str(caught.value.hint)
 
 
+def test_names_that_commas_separate_may_be_a_list():
+    text = "command: train\ndomains: [a]\nstages: [sft, dpo]\ngrid: {stages: [sft, [sft, orpo]]}"
+    assert parse(text).options["stages"] == "sft,dpo"
+    assert [each.options["stages"] for _, each in parse(text).variants()] == ["sft", "sft,orpo"]
+    assert parse("command: run\nmetric: [f1, em]").options["metric"] == "f1,em"
+    with pytest.raises(Malformed, match="`model` must be a text, not a list"):
+        parse("command: run\nmodel: [tiny, smollm2]")
+
+
 def test_a_grid_has_every_combination():
     text = """
 command: train
