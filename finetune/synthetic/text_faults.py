@@ -11,7 +11,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,11 +44,27 @@ _LABELS = re.compile(r"^\W*(?:Question|Answer|Reply|Student|Teacher)\W*:", re.MU
 _DEFINITE = re.compile(r"\bthe (\w+)")
 # Terms at the beginning of a sentence that may name what it is about.
 _SUBJECT = 2
-_WHO = re.compile(r"who\b", re.IGNORECASE)
-_WHEN = re.compile(r"when\b", re.IGNORECASE)
-_MANY = re.compile(r"how (?:many|much)\b", re.IGNORECASE)
+# What a question asks for, told by its words: a time, an amount, or a name.
+_TIME = re.compile(r"when\b|.*\b(?:which|what|the) (?:time|date|day|month|year)\b", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"how (?:many|much|long|high|far|old|heavy|deep|wide|large|big|fast|often)\b"
+    r"|.*\b(?:number|length|height|weight|cost|price|duration|capacity|distance|depth|width|age"
+    r"|speed|temperature|percentage|share)\b",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"who(?:se)?\b|where\b|which\b|.*\b(?:names?|called|named)\b"
+    r"|.*\b(?:which|what) (?:place|town|city|country|street|island)\b",
+    re.IGNORECASE,
+)
+_MANY = re.compile(r"how many (\w+)", re.IGNORECASE)
+_ENGLISH = frozenset(words("a the of is are was were do does did what which how why"))
+#: Words from a number to what it counts: "52 held-out questions".
+_COUNTED = 3
 _TIMES = frozenset(
     words("every day days night week weeks month months year years morning noon evening hours")
+    + words("monday tuesday wednesday thursday friday saturday sunday january february march april")
+    + words("may june july august september october november december")
 )
 _CLAUSE = r"(?:(?!\b(?:who|which|that|what|where|when|whose|how|and|or|but|if|because)\b|[,;:]).)*"
 _TWO_VERBS = re.compile(rf"{_CLAUSE}\b(?:is|are|was|were)\b{_CLAUSE}\b(?:is|are|was|were)\b")
@@ -258,17 +274,35 @@ def _contains_answer(piece: GeneratedText, _: Excerpt) -> bool:
 
 
 def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
-    """Whether who is answered without a name, when without a time, or how many without a count."""
-    answer = words(piece.text)
-    if _MANY.match(piece.question):
-        counted = _terms(piece.text) - _terms(piece.question) - frozenset(_COUNTS)
-        return not _numbers(piece.text) or any(not term.isdigit() for term in counted)
-    inner = _inner_words(sentences(_source(excerpt)))
-    named = not {word for word in inner if word[0].isupper()}.isdisjoint(_WORD.findall(piece.text))
-    if _WHO.match(piece.question):
-        return bool(_numbers(piece.text)) or not named
-    if _WHEN.match(piece.question):
-        return not (named or _numbers(piece.text) or not _TIMES.isdisjoint(answer))
+    """Whether the answer is not seen to be what is asked for: a time, an amount, or a name.
+
+    An English question for anything else never is: no word shows whether "What is the side gate?"
+    is answered by what it is or by when it is locked.
+    """
+    if not piece.question:
+        return False
+    asked = words(piece.question)
+    numbers = [*(Counter(_numbers(piece.text)) - Counter(_numbers(piece.question)))]
+    if _TIME.match(piece.question):
+        return not numbers and _TIMES.isdisjoint({*words(piece.text)} - {*asked})
+    if _AMOUNT.match(piece.question):
+        counted = _MANY.match(piece.question)
+        return not numbers or (counted is not None and not _counts(excerpt, numbers, counted[1]))
+    if _NAMED.match(piece.question):
+        names = {word for word in _inner_words(sentences(_source(excerpt))) if word[0].isupper()}
+        own = {word for word in _WORD.findall(piece.text) if word.lower() not in asked}
+        return not any(_terms(word) for word in own & names)
+    return not _ENGLISH.isdisjoint(asked)
+
+
+def _counts(excerpt: Excerpt, numbers: Sequence[str], noun: str) -> bool:
+    """Whether one of the numbers stands before this noun in the passage."""
+    for sentence in sentences(_source(excerpt)):
+        spoken = sentence.split()
+        for at, word in enumerate(spoken):
+            after = " ".join(spoken[at + 1 : at + 1 + _COUNTED])
+            if set(_numbers(word.lower())) & {*numbers} and _terms(noun) <= _terms(after):
+                return True
     return False
 
 
@@ -305,10 +339,10 @@ _FAULTS: Mapping[str, Callable[[GeneratedText, Excerpt], bool]] = {
     "does not stand alone": _dangles,
     "copied": _copied,
     "the question holds the answer": _contains_answer,
-    "an answer of another kind": _other_kind,
     "no sentence": _garbled,
     "a number that the passage has not": _new_number,
     "a name that the passage has not": _new_name,
+    "an answer of another kind": _other_kind,
 }
 
 

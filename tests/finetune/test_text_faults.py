@@ -116,3 +116,38 @@ def test_where_nouns_have_capitals_they_are_no_names() -> None:
 def test_no_text_is_too_strange_to_be_judged(text: str) -> None:
     for piece in (said(text), said(text, "rewrite-dialogue"), asked(text, text)):
         assert text_fault(piece, MENDEL) == text_fault(piece, MENDEL)
+
+
+GATE = Excerpt(
+    Passage(
+        "The side gate is locked at 17:25. The key hangs in Lindmoor House. The gate was painted "
+        "green by Ada Holm in May. It has 12 iron bars. Das Tor hat 12 Stangen.",
+        "Yard > Side gate",
+        "g1",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "right"),
+    [
+        ("When is the side gate locked?", "17:25", True),
+        ("When was the side gate painted?", "in May", True),
+        ("When was the side gate painted?", "green", False),
+        ("What is the side gate?", "locked at 17:25", False),
+        ("What is the side gate?", "The side gate is locked at 17:25.", False),
+        ("Where does the key of the side gate hang?", "in Lindmoor House", True),
+        ("Where does the key of the side gate hang?", "in the", False),
+        ("Who painted the side gate?", "Ada Holm", True),
+        ("Who painted the side gate?", "The key", False),
+        ("How many iron bars has the side gate?", "12", True),
+        ("How many crowns has the side gate?", "12", False),
+        ("What does the side gate have?", "12 iron bars", False),
+        ("Wie viele Stangen hat das Tor?", "12", True),
+    ],
+)
+def test_an_answer_must_be_seen_to_be_what_is_asked_for(
+    question: str, answer: str, right: bool
+) -> None:
+    fault = text_fault(asked(question, answer), GATE)
+    assert (fault != "an answer of another kind") is right, fault
