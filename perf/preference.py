@@ -12,11 +12,12 @@ rejected] as one row, and one pass without the adapter for the reference's log-p
 leaves out the loss of DPO, the optimiser, and the mask that keeps the sides apart; that the one
 side also attends to the other costs next to nothing. So the ratio is an upper bound of the gain.
 
-Random weights of Qwen2.5-0.5B's shape with the real vocabulary, in float32 on both sides, each in a
-process of its own; the fastest step after the first counts, and of processor time, which other
-programs disturb less, the least of a step, by all threads. `long` has lengths as UltraFeedback has
-them, `short` those of options. Memory is the most that a process holds, libraries and model
-included; what training adds is its distance from what was held once the model was made.
+Random weights of Qwen2.5-0.5B's shape with the real vocabulary, in float32, autocast to bfloat16 on
+both sides where a stage is, each in a process of its own; the fastest step after the first counts,
+and of processor time, which other programs disturb less, the least of a step, by all threads.
+`long` has lengths as UltraFeedback has them, `short` those of options. Memory is the most that a
+process holds, libraries and model included; what training adds is its distance from what was held
+once the model was made.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from finetune.training.attention import rows_apart
 from finetune.training.gradients import GradientWorker
 from finetune.training.loss import answer_losses
 from finetune.training.packing import PackLimits, best_fit, most_trained, pack_rows
+from finetune.training.precision import autocasts
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded
 from perf import shapes
@@ -149,7 +151,8 @@ def _bound(settings: Any) -> dict[str, Any]:
     """Forward and backward of packed rows, and a pass without the adapter."""
     live, _, pairs, training, rows = _begin(settings)
     limits = PackLimits(1024, most_trained(live.config.vocab_size))
-    worker = GradientWorker(live, training, limits, recomputes=False, half=False)
+    half = autocasts(live.config, training, torch.float32, "cpu")
+    worker = GradientWorker(live, training, limits, recomputes=False, half=half)
     encoded = [
         Encoded(
             (*pair["prompt_ids"], *pair["chosen_ids"], *pair["rejected_ids"]),
@@ -163,7 +166,8 @@ def _bound(settings: Any) -> dict[str, Any]:
         own = encoded[start : start + settings.batch]
         begun, before = time.perf_counter(), time.process_time()
         worker.gradients(own, sum(each.trained for each in own))
-        with rows_apart(live), torch.no_grad(), live.disable_adapter():
+        cast = torch.autocast("cpu", torch.bfloat16, enabled=half)
+        with rows_apart(live), torch.no_grad(), live.disable_adapter(), cast:
             for few in best_fit(own, limits):
                 pack = pack_rows(few)
                 kept = {"logits_to_keep": pack.logit_positions, **pack.extra}
