@@ -18,14 +18,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from benchmarks.prompts import PromptBuilder, PromptFormat
+from benchmarks.runs.suites import load_suite
+from benchmarks.tasks.registry import load_task
+from domainlift.sampling import stratified
+from domainlift.types import Treatment
 from engines.base import Answer, Mode, Request
 from engines.gguf.files import smollm2_file
 from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
-from perf import shapes
+from knowledge_bases.domains import load_domains
 from perf.commands import heading, line, measure_apart
 
 SIDES = ("ours", "dequantised", "llama-server")
@@ -62,7 +68,7 @@ def _arguments() -> argparse.Namespace:
 
 def _measure(settings: argparse.Namespace) -> dict[str, Any]:
     requests = {
-        mode: shapes.builtin_requests(settings.suite, settings.questions, mode)
+        mode: _requests(settings.suite, settings.questions, mode)
         for mode in (Mode.LETTER, Mode.CLOZE)
     }
     found: dict[str, Any] = {}
@@ -78,8 +84,29 @@ def _measure(settings: argparse.Namespace) -> dict[str, Any]:
         found["ready"] = time.time() - begun
         for mode in (Mode.LETTER, Mode.CLOZE):
             found[mode] = _timed(engine.answer(requests[mode]))
-    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["memory"] = _peak()
     return found
+
+
+def _peak() -> float:
+    """MiB; off Linux with those of the process that started this one, which `ru_maxrss` keeps."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(status.read_text("ascii").partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _requests(suite: str, count: int, mode: Mode) -> list[Request]:
+    """Requests on built-in questions of a suite, spread over its domains, without examples."""
+    domains = load_domains()
+    tasks = [
+        load_task(name, data=None, domains=domains) for name in load_suite(suite, domains).tasks
+    ]
+    prompters = {
+        task.name: PromptBuilder(task, PromptFormat(mode, 0, chat=False)) for task in tasks
+    }
+    questions = stratified([q for task in tasks for q in task.questions], count, seed=0)
+    return [prompters[question.task].request(question, Treatment()) for question in questions]
 
 
 def _timed(answers: Iterator[Answer]) -> dict[str, Any]:

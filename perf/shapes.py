@@ -17,7 +17,6 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
-from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.mmlu import SUBJECTS
 from benchmarks.tasks.registry import load_task
 from domainlift.sampling import stratified
@@ -95,19 +94,6 @@ def requests(subjects: int, per_subject: int | None, shots: int = 5) -> list[Any
         chosen = stratified(task.questions, limit, seed=0)
         made += [prompter.request(question, Treatment()) for question in chosen]
     return made
-
-
-def builtin_requests(suite: str, count: int, mode: Any) -> list[Any]:
-    """Requests on built-in questions of a suite, spread over its domains, without examples."""
-    domains = load_domains()
-    tasks = [
-        load_task(name, data=None, domains=domains) for name in load_suite(suite, domains).tasks
-    ]
-    prompters = {
-        task.name: PromptBuilder(task, PromptFormat(mode, 0, chat=False)) for task in tasks
-    }
-    questions = stratified([q for task in tasks for q in task.questions], count, seed=0)
-    return [prompters[question.task].request(question, Treatment()) for question in questions]
 
 
 def matrix_rate(device: str, dtype: str) -> float:
