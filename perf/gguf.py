@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
@@ -32,7 +30,7 @@ from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
 from knowledge_bases.domains import load_domains
-from perf.commands import heading, line, measure_apart
+from perf.commands import heading, line, measure_apart, resident
 
 SIDES = ("ours", "dequantised", "llama-server")
 #: What a server is asked for, so that every letter is among its alternatives.
@@ -84,16 +82,9 @@ def _measure(settings: argparse.Namespace) -> dict[str, Any]:
         found["ready"] = time.time() - begun
         for mode in (Mode.LETTER, Mode.CLOZE):
             found[mode] = _timed(engine.answer(requests[mode]))
-    found["memory"] = _peak()
+    peak = resident(most=True)
+    found["memory"] = peak / 1024**2 if peak is not None else float("nan")
     return found
-
-
-def _peak() -> float:
-    """MiB; off Linux with those of the process that started this one, which `ru_maxrss` keeps."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return int(status.read_text("ascii").partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _requests(suite: str, count: int, mode: Mode) -> list[Request]:

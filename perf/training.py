@@ -42,7 +42,7 @@ from finetune.training.tokenize import encode
 from finetune.training.train import train_rows
 from finetune.training.train_result import TrainingProgress
 from perf import shapes
-from perf.commands import measure_apart
+from perf.commands import measure_apart, resident
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},
@@ -208,11 +208,8 @@ def held(device: str, most: bool = False) -> int:
     """Bytes that are held now, or the most since `forget_peak`; off Linux the most so far."""
     if device.startswith("cuda") and not most:
         return torch.cuda.memory_allocated()
-    status = Path("/proc/self/status")
-    if device.startswith("cuda") or not status.exists():
-        return peak_bytes(device)
-    line = "VmHWM:" if most else "VmRSS:"
-    return 1024 * int(status.read_text("ascii").partition(line)[2].split()[0])
+    found = None if device.startswith("cuda") else resident(most=most)
+    return peak_bytes(device) if found is None else found
 
 
 def _found(settings: Any, ends: list[float], losses: list[float]) -> dict[str, Any]:

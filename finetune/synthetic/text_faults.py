@@ -58,6 +58,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _MANY = re.compile(r"how many (\w+)", re.IGNORECASE)
+#: A question with one of these is English; of other languages the rules know no question words.
 _ENGLISH = frozenset(words("a the of is are was were do does did what which how why"))
 #: Words from a number to what it counts: "52 held-out questions".
 _COUNTED = 3
@@ -281,10 +282,10 @@ def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
     """
     if not piece.question:
         return False
-    asked = words(piece.question)
+    asked = set(words(piece.question))
     numbers = [*(Counter(_numbers(piece.text)) - Counter(_numbers(piece.question)))]
     if _TIME.match(piece.question):
-        return not numbers and _TIMES.isdisjoint({*words(piece.text)} - {*asked})
+        return not numbers and _TIMES.isdisjoint({*words(piece.text)} - asked)
     if _AMOUNT.match(piece.question):
         counted = _MANY.match(piece.question)
         return not numbers or (counted is not None and not _counts(excerpt, numbers, counted[1]))
