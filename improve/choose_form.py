@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.prompts import PromptFormat
-from benchmarks.results.domain_scores import evaluate_run
+from benchmarks.results.domain_scores import evaluate_run, is_right_debiased
 from benchmarks.results.improve_result import BestForm
 from benchmarks.runs.evaluate_task import answer_cache
 from benchmarks.runs.runner import EvalSettings, has_forms, prepare_job
 from benchmarks.runs.store import Record, Run
 from benchmarks.scoring.forms import (
-    FIRST_QUESTIONS,
     QUESTIONS,
+    ROUNDS,
     SHOTS,
     WORSE_ALPHA,
     FormScore,
@@ -62,25 +62,25 @@ def choose_form(
 ) -> FormChoice:
     """Ask validation questions in every form that engine and tasks allow, and take the best.
 
-    Each form is an ordinary run on the same questions, at most 100, spread over the domains: those
-    of the validation split, else training questions that are not shown as examples. Without
-    either, letters are taken. With `shots` each form has so many examples; `debias` says whether
-    letters may have their prior divided out.
+    The questions are spread over the domains: those of the validation split, else training
+    questions that are not shown as examples. Forms that 100 of them do not tell apart are asked
+    more, at most 400 and as many as are scored. Without any, letters are taken. With `shots` each
+    form has so many examples; `debias` says whether letters may have their prior divided out.
     """
     asked = [task for task in tasks if has_forms(task)]
     if not asked:
         print_note("no task can be asked in several forms; each is asked in its own")
         return FormChoice(None, {})
     numbers = SHOTS if shots is None else (shots,)
-    spare = _with_spare_questions(asked, settings, options, max(numbers))
-    forms = _forms(spare, numbers, engine.info)
+    spare = _spare_questions(asked, settings, options, max(numbers))
+    forms = _forms(_with_questions(asked, spare, len(spare)), numbers, engine.info)
     if not spare or not forms:
         print_note("no validation or training questions to choose a form on: asks by letters")
         return FormChoice(_letters(asked, settings, engine.info), {})
-    tried = _try_forms(spare, forms, settings, engine, options, debias=debias)
-    if not tried:
+    most = max(QUESTIONS, len(prepare_job(asked, settings, engine.info).questions))
+    tried, best = _race(asked, spare, forms, most, settings, engine, options, debias=debias)
+    if best is None:
         return FormChoice(_letters(asked, settings, engine.info), {})
-    best = _best(tried)
     told = f"{best.score.accuracy:.3f} of {best.score.n} questions that are not scored"
     print_note(f"form {best.form.label}: {told}")
     return _choice(best.form, tried)
@@ -89,26 +89,24 @@ def choose_form(
 def choose_better_form(own: PlanRunner) -> FormChoice:
     """Try forms on a sample of a run's own questions; None where no form beats the tasks' own.
 
-    What is shown to be worse than another form on the first questions is not asked the others.
-    No prior is divided out of letters, since passages and adapters change the habit. The runner
-    keeps the answers.
+    At most 100 questions, of which a form that is shown to be worse than another one is asked the
+    first 40. No prior is divided out of letters, since passages and adapters change the habit. The
+    runner keeps the answers.
     """
     tasks = [task for task in own.job.tasks if has_forms(task)]
     names = {task.name for task in tasks}
     asked = [question for question in own.job.questions if question.task in names]
-    spare, first = _with_questions(tasks, asked), _with_questions(tasks, asked, FIRST_QUESTIONS)
     engine = own.engine()
-    forms = _forms(spare, SHOTS, engine.info)
+    forms = _forms(_with_questions(tasks, asked, len(asked)), SHOTS, engine.info)
     settings = replace(own.job.settings, form=None)
-    early = _try_forms(first, forms, settings, engine, own.options, known=own.answers)
-    left = [each.form for each in early.values() if not _shown_worse(each, early.values())]
-    late = _try_forms(spare, left, settings, engine, own.options, known=own.answers)
-    tried = {**early, **late}
-    sample = {question.id for task in spare for question in task.questions}
-    before = [r.correct for r in own.base.records() if r.id in sample and r.correct is not None]
-    if not late or round(_best(late).score.accuracy * len(before), 6) <= sum(map(bool, before)):
+    tried, best = _race(
+        tasks, asked, forms, QUESTIONS, settings, engine, own.options, known=own.answers
+    )
+    if best is None:
         return _choice(None, tried)
-    return _choice(_best(late).form, tried)
+    before = [r.correct for r in own.base.records() if r.id in best.right and r.correct is not None]
+    better = round(best.score.accuracy * len(before), 6) > sum(map(bool, before))
+    return _choice(best.form if better else None, tried)
 
 
 @dataclass(frozen=True)
@@ -124,8 +122,37 @@ def _choice(form: PromptFormat | None, tried: Mapping[str, _TriedForm]) -> FormC
     return FormChoice(form, {label: each.score for label, each in tried.items()})
 
 
-def _best(tried: Mapping[str, _TriedForm]) -> _TriedForm:
-    return tried[best_form({label: each.score for label, each in tried.items()})]
+def _race(
+    tasks: Sequence[Task],
+    questions: Sequence[Question],
+    forms: Sequence[PromptFormat],
+    most: int,
+    settings: EvalSettings,
+    engine: Engine,
+    options: RunOptions,
+    *,
+    debias: bool = False,
+    known: dict[tuple[str, str], Record] | None = None,
+) -> tuple[dict[str, _TriedForm], _TriedForm | None]:
+    """Ask forms more and more of at most `most` questions, until one is left; all, and the best.
+
+    What is shown to be worse than another form after a round is not asked the rest.
+    """
+    known = {} if known is None else known
+    tried: dict[str, _TriedForm] = {}
+    left, best = list(forms), None
+    for size in sorted({min(size, most, len(questions)) for size in ROUNDS}):
+        sample = _with_questions(tasks, questions, size)
+        found = _try_forms(sample, left, settings, engine, options, known, debias=debias)
+        tried |= found
+        good = {k: each for k, each in found.items() if not _shown_worse(each, found.values())}
+        best = good[best_form({k: each.score for k, each in good.items()})] if good else None
+        # A prior is divided out of the answers, so the prompts are those of the raw letters.
+        still = {replace(each.form, debias=False) for each in good.values()}
+        left = [form for form in left if form in still]
+        if len(good) < 2:
+            break
+    return tried, best
 
 
 def _shown_worse(form: _TriedForm, others: Iterable[_TriedForm]) -> bool:
@@ -145,9 +172,9 @@ def _try_forms(
     settings: EvalSettings,
     engine: Engine,
     options: RunOptions,
+    known: dict[tuple[str, str], Record],
     *,
-    debias: bool = False,
-    known: dict[tuple[str, str], Record] | None = None,
+    debias: bool,
 ) -> dict[str, _TriedForm]:
     """Score each form on all questions of these tasks, in an ordinary run; add to what is known."""
     options = replace(options, fresh=False, resume=None)
@@ -158,25 +185,27 @@ def _try_forms(
         part = f"form {form.label}"
         prior = debias and not form.chat
         run = score_job(job, engine, options, part=part, known=known, letter_prior=prior)
-        if known is not None:
-            known.update(answer_cache(run.records()))
-        right = {r.id: bool(r.correct) for r in run.records() if r.correct is not None}
-        for made, score in _scores(run, form, debias):
-            tried[made.label] = _TriedForm(made, score, right)
+        known.update(answer_cache(run.records()))
+        for each in _scores(run, form, debias=debias):
+            tried[each.form.label] = each
     return tried
 
 
-def _scores(run: Run, form: PromptFormat, debias: bool) -> Iterator[tuple[PromptFormat, FormScore]]:
+def _scores(run: Run, form: PromptFormat, *, debias: bool) -> Iterator[_TriedForm]:
     """The score of a form, and with letters that after dividing their prior out."""
-    overall = evaluate_run(run).overall
+    profile = evaluate_run(run)
+    overall, prior = profile.overall, profile.letter_prior
     records = [record for record in run.records() if record.correct is not None]
     if overall.accuracy is None:
         return
     tokens = sum(r.prompt_tokens + r.output_tokens for r in records) / len(records)
-    yield form, FormScore(overall.accuracy, overall.n, tokens)
-    if debias and overall.accuracy_debiased is not None and not form.chat:
+    right = {record.id: bool(record.correct) for record in records}
+    yield _TriedForm(form, FormScore(overall.accuracy, overall.n, tokens), right)
+    if debias and prior is not None and overall.accuracy_debiased is not None and not form.chat:
+        asked = {question.id: question for question in run.questions()}
+        right = {r.id: is_right_debiased(r, asked[r.id], prior) for r in records}
         score = FormScore(overall.accuracy_debiased, overall.n, tokens)
-        yield replace(form, debias=True), score
+        yield _TriedForm(replace(form, debias=True), score, right)
 
 
 def _forms(tasks: Sequence[Task], numbers: Sequence[int], info: EngineInfo) -> list[PromptFormat]:
@@ -203,25 +232,25 @@ def _letters(
     return PromptFormat(Mode.LETTER, shots, settings.chat)
 
 
-def _with_spare_questions(
+def _spare_questions(
     tasks: Sequence[Task], settings: EvalSettings, options: RunOptions, shown: int
-) -> list[Task]:
-    """The tasks with the questions on which forms are tried; tasks without any are left out."""
+) -> Sequence[Question]:
+    """The questions on which forms are tried: no scored one, nor a copy of one."""
     domains = load_domains(options.workspace)
     scored = [question for task in tasks for question in task.questions]
     spare = [
         question
         for task in tasks
-        for question in _spare_questions(task, options, domains, shown)
+        for question in _validation_questions(task, options, domains, shown)
         if not settings.domains or question.domain in settings.domains
     ]
-    return _with_questions(tasks, without_copies(spare, scored))
+    return without_copies(spare, scored)
 
 
-def _spare_questions(
+def _validation_questions(
     task: Task, options: RunOptions, domains: Mapping[str, Domain], shown: int
 ) -> Sequence[Question]:
-    """Validation questions; without any, training questions that are not shown as examples."""
+    """Those of a task; without any, training questions that are not shown as examples."""
     examples = {example.question.id for example in task.examples[:shown]}
     splits: tuple[Split, ...] = ("validation", "train")
     for split in splits:
@@ -234,9 +263,7 @@ def _spare_questions(
     return [example.question for example in task.examples[shown:]]
 
 
-def _with_questions(
-    tasks: Sequence[Task], questions: Sequence[Question], most: int = QUESTIONS
-) -> list[Task]:
+def _with_questions(tasks: Sequence[Task], questions: Sequence[Question], most: int) -> list[Task]:
     """The tasks with a sample of these questions, spread over the domains."""
     sample = sample_evenly(questions, most, 5, name=lambda q: q.id, kind=lambda q: q.domain)
     return [

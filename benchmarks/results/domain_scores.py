@@ -221,10 +221,11 @@ def _debiased(
 ) -> float | None:
     """The accuracy with the prior divided out of letters; other answers count as they are."""
     answered = [r for r in records if r.correct is not None]
-    return _mean([float(_is_right_debiased(r, questions[r.id], prior)) for r in answered])
+    return _mean([float(is_right_debiased(r, questions[r.id], prior)) for r in answered])
 
 
-def _is_right_debiased(record: Record, question: Question, prior: LetterPrior) -> bool:
+def is_right_debiased(record: Record, question: Question, prior: LetterPrior) -> bool:
+    """Whether a record's letter is right once the prior is divided out."""
     if not record.logprobs or record.status != Status.OK:
         return bool(record.correct)
     return debiased_choice(record.logprobs, record.n_bounded, prior) == question.answer

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from benchmarks.runs.store import RunManifest
 
-#: Examples before a question, in the forms that are tried, and questions on which each is tried.
+#: Examples before a question, in the forms that are tried.
 SHOTS = (0, 5)
-QUESTIONS = 100
-#: In a loop, forms that are worse at this level on the first questions are not asked the others.
-FIRST_QUESTIONS, WORSE_ALPHA = 40, 0.05
+#: Questions after each round of a choice. A form that is shown to be worse than another one, at
+#: the level of `WORSE_ALPHA`, is asked no more; `QUESTIONS` is where a loop stops.
+ROUNDS, QUESTIONS, WORSE_ALPHA = (40, 100, 200, 400), 100, 0.05
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import EvalSettings, prepare_job, run_fingerprint
 from benchmarks.runs.store import RunStore
-from benchmarks.scoring.forms import FIRST_QUESTIONS, FormScore, best_form
+from benchmarks.scoring.forms import ROUNDS, FormScore, best_form
 from benchmarks.tasks.base import Example, Task, data_digest
 from benchmarks.tasks.registry import load_task
 from domainlift.types import Question
@@ -116,7 +116,6 @@ def test_the_form_in_which_a_model_says_what_it_knows_is_taken(
         *("letter/0", "letter/5", "cloze/0", "cloze/5", "chat/0"),
         *("letter-debiased/0", "letter-debiased/5"),
     }
-    assert {score.n for score in choice.tried.values()} == {55}  # 60, of which 5 are shown
     asked = {request.id.partition("~")[0] for request in engine.asked}
     assert not asked & {q.id for q in made.questions}
 
@@ -164,10 +163,43 @@ def test_copies_of_scored_questions_are_not_asked(options: RunOptions) -> None:
     assert not any(request.id.startswith("copy-") for request in engine.asked)
 
 
-def test_at_most_a_hundred_questions_of_each_form(options: RunOptions) -> None:
-    made = exam(train=300)
-    choice = choose_form([made], SETTINGS, FormEngine([made], "cloze/0"), options)
-    assert {score.n for score in choice.tried.values()} == {100}
+@pytest.mark.parametrize(
+    ("scored", "spare", "most"),
+    [(20, 305, 100), (150, 305, 150), (300, 305, 300), (900, 305, 300), (900, 905, 400)],
+)
+def test_forms_that_are_alike_are_asked_more(
+    scored: int, spare: int, most: int, options: RunOptions
+) -> None:
+    made = exam(scored, spare)
+    engine = FormEngine([made], "cloze/0", "cloze/5")
+    choice = choose_form([made], SETTINGS, engine, options)
+    counts = {label: score.n for label, score in choice.tried.items()}
+    assert counts.pop("cloze/0") == counts.pop("cloze/5") == most
+    assert set(counts.values()) == {ROUNDS[0]}
+    prompts = [
+        (request.id, request.prompt, request.options)
+        for request in engine.asked
+        if "~" not in request.id
+    ]
+    assert len(prompts) == len(set(prompts))
+
+
+def test_a_limit_of_the_run_limits_its_choice(options: RunOptions) -> None:
+    made = exam(900, 905)
+    engine = FormEngine([made], "cloze/0", "cloze/5")
+    tried = choose_form([made], replace(SETTINGS, limit=120), engine, options).tried
+    assert tried["cloze/0"].n == 120
+
+
+def test_letters_whose_prior_is_divided_out_stay_though_raw_ones_are_worse(
+    options: RunOptions,
+) -> None:
+    made = exam(200, 205)
+    engine = FormEngine([made], "letter-debiased", "cloze/5")
+    choice = choose_form([made], SETTINGS, engine, options)
+    assert choice.tried["letter-debiased/0"].n == 200
+    assert choice.tried["letter-debiased/0"].accuracy == 1.0
+    assert choice.tried["chat/0"].n == ROUNDS[0]
 
 
 def test_training_questions_are_not_only_those_that_may_be_shown(tmp_path: Path) -> None:
@@ -216,10 +248,10 @@ def test_the_choice_is_stored_shown_and_costs_nothing_again(
     run = score_job(job, engine, options)
     form = evaluate_run(run).as_json()["form"]
     assert (form["name"], form["shots"]) == ("cloze", 5)
-    assert form["tried"]["cloze/5"] == {"accuracy": 1.0, "n": 55, "tokens": 50}
+    assert form["tried"]["cloze/5"] == {"accuracy": 1.0, "n": 40, "tokens": 50}
     show_scores(evaluate_run(run))
     table = capsys.readouterr().out.partition("forms tried")[2].splitlines()
-    assert table[1].split()[:3] == ["cloze/5", "1.000", "55"]
+    assert table[1].split()[:3] == ["cloze/5", "1.000", "40"]
     asked = len(engine.asked)
     again = choose_form([made], SETTINGS, engine, options)
     assert again == choice
@@ -295,7 +327,7 @@ def test_a_form_that_is_worse_on_the_first_questions_is_not_asked_the_others(
     choice = choose_better_form(runner_of(made, engine, options))
     counts = {label: score.n for label, score in choice.tried.items()}
     # Letters are in the run itself, so that these cost nothing; yet they are out as well.
-    worse = dict.fromkeys(("letter/0", "letter/5", "chat/0"), FIRST_QUESTIONS)
+    worse = dict.fromkeys(("letter/0", "letter/5", "chat/0"), ROUNDS[0])
     assert counts == {"cloze/0": 90, "cloze/5": 90} | worse
     assert choice.result.label == "cloze/0"
 
