@@ -33,9 +33,12 @@ from improve.load_model import LazyEngine
 from improve.options import RunOptions
 from knowledge_bases.domains import load_domains
 from rag.base import Chunk
-from rag.index.build_domain import BuildSettings, build_from_files, domain_files
+from rag.embedding.registry import DEFAULT
+from rag.index.build import BuildOptions
+from rag.index.build_domain import build_from_files, domain_files
 from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
+from rag.library import open_cached
 from reports.progress import Stages
 
 #: Questions to report on without which no verdict is tried.
@@ -85,7 +88,8 @@ def prepare_documents(
         raise Misuse(f"`{name}` is a declared domain", hint)
     found = domain_files(name, domains, options.data, (str(documents.folder),), _LICENCE)
     with Stages(name) as stages:
-        report = build_from_files(name, found, BuildSettings(), workspace, stages)
+        model = BuildOptions(open_cached(DEFAULT, workspace))
+        report = build_from_files(name, found, model, workspace, stages)
     for line in [*found.notes, *report.missing, *(f"left out: {each}" for each in report.refused)]:
         print(f"note: {printable(line)}", file=sys.stderr)
     files = ExamFiles(workspace, name)

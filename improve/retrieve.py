@@ -15,8 +15,11 @@ from ensemble.treatment import PlanResources
 from improve.context import ImproveContext
 from improve.notes import Notes
 from improve.plan_runner import PlanRunner
-from rag.index.build_domain import BuildSettings, build_from_files, domain_files
+from rag.embedding.registry import DEFAULT
+from rag.index.build import BuildOptions
+from rag.index.build_domain import build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
+from rag.library import open_cached
 from rag.retrieval_gate import OPEN, CalibrationSample, Gate
 from rag.treatment import PASSAGES
 from reports.progress import Stages
@@ -48,7 +51,8 @@ def build_knowledge_bases(
             with notes.instead_of(f"knowledge base for {name}"):
                 files = domain_files(name, context.domains, context.run_options.data)
                 with Stages(name) as stages:
-                    report = build_from_files(name, files, BuildSettings(), workspace, stages)
+                    options = BuildOptions(open_cached(DEFAULT, workspace))
+                    report = build_from_files(name, files, options, workspace, stages)
                 what = f"    {name}: {report.chunks:,} chunks in {report.seconds:.1f} s"
                 print(what, file=sys.stderr)
         if name in store.names():

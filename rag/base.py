@@ -75,11 +75,6 @@ class Embedder(Protocol):
         ...
 
     @property
-    def dimensions(self) -> int:
-        """The length of a vector."""
-        ...
-
-    @property
     def max_tokens(self) -> int:
         """Longer texts would be cut off, special tokens included."""
         ...

@@ -15,11 +15,13 @@ from domainlift.errors import Misuse, NoSuch
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from knowledge_bases.domains import Domain, load_domains
+from rag.corpus.chunks import SIZE
 from rag.corpus.source_files import Found, domain_sources
 from rag.embedding.registry import DEFAULT
-from rag.index.build import BuildReport
-from rag.index.build_domain import BuildSettings, build_from_files, domain_files
+from rag.index.build import BuildOptions, BuildReport
+from rag.index.build_domain import build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
+from rag.library import open_cached
 from reports.progress import Stages
 
 
@@ -40,7 +42,7 @@ def build_command(
             help="all-MiniLM-L6-v2, org/name, a folder, ollama:NAME. [default: as before]"
         ),
     ] = None,
-    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = 200,
+    chunk_tokens: Annotated[int, typer.Option(min=16, help="Length of a chunk.")] = SIZE,
     chroma: Annotated[
         str | None, typer.Option(help="A Chroma server instead of the embedded store.")
     ] = None,
@@ -64,9 +66,9 @@ def build_command(
     for name in names:
         model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
         found = domain_files(name, domains, data, source if source is not None else (), licence)
-        settings = BuildSettings(model, chunk_tokens, chroma, rebuild)
+        options = BuildOptions(open_cached(model, workspace), chunk_tokens, chroma, rebuild)
         with Stages(name) as stages:
-            reports.append(build_from_files(name, found, settings, workspace, stages))
+            reports.append(build_from_files(name, found, options, workspace, stages))
         if not as_json:
             _say(reports[-1], found)
     if as_json:

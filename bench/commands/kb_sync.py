@@ -17,9 +17,11 @@ from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
 from improve.exam.touched import touched_questions
 from knowledge_bases.domains import load_domains
-from rag.index.build_domain import BuildSettings, build_from_files
+from rag.index.build import BuildOptions
+from rag.index.build_domain import build_from_files
 from rag.index.store import KnowledgeBaseStore
 from rag.index.sync import SourceChanges, current_sources, keep_gone, source_changes
+from rag.library import open_cached
 from reports.progress import Stages
 
 _MOST_SHOWN = 20
@@ -65,11 +67,10 @@ def sync_command(
             raise BenchError(what, found.missing[0])
         deletes = _may_delete(domain, changes, yes=yes, delete=delete, ask=not as_json)
         files = found.files if deletes else tuple(keep_gone(manifest, found.files, changes))
-        settings = BuildSettings(manifest.embedder, manifest.size, manifest.chroma)
+        model = open_cached(manifest.embedder, workspace)
+        options = BuildOptions(model, manifest.size, manifest.chroma)
         with Stages(domain) as stages:
-            made = build_from_files(
-                domain, replace(found, files=files), settings, workspace, stages
-            )
+            made = build_from_files(domain, replace(found, files=files), options, workspace, stages)
         kept = () if deletes else changes.gone
         told |= {"generation": made.generation, "kept": list(kept), "refused": list(made.refused)}
         for line in (*found.notes, *(f"left out: {each}" for each in made.refused)):

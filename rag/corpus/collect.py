@@ -14,10 +14,11 @@ from rag.index.manifest import SourceEntry
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from rag.corpus.documents import Loaded
     from rag.corpus.readers.base import SourceFile
-    from rag.index.build_options import Load
     from rag.index.index import Progress
 
+    Load = Callable[[SourceFile], Loaded]
     #: Cuts a document into chunks.
     Cut = Callable[[Document], Sequence[Chunk]]
 

@@ -43,6 +43,11 @@ def load_documents(files: Sequence[SourceFile]) -> Loaded:
     return Loaded(tuple(documents), tuple(refused))
 
 
+def load_file(file: SourceFile) -> Loaded:
+    """Read one file."""
+    return load_documents([file])
+
+
 def read_documents(file: SourceFile) -> Iterator[Document]:
     """Read one file; `source` is its label, or `label#record` where it holds several documents.
 

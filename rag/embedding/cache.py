@@ -36,26 +36,15 @@ class CachedEmbedder:
         self._embedder = embedder
         self._path = path
 
-    @property
-    def dimensions(self) -> int:
-        """The length of a vector."""
-        return self._embedder.dimensions
-
     def encode(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
         """Embed what is searched in, [texts, dimensions]."""
         model = _Model(self.digest, self._embedder.encode)
         return _remembered(texts, model, self._path, notify)
 
-    def encode_queries(self, texts: Sequence[str], notify: Notify | None = None) -> Vectors:
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Embed what is searched for: many models embed a question in another way."""
-        model = _Model(f"{self.digest}?", self._queries)
-        return _remembered(texts, model, self._path, notify)
-
-    def _queries(self, texts: Sequence[str], notify: Notify | None) -> Vectors:
-        vectors = self._embedder.encode_queries(texts)
-        if notify is not None:
-            notify(len(texts), len(texts))
-        return vectors
+        model = _Model(f"{self.digest}?", lambda few, _: self._embedder.encode_queries(few))
+        return _remembered(texts, model, self._path, None)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ class OllamaEmbedder:
         self.max_tokens = served.context if served.context is not None else _DEFAULT_CONTEXT
         self._model = served.model
         self._server = server
-        self._dimensions = 0
 
     @classmethod
     def find(cls, model: str, host: str | None = None) -> OllamaEmbedder:
@@ -46,13 +45,6 @@ class OllamaEmbedder:
                 f"start it with `ollama serve` and `ollama pull {model}`, or leave `--embedder` out"
             )
             raise BenchError(error.what, hint) from error
-
-    @property
-    def dimensions(self) -> int:
-        """The length of a vector."""
-        if not self._dimensions:
-            self._dimensions = len(self._embed(["."])[0])
-        return self._dimensions
 
     def count(self, text: str) -> int:
         """Estimate tokens, special ones included.

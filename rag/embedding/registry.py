@@ -14,7 +14,7 @@ from rag.embedding.sentence import SentenceEmbedder
 DEFAULT = "all-MiniLM-L6-v2"
 
 
-def open_embedder(name: str = DEFAULT) -> Embedder:
+def open_embedder(name: str) -> Embedder:
     """Find a model; its weights are loaded when something is embedded for the first time.
 
     Raises BenchError where it cannot be had, and Misuse where it must not be loaded.

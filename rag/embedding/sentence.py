@@ -45,12 +45,6 @@ class SentenceEmbedder:
         full = weights.full_name(name)
         return cls(full.removeprefix("sentence-transformers/"), weights.find_folder(full))
 
-    @property
-    def dimensions(self) -> int:
-        """The length of a vector."""
-        size: int = self._loaded().get_embedding_dimension()
-        return size
-
     def count(self, text: str) -> int:
         """Count tokens, special ones included."""
         return len(self._tokenizer.encode(text).ids)
@@ -81,7 +75,7 @@ class SentenceEmbedder:
         encoded = self._tokenizer.encode_batch([prompt + text for text in texts])
         lengths = [len(e.ids) for e in encoded]
         self._refuse_long(texts, lengths)
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        vectors = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
         done = 0
         budget = _BATCH_TOKENS.get(model.device.type, _BATCH_TOKENS["cpu"])
         with torch.inference_mode(), few_threads(model.device.type, sum(lengths)):

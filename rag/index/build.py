@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from domainlift import __version__
 from domainlift.errors import Malformed, Misuse
 from domainlift.files import timestamp
-from domainlift.optional import installed_versions, need
+from domainlift.optional import installed_versions
 from domainlift.text.terms import ANALYSER
 from rag.base import Chunk, Embedder, Vectors
+from rag.corpus.chunks import SIZE, split_text
 from rag.corpus.collect import Contents, Counts, collect, count_changes, documents, key
+from rag.corpus.documents import load_file
 from rag.corpus.readers.base import SourceFile
 from rag.index.bm25 import BM25Index
-from rag.index.build_options import BuildOptions
 from rag.index.chroma_store import new_location
 from rag.index.index import Changes, Progress, no_progress, write_index
 from rag.index.manifest import IndexManifest, check_sums, list_files
@@ -34,9 +37,31 @@ from rag.index.weight import choose_weight
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from rag.corpus.collect import Load
+
+    #: Takes a document, the model's way to count tokens, the wished size and the greatest.
+    Split = Callable[[Document, Callable[[str], int], int, int], Sequence[Chunk]]
 
 #: Above this share of changed rows a Chroma index is made afresh: changes wear its graph out.
 MOST_CHURN = 0.2
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What decides a build besides its files.
+
+    `embedder` loads its weights only when there is something to split or to embed. `size` is the
+    wished length of a chunk in its tokens. `chroma` is the URL of a server, None for the embedded
+    store. `rebuild` takes over nothing of what was built before. `load` reads a file, and `split`
+    cuts a document.
+    """
+
+    embedder: Embedder
+    size: int = SIZE
+    chroma: str | None = None
+    rebuild: bool = False
+    load: Load = load_file
+    split: Split = split_text
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ def build_index(
     options: BuildOptions,
     *,
     missing: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> BuildReport:
     """Make the domain's knowledge base hold what is in `files`, and nothing else."""
     start = time.monotonic()
@@ -77,7 +102,7 @@ def build_index(
         if last is not None and _unchanged(files, last.manifest, options):
             manifest, counts = last.manifest, Counts(skipped=last.manifest.documents)
         else:
-            job = _Job(writer, options, last, progress if progress is not None else no_progress)
+            job = _Job(writer, options, last, progress)
             manifest, counts, refused = job.run(files)
     return BuildReport(
         domain,
@@ -125,14 +150,14 @@ class _Job:
         return self._make(contents), counts, refused
 
     def _gather(self, files: Sequence[SourceFile]) -> Contents:
-        size, split = self.options.size, self.options.splitter()
+        size = self.options.size
 
         def cut(document: Document) -> Sequence[Chunk]:
-            return split(document, self.model.count, size, self.model.max_tokens)
+            return self.options.split(document, self.model.count, size, self.model.max_tokens)
 
         usable = self.base is not None and self.base.manifest.size == size
         kept = self.base.by_file() if self.base is not None and usable else {}
-        return collect(files, kept, self.options.loader(), cut, self.say)
+        return collect(files, kept, self.options.load, cut, self.say)
 
     def _make(self, contents: Contents) -> IndexManifest:
         ids = [chunk.id for chunk in contents.chunks]
@@ -141,9 +166,7 @@ class _Job:
         draft = self._draft(contents, ids, vectors.shape[1], changes)
         folder = self.writer.fresh()
         place = new_location(folder, draft.domain, draft.generation, draft.chroma)
-        write_index(
-            place, contents.chunks, vectors, draft.marks, changes=changes, progress=self.say
-        )
+        write_index(place, contents.chunks, vectors, draft.marks, changes=changes, say=self.say)
         weight = self._weight(folder, contents.chunks, vectors, new)
         manifest = replace(draft, files=list_files(folder), weight=weight)
         self.writer.publish(folder, manifest)
@@ -162,7 +185,6 @@ class _Job:
 
     def _vectors(self, chunks: Sequence[Chunk], ids: Sequence[str]) -> tuple[Vectors, list[int]]:
         """The vectors of all chunks, and the rows of those that had to be embedded."""
-        np = need("numpy")
         rows = self.base.rows if self.base is not None else {}
         new = [row for row, id_ in enumerate(ids) if id_ not in rows]
 

@@ -1,35 +1,18 @@
-"""Build of a domain's knowledge base: its files found, embedded by a cached model, published."""
+"""Build of a domain's knowledge base: its files found, embedded, published."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Interrupted, Misuse
 from domainlift.workspace import Workspace
 from knowledge_bases.domains import Domain
 from rag.corpus.source_files import Found, domain_sources, find_files
-from rag.embedding.registry import DEFAULT
-from rag.index.build import BuildReport, build_index
-from rag.index.build_options import BuildOptions
+from rag.index.build import BuildOptions, BuildReport, build_index
 from rag.index.index import Progress
 from rag.index.store import KnowledgeBaseStore
 from rag.index.sync import write_record
-from rag.library import open_cached
-
-#: Tokens of a chunk.
-CHUNK_TOKENS = 200
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """What decides a build besides its files."""
-
-    embedder: str = DEFAULT
-    size: int = CHUNK_TOKENS
-    chroma: str | None = None
-    rebuild: bool = False
 
 
 def domain_files(
@@ -49,11 +32,9 @@ def domain_files(
 
 
 def build_from_files(
-    name: str, found: Found, settings: BuildSettings, workspace: Path, progress: Progress
+    name: str, found: Found, options: BuildOptions, workspace: Path, progress: Progress
 ) -> BuildReport:
     """Build a knowledge base, or bring it up to date; Interrupted at Ctrl-C."""
-    model = open_cached(settings.embedder, workspace)
-    options = BuildOptions(model, settings.size, settings.chroma, settings.rebuild)
     root = Workspace(workspace).knowledge_bases
     try:
         report = build_index(

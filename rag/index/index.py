@@ -20,7 +20,6 @@ import numpy as np
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
-from domainlift.optional import need
 from rag.base import Chunk, Vectors
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
@@ -34,6 +33,10 @@ VECTORS = "embeddings.npy"
 
 #: Called with a stage's name and how many of how many pieces of its work are done.
 Progress = Callable[[str, int, int], None]
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """No-op progress callback."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,10 @@ def write_index(
     vectors: Vectors,
     marks: dense.Marks,
     *,
-    changes: Changes | None = None,
-    progress: Progress | None = None,
+    changes: Changes | None,
+    say: Progress,
 ) -> None:
     """Write everything that `Index` reads; the ids of the chunks must be unique."""
-    say = progress if progress is not None else no_progress
     ids = [chunk.id for chunk in chunks]
     _write_rows(place.folder, chunks, ids, vectors)
     say("words", 0, len(chunks))
@@ -176,11 +178,6 @@ class Index:
         return [(int(row), float(cosines[row])) for row in rows]
 
 
-def no_progress(stage: str, done: int, total: int) -> None:
-    """No-op progress callback."""
-    del stage, done, total
-
-
 class Chunks(Sequence[Chunk]):
     """The chunks of a file, parsed when they are asked for."""
 
@@ -215,7 +212,6 @@ class Chunks(Sequence[Chunk]):
 
 def read_vectors(folder: Path, manifest: IndexManifest) -> Vectors:
     """The vectors of a generation, read from the disk as they are needed."""
-    np = need("numpy")
     path = folder / VECTORS
     try:
         vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -230,7 +226,6 @@ def read_vectors(folder: Path, manifest: IndexManifest) -> Vectors:
 
 def read_ids(folder: Path, manifest: IndexManifest) -> list[str]:
     """The ids of a generation's chunks, in the order of their rows."""
-    np = need("numpy")
     path = folder / IDS
     try:
         ids = np.load(path, allow_pickle=False).astype(str).tolist()
@@ -244,7 +239,6 @@ def read_ids(folder: Path, manifest: IndexManifest) -> list[str]:
 def _write_rows(
     folder: Path, chunks: Sequence[Chunk], ids: Sequence[str], vectors: Vectors
 ) -> None:
-    np = need("numpy")
     if len(vectors) != len(chunks) or not np.isfinite(vectors).all():
         raise BenchError("the embedding model did not give one finite vector per chunk")
     with disk_errors(folder):

@@ -108,9 +108,6 @@ class KnowledgeBaseStore:
         if domain not in self.names():
             raise NoSuch("knowledge base", domain, self.names(), "bench kb list")
         with self.writing(domain) as writer:
-            if _pinned(writer.folder):
-                what = f"knowledge base `{domain}` belongs to a version that may be served"
-                raise BenchError(what, "drop it first: `bench versions rm VERSION`")
             if _leased(writer.folder):
                 what = f"knowledge base `{domain}` is being read"
                 raise BenchError(what, "end the commands that use it, then repeat this one")

@@ -12,27 +12,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.files import sha256
 from rag.base import Embedder
+from rag.corpus.documents import Loaded
 from rag.corpus.readers.base import SourceFile
 from rag.corpus.readers.text import lines
-from rag.index.build import build_index
-from rag.index.build_options import BuildOptions
-from rag.index.index import Index, Progress, open_index
+from rag.index.build import BuildOptions, build_index
+from rag.index.index import Index, Progress, no_progress, open_index
 from rag.quality.metrics import Qrels, judged, retrieval_metrics
 from rag.search.fusion import WEIGHT, fuse
-
-if TYPE_CHECKING:
-    from langchain_core.documents import Document
-
 
 METHODS = ("dense", "bm25", "hybrid")
 #: How many chunks of each method are fused; that of the product's retrieval.
@@ -80,21 +75,20 @@ def evaluate_retrieval(
     embedder: Embedder,
     *,
     split: str = "test",
-    root: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Build a knowledge base of the corpus and measure how well it is searched.
 
-    It is kept in `root`, where another evaluation finds it again, or thrown away. A document
-    ranks where its best chunk does.
+    A document ranks where its best chunk does.
     """
     judgements = read_set(folder, split)
-    with _root(root) as place:
-        options = _options(judgements, embedder)
-        corpus = judgements.corpus
+    # On Windows a file that is still mapped cannot be deleted.
+    with TemporaryDirectory(prefix="bench-beir-", ignore_cleanup_errors=True) as place:
+        root, corpus = Path(place), judgements.corpus
         files = [SourceFile(corpus.name, corpus, sha256(corpus))]
-        build_index(place, _DOMAIN, files, options, progress=progress)
-        with open_index(place, _DOMAIN) as index:
+        options = BuildOptions(embedder, load=lambda _: _documents(judgements))
+        build_index(root, _DOMAIN, files, options, progress=progress)
+        with open_index(root, _DOMAIN) as index:
             found = search_set(index, embedder, judgements.queries)
             chunks = len(index.chunks)
     methods = {method: retrieval_metrics(judgements.qrels, found[method]) for method in METHODS}
@@ -145,27 +139,16 @@ def read_set(folder: Path, split: str = "test") -> JudgedSet:
 # --- as a knowledge base
 
 
-@contextmanager
-def _root(root: Path | None) -> Iterator[Path]:
-    if root is not None:
-        yield root
-        return
-    # On Windows a file that is still mapped cannot be deleted.
-    with TemporaryDirectory(prefix="bench-beir-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def _documents(judgements: JudgedSet) -> Loaded:
+    """The corpus, whose file has been read and checked already."""
+    from langchain_core.documents import Document
 
-
-def _options(judgements: JudgedSet, embedder: Embedder) -> BuildOptions:
-    def read(file: SourceFile) -> Iterator[Document]:
-        from langchain_core.documents import Document
-
-        del file  # it has been read and checked already
-        for entry in judgements.documents:
-            # A document that is nothing but its title is searched for by that.
-            text, heading = (entry.text, entry.title) if entry.text.strip() else (entry.title, "")
-            yield Document(text, metadata={"source": entry.id, "heading": heading})
-
-    return BuildOptions(embedder, read=read)
+    documents = []
+    for entry in judgements.documents:
+        # A document that is nothing but its title is searched for by that.
+        text, heading = (entry.text, entry.title) if entry.text.strip() else (entry.title, "")
+        documents.append(Document(text, metadata={"source": entry.id, "heading": heading}))
+    return Loaded(tuple(documents))
 
 
 # --- files

@@ -20,10 +20,10 @@ import numpy as np
 
 from domainlift.errors import Malformed
 from rag.base import Chunk, Notify
+from rag.corpus.documents import Loaded
 from rag.corpus.readers.base import SourceFile
-from rag.index.build import BuildReport, build_index
-from rag.index.build_options import BuildOptions
-from rag.index.index import Progress
+from rag.index.build import BuildOptions, BuildReport, build_index
+from rag.index.index import Progress, no_progress
 
 if TYPE_CHECKING:
     from rag.base import Vectors
@@ -97,7 +97,7 @@ class Shelf:
     def recipe(
         self, *, size: int = 8, rebuild: bool = False, chroma: str | None = None
     ) -> BuildOptions:
-        return BuildOptions(self.bag, size, chroma, rebuild, self.read, split)
+        return BuildOptions(self.bag, size, chroma, rebuild, self.load, split)
 
     def build(
         self,
@@ -106,14 +106,14 @@ class Shelf:
         size: int = 8,
         rebuild: bool = False,
         chroma: str | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> BuildReport:
         recipe = self.recipe(size=size, rebuild=rebuild, chroma=chroma)
         return build_index(self.root, domain, self.files(), recipe, progress=progress)
 
-    def read(self, page: SourceFile) -> Iterable[Paper]:
+    def load(self, page: SourceFile) -> Loaded:
         self.read_files.append(page.label)
-        return read(page)
+        return Loaded(tuple(read(page)))
 
 
 def read(page: SourceFile) -> Iterable[Paper]:

@@ -171,15 +171,6 @@ def test_the_document_from_which_a_query_was_taken_is_left_out(folder: Path) -> 
     assert evaluate_retrieval(folder, fake_shelf.WordBag()).methods["bm25"]["mrr@10"] == 1.0
 
 
-def test_a_kept_knowledge_base_is_not_embedded_again(folder: Path) -> None:
-    bag = fake_shelf.WordBag()
-    root = folder / "kept"
-    first = evaluate_retrieval(folder, bag, root=root)
-    count = len(bag.embedded)
-    assert evaluate_retrieval(folder, bag, root=root) == first
-    assert len(bag.embedded) == count == 5
-
-
 SCIFACT = Path(os.environ.get("BENCH_DATA", "")) / "scifact"
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from domainlift.errors import Misuse
+from rag.corpus.chunks import split_text
+from rag.corpus.documents import Loaded, load_file
 from rag.corpus.readers.base import SourceFile
 from rag.index.build import MOST_CHURN, BuildReport, build_index
 from rag.index.index import Index, open_index
@@ -207,7 +208,7 @@ def test_a_rebuild_makes_a_new_generation_of_the_same(library: Shelf) -> None:
 def test_real_files_are_read_and_split(shelf: Shelf) -> None:
     shelf.put("cell.md", "# Cell", "", "## Nucleus", "", "It keeps the chromosomes. " * 40)
     shelf.put("junk.txt", "\x00\x01\x02" * 400)
-    recipe = replace(shelf.recipe(size=40), read=None, split=None)
+    recipe = replace(shelf.recipe(size=40), load=load_file, split=split_text)
     report = build_index(shelf.root, "biology", shelf.files(), recipe)
     [refused] = report.refused
     assert refused.startswith("junk.txt: ")
@@ -225,16 +226,17 @@ def test_a_data_set_is_known_by_its_documents(library: Shelf) -> None:
     texts = ["the ribosome reads the code", "the vacuole stores water"]
     files = [*library.files(), SourceFile("hf:org/set", None, "", "MIT")]
 
-    def read(file: SourceFile) -> Iterable[Document]:
+    def load(file: SourceFile) -> Loaded:
         if file.path is not None:
-            return library.read(file)
+            return library.load(file)
         credit = {"licence": file.licence}
-        return [
+        documents = (
             Document(text, metadata={"source": f"set#{n}", **credit})
             for n, text in enumerate(texts)
-        ]
+        )
+        return Loaded(tuple(documents))
 
-    recipe = replace(library.recipe(), read=read)
+    recipe = replace(library.recipe(), load=load)
     first = build_index(library.root, "biology", files, recipe)
     assert first.documents == 45
     library.bag.uses = 0
