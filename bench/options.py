@@ -144,7 +144,6 @@ class Commands(typer.Typer):
     def command(  # type: ignore[override]
         self, name: str, help: str | None = None
     ) -> Callable[[_Function], _Function]:
-        """Add a command; see typer."""
         """Add a function under a name, as typer's does."""
         return super().command(name, cls=_Command, help=help)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from contextlib import closing
@@ -13,7 +12,6 @@ from pathlib import Path
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
-from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from engines.registry import SMOLLM2, TINY, EngineOptions, open_engine
 from improve.exam.exam import (
@@ -40,6 +38,7 @@ from rag.index.index import open_index
 from rag.index.store import KnowledgeBaseStore
 from rag.library import open_cached
 from reports.progress import Stages
+from reports.terminal import print_note
 
 #: Questions to report on without which no verdict is tried.
 LEAST_QUESTIONS = 12
@@ -91,7 +90,7 @@ def prepare_documents(
         model = BuildOptions(open_cached(DEFAULT, workspace))
         report = build_from_files(name, found, model, workspace, stages)
     for line in [*found.notes, *report.missing, *(f"left out: {each}" for each in report.refused)]:
-        print(f"note: {printable(line)}", file=sys.stderr)
+        print_note(line)
     files = ExamFiles(workspace, name)
     exam = _find_or_make(files, documents.writer if ask else NO_WRITER, lazy)
     check_enough(exam, LEAST_QUESTIONS)
@@ -108,10 +107,9 @@ def _find_or_make(files: ExamFiles, writer: str | None, lazy: LazyEngine) -> Exa
     before = read_exam(files) if files.name in exam_names(files.workspace) else None
     if before is not None and before.edited:
         if before.generation != generation:
-            print(
-                f"note: the documents of `{files.name}` have changed, and the exam that was edited "
+            print_note(
+                f"the documents of `{files.name}` have changed, and the exam that was edited "
                 f"is kept as it is; `bench exam make {files.name}` makes it anew",
-                file=sys.stderr,
             )
         return before
     with (

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from domainlift.errors import BenchError, Interrupted
-from domainlift.text.display import printable
+from reports.terminal import print_note
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Notes:
     def add(self, text: str) -> None:
         """Print a note and keep it."""
         self.lines.append(text)
-        print(f"note: {printable(text)}", file=sys.stderr)
+        print_note(text)
 
     @contextmanager
     def instead_of(self, what: str) -> Iterator[None]:

@@ -7,7 +7,6 @@ plan that routes by label.
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,7 +122,7 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
             f"`--model {shlex.quote(plan.model)}`, or make a plan for this one: `bench improve`",
         )
     if plan.verdict and plan.verdict != "promoted":
-        print(f"note: the plan `{path}` was judged: {plan.verdict}", file=sys.stderr)
+        print_note(f"the plan `{path}` was judged: {plan.verdict}")
     anew = "make the plan anew: `bench improve`"
     if not plan.router:
         raise BenchError(f"the plan `{path}` names no keyword file", anew)
@@ -131,7 +130,7 @@ def load_plan(path: Path, engine: Engine, options: RunOptions) -> LoadedPlan:
     if not keywords.is_file():
         raise BenchError(f"the keyword file `{keywords}` of plan `{path}` is gone", anew)
     if plan.router_sha256 and sha256(keywords) != plan.router_sha256:
-        print(f"note: `{keywords}` was changed since the plan was judged", file=sys.stderr)
+        print_note(f"`{keywords}` was changed since the plan was judged")
     # A domain of a file of questions is declared nowhere.
     routing = keyword_routing(read_keywords(keywords), plan.treated, options.workspace)
     return LoadedPlan(plan, routing)

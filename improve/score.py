@@ -18,13 +18,12 @@ from benchmarks.treatments.base import BASE_POLICY
 from domainlift.errors import BenchError, Interrupted
 from domainlift.sampling import stratified
 from domainlift.stats.intervals import wilson
-from domainlift.text.display import printable
 from domainlift.types import Question
 from engines.base import Engine, Mode
 from improve.options import RunOptions
 from knowledge_bases.domains import load_domains
 from reports.progress import ProgressBar
-from reports.terminal import duration
+from reports.terminal import duration, print_note
 
 if TYPE_CHECKING:
     from improve.plan_runner import PlanRunner
@@ -62,10 +61,9 @@ def score_job(
         # A server may show only when asked what it cannot do.
         _print_notes(note for note in engine.info.notes if note not in notes)
     elif not part:
-        print(
-            f"note: this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
-            "`--fresh` asks anew",
-            file=sys.stderr,
+        print_note(
+            f"this is the stored run `{run.manifest.run}` of {run.manifest.created}; "
+            "`--fresh` asks anew"
         )
     return run
 
@@ -97,7 +95,7 @@ def retest_noise(runner: PlanRunner) -> RetestNoise:
 
 def _print_notes(notes: Iterable[str]) -> None:
     for note in notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
+        print_note(note)
 
 
 def _find_letter_prior(

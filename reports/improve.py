@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -20,7 +19,7 @@ from benchmarks.scoring.forms import FormScore, ranked_forms
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.stats.paired import Paired
 from reports.compare_html import ReportSection
-from reports.terminal import duration, print_line, print_table
+from reports.terminal import duration, print_json, print_line, print_table
 
 _BASELINE = ("domain", "n", "accuracy", "95 % interval", "word")
 _WORDS = frozenset({"word", "verdict", "chosen", "decided by"})
@@ -260,7 +259,7 @@ class Forecast:
 def show_forecast(found: Forecast, *, as_json: bool) -> None:
     """Print a forecast."""
     if as_json:
-        print(json.dumps(asdict(found), ensure_ascii=False))
+        print_json(asdict(found))
         return
     rows = [
         (each.name, each.what, _time(each.seconds), _bytes(each.memory), _bytes(each.disk))

@@ -1,7 +1,8 @@
-"""Terminal output: lines, one style of table, notes, durations; all text in it may be foreign."""
+"""Terminal output: lines, tables, notes, durations, JSON; all text in it may be foreign."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -34,6 +35,11 @@ def print_table(
     for row in rows:
         grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     console().print(grid)
+
+
+def print_json(value: object) -> None:
+    """Print one line of JSON."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def print_note(text: str) -> None:

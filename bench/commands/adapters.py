@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from finetune.adapters import registry as registry
 from improve.versions.version_log import VersionRegistry
-from reports.terminal import print_table
+from reports.terminal import print_json, print_table
 
 adapters = command_group("List, show and remove trained adapters.")
 Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
@@ -29,7 +28,7 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
     cards = {name: known.show(name) for name in known.list()}
     if as_json:
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     cells = ((name, card.method, card.base, card.created) for name, card in cards.items())
     print_table(("adapter", "method", "base", "created"), cells)
@@ -43,7 +42,7 @@ def show_adapter(name: Name, workspace: WorkspaceOption = WORKSPACE, as_json: Js
     """
     found = registry.AdapterRegistry(Workspace(workspace).adapters).open(name)
     if as_json:
-        print(json.dumps({"name": found.name, **asdict(found.card)}, ensure_ascii=False))
+        print_json({"name": found.name, **asdict(found.card)})
         return
 
     for line in (found.folder / registry.README).read_text(encoding="utf-8").splitlines():

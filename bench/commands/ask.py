@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from engines.registry import EngineOptions
 from engines.streaming import ReplyDelta, Sampling
 from improve.feedback.reply_log import KEPT, ReplyLog
 from reports.origin import show_origin
+from reports.terminal import print_json
 from serving.asked import asked_in_chat
 from serving.assistant import Assistant, open_assistant
 from serving.served import served_reply
@@ -65,7 +65,7 @@ def ask_command(
         return
     seconds = round(time.perf_counter() - started, 3)
     told = {"answer": text, **prepared.as_json(), "tokens": tokens, "seconds": seconds}
-    print(json.dumps({**told, "id": reply.id, "version": reply.version}, ensure_ascii=False))
+    print_json({**told, "id": reply.id, "version": reply.version})
 
 
 @contextmanager

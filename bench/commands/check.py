@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -42,6 +41,7 @@ from improve.run_plan import run_plan
 from improve.versions.champion import champion_plan
 from knowledge_bases.domains import load_domains
 from reports.check import check_json, render_check
+from reports.terminal import print_json
 
 #: What a plan is compared with by name.
 BASE, CHAMPION = "base", "champion"
@@ -101,7 +101,7 @@ def check_plan_command(
     check = check_drops(joined, margin, strict=strict)
     comparison = compare_runs(before, after, joined)
     if as_json:
-        print(json.dumps(check_json(check, comparison), ensure_ascii=False))
+        print_json(check_json(check, comparison))
     else:
         print(render_check(check, comparison), end="")
     if not check.passed:

@@ -24,6 +24,7 @@ from reports.compare_html import render_html
 from reports.compare_json import SCHEMA, as_json
 from reports.compare_markdown import render_markdown
 from reports.compare_terminal import show_comparison
+from reports.terminal import print_json
 
 #: The name that stands for the newest run.
 LATEST = "latest"
@@ -153,7 +154,7 @@ def _print(
     found: Sequence[Comparison], kind: FlipKind | None, markdown: bool, as_json: bool
 ) -> None:
     if as_json:
-        print(json.dumps(_object(found, kind), ensure_ascii=False))
+        print_json(_object(found, kind))
     elif markdown:
         given = {} if kind is None else {"kind": kind}
         print("\n".join(render_markdown(each, **given) for each in found), end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -51,7 +50,7 @@ from finetune.training.settings import TrainingArguments
 from knowledge_bases.domains import bare_domain, load_domains
 from reports.progress import Stages
 from reports.synthetic import show_synthetic_rows, show_trace_rows
-from reports.terminal import print_note
+from reports.terminal import print_json, print_note
 from traces.choose import TraceCriteria, TraceUse, WantedRating
 from traces.store import TraceStore
 
@@ -171,7 +170,7 @@ def prepare_command(
             counts |= _write_questions(unrolled, made, as_json=as_json)
         if as_json:
             shown = {**made.as_json(), **synthetic.as_json(), **counts}
-            print(json.dumps(shown, ensure_ascii=False))
+            print_json(shown)
         else:
             _show(made)
 
@@ -191,7 +190,7 @@ def check_command(
     if as_json:
         problems = [asdict(each) for each in check.problems]
         shown = {"file": str(file), "understood": check.understood, "problems": problems}
-        print(json.dumps(shown, ensure_ascii=False))
+        print_json(shown)
     else:
         for row in check.understood:
             for line in _row_lines(row):

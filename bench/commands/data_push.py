@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -14,7 +13,7 @@ from bench.commands.trace_review import counted
 from bench.options import WORKSPACE, Json, Solved, TraceRating, Unmarked, WorkspaceOption
 from domainlift.errors import Misuse
 from finetune.data.push import HubUpload, build_upload, check_repository, rows_to_push, upload
-from reports.terminal import print_line
+from reports.terminal import print_json, print_line
 from traces.choose import TraceCriteria, WantedRating
 
 
@@ -66,7 +65,7 @@ def push_command(
     if as_json:
         row = {"repository": names[-1], "rows": made.rows, "bytes": made.bytes}
         told = {"masked": made.masked, "public": public, "uploaded": yes, "url": address}
-        print(json.dumps({**row, **told}))
+        print_json({**row, **told})
     else:
         print_line(f"uploaded: {address}" if yes else "nothing was uploaded; `--yes` does it")
 

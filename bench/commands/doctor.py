@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from domainlift.text.display import without_credentials
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, tiny_folder
 from engines.servers.ollama_model import DEFAULT_HOST, parse_host
-from reports.terminal import print_table
+from reports.terminal import print_json, print_table
 
 _PACKAGES = ("domainlift", "datasets", "ollama", "torch", "transformers", "peft", "lm-eval")
 
@@ -52,7 +51,7 @@ def doctor(
         _workspace(workspace),
     ]
     if as_json:
-        print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
+        print_json([asdict(f) for f in findings])
         return
     print_table(("what", "found", "what to do"), [(f.subject, f.found, f.hint) for f in findings])
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from knowledge_bases.domains import load_domains
-from reports.terminal import print_table
+from reports.terminal import print_json, print_table
 
 
 def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> None:
@@ -30,7 +28,7 @@ def domains(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> No
             }
             for d in found.values()
         }
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     cells = (
         (d.name, d.title, "yes" if d.protected else "", ", ".join(d.tasks)) for d in found.values()

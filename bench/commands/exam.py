@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from improve.exam.exam import (
     write_exam,
 )
 from improve.exam.exchange import export_questions, import_questions
+from reports.terminal import print_json
 
 exam = command_group("Show and edit the exams made of documents.")
 Name = Annotated[str, typer.Argument(help="The domain of the documents.")]
@@ -41,7 +41,7 @@ def exam_list(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
     exams = [read_exam(ExamFiles(workspace, name)) for name in exam_names(workspace)]
     if as_json:
         rows = [{"domain": each.name, **each.counts()} for each in exams]
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
     for each in exams:
         print(exam_line(each))
@@ -69,7 +69,7 @@ def exam_show(
         if (each.is_examined if split is None else each.split == split)
     ]
     if as_json:
-        print(json.dumps([asdict(each) for each in questions], ensure_ascii=False))
+        print_json([asdict(each) for each in questions])
         return
     print(exam_line(found))
     for each in questions:

@@ -21,7 +21,7 @@ from domainlift.stats.formatting import accuracy
 from ensemble.plan import read_plan
 from finetune.axolotl import export_config, import_config
 from reports.sanitize import line
-from reports.terminal import print_line, print_note, print_table
+from reports.terminal import print_json, print_line, print_note, print_table
 
 experiment = command_group("Run a command and its options from one file.")
 File = Annotated[Path, typer.Argument(help="A YAML file: see `--print-config` of a command.")]
@@ -46,7 +46,7 @@ def run_experiment(file: File, as_json: Json = False) -> None:
         exports = [e for name in _adapters(results) for e in _exported(name, variant)]
         rows.append({"variant": label, "results": results, "exports": exports})
     if as_json:
-        print(json.dumps({"command": read.command, "variants": rows}, ensure_ascii=False))
+        print_json({"command": read.command, "variants": rows})
         return
     _show(rows)
     if read.command == "run" and len(rows) > 1:

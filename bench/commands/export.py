@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import product, zip_longest
@@ -30,6 +28,7 @@ from finetune.export.exporting import export_adapter as write
 from finetune.export.registry import TARGETS
 from finetune.export.verify import PROMPTS, Check
 from knowledge_bases.domains import Domain, load_domains
+from reports.terminal import print_json, print_note
 
 _PROMPTS = 16
 _GGUF = ("gguf-lora", "gguf", "ollama")
@@ -81,7 +80,7 @@ def export_command(
     folder = out if out is not None else _folder(workspace, found, to)
     result = _result(write(found, model, to, folder, options))
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         _say(found.name, result)
 
@@ -150,6 +149,6 @@ def _say(name: str, result: Mapping[str, Any]) -> None:
             f"of {result['prompts']} prompts"
         )
     for note in result["notes"]:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        print_note(note)
     for command in result["commands"]:
         print(printable(f"next: {command}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from domainlift.text.display import one_line, printable
 from improve.feedback.accept import accept
 from improve.feedback.marks import FeedbackMark, FeedbackStore, MarkState, count_marks
 from improve.feedback.reply_log import ReplyLog
-from reports.terminal import print_table
+from reports.terminal import print_json, print_table
 
 feedback = command_group("Mark answers as right or wrong, and learn from corrections.")
 MarkId = Annotated[str, typer.Argument(metavar="ID", help="Id of a reply, or its beginning.")]
@@ -37,7 +36,7 @@ def feedback_add(
     """
     mark = FeedbackStore(workspace).add(ReplyLog(workspace).get(reply), verdict, correction)
     if as_json:
-        print(json.dumps(_row(mark), ensure_ascii=False))
+        print_json(_row(mark))
         return
     print(f"marked {mark.id} as {mark.verdict}; `bench feedback accept {mark.id[:8]}` uses it")
 
@@ -57,7 +56,7 @@ def feedback_list(
     store = FeedbackStore(workspace)
     marks = store.marks(None if every else MarkState.QUEUED)
     if as_json:
-        print(json.dumps([_row(mark) for mark in marks], ensure_ascii=False))
+        print_json([_row(mark) for mark in marks])
         return
     columns = ("id", "state", "verdict", "becomes", "version", "domain", "question", "right answer")
     print_table(columns, (_cells(mark) for mark in marks))
@@ -77,7 +76,7 @@ def feedback_show(
     """
     mark = FeedbackStore(workspace).get(mark_id)
     if as_json:
-        print(json.dumps(_row(mark), ensure_ascii=False))
+        print_json(_row(mark))
         return
     print("\n".join(map(printable, _lines(mark))))
 

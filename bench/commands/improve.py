@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,7 +45,7 @@ from improve.loop import improve
 from improve.options import ImproveOptions, RunOptions
 from improve.versions.champion import register_result
 from reports.improve import ImproveView, show_forecast
-from reports.terminal import print_note
+from reports.terminal import print_json, print_note
 
 #: A narrow model takes a high rate; a few passes keep the demonstration short.
 _DEMO_SETTINGS = {SMOLLM2: ["epochs=4", "learning_rate=2e-3", "eval_every=56"]}
@@ -204,7 +203,7 @@ def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool, challenger
     if version is not None:
         print_note(f"the plan is version `{version.name}`: {version.state.value}")
     if as_json:
-        print(json.dumps(result.as_json(), ensure_ascii=False))
+        print_json(result.as_json())
         return
     view.close(result)
     if result.report is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -20,7 +18,7 @@ from rag.retrieval_gate import stored_gates
 from rag.search.rerank import open_reranker
 from rag.search.retrieval import Retrieval
 from reports.knowledge import show_base, show_hits
-from reports.terminal import print_table
+from reports.terminal import print_json, print_note, print_table
 
 kb = command_group("Build, search and measure knowledge bases.")
 kb.command("build")(build_command)
@@ -40,7 +38,7 @@ def list_knowledge_bases(workspace: WorkspaceOption = WORKSPACE, as_json: Json =
     store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
     manifests = [store.manifest(name) for name in store.names()]
     if as_json:
-        print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
+        print_json([asdict(m) for m in manifests])
         return
     columns = ("domain", "generation", "documents", "chunks", "embedder", "created")
     cells = (
@@ -66,7 +64,7 @@ def show_knowledge_base(
         if path:
             print(generation.folder)
         elif as_json:
-            print(json.dumps({**asdict(generation.manifest), "gates": gates}, ensure_ascii=False))
+            print_json({**asdict(generation.manifest), "gates": gates})
         else:
             show_base(generation.manifest, gates)
 
@@ -107,7 +105,7 @@ def search_command(
         if retriever.index.manifest.stale:
             what = f"the words of `{domain}` were indexed by an earlier version"
             hint = f"`bench kb build {domain}` indexes them for good"
-            print(f"note: {what}, and are indexed anew for this search: {hint}", file=sys.stderr)
+            print_note(f"{what}, and are indexed anew for this search: {hint}")
         hits = retriever.search([query], k)[0]
     if as_json:
         rows = [
@@ -124,7 +122,7 @@ def search_command(
             }
             for hit in hits
         ]
-        print(json.dumps(rows, ensure_ascii=False))
+        print_json(rows)
         return
 
     show_hits(query, hits)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Annotated
@@ -12,7 +10,6 @@ import typer
 
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.errors import Misuse, NoSuch
-from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from knowledge_bases.domains import Domain, load_domains
 from rag.corpus.chunks import SIZE
@@ -23,6 +20,7 @@ from rag.index.build_domain import build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
 from rag.library import open_cached
 from reports.progress import Stages
+from reports.terminal import print_json, print_note
 
 
 def build_command(
@@ -73,7 +71,7 @@ def build_command(
             _say(reports[-1], found)
     if as_json:
         rows = [asdict(report) for report in reports]
-        print(json.dumps(rows[0] if len(names) == 1 and not every else rows, ensure_ascii=False))
+        print_json(rows[0] if len(names) == 1 and not every else rows)
 
 
 def _chosen(
@@ -104,7 +102,7 @@ def _embedder_before(store: KnowledgeBaseStore, name: str, rebuild: bool) -> str
 
 def _say(report: BuildReport, found: Found) -> None:
     for line in [*found.notes, *report.missing, *(f"left out: {r}" for r in report.refused)]:
-        print(f"note: {printable(line)}", file=sys.stderr)
+        print_note(line)
     print(
         f"{report.domain}: {report.documents:,} documents, {report.chunks:,} chunks "
         f"({report.added:,} added, {report.updated:,} updated, {report.skipped:,} skipped, "

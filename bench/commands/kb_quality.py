@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +19,7 @@ from rag.library import library, open_cached
 from rag.quality.beir import evaluate_retrieval
 from reports.knowledge import show_leaks, show_retrieval_quality
 from reports.progress import Stages
+from reports.terminal import print_json, print_note
 
 Task = Annotated[
     list[str] | None, typer.Option(help="Only these tasks or files. [default: all of the domain]")
@@ -45,7 +44,7 @@ def kb_check_command(
     if as_json:
         found = [asdict(leak) for leak in leaks]
         row = {"domain": domain, "questions": len(questions), "leaked": len(leaks), "leaks": found}
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
         return
 
     show_leaks(domain, {q.id: q for q in questions}, leaks)
@@ -67,7 +66,7 @@ def kb_eval_command(
         found = evaluate_retrieval(path, model, split=split, progress=stages)
     if as_json:
         counts = {"queries": found.queries, "documents": found.documents, "chunks": found.chunks}
-        print(json.dumps({**counts, **found.methods}, ensure_ascii=False))
+        print_json({**counts, **found.methods})
         return
 
     show_retrieval_quality(path.name, split, found)
@@ -90,5 +89,5 @@ def _questions(
     if not questions:
         raise failed[0] if failed else Misuse(f"no questions for `{domain}`", "name some: `--task`")
     for reason in failed:
-        print(f"note: {reason.what}", file=sys.stderr)
+        print_note(reason.what)
     return questions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from rag.index.store import KnowledgeBaseStore
 from rag.index.sync import SourceChanges, current_sources, keep_gone, source_changes
 from rag.library import open_cached
 from reports.progress import Stages
+from reports.terminal import print_json, print_note
 
 _MOST_SHOWN = 20
 
@@ -74,12 +74,12 @@ def sync_command(
         kept = () if deletes else changes.gone
         told |= {"generation": made.generation, "kept": list(kept), "refused": list(made.refused)}
         for line in (*found.notes, *(f"left out: {each}" for each in made.refused)):
-            print(f"note: {printable(line)}", file=sys.stderr)
+            print_note(line)
         if not as_json:
             stays = f"; {len(kept):,} that are gone stay: `--yes` deletes them" if kept else ""
             print(f"{domain}: {made.documents:,} documents, {made.chunks:,} chunks{stays}")
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print_json(told)
 
 
 def _may_delete(domain: str, changes: SourceChanges, *, yes: bool, delete: bool, ask: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from improve.route import (
 from knowledge_bases.domains import Domain, companions, load_domains
 from rag.embedding.registry import DEFAULT
 from reports.router import show_fit, show_route, show_router_metrics
+from reports.terminal import print_json
 
 route = command_group("Fit, explain and test the router.")
 Targets = Annotated[
@@ -95,7 +95,7 @@ def route_fit_command(
         beside.unlink(missing_ok=True)
     told = _told(found, path, aside)
     if as_json:
-        print(json.dumps(told, ensure_ascii=False))
+        print_json(told)
         return
 
     show_fit(told)
@@ -119,7 +119,7 @@ def route_explain_command(
     if as_json:
         row = asdict(found)
         row["rung"] = row.pop("decided_by")
-        print(json.dumps(row, ensure_ascii=False))
+        print_json(row)
         return
     show_route(found, str(keyword_file(workspace)))
 
@@ -155,7 +155,7 @@ def route_test_command(
     )
     quality = route_all(router, rows, options=not bare)
     if as_json:
-        print(json.dumps({**quality.as_json(), "copies": copies}, ensure_ascii=False))
+        print_json({**quality.as_json(), "copies": copies})
         return
 
     show_router_metrics(quality, copies)

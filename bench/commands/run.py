@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +44,7 @@ from knowledge_bases.domains import load_domains
 from rag.search.retrieval import Retrieval
 from rag.treatment import TOKENS
 from reports.run_result import show_run_result
+from reports.terminal import print_json
 
 AUTO = "auto"
 
@@ -182,7 +182,7 @@ def run(
     auto = scoring == AUTO
     result = _score(model, options, settings, task, run_options, wanted, plan, auto=auto)
     if as_json:
-        print(json.dumps(result.as_json(), ensure_ascii=False))
+        print_json(result.as_json())
     else:
         show_run_result(result)
     finished = RunStore(workspace).get(result.profile.run).manifest.finished

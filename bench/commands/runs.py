@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,7 +12,7 @@ from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.store import RunStore
 from reports.domain_scores import show_manifest
 from reports.domain_scores import show_scores as show_profile
-from reports.terminal import print_table
+from reports.terminal import print_json, print_note, print_table
 
 runs = command_group("List, show and remove stored runs.")
 
@@ -27,9 +25,9 @@ def list_runs(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
     """
     manifests, broken = RunStore(workspace).manifests()
     for error in broken:
-        print(f"note: {error.what}; {error.hint}", file=sys.stderr)
+        print_note(f"{error.what}; {error.hint}")
     if as_json:
-        print(json.dumps([asdict(m) for m in manifests], ensure_ascii=False))
+        print_json([asdict(m) for m in manifests])
         return
     states = ("unfinished", "finished")
     cells = (
@@ -57,11 +55,7 @@ def show_run(
         return
     scored = evaluate_run(stored, target)
     if as_json:
-        print(
-            json.dumps(
-                {**scored.as_json(), "manifest": asdict(stored.manifest)}, ensure_ascii=False
-            )
-        )
+        print_json({**scored.as_json(), "manifest": asdict(stored.manifest)})
         return
 
     show_profile(scored)

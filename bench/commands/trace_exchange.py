@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench.options import (
 )
 from domainlift.errors import NoSuch
 from domainlift.text.display import printable
-from reports.terminal import print_line
+from reports.terminal import print_json, print_line
 from traces.choose import TraceCriteria, WantedRating, chosen
 from traces.export_files import export_traces
 from traces.formats.registry import FORMATS
@@ -59,7 +58,7 @@ def trace_export_command(
     done = export_traces(kept, path, to, force=force)
     if as_json:
         row = {"traces": done.traces, "masked": done.masked, "left_out": left_out}
-        print(json.dumps({**row, "files": [str(file) for file in done.files]}))
+        print_json({**row, "files": [str(file) for file in done.files]})
         return
     print_line(f"{done.traces:,} trace{'' if done.traces == 1 else 's'} in {path}")
     if done.masked:
@@ -86,7 +85,7 @@ def trace_import_command(
     ]
     if as_json:
         row = {"imported": len(done.ids), "there": done.there, "refused": refused}
-        print(json.dumps({**row, "ids": done.ids}, ensure_ascii=False))
+        print_json({**row, "ids": done.ids})
     else:
         for each in refused[:_NAMED]:
             print(printable(f"{each['file']}:{each['line']}: {each['what']}"))

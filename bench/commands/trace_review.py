@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import typer
 from bench.options import WORKSPACE, Json, WorkspaceOption
 from domainlift.errors import Malformed, Misuse
 from domainlift.text.display import one_line
-from reports.terminal import print_line, print_note, print_table
+from reports.terminal import print_json, print_line, print_note, print_table
 from traces.edit import edited_messages, read_message_lines
 from traces.marks import trace_marks
 from traces.secrets import masked, masked_head
@@ -64,7 +63,7 @@ def trace_list_command(
         and marked in (None, bool(trace_marks(trace)))
     ]
     if as_json:
-        print(json.dumps([_row(trace) for trace in traces], ensure_ascii=False))
+        print_json([_row(trace) for trace in traces])
         return
     columns = ("id", "model", "turns", "tools", "status", "rating", "solved", "marks", "task")
     print_table(columns, map(_cells, traces), right=("turns",))
@@ -85,7 +84,7 @@ def trace_show_command(
     shown = [masked(store.get(id_)) for id_ in ids]
     if as_json:
         values = [{**_row(trace), **asdict(trace), "called": trace.called} for trace, _ in shown]
-        print(json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False))
+        print_json(values[0] if len(values) == 1 else values)
         return
     for trace, found in shown:
         for text, style in _lines(trace, None if every else _SHOWN):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ from domainlift.stats.formatting import percent
 from engines.registry import EngineOptions
 from engines.servers.openai import open_endpoint
 from reports.progress import ProgressBar
-from reports.terminal import print_line, print_note
+from reports.terminal import print_json, print_line, print_note
 from traces.agent import AgentLimits
 from traces.mcp_tools import CallLimits, tool_sessions
 from traces.recording import Collected, CollectSettings, collect_traces, find_work
@@ -93,7 +92,7 @@ def trace_run_command(
                 work, engine, sessions, store, settings, progress.step, engine.close
             )
     if as_json:
-        print(json.dumps(found.as_json(), ensure_ascii=False))
+        print_json(found.as_json())
     else:
         for line in _lines(found):
             print_line(line)

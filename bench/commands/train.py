@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +30,7 @@ from finetune.jobs import TrainingJob, training_arguments
 from finetune.training.settings import TrainingArguments
 from improve.load_model import ModelSpec
 from knowledge_bases.domains import load_domains
+from reports.terminal import print_json
 from reports.training import show_dry_run, show_training
 from traces.choose import TraceUse, WantedRating
 
@@ -151,7 +151,7 @@ def _dry_run(
     for job in jobs:
         result = dry_run(job, loading.model, loading.device, loading.dtype)
         if as_json:
-            print(json.dumps({**result.as_json(), **counts}, ensure_ascii=False))
+            print_json({**result.as_json(), **counts})
         else:
             show_dry_run(result)
 
@@ -166,7 +166,7 @@ def _train(
         result = train_with_progress(job, loading)
         if from_environment().is_main:
             if as_json:
-                print(json.dumps({**result.as_json(), **counts}, ensure_ascii=False), flush=True)
+                print_json({**result.as_json(), **counts})
             else:
                 show_training(result)
     destroy()

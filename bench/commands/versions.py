@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from improve.versions.mlflow_export import export_versions
 from improve.versions.version import State, Version
 from improve.versions.version_files import check_version_files, plan_differences
 from improve.versions.version_log import VersionRegistry
-from reports.terminal import print_note, print_table
+from reports.terminal import print_json, print_note, print_table
 
 versions = command_group("List, compare, promote and roll back the versions of what is served.")
 Name = Annotated[str, typer.Argument(help="The version, from `bench versions list`.")]
@@ -34,7 +33,7 @@ def list_versions(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
     """
     found = _registry(workspace).versions()
     if as_json:
-        print(json.dumps([version.as_json() for version in found], ensure_ascii=False))
+        print_json([version.as_json() for version in found])
         return
     cells = (
         (
@@ -69,7 +68,7 @@ def show_version(
         evidence = asdict(found.evidence)
         files = {"files": dict(found.files), "intact": intact, "plan": found.plan}
         told = {**found.as_json(), **files, "evidence": evidence, "history": moves}
-        print(json.dumps({**told, "base": found.digest, "command": found.command}))
+        print_json({**told, "base": found.digest, "command": found.command})
         return
     rows = [("plan", found.plan), ("model", found.model), ("base", found.digest)]
     rows += [(key, str(value)) for key, value in asdict(found.evidence).items() if value]
@@ -97,7 +96,7 @@ def diff_versions(
     measured = [(key, getattr(one.evidence, key), getattr(two.evidence, key)) for key in _MEASURED]
     rows += [row for row in measured if row[1] != row[2]]
     if as_json:
-        print(json.dumps([{"what": key, "before": a, "after": b} for key, a, b in rows]))
+        print_json([{"what": key, "before": a, "after": b} for key, a, b in rows])
         return
     shown = ((key, *("-" if x is None else printable(str(x)) for x in both)) for key, *both in rows)
     print_table(("", one.name, two.name), shown)
@@ -184,7 +183,7 @@ def export_version(
     found = _registry(workspace).versions()
     made = export_versions([v for v in found if v.state is not State.QUARANTINED], workspace)
     if as_json:
-        print(json.dumps(made))
+        print_json(made)
         return
     print_table(("version", "in MLflow"), made.items())
 
@@ -214,7 +213,7 @@ def _intact(version: Version, workspace: Path) -> tuple[bool, str]:
 def _tell(now: Version, before: Version | None, *, as_json: bool) -> None:
     if as_json:
         was = before.name if before is not None else None
-        print(json.dumps({**now.as_json(), "before": was}, ensure_ascii=False))
+        print_json({**now.as_json(), "before": was})
         return
     was = f", `{before.name}` was served before" if before is not None else ""
     print(f"`{now.name}` is served now{was}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from domainlift.errors import BenchError, Misuse
 from domainlift.text.display import printable
 from improve.alerts import decision_alert, send_alert, targets_from_environment
 from improve.versions.decision_log import Decision, DecisionLog
-from reports.terminal import print_note, print_table
+from reports.terminal import print_json, print_note, print_table
 from watch.once import switch, switched_off, watch_once
 from watch.timers import install_hint, parse_interval
 
@@ -93,7 +92,7 @@ def _looked(workspace: Path, data: Path | None, *, as_json: bool) -> Decision:
 
 def _tell(decision: Decision, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(decision.as_json(), ensure_ascii=False), flush=True)
+        print_json(decision.as_json())
         return
     served = f", `{decision.version}` is served" if decision.version is not None else ""
     print(f"{decision.decision}: {printable(decision.reason)}{served}", flush=True)
