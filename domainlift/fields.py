@@ -73,6 +73,15 @@ def parse_json(source: str) -> Any:
     return DECODER.decode(source)
 
 
+def parse_object(source: str) -> dict[str, Any] | None:
+    """The object that a JSON text says; None where it says none."""
+    try:
+        value = parse_json(source)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def from_json(value: Any, name: str) -> Any:
     """The value itself, or what it says as JSON text: tools and tables hold lists that way."""
     if not isinstance(value, str) or not value.strip():

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scoring.replies.thoughts import split_thought
+from domainlift.files import timestamp
 from engines.streaming import ReplyDelta
 from serving.openai_replies import ApiReply
 from traces.agent import CUT_OFF, EMPTY, reply_message
 from traces.store import TraceStore
-from traces.trace import Trace, TraceStatus, new_id, now, read_messages, read_trace_tools
+from traces.trace import Trace, TraceStatus, new_id, read_messages, read_trace_tools
 
 Json = dict[str, Any]
 #: Conversations that can go on; of a later one, the oldest is forgotten.
@@ -49,7 +50,7 @@ class ConversationRecorder:
         choice = again.whole(said)["choices"][0]
         reply = reply_message(choice["message"])
         status, why = _end(choice["finish_reason"], reply)
-        begun = Trace(new_id(), now(), writer.prepared.model, given, tools)
+        begun = Trace(new_id(), timestamp(), writer.prepared.model, given, tools)
         # The client sends the reply back with the sources at its end, where it got them.
         sent = {**reply, "content": reply["content"] + writer.sources}
         *before, last = _digests(begun, (*given, sent))

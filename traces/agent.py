@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from benchmarks.scoring.replies.called_tools import tool_calls
 from benchmarks.scoring.replies.thoughts import split_thought
 from domainlift.activity import activity
-from domainlift.fields import parse_json
+from domainlift.fields import parse_object
 from domainlift.text.display import one_line
 from engines.servers.responses import THOUGHTS, get_path, limit_ended, spoken
 from traces.trace import TraceStatus, read_message
@@ -151,7 +151,7 @@ def _as_sent(message: Json, calls: Sequence[Json]) -> Json:
     kept = {key: message[key] for key in ("content", *THOUGHTS) if message.get(key) is not None}
     readable = [
         call
-        if _arguments(call) is not None
+        if parse_object(call["function"]["arguments"]) is not None
         else {**call, "function": {**call["function"], "arguments": "{}"}}
         for call in calls
     ]
@@ -159,20 +159,11 @@ def _as_sent(message: Json, calls: Sequence[Json]) -> Json:
 
 
 def _result(call: Json, tools: ToolSource) -> Json:
-    name, arguments = call["function"]["name"], _arguments(call)
+    name, written = call["function"]["name"], call["function"]["arguments"]
+    arguments = parse_object(written)
     if arguments is None:
-        written = one_line(call["function"]["arguments"], 200)
-        text = f"error: the arguments are no JSON object: {written}"
+        text = f"error: the arguments are no JSON object: {one_line(written, 200)}"
     else:
         with activity(f"tool `{one_line(name, 40)}`"):
             text = tools.call(name, arguments)
     return {"role": "tool", "tool_call_id": call["id"], "name": name, "content": text}
-
-
-def _arguments(call: Json) -> Json | None:
-    """The arguments of a call; None where they are no object of JSON."""
-    try:
-        read = parse_json(call["function"]["arguments"])
-        return read if isinstance(read, dict) else None
-    except (ValueError, RecursionError):
-        return None

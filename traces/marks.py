@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from domainlift.fields import parse_json
+from domainlift.fields import parse_object
 from domainlift.text.display import one_line
 from traces.trace import Json, Trace, TraceStatus
 
@@ -84,23 +84,11 @@ def paired_calls(messages: Sequence[Json]) -> Iterator[PairedCall]:
 def is_failure(result: str) -> bool:
     """Whether the result of a call says that it has failed."""
     if result.lstrip().startswith("{"):
-        try:
-            said = parse_json(result)
-        except (ValueError, RecursionError):
-            said = {}
+        said = parse_object(result) or {}
         if any(said.get(key) for key in ("error", "isError", "is_error")):
             return True
         return any(said.get(key) is False for key in ("ok", "success"))
     return _FAILURE.match(result) is not None
-
-
-def arguments_of(call: PairedCall) -> Json | None:
-    """The arguments of a call; None where they are no JSON object."""
-    try:
-        found = parse_json(call.arguments)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _results(messages: Sequence[Json], start: int) -> list[Json]:
@@ -131,7 +119,7 @@ def _loop(trace: Trace, calls: Sequence[PairedCall]) -> str:
 
 
 def _canonical(call: PairedCall) -> str:
-    found = arguments_of(call)
+    found = parse_object(call.arguments)
     return call.arguments if found is None else json.dumps(found, sort_keys=True)
 
 
@@ -150,7 +138,7 @@ def _tool_errors(trace: Trace, calls: Sequence[PairedCall]) -> str:
     known = {tool["function"]["name"] for tool in trace.tools}
     if unknown := next((call.name for call in calls if known and call.name not in known), ""):
         return f"the tool `{one_line(unknown, 60)}` is not among those of the trace"
-    if malformed := next((call.name for call in calls if arguments_of(call) is None), ""):
+    if malformed := next((call.name for call in calls if parse_object(call.arguments) is None), ""):
         return f"the arguments of `{one_line(malformed, 60)}` are no JSON object"
     failed = sum(call.result is not None and is_failure(call.result) for call in calls)
     if calls and failed / len(calls) >= FAILED_SHARE:

@@ -21,6 +21,7 @@ from typing import Any
 from domainlift.activity import activity
 from domainlift.errors import BenchError, EngineDown, Interrupted
 from domainlift.fields import InvalidRow
+from domainlift.files import timestamp
 from domainlift.stats.intervals import Interval, accuracy_interval
 from domainlift.types import Question
 from engines.servers.http import stream
@@ -30,7 +31,7 @@ from traces.mcp_tools import ToolSessions
 from traces.secrets import masked_head
 from traces.store import TraceStore
 from traces.tasks import is_solved, task_text
-from traces.trace import Json, Trace, TraceStatus, new_id, now, read_trace_tools
+from traces.trace import Json, Trace, TraceStatus, new_id, read_trace_tools
 
 _OVERFLOW, _STOPPED = "the conversation no longer fits the context", "stopped"
 _IN_A_ROW = 3
@@ -187,7 +188,7 @@ def _begun(settings: CollectSettings, tools: Sequence[Json], text: str, task: st
     system = [{"role": "system", "content": settings.system}] if settings.system else []
     messages = (*system, {"role": "user", "content": text})
     described = read_trace_tools(list(tools))
-    return Trace(new_id(), now(), settings.model, messages, described, task=task)
+    return Trace(new_id(), timestamp(), settings.model, messages, described, task=task)
 
 
 def _record(

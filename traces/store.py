@@ -17,7 +17,7 @@ from typing import Any
 
 from domainlift.errors import Malformed, Misuse, NoSuch
 from domainlift.fields import InvalidRow
-from domainlift.files import disk_errors, exclusive_lock
+from domainlift.files import disk_errors, exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.workspace import Workspace
 from traces.trace import (
@@ -26,7 +26,6 @@ from traces.trace import (
     Trace,
     TraceStatus,
     checked_id,
-    now,
     read_message,
     read_messages,
     read_trace_tools,
@@ -124,13 +123,9 @@ class TraceStore:
         """Put other messages in place of a trace's; InvalidRow where they are none."""
         self._say(id_, {"type": "edit", "messages": list(read_messages(list(messages)))})
 
-    def check(self, id_: str, solved: bool) -> None:
-        """Say whether the trace solved its task."""
-        self._say(id_, {"type": "check", "solved": solved})
-
     def _say(self, id_: str, line: Json) -> None:
         with self._appending(self.path(id_)) as log:
-            log.append({**line, "timestamp": now()})
+            log.append({**line, "timestamp": timestamp()})
 
     @contextmanager
     def _appending(self, path: Path) -> Iterator[AppendLog]:
@@ -151,12 +146,14 @@ class TraceRecorder:
     def message(self, message: Mapping[str, Any]) -> None:
         """Append a message."""
         said = read_message(message)
-        self._log.append({"type": "message", "timestamp": now(), "message": said})
+        self._log.append({"type": "message", "timestamp": timestamp(), "message": said})
 
     def end(self, status: TraceStatus, why: str = "", solved: bool | None = None) -> None:
         """Say how it ended; a trace without this line is unfinished."""
         found = {} if solved is None else {"solved": solved}
-        self._log.append({"type": "end", "timestamp": now(), "status": status, "why": why, **found})
+        self._log.append(
+            {"type": "end", "timestamp": timestamp(), "status": status, "why": why, **found}
+        )
 
 
 def session_header(trace: Trace) -> Json:
@@ -204,8 +201,6 @@ def trace_after(trace: Trace, line: Json) -> Trace:
         case "rating":
             rating = line.get("rating")
             return replace(trace, rating=None if rating is None else Rating(rating))
-        case "check":
-            return replace(trace, solved=bool(line["solved"]))
         case "edit":
             return replace(trace, messages=read_messages(line["messages"]), edited=True)
         case "drop":

@@ -81,11 +81,6 @@ def new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def now() -> str:
-    """The time as a trace has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def checked_id(value: Any) -> str:
     """An id that may name a file; InvalidRow otherwise."""
     if not isinstance(value, str) or not _ID.fullmatch(value):

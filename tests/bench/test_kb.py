@@ -226,7 +226,8 @@ def test_leaked_questions_are_told_and_left_out_of_the_claim(
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({**ROSES, "split": "te\x1b[2Jst"}) + "\n")
     noted = bench("kb", "check", "gardening", "--task", path, "--task", bad).err
-    assert "bad.jsonl:1: split `te" in noted and "\x1b" not in noted
+    assert "bad.jsonl:1: split `te" in noted
+    assert "\x1b" not in noted
     said = run(bench, server, path, "--rag", "--rag-gate", "off")
     score = said.json["domains"]["gardening"]
     assert (score["leaked"], score["n"], score["clean"]["n"]) == (1, 2, 1)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.made_traces import call, made_trace, result, said, user
 from traces.choose import TraceCriteria, WantedRating, chosen
-from traces.marks import LONGEST_TRACE, arguments_of, is_failure, paired_calls, trace_marks
+from traces.marks import LONGEST_TRACE, is_failure, paired_calls, trace_marks
 from traces.trace import Rating, Trace, TraceStatus
 
 ROUND = (call({"a": 1}), result("x"), call({"b": 2}), result("y"))
@@ -96,7 +96,7 @@ def test_a_result_belongs_to_the_answer_before_it() -> None:
     assert [each.result for each in same] == ["one", "two"]
     nameless = {"role": "tool", "content": "by its place"}
     (paired,) = paired_calls((call(), nameless))
-    assert (paired.result, arguments_of(paired)) == ("by its place", {"city": "Oslo"})
+    assert (paired.result, paired.arguments) == ("by its place", '{"city": "Oslo"}')
 
 
 GOOD, BAD = made_trace(id_="g", rating=Rating.GOOD), made_trace(id_="b", rating=Rating.BAD)

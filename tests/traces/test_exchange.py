@@ -220,6 +220,41 @@ def test_spans_without_messages_or_with_images_are_named(tmp_path: Path) -> None
     assert "neither text, thought, call nor result" in second[1]
 
 
+@pytest.mark.parametrize(
+    ("odd", "start"),
+    [
+        ({"system_instructions": 5}, 1),
+        ({"system_instructions": "5"}, 1),
+        ({"input__messages": [parts("user", {"type": ["text"], "content": "How warm?"})]}, 1),
+        ({}, 10**30),
+    ],
+)
+def test_a_span_that_cannot_be_read_is_named(tmp_path: Path, odd: Any, start: int) -> None:
+    given: dict[str, Any] = {
+        "input__messages": [parts("user", text("How warm?"))],
+        "output__messages": [parts("assistant", text("4."))],
+    }
+    path = written(
+        tmp_path, request(span("chat", start, **given | odd)), request(span("chat", 2, **given))
+    )
+    broken, whole = read_traces(path)
+    assert isinstance(broken, Problem)
+    assert "left out" in broken.what
+    assert isinstance(whole, Trace)
+
+
+@pytest.mark.parametrize("told", ["{not JSON", '{"t": 4, "t": 5}', "4 degrees"])
+def test_the_result_of_a_last_call_may_be_any_text(tmp_path: Path, told: str) -> None:
+    asked = {
+        "input__messages": [parts("user", text("How warm?"))],
+        "output__messages": [parts("assistant", ASKS)],
+    }
+    tool = span("execute_tool", 2, tool__call__id="c1", tool__call__result=told)
+    (found,) = read_traces(written(tmp_path, request(span("chat", 1, **asked), tool)))
+    assert isinstance(found, Trace)
+    assert found.messages[-1]["content"] == told
+
+
 def test_rows_of_tables_hold_messages_as_json(tmp_path: Path) -> None:
     row = {"messages": json.dumps(made_trace().messages), "tools": json.dumps([TOOL])}
     (found,) = read_traces(written(tmp_path, row))

@@ -12,13 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from domainlift.fields import InvalidRow, Problem, from_json
+from domainlift.fields import InvalidRow, Problem, from_json, parse_object
 from domainlift.row_files import FileRow
 from traces.formats.registry import known_status
 from traces.trace import Json, Trace, TraceStatus, read_message, read_trace_tools
 
 _MODEL_CALLS = ("chat", "generate_content", "text_completion")
 _ERRORS = (2, "STATUS_CODE_ERROR")
+#: What values of other types raise, and times that no clock has.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError)
+_LEFT_OUT = "this call of a model is left out"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def read_spans(rows: Iterable[FileRow]) -> Iterator[Trace | Problem]:
                 conversations.setdefault(span.conversation, []).append(span)
         except InvalidRow as error:
             yield Problem(row.line, str(error))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except _UNREADABLE:
             yield Problem(row.line, "is no OTLP request with spans")
     for spans in conversations.values():
         yield from _traces(sorted(spans, key=lambda span: span.start))
@@ -84,7 +87,9 @@ def _traces(spans: Sequence[_Span]) -> Iterator[Trace | Problem]:
             try:
                 _continue(made, span)
             except InvalidRow as error:
-                yield Problem(span.line, f"{error}; this call of a model is left out")
+                yield Problem(span.line, f"{error}; {_LEFT_OUT}")
+            except _UNREADABLE:
+                yield Problem(span.line, f"is no span of a call of a model; {_LEFT_OUT}")
     results = {
         str(span.attributes["gen_ai.tool.call.id"]): span.attributes["gen_ai.tool.call.result"]
         for span in spans
@@ -193,7 +198,7 @@ def _last_results(trace: Trace, results: Mapping[str, Any]) -> Iterator[Json]:
     for call in last.get("tool_calls", ()):
         if call["id"] in results:
             told = results[call["id"]]
-            read = from_json(told, "a result") if str(told).startswith("{") else told
+            read: Any = parse_object(told) if isinstance(told, str) else told
             alone = isinstance(read, dict) and read.keys() == {"content"}
             text = _as_text(read["content"] if alone else told)
             yield {"role": "tool", "content": text, "tool_call_id": call["id"]}

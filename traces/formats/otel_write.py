@@ -14,7 +14,8 @@ from hashlib import sha256
 from typing import Any
 
 from domainlift import __version__
-from traces.marks import arguments_of, paired_calls
+from domainlift.fields import parse_object
+from traces.marks import paired_calls
 from traces.trace import Json, Trace, TraceStatus
 
 _INTERNAL, _CLIENT, _ERROR = 1, 3, 2
@@ -73,7 +74,7 @@ def _tool_spans(messages: Sequence[Json]) -> Iterator[tuple[str, Json]]:
                 "gen_ai.tool.name": call.name,
                 "gen_ai.tool.type": "function",
                 "gen_ai.tool.call.id": call.id,
-                "gen_ai.tool.call.arguments": json.dumps(arguments_of(call) or {}),
+                "gen_ai.tool.call.arguments": json.dumps(parse_object(call.arguments) or {}),
                 **result,
             },
         )
@@ -143,11 +144,7 @@ def _text(content: str) -> Json:
 
 def _result(text: str) -> str:
     """The JSON object of a result; a text is put into one."""
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        read = text
-    return text if isinstance(read, dict) else json.dumps({"content": text})
+    return text if parse_object(text) is not None else json.dumps({"content": text})
 
 
 def _attributes(values: Json) -> list[Json]:

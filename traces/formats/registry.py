@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from domainlift.fields import InvalidRow, Problem, parse_json
+from domainlift.fields import InvalidRow, Problem, parse_object
 from domainlift.registry import load_object
 from domainlift.row_files import FileRow, items
 from traces.trace import Trace, TraceStatus
@@ -92,10 +92,9 @@ def _object(path: Path) -> dict[str, Any] | None:
     if path.stat().st_size > LONGEST_TRACE_LINE:
         return None
     try:
-        value = parse_json(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError):
+        return parse_object(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _checked(row: FileRow) -> FileRow:

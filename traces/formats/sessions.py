@@ -22,7 +22,7 @@ _KEYS = {
     "tool_call_id": "toolCallId",
 }
 #: Types of lines that files of a workspace have besides.
-_OWN = ("end", "rating", "check", "edit", "drop")
+_OWN = ("end", "rating", "edit", "drop")
 
 
 def read_session_rows(rows: Iterable[FileRow]) -> Iterator[Trace | Problem]:
