@@ -16,7 +16,7 @@ import re
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from tempfile import TemporaryFile
 from threading import Event
@@ -90,20 +90,16 @@ def tool_sessions(
         yield ToolSessions(portal, servers, wanted, limits, tell)
 
 
+@dataclass(frozen=True)
 class ToolSessions:
     """Opens sessions, also several side by side; `stopped` is set once they were all ended."""
 
-    def __init__(
-        self,
-        portal: BlockingPortal,
-        servers: Sequence[str],
-        wanted: Sequence[str],
-        limits: CallLimits,
-        notify: Callable[[str], None],
-    ) -> None:
-        self._portal, self._servers, self._wanted = portal, servers, wanted
-        self._limits, self._notify = limits, notify
-        self.stopped = Event()
+    portal: BlockingPortal
+    servers: Sequence[str]
+    wanted: Sequence[str]
+    limits: CallLimits
+    notify: Callable[[str], None]
+    stopped: Event = field(default_factory=Event)
 
     @contextmanager
     def open(self) -> Iterator[Toolbox]:
@@ -113,37 +109,24 @@ class ToolSessions:
         """
         with ExitStack() as stack:
             with activity("starting the servers of tools"):
-                servers = [
-                    stack.enter_context(_connected(self._portal, each)) for each in self._servers
-                ]
-                toolbox = Toolbox(
-                    self._portal, servers, self._wanted, self._limits, self._notify, self.stopped
-                )
+                connected = (_connected(self.portal, each) for each in self.servers)
+                toolbox = Toolbox(self, [stack.enter_context(each) for each in connected])
             yield toolbox
 
     def stop(self) -> None:
         """End all sessions; calls that wait in other threads raise KeyboardInterrupt."""
         self.stopped.set()
         with suppress(RuntimeError):  # it was stopped before
-            self._portal.call(self._portal.stop, True)
+            self.portal.call(self.portal.stop, True)
 
 
 class Toolbox:
     """The tools of connected servers; `tools` are in OpenAI's form."""
 
-    def __init__(
-        self,
-        portal: BlockingPortal,
-        servers: Sequence[_Server],
-        wanted: Sequence[str],
-        limits: CallLimits,
-        notify: Callable[[str], None],
-        stopped: Event,
-    ) -> None:
-        self._portal, self._servers = portal, servers
-        self._limits, self._notify, self._stopped = limits, notify, stopped
-        found = self._named()
-        self._tools = {name: found[name] for name in chosen_tools(found, wanted, notify)}
+    def __init__(self, sessions: ToolSessions, servers: Sequence[_Server]) -> None:
+        self._sessions, self._servers = sessions, servers
+        found, chosen = self._named(), sessions.wanted
+        self._tools = {name: found[name] for name in chosen_tools(found, chosen, sessions.notify)}
         self.tools = tuple(_in_openai_form(name, tool) for name, (_, tool) in self._tools.items())
 
     @property
@@ -160,19 +143,21 @@ class Toolbox:
         if server.ended:
             return f"error: the server of `{name}` has ended"
         try:
-            result = self._portal.call(self._ask, server.client, tool.name, dict(arguments))
+            result = self._sessions.portal.call(
+                self._ask, server.client, tool.name, dict(arguments)
+            )
         except TimeoutError:
-            return f"error: `{name}` gave no result within {self._limits.seconds:g} s"
+            return f"error: `{name}` gave no result within {self._sessions.limits.seconds:g} s"
         except Exception as error:  # a server may provoke any; the agent goes on
-            if self._stopped.is_set():
+            if self._sessions.stopped.is_set():
                 raise KeyboardInterrupt from error
             return self._failed(server, name, error)
-        return result_text(result, self._limits.characters)
+        return result_text(result, self._sessions.limits.characters)
 
     async def _ask(self, client: Client, name: str, arguments: Json) -> CallToolResult:
         import anyio
 
-        with anyio.fail_after(self._limits.seconds):
+        with anyio.fail_after(self._sessions.limits.seconds):
             return await client.call_tool(name, arguments)
 
     def _failed(self, server: _Server, name: str, error: Exception) -> str:
@@ -185,7 +170,7 @@ class Toolbox:
             return f"error: `{name}` failed: {_said(error)}"
         server.ended = True
         last = _last_line(server.stderr)
-        self._notify(
+        self._sessions.notify(
             f"the MCP server `{server.label}` has ended{last}; the next task starts it anew"
         )
         return f"error: the server of `{name}` has ended"
@@ -195,7 +180,7 @@ class Toolbox:
         found: dict[str, tuple[_Server, Tool]] = {}
         for number, server in enumerate(self._servers, 1):
             try:
-                listed = self._portal.call(_listed, server.client)
+                listed = self._sessions.portal.call(_listed, server.client)
             except Exception as error:
                 raise _unusable(server.label, error, server.stderr) from error
             for tool in listed:
@@ -205,7 +190,8 @@ class Toolbox:
                 names = chain([plain, f"{own}{plain}"[:64]], others)
                 name = next(each for each in names if each not in found)
                 if name != plain:
-                    self._notify(f"two tools are named `{plain}`: the later one is `{name}`")
+                    told = f"two tools are named `{plain}`: the later one is `{name}`"
+                    self._sessions.notify(told)
                 found[name] = server, tool
         return found
 

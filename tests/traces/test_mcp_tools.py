@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +23,7 @@ from mcp_types import Tool
 from domainlift.errors import BenchError, Misuse, NoSuch
 from tests.helpers import mcp_server
 from traces import mcp_tools
-from traces.mcp_tools import CallLimits, Toolbox, chosen_tools, tool_sessions
+from traces.mcp_tools import CallLimits, Toolbox, ToolSessions, chosen_tools, tool_sessions
 
 SCRIPT = Path(mcp_server.__file__)
 COMMAND = shlex.join([sys.executable, str(SCRIPT)])
@@ -190,6 +189,6 @@ def test_no_tool_is_lost_where_a_server_has_three_of_one_name() -> None:
     listed = [Tool(name=name, input_schema={}) for name in ("a b", "a.b", "a/b")]
     portal: Any = SimpleNamespace(call=lambda *_: listed)
     server: Any = SimpleNamespace(label="here", client=None, stderr=None)
-    tools = Toolbox(portal, [server], (), QUICK, lambda _: None, Event())
+    tools = Toolbox(ToolSessions(portal, (), (), QUICK, lambda _: None), [server])
     names = [tool["function"]["name"] for tool in tools.tools]
     assert names == ["a_b", "server1_a_b", "server1_2_a_b"]
