@@ -76,7 +76,7 @@ def _mark(place: int, name: str, row: DomainChange, reach: float) -> Mark:
     before, after = row.baseline or 0.0, row.candidate or 0.0
     full = line(name, 80)
     figures = f"{formatting.percent(before)} → {formatting.percent(after)}"
-    told = formatting.points(row.delta)
+    told = formatting.points(row.difference)
     between = formatting.points_interval(row.interval)
     return Mark(
         name=full if len(full) <= _LABEL else full[: _LABEL - 1] + "…",
@@ -87,7 +87,7 @@ def _mark(place: int, name: str, row: DomainChange, reach: float) -> Mark:
         after=_score(after),
         low=_change(row.interval.low, reach),
         high=_change(row.interval.high, reach),
-        middle=_change(row.delta, reach),
+        middle=_change(row.difference, reach),
         told=told,
         scores=figures,
         spoken=f"{full}: {figures} %, {told} points ({between}), {row.word}",

@@ -74,12 +74,6 @@ def _rows(check: DropCheck) -> Iterator[str]:
 
 
 def _json(each: DomainDrop) -> dict[str, Any]:
-    change = each.change
-    return {
-        "word": each.word.value,
-        "n": change.n,
-        "delta": change.difference,
-        "interval": list(change.interval),
-        "p_dropped": each.p_dropped,
-        "p_held": each.p_held,
-    }
+    change = each.change.as_json()
+    told = {key: change[key] for key in ("n", "delta", "interval")}
+    return {"word": each.word.value, **told, "p_dropped": each.p_dropped, "p_held": each.p_held}

@@ -54,28 +54,14 @@ def _row(row: DomainChange) -> dict[str, Any]:
     before, after = map(asdict, row.sides)
     for side in (before, after):
         side["let_in"] = side.pop("n_with_passages")
-    clean = row.clean
+    clean = row.clean.as_json() if row.clean is not None else None
     return {
-        "n": row.n,
-        "baseline": row.baseline,
-        "candidate": row.candidate,
-        "delta": row.delta,
-        "interval": row.interval,
-        "p": row.p,
+        **row.as_json(),
         "p_holm": row.p_holm,
-        "gained": row.gained,
-        "lost": row.lost,
         "detectable": None if math.isinf(row.detectable) else row.detectable,
         "word": row.word.value,
         "metrics": {name: asdict(change) for name, change in row.metrics.items()},
         "kinds": {kind.value: row.kinds[kind] for kind in FlipKind},
         "sides": {"baseline": before, "candidate": after},
-        "without_leaked": None
-        if clean is None
-        else {
-            "n": clean.n,
-            "delta": clean.difference,
-            "interval": clean.interval,
-            "p": clean.p,
-        },
+        "without_leaked": clean and {key: clean[key] for key in ("n", "delta", "interval", "p")},
     }

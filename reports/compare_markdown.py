@@ -74,7 +74,7 @@ def _row(name: str, row: DomainChange) -> str:
         f"**{points}**" if row.n else points,
         interval,
         markdown_text(p),
-        f"{row.gained:,} / {row.lost:,}",
+        f"{row.gains:,} / {row.losses:,}",
         wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
     )

@@ -71,8 +71,8 @@ def _row(name: str, row: DomainChange) -> list[Text]:
         formatting.percent(row.baseline),
         formatting.percent(row.candidate),
         *wording.change_figures(row),
-        f"{row.gained:,}",
-        f"{row.lost:,}",
+        f"{row.gains:,}",
+        f"{row.losses:,}",
         wording.detectable_text(row),
         f"{wording.SIGNS[row.word]} {row.word}",
     )

@@ -34,7 +34,7 @@ def change_figures(row: DomainChange) -> tuple[str, str, str]:
     """The change in points, its interval and p (Holm); dashes where nothing was answered."""
     if not row.n:
         return "–", "–", "–"
-    return points(row.delta), points_interval(row.interval), p_value(row.p_holm)
+    return points(row.difference), points_interval(row.interval), p_value(row.p_holm)
 
 
 def unanswered(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -82,12 +82,13 @@ def verdict_text(comparison: Comparison) -> VerdictText:
     if row.word is ChangeLabel.NO_ANSWERS:
         return VerdictText("Nothing can be said: no question has an answer in both runs")
     before, after = names(comparison)
-    runs, size = f"{after} against {before}", points(abs(row.delta), sign=False)
+    runs, size = f"{after} against {before}", points(abs(row.difference), sign=False)
+    change = f"{runs}, {points(row.difference)} points"
     headline = {
         ChangeLabel.BETTER: f"Better by {size} points: {runs}",
         ChangeLabel.WORSE: f"Worse by {size} points: {runs}",
-        ChangeLabel.NO_CHANGE: f"No change: {runs}, {points(row.delta)} points",
-        ChangeLabel.NO_EVIDENCE: f"No evidence of a difference: {runs}, {points(row.delta)} points",
+        ChangeLabel.NO_CHANGE: f"No change: {change}",
+        ChangeLabel.NO_EVIDENCE: f"No evidence of a difference: {change}",
     }[row.word]
     p = p_value(row.p)
     told = p if p.startswith("<") else f"= {p}"

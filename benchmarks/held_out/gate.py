@@ -126,15 +126,10 @@ def _verdict(
     if kept:
         why = f"better: {', '.join(kept)}" + (f"; {', '.join(left)}" if left else "")
         return Promotion(GateVerdict.PROMOTED, why, domains, kept)
-    further = [
-        domains[name].questions_needed
-        for name in treated
-        if domains[name].questions_needed is not None
-    ]
     if any(domains[name].word is GateVerdict.INCONCLUSIVE for name in treated):
-        more = max((n for n in further if n is not None), default=None)
+        more = [n for name in treated if (n := domains[name].questions_needed) is not None]
         none = "no number of questions is sure to settle it"
-        why = f"{more} more questions needed" if more is not None else none
+        why = f"{max(more)} more questions needed" if more else none
         return Promotion(GateVerdict.INCONCLUSIVE, why, domains, ())
     why = "no domain was treated" if not treated else "no treated domain gained enough"
     return Promotion(GateVerdict.REJECTED, why, domains, ())

@@ -7,7 +7,7 @@ run divides them in the same way. A held-out question is never asked before the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +64,8 @@ def split_tasks(tasks: Sequence[Task], data: Path | None, domains: dict[str, Dom
 
 def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -> EvalSplit:
     """Split, given the validation questions by task; copies of held-out ones are left out."""
-    moved = _moved([q for task in tasks for q in task.questions], _sizes(spare))
+    sizes = Counter(q.domain for questions in spare.values() for q in questions)
+    moved = _moved([q for task in tasks for q in task.questions], sizes)
     held = [_only(task, [q for q in task.questions if q.id not in moved]) for task in tasks]
     reported = {dedup_key(q.text, q.options) for task in held for q in task.questions}
     selection = []
@@ -77,15 +78,14 @@ def split_task(tasks: Sequence[Task], spare: Mapping[str, Sequence[Question]]) -
     return EvalSplit(_with_questions(selection), _with_questions(held), divided)
 
 
-def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
+def _moved(questions: Sequence[Question], spare: Counter[str]) -> set[str]:
     """The test questions that are for choosing; those on one passage stay together."""
     by_domain: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for question in questions:
-        cluster = question.cluster if question.cluster else question.id
-        by_domain[question.domain][cluster].append(question.id)
+        by_domain[question.domain][question.cluster or question.id].append(question.id)
     moved: set[str] = set()
     for domain, clusters in by_domain.items():
-        count = spare.get(domain, 0)
+        count = spare[domain]
         wanted = SHARE * (count + sum(map(len, clusters.values()))) - count
         for cluster in sorted(clusters, key=lambda cluster: hash_order(cluster, "selection")):
             if wanted <= 0:
@@ -93,14 +93,6 @@ def _moved(questions: Sequence[Question], spare: Mapping[str, int]) -> set[str]:
             moved.update(clusters[cluster])
             wanted -= len(clusters[cluster])
     return moved
-
-
-def _sizes(spare: Mapping[str, Sequence[Question]]) -> dict[str, int]:
-    sizes: dict[str, int] = defaultdict(int)
-    for questions in spare.values():
-        for question in questions:
-            sizes[question.domain] += 1
-    return sizes
 
 
 def _only(task: Task, questions: Sequence[Question]) -> Task:

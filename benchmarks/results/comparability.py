@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from benchmarks.results.error_reasons import count_reasons, told_reasons
@@ -142,10 +142,10 @@ def _engine(manifests: _Pair) -> Iterator[str]:
 
 
 def _values(
-    kind: str, before: Mapping[str, Any], after: Mapping[str, Any], silent: set[str] | None = None
+    kind: str, before: Mapping[str, Any], after: Mapping[str, Any], silent: Collection[str] = ()
 ) -> Iterator[str]:
     for key in sorted(before.keys() | after.keys()):
-        if key not in (silent if silent is not None else ()) and before.get(key) != after.get(key):
+        if key not in silent and before.get(key) != after.get(key):
             yield f"{kind} `{key}`: {_said(before.get(key))} → {_said(after.get(key))}"
 
 

@@ -16,7 +16,6 @@ from benchmarks.results.pairing import Pair, PairedRuns, pair_runs, paired_accur
 from benchmarks.results.route_counts import RouteCounts, count_routes
 from benchmarks.results.run_side import RunSide, summarize_side
 from benchmarks.runs.store import Run, RunManifest
-from domainlift.stats.intervals import Interval
 from domainlift.stats.multiple_testing import holm
 from domainlift.stats.paired import MARGIN, Paired
 from domainlift.stats.power import LEVEL, minimum_detectable_effect
@@ -35,26 +34,17 @@ class ChangeLabel(StrEnum):
     NO_ANSWERS = "no answers"
 
 
-@dataclass(frozen=True)
-class DomainChange:
-    """One domain, or all together.
+@dataclass(frozen=True, kw_only=True)
+class DomainChange(Paired):
+    """The change of one domain, or of all together, over the questions that both runs answer.
 
-    `n` counts the questions with an answer in both runs, and the accuracies are over those.
-    `delta` and `interval` are shares, `p` is of the exact McNemar test and `p_holm` adjusted for
-    the number of domains. `detectable` is the smallest true difference that so many questions
-    show four times in five, infinite where none is. `clean` leaves out the questions that stand in
-    a knowledge base, None where none does. `metrics` are the changes of what grades the answers.
+    `p_holm` is `p` adjusted for the number of domains. `detectable` is the smallest true difference
+    that so many questions show four times in five, infinite where none is. `clean` leaves out the
+    questions that stand in a knowledge base, None where none does. `metrics` are the changes of
+    what grades the answers.
     """
 
-    n: int
-    baseline: float | None
-    candidate: float | None
-    delta: float
-    interval: Interval
-    p: float
     p_holm: float
-    gained: int
-    lost: int
     detectable: float
     word: ChangeLabel
     sides: tuple[RunSide, RunSide]
@@ -142,7 +132,7 @@ def _rows(joined: PairedRuns) -> dict[str, DomainChange]:
     adjusted = holm([rows[name].p for name in tested])
     for name, p in zip(tested, adjusted, strict=True):
         rows[name] = _word(replace(rows[name], p_holm=p))
-    return dict(sorted(rows.items(), key=lambda item: (not item[1].n, item[1].delta)))
+    return dict(sorted(rows.items(), key=lambda item: (not item[1].n, item[1].difference)))
 
 
 def _change(pairs: Sequence[Pair]) -> DomainChange:
@@ -152,15 +142,8 @@ def _change(pairs: Sequence[Pair]) -> DomainChange:
     turned = (change.gains + change.losses) / change.n if change.n else 0.0
     questions = [pair.question for pair in pairs]
     return DomainChange(
-        n=change.n,
-        baseline=change.baseline,
-        candidate=change.candidate,
-        delta=change.difference,
-        interval=change.interval,
-        p=change.p,
+        **vars(change),
         p_holm=change.p,
-        gained=change.gains,
-        lost=change.losses,
         detectable=minimum_detectable_effect(math.floor(change.n / change.design), turned),
         word=ChangeLabel.NO_ANSWERS,
         sides=(
@@ -191,9 +174,8 @@ def _word(row: DomainChange) -> DomainChange:
     if not row.n:
         return row
     if row.p_holm < LEVEL:
-        return replace(row, word=ChangeLabel.BETTER if row.delta > 0 else ChangeLabel.WORSE)
-    margin = MARGIN
-    inside = -margin <= row.interval.low and row.interval.high <= margin
+        return replace(row, word=ChangeLabel.BETTER if row.difference > 0 else ChangeLabel.WORSE)
+    inside = row.interval.low >= -MARGIN and row.interval.high <= MARGIN
     return replace(row, word=ChangeLabel.NO_CHANGE if inside else ChangeLabel.NO_EVIDENCE)
 
 

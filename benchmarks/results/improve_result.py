@@ -227,9 +227,7 @@ class ImproveResult:
             key = name.replace("+", "_").replace(" ", "_")
             told[key] = asdict(found) if found is not None else None
         beyond = self.beyond_form.get(domain)
-        told["lora_beyond_form"] = (
-            {"n": beyond.n, **_change(beyond)} if beyond is not None else None
-        )
+        told["lora_beyond_form"] = _without_accuracies(beyond) if beyond is not None else None
         choice = self.chosen.get(domain)
         told["chosen"] = self.chosen_name(domain)
         told["decided_by"] = _decided_by(choice) if choice is not None else None
@@ -242,10 +240,7 @@ class ImproveResult:
         change = self.proof.change[domain]
         judged: DomainVerdict | None = self.proof.promotion.domains.get(domain)
         return {
-            "n": change.n,
-            "baseline": change.baseline,
-            "candidate": change.candidate,
-            **_change(change),
+            **change.as_json(),
             "p_holm": judged.p if judged is not None else None,
             "word": judged.word.value if judged is not None else None,
             "why": judged.why if judged is not None else None,
@@ -263,14 +258,10 @@ class ImproveResult:
         return {"number": self.proof.look, "level": self.proof.level, "fresh_due": self.proof.due}
 
 
-def _change(change: Paired) -> dict[str, Any]:
-    return {
-        "delta": change.difference,
-        "interval": list(change.interval),
-        "gained": change.gains,
-        "lost": change.losses,
-        "p": change.p,
-    }
+def _without_accuracies(change: Paired) -> dict[str, Any]:
+    kept = change.as_json()
+    del kept["baseline"], kept["candidate"]
+    return kept
 
 
 def _decided_by(choice: Choice) -> dict[str, Any]:

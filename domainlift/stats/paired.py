@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from domainlift.stats.binomial import upper_tail
 from domainlift.stats.intervals import Interval, design_effect, z_value
@@ -39,6 +40,19 @@ class Paired:
     def candidate(self) -> float | None:
         """The accuracy in the second run, over the same questions."""
         return None if self.baseline is None else self.baseline + self.difference
+
+    def as_json(self) -> dict[str, Any]:
+        """The change under the keys of comparisons."""
+        return {
+            "n": self.n,
+            "baseline": self.baseline,
+            "candidate": self.candidate,
+            "delta": self.difference,
+            "interval": list(self.interval),
+            "gained": self.gains,
+            "lost": self.losses,
+            "p": self.p,
+        }
 
 
 def paired(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str]) -> Paired:

@@ -32,8 +32,8 @@ class TestFigures:
     def test_a_domain_in_numbers(self, compared: Any) -> None:
         found = compared({"law": made.outcomes(both=50, fixed=15, broken=5, neither=30)})
         row = found.domains["law"]
-        assert (row.n, row.gained, row.lost) == (100, 15, 5)
-        assert (row.baseline, row.candidate, row.delta) == (0.55, 0.65, pytest.approx(0.10))
+        assert (row.n, row.gains, row.losses) == (100, 15, 5)
+        assert (row.baseline, row.candidate, row.difference) == (0.55, 0.65, pytest.approx(0.10))
         # docs/statistics.md, "Before and after".
         assert (row.interval.low, row.interval.high) == pytest.approx((0.010, 0.186), abs=5e-4)
         assert row.p == pytest.approx(0.0414, abs=1e-4)
@@ -47,7 +47,7 @@ class TestFigures:
         )
         found, simple = compare_runs(*runs), paired_changes(*runs)
         for name, row in {**found.domains, "": found.overall}.items():
-            assert (row.n, row.gained, row.lost) == (
+            assert (row.n, row.gains, row.losses) == (
                 simple[name].n,
                 simple[name].gains,
                 simple[name].losses,
@@ -189,7 +189,7 @@ class TestSurvives:
         found = compare_runs(made.store(tmp_path, "b", rows), made.store(tmp_path, "a", again))
         assert found.overall.n == 3
         # The later answer counts, as in the store itself.
-        assert found.overall.lost == 1
+        assert found.overall.losses == 1
         assert "1 questions stand more than once in `b`; each counts once" in found.warnings
 
     def test_one_id_for_two_questions(self, tmp_path: Path) -> None:
