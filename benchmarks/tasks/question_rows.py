@@ -208,7 +208,9 @@ def _is_message(value: Any) -> bool:
     if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
         return False
     calls = value.get("tool_calls") or []
-    return isinstance(value.get("content"), str) and all(
+    if not isinstance(value.get("content"), str) or not isinstance(calls, list):
+        return False
+    return all(
         isinstance(call, Mapping)
         and isinstance(call.get("function"), Mapping)
         and isinstance(call["function"].get("name"), str)

@@ -420,6 +420,7 @@ def test_what_only_calls_tell_apart_is_another_request():
         [1],
         [{"role": "user"}],
         [{"role": "user", "content": 1}],
+        [{"role": "assistant", "content": "", "tool_calls": 1.5}],
         [{"role": "assistant", "content": "", "tool_calls": [{}]}],
         [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": 1}}]}],
     ],

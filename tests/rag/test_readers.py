@@ -372,6 +372,11 @@ def test_an_attack_pattern_of_capec(read: Read) -> None:
     ]
 
 
+def test_an_object_may_have_the_id_of_stix_alone(read: Read) -> None:
+    row = {"type": "tool", "stix_id": "tool--1", "name": "Netcat", "description": "It listens."}
+    assert read("a.jsonl", rows(row)) == [("a.jsonl#tool--1", "Netcat (tool)", "It listens.")]
+
+
 def test_a_weakness_of_cwe(read: Read) -> None:
     content = (
         "CWE-ID,Name,Description,Extended Description,Common Consequences,Potential Mitigations,"

@@ -74,14 +74,18 @@ def attack_entry(row: Row) -> Section | None:
     return Section(
         text=clean_text("\n\n".join(part for part in (described, *_fields(row, name)) if part)),
         headings=(f"{name} ({known})",),
-        record=number or str(row["id"]),
+        record=number or _id(row),
     )
+
+
+def _id(row: Row) -> str:
+    return str(row["id"] if "id" in row else row["stix_id"])
 
 
 def _number(row: Row) -> str:
     """The common id of the object, as T1055, which STIX keeps among the references."""
-    if "--" not in str(row["id"]):
-        return clean_line(str(row["id"]))
+    if "--" not in _id(row):
+        return clean_line(_id(row))
     references = row.get("external_references")
     for reference in references if isinstance(references, list) else []:
         named = isinstance(reference, dict) and str(reference.get("source_name", "")).lower()
