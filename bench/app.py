@@ -22,6 +22,7 @@ from bench.heartbeat import heartbeat
 from bench.options import Commands
 from domainlift import __version__
 from domainlift.errors import BenchError, Misuse
+from domainlift.hints import name_workspace
 from domainlift.registry import load_object
 from domainlift.text.display import printable
 from finetune.distributed.process_group import from_environment
@@ -230,6 +231,8 @@ def _run(argv: Sequence[str]) -> int:
             "this is a fault of bench; add `--debug` to see where it happened",
             1,
         )
+    finally:
+        name_workspace(None)
 
 
 def _refuse_launcher(command: str, words: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from domainlift.hints import name_workspace
 from domainlift.text.display import without_credentials
 from engines.registry import SMOLLM2, TINY
 from finetune.training.settings import DEFAULT_MINUTES
@@ -109,7 +110,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 class _Command(TyperCommand):
     """A command that refuses an option given twice where only the last value would be taken.
 
-    An option in `BARE` may stand without a value, which typer's parser cannot take.
+    An option in `BARE` may stand without a value, which typer's parser cannot take. The workspace
+    that is named stands in the commands that are printed.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -119,7 +121,11 @@ class _Command(TyperCommand):
         for param, count in Counter(each for each in given if not _may_be_repeated(each)).items():
             if count > 1:
                 ctx.fail(f"Option '{param.opts[0]}' is given {count} times and takes one value.")
-        return super().parse_args(ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)
+        source = ctx.get_parameter_source("workspace")
+        if source is not None and source.name == "COMMANDLINE":
+            name_workspace(ctx.params["workspace"])
+        return rest
 
 
 def _with_values(words: Sequence[str]) -> list[str]:

@@ -8,7 +8,8 @@ BenchError            it failed; exit code 1
 └── Interrupted       Ctrl-C or SIGTERM; exit code 130 or 143
 
 Every error says in one line what is wrong and where; `hint` is the command or the change that
-mends it. Only `bench.app` prints them and turns them into exit codes.
+mends it, with the workspace that the user named. Only `bench.app` prints them and turns them into
+exit codes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+
+from domainlift.hints import copyable
 
 
 class BenchError(Exception):
@@ -26,7 +29,7 @@ class BenchError(Exception):
     def __init__(self, what: str, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
-        self.hint = hint
+        self.hint = copyable(hint) if hint is not None else None
 
 
 class Misuse(BenchError):
@@ -36,13 +39,17 @@ class Misuse(BenchError):
 
 
 class NoSuch(Misuse):
-    """A name that is not among those that exist."""
+    """A name that is not among those that exist: `see` shows them, `make` makes the first."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], see: str | None = None) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], see: str = "", make: str = ""
+    ) -> None:
         known = sorted(known)
         near = get_close_matches(name, known, n=1)
         parts = [f"did you mean `{near[0]}`?"] if near else []
-        if see is not None:
+        if make and not known:
+            parts.append(f"there is none yet: `{make}` makes one")
+        elif see:
             parts.append(f"`{see}` shows all {len(known)}")
         elif not near:
             parts.append("known: " + (", ".join(f"`{k}`" for k in known) or "none"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
+from domainlift.hints import copyable
 from domainlift.workspace import Workspace
 from engines.registry import SMOLLM2, TINY, EngineOptions, open_engine
 from improve.exam.exam import (
@@ -107,9 +108,10 @@ def _find_or_make(files: ExamFiles, writer: str | None, lazy: LazyEngine) -> Exa
     before = read_exam(files) if files.name in exam_names(files.workspace) else None
     if before is not None and before.edited:
         if before.generation != generation:
+            anew = copyable(f"`bench exam make {files.name}` makes it anew")
             print_note(
                 f"the documents of `{files.name}` have changed, and the exam that was edited "
-                f"is kept as it is; `bench exam make {files.name}` makes it anew",
+                f"is kept as it is; {anew}"
             )
         return before
     with (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.results.domain_scores import DomainScore
 from benchmarks.results.run_result import RunResult
+from domainlift.hints import copyable
 from domainlift.stats.formatting import accuracy, difference, interval, p_value
 from domainlift.stats.paired import Paired
 from rag.contamination import Leak
@@ -119,5 +120,5 @@ def _leaked(leaks: tuple[Leak, ...]) -> list[str]:
         for leak in leaks[:_LEAKS]
     ]
     if len(leaks) > _LEAKS:
-        lines.append("  `bench kb check DOMAIN` lists all")
+        lines.append(copyable("  `bench kb check DOMAIN` lists all"))
     return lines

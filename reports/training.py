@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from domainlift.errors import Interrupted
+from domainlift.hints import copyable
 from domainlift.stats.formatting import accuracy, difference, interval
 from domainlift.stats.intervals import Interval
 from domainlift.text.display import printable
@@ -72,7 +73,8 @@ def show_training(made: TrainingResult) -> None:
         print_table(_COLUMNS, rows, right={*_COLUMNS} - {"domain"})
         print_line("On what chose that step. Other questions prove it:")
     what = [made.base, "--adapter", f"{made.name}/{made.version}"]
-    print_line(f"  {shlex.join(['bench', 'run', '--model', *what])}", soft_wrap=True)
+    proof = copyable(shlex.join(["bench", "run", "--model", *what]))
+    print_line(f"  {proof}", soft_wrap=True)
 
 
 def _show_stages(chain: Chain) -> None:

@@ -14,6 +14,7 @@ from bench.commands.ask import MaxTokens, PlanModel, PlanOption, opened_assistan
 from bench.options import WORKSPACE, Device, KeepReplies, WorkspaceOption
 from domainlift.activity import activity
 from domainlift.errors import BenchError
+from domainlift.hints import copyable
 from engines.base import Message
 from engines.streaming import PromptTooLong, Sampling
 from improve.feedback.marks import FeedbackStore
@@ -80,7 +81,7 @@ def _mark(marks: FeedbackStore, reply: ServedReply, verdict: str, correction: st
     except BenchError as error:
         print_note(error.what)
     else:
-        print(f"marked as {verdict}; `bench feedback list` has it")
+        print(copyable(f"marked as {verdict}; `bench feedback list` has it"))
 
 
 def _reply(

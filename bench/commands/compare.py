@@ -138,7 +138,7 @@ def _resolved(store: RunStore, name: str) -> str:
         few = ", ".join(f"`{each}`" for each in fitting[:5])
         raise Misuse(f"`{name}` is the beginning of {len(fitting)} runs", f"one of them: {few}")
     if not fitting:
-        raise NoSuch("run", name, known, "bench runs list")
+        raise NoSuch("run", name, known, "bench runs list", "bench run")
     return fitting[0]
 
 

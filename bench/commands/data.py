@@ -27,6 +27,7 @@ from bench.options import (
 )
 from domainlift.activity import activity
 from domainlift.errors import Interrupted, Misuse, NoSuch
+from domainlift.hints import copyable
 from domainlift.text.contamination import QuestionIndex
 from domainlift.text.display import one_line, printable
 from domainlift.workspace import Workspace
@@ -253,7 +254,8 @@ def _write_questions(
         return {}
     path = str(unrolled.write_questions(made.path))
     if not as_json:
-        print(f"held out: bench run --task {shlex.quote(path)} --chat")
+        told = copyable(f"bench run --task {shlex.quote(path)} --chat")
+        print(f"held out: {told}")
     return {"questions_file": path}
 
 

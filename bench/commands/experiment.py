@@ -17,6 +17,7 @@ from bench.commands.export import export_command
 from bench.experiment_file import Experiment, read_experiment
 from bench.options import WORKSPACE, Json, command_group
 from domainlift.errors import Misuse, NoSuch
+from domainlift.hints import name_workspace
 from domainlift.stats.formatting import accuracy
 from ensemble.plan import read_plan
 from finetune.axolotl import export_config, import_config
@@ -35,6 +36,8 @@ def run_experiment(file: File, as_json: Json = False) -> None:
     Example: bench experiment run experiment.yaml
     """
     read = read_experiment(file)
+    if "workspace" in read.options:
+        name_workspace(_workspace(read))
     if not read.sweep and not read.export:
         read.run(as_json=as_json)
         return

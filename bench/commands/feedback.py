@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
+from domainlift.hints import copyable
 from domainlift.text.display import one_line, printable
 from improve.feedback.accept import accept
 from improve.feedback.marks import FeedbackMark, FeedbackStore, MarkState, count_marks
@@ -38,7 +39,8 @@ def feedback_add(
     if as_json:
         print_json(_row(mark))
         return
-    print(f"marked {mark.id} as {mark.verdict}; `bench feedback accept {mark.id[:8]}` uses it")
+    use = copyable(f"`bench feedback accept {mark.id[:8]}`")
+    print(f"marked {mark.id} as {mark.verdict}; {use} uses it")
 
 
 @feedback.command("list")

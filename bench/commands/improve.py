@@ -33,6 +33,7 @@ from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from benchmarks.results.improve_result import ImproveResult
 from domainlift.errors import Misuse, NoSuch
+from domainlift.hints import copyable
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
 from finetune.data.recipe import one_domain
@@ -192,7 +193,8 @@ def demo(
         raise NoSuch("embedded model", model, EMBEDDED_SUITES)
     change = _DEMO_SETTINGS.get(model, [])
     settings = [word for each in change for word in ("--set", each)]
-    print_note(f"this is `{shlex.join(['bench', 'improve', '--model', model, *settings])}`")
+    same = shlex.join(["bench", "improve", "--model", model, *settings])
+    print_note(f"this is `{copyable(same)}`")
     improve_command(model=model, workspace=workspace, as_json=as_json, change=change)
 
 

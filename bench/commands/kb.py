@@ -11,6 +11,7 @@ from bench.commands.kb_build import build_command
 from bench.commands.kb_quality import kb_check_command, kb_eval_command
 from bench.commands.kb_sync import sync_command
 from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
+from domainlift.hints import copyable
 from domainlift.workspace import Workspace
 from rag.index.store import KnowledgeBaseStore
 from rag.library import library
@@ -104,7 +105,7 @@ def search_command(
         retriever = shelves.open(domain, settings, reranker, exact=True)
         if retriever.index.manifest.stale:
             what = f"the words of `{domain}` were indexed by an earlier version"
-            hint = f"`bench kb build {domain}` indexes them for good"
+            hint = copyable(f"`bench kb build {domain}` indexes them for good")
             print_note(f"{what}, and are indexed anew for this search: {hint}")
         hits = retriever.search([query], k)[0]
     if as_json:

@@ -18,6 +18,7 @@ from rag.embedding.registry import DEFAULT
 from rag.index.build import BuildOptions, BuildReport
 from rag.index.build_domain import build_from_files, domain_files
 from rag.index.store import KnowledgeBaseStore
+from rag.index.sync import current_sources
 from rag.library import open_cached
 from reports.progress import Stages
 from reports.terminal import print_json, print_note
@@ -51,19 +52,24 @@ def build_command(
 ) -> None:
     """Build knowledge bases, or bring them up to date with their sources.
 
-    What did not change is neither read nor embedded again.
+    What did not change is neither read nor embedded again. One of your own files is built from
+    where they were the last time, unless `--source` names others.
 
     Example: bench kb build biology --source notes/
     """
     domains = load_domains(workspace)
     if own:
         domains = {name: replace(found, sources=()) for name, found in domains.items()}
-    names = _chosen(domain, every, domains, given=bool(source))
     store = KnowledgeBaseStore(Workspace(workspace).knowledge_bases)
+    built = store.names() if not own else []
+    names = _chosen(domain, every, domains, built, given=bool(source))
     reports = []
     for name in names:
         model = embedder if embedder is not None else _embedder_before(store, name, rebuild)
-        found = domain_files(name, domains, data, source if source is not None else (), licence)
+        if name in domains or source:
+            found = domain_files(name, domains, data, source or (), licence)
+        else:
+            found, _ = current_sources(name, domains, workspace, data)
         options = BuildOptions(open_cached(model, workspace), chunk_tokens, chroma, rebuild)
         with Stages(name) as stages:
             reports.append(build_from_files(name, found, options, workspace, stages))
@@ -75,15 +81,20 @@ def build_command(
 
 
 def _chosen(
-    names: Sequence[str] | None, every: bool, domains: dict[str, Domain], *, given: bool
+    names: Sequence[str] | None,
+    every: bool,
+    domains: dict[str, Domain],
+    built: Sequence[str],
+    *,
+    given: bool,
 ) -> list[str]:
     if every == bool(names):
         raise Misuse("name domains, or say `--all`", "`bench domains` lists them")
     if names is None or every:
         return [name for name, domain in domains.items() if domain_sources(domain)]
     for name in names:
-        # With files of one's own, a knowledge base needs no domain.yaml.
-        if name not in domains and not given:
+        # With files of one's own, a knowledge base needs no domain.yaml; where they are is kept.
+        if name not in {*domains, *built} and not given:
             raise NoSuch("domain", name, domains, "bench domains")
     return list(names)
 

@@ -13,6 +13,7 @@ import typer
 from bench.options import WORKSPACE, Data, Json, WorkspaceOption
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Misuse
+from domainlift.hints import copyable
 from domainlift.text.display import printable
 from improve.alerts import decision_alert, send_alert, targets_from_environment
 from improve.versions.decision_log import Decision, DecisionLog
@@ -95,7 +96,7 @@ def _tell(decision: Decision, *, as_json: bool) -> None:
         print_json(decision.as_json())
         return
     served = f", `{decision.version}` is served" if decision.version is not None else ""
-    print(f"{decision.decision}: {printable(decision.reason)}{served}", flush=True)
+    print(f"{decision.decision}: {printable(copyable(decision.reason))}{served}", flush=True)
     if decision.triggers:
         marks = ("", "fired")
         cells = (

@@ -233,7 +233,7 @@ class RunStore:
     def get(self, run: str) -> Run:
         """An existing run; NoSuch with the nearest name otherwise."""
         if run not in self.ids():
-            raise NoSuch("run", run, self.ids(), "bench runs list")
+            raise NoSuch("run", run, self.ids(), "bench runs list", "bench run")
         return Run(self._workspace.run(run))
 
     def manifests(self) -> tuple[list[RunManifest], list[Malformed]]:

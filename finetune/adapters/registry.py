@@ -177,13 +177,13 @@ class AdapterRegistry:
             return self._registered(match[1], match[2])
         if name and Path(name).is_dir():
             return name, Path(name)
-        raise NoSuch("adapter", name, self._names(), "bench adapters list")
+        raise NoSuch("adapter", name, self._names(), "bench adapters list", "bench train")
 
     def _registered(self, domain: str, version: str | None) -> tuple[str, Path]:
         versions = {path.name: path for path in _versions(self.root / domain)}
         if not versions or (version is not None and version not in versions):
             wanted = domain if version is None else f"{domain}/{version}"
-            raise NoSuch("adapter", wanted, self._names(), "bench adapters list")
+            raise NoSuch("adapter", wanted, self._names(), "bench adapters list", "bench train")
         chosen = max(versions, key=_number) if version is None else version
         return f"{domain}/{chosen}", versions[chosen]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from domainlift.errors import Misuse
 from domainlift.files import write_text
+from domainlift.hints import copyable
 from engines.gguf.architectures import Names, need_gguf
 from engines.gguf.libllama import is_installed
 from engines.gguf.lora_weights import beyond_lora, read_deltas
@@ -42,7 +43,7 @@ def export_merged(job: ExportJob, build: Path) -> ExportResult:
     # The base's own weights are exact in their type, so that no drift of theirs says what it costs.
     largest = LARGEST[_TYPES.get(str(job.dtype).removeprefix("torch."), "F32")]
     check = compare_model(verified, model, tokenizer, largest)
-    return ExportResult(check, (f"bench run --model {shlex.quote(str(job.folder))}",))
+    return ExportResult(check, (copyable(f"bench run --model {shlex.quote(str(job.folder))}"),))
 
 
 def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:

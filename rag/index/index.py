@@ -20,6 +20,7 @@ import numpy as np
 from domainlift.activity import activity
 from domainlift.errors import BenchError, Malformed
 from domainlift.files import disk_errors
+from domainlift.hints import copyable
 from rag.base import Chunk, Vectors
 from rag.index import chroma_store as dense
 from rag.index.bm25 import BM25Index, Ranked, write_bm25
@@ -142,8 +143,8 @@ class Index:
         """The BM25 index; where its terms are others than today's, one of today's in its place."""
         domain = self.manifest.domain
         if self.manifest.stale:
-            what = f"indexing the words of `{domain}`; `bench kb build {domain}` stores them"
-            with activity(what):
+            stores = copyable(f"`bench kb build {domain}` stores them")
+            with activity(f"indexing the words of `{domain}`; {stores}"):
                 return BM25Index.of([chunk.indexed for chunk in self.chunks])
         folder = self._generation.folder
         try:

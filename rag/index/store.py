@@ -159,7 +159,8 @@ class KnowledgeBaseStore:
             return name
         if any(_generations(folder)):
             raise damaged_index(folder, domain, "no generation is published")
-        raise NoSuch("knowledge base", domain, self.names(), "bench kb list")
+        make = f"bench kb build {domain} --source FOLDER"
+        raise NoSuch("knowledge base", domain, self.names(), "bench kb list", make)
 
 
 class GenerationWriter:

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.hints import copyable
 from domainlift.stats.formatting import percent, points, points_interval
 from domainlift.stats.intervals import Interval
 from ensemble.plan import DomainTreatment
@@ -63,7 +64,7 @@ class Pages:
             lstrip_blocks=True,
         )
         made.filters.update(line=line, block=block, date=_date)
-        made.filters.update(evidence=_evidence, told=_told, percent=percent)
+        made.filters.update(evidence=_evidence, told=_told, percent=percent, copyable=copyable)
         made.globals.update(menu=MENU, form_field=FORM_FIELD, form_token=form_token(self.token))
         made.globals["workspace"] = str(self.workspace)
         return made

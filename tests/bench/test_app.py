@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from bench.app import COMMANDS as TABLE
 from bench.app import main, make_app
 from domainlift import __version__
 from domainlift.errors import NoSuch
+from domainlift.hints import copyable, name_workspace
+from tests.helpers.made_runs import question, record, store
 
 Process = Callable[..., "subprocess.Popen[str]"]
 
@@ -366,3 +369,49 @@ def test_the_doctor_shows_no_password(bench: Any, monkeypatch: pytest.MonkeyPatc
     said = bench("doctor")
     assert "does not answer at http://127.0.0.1:9" in " ".join(said.out.split())
     assert "hush" not in said.out + said.err
+
+
+def test_commands_that_are_printed_can_be_given_a_workspace() -> None:
+    name_workspace(Path("w"))
+    try:
+        for path, command in COMMANDS.items():
+            words = " ".join(["bench", *path])
+            takes = any("--workspace" in param.opts for param in command.params)
+            assert (copyable(words) != words) == takes, words
+    finally:
+        name_workspace(None)
+
+
+def printed_commands(text: str) -> list[list[str]]:
+    """The words of each command between backticks."""
+    return [shlex.split(each) for each in re.findall(r"`bench ([^`]+)`", text)]
+
+
+@pytest.mark.parametrize(
+    ("argv", "leads_to"),
+    [
+        (["runs", "show", "nothing"], "my-run"),
+        (["compare", "my-run"], "my-run"),
+        (["compare", "my-run", "nothing"], "my-run"),
+    ],
+    ids=" ".join,
+)
+def test_a_printed_command_works_in_the_workspace_of_the_one_that_failed(
+    argv: list[str], leads_to: str, bench: Any, tmp_path: Path
+) -> None:
+    store(tmp_path / "my notes", "my-run", [(question(0), record(question(0), True))])
+    said = bench(*argv, "--workspace", "my notes")
+    assert said.code == 2
+    (command,) = printed_commands(said.err)
+    again = bench(*command)
+    assert again.code == 0, again.err
+    assert leads_to in again.out
+
+
+def test_a_workspace_of_the_environment_is_not_repeated(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "`bench improve --workspace w`" in bench("ask", "hi", "--workspace", "w").err
+    assert "`bench improve`" in bench("ask", "hi").err
+    monkeypatch.setenv("BENCH_WORKSPACE", "w")
+    assert "`bench improve`" in bench("ask", "hi").err

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,28 @@ def questions(tmp_path: Path, *rows: dict[str, Any]) -> Path:
 
 ROSES = {"id": "roses", "question": "When does a gardener cut back the roses?", "answer": 0}
 TULIPS = {"id": "tulips", "question": "When are the tulips planted in a garden?", "answer": 2}
+
+
+def test_the_commands_of_errors_and_notes_work_in_the_workspace_that_was_named(
+    bench: Any, notes: Path, tmp_path: Path
+) -> None:
+    here = ("--workspace", "my notes")
+    argv = ("kb", "build", "gardening", "--source", notes, "--licence", "CC0", "--json", *here)
+    manifest = tmp_path / "my notes/knowledge_bases/gardening" / bench(*argv).json["generation"]
+    manifest = manifest / "manifest.json"
+    whole = json.loads(manifest.read_text(encoding="utf-8"))
+
+    def hinted(text: str) -> Any:
+        (command,) = re.findall(r"`bench ([^`]+)`", text)
+        return bench(*shlex.split(command))
+
+    listed = hinted(bench("kb", "search", "roses", "when?", *here).err)
+    assert "gardening" in listed.out
+    manifest.write_text(json.dumps({**whole, "analyser": 1}), encoding="utf-8")
+    stale = bench("kb", "search", "gardening", "roses", *here)
+    assert "Roses are pruned" in stale.out
+    assert "gardening: 3 documents" in hinted(stale.err).out
+    assert bench("kb", "search", "gardening", "roses", *here).err == ""
 
 
 def test_a_build_tells_what_it_did(bench: Any, notes: Path, garden: Any) -> None:
@@ -96,7 +120,7 @@ def test_a_search_names_the_place(bench: Any, garden: Any) -> None:
         (("kb", "build"), "name domains", "bench domains"),
         (("kb", "build", "law", "--own"), "declares no sources", "--source"),
         (("kb", "build", "law", "--source", "nowhere"), "no `nowhere`", "path"),
-        (("kb", "search", "biology", "x"), "no knowledge base", "bench kb list"),
+        (("kb", "search", "biology", "x"), "no knowledge base", "bench kb build biology --source"),
         (("kb", "build", "biology", "--own", "--embedder", "no/such/place"), "cannot be had", ""),
     ],
 )

@@ -26,16 +26,16 @@ def test_a_kind_of_error_has_its_exit_code(error: BenchError, code: int) -> None
 @pytest.mark.parametrize(
     ("name", "known", "see", "hint"),
     [
-        ("mmul", ["mmlu", "demo"], None, "did you mean `mmlu`?"),
+        ("mmul", ["mmlu", "demo"], "", "did you mean `mmlu`?"),
         ("mmul", ["mmlu", "demo"], "bench x", "did you mean `mmlu`? `bench x` shows all 2"),
-        ("zzz", ["mmlu", "demo"], None, "known: `demo`, `mmlu`"),
+        ("zzz", ["mmlu", "demo"], "", "known: `demo`, `mmlu`"),
         ("zzz", ["mmlu", "demo"], "bench x", "`bench x` shows all 2"),
-        ("zzz", [], None, "known: none"),
-        ("", ["mmlu"], None, "known: `mmlu`"),
+        ("zzz", [], "", "known: none"),
+        ("", ["mmlu"], "", "known: `mmlu`"),
     ],
 )
 def test_an_unknown_name_leads_to_those_that_exist(
-    name: str, known: list[str], see: str | None, hint: str
+    name: str, known: list[str], see: str, hint: str
 ) -> None:
     error = NoSuch("suite", name, known, see)
     assert error.what == f"no suite `{name}`"
@@ -44,6 +44,15 @@ def test_an_unknown_name_leads_to_those_that_exist(
 
 def test_known_names_may_come_from_anything_that_can_be_walked() -> None:
     assert NoSuch("suite", "demp", (name for name in ("demo",))).hint == "did you mean `demo`?"
+
+
+def test_where_nothing_exists_the_command_that_makes_the_first_is_told() -> None:
+    assert NoSuch("run", "x", [], "bench runs list", "bench run").hint == (
+        "there is none yet: `bench run` makes one"
+    )
+    assert NoSuch("run", "x", ["y"], "bench runs list", "bench run").hint == (
+        "`bench runs list` shows all 1"
+    )
 
 
 def test_a_malformed_file_names_its_place() -> None:

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.runs.store import Record, RunManifest, RunStore
+from domainlift.hints import name_workspace
 from domainlift.types import Question
 from ensemble.plan import DomainTreatment, Plan, write_plan
 from finetune.adapters.registry import CONFIG, WEIGHTS, AdapterDraft, AdapterRegistry
@@ -343,3 +344,11 @@ def test_a_plan_that_is_promoted_later_answers(
     assert "answered by" in events(asking, "tomato", "auto")[0]["origin"]
     garden.plan("second", created="2026-02-02")
     assert "second.yaml" in events(asking, "tomato", "auto")[0]["origin"]
+
+
+def test_commands_on_a_page_name_the_workspace_of_its_server(client: TestClient) -> None:
+    name_workspace(Path("my notes"))
+    try:
+        assert "--suite demo --workspace &#39;my notes&#39;</code>" in client.get("/runs").text
+    finally:
+        name_workspace(None)
