@@ -126,14 +126,12 @@ class PromptBuilder:
         return self._request(question, prompt)
 
     def _request(self, question: Question, prompt: Prompt) -> Request:
-        return Request(
-            id=question.id,
-            mode=self._form.mode,
-            prompt=prompt,
-            options=self._options(question),
-            stop=self._stop(),
-            max_tokens=self._max_tokens(),
-        )
+        if self._form.mode is not Mode.GENERATE:
+            return Request(question.id, self._form.mode, prompt, self._options(question))
+        # Without a stop of its own, a plain reply ends where the next question would begin.
+        stop = self._task.stop or (() if self._form.chat else ("\n\n", "Question:"))
+        most = self._task.max_tokens or MAX_TOKENS
+        return Request(question.id, self._form.mode, prompt, stop=stop, max_tokens=most)
 
     @property
     def _description(self) -> str:
@@ -168,25 +166,12 @@ class PromptBuilder:
 
     def _options(self, question: Question) -> tuple[str, ...]:
         """Return the continuations to score; after plain text they begin with a space."""
-        if self._form.mode is Mode.GENERATE:
-            return ()
         if self._task.prerendered:
             return question.options
         seam = "" if self._form.chat else " "
         if self._lettered:
             return tuple(seam + letter for letter in ascii_uppercase[: len(question.options)])
         return tuple(seam + option for option in question.options)
-
-    def _stop(self) -> tuple[str, ...]:
-        if self._form.mode is not Mode.GENERATE:
-            return ()
-        # Without a stop of its own, a plain reply ends where the next question would begin.
-        return self._task.stop or (() if self._form.chat else ("\n\n", "Question:"))
-
-    def _max_tokens(self) -> int:
-        if self._form.mode is not Mode.GENERATE:
-            return 0
-        return self._task.max_tokens or MAX_TOKENS
 
 
 def lettered_block(question: Question, ending: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.held_out.gate import DomainEvidence, GateVerdict, apply_gate
-from benchmarks.held_out.ledger import HeldOutLedger, HeldOutSet
+from benchmarks.held_out.ledger import HeldOutLedger
 from benchmarks.results.comparison import compare_runs
 from benchmarks.results.improve_result import FORM_ADAPTER, HeldOutResult
 from benchmarks.results.pairing import paired_record_changes
@@ -138,7 +138,8 @@ def _routing_digest(keywords: Keywords) -> str:
 def _record_use(candidate: Candidate, held_out: PlanRunner) -> HeldOutUse:
     questions = [question.id for question in held_out.job.questions]
     return HeldOutLedger(candidate.run_options.workspace).record_use(
-        HeldOutSet(candidate.task_digests, questions),
+        candidate.task_digests,
+        questions,
         candidate.digest,
         candidate.criteria.level,
         run=held_out.base.folder.name,

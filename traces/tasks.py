@@ -9,11 +9,8 @@ from pathlib import Path
 from benchmarks.prompts import INSTRUCTION, lettered_block
 from benchmarks.scoring.score import score
 from benchmarks.tasks.base import with_ids
-from benchmarks.tasks.question_columns import unknown_columns
-from benchmarks.tasks.question_rows import read_question
+from benchmarks.tasks.question_rows import read_questions
 from domainlift.errors import Malformed
-from domainlift.fields import InvalidRow
-from domainlift.row_files import file_rows
 from domainlift.types import Question
 from engines.base import Answer, Mode
 
@@ -59,19 +56,8 @@ def _lines(path: Path) -> Iterator[Question]:
 
 
 def _rows(path: Path) -> Iterator[Question]:
-    lines: dict[str, int] = {}
-    for row in file_rows(path, _HINT):
-        try:
-            for error in unknown_columns(row.fields):
-                raise error
-            draft = read_question(row.fields, answered=False)
-            if draft.tools:
-                raise InvalidRow("`tools` come from the servers that `--mcp` names", "tools")
-            if draft.id in lines:
-                raise InvalidRow(f"id `{draft.id}` stands already on line {lines[draft.id]}")
-        except InvalidRow as error:
-            raise Malformed(path, str(error), line=row.line, hint=_HINT) from None
-        if draft.id:
-            lines[draft.id] = row.line
-            draft = replace(draft, id=f"{path.name}/{draft.id}")
-        yield draft
+    for line, draft in read_questions(path, _HINT, answered=False):
+        if draft.tools:
+            what = "`tools` come from the servers that `--mcp` names"
+            raise Malformed(path, what, line=line, hint=_HINT)
+        yield replace(draft, id=f"{path.name}/{draft.id}") if draft.id else draft

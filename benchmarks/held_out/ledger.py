@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,6 @@ def alpha_spent(level: float, number: int) -> float:
     return level * 6 / (math.pi * number) ** 2
 
 
-@dataclass(frozen=True)
-class HeldOutSet:
-    """Held-out questions, of tasks whose data have these digests."""
-
-    tasks: Mapping[str, str]
-    ids: Sequence[str]
-
-
-def held_out_fingerprint(ids: Iterable[str]) -> str:
-    """A digest of a set of questions."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
-
-
 class HeldOutLedger:
     """The uses in a workspace: an append-only file with one line for each."""
 
@@ -83,24 +70,39 @@ class HeldOutLedger:
         return list(read_log(self.path, _use, "not a look", hint))
 
     def record_use(
-        self, asked: HeldOutSet, candidate: str, level: float, *, run: str, decision: str
+        self,
+        tasks: Mapping[str, str],
+        ids: Sequence[str],
+        candidate: str,
+        level: float,
+        *,
+        run: str,
+        decision: str,
     ) -> HeldOutUse:
         """Write down a use before it is made, or find the earlier one for this candidate.
 
-        A use of other questions of the same tasks counts too: most of them may be the same.
+        `ids` are questions of `tasks`, whose data have these digests. A use of other questions of
+        the same tasks counts too: most of them may be the same.
         """
-        questions = held_out_fingerprint(asked.ids)
+        questions = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
         lock = self.path.with_suffix(".lock")
         with exclusive_lock(lock, "the ledger of held-out questions", "wait for it"):
-            before = [look for look in self.uses() if look.tasks.items() & asked.tasks.items()]
+            before = [look for look in self.uses() if look.tasks.items() & tasks.items()]
             for look in before:
                 if (look.candidate, look.questions) == (candidate, questions):
                     return look
             number = len(before) + 1
-            when = timestamp()
-            part = alpha_spent(level, number)
-            tasks, n = dict(asked.tasks), len(asked.ids)
-            new = HeldOutUse(tasks, questions, candidate, number, part, run, decision, when, n)
+            new = HeldOutUse(
+                tasks=dict(tasks),
+                questions=questions,
+                candidate=candidate,
+                number=number,
+                level=alpha_spent(level, number),
+                run=run,
+                decision=decision,
+                when=timestamp(),
+                n=len(ids),
+            )
             log = AppendLog(self.path)
             with log.writing():
                 log.append(asdict(new))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from benchmarks.held_out.choice import not_worse
 from benchmarks.results.pairing import Pair, PairedRuns, paired_accuracy
 from domainlift.errors import Misuse
 from domainlift.stats.multiple_testing import holm
-from domainlift.stats.non_inferiority import non_inferiority
 from domainlift.stats.paired import Paired
 
 _ALPHA = 0.05
@@ -106,6 +105,4 @@ def _own(joined: PairedRuns, domain: str) -> list[Pair]:
 
 def _worse(change: Paired, margin: float) -> float:
     """The p of the hypothesis that the margin at most was lost: a gain of the run before."""
-    size, design = int(change.n / change.design), change.design
-    lost, gained = int(change.losses / design), -int(-change.gains // design)
-    return non_inferiority(lost, min(gained, size - lost), size, -margin)
+    return not_worse(replace(change, gains=change.losses, losses=change.gains), -margin)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from benchmarks.prompts import PromptBuilder, PromptFormat
@@ -160,11 +162,12 @@ def open_run(
                 "or start a new run without `--resume`",
             )
         return run
-    name = _run_name(job, info, prints)
-    if fresh:
-        taken = set(store.ids())
-        name = next(n for n in _numbered(name) if n not in taken)
-    if name in store.ids():
+    suite, model = _slug(job.settings.suite), _slug(info.model)
+    name = first = f"{suite}-{model}-{_hash(sorted(prints.items()))[:8]}"
+    taken, numbers = set(store.ids()), count(2)
+    while fresh and name in taken:
+        name = f"{first}-{next(numbers)}"
+    if name in taken:
         return store.get(name)
     return store.create(_manifest(name, job, info, prints), job.questions)
 
@@ -192,7 +195,9 @@ def execute_run(
             prior = read_letter_prior(run.manifest.letter_prior)
             left = _open(job, done)
             # All at once: what is done to questions may search for all of them together.
-            treated = _treated(job.policy, [q for _, questions in left for q in questions])
+            asked_for = [q for _, questions in left for q in questions]
+            treatments = zip(asked_for, job.policy.treat(asked_for), strict=True)
+            treated = {q.id: treatment for q, treatment in treatments}
             for task, pairs in _parts(left, treated, engine.info):
                 asked = evaluate_task(task, job.formats[task.name], pairs, engine, known, prior)
                 with closing(asked) as records:
@@ -235,11 +240,6 @@ def _parts(
             own = [(q, treatment) for q, treatment in part if treatment.adapter == name]
             if own:
                 yield task, own
-
-
-def _treated(policy: TreatmentPolicy, questions: Sequence[Question]) -> dict[str, Treatment]:
-    treatments = policy.treat(questions)
-    return {q.id: treatment for q, treatment in zip(questions, treatments, strict=True)}
 
 
 def _open(job: EvalJob, done: set[str]) -> list[tuple[Task, list[Question]]]:
@@ -291,10 +291,11 @@ def _manifest(name: str, job: EvalJob, info: EngineInfo, prints: dict[str, str])
         "domains": list(job.settings.domains),
         "tasks": {
             task.name: {
-                "scoring": _scoring(job.formats[task.name]),
-                "shots": job.formats[task.name].shots,
+                "scoring": form.name if form.debias else form.mode.value,
+                "shots": form.shots,
             }
             for task in job.tasks
+            if (form := job.formats[task.name])
         },
     }
     return RunManifest(
@@ -325,25 +326,10 @@ def _signatures(job: EvalJob) -> dict[str, str]:
     return made
 
 
-def _scoring(form: PromptFormat) -> str:
-    return form.name if form.debias else form.mode.value
-
-
-def _run_name(job: EvalJob, info: EngineInfo, prints: dict[str, str]) -> str:
-    return f"{_slug(job.settings.suite)}-{_slug(info.model)}-{_hash(sorted(prints.items()))[:8]}"
-
-
 def _slug(text: str) -> str:
     """What a folder may be called on every system."""
     tail = text.replace("\\", "/").rstrip("/").split("/")[-1]
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in tail.lower())
-    return "-".join(filter(None, kept.split("-")))[:40] or "model"
-
-
-def _numbered(name: str) -> Iterable[str]:
-    yield name
-    for number in range(2, 10_000):
-        yield f"{name}-{number}"
+    return re.sub(r"[^a-z0-9]+", "-", tail.lower()).strip("-")[:40] or "model"
 
 
 def _hash(parts: Sequence[object]) -> str:

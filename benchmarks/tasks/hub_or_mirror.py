@@ -41,12 +41,9 @@ def published_rows(
     if path is None:
         rows = hub_split(source.hub, source.config, source.split, layout=source.file)
         return _read(Path(source.hub), enumerate(rows, start=1), from_hub)
-    numbered = cells(path) if path.suffix == ".csv" else _numbered(path)
-    return _read(path, numbered, from_mirror)
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
-    return ((row.line, row.fields) for row in file_rows(path))
+    if path.suffix == ".csv":
+        return _read(path, cells(path), from_mirror)
+    return _read(path, ((row.line, row.fields) for row in file_rows(path)), from_mirror)
 
 
 def _read(path: Path, rows: Iterator[tuple[int, Any]], reader: Callable[[Any], T]) -> Iterator[T]:

@@ -43,12 +43,9 @@ def load_texts(request: TaskRequest) -> Task:
             for before, text in windows(whole)
         ),
     )
-    return text_task(request.name, domain, questions)
-
-
-def text_task(name: str, domain: str, questions: tuple[Question, ...]) -> Task:
-    """The task of measuring the options of these questions."""
-    return zero_shot_task(name, domain, questions, Mode.CLOZE, prerendered=True, scorer=PERPLEXITY)
+    return zero_shot_task(
+        request.name, domain, questions, Mode.CLOZE, prerendered=True, scorer=PERPLEXITY
+    )
 
 
 def windows(text: str) -> Iterator[tuple[str, str]]:

@@ -22,11 +22,8 @@ from benchmarks.tasks.base import (
     data_digest,
     with_ids,
 )
-from benchmarks.tasks.question_columns import unknown_columns
-from benchmarks.tasks.question_rows import read_question
+from benchmarks.tasks.question_rows import read_questions
 from domainlift.errors import Malformed
-from domainlift.fields import Fields, InvalidRow
-from domainlift.row_files import file_rows
 from domainlift.types import Question
 from engines.base import Mode
 
@@ -66,39 +63,21 @@ def _has_turns(questions: Iterable[Question]) -> bool:
 
 def _questions(path: Path, request: TaskRequest) -> tuple[Question, ...]:
     hint = f"`bench data check {shlex.quote(str(path))}` shows every line that is wrong"
-    drafts: list[Question] = []
-    lines: dict[str, int] = {}
-    for row in file_rows(path, hint):
-        try:
-            draft = _draft(row.fields, path, request)
-            if draft.id and draft.id in lines:
-                own_id = draft.id.partition("/")[2]
-                raise InvalidRow(f"id `{own_id}` stands already on line {lines[draft.id]}")
-        except InvalidRow as error:
-            raise Malformed(path, str(error), line=row.line, hint=hint) from None
-        lines[draft.id] = row.line
-        drafts.append(draft)
+    # Scoped by the file's name, not its place: a moved file keeps its ids.
+    scope = request.rest if request.name.startswith("own:") else path.name
+    drafts = [
+        replace(
+            draft,
+            id=f"{scope}/{draft.id}" if draft.id else "",
+            domain=request.domain or draft.domain or path.stem,
+            task=request.name,
+        )
+        for _, draft in read_questions(path, hint)
+    ]
     if not drafts:
         hint = 'row: {"question": "…", "options": ["…", "…"], "answer": 0}'
         raise Malformed(path, "holds no question", hint=hint)
-    # Scoped by the file's name, not its place: a moved file keeps its ids.
-    return with_ids(_scope(path, request), drafts)
-
-
-def _draft(fields: Fields, path: Path, request: TaskRequest) -> Question:
-    for error in unknown_columns(fields):
-        raise error
-    draft = read_question(fields)
-    return replace(
-        draft,
-        id=f"{_scope(path, request)}/{draft.id}" if draft.id else "",
-        domain=request.domain or draft.domain or path.stem,
-        task=request.name,
-    )
-
-
-def _scope(path: Path, request: TaskRequest) -> str:
-    return request.rest if request.name.startswith("own:") else path.name
+    return with_ids(scope, drafts)
 
 
 def _reply(question: Question) -> str:

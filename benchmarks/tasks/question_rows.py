@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, get_args
 
@@ -20,8 +21,11 @@ from benchmarks.tasks.question_columns import (
     plain_name,
     read_columns,
     read_options,
+    unknown_columns,
 )
+from domainlift.errors import Malformed
 from domainlift.fields import Fields, InvalidRow, from_json, is_plain, optional, text
+from domainlift.row_files import file_rows
 from domainlift.types import Question, Split
 
 SPLITS: dict[str, Split] = {split: split for split in get_args(Split)}
@@ -71,6 +75,28 @@ def read_question(fields: Fields, split: Split = "test", *, answered: bool = Tru
         tools=_tools(columns.values.get("tools")),
         messages=_messages(columns.values.get("messages")),
     )
+
+
+def read_questions(
+    path: Path, hint: str, *, answered: bool = True
+) -> Iterator[tuple[int, Question]]:
+    """Read the rows of a file with their lines; Malformed where one cannot be read.
+
+    Two rows with one id cannot, and unless all must be `answered`, a row may lack an answer.
+    """
+    lines: dict[str, int] = {}
+    for row in file_rows(path, hint):
+        try:
+            for error in unknown_columns(row.fields):
+                raise error
+            question = read_question(row.fields, answered=answered)
+            if question.id in lines:
+                raise InvalidRow(f"id `{question.id}` stands already on line {lines[question.id]}")
+        except InvalidRow as error:
+            raise Malformed(path, str(error), line=row.line, hint=hint) from None
+        if question.id:
+            lines[question.id] = row.line
+        yield row.line, question
 
 
 def answer_index(answer: object, options: Options, *, index: bool = False) -> int:

@@ -65,8 +65,8 @@ def load_task(
         raise Misuse(f"no data folder `{data}`", "give --data or BENCH_DATA an existing folder")
     prefix, _, rest = name.partition(":")
     kind = file_kind(name) or prefix
-    if kind not in {"lm-eval", "perplexity", *FILES}:
-        _must_exist(name, domains)
+    if kind not in {"lm-eval", "perplexity", *FILES} and name not in task_names(domains):
+        raise NoSuch("task", name, task_names(domains), see="bench domains")
     owner = _owner(name, domains)
     if kind in BENCHMARKS:
         benchmark = _benchmark(kind)
@@ -109,12 +109,6 @@ def file_kind(name: str) -> str:
     """Return the ending where `name` is the path of a file of questions, else ""."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix in LOADERS and not name.startswith(("lm-eval:", TEXT)) else ""
-
-
-def _must_exist(name: str, domains: Mapping[str, Domain]) -> None:
-    names = task_names(domains)
-    if name not in names:
-        raise NoSuch("task", name, names, see="bench domains")
 
 
 def _owner(name: str, domains: Mapping[str, Domain]) -> Domain | None:

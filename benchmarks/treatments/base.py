@@ -17,8 +17,4 @@ class TreatmentPolicy:
     treat: Callable[[Sequence[Question]], Sequence[Treatment]]
 
 
-def _untouched(questions: Sequence[Question]) -> Sequence[Treatment]:
-    return [Treatment()] * len(questions)
-
-
-BASE_POLICY = TreatmentPolicy("base", "base", _untouched)
+BASE_POLICY = TreatmentPolicy("base", "base", lambda questions: [Treatment()] * len(questions))

@@ -32,17 +32,11 @@ def plan_policy(
     """Treat each question as the plan says for the domain that it is sent to."""
 
     def treated(questions: Sequence[Question]) -> Sequence[Treatment]:
-        return treat_by_plan(
-            questions,
-            [route.send(question) for question in questions],
-            treatments,
-            resources,
-            signals,
-        )
+        routes = [route.send(question) for question in questions]
+        return treat_by_plan(questions, routes, treatments, resources, signals)
 
-    return TreatmentPolicy(
-        name, _digest([name, route.name], treatments, resources, signals), treated
-    )
+    digest = _digest([name, route.name], treatments, resources, signals)
+    return TreatmentPolicy(name, digest, treated)
 
 
 #: To the domain that a question belongs to: the route that no router can beat.
