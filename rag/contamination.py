@@ -58,7 +58,6 @@ def find_leaks(
     *,
     question_vectors: Vectors | None = None,
     dense: Dense | None = None,
-    cosine: float = COSINE,
 ) -> list[Leak]:
     """Return one leak for each question that occurs in the chunks, in the questions' order.
 
@@ -67,7 +66,7 @@ def find_leaks(
     """
     leaks = _by_words(chunks, QuestionIndex(questions))
     if question_vectors is not None and dense is not None:
-        for place, leak in _by_vectors(questions, chunks, question_vectors, dense, cosine):
+        for place, leak in _by_vectors(questions, chunks, question_vectors, dense):
             leaks.setdefault(place, leak)
     return [leaks[place] for place in sorted(leaks)]
 
@@ -190,7 +189,6 @@ def _by_vectors(
     chunks: Sequence[Chunk],
     vectors: Vectors,
     dense: Dense,
-    cosine: float,
 ) -> Iterator[tuple[int, Leak]]:
     if len(vectors) != len(questions):
         raise ValueError(f"{len(vectors)} vectors for {len(questions)} questions")
@@ -198,5 +196,5 @@ def _by_vectors(
         nearest = dense(vectors[start : start + _BATCH], 1)
         for place, found in enumerate(nearest, start):
             for row, score in found[:1]:
-                if score >= cosine:
+                if score >= COSINE:
                     yield place, _leak(questions[place], chunks[row], "near", float(score))

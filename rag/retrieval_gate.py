@@ -105,7 +105,7 @@ def calibrate(trials: Mapping[int, Sequence[CalibrationSample]]) -> tuple[Gate, 
     proven = [gate for gate in tried if gate.p < LEVEL]
     if not proven:
         return Gate(NEVER, n=max(map(len, trials.values()), default=0)), tried
-    return max(proven, key=lambda g: (g.gains - g.losses, -g.n_opened, -_number(g.k))), tried
+    return max(proven, key=lambda g: (g.gains - g.losses, -g.n_opened, -(g.k or 0))), tried
 
 
 def store_gate(folder: Path, model: str, gate: Gate, tried: Sequence[Gate]) -> Path:
@@ -142,10 +142,6 @@ def _tried(trials: Sequence[CalibrationSample], gate: Gate) -> Gate:
     losses = sum(t.base and not t.helped for t in inside)
     p = sign_test(gains, losses)
     return replace(gate, n=len(trials), n_opened=len(inside), gains=gains, losses=losses, p=p)
-
-
-def _number(k: int | None) -> int:
-    return 0 if k is None else k
 
 
 def _steps(values: Sequence[float], open_end: float) -> list[float]:

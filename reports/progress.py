@@ -97,32 +97,16 @@ class ProgressBar:
         return f"{rate:.3g}/s  {duration((self._total - self._done) / rate)} left"
 
 
-class Stages:
+class Stages(ProgressBar):
     """Progress of work in named stages, each with its own count."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._stage = ""
-        self._start = self._said = time.monotonic()
+        super().__init__(0)
+        self._name, self._stage = name, ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Tell how far a stage is: on one line in a terminal, else every four seconds."""
-        now = time.monotonic()
+        """Tell how far a stage is."""
         if stage != self._stage:
-            self._stage, self._start = stage, now
-        terminal = sys.stderr.isatty()
-        if now - self._said < (0.1 if terminal else _EVERY) and not (terminal and done == total):
-            return
-        self._said = now
-        left = (total - done) * (now - self._start) / done if done else 0.0
-        rest = f"  {duration(left)} left" if done and left > 1 else ""
-        text = printable(f"{self._name}  {stage}  {done}/{total}{rest}")
-        print(f"\r{text:<79}" if terminal else text, end="" if terminal else "\n", file=sys.stderr)
-
-    def __enter__(self) -> Stages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Clear the line."""
-        if sys.stderr.isatty():
-            print("\r" + " " * 79 + "\r", end="", file=sys.stderr)
+            self._stage, self._start = stage, time.monotonic()
+            self._start_at(done, total)
+        self.reach(done, total, f"{self._name}  {stage}")

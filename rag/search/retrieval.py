@@ -73,18 +73,15 @@ class Retriever:
         """The best `k` chunks for each question, best first; BM25 alone embeds nothing."""
         if not queries:
             return []
-        if self.settings.method == "bm25":
-            found = zip(queries, self.index.bm25(queries, max(k, self.settings.depth)), strict=True)
-            return [self._chosen(query, None, words, words, k) for query, words in found]
-        return self.search_vectors(queries, self.encode(queries), k)
-
-    def search_vectors(self, queries: Sequence[str], vectors: Vectors, k: int) -> list[list[Hit]]:
-        """The same for questions that are embedded already, [questions, dimensions]."""
         depth = max(k, self.settings.depth)
+        if self.settings.method == "bm25":
+            found = zip(queries, self.index.bm25(queries, depth), strict=True)
+            return [self._chosen(query, None, words, words, k) for query, words in found]
+        vectors = self.encode(queries)
         dense = self.index.dense(vectors, depth)
         if self.settings.method == "dense":
-            found = zip(queries, vectors, dense, strict=True)
-            return [self._chosen(query, vector, near, [], k) for query, vector, near in found]
+            near_each = zip(queries, vectors, dense, strict=True)
+            return [self._chosen(query, vector, near, [], k) for query, vector, near in near_each]
         lexical, bounds = self.index.bm25(queries, depth), self.index.bounds(queries)
         return [
             self._chosen(query, vector, self._fused(vector, near, words, bound), words, k)
