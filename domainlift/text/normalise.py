@@ -121,3 +121,8 @@ def without_copies(rows: Iterable[_Row], of: Iterable[HasWording]) -> list[_Row]
 
 def _even(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+def contains(text: str, phrase: str) -> bool:
+    """Whether a phrase stands in a text, word for word."""
+    return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import pairwise
 from random import Random
 
-from domainlift.text.normalise import words
-from improve.exam.fact_finder import Fact, contains
+from domainlift.text.normalise import contains, words
+from ensemble.router.stop_words import FUNCTION_WORDS
+from improve.exam.fact_finder import Fact
 
 N_WRONG = 3
 
 
-def wrong_options(fact: Fact, peers: Sequence[Fact], draw: Random) -> list[str]:
+def wrong_options(
+    fact: Fact, peers: Sequence[Fact], draw: Random, pairs: Set[tuple[str, str]] = frozenset()
+) -> list[str]:
     """Three answers of other facts of this kind that are wrong here; fewer where there are none.
 
     Those come first that stand after the same two words, then after the same last word. What
-    stands in the chunk of the fact, or in the question, may be right or is plainly wrong.
+    stands in the chunk of the fact, or in the question, may be right or is plainly wrong; so may be
+    a term that stands elsewhere beside the word that is beside this one, in `pairs` of words.
     """
     pool = list(peers)
     draw.shuffle(pool)
@@ -27,12 +32,19 @@ def wrong_options(fact: Fact, peers: Sequence[Fact], draw: Random) -> list[str]:
         key = normal(peer.answer)
         if key == own or key in chosen or not key or contains(here, peer.answer):
             continue
+        if fact.kind == "term" and not pairs.isdisjoint(_beside(fact, key)):
+            continue
         if _overlap(own, key) or any(_overlap(key, each) for each in chosen):
             continue
         chosen[key] = _fitted(peer.answer, fact)
         if len(chosen) == N_WRONG:
             break
     return list(chosen.values())
+
+
+def word_pairs(texts: Iterable[str], terms: Set[str]) -> Set[tuple[str, str]]:
+    """Words of texts that stand side by side, of which one is one of these terms."""
+    return {pair for text in texts for pair in pairwise(words(text)) if not terms.isdisjoint(pair)}
 
 
 def normal(answer: str) -> str:
@@ -65,6 +77,13 @@ def _likeness(fact: Fact, peer: Fact) -> int:
     if len(fact.answer.split()) == len(peer.answer.split()):
         score += 1
     return score
+
+
+def _beside(fact: Fact, term: str) -> list[tuple[str, str]]:
+    """A term with the words before and after a fact's answer that say something."""
+    before = [(word, term) for word in words(fact.before)[-1:]]
+    after = [(term, word) for word in words(fact.after)[:1]]
+    return [pair for pair in before + after if FUNCTION_WORDS.isdisjoint(pair)]
 
 
 def _next_word(fact: Fact) -> str:

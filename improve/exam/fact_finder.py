@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, takewhile
+from itertools import islice
 
-from domainlift.text.normalise import words
-from finetune.data.sources.sentences import sentences
+from domainlift.text.normalise import contains, words
+from improve.exam.standalone import OPENERS, POINTERS, PREPOSITIONS, VERBS, standing_sentences
 from rag.base import Chunk
 
 
@@ -82,33 +82,35 @@ _NAME = rf"[A-Z][\w'’-]*[a-z0-9](?:(?:{_OF})? [A-Z][\w'’-]+)*"
 #: Kind of fact -> the pattern of its answer. A part belongs to the first kind that it fits.
 _PATTERNS = {
     "date": (
-        rf"\b(?:\d{{1,2}} {_MONTH}(?: \d{{4}})?|{_MONTH} \d{{1,2}}(?:, \d{{4}})?"
+        rf"(?<![-–])\b(?:\d{{1,2}} {_MONTH}(?: \d{{4}})?|{_MONTH} \d{{1,2}}(?:, \d{{4}})?"
         rf"|{_MONTH} \d{{4}})\b"
     ),
     "time": r"\b(?:\d{1,2}[:.]\d\d(?: ?[ap]\.?m\b)?|\d{1,2} ?[ap]m\b|(?:half|quarter) past \w+)",
     "money": rf"(?:[€$£] ?{_DIGITS}(?: (?:million|billion))?|\b{_NUMBER} {_COIN})\b",
-    "percentage": rf"\b{_NUMBER} ?(?:%|per ?cent\b)",
+    "percentage": rf"(?<![-–])\b{_NUMBER} ?(?:%|per ?cent\b)",
     "day": rf"(?<!\d )\b(?:{_DAY}s?)\b",
     "month": rf"(?<!\d )\b{_MONTH}\b(?! \d)",
-    "year": r"\b(?:[Ii]n|[Bb]y|[Ss]ince|[Uu]ntil|of) (?P<part>1[0-9]{3}|20[0-9]{2})\b(?![%-])",
-    "number": rf"(?<![\w.,:#/-])(?:{_NUMBER})(?= [a-z]{{3,}})",
+    "year": (
+        r"\b(?:[Ii]n|[Bb]y|[Ss]ince|[Uu]ntil|of) (?P<part>1[0-9]{3}|20[0-9]{2})\b"
+        r"(?![%–-]|,? (?:and|or|to|through|until) (?:[a-z]+ )?\d)"
+    ),
+    "number": rf"(?<![\w.,:#/–-])(?<!& )(?!\d+\.\d+\.)(?:{_NUMBER})(?= [a-z]{{3,}})",
     "name": rf"(?<=[a-z] ){_NAME}\b|^[A-Z][\w’-]*[a-z](?:{_OF})? {_NAME}(?= [a-z])",
 }
 _FINDERS = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
-_PREPOSITIONS = "of|with|from|by|on|in|at|for|into|as|behind|under|to|through|during|between|over"
 # A noun, by what stands before and after it.
 _NOUN = re.compile(
     r"\b(?:the|an?|of|by|from|with|as|every|each|[a-z]+(?:al|ic|ous|ive|ed)) "
-    r"(?P<part>(?![a-z]*(?:self|selves|ed|ing|ly|able|al|ic|ous|ive|ent|ary|less|est|er)\b)[a-z]{5,})"
+    r"(?P<part>(?![a-z]*(?:self|selves|ed|ing|ly|able|al|ic|ous|ive|ible|ent|ary|less|est|er)\b)[a-z]{5,})"
     r"(?=\.| (?:is|are|was|were|of|in|on|by|to|from|with|for|that|which|and|or|can|at)\b)"
 )
 _LONG = 9
 #: Words of a plain sentence at most.
 _PLAIN = 14
-_PLAIN_WORD = rf"(?!(?:{_PREPOSITIONS}|is|are|was|were|has|have)\b)[a-z][\w'’-]*"
+_PLAIN_WORD = rf"(?!(?:{PREPOSITIONS}|is|are|was|were|has|have)\b)[a-z][\w'’-]*"
 # What stands at the end of a plain sentence, after a word that asks for it.
 _ENDING = re.compile(
-    rf"\b(?P<slot>(?:\w+ )?(?:is|are|was|were|{_PREPOSITIONS}))"
+    rf"\b(?P<slot>(?:\w+ )?(?!to )(?:is|are|was|were|{PREPOSITIONS}))"
     r" (?P<part>(?:(?:a|an|the|its|their) )?(?![a-z]+(?:ed|ing)\b)"
     rf"(?:{_PLAIN_WORD} ){{0,2}}{_PLAIN_WORD})\.$"
 )
@@ -118,64 +120,51 @@ _SUBORDINATE = re.compile(
 )
 _DEFINITION = re.compile(
     r"(?P<article>(?:A|An|The) )?(?P<term>[A-Z]?[\w'’-]+(?: [\w'’-]+){0,2}?) (?:is|are) "
-    r"(?P<rest>(?:a|an|the|any) (?!(?:\w+ )?(?:example|form|type|part|kind|result|reason|way|goal"
+    r"(?P<rest>(?:a|an|the|any) (?!(?:very )?(?:important|critical|crucial|essential|good|great) )"
+    r"(?!(?:\w+ )?(?:example|form|type|part|kind|result|reason|way|goal"
     r"|aim|core|key|topic|set|number|case)\b)(?:(?!\b(?:whereas|although|but|while)\b).){25,})$"
 )
 #: The kinds of facts, in the order in which a sentence is asked for them.
 KINDS_OF_FACTS = (*_PATTERNS, "definition", "ending", "term")
 
-_FEWEST, _MOST = 5, 24
-_PROSE = re.compile(r"[A-Z“\"].*[^.!?:;,\s]\.", re.DOTALL)
-_NO_PROSE = re.compile(
-    r"https?://|[(){}|<>\\`*=/]|_{2,}|\[\d|\.\.|\b(?:e\.g|i\.e)\b", re.IGNORECASE
-)
-_POINTERS = frozenset(
-    words(
-        "this that these those it its they them their theirs he him his she her hers such here"
-        " there"
-        " thus hence therefore however also another other both if when since as because although"
-        " while though just many one what note see similarly additionally furthermore moreover"
-        " finally first second third next then instead again still yet and but or so for who how"
-        " where"
-    )
-)
-# What points back, or at the reader, wherever it stands in a sentence.
-_BACK = frozenset(
-    words(
-        "this these those above below following latter former figure table you your we our us i my"
-        " let please he she him his her"
-    )
-)
-# What points back where a sentence has named nothing yet.
-_OF_BEFORE = frozenset(words("it its they them their"))
-_BEGINNING = 5
-_PRONOUN = re.compile(r"(?P<word>It|Its) ")
-_OPENERS = frozenset(
-    words(
-        "the a an every each all most some no everybody whoever anybody nobody only everyone in"
-        " on at during from by after before until under between"
-    )
-)
-_VERBS = frozenset(
-    words("is are was were has have had can cannot must may will should might could does did")
-)
-_DETERMINERS = frozenset(words("the a an your its their this that any all each every"))
-_BEFORE_OBJECT = frozenset(_PREPOSITIONS.split("|"))
-_PERSON_ACTS = re.compile(r"[A-Z][\w’-]+ [A-Z][\w’-]+ [a-z]+s\b")
 _VAGUE = frozenset(
     words(
         "one ones way ways thing things example part parts case cases times time place number same"
-        " all it them this that others problem risk anything everything something since instead"
+        " shown pictured seen outside inside there all it them this that others problem risk"
+        " anything everything something since instead"
+    )
+)
+# Nouns that only get their meaning from what stands around them ("shell nouns", Schmid 2000): where
+# one of them fits, another fits as well.
+_SHELL = frozenset(
+    words(
+        "ability access activity aim amount approach area aspect attempt attention basis"
+        " beginning capability category cause challenge change characteristic choice"
+        " circumstance close combination component concept condition consequence consideration"
+        " content context creation decision degree detail development difference difficulty"
+        " effect effectiveness effort element end event everyone existence expense experience"
+        " expertise extent fact factor feature first form function goal growth history hundred"
+        " idea impact implementation importance incident increase information introduction issue"
+        " item kind knowledge lack last level likelihood limit limitation list manner material"
+        " matter meaning means measure method million model nature need objective operation"
+        " opportunity option order outcome pattern period person perspective point position"
+        " possibility potential practice presence principle procedure process product promise"
+        " property purpose quality quantity question range rate reality reason region relation"
+        " result role scale scope scratch second section sense sequence series set significance"
+        " situation size solution sort source stage stance stand standard state status step"
+        " structure subject success system task technique tendency term third thousand tool"
+        " topic transition type use value variety version view volume weakness work world year"
     )
 )
 # Chunks that may hold the rarest word of an answer: what is everywhere is no answer of one place.
 _RARE = 2
 # The share of chunks in which a thing is the same everywhere.
 _EVERYWHERE = 0.25
-_THE = re.compile(
-    r"\b[Tt]he (?P<thing>[a-z]+)"
-    r"(?= (?:[a-z]+s|[a-z]+ed|can|must|may|will|is|was|were|are|has|had)\b|['’])"
-)
+# Where there are so many chunks, "the market" is one of many.
+_MANY = 500
+_OF_EVENTS = frozenset(("date", "time", "money", "percentage", "day", "month", "year", "number"))
+_ANCHOR = re.compile(r"\b[A-Z][\w’-]+|\d|[“\"]")
+_AUXILIARIES = [[verb] for verb in VERBS]
 # What may stand before and after a name that is a whole phrase.
 _BEFORE_NAME = frozenset(
     words("is was are were by in at of from to called named as with near on the sold under behind")
@@ -197,29 +186,21 @@ def find_facts(chunks: Sequence[Chunk]) -> Iterator[Fact]:
             wording = tuple(words(sentence))
             if wording not in seen:
                 seen.add(wording)
-                yield from islice(_facts_of(sentence, chunk, spread), 1)
+                facts = _facts_of(sentence, chunk, spread)
+                if len(chunks) >= _MANY:
+                    facts = filter(_is_anchored, facts)
+                yield from islice(facts, 1)
 
 
-def standing_sentences(chunk: Chunk, several: Collection[str] = ()) -> Iterator[str]:
-    """Yield the plain sentences of a chunk that say what they are about.
+def _is_anchored(fact: Fact) -> bool:
+    """Whether a fact can be told from the many of a large corpus.
 
-    "The" thing is not told where there are `several`, unless the heading names it.
-    A sentence that begins with "It" or "Its" speaks of the heading where the sentence before it
-    does, and is given with the heading in that place.
+    An event or an amount by a name, a number or a quotation beside it; not what something "is".
     """
-    topic = _topic(chunk)
-    about_topic = False
-    told = set(words(chunk.heading))
-    for sentence in sentences(chunk.text):
-        pronoun = _PRONOUN.match(sentence)
-        if pronoun is not None and about_topic:
-            subject = f"The {topic}" + ("'s" if pronoun["word"] == "Its" else "")
-            sentence = f"{subject} {sentence[pronoun.end() :]}"
-        else:
-            about_topic = bool(topic) and contains(sentence, topic)
-        things = {match["thing"] for match in _THE.finditer(sentence)} - told
-        if _stands_alone(sentence) and things.isdisjoint(several):
-            yield sentence
+    beside = fact.before[1:] + fact.after
+    if fact.kind == "ending":
+        return fact.slot.split()[-1] not in VERBS or fact.answer.startswith(("a ", "an ", "the "))
+    return fact.kind not in _OF_EVENTS or _ANCHOR.search(beside) is not None
 
 
 def kind_of_answer(answer: str) -> str:
@@ -229,49 +210,6 @@ def kind_of_answer(answer: str) -> str:
         if match is not None and match[match.lastgroup or 0] == answer:
             return kind
     return "phrase"
-
-
-def contains(text: str, phrase: str) -> bool:
-    """Whether a phrase stands in a text, word for word."""
-    return f" {' '.join(words(phrase))} " in f" {' '.join(words(text))} "
-
-
-def _topic(chunk: Chunk) -> str:
-    """The last heading where it is a thing: a few words in lower case but for the first."""
-    last = chunk.heading.rpartition(" > ")[2].strip()
-    rest = last.split()[1:]
-    plain = last.isascii() and 0 < len(last.split()) <= 3 and " and " not in last
-    if not plain or any(word != word.lower() for word in rest) or last.endswith("ing"):
-        return ""
-    # A word that has its capital within a sentence too is a name.
-    is_name = re.search(rf"[a-z] {re.escape(last)}\b", chunk.text) is not None
-    return last if is_name or not last[1:2].islower() else last[0].lower() + last[1:]
-
-
-def _stands_alone(sentence: str) -> bool:
-    spoken = words(sentence)
-    return (
-        _FEWEST <= len(spoken) <= _MOST
-        and _PROSE.fullmatch(sentence) is not None
-        and _NO_PROSE.search(sentence) is None
-        and spoken[0] not in _POINTERS
-        and _BACK.isdisjoint(spoken)
-        and _OF_BEFORE.isdisjoint(spoken[:_BEGINNING])
-        and (_is_statement(spoken) or _PERSON_ACTS.match(sentence) is not None)
-    )
-
-
-def _is_statement(spoken: Sequence[str]) -> bool:
-    """Whether words begin as a statement does: an order has its object before any auxiliary."""
-    if spoken[0] in _OPENERS:
-        return True
-    subject = list(takewhile(lambda word: word not in _VERBS, spoken))
-    objects = [
-        word
-        for before, word in pairwise(subject)
-        if word in _DETERMINERS and before not in _BEFORE_OBJECT
-    ]
-    return len(subject) < len(spoken) and not objects
 
 
 def _facts_of(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]:
@@ -294,6 +232,8 @@ def _says_once(fact: Fact) -> bool:
 _NO_COUNT = [
     [word] for word in words("the these those no step other original next last first every each")
 ]
+_OF_RANGE = re.compile(rf"(?:{_DIGITS}|{SPOKEN}) (?:or|to) $")
+_BEFORE_YEAR = [[word] for word in words("in by since until around circa after before")]
 _DASHES = ("– ", "- ", "— ")
 
 
@@ -301,8 +241,10 @@ def _is_count(fact: Fact, _: Counter[str]) -> bool:
     """Whether a number counts what follows it."""
     before, after = words(fact.before), words(fact.after)
     counted = after[0].endswith("s") or after[0] in ("people", "children", "per")
-    vague = before[-1:] in _NO_COUNT or before[-2:] == ["one", "of"] or fact.before[-2:] in _DASHES
-    return bool(before) and not vague and counted
+    vague = before[-1:] in _NO_COUNT or before[-2:] == ["one", "of"]
+    year = before[-1:] in _BEFORE_YEAR and re.fullmatch(r"\d{3,4}", fact.answer) is not None
+    part = _OF_RANGE.search(fact.before) is not None or fact.before[-2:] in _DASHES
+    return bool(before) and counted and not (vague or year or part)
 
 
 def _is_name(fact: Fact, spread: Counter[str]) -> bool:
@@ -312,8 +254,10 @@ def _is_name(fact: Fact, spread: Counter[str]) -> bool:
         return False
     if re.match(r",? (?:and|or)\b|, [A-Z]|-", fact.after) or fact.before.endswith(("and ", "or ")):
         return False
-    if not before:
-        return bool(after) and (after[0] in _VERBS or after[0].endswith("s"))
+    if not before:  # a verb, and no noun that belongs to the name: "Dong Son drums have"
+        verb = bool(after) and (after[0] in VERBS or after[0].endswith("s"))
+        adverb = fact.answer.split()[0].endswith("ly")
+        return verb and not adverb and (after[0] in VERBS or after[1:2] not in _AUXILIARIES)
     return before[-1] in _BEFORE_NAME and (
         fact.after[:1] in ".,;" or (bool(after) and after[0] in _AFTER_NAME)
     )
@@ -335,10 +279,16 @@ def _defined(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact
     if match is None:
         return
     spoken, inside = words(match["term"]), set(words(match["rest"]))
-    known = all(spread[word] > 1 for word in spoken) and spoken[0] not in _OPENERS
-    plain = _POINTERS.isdisjoint(spoken) and _VAGUE.isdisjoint(spoken) and inside.isdisjoint(spoken)
-    if known and plain and not spoken[0].endswith("ing") and "," not in match["term"]:
+    known = all(spread[word] > 1 for word in spoken) and spoken[0] not in OPENERS
+    known = known and len(match["term"]) > 1 and "," not in match["term"]
+    plain = POINTERS.isdisjoint(spoken) and _VAGUE.isdisjoint(spoken) and inside.isdisjoint(spoken)
+    if known and plain and not spoken[0].endswith("ing"):
         yield Fact(sentence, match["term"], match.start("term"), "definition", chunk)
+
+
+def _singulars(noun: str) -> set[str]:
+    """What a noun may be the plural of, and itself."""
+    return {noun, noun.removesuffix("s"), noun.removesuffix("es"), f"{noun.removesuffix('ies')}y"}
 
 
 def _ending(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]:
@@ -349,7 +299,8 @@ def _ending(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]
         return
     spoken = words(match["part"])
     plain = not any(word.endswith(("ly", "ed")) for word in spoken)
-    if plain and _VAGUE.isdisjoint(spoken) and _POINTERS.isdisjoint(spoken):
+    plain = plain and spoken[0] not in ("more", "most", "less", "least")
+    if plain and _VAGUE.isdisjoint(spoken) and POINTERS.isdisjoint(spoken):
         slot = " ".join(words(match["slot"]))
         fact = Fact(sentence, match["part"], match.start("part"), "ending", chunk, slot)
         if _says_once(fact):
@@ -363,7 +314,9 @@ def _terms(sentence: str, chunk: Chunk, spread: Counter[str]) -> Iterator[Fact]:
     nouns = [
         match
         for match in _NOUN.finditer(sentence)
-        if spread[match["part"]] > 1 and match["part"] not in _VAGUE
+        if spread[match["part"]] > 1
+        and match["part"] not in _VAGUE
+        and not _singulars(match["part"]) & _SHELL
     ]
     if nouns:
         match = min(nouns, key=lambda match: (spread[match["part"]], -match.start()))

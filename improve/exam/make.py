@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from domainlift.sampling import hash_order, seeded_random
-from improve.exam.distractors import N_WRONG, peers_of, wrong_options
+from improve.exam.distractors import N_WRONG, normal, peers_of, word_pairs, wrong_options
 from improve.exam.exam import PROBE, TRAIN, Exam, ExamQuestion, KindYield, split_of_fact
 from improve.exam.fact_finder import Fact, find_facts
 from improve.exam.wordings import GAP, IN_PLACE, QUESTION, common_words, examined_wording, wordings
@@ -17,7 +17,7 @@ from rag.base import Chunk
 #: Facts that an exam asks for at most, and chunks that are read for them.
 MOST_FACTS, MOST_CHUNKS = 300, 4_000
 #: The version of this module's questions: it changes with every way of making them.
-VERSION = "rules 2"
+VERSION = "rules 3"
 #: The kind of facts whose questions a model wrote.
 WRITTEN = "written"
 
@@ -36,9 +36,11 @@ def make_exam(
     kinds = {fact.id: WRITTEN if fact in questions else fact.kind for fact in facts}
     rejected: dict[str, Counter[str]] = {kind: Counter() for kind in kinds.values()}
     pools = peers_of(facts)
+    terms = {normal(peer.answer) for peer in pools.get("term", ())}
+    pairs = word_pairs((chunk.text for chunk in sample), terms)
     good: list[tuple[Fact, list[str]]] = []
     for fact in facts:
-        wrong = wrong_options(fact, pools[fact.kind], seeded_random(fact.id, 0))
+        wrong = wrong_options(fact, pools[fact.kind], seeded_random(fact.id, 0), pairs)
         if len(wrong) == N_WRONG:
             good.append((fact, wrong))
         else:

@@ -34,7 +34,7 @@ _ASKED = {
 _PERSONAL = frozenset(("by", "with", "to", "for", "from"))
 _AUXILIARY = "is|are|was|were|can|must|may|will|should|might|could"
 _CLAUSE = re.compile(
-    rf"(?P<subject>(?:(?!\b(?:{_AUXILIARY}|who|which|that|what|where|when|if|because|and|or)\b)[^,;:])"
+    rf"(?P<subject>(?:(?!\b(?:{_AUXILIARY}|who|which|that|what|where|when|if|because|and|or|there)\b)[^,;:])"
     rf"{{2,60}}?) (?P<auxiliary>{_AUXILIARY}) (?P<rest>.+)"
 )
 _OPENERS = frozenset(
@@ -42,7 +42,7 @@ _OPENERS = frozenset(
 )
 _WITH_DAY = re.compile(r"\b\d{1,2}\b")
 _UNIT = re.compile(r" (?P<unit>[a-z]+(?:[ -][a-z]+ly)?)\b")
-_ARTICLE = re.compile(r"\b(?:the|an?|every|each)\s+$", re.IGNORECASE)
+_ARTICLE = re.compile(r"\b(?:the|an?|every|each|some)\s+$", re.IGNORECASE)
 # What may stand between an auxiliary and what is asked for, if that is to move to the front:
 # nothing, or a few words without an object, of which the last is a preposition or names something.
 _MOVABLE = re.compile(
@@ -119,6 +119,8 @@ def _question(fact: Fact, common: Collection[str]) -> str:
         if unit is None:
             return ""
         asked, after = f"{asked} {unit['unit']}", after[unit.end() :]
+    if asked.startswith("how many") and after.startswith(" of"):  # "after three years of fighting"
+        return ""
     if fact.kind == "percentage" and after:  # it may belong to what comes after it
         return ""
     if "," in rest or "," in after or not _MOVABLE.fullmatch(rest.strip()):

@@ -18,14 +18,14 @@ from pathlib import Path
 from benchmarks.prompts import passage_block
 from benchmarks.scoring.replies.thoughts import separate_thought
 from domainlift.sampling import hash_order
-from domainlift.text.normalise import words
+from domainlift.text.normalise import contains, words
 from domainlift.types import Passage
 from engines.base import Answer, Engine, Message, Mode, Prompt, Request, Status
 from finetune.data.cleaning import open_layout
 from finetune.data.sources.sentences import sentences
 from finetune.synthetic.generate import Progress, SynthesisJob, synthesize
 from finetune.synthetic.prompts import Excerpt, GeneratedText
-from improve.exam.fact_finder import Fact, contains, kind_of_answer
+from improve.exam.fact_finder import Fact, kind_of_answer
 from rag.base import Chunk
 
 #: Passages that a model writes about at most.

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 _END = re.compile(r"(?<=[.!?])([\"”’)\]]*)\s+(?=[\"“‘(\[]*[A-Z0-9])")
 # What ends with a dot, and not the sentence.
 _SHORT = re.compile(
-    r"(?:\b(?:e\.g|i\.e|etc|cf|vs|ca|Fig|Figs|Eq|No|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|approx|al)"
+    r"(?:\b(?:e\.g|i\.e|etc|cf|v|vs|ca|Fig|Figs|Eq|No|Dr|Mr|Mrs|Ms|St|Prof|Jr|Sr|approx|al"
+    r"|Gen|Gov|Sen|Rep|Col|Capt|Lt|Sgt|Rev|Inc|Ltd|Co|Corp|pp|Vol|Mt)"
     r"|\b[A-Z](?:\.[A-Z])*)\.$"
 )
 

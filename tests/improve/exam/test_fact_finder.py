@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from improve.exam.fact_finder import KINDS_OF_FACTS, find_facts, standing_sentences
+from improve.exam.distractors import word_pairs, wrong_options
+from improve.exam.fact_finder import KINDS_OF_FACTS, Fact, find_facts
+from improve.exam.standalone import standing_sentences
 from improve.exam.wordings import GAP, WORDINGS, wordings
 from rag.base import Chunk
 
@@ -98,10 +102,69 @@ def test_a_sentence_is_asked_for_its_part(
         "Was the pump made by Korvath or by Zlatna?",
         "See https://example.org for the 14 February list of names.",
         "the cooperative was founded in 1921.",
+        "The second mill was built by Tobias Wren nine years later.",
+        "By the end of that year the mill of Tobias Wren had nine workers.",
+        "Both towns were built by Tobias Wren in 1921.",
+        "Henrik Aalto did so in 1921.",
+        "The map of the Lindfield valley was drawn in 1921.",
+        "An agency to keep the mill of the town at the expense of Henrik Aalto.",
+        "A list of the mills of Henrik Aalto with their nine owners.",
+        "The mill of the town was sold.See the deed of Henrik Aalto.",
+        "Each one shows the mill of Henrik Aalto.",
     ],
 )
 def test_what_does_not_stand_alone_is_no_fact(sentence: str) -> None:
     assert list(find_facts([_chunk(sentence)])) == []
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Henrik Aalto led the mill from 1786 to 1787.",
+        "The boycott of 1768–1769 was joined by the mill.",
+        "The mill of the town works with version 1.6.6 sensors.",
+        "The Beta 1 & 2 websites show the mill of the town.",
+        "The murder of the scholar in 415 demonstrates the power of the mill.",
+        "Shown is a wheel of the mill that was made of wood.",
+    ],
+)
+def test_half_of_a_range_and_what_counts_nothing_is_no_answer(sentence: str) -> None:
+    kinds = {fact.kind for fact in find_facts([_chunk(sentence), _chunk("Shown: a wheel.")])}
+    assert kinds.isdisjoint({"year", "number", "definition"})
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kept"),
+    [
+        ("The market lost 40 percent of its value.", False),
+        ("The market of Lindfield lost 40 percent of its value.", True),
+        ("The reach of the mill was limitless.", False),
+    ],
+)
+def test_in_a_large_corpus_an_event_needs_a_name_beside_it(sentence: str, kept: bool) -> None:
+    large = [_chunk(sentence), *(_chunk(f"n{n}") for n in range(500))]
+    assert len(list(find_facts([_chunk(sentence)]))) == 1
+    assert len(list(find_facts(large))) == kept
+
+
+def test_a_noun_that_any_sentence_may_have_is_no_term() -> None:
+    chunks = [_chunk(f"The {noun} of oil.") for noun in ("purpose", "purposes", "ratchet")]
+    sentence = "The keeper of a mill must know the {} of each wheel that turns in the river."
+    (fact,) = find_facts([_chunk(sentence.format("ratchet")), *chunks])
+    assert (fact.kind, fact.answer) == ("term", "ratchet")
+    for noun in ("purpose", "purposes"):
+        assert list(find_facts([_chunk(sentence.format(noun)), *chunks])) == []
+
+
+def test_a_term_that_stands_elsewhere_in_this_place_is_no_wrong_option() -> None:
+    def fact(answer: str) -> Fact:
+        sentence = f"The keeper of the mill must count positive {answer} of all the wheels."
+        return Fact(sentence, answer, sentence.index(answer), "term", _chunk(sentence))
+
+    own, *peers = map(fact, ("integers", "numbers", "ratchets", "shovels", "buckets"))
+    pairs = word_pairs(["Only positive numbers."], {"numbers", "ratchets"})
+    assert "numbers" in wrong_options(own, peers[:1], Random(0))
+    assert set(wrong_options(own, peers, Random(0), pairs)) == {"ratchets", "shovels", "buckets"}
 
 
 def test_a_pronoun_that_means_the_heading_is_given_its_name() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ SOURCES = sorted({label["source"] for label in LABELS})
 GOAL = 0.9
 
 
+@cache
 def exam_of(source: str) -> Exam:
     """The exam of a source, cut by the characters of chunks; skipped without the mirror."""
     mirror = Path(os.environ.get("BENCH_DATA", ""))
