@@ -78,7 +78,8 @@ def choose_form(
         print_note("no validation or training questions to choose a form on: asks by letters")
         return FormChoice(_letters(asked, settings, engine.info), {})
     most = max(QUESTIONS, len(prepare_job(asked, settings, engine.info).questions))
-    tried, best = _race(asked, spare, forms, most, settings, engine, options, debias=debias)
+    trial = _Trial(settings, engine, options, {}, debias)
+    tried, best = _race(trial, asked, spare, forms, most)
     if best is None:
         return FormChoice(_letters(asked, settings, engine.info), {})
     told = f"{best.score.accuracy:.3f} of {best.score.n} questions that are not scored"
@@ -99,14 +100,24 @@ def choose_better_form(own: PlanRunner) -> FormChoice:
     engine = own.engine()
     forms = _forms(_with_questions(tasks, asked, len(asked)), SHOTS, engine.info)
     settings = replace(own.job.settings, form=None)
-    tried, best = _race(
-        tasks, asked, forms, QUESTIONS, settings, engine, own.options, known=own.answers
-    )
+    trial = _Trial(settings, engine, own.options, own.answers, debias=False)
+    tried, best = _race(trial, tasks, asked, forms, QUESTIONS)
     if best is None:
         return _choice(None, tried)
     before = [r.correct for r in own.base.records() if r.id in best.right and r.correct is not None]
     better = round(best.score.accuracy * len(before), 6) > sum(map(bool, before))
     return _choice(best.form if better else None, tried)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """How forms are tried; `known` are answers, to which those of each form are added."""
+
+    settings: EvalSettings
+    engine: Engine
+    options: RunOptions
+    known: dict[tuple[str, str], Record]
+    debias: bool
 
 
 @dataclass(frozen=True)
@@ -123,27 +134,20 @@ def _choice(form: PromptFormat | None, tried: Mapping[str, _TriedForm]) -> FormC
 
 
 def _race(
+    trial: _Trial,
     tasks: Sequence[Task],
     questions: Sequence[Question],
     forms: Sequence[PromptFormat],
     most: int,
-    settings: EvalSettings,
-    engine: Engine,
-    options: RunOptions,
-    *,
-    debias: bool = False,
-    known: dict[tuple[str, str], Record] | None = None,
 ) -> tuple[dict[str, _TriedForm], _TriedForm | None]:
     """Ask forms more and more of at most `most` questions, until one is left; all, and the best.
 
     What is shown to be worse than another form after a round is not asked the rest.
     """
-    known = {} if known is None else known
     tried: dict[str, _TriedForm] = {}
     left, best = list(forms), None
     for size in sorted({min(size, most, len(questions)) for size in ROUNDS}):
-        sample = _with_questions(tasks, questions, size)
-        found = _try_forms(sample, left, settings, engine, options, known, debias=debias)
+        found = _try_forms(trial, _with_questions(tasks, questions, size), left)
         tried |= found
         good = {k: each for k, each in found.items() if not _shown_worse(each, found.values())}
         best = good[best_form({k: each.score for k, each in good.items()})] if good else None
@@ -167,25 +171,25 @@ def _shown_worse(form: _TriedForm, others: Iterable[_TriedForm]) -> bool:
 
 
 def _try_forms(
-    tasks: Sequence[Task],
-    forms: Sequence[PromptFormat],
-    settings: EvalSettings,
-    engine: Engine,
-    options: RunOptions,
-    known: dict[tuple[str, str], Record],
-    *,
-    debias: bool,
+    trial: _Trial, tasks: Sequence[Task], forms: Sequence[PromptFormat]
 ) -> dict[str, _TriedForm]:
-    """Score each form on all questions of these tasks, in an ordinary run; add to what is known."""
-    options = replace(options, fresh=False, resume=None)
-    common = replace(settings, suite=f"{settings.suite}-form", limit=None)
+    """Score each form on all questions of these tasks, in an ordinary run."""
+    options = replace(trial.options, fresh=False, resume=None)
+    suite = f"{trial.settings.suite}-form"
     tried: dict[str, _TriedForm] = {}
     for form in forms if tasks else ():
-        job = prepare_job(tasks, replace(common, form=form), engine.info)
-        part = f"form {form.label}"
-        prior = debias and not form.chat
-        run = score_job(job, engine, options, part=part, known=known, letter_prior=prior)
-        known.update(answer_cache(run.records()))
+        settings = replace(trial.settings, suite=suite, limit=None, form=form)
+        job = prepare_job(tasks, settings, trial.engine.info)
+        debias = trial.debias and not form.chat
+        run = score_job(
+            job,
+            trial.engine,
+            options,
+            part=f"form {form.label}",
+            known=trial.known,
+            letter_prior=debias,
+        )
+        trial.known.update(answer_cache(run.records()))
         for each in _scores(run, form, debias=debias):
             tried[each.form.label] = each
     return tried
@@ -201,7 +205,7 @@ def _scores(run: Run, form: PromptFormat, *, debias: bool) -> Iterator[_TriedFor
     tokens = sum(r.prompt_tokens + r.output_tokens for r in records) / len(records)
     right = {record.id: bool(record.correct) for record in records}
     yield _TriedForm(form, FormScore(overall.accuracy, overall.n, tokens), right)
-    if debias and prior is not None and overall.accuracy_debiased is not None and not form.chat:
+    if debias and prior is not None and overall.accuracy_debiased is not None:
         asked = {question.id: question for question in run.questions()}
         right = {r.id: is_right_debiased(r, asked[r.id], prior) for r in records}
         score = FormScore(overall.accuracy_debiased, overall.n, tokens)

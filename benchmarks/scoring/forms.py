@@ -40,8 +40,8 @@ class RunForm:
 
 
 def ranked_forms(tried: Mapping[str, FormScore]) -> list[tuple[str, FormScore]]:
-    """The forms by accuracy, the best first; of equal ones the one with the fewest tokens."""
-    return sorted(tried.items(), key=lambda item: (-item[1].accuracy, item[1].tokens))
+    """The forms as they came out: those that were asked longest first, of these the best."""
+    return sorted(tried.items(), key=lambda item: (-item[1].n, *_rank(item[1])))
 
 
 def best_form(tried: Mapping[str, FormScore]) -> str:
@@ -50,7 +50,11 @@ def best_form(tried: Mapping[str, FormScore]) -> str:
     The better one is taken even where these questions do not show that it is better: it is the
     likelier one to be so, and whichever is taken, what is reported is asked of other questions.
     """
-    return ranked_forms(tried)[0][0]
+    return min(tried, key=lambda form: _rank(tried[form]))
+
+
+def _rank(score: FormScore) -> tuple[float, float]:
+    return -score.accuracy, score.tokens
 
 
 def form_of(manifest: RunManifest) -> RunForm | None:

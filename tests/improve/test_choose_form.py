@@ -12,7 +12,7 @@ from benchmarks.prompts import PromptFormat
 from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import EvalSettings, prepare_job, run_fingerprint
 from benchmarks.runs.store import RunStore
-from benchmarks.scoring.forms import ROUNDS, FormScore, best_form
+from benchmarks.scoring.forms import ROUNDS, FormScore, best_form, ranked_forms
 from benchmarks.tasks.base import Example, Task, data_digest
 from benchmarks.tasks.registry import load_task
 from domainlift.types import Question
@@ -278,6 +278,15 @@ def test_the_best_form_is_the_better_one_and_of_equals_the_cheaper(
 ) -> None:
     tried = {form: FormScore(share, 100, tokens) for form, (share, tokens) in scores.items()}
     assert best_form(tried) == best
+
+
+def test_forms_that_were_asked_longest_stand_first() -> None:
+    tried = {
+        "letter/0": FormScore(0.60, 40, 90),
+        "cloze/0": FormScore(0.30, 150, 40),
+        "cloze/5": FormScore(0.35, 150, 500),
+    }
+    assert [form for form, _ in ranked_forms(tried)] == ["cloze/5", "cloze/0", "letter/0"]
 
 
 def runner_of(
