@@ -99,9 +99,7 @@ ALL, BARE = "all", frozenset({"--rag"})
 
 def suite_for(suite: str | None, model: str) -> str:
     """The suite that was named, or the one that a model is scored on by default."""
-    if suite is not None:
-        return suite
-    return EMBEDDED_SUITES.get(model, "mmlu")
+    return suite if suite is not None else EMBEDDED_SUITES.get(model, "mmlu")
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

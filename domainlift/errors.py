@@ -16,9 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from domainlift.hints import copyable
+
+_Member = TypeVar("_Member", bound=StrEnum)
 
 
 class BenchError(Exception):
@@ -54,6 +58,14 @@ class NoSuch(Misuse):
         elif not near:
             parts.append("known: " + (", ".join(f"`{k}`" for k in known) or "none"))
         super().__init__(f"no {kind} `{name}`", " ".join(parts))
+
+
+def member_of(choices: type[_Member], kind: str, name: str, *others: str) -> _Member:
+    """The member of an enumeration; NoSuch otherwise, which names these and the `others`."""
+    known = [each.value for each in choices]
+    if name not in known:
+        raise NoSuch(kind, name, [*known, *others])
+    return choices(name)
 
 
 class Malformed(Misuse):

@@ -17,7 +17,6 @@ from domainlift.sampling import sample_evenly
 from engines.base import Engine, Mode, Prompt, Request
 from finetune.data.row_losses import row_request
 from finetune.jobs import TrainingJob, prepared_rows
-from knowledge_bases.domains import BUILT_IN
 
 #: Rows of all learned domains, and windows of general text, at most: a small part of a training.
 ROWS, WINDOWS = 100, 12
@@ -67,7 +66,7 @@ def _of_documents(job: TrainingJob) -> Iterator[Request]:
     folders = [
         domain.documents
         for name, domain in job.domains.items()
-        if domain.folder.parent == BUILT_IN and not domain.suite and domain.documents
+        if domain.is_built_in and not domain.suite and domain.documents
         if name not in job.recipe.proportions
     ]
     texts = [path for folder in folders if folder for path in sorted(folder.glob("*.md"))[:2]]

@@ -38,6 +38,11 @@ class Domain:
     covers: tuple[str, ...] = ()
 
     @property
+    def is_built_in(self) -> bool:
+        """Whether it comes with the program."""
+        return self.folder.parent == BUILT_IN
+
+    @property
     def questions_file(self) -> Path | None:
         """The domain's own questions, None where it has none."""
         path = self.folder / "questions.jsonl"

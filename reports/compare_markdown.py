@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.results.comparison import Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
-from domainlift.stats import formatting
 from reports import format as wording
 from reports.compare_json import SCHEMA
 from reports.letter_table import TITLE, comparison_letters
@@ -65,20 +64,12 @@ def _table(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(name: str, row: DomainChange) -> str:
-    points, interval, p = wording.change_figures(row)
-    cells = (
-        name,
-        f"{row.n:,}",
-        formatting.percent(row.baseline),
-        formatting.percent(row.candidate),
-        f"**{points}**" if row.n else points,
-        interval,
-        markdown_text(p),
-        f"{row.gains:,} / {row.losses:,}",
-        wording.detectable_text(row),
-        f"{wording.SIGNS[row.word]} {row.word}",
-    )
-    return f"| {' | '.join(cells)} |"
+    cells = wording.change_cells(row)
+    cells["gained"] += f" / {cells.pop('lost')}"
+    cells["p (Holm)"] = markdown_text(cells["p (Holm)"])
+    if row.n:
+        cells["Δ points"] = f"**{cells['Δ points']}**"
+    return f"| {' | '.join((name, *cells.values()))} |"
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:

@@ -8,17 +8,12 @@ from rich.text import Text
 
 from benchmarks.results.comparison import ChangeLabel, Comparison, DomainChange
 from benchmarks.results.flips import Flip, FlipKind
-from domainlift.stats import formatting
 from reports import format as wording
 from reports.letter_table import TITLE, comparison_letters
 from reports.metric_tables import show_metric_changes
 from reports.sanitize import line
 from reports.terminal import print_line, print_table
 
-_COLUMNS = (
-    *("domain", "n", "baseline", "candidate", "Δ points", "95 % interval"),
-    *("p (Holm)", "gained", "lost", "could show", ""),
-)
 _STYLES = {
     ChangeLabel.BETTER: "bold blue",
     ChangeLabel.WORSE: "bold red",
@@ -34,11 +29,12 @@ def show_comparison(
     print_line(str(wording.verdict_text(comparison)), "bold")
     print_line(f"baseline   {comparison.baseline.run}")
     print_line(f"candidate  {comparison.candidate.run}")
-    print_table(_COLUMNS, _rows(comparison), right={*_COLUMNS} - {"domain", ""})
+    columns = ["domain", *wording.change_cells(comparison.overall)]
+    print_table(columns, _rows(comparison), right={*columns} - {"domain", ""})
     show_metric_changes(comparison)
-    columns, letters = comparison_letters(comparison)
+    shown, letters = comparison_letters(comparison)
     if letters:
-        print_table((TITLE, *columns), letters, right=columns)
+        print_table((TITLE, *shown), letters, right=shown)
     for warning in comparison.warnings:
         print_line(f"warning: {line(warning, 400)}", "yellow")
     for note in comparison.notes:
@@ -65,18 +61,8 @@ def _rows(comparison: Comparison) -> Iterator[list[Text]]:
 
 def _row(name: str, row: DomainChange) -> list[Text]:
     style = _STYLES.get(row.word, "")
-    cells = (
-        line(name, 60),
-        f"{row.n:,}",
-        formatting.percent(row.baseline),
-        formatting.percent(row.candidate),
-        *wording.change_figures(row),
-        f"{row.gains:,}",
-        f"{row.losses:,}",
-        wording.detectable_text(row),
-        f"{wording.SIGNS[row.word]} {row.word}",
-    )
-    return [Text(cell, style=style if place in {4, 10} else "") for place, cell in enumerate(cells)]
+    cells = {"domain": line(name, 60), **wording.change_cells(row)}
+    return [Text(c, style=style if key in {"Δ points", ""} else "") for key, c in cells.items()]
 
 
 def _flip(flip: Flip) -> Iterator[str]:

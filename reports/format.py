@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.results.comparison import ChangeLabel, Comparison, DomainChange
 from benchmarks.runs.store import RunManifest
-from domainlift.stats.formatting import p_value, points, points_interval
+from domainlift.stats.formatting import p_value, percent, points, points_interval
 
 #: A shape for each word, so that no colour needs to be told apart.
 SIGNS = {
@@ -30,11 +30,22 @@ def detectable_text(row: DomainChange) -> str:
     return "–" if math.isinf(row.detectable) else points(row.detectable, sign=False)
 
 
-def change_figures(row: DomainChange) -> tuple[str, str, str]:
-    """The change in points, its interval and p (Holm); dashes where nothing was answered."""
-    if not row.n:
-        return "–", "–", "–"
-    return points(row.difference), points_interval(row.interval), p_value(row.p_holm)
+def change_cells(row: DomainChange) -> dict[str, str]:
+    """The cells of a domain by column; dashes for a change where nothing was answered."""
+    change = points(row.difference), points_interval(row.interval), p_value(row.p_holm)
+    delta, interval, p = change if row.n else ("–", "–", "–")
+    return {
+        "n": f"{row.n:,}",
+        "baseline": percent(row.baseline),
+        "candidate": percent(row.candidate),
+        "Δ points": delta,
+        "95 % interval": interval,
+        "p (Holm)": p,
+        "gained": f"{row.gains:,}",
+        "lost": f"{row.losses:,}",
+        "could show": detectable_text(row),
+        "": f"{SIGNS[row.word]} {row.word}",
+    }
 
 
 def unanswered(comparison: Comparison) -> Iterator[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from benchmarks.results.domain_scores import DomainScore
 from benchmarks.results.run_result import RunResult
@@ -54,7 +54,8 @@ def show_run_result(outcome: RunResult) -> None:
     show_metrics({**profile.domains, "overall": profile.overall})
     show_letters(profile)
     show_forms(profile)
-    notes = [*_gates(outcome.gates), *_clean(outcome), *_leaked(outcome.leaks)]
+    gates = [f"gate of {domain}: {_gate(gate)}" for domain, gate in outcome.gates.items()]
+    notes = [*gates, *_clean(outcome), *_leaked(outcome.leaks)]
     for line in [*notes, *remarks(profile)]:
         print_line(line)
 
@@ -79,12 +80,8 @@ def _row(domain: str, scores: Sequence[DomainScore], change: Paired) -> list[str
     ]
 
 
-def _gates(gates: Mapping[str, Gate]) -> list[str]:
-    """What each gate does, and on what evidence."""
-    return [f"gate of {domain}: {_gate(gate)}" for domain, gate in gates.items()]
-
-
 def _gate(gate: Gate) -> str:
+    """What a gate does, and on what evidence."""
     questions = f"{gate.n} {_BASES.get(gate.basis, 'questions')}"
     if gate.closed:
         return f"shut: passages are not shown to help on {questions} (`--rag-gate off` opens it)"

@@ -16,7 +16,7 @@ from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
 from benchmarks.results.flips import FlipKind, Runs, all_flips
 from benchmarks.results.pairing import Pair, pair_runs
 from benchmarks.runs.store import Run, RunStore
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import Misuse, NoSuch, member_of
 from domainlift.files import disk_errors, write_text
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
@@ -75,7 +75,7 @@ def compare_command(
     """
     if markdown and as_json:
         raise Misuse("`--markdown` and `--json` both want stdout", "choose one of them")
-    kind = _kind(show)
+    kind = member_of(FlipKind, "kind of question", show) if show is not None else None
     baseline, *candidates = _runs(RunStore(workspace), run)
     done = [
         _compared(baseline, each, comma_separated(domains), flips is not None)
@@ -140,14 +140,6 @@ def _resolved(store: RunStore, name: str) -> str:
     if not fitting:
         raise NoSuch("run", name, known, "bench runs list", "bench run")
     return fitting[0]
-
-
-def _kind(name: str | None) -> FlipKind | None:
-    if name is None:
-        return None
-    if name not in set(FlipKind):
-        raise NoSuch("kind of question", name, [kind.value for kind in FlipKind])
-    return FlipKind(name)
 
 
 def _print(

@@ -32,7 +32,7 @@ from bench.options import (
 from benchmarks.held_out.choice import ChoiceCriteria, Prefer
 from benchmarks.held_out.gate import GateCriteria, parse_min_gain
 from benchmarks.results.improve_result import ImproveResult
-from domainlift.errors import Misuse, NoSuch
+from domainlift.errors import Misuse, NoSuch, member_of
 from domainlift.hints import copyable
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
@@ -141,7 +141,7 @@ def improve_command(
         rows,
         own=chosen in EMBEDDED_SUITES.values(),
         change=_settings(change),
-        choice=ChoiceCriteria(least, margin / 100, _prefer(prefer)),
+        choice=ChoiceCriteria(least, margin / 100, member_of(Prefer, "preference", prefer)),
         tasks=tuple(task if task is not None else ()),
         strengths_only=suite is None and bool(task or documents),
     )
@@ -214,12 +214,6 @@ def _run(context: ImproveContext, lazy: LazyEngine, *, as_json: bool, challenger
 
 def _ignore(result: ImproveResult) -> None:
     """No-op: JSON is printed whole at the end."""
-
-
-def _prefer(name: str) -> Prefer:
-    if name not in set(Prefer):
-        raise NoSuch("preference", name, [each.value for each in Prefer])
-    return Prefer(name)
 
 
 def _settings(given: Sequence[str] | None) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from benchmarks.runs.runner import EvalSettings, prepare_job
 from benchmarks.runs.store import RunStore
 from benchmarks.runs.suites import choose_tasks
 from benchmarks.scoring.metric_registry import REPLY_METRICS, metric_names
-from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.errors import BenchError, Misuse, NoSuch, member_of
 from engines.base import Mode
 from engines.registry import EngineOptions, is_served, open_engine
 from improve.choose_form import choose_form
@@ -152,9 +152,11 @@ def run(
     if print_config:
         print(config_text("run", locals()), end="")
         return
+    auto = scoring == AUTO
+    named = scoring if not auto else None
     settings = EvalSettings(
         suite="tasks" if task else suite_for(suite, model),
-        mode=_mode(scoring) if scoring != AUTO else None,
+        mode=member_of(Mode, "way of scoring", named, AUTO) if named is not None else None,
         shots=shots,
         chat=chat,
         limit=limit,
@@ -179,7 +181,6 @@ def run(
             query_options,
         )
     wanted = TreatmentOptions(retrieval, comma_separated(adapter))
-    auto = scoring == AUTO
     result = _score(model, options, settings, task, run_options, wanted, plan, auto=auto)
     if as_json:
         print_json(result.as_json())
@@ -227,14 +228,6 @@ def _score(
     finally:
         if engine is not None:
             engine.close()
-
-
-def _mode(name: str | None) -> Mode | None:
-    if name is None:
-        return None
-    if name not in set(Mode):
-        raise NoSuch("way of scoring", name, [*(mode.value for mode in Mode), AUTO])
-    return Mode(name)
 
 
 def _fail_on_errors(profile: EvalResult, finished: bool) -> None:

@@ -44,7 +44,7 @@ def load_suite(name_or_path: str, domains: Mapping[str, Domain]) -> Suite:
 
 def _built_in(suite: str, domains: Mapping[str, Domain]) -> list[str]:
     """The built-in questions of the domains that belong to this suite alone, or ("") to none."""
-    ours = {name: d for name, d in domains.items() if _is_built_in(d) and d.suite == suite}
+    ours = {name: d for name, d in domains.items() if d.is_built_in and d.suite == suite}
     return _tasks_of(("own",), ours)
 
 
@@ -64,13 +64,6 @@ SUITES: dict[str, Callable[[Mapping[str, Domain]], list[str]]] = {
     "mmlu": partial(_tasks_of, ("mmlu",)),
     "full": _full,
 }
-
-
-def _is_built_in(domain: Domain) -> bool:
-    import knowledge_bases
-
-    ours = {Path(folder).resolve() for folder in knowledge_bases.__path__}
-    return domain.folder.resolve().parent in ours
 
 
 # --- a suite from a file

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domainlift.errors import BenchError, Misuse, NoSuch
+from domainlift.errors import BenchError, Misuse, NoSuch, member_of
 from domainlift.files import exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.sampling import hash_order
@@ -106,13 +106,10 @@ class FeedbackStore:
 
     def add(self, reply: ServedReply, verdict: str, correction: str = "") -> FeedbackMark:
         """Mark a reply; Misuse for an unknown verdict, and where the mark before was decided on."""
-        if verdict not in set(MarkVerdict):
-            raise NoSuch("verdict", verdict, [each.value for each in MarkVerdict])
+        said = member_of(MarkVerdict, "verdict", verdict)
         if len(correction) > LONGEST:
             raise Misuse(f"the correction has more than {LONGEST:,} characters", "say it shorter")
-        mark = FeedbackMark(
-            reply, MarkVerdict(verdict), correction.strip(), use_of(reply.question), timestamp()
-        )
+        mark = FeedbackMark(reply, said, correction.strip(), use_of(reply.question), timestamp())
         with self._writing() as log:
             before = {each.id: each for each in self.marks()}.get(mark.id)
             if before is not None and before.state is not MarkState.QUEUED:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from domainlift.errors import BenchError, Malformed, Misuse
 from domainlift.files import sha256, stays_inside
-from knowledge_bases.domains import BUILT_IN, Domain
+from knowledge_bases.domains import Domain
 from knowledge_bases.sources import Source, parse_location
 from rag.corpus.readers.base import SourceFile, distinct_blocks
 from rag.corpus.readers.registry import file_endings, reader_key
@@ -41,7 +41,7 @@ def domain_sources(domain: Domain) -> tuple[Source, ...]:
 
 def own_licence(domain: Domain) -> str:
     """The licence of a domain's own folder, "" for a domain of the user."""
-    return OWN_LICENCE if domain.folder.parent == BUILT_IN else ""
+    return OWN_LICENCE if domain.is_built_in else ""
 
 
 def find_files(
