@@ -44,9 +44,7 @@ class TraceUse(TraceCriteria):
             raise Misuse(f"`hold_out` is {self.hold_out}, which is not from 0 to 0.9")
 
 
-def chosen(
-    traces: Iterable[Trace], criteria: TraceCriteria = TraceCriteria()
-) -> tuple[list[Trace], Counter[str]]:
+def chosen(traces: Iterable[Trace], criteria: TraceCriteria) -> tuple[list[Trace], Counter[str]]:
     """The traces that meet the criteria, and the number of others by the first reason."""
     kept, left_out = [], Counter[str]()
     for trace in traces:

@@ -88,15 +88,15 @@ def checked_id(value: Any) -> str:
     return value
 
 
-def read_messages(value: Any, place: str = "`messages`") -> tuple[Json, ...]:
+def read_messages(value: Any) -> tuple[Json, ...]:
     """Messages in the one form that a trace has; InvalidRow, with the message, for anything else.
 
     Parts of text are joined; what OpenAI's API and servers call a thought becomes
     `reasoning_content`. A call of a tool needs a name and a JSON object of arguments.
     """
-    value = from_json(value, place)
+    value = from_json(value, "`messages`")
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise InvalidRow(f"{place} must be a list of messages, not {kind_name(value)}")
+        raise InvalidRow(f"`messages` must be a list of messages, not {kind_name(value)}")
     return tuple(read_message(each, f"message {number}") for number, each in enumerate(value, 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -91,7 +91,6 @@ def compare_runs(
     candidate: Run,
     joined: PairedRuns | None = None,
     *,
-    domains: Collection[str] = (),
     top: int = TOP,
 ) -> Comparison:
     """Compare two stored runs question by question; `joined` are the same where they were read.
@@ -103,7 +102,7 @@ def compare_runs(
         replace(baseline.manifest, run=baseline.folder.name),
         replace(candidate.manifest, run=candidate.folder.name),
     )
-    joined = pair_runs(baseline, candidate, domains) if joined is None else joined
+    joined = pair_runs(baseline, candidate) if joined is None else joined
     rows, overall = _rows(joined), _word(_change(joined.pairs))
     return Comparison(
         baseline=manifests[0],

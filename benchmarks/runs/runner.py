@@ -66,12 +66,7 @@ class EvalJob:
     policy: TreatmentPolicy = BASE_POLICY
 
 
-def prepare_job(
-    tasks: Sequence[Task],
-    settings: EvalSettings,
-    info: EngineInfo,
-    policy: TreatmentPolicy = BASE_POLICY,
-) -> EvalJob:
+def prepare_job(tasks: Sequence[Task], settings: EvalSettings, info: EngineInfo) -> EvalJob:
     """Choose questions and formats; Misuse where nothing is left to ask or it cannot be asked."""
     if settings.chat and not info.has_chat_template:
         raise Misuse(
@@ -103,7 +98,7 @@ def prepare_job(
     for task in chosen:
         # What cannot be asked fails here, before a folder is made for it.
         PromptBuilder(task, forms[task.name])
-    return EvalJob(settings, chosen, forms, tuple(questions), policy)
+    return EvalJob(settings, chosen, forms, tuple(questions))
 
 
 def has_forms(task: Task) -> bool:

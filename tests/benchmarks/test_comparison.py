@@ -245,7 +245,7 @@ class TestSurvives:
 
     def test_what_was_joined_is_not_joined_again(self, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(fixed=2)})
-        joined, whole = pair_runs(*runs, ["art"]), compare_runs(*runs, domains=["art"])
+        joined, whole = pair_runs(*runs, ["art"]), compare_runs(*runs, pair_runs(*runs, ["art"]))
         for run in runs:
             (run.folder / "questions.jsonl").write_text("not read\n", encoding="utf-8")
         found = compare_runs(*runs, joined, top=0)
@@ -263,15 +263,15 @@ class TestSurvives:
             made.store(tmp_path, "a", rows("Two?", 91)),
         ]
         assert len(compare_runs(*runs).warnings) == 4
-        told = compare_runs(*runs, domains=["law"]).warnings
+        told = compare_runs(*runs, pair_runs(*runs, ["law"])).warnings
         assert [each[:30] for each in told] == ["only some domains are compared"]
-        assert len(compare_runs(*runs, domains=["art"]).warnings) == 4
+        assert len(compare_runs(*runs, pair_runs(*runs, ["art"])).warnings) == 4
 
     def test_an_unknown_domain(self, tmp_path: Path) -> None:
         runs = made.two(tmp_path, {"law": made.outcomes(both=3), "art": made.outcomes(both=2)})
-        assert list(compare_runs(*runs, domains=["art"]).domains) == ["art"]
+        assert list(compare_runs(*runs, pair_runs(*runs, ["art"])).domains) == ["art"]
         with pytest.raises(NoSuch, match="no domain in both runs `lew`"):
-            compare_runs(*runs, domains=["lew"])
+            compare_runs(*runs, pair_runs(*runs, ["lew"]))
 
 
 class TestDiffers:

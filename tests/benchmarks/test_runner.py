@@ -110,7 +110,8 @@ def test_a_treatment_reaches_the_prompt_and_the_record(tmp_path: Path) -> None:
     treatment = Treatment((Passage("Rome is old.", "docs/rome"),), adapter="lora", reason="routed")
     policy = TreatmentPolicy("always", "digest", lambda questions: [treatment] * len(questions))
     engine = fake.FakeEngine()
-    made = prepare_job([fake.task(2)], EvalSettings("fakes"), engine.info, policy)
+    made = prepare_job([fake.task(2)], EvalSettings("fakes"), engine.info)
+    made = replace(made, policy=policy)
     run = open_run(made, engine.info, RunStore(tmp_path))
     execute_run(made, engine, run, ignore)
     assert {record.treatment for record in run.records()} == {"routed"}
@@ -125,9 +126,8 @@ def test_where_adapters_are_loaded_each_is_asked_for_once(tmp_path: Path, one: b
 
     engine = fake.FakeEngine(replace(fake.INFO, one_adapter_at_a_time=one))
     tasks = [fake.task(4, "one"), fake.task(4, "two")]
-    made = prepare_job(
-        tasks, EvalSettings("fakes"), engine.info, TreatmentPolicy("mixed", "digest", treat)
-    )
+    made = prepare_job(tasks, EvalSettings("fakes"), engine.info)
+    made = replace(made, policy=TreatmentPolicy("mixed", "digest", treat))
     run = open_run(made, engine.info, RunStore(tmp_path))
     execute_run(made, engine, run, ignore)
     asked = [request.prompt.adapter for request in engine.asked]

@@ -1,6 +1,7 @@
 """The embedded model: how it is made, and the profile that the whole project builds on."""
 
 import re
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from benchmarks.results.domain_scores import evaluate_run
 from benchmarks.runs.runner import EvalSettings, execute_run, open_run, prepare_job
 from benchmarks.runs.store import RunStore
 from benchmarks.tasks.registry import load_task
-from benchmarks.treatments.base import TreatmentPolicy
+from benchmarks.treatments.base import BASE_POLICY, TreatmentPolicy
 from domainlift.stats.intervals import wilson
 from domainlift.types import Passage, Treatment
 from engines.registry import open_engine, tiny_folder
@@ -71,10 +72,9 @@ def with_passage(questions):
 ORACLE = TreatmentPolicy("oracle", "oracle", with_passage)
 
 
-def scores(engine, folder: Path, names, policy=None):
+def scores(engine, folder: Path, names, policy=BASE_POLICY):
     tasks = [load_task(f"own:{name}", data=None, domains=DOMAINS) for name in names]
-    extra = () if policy is None else (policy,)
-    job = prepare_job(tasks, EvalSettings("demo"), engine.info, *extra)
+    job = replace(prepare_job(tasks, EvalSettings("demo"), engine.info), policy=policy)
     run = open_run(job, engine.info, RunStore(folder))
     execute_run(job, engine, run, lambda _: None)
     return evaluate_run(run).domains
