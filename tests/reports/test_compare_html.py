@@ -182,6 +182,14 @@ class TestPage:
         places = [page.index(f'id="{each}"') for each in ids]
         assert places == sorted(places)
 
+    def test_what_is_told_of_both_runs_stands_under_their_names(self, rich: Comparison) -> None:
+        heads = re.findall(r"<thead><tr>(.*?)</tr>\s*<tr>(.*?)</tr>", render_html(rich))
+        assert len(heads) == 3
+        for runs, columns in heads:
+            widths = [int(width) for width in re.findall(r'colspan="(\d+)"', runs)]
+            assert sum(widths) == columns.count("<th")
+            assert len(set(widths)) == 1
+
     def test_sections_are_shown_and_escaped(self, rich: Comparison) -> None:
         rows = [("<i>gain</i>", 5), ("p", 0.01)]
         page = render_html(
