@@ -75,7 +75,8 @@ class ProgressBar:
             )
         elif now - self._said >= _EVERY:
             self._said = now
-            print(f"{domain}  {self._done}/{self._total}  {self._rate(now)}", file=sys.stderr)
+            told = f"{domain}  {self._done}/{self._total}  {self._rate(now)}"
+            print(told.rstrip(), file=sys.stderr)
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the bar where there is one."""
