@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from domainlift.errors import Malformed
 from domainlift.files import leads_out, stays_inside
+from domainlift.text.normalise import without_accents
 from domainlift.workspace import Workspace
 from domainlift.yaml_schema import Field, Node, read_yaml
 from knowledge_bases.sources import Source, parse_location
@@ -136,7 +137,7 @@ def _domain(name: str, path: Path, entries: Mapping[str, Node]) -> Domain:
         name=name,
         title=entries["title"].text,
         description=entries["description"].text,
-        keywords=entries["keywords"].texts,
+        keywords=tuple(_spellings(entries["keywords"].texts)),
         tasks=entries["tasks"].texts,
         sources=_sources(path, entries.get("sources", absent)),
         protected=entries.get("protected", absent).flag,
@@ -217,3 +218,11 @@ def _refuse_link_out(path: Path, workspace: Path) -> None:
     if not stays_inside(path, workspace):
         hint = "copy what it points to into the workspace"
         raise Malformed(path, "link leads out of the workspace", hint=hint)
+
+
+def _spellings(words: Iterable[str]) -> Iterator[str]:
+    """The words, and after one with accents how it is typed without them."""
+    for word in words:
+        yield word
+        if (plain := without_accents(word.casefold())) != word.casefold():
+            yield plain

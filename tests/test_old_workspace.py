@@ -227,7 +227,7 @@ class TestModel:
 
         monkeypatch.setattr(plan_runner, "confidence", of_that_time)
         said = printed(*DEMO, "--limit", "20", "--plan", PLAN)
-        assert (said["base"]["run"], said["run"]) == ("demo-tiny-4fa13422", "demo-tiny-13476873")
+        assert (said["base"]["run"], said["run"]) == ("demo-tiny-4fa13422", "demo-tiny-da3f090b")
         assert said["paired"]["history"]["gains"] == 2
         assert said["domains"]["history"]["retrieved"] == 4
 

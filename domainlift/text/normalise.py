@@ -27,6 +27,9 @@ _POINTS = (*range(0x64B, 0x660), 0x670, 0x640, *range(0x591, 0x5BE), 0x5BF, *ran
 _WITHOUT_WIDTH |= dict.fromkeys(_POINTS)
 # Letters that writers of one language put for one another, as Lucene's normalisers have them.
 _ONE_LETTER = str.maketrans("آأإٱىیةکάέήίόύώϊϋΐΰёı", "اااايي\u0647كαεηιουωιυιυеi")
+# Latin letters that no accent is taken off, and what is typed where a keyboard lacks them.
+_PLAIN_LETTERS = {"æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ħ": "h"}
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 
 #: What copies of a question have in common.
@@ -40,6 +43,22 @@ def normal_form(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).translate(_WITHOUT_WIDTH).casefold()
     folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").translate(_ONE_LETTER)
     return _OTHER_DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0])), folded)
+
+
+def without_accents(folded: str) -> str:
+    """A text without case with the plain Latin letters: cafe for café, Zurich for Zürich.
+
+    Marks of other scripts stay, because й and が are letters of their own.
+    """
+    return folded if folded.isascii() else _ACCENTS.sub("", folded.translate(_plain_latin()))
+
+
+@cache
+def _plain_latin() -> dict[int, str]:
+    letters = map(chr, (*range(0xDF, 0x250), *range(0x1E00, 0x1F00)))
+    bare = {char: _ACCENTS.sub("", unicodedata.normalize("NFD", char)) for char in letters}
+    plain = {char: letter for char, letter in bare.items() if letter.isascii()}
+    return str.maketrans(plain | _PLAIN_LETTERS)
 
 
 def words(text: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 Words of the normal form without stop words, stemmed as English ones. Signs that belong to a name
 stay ("c++", "f#", ".net", "a*"); what a hyphen, dot or ampersand joins is there in parts and
-as one ("node", "js", "nodejs"), as Lucene's WordDelimiterFilter has it. In scripts that put no
-spaces between words, terms are overlapping pairs of characters, as in Lucene's CJKAnalyzer, and
-triples in alphabets of that kind; Korean gets pairs too, because its words end in particles.
+as one ("node", "js", "nodejs"), as Lucene's WordDelimiterFilter has it. A Latin word with accents
+is there without them too ("café", "cafe"): each finds the other, and itself sooner. In scripts that
+put no spaces between words, terms are overlapping pairs of characters, as in Lucene's CJKAnalyzer,
+and triples in alphabets of that kind; Korean gets pairs too, because its words end in particles.
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 
 from domainlift.optional import need
-from domainlift.text.normalise import normal_form, spaced_word, unspaced_letter, words
+from domainlift.text.normalise import (
+    normal_form,
+    spaced_word,
+    unspaced_letter,
+    without_accents,
+    words,
+)
 
 #: Raised with every change of what `analysed` gives: an index of another version is stale.
-ANALYSER = 3
+ANALYSER = 4
 
 # Words that stand in any text; questions are full of them.
 _STOP = frozenset(
@@ -62,9 +69,13 @@ def analysed(texts: Iterable[str], *, indexed: bool = False) -> Iterator[list[st
         yield terms
 
 
-def is_run(term: str) -> bool:
-    """Whether a term is a run of characters, which may straddle two words."""
-    return "\uac00" <= term[0] <= "\ud7af" or _letters().match(term) is not None
+def is_extra(term: str) -> bool:
+    """Whether a term may be missing where its word is there.
+
+    It is a run of characters, which may straddle two words, or a form with accents.
+    """
+    run = "\uac00" <= term[0] <= "\ud7af" or _letters().match(term) is not None
+    return run or without_accents(term) != term
 
 
 @cache
@@ -106,7 +117,7 @@ def _of_words(name: str, stem: Stem, indexed: bool) -> Iterator[str]:
         if part not in _STOP and not (letter and (coded or signed)):
             yield from _of_word(part, stem, indexed)
     if len(parts) > 1 and not all(part.isdigit() for part in parts):
-        yield stem("".join(parts))
+        yield stem(without_accents("".join(parts)))
     if signed and parts:
         yield parts[-1] + signed
     if name[0] == ".":
@@ -121,7 +132,14 @@ def _is_dotted(parts: Sequence[str]) -> bool:
 
 def _of_word(word: str, stem: Stem, indexed: bool) -> Iterator[str]:
     for piece in _HANGUL.findall(word):
-        yield from _runs(piece, 2, indexed) if piece[0] >= "\uac00" else (stem(piece),)
+        if piece[0] >= "\uac00":
+            yield from _runs(piece, 2, indexed)
+            continue
+        yield stem(piece)
+        plain = without_accents(piece)
+        # "thé" is no article, and "ñ" no "n".
+        if plain != piece and len(plain) > 1 and plain not in _STOP:
+            yield stem(plain)
 
 
 def _without_endings(word: str) -> str:

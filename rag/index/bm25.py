@@ -11,7 +11,7 @@ import numpy as np
 
 from domainlift.files import disk_errors
 from domainlift.optional import need
-from domainlift.text.terms import analysed, is_run
+from domainlift.text.terms import analysed, is_extra
 
 FOLDER = "bm25"
 
@@ -52,7 +52,7 @@ class BM25Index:
         """For each text the sum of its terms' idf, log(1 + (N - n + 0.5) / (n + 0.5)).
 
         No row's BM25 (Lucene's variant) is greater. Terms that nobody has count, but for runs of
-        characters, which mostly straddle two words.
+        characters, which mostly straddle two words, and forms with accents.
         """
         if self._index is None:
             return [0.0] * len(texts)
@@ -61,7 +61,7 @@ class BM25Index:
 
         def idf(term: str) -> float:
             place = known.get(term)
-            if place is None and is_run(term):
+            if place is None and is_extra(term):
                 return 0.0
             holding = 0 if place is None else int(starts[place + 1] - starts[place])
             return math.log(1 + (rows - holding + 0.5) / (holding + 0.5))

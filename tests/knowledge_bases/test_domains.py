@@ -154,6 +154,12 @@ def test_a_folder_in_the_workspace_adds_a_domain(tmp_path: Path) -> None:
     assert list(load_domains(tmp_path)) == [*load_domains(), "bees"]
 
 
+def test_a_keyword_with_accents_stands_for_the_word_without_them_too(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("[hive, honey]", "[Café au lait, йод, hive]"))
+    found = load_domains(tmp_path)["bees"]
+    assert found.keywords == ("Café au lait", "cafe au lait", "йод", "hive")
+
+
 def test_questions_and_documents_are_found(tmp_path: Path) -> None:
     folder = write(tmp_path, GOOD).parent
     (folder / "questions.jsonl").touch()

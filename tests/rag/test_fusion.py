@@ -76,6 +76,18 @@ def test_no_score_exceeds_its_bound_and_unknown_words_raise_it() -> None:
     assert BM25Index(None).bounds(["x"]) == [0.0]
 
 
+def test_a_word_is_found_with_and_without_its_accents_and_its_own_form_first() -> None:
+    texts = ["the café in Zürich", "a cafe in Zurich", "a naïve Đông", "йод", "иод", "が", "か"]
+    index = BM25Index.of(texts)
+    found = [[row for row, _ in each] for each in index.query(["cafe zurich", "café Zürich"], 9)]
+    assert [sorted(each) for each in found] == [[0, 1], [0, 1]]
+    assert found[1][0] == 0
+    for query, row in (("naive", 2), ("dong", 2), ("йод", 3), ("иод", 4), ("が", 5), ("か", 6)):
+        assert [place for place, _ in index.query([query], 9)[0]] == [row]
+    # An accent that no text has makes a text without it no worse.
+    assert index.bounds(["naîve"]) == index.bounds(["naive"])
+
+
 def book(documents: int) -> list[Chunk]:
     """Two chunks for each document, of five words that are theirs alone and five of both."""
     return [
