@@ -34,7 +34,7 @@ class AdapterManager:
         self.use(None)
         self._batched = None
         self._wrapped = loading.load_adapter(self._model, self._wrapped, name, folder)
-        self._plain[name] = self._forward.shares and _plain(self._wrapped, name)
+        self._plain[name] = self._forward.shares and is_plain_lora(self._wrapped, name)
         self._used = name
         self.use(None)
 
@@ -111,7 +111,3 @@ class AdapterManager:
         ids = torch.zeros(1, 2 * len(names), dtype=torch.long, device=self._model.device)
         with torch.inference_mode(), batched.adapters_per_token([*names, *names]):
             self._model(input_ids=ids, use_cache=False, logits_to_keep=1)
-
-
-def _plain(wrapped: Any, name: str) -> bool:
-    return is_plain_lora(wrapped, name)

@@ -1,8 +1,17 @@
-"""Several LoRA adapters in one pass, for scoring; see `engines.local.lora_mask` for the formula.
+"""Several LoRA adapters in one pass, for scoring.
 
 PEFT keeps the adapters of a layer apart, and has one of them active or none. Here each layer's
 matrices are put into two, of which PEFT's become views, so no number is held twice. For the length
 of a pass PEFT's layers compute the base, and a hook on each adds every token's own adapter.
+
+The A matrices of a layer stand one below the other, (R, in), the B matrices side by side, kept
+transposed, (R, out), where R is the sum of the ranks. A token's row of the mask, (R,), holds its
+adapter's scale at that adapter's ranks and 0 elsewhere:
+
+    y = W x + B (mask ∘ (A x))
+
+That is exactly what each adapter alone would give, and it takes the same operations whatever the
+number of adapters; their ranks add up in the two small products.
 """
 
 from __future__ import annotations
@@ -10,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -18,18 +28,54 @@ from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import nn
 
 from domainlift.errors import BenchError
-from engines.local.lora_mask import BASE, AdapterMask, RankLayout, StackedLayer
 from engines.local.plain_lora import lora_extension
 
 #: On a processor, with so many tokens per adapter, small products of its own ranks are faster than
 #: one of all ranks.
 _OWN_TOKENS = 64
+#: The index of tokens that go through the base model alone: the last row of a table picks it.
+_BASE = -1
 
 _Hook = Callable[[Any, tuple[Any, ...], torch.Tensor], torch.Tensor]
 
 
 class UnexpectedShape(BenchError):
     """A layer gets its tokens in another shape, so that their adapters are not known."""
+
+
+@dataclass(frozen=True)
+class _RankLayout:
+    """Which ranks of one layer belong to which adapter: (rank, scale) by adapter's index."""
+
+    parts: tuple[tuple[int, float], ...]
+
+    def ranks(self, adapter: int) -> slice:
+        """Where an adapter's ranks stand; empty where it leaves the layer alone."""
+        starts = [0, *accumulate(rank for rank, _ in self.parts)]
+        return slice(starts[adapter], starts[adapter + 1])
+
+    def table(self) -> list[list[float]]:
+        """A row of the mask for each adapter, and one of zeros for the base model."""
+        total = sum(rank for rank, _ in self.parts)
+        rows = []
+        for adapter, (rank, scale) in enumerate(self.parts):
+            start = self.ranks(adapter).start
+            rows.append([0.0] * start + [scale] * rank + [0.0] * (total - start - rank))
+        return [*rows, [0.0] * total]
+
+
+#: The mask (rows, tokens, R) of a layout, in a type.
+_Mask = Callable[[_RankLayout, torch.dtype], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _StackedLayer:
+    """A linear layer with the matrices of all adapters: a (R, in), b (R, out)."""
+
+    module: Any
+    layout: _RankLayout
+    a: torch.Tensor
+    b: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -46,7 +92,6 @@ class BatchedLora:
     def __init__(self, wrapped: Any, names: Sequence[str]) -> None:
         """`wrapped` is PEFT's handle, and each of the adapters is `plain` there."""
         self._names = tuple(names)
-        self._mask = AdapterMask()
         self._layers = [
             _stacked(layer, self._names)
             for layer in wrapped.modules()
@@ -61,22 +106,25 @@ class BatchedLora:
         tokens in another shape.
         """
         place: dict[str | None, int] = {name: number for number, name in enumerate(self._names)}
-        place[None] = BASE
+        place[None] = _BASE
         index = [place[name] for name in names]
         pieces = _pieces(index)
         first = min((piece.adapter for piece in pieces), default=0)
         last = max((piece.adapter for piece in pieces), default=0) + 1
         device = self._layers[0].a.device
         own = device.type == "cpu" and len(index) >= _OWN_TOKENS * len(pieces)
-        shifted = torch.tensor([i if i == BASE else i - first for i in index], device=device)
+        shifted = torch.tensor([i if i == _BASE else i - first for i in index], device=device)
         shape = (rows, len(index) // rows)
+
+        @cache  # once for all layers of a layout
+        def mask(layout: _RankLayout, dtype: torch.dtype) -> torch.Tensor:
+            table = torch.tensor(layout.table(), dtype=dtype, device=device)
+            return table[shifted.view(shape)]
+
         with ExitStack() as stack:
-            stack.enter_context(self._mask.set(shifted.view(rows, -1)))
             for layer in self._layers:
                 hook = (
-                    _by_pieces(layer, pieces)
-                    if own
-                    else _by_mask(layer, self._mask, slice(first, last))
+                    _by_pieces(layer, pieces) if own else _by_mask(layer, mask, slice(first, last))
                 )
                 handle = layer.module.register_forward_hook(_checked(hook, shape))
                 stack.callback(handle.remove)
@@ -102,10 +150,10 @@ def _plain(layer: Any, name: str) -> bool:
     )
 
 
-def _stacked(layer: Any, names: Sequence[str]) -> StackedLayer:
+def _stacked(layer: Any, names: Sequence[str]) -> _StackedLayer:
     """Copy all adapters' matrices of a layer into two, and make PEFT's views of them."""
     here = [name for name in names if name in layer.r]
-    layout = RankLayout(
+    layout = _RankLayout(
         tuple((layer.r[n], float(layer.scaling[n])) if n in here else (0, 0.0) for n in names)
     )
     with torch.inference_mode(False), torch.no_grad():
@@ -115,7 +163,7 @@ def _stacked(layer: Any, names: Sequence[str]) -> StackedLayer:
             ranks = layout.ranks(names.index(name))
             layer.lora_A[name].weight.data = a[ranks]
             layer.lora_B[name].weight.data = b[ranks].T
-    return StackedLayer(layer, layout, a, b)
+    return _StackedLayer(layer, layout, a, b)
 
 
 def _pieces(index: Sequence[int]) -> list[_Piece]:
@@ -123,7 +171,7 @@ def _pieces(index: Sequence[int]) -> list[_Piece]:
     found, start = [], 0
     for adapter, run in groupby(index):
         stop = start + len(list(run))
-        if adapter != BASE:
+        if adapter != _BASE:
             found.append(_Piece(adapter, slice(start, stop)))
         start = stop
     return found
@@ -138,9 +186,9 @@ def _checked(hook: _Hook, shape: tuple[int, int]) -> _Hook:
     return checked
 
 
-def _by_mask(layer: StackedLayer, mask: AdapterMask, adapters: slice) -> _Hook:
+def _by_mask(layer: _StackedLayer, mask: _Mask, adapters: slice) -> _Hook:
     """All tokens times the ranks of these adapters; the mask leaves each its own."""
-    part = RankLayout(layer.layout.parts[adapters])
+    part = _RankLayout(layer.layout.parts[adapters])
     start = layer.layout.ranks(adapters.start).start
     ranks = slice(start, layer.layout.ranks(adapters.stop - 1).stop)
     a, b = layer.a[ranks], layer.b[ranks]
@@ -149,12 +197,12 @@ def _by_mask(layer: StackedLayer, mask: AdapterMask, adapters: slice) -> _Hook:
         if len(a) == 0:
             return output
         inner = nn.functional.linear(args[0].to(a.dtype), a)
-        return _plus(output, inner.mul_(mask.mask(part, a.dtype)), b)
+        return _plus(output, inner.mul_(mask(part, a.dtype)), b)
 
     return add
 
 
-def _by_pieces(layer: StackedLayer, pieces: Sequence[_Piece]) -> _Hook:
+def _by_pieces(layer: _StackedLayer, pieces: Sequence[_Piece]) -> _Hook:
     """Each adapter's tokens times its own ranks."""
     parts = [
         (piece.tokens, layer.a[ranks], layer.b[ranks], layer.layout.parts[piece.adapter][1])
