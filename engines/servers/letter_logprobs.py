@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from domainlift.errors import BenchError
 from engines.base import Answer
@@ -20,48 +20,24 @@ _EXCESS = 0.01
 Alternative = tuple[str, float]
 
 
-@dataclass(frozen=True)
-class LetterLogprobs:
-    """The log-probability of each letter, in the order of the options.
-
-    `mass` is the probability on the letters that were found. `floored` counts those that were
-    not: each stands with an upper bound. Where every letter is floored, all are equal, and the
-    model has chosen none.
-    """
-
-    logprobs: tuple[float, ...]
-    greedy: tuple[bool, ...]
-    mass: float
-    n_bounded: int
-
-
-def read_letters(alternatives: Sequence[Alternative], options: Sequence[str]) -> LetterLogprobs:
-    """Turn the alternatives of one token into log-probabilities of the options' letters.
+def with_letters(answer: Answer, found: object, options: Sequence[str]) -> Answer:
+    """Fill an answer with the letters among the alternatives of one token, in either shape.
 
     A letter owns every token that differs from it in white space only; their probabilities add up.
+    One that is not among them stands with an upper bound, and is no part of the mass: where every
+    letter is bounded, all are equal, and the model has chosen none.
     """
-    tokens = [(bare(token), value) for token, value in check_alternatives(alternatives)]
+    tokens = [(bare(token), value) for token, value in alternatives_of(found)]
     floor = _floor([value for _, value in tokens])
     top = max(tokens, key=lambda each: each[1])[0]
     letters = [bare(option) for option in options]
-    found = [[value for token, value in tokens if token == letter] for letter in letters]
-    return LetterLogprobs(
-        logprobs=tuple(_add(values) if values else floor for values in found),
-        greedy=tuple(letter == top for letter in letters),
-        mass=min(1.0, sum(math.exp(value) for values in found for value in values)),
-        n_bounded=sum(not values for values in found),
-    )
-
-
-def with_letters(answer: Answer, found: object, options: Sequence[str]) -> Answer:
-    """Fill an answer with the letters of a reply's alternatives, in either shape."""
-    letters = read_letters(alternatives_of(found), options)
+    values_of = [[value for token, value in tokens if token == letter] for letter in letters]
     return replace(
         answer,
-        logprobs=letters.logprobs,
-        greedy=letters.greedy,
-        mass=letters.mass,
-        n_bounded=letters.n_bounded,
+        logprobs=tuple(_add(values) if values else floor for values in values_of),
+        greedy=tuple(letter == top for letter in letters),
+        mass=min(1.0, sum(math.exp(value) for values in values_of for value in values)),
+        n_bounded=sum(not values for values in values_of),
     )
 
 
@@ -80,16 +56,11 @@ def alternatives_of(found: object) -> list[Alternative]:
         pairs = [(each.get("token"), each.get("logprob")) for each in found]
     else:
         raise BenchError("the reply's log-probabilities have an unknown shape")
-    return check_alternatives(pairs)
-
-
-def check_alternatives(alternatives: Sequence[tuple[object, object]]) -> list[Alternative]:
-    """Fail unless these are tokens with log-probabilities that can belong to one distribution."""
-    if not alternatives:
+    if not pairs:
         raise BenchError("the reply holds no alternatives for the first token")
-    checked = [_checked(token, value) for token, value in alternatives]
+    checked = [_checked(token, value) for token, value in pairs]
     total = sum(math.exp(value) for _, value in checked)
-    if total > 1 + _EXCESS:
+    if total > 1 + _EXCESS:  # they cannot belong to one distribution
         raise BenchError(f"the reply's probabilities add up to `{total:.3g}`")
     return checked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from string import ascii_uppercase
 
 import pytest
@@ -11,13 +12,17 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError
 from engines.base import Answer
-from engines.servers.letter_logprobs import LOWEST, alternatives_of, read_letters, with_letters
+from engines.servers.letter_logprobs import LOWEST, alternatives_of, with_letters
 
 ABCD = (" A", " B", " C", " D")
 
 
 def logs(**probabilities: float) -> list[tuple[str, float]]:
     return [(token, math.log(p)) for token, p in probabilities.items()]
+
+
+def read_letters(alternatives: Sequence[tuple[str, float]], options: Sequence[str]) -> Answer:
+    return with_letters(Answer("q"), dict(alternatives), options)
 
 
 @pytest.mark.parametrize("token", ["A", " A", "▁A", "ĠA", "A\n", "  A "])
@@ -122,6 +127,7 @@ def test_all_that_holds_for_any_distribution(alternatives: list[tuple[str, float
         for letter in ABCD
     ]
     assert letters.n_bounded == present.count(False)
+    assert letters.mass is not None
     assert 0 <= letters.mass <= 1
     assert (letters.mass == 0) == (not any(present))
     assert sum(letters.greedy) <= 1
