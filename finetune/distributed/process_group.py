@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domainlift.errors import BenchError
 
@@ -86,26 +86,16 @@ class ProcessGroup:
             all_reduce(buffer, ReduceOp.MAX)
         return int(buffer)
 
-    def broadcast_int(self, number: int, device: torch.device) -> int:
-        """Broadcast a number from rank 0; the numbers of other ranks are ignored."""
-        return int.from_bytes(
-            self.broadcast_bytes(number.to_bytes(8, signed=True), device), signed=True
-        )
+    def broadcast(self, value: Any, device: torch.device) -> Any:
+        """A value from rank 0; those of other ranks are ignored."""
+        if self.size == 1:
+            return value
+        from torch.distributed import broadcast_object_list
 
-    def broadcast_bytes(self, text: bytes, device: torch.device) -> bytes:
-        """Broadcast bytes from rank 0; other ranks pass a buffer of that size.
-
-        Nothing is sent if it is empty.
-        """
-        if self.size == 1 or not text:
-            return text
-        import torch
-        from torch.distributed import broadcast
-
-        buffer = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
+        held = [value]
         with _connection_errors():
-            broadcast(buffer, src=0)
-        return bytes(buffer.cpu().numpy())
+            broadcast_object_list(held, src=0, device=device)
+        return held[0]
 
 
 def join_group(device: torch.device) -> ProcessGroup:

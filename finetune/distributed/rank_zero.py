@@ -17,7 +17,7 @@ from domainlift.errors import BenchError
 from finetune.distributed.fsdp import fsdp_root, smallest_pass
 from finetune.distributed.process_group import ProcessGroup
 
-#: Sent by rank 0 instead of a length: make one more pass; the work has failed.
+#: Sent by rank 0 instead of a text: make one more pass; the work has failed.
 _PASS, _FAILED = -1, -2
 #: Seconds: launchers kill all ranks when one fails, and rank 0 is to print its error before.
 _COURTESY = 1.0
@@ -34,15 +34,14 @@ def run_on_rank_zero(team: ProcessGroup, model: Any, work: Callable[[], str]) ->
         return _follow(team, model)
     with _announced(team, model) as under_way:
         try:
-            text = work().encode()
+            text = work()
         except Exception:
             # In the middle of a pass the other ranks expect weights, and notice the exit.
             if not under_way():
-                team.broadcast_int(_FAILED, model.device)
+                team.broadcast(_FAILED, model.device)
             raise
-    team.broadcast_int(len(text), model.device)
-    team.broadcast_bytes(text, model.device)
-    return text.decode()
+    team.broadcast(text, model.device)
+    return text
 
 
 def _follow(team: ProcessGroup, model: Any) -> str:
@@ -50,13 +49,13 @@ def _follow(team: ProcessGroup, model: Any) -> str:
     training = model.training
     model.eval()
     with torch.no_grad():
-        while (signal := team.broadcast_int(0, model.device)) == _PASS:
+        while (said := team.broadcast(None, model.device)) == _PASS:
             smallest_pass(root, model.device)
     model.train(training)
-    if signal == _FAILED:
+    if said == _FAILED:
         time.sleep(_COURTESY)
         raise BenchError("the first process has given up", "see what it said")
-    return team.broadcast_bytes(bytes(signal), model.device).decode()
+    return str(said)
 
 
 @contextmanager
@@ -75,7 +74,7 @@ def _announced(team: ProcessGroup, model: Any) -> Iterator[Callable[[], bool]]:
                 "a pass through a model that is shared out did not come to its end",
                 "where memory ran out: set `--dtype bfloat16`, or take more devices",
             )
-        team.broadcast_int(_PASS, model.device)
+        team.broadcast(_PASS, model.device)
         running = True
 
     def end(*_: Any) -> None:

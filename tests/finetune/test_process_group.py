@@ -265,7 +265,7 @@ def test_alone_nothing_is_asked_of_others(monkeypatch: pytest.MonkeyPatch) -> No
     assert found == ProcessGroup(0, 1)
     assert found.is_main
     assert found.all_reduce_max(3, torch.device("cpu")) == 3
-    assert found.broadcast_bytes(b"ready", torch.device("cpu")) == b"ready"
+    assert found.broadcast("ready", torch.device("cpu")) == "ready"
     assert run_on_rank_zero(found, None, lambda: "ready") == "ready"
     assert found.all_reduce_sum([torch.ones(1)], 2.5) == 2.5
 
