@@ -45,14 +45,7 @@ class TrainerState:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TrainerState:
         """The state in a checkpoint."""
-        values = {name: value for name, value in stored.items() if name != "watch"}
-        return cls(**values, early_stopping=EarlyStopping.from_json(stored["watch"]))
-
-    def as_json(self) -> dict[str, Any]:
-        """The state for a checkpoint."""
-        values = asdict(self)
-        del values["early_stopping"]
-        return {**values, "watch": self.early_stopping.as_json()}
+        return cls(**{**stored, "early_stopping": EarlyStopping(**stored["early_stopping"])})
 
 
 @dataclass(frozen=True)
@@ -181,7 +174,7 @@ class AdapterTrainer:
             "ways": self.settings.execution_settings(),
             "limits": asdict(worker.limits),
             "recomputes": worker.recomputes,
-            "state": self.state.as_json(),
+            "state": asdict(self.state),
         }
         saved = checkpoints.Checkpoint(
             self.state.step, self._tensors(), {**moments, **random}, state
@@ -229,7 +222,7 @@ class AdapterTrainer:
             losses=tuple(state.losses),
             best_step=state.early_stopping.best_step or state.step,
             stopped=state.early_stopping.stopped or "done",
-            regressed=state.early_stopping.regressed,
+            regressed=tuple(state.early_stopping.regressed),
             validations=tuple(state.validations),
             truncated=tuple(truncated(self.examples)),
             micro_batch=worker.limits.tokens,

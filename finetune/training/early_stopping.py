@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -45,20 +45,8 @@ class EarlyStopping:
     best: float | None = None
     best_step: int = 0
     since: int = 0
-    regressed: tuple[str, ...] = ()
+    regressed: Sequence[str] = ()
     stopped: str = ""
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> EarlyStopping:
-        """The state in a checkpoint."""
-        values = {**stored, "regressed": tuple(stored["fallen"])}
-        del values["fallen"]
-        return cls(**values)
-
-    def as_json(self) -> dict[str, Any]:
-        """The state for a checkpoint."""
-        values = asdict(self)
-        return {**values, "fallen": list(values.pop("regressed"))}
 
     def update(self, step: int, result: ValidationResult, patience: int) -> EarlyStopping:
         """The state after one more validation.

@@ -45,10 +45,3 @@ def test_what_ends_a_training_and_what_is_best(
     found = validated(*seen, patience=patience)
     assert (found.best, found.best_step, found.stopped) == (best, best_step, stopped)
     assert found.regressed == ((FALL,) if stopped == "fallen" else ())
-
-
-def test_the_state_of_a_checkpoint_keeps_its_names() -> None:
-    state = validated(0.5, FALL)
-    stored = state.as_json()
-    assert stored["fallen"] == [FALL]
-    assert EarlyStopping.from_json(stored) == state
