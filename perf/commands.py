@@ -57,15 +57,3 @@ def gain(change: Mapping[str, Any]) -> str:
     """A paired difference with its interval, out of `--json`."""
     low, high = change["interval"]
     return f"{change['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def resident(*, most: bool) -> int | None:
-    """Bytes that this process holds, or the most that it has held; None off Linux.
-
-    Not `ru_maxrss`, which a process takes over from the one that started it.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    line = "VmHWM:" if most else "VmRSS:"
-    return 1024 * int(status.read_text("ascii").partition(line)[2].split()[0])

@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.prompts import PromptBuilder, PromptFormat
 from benchmarks.runs.suites import load_suite
 from benchmarks.tasks.registry import load_task
+from domainlift.process_memory import resident
 from domainlift.sampling import stratified
 from domainlift.types import Treatment
 from engines.base import Answer, Mode, Request
@@ -30,7 +31,7 @@ from engines.gguf.model import processor_threads
 from engines.registry import SMOLLM2, EngineOptions, open_engine, weights_name
 from engines.servers.http import Server
 from knowledge_bases.domains import load_domains
-from perf.commands import heading, line, measure_apart, resident
+from perf.commands import heading, line, measure_apart
 
 SIDES = ("ours", "dequantised", "llama-server")
 #: What a server is asked for, so that every letter is among its alternatives.

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, TrainerCallback
 
+from domainlift.process_memory import resident
 from engines.registry import tiny_folder
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
@@ -42,7 +43,7 @@ from finetune.training.tokenize import encode
 from finetune.training.train import train_rows
 from finetune.training.train_result import TrainingProgress
 from perf import shapes
-from perf.commands import measure_apart, resident
+from perf.commands import measure_apart
 
 TRL: dict[str, dict[str, Any]] = {
     "trl": {},

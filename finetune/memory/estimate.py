@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from domainlift.process_memory import peak_resident
 from finetune.adapters.methods import attach, trainable
 from finetune.data.rows import Row
 from finetune.distributed.fsdp import AT_ONCE, layers_of
@@ -181,19 +182,15 @@ def free_bytes(device: Any) -> int:
     """Free memory of a device, in bytes."""
     if str(device).startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(_psutil().virtual_memory().available)
+    # It comes with accelerate, and without types.
+    return int(import_module("psutil").virtual_memory().available)
 
 
 def peak_bytes(device: Any) -> int:
     """Peak memory of this process in bytes: on the accelerator, or resident."""
     if str(device).startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(_psutil().Process().memory_info().peak_wset)
-    import resource
-
-    factor = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+    return peak_resident()
 
 
 def return_freed(short: bool = False) -> None:
@@ -227,7 +224,3 @@ def _useful(sizes: Sizes, device: str) -> int:
         return _MOST_TOKENS
     least, most = _CPU_TOKENS
     return max(least, min(most, int(_CPU_KEPT / max(1.0, sizes.layers * sizes.kept))))
-
-
-def _psutil() -> Any:
-    return import_module("psutil")  # it comes with accelerate, and without types
