@@ -129,18 +129,10 @@ def origin_of(info: EngineInfo) -> dict[str, Any]:
 # --- writing
 
 
-@dataclass(frozen=True)
-class _WantedReply:
-    """A reply that is requested of the model."""
-
-    request: Request
-    passage: str
-    kind: str
-
-
 def _write(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: Progress) -> Failed:
     """Ask for what is not there yet; return what could not be had, and why."""
-    pending: dict[str, _WantedReply] = {}
+    requests: list[Request] = []
+    keys: dict[str, tuple[str, str]] = {}
     failed: Failed = {}
     for excerpt in job.excerpts:
         for kind in job.kinds:
@@ -151,14 +143,13 @@ def _write(job: SynthesisJob, engine: Engine, journal: GenerationLog, progress: 
             if request is None:
                 failed[key] = "beyond the context"
             else:
-                pending[request.id] = _WantedReply(request, *key)
-    requests = [each.request for each in pending.values()]
+                requests.append(request)
+                keys[request.id] = key
     for answer in _answers(engine, requests, "writing", progress):
-        one = pending[answer.id]
         if answer.status is Status.OK and answer.text is not None:
-            journal.reply(_reply(one, answer))
+            journal.reply(LoggedReply(*keys[answer.id], answer.text, not answer.cut_off))
         else:
-            failed[one.passage, one.kind] = "not answered"
+            failed[keys[answer.id]] = "not answered"
     return failed
 
 
@@ -175,10 +166,6 @@ def _request(kind: str, excerpt: Excerpt, engine: Engine) -> Request | None:
     stops = () if prompt.messages else _STOPS
     name = f"{excerpt.passage.id}/{kind}"
     return Request(name, Mode.GENERATE, prompt, stop=stops, max_tokens=wanted)
-
-
-def _reply(wanted: _WantedReply, answer: Answer) -> LoggedReply:
-    return LoggedReply(wanted.passage, wanted.kind, answer.text or "", not answer.cut_off)
 
 
 def _answers(
@@ -204,15 +191,9 @@ class _Judged:
     piece: GeneratedText
     fault: str
 
-
-@dataclass(frozen=True)
-class _Read:
-    """A piece that is read in one setting."""
-
-    request: Request
-    passage: str
-    piece: GeneratedText
-    setting: str
+    def key(self, setting: str) -> tuple[str, str, str]:
+        """Under which its log-probability in a setting is kept."""
+        return self.excerpt.passage.id, self.piece.id, setting
 
 
 def _measure(
@@ -223,24 +204,23 @@ def _measure(
     progress: Progress,
 ) -> None:
     """Read every piece that its words do not rule out, where that is not done yet."""
-    wanted: dict[str, _Read] = {}
     settings = {
         excerpt.passage.id: _settings(job.excerpts, place)
         for place, excerpt in enumerate(job.excerpts)
     }
-    for piece in (each for each in judged if not each.fault):
-        passage = piece.excerpt.passage.id
-        for setting, passages in settings[passage].items():
-            if (passage, piece.piece.id, setting) not in journal.measures:
-                each = _reading(piece, setting, passages)
-                wanted[each.request.id] = each
-    requests = [each.request for each in wanted.values()]
+    requests: list[Request] = []
+    read: dict[str, tuple[_Judged, str]] = {}
+    for each in (each for each in judged if not each.fault):
+        for setting, passages in settings[each.excerpt.passage.id].items():
+            if each.key(setting) not in journal.measures:
+                requests.append(_reading(each, setting, passages))
+                read[requests[-1].id] = each, setting
     for answer in _answers(engine, requests, "checking", progress):
         if answer.status is Status.OK and answer.logprobs:
-            each = wanted[answer.id]
+            each, setting = read[answer.id]
             tokens = max(1, engine.count(f" {each.piece.text}"))
             reading = PieceLogprob(round(answer.logprobs[0], 6), tokens)
-            journal.measure(LoggedMeasure(each.passage, each.piece.id, each.setting, reading))
+            journal.measure(LoggedMeasure(*each.key(setting), reading))
 
 
 def _settings(excerpts: Sequence[Excerpt], place: int) -> dict[str, list[Passage]]:
@@ -250,12 +230,10 @@ def _settings(excerpts: Sequence[Excerpt], place: int) -> dict[str, list[Passage
     return settings if other.passage.id == own.id else {**settings, OTHER: [other.passage]}
 
 
-def _reading(judged: _Judged, setting: str, passages: Sequence[Passage]) -> _Read:
-    piece, passage = judged.piece, judged.excerpt.passage.id
-    prompt = Prompt(continuation_of(piece, judged.excerpt, passages))
-    name = f"{passage}/{piece.id}/{setting}"
-    request = Request(name, Mode.CLOZE, prompt, (f" {piece.text}",))
-    return _Read(request, passage, piece, setting)
+def _reading(judged: _Judged, setting: str, passages: Sequence[Passage]) -> Request:
+    """The request for the log-probability of a piece in one setting."""
+    prompt = Prompt(continuation_of(judged.piece, judged.excerpt, passages))
+    return Request("/".join(judged.key(setting)), Mode.CLOZE, prompt, (f" {judged.piece.text}",))
 
 
 def _judged(job: SynthesisJob, journal: GenerationLog) -> list[_Judged]:
@@ -310,7 +288,7 @@ def _textbook(
 
 
 def _unproven(job: SynthesisJob, journal: GenerationLog, each: _Judged) -> str:
-    keys = {setting: (each.excerpt.passage.id, each.piece.id, setting) for setting in SETTINGS}
+    keys = {setting: each.key(setting) for setting in SETTINGS}
     readings = {s: journal.measures[key] for s, key in keys.items() if key in journal.measures}
     return ungrounded(each.piece, readings, job.limits)
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.prompts import passage_block
 from domainlift.types import Passage
@@ -165,18 +166,10 @@ def _lines(name: str, reply: str, whole: bool) -> list[GeneratedText]:
     return _ending(whole, [GeneratedText(name, line) for line in kept])
 
 
-def _turns(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    """Each question of the student with the teacher's answer."""
-    return _asked_and_answered(name, reply, whole, _TURN)
-
-
-def _pairs(name: str, reply: str, whole: bool) -> list[GeneratedText]:
-    return _asked_and_answered(name, reply, whole, _PAIR)
-
-
 def _asked_and_answered(
-    name: str, reply: str, whole: bool, form: re.Pattern[str]
+    form: re.Pattern[str], name: str, reply: str, whole: bool
 ) -> list[GeneratedText]:
+    """Each question with its answer, as they stand in matches of a form."""
     matches = [(m["question"].strip(), m["answer"].strip()) for m in form.finditer(reply)]
     if not matches and reply:
         return [GeneratedText(name, reply, whole=whole)]
@@ -255,7 +248,7 @@ KINDS: Mapping[str, TextKind] = {
         "Student: Why must the kiln be clean?\nTeacher: The kiln must be clean because dust "
         "spoils the glaze.",
         2.5,
-        _turns,
+        partial(_asked_and_answered, _TURN),
         asks=True,
     ),
     "questions": TextKind(
@@ -266,7 +259,7 @@ KINDS: Mapping[str, TextKind] = {
         "Question: Who cleans the kiln?\nAnswer: Ivo Lund\n"
         "Question: What spoils the glaze?\nAnswer: dust",
         2.0,
-        _pairs,
+        partial(_asked_and_answered, _PAIR),
         asks=True,
     ),
 }
