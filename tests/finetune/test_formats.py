@@ -447,9 +447,7 @@ def test_each_fault_is_said_and_the_next_line_is_read(row: Any, what: str, tmp_p
     with pytest.raises(Malformed, match=r"mine\.jsonl:2: ") as error:
         list(read_training_rows(path, "biology"))
     assert "bench data check" in str(error.value.hint)
-    skipped: list[Problem] = []
-    assert len(list(read_training_rows(path, "biology", skipped=skipped.append))) == 2
-    assert skipped == problems
+    assert len(check_rows(path).understood) == 2
 
 
 def test_one_line_may_have_several_problems(tmp_path: Path) -> None:
@@ -465,8 +463,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         b'{"prompt": "a\x01\xc2\x85", "completion": "b"}'
     )
     assert check_rows(path).problems == [Problem(2, "is not UTF-8 (byte 0xe9)")]
-    rows = list(read_training_rows(path, "d", skipped=lambda _: None))
-    assert [(row.prompt, row.source) for row in rows] == [("a", "a.jsonl#1"), ("a\n", "a.jsonl#4")]
+    understood = [(each["line"], each["rows"][0]["prompt"]) for each in check_rows(path).understood]
+    assert understood == [(1, "a"), (4, "a\n")]
     path.write_text('{"prompt": "a"}', encoding="utf-16")
     assert check_rows(path).problems == [
         Problem(1, "is UTF-16 or no text at all; save the file as UTF-8")
@@ -512,10 +510,7 @@ def test_a_json_list_has_lines_too(tmp_path: Path) -> None:
         Problem(14, "must be keys with values, not a number"),
     ]
     assert check_rows(path).problems == problems
-    assert [r.source for r in read_training_rows(path, "d", skipped=lambda _: None)] == [
-        "a.json#2",
-        "a.json#10",
-    ]
+    assert [each["line"] for each in check_rows(path).understood] == [2, 10]
 
 
 @pytest.mark.parametrize(
@@ -526,7 +521,7 @@ def test_a_json_list_that_breaks_off(end: str, what: str, tmp_path: Path) -> Non
     path = tmp_path / "a.json"
     path.write_text('[{"prompt": "a", "completion": "b"}' + end, encoding="utf-8")
     assert [what in problem.what for problem in check_rows(path).problems] == [True]
-    assert len(list(read_training_rows(path, "d", skipped=lambda _: None))) == 1
+    assert len(check_rows(path).understood) == 1
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -540,14 +535,14 @@ def test_a_table(tmp_path: Path) -> None:
         table.writerow(["Open?", "", "", "", "yes"])
         file.write('"Sky" x,red,blue,green,A\n')
         table.writerow(["Snow?", "white", "blue", "red", "0"])
-    assert check_rows(path).problems == [
+    check = check_rows(path)
+    assert check.problems == [
         Problem(4, "no `answer` (question/answer)", "answer"),
         Problem(5, "has 2 cells, the header 5"),
         Problem(7, "broken CSV: ',' expected after '\"'"),
     ]
-    rows = list(read_training_rows(path, "d", skipped=lambda _: None))
-    assert [row.completion for row in rows] == [" blue", " yes", " white"]
-    assert rows[0].prompt == "Question: Sky,\nby day?\nAnswer:"
+    assert [each["answer"] for each in check.understood] == ["blue", "yes", "white"]
+    assert check.understood[0]["question"] == "Sky,\nby day?"
 
 
 def test_a_table_of_conversations_and_one_that_is_no_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ every answer is learned, and nothing else.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
@@ -40,29 +40,18 @@ class FileCheck:
     understood: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-def read_training_rows(
-    path: Path,
-    domain: str,
-    *,
-    task: Task | None = None,
-    skipped: Callable[[Problem], None] | None = None,
-) -> Iterator[Row]:
+def read_training_rows(path: Path, domain: str, *, task: Task | None = None) -> Iterator[Row]:
     """Yield the rows of a JSONL file, a JSON list or a table, cleaned.
 
-    Questions are asked as `task` asks its own. A line with a problem is an error, or goes to
-    `skipped` where that is given.
+    Questions are asked as `task` asks its own. A line with a problem is an error.
     """
     for item in items(path):
         read = _read(item)
-        if not read.problems:
-            for each in read.rows:
-                yield _placed(_as_row(each, task), item, path, domain)
-        elif skipped is None:
+        if read.problems:
             hint = f"`bench data check {shlex.quote(str(path))}` shows every line that is wrong"
             raise Malformed(path, read.problems[0].what, line=item.line, hint=hint)
-        else:
-            for problem in read.problems:
-                skipped(problem)
+        for each in read.rows:
+            yield _placed(_as_row(each, task), item, path, domain)
 
 
 def check_rows(path: Path) -> FileCheck:
@@ -150,7 +139,7 @@ def _shown_question(question: Question) -> dict[str, Any]:
     shown = {
         "question": question.text,
         "options": list(question.options),
-        "answer": question.options[answer] if isinstance(answer, int) else answer,
+        "answer": question.answer_text,
         "letter": ascii_uppercase[answer] if isinstance(answer, int) else "",
         **{key: getattr(question, key) for key in ("split", "id", "domain", "cluster", "support")},
     }
