@@ -21,7 +21,7 @@ from domainlift.workspace import Workspace
 from ensemble.plan import DomainTreatment
 from finetune.data.build_dataset import BenchmarkIndexes
 from finetune.data.prepare import prepare_rows
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.data.rows import Row
 from finetune.data.sources.questions import question_rows
 from finetune.find_adapter import find_existing
@@ -84,7 +84,7 @@ def form_job(context: ImproveContext, names: Sequence[str], notes: Notes) -> Tra
     if not folder.is_dir():
         index = BenchmarkIndexes(print_note).of(dataset_spec(context, others[0]))
         prepare_rows(adapter, rows, benchmark=index, folder=folder)
-    recipe = one_domain(adapter, replay=0.0)
+    recipe = Recipe({adapter: 1.0}, replay=0.0)
     changes = (*context.options.change, f"epochs={_PASSES}", "eval_every=0")
     settings = training_arguments(recipe, changes)
     return TrainingJob(adapter, recipe, settings, workspace, data={adapter: folder.name})

@@ -27,7 +27,7 @@ from finetune.data.build_dataset import (
 )
 from finetune.data.formats import read_training_rows
 from finetune.data.prepare import PreparedDataset, prepare_rows
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.data.rows import Row
 from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob, in_mode, training_arguments
@@ -75,7 +75,7 @@ def adapter_treatment(adapter: Adapter, lazy: LazyEngine) -> DomainTreatment:
 
 def training_job(context: ImproveContext, name: str) -> TrainingJob:
     """The training of one domain: default settings, but for what the user changed."""
-    recipe, options = one_domain(name), context.options
+    recipe, options = Recipe({name: 1.0}), context.options
     of_exam = options.exam is not None and options.exam.name == name
     changes = (f"epochs={_EXAM_PASSES}",) if of_exam else ()
     settings = training_arguments(recipe, (*changes, *options.change))

@@ -36,7 +36,7 @@ from domainlift.errors import Misuse, NoSuch, member_of
 from domainlift.hints import copyable
 from engines.gguf.files import smollm2_file
 from engines.registry import SMOLLM2, TINY
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.jobs import training_arguments
 from improve.context import ImproveContext, prepare_context
 from improve.documents import document_folder, prepare_documents
@@ -219,5 +219,5 @@ def _ignore(result: ImproveResult) -> None:
 def _settings(given: Sequence[str] | None) -> tuple[str, ...]:
     """The settings that the user changed, refused before the loop begins where they are wrong."""
     changed = tuple(given if given is not None else ())
-    training_arguments(one_domain(""), changed)
+    training_arguments(Recipe({"": 1.0}), changed)
     return changed

@@ -24,7 +24,7 @@ from bench.options import (
 from domainlift.errors import Misuse
 from engines.local.loading import need_local
 from engines.registry import TINY
-from finetune.data.recipe import one_domain, read_recipe, read_setting, with_stages
+from finetune.data.recipe import Recipe, read_recipe, read_setting, with_stages
 from finetune.distributed.process_group import destroy, from_environment
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.training.settings import TrainingArguments
@@ -114,7 +114,7 @@ def train_command(
     loading = ModelSpec(model, device, dtype)
     jobs = []
     for each in name:
-        mixed = one_domain(each) if recipe is None else read_recipe(recipe, TrainingArguments)
+        mixed = Recipe({each: 1.0}) if recipe is None else read_recipe(recipe, TrainingArguments)
         mixed, changes = with_stages(mixed, stages, change if change is not None else ())
         settings = training_arguments(mixed, changes)
         names = {each: data_set} if data_set is not None else {}

@@ -116,11 +116,6 @@ def _values(entries: Mapping[str, Node], name: str) -> dict[str, Value]:
     return {key: each.value for key, each in entries.get(name, Node()).values.items()}
 
 
-def one_domain(domain: str, *, replay: float = 1.0, seed: int = 0) -> Recipe:
-    """The recipe for one domain, where no file says otherwise."""
-    return Recipe({domain: 1.0}, replay=replay, seed=seed)
-
-
 def read_setting(text: str, settings: type, option: str = "--set") -> tuple[str, Value]:
     """Read `key=value`, as an option has it, as a line of the section that fills `settings`.
 

@@ -14,7 +14,7 @@ from bench.experiment_file import config_text, parse_experiment, read_experiment
 from domainlift.errors import BenchError, Malformed
 from engines.registry import tiny_folder
 from finetune.axolotl import export_config, import_config
-from finetune.data.recipe import one_domain, with_stages
+from finetune.data.recipe import Recipe, with_stages
 from finetune.jobs import training_arguments
 from finetune.training.settings import TrainingArguments
 from recipes import shop_agent
@@ -186,7 +186,7 @@ traces: {}
     assert (seen["name"], seen["model"]) == (["biology"], "from-the-environment")
     assert seen["workspace"] == Path("w")
     assert seen["traces"] == []
-    recipe, changes = with_stages(one_domain("biology"), "sft,rloo", seen["change"])
+    recipe, changes = with_stages(Recipe({"biology": 1.0}), "sft,rloo", seen["change"])
     assert recipe.settings_of("rloo").reward == "exact"
     settings = training_arguments(recipe, changes)
     assert (settings.learning_rate, settings.targets) == (1e-5, ("q_proj", "v_proj"))

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from engines.registry import tiny_folder
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.find_adapter import find_existing
 from finetune.jobs import TrainingJob
 from finetune.training.settings import TrainingArguments
@@ -82,7 +82,9 @@ def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_pat
     said = prepared("train", "biology", "--model", "tiny", *few, "--json")
     digest = prepared("adapters", "show", "biology", "--json").json["base_digest"]
     settings = TrainingArguments(steps=1, eval_every=0)
-    wish = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
+    wish = TrainingJob(
+        "biology", Recipe({"biology": 1.0}), settings, tmp_path / "workspace", own=True
+    )
     for changes, same in (
         ({}, True),
         ({"micro_batch": 64, "checkpointing": True}, True),
@@ -191,7 +193,9 @@ def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Pat
     card = prepared("adapters", "show", "biology", "--json").json
     assert card["budget"]["rows_chosen"] == made["rows_chosen"]
     settings = TrainingArguments(eval_every=100)
-    job = TrainingJob("biology", one_domain("biology"), settings, tmp_path / "workspace", own=True)
+    job = TrainingJob(
+        "biology", Recipe({"biology": 1.0}), settings, tmp_path / "workspace", own=True
+    )
     for minutes, same in ((0.012, True), (None, False)):
         asked = replace(job, budget=settings.budget(minutes, None))
         found = find_existing(asked, "tiny", card["base_digest"])

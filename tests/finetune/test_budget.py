@@ -10,7 +10,7 @@ from domainlift.errors import Misuse
 from engines.local.loading import load_config_and_tokenizer
 from engines.registry import source
 from finetune.budget import Machine, RowPlan, plan_rows
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
 from finetune.training.tokenize import encode
@@ -35,7 +35,9 @@ def job(tmp_path: Path) -> TrainingJob:
         for n in range(ROWS)
     ]
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return TrainingJob("drawers", one_domain("drawers", replay=0.0), TrainingArguments(), tmp_path)
+    return TrainingJob(
+        "drawers", Recipe({"drawers": 1.0}, replay=0.0), TrainingArguments(), tmp_path
+    )
 
 
 def planned(job: TrainingJob, machine: Machine) -> RowPlan:

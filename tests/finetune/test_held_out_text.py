@@ -7,7 +7,7 @@ import pytest
 
 from domainlift.workspace import Workspace
 from engines.base import Answer
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.data.row_io import row_lines
 from finetune.data.rows import Row
 from finetune.held_out_text import HeldOutText
@@ -37,7 +37,7 @@ def job(tmp_path: Path) -> TrainingJob:
     rows = [Row(f"Question {n}?", " two words", "biology") for n in range(7)]
     for split in ("train", "validation"):
         (folder / f"{split}.jsonl").write_text(row_lines(rows), encoding="utf-8")
-    recipe = one_domain("biology")
+    recipe = Recipe({"biology": 1.0})
     return TrainingJob("biology", recipe, TrainingArguments(), tmp_path, load_domains())
 
 

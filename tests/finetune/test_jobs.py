@@ -9,14 +9,14 @@ import pytest
 from domainlift.errors import Misuse
 from engines.base import Mode
 from finetune.data.mixing import REPLAY
-from finetune.data.recipe import one_domain
+from finetune.data.recipe import Recipe
 from finetune.jobs import TrainingJob, build_mix, in_mode, prepared_rows, training_arguments
 from finetune.training.settings import TrainingArguments
 from knowledge_bases.domains import load_domains
 
 
 def job(workspace: Path, own: bool = True) -> TrainingJob:
-    recipe, domains = one_domain("biology"), load_domains()
+    recipe, domains = Recipe({"biology": 1.0}), load_domains()
     return TrainingJob(
         "biology", recipe, TrainingArguments(), workspace, domains, {"biology": "mine"}, own=own
     )
@@ -30,7 +30,7 @@ def test_strengths_of_a_recipe_are_protected_and_not_learned(tmp_path: Path) -> 
         made, recipe=replace(made.recipe, proportions={"biology": 0.5, "mathematics": 0.5})
     )
     assert mixed.learned == ("biology",)
-    handbook = replace(made, recipe=one_domain("handbook"))
+    handbook = replace(made, recipe=Recipe({"handbook": 1.0}))
     assert set(handbook.protected) == {"everyday", "language"}
 
 
@@ -53,7 +53,7 @@ def test_replay_rows_are_counted_without_a_model(tmp_path: Path) -> None:
 
 
 def test_changes_win_over_the_settings_of_a_recipe() -> None:
-    recipe = replace(one_domain("biology"), training={"rank": 4, "batch": 2})
+    recipe = replace(Recipe({"biology": 1.0}), training={"rank": 4, "batch": 2})
     settings = training_arguments(recipe, ["rank=8"])
     assert (settings.rank, settings.batch) == (8, 2)
     with pytest.raises(Misuse, match="no setting `rnak`"):

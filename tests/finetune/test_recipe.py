@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from finetune.data.mixing import mix, natural_size
-from finetune.data.recipe import BUILT_IN, Recipe, one_domain, read_recipe, read_setting
+from finetune.data.recipe import BUILT_IN, Recipe, read_recipe, read_setting
 from finetune.data.rows import Row
 
 
@@ -223,25 +223,25 @@ def test_only_what_is_too_little_is_repeated_and_that_is_said() -> None:
 
 
 def test_a_mix_without_replay_says_so() -> None:
-    made = mix({"a": rows("a", 10)}, one_domain("a"), 10)
+    made = mix({"a": rows("a", 10)}, Recipe({"a": 1.0}), 10)
     assert len(made.rows) == 10
     assert made.notes == ("no replay rows: nothing keeps what the model knows already",)
-    assert mix({"a": rows("a", 10)}, one_domain("a", replay=0), 10).notes == ()
+    assert mix({"a": rows("a", 10)}, Recipe({"a": 1.0}, replay=0), 10).notes == ()
 
 
 def test_domains_without_rows() -> None:
     with pytest.raises(NoSuch, match="no domain with rows `biolgy`") as error:
-        mix({"biology": rows("biology", 1)}, one_domain("biolgy"), 1)
+        mix({"biology": rows("biology", 1)}, Recipe({"biolgy": 1.0}), 1)
     assert "did you mean `biology`?" in str(error.value.hint)
     with pytest.raises(BenchError, match="`biology` has no rows"):
-        mix({"biology": []}, one_domain("biology"), 1)
+        mix({"biology": []}, Recipe({"biology": 1.0}), 1)
 
 
 def test_the_order() -> None:
     domains = {"a": rows("a", 50)}
-    shuffled = mix(domains, one_domain("a", seed=1), 50).rows
-    assert shuffled == mix({"a": domains["a"][::-1]}, one_domain("a", seed=1), 50).rows
-    assert shuffled != mix(domains, one_domain("a", seed=2), 50).rows
+    shuffled = mix(domains, Recipe({"a": 1.0}, seed=1), 50).rows
+    assert shuffled == mix({"a": domains["a"][::-1]}, Recipe({"a": 1.0}, seed=1), 50).rows
+    assert shuffled != mix(domains, Recipe({"a": 1.0}, seed=2), 50).rows
     sorted_ = Recipe({"a": 1.0}, order="easy-to-hard")
 
     def by_number(asked: Sequence[Row]) -> list[float]:

@@ -16,7 +16,7 @@ from engines.local.engine import TransformersEngine
 from finetune.adapters.methods import attach, detach
 from finetune.adapters.registry import AdapterRegistry
 from finetune.data.prepare import prepare_rows
-from finetune.data.recipe import Recipe, one_domain, with_stages
+from finetune.data.recipe import Recipe, with_stages
 from finetune.data.rows import Row
 from finetune.jobs import TrainingJob, training_arguments
 from finetune.stages import chain as chains
@@ -51,7 +51,7 @@ def _job(workspace: Path, rows: list[Row], stages: str, *changes: str) -> Traini
     folder = Workspace(workspace).data_set("d")
     if not folder.is_dir():
         prepare_rows("d", rows, folder=folder)
-    recipe, rest = with_stages(one_domain("d", replay=0), stages, [*FAST, *changes])
+    recipe, rest = with_stages(Recipe({"d": 1.0}, replay=0), stages, [*FAST, *changes])
     return TrainingJob("d", recipe, training_arguments(recipe, rest), workspace, own=True)
 
 
