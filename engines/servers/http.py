@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -245,12 +246,18 @@ class Server:
                 _shut_down(found)
 
 
-class ServedEngine:
+class ServedEngine(ABC):
     """Engine over a server: its connections, and what no server tells."""
 
     _server: Server
     _info: EngineInfo
     _notes: list[str]
+    #: Requests that are under way at once.
+    _workers: int
+
+    @abstractmethod
+    def _ask(self, request: Request) -> Answer:
+        """Ask one request; what fails raises BenchError."""
 
     @property
     def info(self) -> EngineInfo:
@@ -261,6 +268,13 @@ class ServedEngine:
     def forward_tokens(self) -> int:
         """0: servers count cached tokens in or out, so this cannot be known."""
         return 0
+
+    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
+        """Yield one answer per request as they finish; they are sent in the given order."""
+        self._server.reset()
+        ask = partial(answer_or_error, ask=self._ask)
+        answers = stream(requests, ask, self._workers, self._server.interrupt)
+        return circuit_breaker(answers, self._server.url)
 
     def count(self, text: str) -> int:
         """Estimate: the server keeps its tokenizer to itself."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from domainlift.errors import BenchError, EngineDown, Misuse
@@ -16,15 +15,7 @@ from engines.gguf.engine import GgufEngine, file_digest
 from engines.gguf.files import ollama_blob
 from engines.gguf.libllama import is_installed
 from engines.registry import EngineOptions
-from engines.servers.http import (
-    PATIENT,
-    Retries,
-    ServedEngine,
-    Server,
-    answer_or_error,
-    circuit_breaker,
-    stream,
-)
+from engines.servers.http import PATIENT, Retries, ServedEngine, Server
 from engines.servers.letter_logprobs import with_letters
 from engines.servers.ollama_model import is_older, look_up, parse_host
 from engines.servers.reply_stream import (
@@ -39,12 +30,11 @@ from engines.servers.responses import (
     Json,
     check_ending,
     get_path,
-    limit_ended,
     parse,
     spoken,
     spoken_calls,
     token_count,
-    truncate,
+    with_text,
 )
 from engines.streaming import ReplyDelta, Sampling
 
@@ -123,6 +113,8 @@ class OllamaEngine(ServedEngine):
     spread neighbours over slots, which loses the shared prefix.
     """
 
+    _workers = 1
+
     def __init__(
         self,
         model: str,
@@ -154,12 +146,6 @@ class OllamaEngine(ServedEngine):
                 "the chat template writes the date of the day: an answer may be another tomorrow"
             )
         self._info = self._describe()
-
-    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
-        """Yield one answer per request, in the given order."""
-        self._server.reset()
-        ask = partial(answer_or_error, ask=self._ask)
-        return circuit_breaker(stream(requests, ask, 1, self._server.interrupt), self._server.url)
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Know a model of this server as the one with this adapter in it; it is called `name`.
@@ -225,11 +211,8 @@ class OllamaEngine(ServedEngine):
         answer = self._started(request, reply)
         if answer.status is not Status.OK:
             return answer
-        text, thought = _spoken(reply)
-        said = truncate(text, request.stop)
         reason = get_path(reply, "done_reason")
-        cut_off = said == text and limit_ended(reason, answer.output_tokens, max_tokens)
-        return replace(answer, text=said, thought=thought, cut_off=cut_off)
+        return with_text(answer, *_spoken(reply), request.stop, reason, max_tokens)
 
     def _post(self, path: str, body: Json, read: Callable[[str], Json]) -> Json:
         try:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,16 +17,7 @@ from domainlift.text.display import one_line
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.chat_template import ChatTemplate
 from engines.registry import EngineOptions
-from engines.servers.http import (
-    PATIENT,
-    Retries,
-    ServedEngine,
-    Server,
-    answer_or_error,
-    circuit_breaker,
-    parse_address,
-    stream,
-)
+from engines.servers.http import PATIENT, Retries, ServedEngine, Server, parse_address
 from engines.servers.letter_logprobs import first_alternatives, with_letters
 from engines.servers.reply_stream import (
     openai_chunks,
@@ -41,12 +31,11 @@ from engines.servers.responses import (
     Json,
     check_ending,
     get_path,
-    limit_ended,
     spoken,
     spoken_calls,
     token_count,
-    truncate,
     with_options,
+    with_text,
 )
 from engines.streaming import ReplyDelta, Sampling
 
@@ -97,7 +86,7 @@ class OpenAIEngine(ServedEngine):
         key = _key() if api_key is None else api_key
         headers = {"Authorization": f"Bearer {key}"} if key else None
         self._server = Server(url, timeout, retries, headers)
-        self._concurrency = concurrency
+        self._workers = concurrency
         try:
             listed = _listed(self._server)
             self._model = _only(listed, self._server.url) if model is None else model
@@ -118,13 +107,6 @@ class OpenAIEngine(ServedEngine):
         if "date" in told:
             self._notes.append(_DATED)
         self._info = self._describe(entry, told)
-
-    def answer(self, requests: Sequence[Request]) -> Generator[Answer, None, None]:
-        """Yield one answer per request as they finish; they are sent in the given order."""
-        self._server.reset()
-        ask = partial(answer_or_error, ask=self._ask)
-        answers = stream(requests, ask, self._concurrency, self._server.interrupt)
-        return circuit_breaker(answers, self._server.url)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[ReplyDelta, None, None]:
         """Yield a reply as the server sends it; closing the generator closes the connection."""
@@ -199,13 +181,10 @@ class OpenAIEngine(ServedEngine):
         # More than four are refused by some; the rest is cut off here.
         more: Json = {"stop": list(request.stop[:STOPS])} if request.stop else {}
         reply = self._post(request, max_tokens, more)
-        text, thought = _spoken(reply)
-        answer = _started(request, reply)
-        said = truncate(text, request.stop)
         reason = get_path(reply, "choices", 0, "finish_reason")
-        # A stop string that was found here ended the reply before the limit did.
-        cut_off = said == text and limit_ended(reason, answer.output_tokens, max_tokens)
-        return replace(answer, text=said, thought=thought, cut_off=cut_off)
+        return with_text(
+            _started(request, reply), *_spoken(reply), request.stop, reason, max_tokens
+        )
 
     def _post(self, request: Request, max_tokens: int, more: Json) -> Json:
         asked = {"max_tokens": max_tokens, "stream": False, **self._options, **more}
@@ -236,7 +215,7 @@ class OpenAIEngine(ServedEngine):
         body = {"model": self._model if prompt.adapter is None else prompt.adapter, **asked}
         if prompt.messages:
             tools = {"tools": list(prompt.tools)} if prompt.tools else {}
-            turns = [{"role": m.role, "content": m.content, **m.extra} for m in prompt.messages]
+            turns = [message.as_json() for message in prompt.messages]
             return "/chat/completions", body | {"messages": turns, **tools}
         return "/completions", body | {"prompt": prompt.text}
 

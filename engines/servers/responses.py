@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from domainlift.errors import BenchError
 from domainlift.text.display import one_line
 from engines.base import Answer
-from engines.thought_markers import answer_start
+from engines.reply_text import StopText
 
 Json = dict[str, Any]
 
@@ -146,11 +146,14 @@ def check_ending(reason: object) -> None:
         raise Failure(f"the server broke the reply off: `{ending}`", 200)
 
 
-def truncate(text: str, stops: Iterable[str]) -> str:
-    """End a reply where the first of the stop strings begins after its thought."""
-    start = answer_start(text)
-    ends = [text.find(stop, start) for stop in stops if stop]
-    return text[: min((end for end in ends if end >= 0), default=len(text))]
+def with_text(
+    answer: Answer, text: str, thought: str | None, stops: Sequence[str], reason: object, most: int
+) -> Answer:
+    """Fill an answer with a reply of `most` tokens at most, and with the reason why it ended."""
+    said = StopText(stops).add(text, last=True)
+    # A stop string that was found here ended the reply before the limit did.
+    cut_off = said == text and limit_ended(reason, answer.output_tokens, most)
+    return replace(answer, text=said, thought=thought, cut_off=cut_off)
 
 
 def spoken(message: object) -> tuple[str, str | None]:

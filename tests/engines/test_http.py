@@ -27,7 +27,7 @@ from engines.servers.responses import (
     error_message,
     error_text,
     get_path,
-    truncate,
+    with_text,
 )
 
 if TYPE_CHECKING:
@@ -256,8 +256,8 @@ def test_which_errors_mean_a_prompt_too_long(text: str, overflow: bool) -> None:
 
 
 def test_cut_ends_at_the_first_stop() -> None:
-    assert truncate("one\ntwo END", ("END", "\n", "")) == "one"
-    assert truncate("one", ("x",)) == "one"
+    for text, stops in (("one\ntwo END", ("END", "\n", "")), ("one", ("x",))):
+        assert with_text(Answer("q"), text, None, stops, "stop", 9).text == "one"
 
 
 def test_dig_finds_or_gives_none() -> None:
