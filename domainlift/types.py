@@ -40,6 +40,11 @@ class Question:
         return (str(self.answer), *self.others)
 
     @property
+    def answer_text(self) -> str:
+        """The right option, or the reference answer."""
+        return self.answer if isinstance(self.answer, str) else self.options[self.answer]
+
+    @property
     def chance(self) -> float:
         """The accuracy of guessing: 1 / number of options, and 0 for an open answer."""
         return 1 / len(self.options) if self.options else 0.0

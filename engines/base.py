@@ -42,6 +42,10 @@ class Message:
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
+    def as_json(self) -> dict[str, Any]:
+        """The turn in the form of OpenAI's API."""
+        return {"role": self.role, "content": self.content, **self.extra}
+
 
 @dataclass(frozen=True)
 class Prompt:

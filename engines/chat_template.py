@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -185,7 +184,7 @@ _PLAIN = "score it as plain text (`--no-chat`), or train on rows of `prompt` and
 
 def turn_of(message: Message) -> dict[str, Any]:
     """A message as templates read it: the arguments of calls are objects there, not their JSON."""
-    turn = {"role": message.role, "content": message.content, **message.extra}
+    turn = message.as_json()
     if turn.get("tool_calls"):
         turn["tool_calls"] = [_with_arguments(call) for call in turn["tool_calls"]]
     return turn
@@ -218,10 +217,17 @@ def _called(turn: Mapping[str, Any]) -> set[str]:
 def _with_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call of a tool in the form of OpenAI's API, its arguments read from their JSON text."""
     function = dict(call.get("function") or {})
-    if isinstance(arguments := function.get("arguments"), str):
-        with suppress(ValueError):
-            function["arguments"] = json.loads(arguments)
+    if "arguments" in function:
+        function["arguments"] = read_arguments(function["arguments"])
     return {**call, "function": function}
+
+
+def read_arguments(arguments: Any) -> Any:
+    """The arguments of a call, which are JSON text in OpenAI's form; what is none as it is."""
+    try:
+        return json.loads(arguments) if isinstance(arguments, str) else arguments
+    except (ValueError, RecursionError):
+        return arguments
 
 
 def _merged(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from domainlift.workspace import Workspace
 from engines.base import Engine, Mode
 from finetune.data.mixing import Mix, mix, natural_size
 from finetune.data.recipe import Recipe, read_setting
-from finetune.data.replay import UNWATCHED, ReplayWatch, collect_replay_rows
+from finetune.data.replay import ReplayWatch, collect_replay_rows
 from finetune.data.row_io import load_rows
 from finetune.data.row_losses import row_losses
 from finetune.data.rows import Row
@@ -103,7 +103,7 @@ def build_mix(
     job: TrainingJob,
     engine: Engine | None,
     chosen: Mapping[str, Sequence[Row]] | None = None,
-    watch: ReplayWatch = UNWATCHED,
+    watch: ReplayWatch = ReplayWatch(),
 ) -> Mix:
     """Mix the prepared rows, or the chosen ones of them by domain, with replay rows.
 

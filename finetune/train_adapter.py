@@ -21,7 +21,7 @@ from domainlift.workspace import Workspace
 from engines.base import EngineInfo, TrainableEngine
 from finetune.adapters.registry import AdapterDraft, AdapterRegistry, AdapterWriter
 from finetune.budget import Machine, RowPlan, former_speed, plan_rows, replay_seconds
-from finetune.data.replay import OnReplay, ReplayWatch, no_replay_progress
+from finetune.data.replay import OnReplay, ReplayWatch
 from finetune.data.row_io import load_rows, read_rows, row_lines
 from finetune.data.rows import Row
 from finetune.distributed.process_group import from_environment, join_group
@@ -92,7 +92,7 @@ def train_adapter(
     engine: TrainableEngine,
     on_progress: OnProgress,
     on_validation: OnValidation,
-    on_replay: OnReplay = no_replay_progress,
+    on_replay: OnReplay = lambda progress: None,
 ) -> TrainingResult:
     """Train an adapter, or resume an interrupted training, and publish a version.
 
@@ -147,9 +147,7 @@ def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
 
 
 def prepare_training(
-    job: TrainingJob,
-    engine: TrainableEngine,
-    on_replay: OnReplay = no_replay_progress,
+    job: TrainingJob, engine: TrainableEngine, on_replay: OnReplay
 ) -> PreparedTraining:
     """Validate the base model, and choose and mix the rows, or read those of before.
 

@@ -145,8 +145,7 @@ def _questions(job: TrainingJob, engine: Engine) -> EvalJob | None:
 
 def question_and_answer(question: Question) -> str:
     """The text of a question and its right answer."""
-    answer = question.answer
-    return f"{question.text} {answer if isinstance(answer, str) else question.options[answer]}"
+    return f"{question.text} {question.answer_text}"
 
 
 def _fallen(changes: Mapping[str, Paired]) -> list[str]:

@@ -43,7 +43,7 @@ class ConversationRecorder:
         What is recorded is what the client sent: passages of a plan are not in it.
         """
         asked = writer.request.asked.messages
-        given = read_messages([{**m.extra, "role": m.role, "content": m.content} for m in asked])
+        given = read_messages([message.as_json() for message in asked])
         tools = read_trace_tools(list(writer.request.tools))
         # The client's reply has been written; this one has the same id, and no sources.
         again = ApiReply(writer.request, writer.prepared, id=writer.id)

@@ -239,15 +239,13 @@ def _samples(answered: Sequence[Record], questions: Mapping[str, Question]) -> t
 
 def _said(record: Record, question: Question) -> str:
     asked = " ".join(question.text.split())[-80:]
-    answer = question.answer
-    right = question.options[answer] if isinstance(answer, int) else answer
     if record.text is not None:
         said = repr(record.text[:120])
     elif isinstance(record.chosen, int):
         said = repr(question.options[record.chosen])
     else:
         said = repr(record.chosen)
-    return f"…{asked} → {said} (right: {right!r})"
+    return f"…{asked} → {said} (right: {question.answer_text!r})"
 
 
 def _count(records: Sequence[Record], status: Status) -> int:

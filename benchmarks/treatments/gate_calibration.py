@@ -104,6 +104,4 @@ def _oracle(questions: Sequence[Question], retrievers: Mapping[str, Retriever]) 
 
 
 def _with_answer(question: Question) -> str:
-    answer = question.answer
-    text = question.options[answer] if isinstance(answer, int) else answer
-    return f"{question.text}\n{text}"
+    return f"{question.text}\n{question.answer_text}"

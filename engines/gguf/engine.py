@@ -22,11 +22,7 @@ from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
 from engines.gguf.row_contexts import GgufRows
 from engines.gguf.tokenizer import GgufTokenizer
-from engines.local.answers import (
-    Score,
-    refused_answer,
-    scored_answer,
-)
+from engines.local.answers import Score, refused_answer, scored_answer
 from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, TokenTree, build_tree, plan_batches
 from engines.local.special_tokens import appending_notes

@@ -36,14 +36,6 @@ def named_file(name: str) -> Path:
     return smollm2_file() if name == SMOLLM2 else Path(name)
 
 
-def has_smollm2() -> bool:
-    """Whether `smollm2` is installed."""
-    try:
-        return smollm2_file().is_file()
-    except Misuse:
-        return False
-
-
 def check_file(path: Path) -> None:
     """Raise Misuse where a path is no GGUF file, or only a part of one."""
     try:

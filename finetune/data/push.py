@@ -145,7 +145,7 @@ def _as_trace(row: Row) -> Trace:
     """A row as the conversation that it is a part of."""
     asked = row.messages or (Message("user", row.prompt),)
     turns = row.chain or (Message("assistant", row.completion),)
-    messages = [{"role": m.role, "content": m.content, **m.extra} for m in (*asked, *turns)]
+    messages = [message.as_json() for message in (*asked, *turns)]
     tools = read_trace_tools(row.tools) if row.tools else ()
     return Trace(row.id, "", "", read_messages(messages), tools)
 

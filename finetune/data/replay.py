@@ -57,19 +57,12 @@ class ReplayProgress:
 OnReplay = Callable[[ReplayProgress], None]
 
 
-def no_replay_progress(progress: ReplayProgress) -> None:
-    """Show nothing."""
-
-
 @dataclass(frozen=True)
 class ReplayWatch:
     """Seconds in which all generated answers end, and who is told how far they are."""
 
     seconds: float = math.inf
-    notify: OnReplay = no_replay_progress
-
-
-UNWATCHED = ReplayWatch()
+    notify: OnReplay = lambda progress: None
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ def collect_replay_rows(
     size: int,
     seed: int,
     engine: Engine | None,
-    watch: ReplayWatch = UNWATCHED,
+    watch: ReplayWatch = ReplayWatch(),
 ) -> list[Row]:
     """About `size` replay rows of training questions, an even share of each domain.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from domainlift.errors import Misuse
 from engines.base import Message
-from engines.chat_template import ChatTemplate
+from engines.chat_template import ChatTemplate, read_arguments
 from finetune.data.rows import Row
 
 Span = tuple[int, int]
@@ -135,7 +135,7 @@ def _leaves(value: Any) -> Iterator[str]:
     """The texts and numbers in a call, as they may stand in its rendering."""
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _leaves(_object(each) if key == "arguments" else each)
+            yield from _leaves(read_arguments(each) if key == "arguments" else each)
     elif isinstance(value, list):
         for each in value:
             yield from _leaves(each)
@@ -143,14 +143,6 @@ def _leaves(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield json.dumps(value)
-
-
-def _object(arguments: Any) -> Any:
-    """The arguments of a call, which are JSON text in OpenAI's form."""
-    try:
-        return json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
-        return arguments
 
 
 def _in_tokens(

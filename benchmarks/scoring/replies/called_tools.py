@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from engines.chat_template import read_arguments
+
 #: Name and arguments, the latter as JSON in one form.
 Call = tuple[str, str]
 _OBJECT = re.compile(r'\{\s*"')
@@ -63,12 +65,7 @@ def _calls(value: Any) -> Iterator[Call]:
 
 def _one_form(arguments: Any) -> str:
     """Arguments as JSON with sorted keys; OpenAI's API has them as a text of JSON."""
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return json.dumps(arguments)
-    return json.dumps(_values(arguments), sort_keys=True)
+    return json.dumps(_values(read_arguments(arguments)), sort_keys=True)
 
 
 def _values(value: Any) -> Any:

@@ -7,7 +7,6 @@ when others are added.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 from domainlift.errors import BenchError, Misuse
 from domainlift.files import write_text
 from domainlift.jsonl import json_lines
-from engines.base import Message
+from engines.chat_template import read_arguments
 from finetune.data.cleaning import clean_row, reject_reason
 from finetune.data.rows import Row
 from finetune.data.unroll import origin, unroll
@@ -150,7 +149,7 @@ def _questions(read: _ReadTrace) -> Iterator[Json]:
                 "id": f"{read.trace.id}.{turn}.{place + 1}",
                 "domain": row.domain,
                 "question": row.messages[-1].content,
-                "messages": [_openai(each) for each in before],
+                "messages": [each.as_json() for each in before],
                 "tools": list(read.trace.tools),
                 "answer": calls or message.content,
                 "cluster": origin(read.trace),
@@ -160,12 +159,4 @@ def _questions(read: _ReadTrace) -> Iterator[Json]:
 
 def _expected(call: Json) -> Json:
     function = call["function"]
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:
-        arguments = function["arguments"]
-    return {"name": function["name"], "arguments": arguments}
-
-
-def _openai(message: Message) -> Json:
-    return {"role": message.role, "content": message.content, **message.extra}
+    return {"name": function["name"], "arguments": read_arguments(function["arguments"])}

@@ -48,9 +48,7 @@ def prompt_completion(
     """
     answer = question.answer
     if task is None:
-        return open_layout(
-            question.text, answer if isinstance(answer, str) else question.options[answer]
-        )
+        return open_layout(question.text, question.answer_text)
     builder = PromptBuilder(task, PromptFormat(task.mode, 0, chat=False))
     request = builder.request(question, Treatment(tuple(passages)))
     if isinstance(answer, int) and request.options:

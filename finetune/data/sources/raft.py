@@ -112,16 +112,11 @@ def with_context(
 def _is_evidence(question: Question, passage: Passage) -> bool:
     if question.support:
         return passage.place == question.support and _holds(question, passage)
-    letters = "".join(words_and_signs(_answer(question)))
+    letters = "".join(words_and_signs(question.answer_text))
     return len(letters) >= _SHORTEST and _holds(question, passage)
 
 
 def _holds(question: Question, passage: Passage) -> bool:
     """Whether the answer stands in a passage, word for word."""
-    answer = words_and_signs(_answer(question))
+    answer = words_and_signs(question.answer_text)
     return bool(answer) and contains_run(words_and_signs(passage.text), answer)
-
-
-def _answer(question: Question) -> str:
-    answer = question.answer
-    return answer if isinstance(answer, str) else question.options[answer]
