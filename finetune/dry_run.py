@@ -48,20 +48,15 @@ class DryRun:
 
     def as_json(self) -> dict[str, Any]:
         """The same for JSON."""
-        prediction = self.prediction
         values = asdict(self)
-        del values["prediction"], values["plan"]
+        predicted, _ = values.pop("prediction"), values.pop("plan")
         return {
             **values,
             **self.plan.as_json(),
             "examples": [_example(parts) for parts in self.examples],
-            "trainable": prediction.trainable,
-            "tokens": prediction.tokens,
-            "steps": prediction.steps,
-            "micro_batch": prediction.micro_batch,
-            "checkpointing": prediction.checkpointing,
-            "predicted_peak_bytes": prediction.peak_bytes,
-            "predicted_seconds": prediction.seconds,
+            "predicted_peak_bytes": predicted.pop("peak_bytes"),
+            "predicted_seconds": predicted.pop("seconds"),
+            **predicted,
         }
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,10 @@ def train_adapter(
     BenchError where a protected domain regressed at every validation: nothing is published then.
     """
     check_chain(job)
-    with adapter_writer(job) as writer:
+    writing: AbstractContextManager[AdapterWriter | None] = nullcontext()
+    if from_environment().is_main:
+        writing = AdapterRegistry(Workspace(job.workspace).adapters).writing(job.name)
+    with writing as writer:
         prepared = prepare_training(job, engine, on_replay)
         chain = None
         if job.recipe.stages == (SFT,):
@@ -134,16 +137,6 @@ class PreparedTraining:
     def settings(self) -> TrainingArguments:
         """The settings of the job with the passes that fit into its budget."""
         return self.plan.settings(self.job.settings)
-
-
-@contextmanager
-def adapter_writer(job: TrainingJob) -> Iterator[AdapterWriter | None]:
-    """The lock under which an adapter is trained and published; None on ranks other than 0."""
-    if from_environment().is_main:
-        with AdapterRegistry(Workspace(job.workspace).adapters).writing(job.name) as writer:
-            yield writer
-    else:
-        yield None
 
 
 def prepare_training(

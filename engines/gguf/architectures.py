@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from domainlift.errors import BenchError, NoSuch
-
-_NEEDS_GGUF = 'install it: `pip install "domainlift[gguf]"`'
+from domainlift.errors import NoSuch
+from domainlift.optional import need
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,8 @@ class Names:
         return weight
 
 
-def need_gguf() -> None:
-    """Raise BenchError where the package `gguf` is missing."""
-    if find_spec("gguf") is None:
-        raise BenchError("writing GGUF files needs the package `gguf`", _NEEDS_GGUF)
-
-
 def _name_map(architecture: str, layers: int) -> Callable[[str], str | None]:
-    need_gguf()
+    need("gguf", "gguf")
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
 
     found = {name: arch for arch, name in MODEL_ARCH_NAMES.items()}

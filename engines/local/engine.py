@@ -132,8 +132,6 @@ class TransformersEngine:
         with self._lock:
             self._adapters.check([prompt.adapter])
             if self._scheduler is None:
-                from engines.local.row_passes import LocalRows
-
                 rows = LocalRows(self._forward, self._adapters, self._lock, _CALLERS)
                 self._scheduler = Scheduler(rows)
         row = new_row(self._encoder, self._reader, prompt, sampling, self._context)

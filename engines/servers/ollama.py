@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from engines.gguf.libllama import is_installed
 from engines.registry import EngineOptions
 from engines.servers.http import PATIENT, Retries, ServedEngine, Server
 from engines.servers.letter_logprobs import with_letters
-from engines.servers.ollama_model import is_older, look_up, parse_host
+from engines.servers.ollama_model import OllamaModel, is_older, look_up, parse_host
 from engines.servers.reply_stream import (
     ollama_chunks,
     reply_pieces,
@@ -78,32 +79,27 @@ def open_tag(name: str, options: EngineOptions) -> Engine:
 
 def stored_file(name: str) -> Path | None:
     """The file of a tag in Ollama's own store where no server answers, else None."""
-    if not is_installed():
-        return None
-    server = Server(parse_host(os.environ.get("OLLAMA_HOST", "")), _PATIENCE)
-    try:
-        look_up(server, name)
-    except EngineDown:
-        return ollama_blob(name)
-    except BenchError:
-        return None
-    finally:
-        server.close()
-    return None
+    found = _found(name) if is_installed() else None
+    return found if isinstance(found, Path) else None
 
 
 def tag_digest(name: str) -> str | None:
     """The digest of what a tag is now, here or at OLLAMA_HOST; None where neither has it."""
-    server = Server(parse_host(os.environ.get("OLLAMA_HOST", "")), _PATIENCE)
-    try:
-        return look_up(server, name).digest
-    except EngineDown:
-        blob = ollama_blob(name) if is_installed() else None
-        return file_digest(blob) if blob is not None else None
-    except BenchError:
-        return None
-    finally:
-        server.close()
+    found = _found(name)
+    if isinstance(found, Path):
+        return file_digest(found)
+    return found.digest if found is not None else None
+
+
+def _found(name: str) -> OllamaModel | Path | None:
+    """A tag as OLLAMA_HOST has it, or its file in Ollama's own store where no server answers."""
+    with closing(Server(parse_host(os.environ.get("OLLAMA_HOST", "")), _PATIENCE)) as server:
+        try:
+            return look_up(server, name)
+        except EngineDown:
+            return ollama_blob(name) if is_installed() else None
+        except BenchError:
+            return None
 
 
 class OllamaEngine(ServedEngine):

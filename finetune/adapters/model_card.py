@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import Malformed
-from domainlift.files import sha256
+from domainlift.files import sha256, stays_inside
 
 CARD = "card.json"
 SCHEMA = 1
@@ -48,7 +48,7 @@ class ModelCard:
         """Raise Malformed naming the first file that is missing or not as it was written."""
         for name in sorted({*needed, *self.files}):
             path = folder / name
-            if path.name != name or (path.is_symlink() and not _within(path, folder)):
+            if path.name != name or (path.is_symlink() and not stays_inside(path, folder)):
                 raise Malformed(path, "leads out of the adapter's folder", hint=_ANEW)
             if not path.is_file():
                 raise Malformed(path, "missing", hint=_ANEW)
@@ -126,7 +126,3 @@ def _table(title: str, rows: Mapping[str, Any]) -> list[str]:
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())

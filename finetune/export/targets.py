@@ -8,7 +8,8 @@ from pathlib import Path
 from domainlift.errors import Misuse
 from domainlift.files import write_text
 from domainlift.hints import copyable
-from engines.gguf.architectures import Names, need_gguf
+from domainlift.optional import need
+from engines.gguf.architectures import Names
 from engines.gguf.libllama import is_installed
 from engines.gguf.lora_weights import beyond_lora, read_deltas
 from engines.gguf.lora_writer import write_lora
@@ -48,7 +49,7 @@ def export_merged(job: ExportJob, build: Path) -> ExportResult:
 
 def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
     """The adapter alone, to be put over any GGUF of its base."""
-    need_gguf()
+    need("gguf", "gguf")
     _refuse_more_than_lora(job.adapter)
     Names(job.config)
     write_lora(build / LORA, read_deltas(job.adapter.folder), job.config)
@@ -60,7 +61,7 @@ def export_gguf_lora(job: ExportJob, build: Path) -> ExportResult:
 
 def export_gguf(job: ExportJob, build: Path) -> ExportResult:
     """Base and adapter in one GGUF: made of the user's own base GGUF, or written from scratch."""
-    need_gguf()
+    need("gguf", "gguf")
     if job.options.base_gguf is not None:
         _refuse_more_than_lora(job.adapter)
         merge_gguf(build / GGUF, job.options.base_gguf, read_deltas(job.adapter.folder), job.config)

@@ -21,7 +21,7 @@ from domainlift.text.normalise import words
 from domainlift.types import Passage
 from engines.base import Answer, Engine, EngineInfo, Mode, Prompt, Request, Status
 from finetune.data.rows import Row
-from finetune.synthetic.generation_log import GenerationLog, LoggedMeasure, LoggedReply
+from finetune.synthetic.generation_log import GenerationLog, LoggedReply
 from finetune.synthetic.grounding import (
     NONE,
     OTHER,
@@ -220,7 +220,7 @@ def _measure(
             each, setting = read[answer.id]
             tokens = max(1, engine.count(f" {each.piece.text}"))
             reading = PieceLogprob(round(answer.logprobs[0], 6), tokens)
-            journal.measure(LoggedMeasure(*each.key(setting), reading))
+            journal.measure(each.key(setting), reading)
 
 
 def _settings(excerpts: Sequence[Excerpt], place: int) -> dict[str, list[Passage]]:

@@ -28,16 +28,6 @@ class LoggedReply:
     whole: bool
 
 
-@dataclass(frozen=True)
-class LoggedMeasure:
-    """Log-probabilities of a text about a passage in one setting."""
-
-    passage: str
-    piece: str
-    setting: str
-    reading: PieceLogprob
-
-
 @dataclass
 class GenerationLog:
     """The lines of one model on one knowledge base; `origin` says which model and prompts."""
@@ -67,26 +57,24 @@ class GenerationLog:
 
     def reply(self, reply: LoggedReply) -> None:
         """Keep what was written."""
-        self._log.append({"reply": asdict(reply)})
-        self._take_reply(reply)
+        self._add({"reply": asdict(reply)})
 
-    def measure(self, measure: LoggedMeasure) -> None:
-        """Keep what was measured."""
-        self._log.append({"measure": asdict(measure)})
-        self._take_measure(measure)
+    def measure(self, key: tuple[str, str, str], reading: PieceLogprob) -> None:
+        """Keep what was measured of a passage, a piece and a setting."""
+        named = dict(zip(("passage", "piece", "setting"), key, strict=True))
+        self._add({"measure": {**named, "reading": asdict(reading)}})
 
-    def _take_reply(self, reply: LoggedReply) -> None:
-        self.replies[reply.passage, reply.kind] = reply
-
-    def _take_measure(self, made: LoggedMeasure) -> None:
-        self.measures[made.passage, made.piece, made.setting] = made.reading
+    def _add(self, line: Mapping[str, Any]) -> None:
+        self._log.append(line)
+        self._take(line)
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "reply" in line:
-            self._take_reply(LoggedReply(**line["reply"]))
+            reply = LoggedReply(**line["reply"])
+            self.replies[reply.passage, reply.kind] = reply
         elif "measure" in line:
-            values = dict(line["measure"])
-            reading = PieceLogprob(**values.pop("reading"))
-            self._take_measure(LoggedMeasure(**values, reading=reading))
+            made = line["measure"]
+            key = made["passage"], made["piece"], made["setting"]
+            self.measures[key] = PieceLogprob(**made["reading"])
         elif dict(line["origin"]) != dict(self.origin):
             raise ValueError("another model or other prompts")

@@ -113,7 +113,7 @@ class GradientWorker:
             weight.grad = None
         total: Any = 0.0
         packs = self._bins(examples)
-        with self._attention():
+        with rows_apart(self._live) if self._apart else contextlib.nullcontext():
             self._ask_base(packs)
             spare = self._spare(len(packs))
             for each in packs:
@@ -148,7 +148,10 @@ class GradientWorker:
         return loss.detach()
 
     def _losses(self, pack: Pack) -> torch.Tensor:
+        return answer_losses(self._logits(pack), pack.targets, pack.soft_targets)
 
+    def _logits(self, pack: Pack) -> torch.Tensor:
+        """The model's logits at the trained positions, [positions, vocabulary]."""
         with self._autocast():
             output = self._live(
                 input_ids=pack.ids,
@@ -156,7 +159,8 @@ class GradientWorker:
                 logits_to_keep=pack.logit_positions,
                 **pack.extra,
             )
-        return answer_losses(output.logits.flatten(0, -2), pack.targets, pack.soft_targets)
+        logits: torch.Tensor = output.logits.flatten(0, -2)
+        return logits
 
     def _pack(self, examples: Sequence[Encoded]) -> Pack:
         pack = self._laid_out(examples)
@@ -169,16 +173,8 @@ class GradientWorker:
 
     def _base_logits(self, examples: Sequence[Encoded]) -> torch.Tensor:
         """The base model's logits at the trained positions of these rows."""
-        pack = self._laid_out(examples)
-        with torch.no_grad(), self._live.disable_adapter(), self._autocast():
-            output = self._live(
-                input_ids=pack.ids,
-                use_cache=False,
-                logits_to_keep=pack.logit_positions,
-                **pack.extra,
-            )
-        logits: torch.Tensor = output.logits.flatten(0, -2)
-        return logits
+        with torch.no_grad(), self._live.disable_adapter():
+            return self._logits(self._laid_out(examples))
 
     def _autocast(self) -> Any:
         """Autocast to bfloat16, where passes are.
@@ -192,9 +188,6 @@ class GradientWorker:
     def _bins(self, examples: Sequence[Encoded]) -> list[list[Encoded]]:
         return best_fit(examples, self.limits, not self._apart)
 
-    def _attention(self) -> Any:
-        return rows_apart(self._live) if self._apart else contextlib.nullcontext()
-
     def _shrink(self, examples: Sequence[Encoded], error: Exception) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -203,7 +196,7 @@ class GradientWorker:
             largest = max(len(each) * len(each[0].ids) for each in packs)
             fewer = PackLimits(min(self.limits.tokens, largest), self.limits.trained)
             self.limits = fewer.halved()
-        elif self._may_recompute():
+        elif self._settings.checkpointing is None and not self.recomputes:
             self.change(self.limits, True)
         else:
             longest = max(examples, key=lambda example: len(example.ids))
@@ -213,19 +206,17 @@ class GradientWorker:
                 _ADVICE,
             ) from error
 
-    def _may_recompute(self) -> bool:
-        return self._settings.checkpointing is None and not self.recomputes
-
 
 @contextlib.contextmanager
-def memory_errors(what: str) -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turn an out-of-memory error into BenchError where no work can be split further."""
     try:
         yield
     except Exception as error:
         if not out_of_memory(error):
             raise
-        raise BenchError(f"memory does not suffice for {what}", _ADVICE) from error
+        what = "memory does not suffice for the optimiser or the validation"
+        raise BenchError(what, _ADVICE) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

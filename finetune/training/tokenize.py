@@ -228,14 +228,11 @@ class _Encoder:
     @cached_property
     def _turn_end(self) -> str:
         """The end of a turn in the chat template, up to its special token; else that of a text."""
-        ids = self._tokens(self._template.traits.ending, False)
+        ending = self._template.traits.ending
+        ids = self._tokenizer(ending, add_special_tokens=False, verbose=False)["input_ids"]
         special = {*self._tokenizer.all_special_ids, *self._tokenizer.get_added_vocab().values()}
         last = next((i for i, token in enumerate(ids) if token in special), len(ids) - 1)
         return str(self._tokenizer.decode(list(ids[: last + 1] or self._eos)))
-
-    def _tokens(self, text: str, special: bool) -> tuple[int, ...]:
-        encoded = self._tokenizer(text, add_special_tokens=special, verbose=False)
-        return tuple(encoded["input_ids"])
 
     def _first(self, row: Row) -> tuple[int, ...]:
         bos = self._tokenizer.bos_token_id

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from domainlift.errors import Misuse
 from domainlift.files import exclusive_lock
 from finetune.data.rows import Row
-from finetune.distributed.process_group import ProcessGroup, join_group
+from finetune.distributed.process_group import join_group
 from finetune.distributed.rank_zero import run_on_rank_zero
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
@@ -47,9 +47,14 @@ def train_rows(
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
     others = join_group(model.device)
-    with _only_one(checkpoint_folder, others):
+    lock = exclusive_lock(
+        checkpoint_folder / "training.lock",
+        f"the training in `{checkpoint_folder}`",
+        "wait for it, or give this training another folder",
+    )
+    with lock if others.is_main else nullcontext():
         run_on_rank_zero(others, model, lambda: "ready")
-        with memory_errors("the optimiser or the validation"):
+        with memory_errors():
             run = TrainingLoop(examples, model, settings, checkpoint_folder, others)
             try:
                 run.resume()
@@ -60,15 +65,3 @@ def train_rows(
             finally:
                 run.close()
         return run.trained()
-
-
-@contextmanager
-def _only_one(folder: Path, others: ProcessGroup) -> Iterator[None]:
-    """Keep other trainings out of a folder of checkpoints."""
-    if not others.is_main:
-        yield
-        return
-    lock = folder / "training.lock"
-    hint = "wait for it, or give this training another folder"
-    with exclusive_lock(lock, f"the training in `{folder}`", hint):
-        yield

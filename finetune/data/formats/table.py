@@ -115,7 +115,7 @@ def _side(fields: Fields, key: str) -> Row:
         answer = chat.read_turns(said, key)
         # The turns may be the whole conversation, or only what follows the prompt.
         if answer[0].role == "assistant":
-            answer = [*_prompt_turns(_turns_or_text(fields.get("prompt"))), *answer]
+            answer = [*_turns(_turns_or_text(fields.get("prompt")), "prompt", "user"), *answer]
         answer = _after_system(optional(fields, "system"), answer)
         return _last(answer, chat.read_tools(fields.get("tools")))
     if "prompt" not in fields:
@@ -127,7 +127,7 @@ def _completion(fields: Fields) -> Iterator[Row]:
     prompt = _turns_or_text(fields["prompt"])
     completion = _turns_or_text(fields["completion"])
     if isinstance(prompt, list) or isinstance(completion, list):
-        turns = [*_prompt_turns(prompt), *_answer_turns(completion)]
+        turns = [*_turns(prompt, "prompt", "user"), *_turns(completion, "completion", "assistant")]
         yield _last(turns, chat.read_tools(fields.get("tools")))
     else:
         yield _continued(fields, "completion")
@@ -200,16 +200,11 @@ def _continued(fields: Fields, key: str) -> Row:
     return Row(prompt, join(prompt, completion), "")
 
 
-def _prompt_turns(prompt: Any) -> list[chat.Turn]:
-    if isinstance(prompt, list):
-        return chat.read_turns(prompt, "prompt")
-    return [chat.Turn("user", text({"prompt": prompt}, "prompt").strip())]
-
-
-def _answer_turns(completion: Any) -> list[chat.Turn]:
-    if isinstance(completion, list):
-        return chat.read_turns(completion, "completion")
-    return [chat.Turn("assistant", text({"completion": completion}, "completion").strip())]
+def _turns(value: Any, key: str, role: str) -> list[chat.Turn]:
+    """The turns under a key; a text is one turn of this role."""
+    if isinstance(value, list):
+        return chat.read_turns(value, key)
+    return [chat.Turn(role, text({key: value}, key).strip())]
 
 
 def _after_system(system: str, turns: list[chat.Turn]) -> list[chat.Turn]:
