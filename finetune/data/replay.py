@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from domainlift.stats.binomial import above_chance
 from domainlift.stats.formatting import p_value
 from domainlift.stats.multiple_testing import holm
 from domainlift.types import Question, Treatment
-from engines.base import Engine, Mode, Status
+from engines.base import Engine, Mode, Request, Status
 from finetune.data.cleaning import join
 from finetune.data.mixing import REPLAY
 from finetune.data.rows import Row
@@ -67,25 +67,15 @@ class ReplayWatch:
 
 @dataclass(frozen=True)
 class SelfAnswer:
-    """A question as it was asked, and the base model's answer.
+    """The base model's answer to a question, which would be right by guessing with `chance`.
 
-    Either `options`, as they continue the prompt, and the index `chosen` of them, or the
-    generated `reply`; `whole` is false for a reply that was cut off.
+    `row` is what is learned of it; None where it is no text, or was cut off.
     """
 
-    prompt: str
-    domain: str
+    question: str
     right: bool
-    options: tuple[str, ...] = ()
-    chosen: int | None = None
-    reply: str = ""
-    whole: bool = True
-    source: str = ""
-
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing."""
-        return 1 / len(self.options) if self.options else 0.0
+    chance: float
+    row: Row | None
 
 
 def collect_replay_rows(
@@ -108,10 +98,11 @@ def collect_replay_rows(
         for pair in sample_tasks(tasks, _SPARE * share, seed)
     ]
     if engine is None:
-        every = [answer for task, questions in asked for answer in assumed_answers(task, questions)]
-        return replay_rows(every, size=size, seed=seed)
-    known = _known(_answers_by_task(asked, share, engine, watch), watch)
-    return replay_rows(known, size=size, seed=seed)
+        rows = [row for task, questions in asked for row in _right_rows(task, questions)]
+    else:
+        known = _known(_answers_by_task(asked, share, engine, watch), watch)
+        rows = [answer.row for answer in known if answer.right and answer.row is not None]
+    return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
 
 
 def _answers_by_task(
@@ -137,8 +128,8 @@ def _answers_by_task(
                 break
         if task.mode is Mode.GENERATE:
             left = max(0.0, left - (time.monotonic() - begun))
-        places = {f"{q.task}#{q.id}": place for place, q in enumerate(questions)}
-        answers[task.name] = sorted(found, key=lambda each: places[each.source])
+        places = {question.id: place for place, question in enumerate(questions)}
+        answers[task.name] = sorted(found, key=lambda each: places[each.question])
     return answers
 
 
@@ -181,57 +172,32 @@ def self_answers(task: Task, questions: Sequence[Question], engine: Engine) -> I
         for record in records:
             question = by_id[record.id]
             request = builder.request(question, Treatment())
-            yield SelfAnswer(
-                prompt=request.prompt.text,
-                domain=question.domain,
-                right=bool(record.correct),
-                options=request.options,
-                chosen=record.chosen if isinstance(record.chosen, int) else None,
-                reply=record.text if record.text is not None else "",
-                whole=record.status != Status.CUT_OFF,
-                source=f"{question.task}#{question.id}",
-            )
+            said = record.chosen if request.options else record.text
+            row = _row(request, question, said) if record.status != Status.CUT_OFF else None
+            chance = 1 / len(request.options) if request.options else 0.0
+            yield SelfAnswer(question.id, bool(record.correct), chance, row)
 
 
-def assumed_answers(task: Task, questions: Sequence[Question]) -> list[SelfAnswer]:
-    """The answers of a model that answers all questions right."""
+def _right_rows(task: Task, questions: Sequence[Question]) -> Iterator[Row]:
+    """The rows of a model that answers all questions right."""
     builder = PromptBuilder(task, PromptFormat(task.mode, 0, chat=False))
-    answers = []
     for question in questions:
         request = builder.request(question, Treatment())
-        right = question.answer if isinstance(question.answer, int) else None
-        options = request.options if right is not None else ()
-        asked = (request.prompt.text, question.domain)
-        answers.append(SelfAnswer(*asked, True, options, right, str(question.answer)))
-    return answers
+        answer = question.answer if request.options else str(question.answer)
+        row = _row(request, question, answer)
+        if row is not None:
+            yield row
 
 
-def replay_rows(
-    answers: Iterable[SelfAnswer],
-    *,
-    size: int | None = None,
-    seed: int = 0,
-) -> list[Row]:
-    """At most `size` rows of right answers, an even share of each domain.
-
-    A reply that was cut off, or that is empty, is left out.
-    """
-    rows = [_row(each, text) for each in answers if each.right and (text := _text(each))]
-    return sample_evenly(rows, size, seed, name=lambda row: row.id, kind=lambda row: row.domain)
-
-
-def _text(answer: SelfAnswer) -> str:
-    """The text of an answer, "" where it cannot be learned."""
-    if answer.options:
-        return answer.options[answer.chosen].strip() if answer.chosen is not None else ""
-    text = answer.reply.rstrip() if answer.whole else ""
-    return text if text.strip() else ""
-
-
-def _row(answer: SelfAnswer, text: str) -> Row:
-    if answer.options:
+def _row(request: Request, question: Question, answer: object) -> Row | None:
+    """The row of an answer: the index of an option, as it continues the prompt, or a reply."""
+    prompt = request.prompt.text
+    if request.options:
         # An option may begin with any sign, and continues the prompt as a word of its own.
-        completion = (" " if answer.prompt[-1:].strip() else "") + text
+        text = request.options[answer].strip() if isinstance(answer, int) else ""
+        completion = (" " if prompt[-1:].strip() else "") + text
     else:
-        completion = join(answer.prompt, text)
-    return Row(answer.prompt, completion, answer.domain, REPLAY, answer.source)
+        text = answer.rstrip() if isinstance(answer, str) else ""
+        completion = join(prompt, text)
+    source = f"{question.task}#{question.id}"
+    return Row(prompt, completion, question.domain, REPLAY, source) if text.strip() else None

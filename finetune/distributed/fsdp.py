@@ -16,15 +16,11 @@ import torch
 from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from domainlift.errors import Misuse
-from finetune.distributed.process_group import (
-    ProcessGroup,
-    from_environment,
-    is_initialized,
-    is_part,
-)
+from finetune.distributed.process_group import ProcessGroup, from_environment, is_initialized
 from finetune.training.settings import TrainingArguments
 
 #: Methods that cannot be sharded, and why.
@@ -100,7 +96,7 @@ def in_use(model: Any) -> int:
 
 def full_tensor(weight: torch.Tensor) -> torch.Tensor:
     """The whole of a weight, on the CPU if it was sharded; a collective operation then."""
-    return weight.full_tensor().cpu() if is_part(weight) else weight  # type: ignore[attr-defined]
+    return weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
 
 
 def smallest_pass(decoder: Any, device: Any) -> None:

@@ -130,15 +130,6 @@ def is_initialized() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def is_part(weight: torch.Tensor) -> bool:
-    """Whether a weight is sharded (a DTensor)."""
-    if not is_initialized():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return isinstance(weight, DTensor)
-
-
 def from_environment() -> ProcessGroup:
     """Rank and size from the launcher's environment, before the group is initialised."""
     return ProcessGroup(int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,8 +13,28 @@ import pytest
 from benchmarks.tasks.base import ALL_MODES, STOP, Task
 from domainlift.types import Question
 from engines.base import Answer, EngineInfo, Mode, Request
-from finetune.data.replay import ReplayProgress, ReplayWatch, collect_replay_rows
+from finetune.data.mixing import REPLAY
+from finetune.data.replay import ReplayProgress, ReplayWatch, collect_replay_rows, self_answers
 from tests.helpers.fake_engine import INFO
+
+
+@dataclass
+class Speaker:
+    """Says these replies, or takes these options, one after the other."""
+
+    says: Sequence[str | int]
+    cut_off: frozenset[int] = frozenset()
+    info: EngineInfo = INFO
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        for n, (request, said) in enumerate(zip(requests, self.says, strict=True)):
+            if isinstance(said, str):
+                yield Answer(request.id, text=said, cut_off=n in self.cut_off)
+            else:
+                yield Answer(request.id, logprobs=tuple(-float(k != said) for k in range(2)))
 
 
 @dataclass
@@ -92,3 +113,35 @@ def test_generation_ends_when_there_are_enough() -> None:
     assert len(rows) == 20
     assert 20 <= len(engine.asked) < 40
     assert math.isinf(ReplayWatch().seconds)
+
+
+def test_a_row_is_what_the_model_said_and_no_part_of_a_reply() -> None:
+    replies = [" Because #### 7\n", "So #### 7", "So #### 7 and", " \n"]
+    asked = task("sums", 4, Mode.GENERATE)
+    engine = Speaker(replies, frozenset({2}))
+    found = list(self_answers(asked, asked.questions, engine))
+    assert [each.row and each.row.completion for each in found] == [
+        " Because #### 7",
+        " So #### 7",
+        None,
+        None,
+    ]
+    assert [(each.right, each.chance) for each in found[:2]] == [(True, 0.0)] * 2
+    first = found[0].row
+    assert first is not None
+    assert (first.domain, first.kind, first.source) == ("sums", REPLAY, "sums#sums-0")
+
+
+def test_a_row_of_options_is_the_one_that_was_taken() -> None:
+    asked = task("known", 2)
+    found = list(self_answers(asked, asked.questions, Speaker([0, 1])))
+    assert [(each.right, each.chance) for each in found] == [(True, 0.5), (False, 0.5)]
+    assert [each.row and each.row.completion for each in found] == [" x", " y"]
+
+
+def test_replay_is_shared_evenly_among_domains() -> None:
+    tasks = {name: [task(name, count)] for name, count in (("a", 50), ("b", 50), ("c", 3))}
+    found = collect_replay_rows(tasks, 23, 1, None)
+    assert Counter(row.domain for row in found) == {"a": 10, "b": 10, "c": 3}
+    assert found == collect_replay_rows(tasks, 23, 1, None)
+    assert found != collect_replay_rows(tasks, 23, 2, None)

@@ -9,7 +9,6 @@ import pytest
 from benchmarks.tasks.base import ALL_MODES, Task
 from domainlift.types import Question
 from engines.base import Mode
-from finetune.data.replay import SelfAnswer, replay_rows
 from finetune.data.rows import Row
 from finetune.data.sources.cloze import BLANK
 from finetune.data.sources.documents import document_rows
@@ -203,34 +202,3 @@ def test_rows_of_each_kind_carry_their_source() -> None:
 
 def test_rows_do_not_depend_on_the_neighbours() -> None:
     assert of_kind("continue", pages(30)) == of_kind("continue", pages(31))[:30]
-
-
-# --- replay
-
-
-def test_replay_is_what_the_model_said_when_it_was_right() -> None:
-    answered = [
-        SelfAnswer("Sky?\nAnswer:", "physics", True, ("red", "(blue)"), 1, source="t#1"),
-        SelfAnswer("Sky?\nAnswer:", "physics", False, ("red", "blue"), 0),
-        SelfAnswer("Why?\nAnswer:", "logic", True, reply=" Because it is so.\n"),
-        SelfAnswer("Why?\nAnswer:", "logic", True, reply="Therefore"),
-        SelfAnswer("Cut?\nAnswer:", "logic", True, reply="Becau", whole=False),
-        SelfAnswer("Void?\nAnswer:", "logic", True, reply=" \n"),
-    ]
-    assert replay_rows(answered) == [
-        Row("Sky?\nAnswer:", " (blue)", "physics", "replay", "t#1"),
-        Row("Why?\nAnswer:", " Because it is so.", "logic", "replay"),
-        Row("Why?\nAnswer:", " Therefore", "logic", "replay"),
-    ]
-
-
-def test_replay_is_shared_evenly_among_domains() -> None:
-    answered = [
-        SelfAnswer(f"{domain} {n}?", domain, True, reply=" yes")
-        for domain, count in (("a", 50), ("b", 50), ("c", 3))
-        for n in range(count)
-    ]
-    found = replay_rows(answered, size=23, seed=1)
-    assert Counter(row.domain for row in found) == {"a": 10, "b": 10, "c": 3}
-    assert found == replay_rows(answered, size=23, seed=1)
-    assert found != replay_rows(answered, size=23, seed=2)
