@@ -56,15 +56,8 @@ ENGINES = (
         TINY, TINY, "engines.local.loading:open_tiny", digest="engines.local.loading:folder_digest"
     ),
     EngineEntry(
-        SMOLLM2,
-        SMOLLM2,
-        "engines.gguf.engine:open_smollm2",
-        gguf="engines.gguf.files:named_file",
-        digest="engines.gguf.engine:named_file_digest",
-    ),
-    EngineEntry(
         "gguf",
-        r"(?i:.+\.gguf)",
+        rf"{SMOLLM2}|(?i:.+\.gguf)",
         "engines.gguf.engine:open_file",
         gguf="engines.gguf.files:named_file",
         digest="engines.gguf.engine:named_file_digest",

