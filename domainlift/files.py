@@ -146,6 +146,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_sha256(text: str) -> str:
+    """The SHA-256 of a text in UTF-8, in hexadecimal digits; half a surrogate pair is a `?`."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
 def safe_join(root: Path, name: str) -> Path:
     """The path of `name` in `root`, all links followed; a name that leads out of it is refused."""
     path = (root / name).resolve()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from domainlift.activity import activity
 from domainlift.errors import BenchError
-from domainlift.files import write_json, write_text
+from domainlift.files import text_sha256, write_json, write_text
 from domainlift.workspace import Workspace
 from engines.base import EngineInfo, TrainableEngine
 from finetune.adapters.registry import AdapterDraft, AdapterRegistry, AdapterWriter
@@ -198,13 +197,13 @@ def _plan_and_rows(
 
 def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
     """Fingerprint of job, rows and base model: equal when the command is repeated."""
-    data = {name: _sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
+    data = {name: text_sha256(row_lines(rows)) for name, rows in prepared_rows(job).items()}
     parts = [job.name, result_recipe(job), data, job.own, engine.info.digest]
     parts += [asdict(job.budget)] if job.budget != NO_BUDGET else []
     undeclared = [name for name in job.strengths if not job.domains[name].protected]
     parts += [undeclared] if undeclared else []
     parts += [job.mode.value] if job.mode is not None else []
-    return _sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
+    return text_sha256(json.dumps(parts, sort_keys=True, default=str))[:12]
 
 
 # --- train
@@ -371,7 +370,3 @@ def _set_base_name(path: Path, model: str) -> None:
     """Name the base as the user does: a path of this machine means nothing elsewhere."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**config, "base_model_name_or_path": model})
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

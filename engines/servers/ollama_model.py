@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
+from domainlift.files import text_sha256
 from domainlift.text.display import without_credentials
 from engines.servers.http import Server
 from engines.servers.ollama_hub_names import hub_name
@@ -51,7 +51,7 @@ def look_up(server: Server, model: str) -> OllamaModel:
         version=version,
         digest=_digest(server, model, shown),
         quantization=str(get_path(shown, "details", "quantization_level") or ""),
-        template=_hash(template),
+        template=text_sha256(template)[:16],
         has_chat_template=re.sub(r"\s", "", template) not in ("", "{{.Prompt}}"),
         dated="currentDate" in template,
         thinks="thinking" in (get_path(shown, "capabilities") or ()),
@@ -139,7 +139,7 @@ def _digest(server: Server, model: str, shown: Json) -> str:
         if _full(model) in (get_path(entry, "name"), get_path(entry, "model")) and digest:
             return str(digest)
     parts = [get_path(shown, key) for key in ("modelfile", "details", "model_info")]
-    return _hash(json.dumps(parts, sort_keys=True))
+    return text_sha256(json.dumps(parts, sort_keys=True))[:16]
 
 
 def _full(model: str) -> str:
@@ -170,10 +170,6 @@ def _trained_context(shown: Json) -> int | None:
         if key.endswith(".context_length") and isinstance(value, int):
             return value
     return None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _bracketed(host: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 from domainlift.errors import BenchError, EngineDown, Misuse
+from domainlift.files import text_sha256
 from domainlift.text.display import one_line
 from engines.base import Answer, EngineInfo, Mode, Prompt, Request
 from engines.chat_template import ChatTemplate
@@ -332,7 +332,7 @@ def _digest(entry: Json) -> str:
     of the same server (`created`, the ids in `permission`): a run could not be resumed otherwise.
     """
     kept = {key: entry[key] for key in _STABLE if entry.get(key) is not None}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return text_sha256(json.dumps(kept, sort_keys=True))
 
 
 def _key() -> str | None:
@@ -370,7 +370,7 @@ def _template(source: str) -> dict[str, str]:
     """What tells a template from another one, and its replies of one day from those of the next."""
     served = SimpleNamespace(chat_template=source, special_tokens_map={})
     dated = ChatTemplate(served).traits.dated
-    return {"template": _hash(source), **({"date": f"{date.today()}"} if dated else {})}
+    return {"template": text_sha256(source)[:16], **({"date": f"{date.today()}"} if dated else {})}
 
 
 def _ollama(server: Server, model: str) -> dict[str, str]:
@@ -395,7 +395,3 @@ _BY_OWNER: dict[str, Callable[[Server, str], dict[str, str]]] = {
 
 def _texts(told: Json, *keys: str) -> dict[str, str]:
     return {key: told[key] for key in keys if isinstance(told.get(key), str) and told[key]}
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
@@ -25,6 +24,7 @@ from domainlift.files import (
     disk_errors,
     exclusive_lock,
     sha256,
+    text_sha256,
     timestamp,
     write_json,
     write_text,
@@ -79,7 +79,7 @@ class Adapter:
     def digest(self) -> str:
         """Digest of configuration and weights."""
         parts = "".join(self.card.files[name] for name in (CONFIG, WEIGHTS))
-        return f"sha256:{hashlib.sha256(parts.encode()).hexdigest()}"
+        return f"sha256:{text_sha256(parts)}"
 
     @property
     def config(self) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from domainlift.files import text_sha256
 from finetune.data.cleaning import prompt_text
 from finetune.data.rows import Row
 
@@ -71,7 +71,7 @@ def card_text(
         "sources": _counted(_collection(row.source) for row in _every(splits)),
         "taken out": sieve.counts,
         "benchmark questions compared": sieve.benchmark,
-        "files": {name: _sha256(text) for name, text in files.items()},
+        "files": {name: text_sha256(text) for name, text in files.items()},
     }
     return json.dumps(card, ensure_ascii=False, indent=1) + "\n"
 
@@ -106,7 +106,3 @@ def _lengths(lengths: Iterable[int]) -> dict[str, float]:
         "longest": ordered[-1],
         "all": sum(ordered),
     }
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

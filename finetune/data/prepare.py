@@ -8,7 +8,6 @@ The folder appears in one step when all of it is written, and is never written a
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 
 from benchmarks.prompts import without_passages
 from domainlift.errors import BenchError, Misuse
-from domainlift.files import atomic_folder, disk_errors
+from domainlift.files import atomic_folder, disk_errors, text_sha256
 from domainlift.sampling import sample_evenly
 from domainlift.text.contamination import QuestionIndex, contaminated_rows
 from finetune.data.cleaning import clean_row, prompt_text, reject_reason
@@ -83,7 +82,7 @@ def prepare_rows(
     parts = [(row, "train" if all_trained else split_of(row)) for row in chosen]
     splits = {name: [row for row, part in parts if part == name] for name in SPLITS}
     files = {f"{name}.jsonl": row_lines(part) for name, part in splits.items()}
-    digest = _digest(files)
+    digest = text_sha256("".join(files.values()))
     card = card_text(domain, seed, splits, files, digest, sieve)
     _publish(folder, {**files, "card.json": card})
     counts = {name: len(part) for name, part in splits.items()}
@@ -98,7 +97,7 @@ def split_of(row: Row) -> str:
     So no row changes its split when others are added, and rows of one source stay together.
     """
     origin = row.source if row.source else row.id
-    number = int(hashlib.sha256(origin.encode("utf-8", "replace")).hexdigest()[:12], 16) % 100
+    number = int(text_sha256(origin)[:12], 16) % 100
     if number < HELD_OUT:
         return "held_out"
     return "validation" if number < HELD_OUT + VALIDATION else "train"
@@ -122,11 +121,6 @@ def _uncontaminated(rows: Sequence[Row], benchmark: QuestionIndex) -> list[Row]:
     ]
     contaminated = contaminated_rows(texts, benchmark)
     return [row for row, holds in zip(rows, contaminated, strict=True) if not holds]
-
-
-def _digest(files: dict[str, str]) -> str:
-    every = "".join(files[f"{name}.jsonl"] for name in SPLITS)
-    return hashlib.sha256(every.encode("utf-8")).hexdigest()
 
 
 # --- the disk

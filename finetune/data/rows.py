@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from domainlift.files import text_sha256
 from engines.base import Message
 
 #: Called with how many of how many pieces of work are done.
@@ -51,4 +51,4 @@ class Row:
         chain = [[asdict(message) for message in self.chain]] if self.chain else []
         parts = [self.prompt, turns, self.tools, *sides, *chain]
         content = json.dumps(parts, ensure_ascii=False)
-        return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]
+        return text_sha256(content)[:16]

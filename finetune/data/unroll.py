@@ -6,7 +6,6 @@ turn's chain with it: answers that call tools, results, the last answer.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.scoring.replies.thoughts import split_thought
+from domainlift.files import text_sha256
 from engines.base import Message
 from engines.chat_template import is_user_turn
 from engines.thought_markers import answer_start
@@ -59,8 +59,7 @@ def origin(trace: Trace) -> str:
     if trace.task:
         return f"traces#{trace.task}"
     asked = next((each["content"] for each in trace.messages if each["role"] == "user"), trace.id)
-    words = " ".join(asked.casefold().split()).encode("utf-8", "replace")
-    return f"traces#{hashlib.sha256(words).hexdigest()[:12]}"
+    return f"traces#{text_sha256(' '.join(asked.casefold().split()))[:12]}"
 
 
 def _unlearnable(chain: Sequence[Message], *, is_cut: bool) -> str:

@@ -6,7 +6,6 @@ reply and each measure is kept before the next comes in.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scoring.replies.thoughts import separate_thought
+from domainlift.files import text_sha256
 from domainlift.text.contamination import QuestionIndex, contaminated_rows
 from domainlift.text.normalise import words
 from domainlift.types import Passage
@@ -104,7 +104,7 @@ def synthesize(
     """Write the textbook of some passages; what `folder` holds already is not asked again."""
     job = replace(job, checked=job.checked and Mode.CLOZE in engine.info.modes)
     origin = origin_of(engine.info)
-    name = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
+    name = text_sha256(json.dumps(origin, sort_keys=True))[:12]
     journal = GenerationLog(folder / f"{name}.jsonl", origin)
     with journal.writing():
         failed = _write(job, engine, journal, progress)

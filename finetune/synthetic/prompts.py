@@ -6,7 +6,6 @@ with the passage before it, tells it in other ways: it needs to read, not to kno
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.prompts import passage_block
+from domainlift.files import text_sha256
 from domainlift.types import Passage
 from engines.base import Message, Prompt
 from finetune.data.cleaning import clean_rows, open_layout
@@ -45,7 +45,7 @@ class GeneratedText:
     def id(self) -> str:
         """16 hexadecimal digits of what is written."""
         content = json.dumps([self.kind, self.question, self.text], ensure_ascii=False)
-        return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]
+        return text_sha256(content)[:16]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def title_of(excerpt: Excerpt) -> str:
 def prompts_digest() -> str:
     """The version of the prompts: it changes with every word of them."""
     words = [(name, k.row, k.instruction, k.example, k.length) for name, k in KINDS.items()]
-    return hashlib.sha256(repr([_MANNERS, EXAMPLE, words]).encode()).hexdigest()[:12]
+    return text_sha256(repr([_MANNERS, EXAMPLE, words]))[:12]
 
 
 # --- what replies hold

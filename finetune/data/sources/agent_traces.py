@@ -6,7 +6,6 @@ when others are added.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlift.errors import BenchError, Misuse
-from domainlift.files import write_text
+from domainlift.files import text_sha256, write_text
 from domainlift.jsonl import json_lines
 from engines.chat_template import read_arguments
 from finetune.data.cleaning import clean_row, reject_reason
@@ -133,8 +132,7 @@ def _nothing(turns: int, refused: Counter[str], left_out: Counter[str]) -> Bench
 def _place(trace: Trace) -> float:
     """Where a trace stands between 0 and 1, with all of its task."""
     # Not the hash that parts training from validation, or these would be the same traces.
-    name = f"held out {origin(trace)}"
-    return int(hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
+    return int(text_sha256(f"held out {origin(trace)}")[:8], 16) / 2**32
 
 
 def _questions(read: _ReadTrace) -> Iterator[Json]:
