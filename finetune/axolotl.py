@@ -5,6 +5,7 @@ Only what has the same meaning on both sides is translated; the rest is named, n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def import_config(path: Path) -> tuple[str, dict[str, str]]:
         raise Malformed(path, "is no configuration of axolotl", hint="it needs `base_model: NAME`")
     training: dict[str, Any] = {}
     left_out: dict[str, str] = {}
-    for key, value in ((str(k), v) for k, v in given.items() if v not in (None, "")):
-        if key in (*_BATCH, "base_model", "sample_packing") or _ALWAYS.get(key) == value:
+    for key, value in ((str(k), _read(v)) for k, v in given.items() if v not in (None, "")):
+        if key in ("base_model", "sample_packing") or _ALWAYS.get(key) == value:
             continue
         if key == "load_in_4bit" and value == (given.get("adapter") == "qlora"):
             continue
@@ -78,12 +79,15 @@ def import_config(path: Path) -> tuple[str, dict[str, str]]:
                 left_out[key] = "float32 and bfloat16 are computed in"
         elif key in _SETTINGS and _fits(key, value):
             training[_SETTINGS[key]] = value
+        elif key in _BATCH and isinstance(value, int):
+            training["batch"] = training.get("batch", 1) * value
         else:
             left_out[key] = _WHY.get(key, "nothing here means the same")
-    if any(key in given for key in _BATCH):
-        training["batch"] = int(given.get(_BATCH[0], 1)) * int(given.get(_BATCH[1], 1))
     made = {"command": "train", "model": given.get("base_model"), "domains": ["DOMAIN"]}
-    _check(path, training)
+    try:
+        TrainingArguments(**training)
+    except TypeError as error:
+        raise Malformed(path, f"holds a value of another kind ({error})") from None
     return dump_yaml({**{k: v for k, v in made.items() if v}, "training": training}), left_out
 
 
@@ -135,8 +139,7 @@ def _fits(key: str, value: Any) -> bool:
     return key != "adapter" or value in ("lora", "qlora")
 
 
-def _check(path: Path, training: Mapping[str, Any]) -> None:
-    try:
-        TrainingArguments(**training)
-    except TypeError as error:
-        raise Malformed(path, f"holds a value of another kind ({error})") from None
+def _read(value: Any) -> Any:
+    """A value as axolotl reads it: `2e-5` is a number there, and to PyYAML a text."""
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value)
+    return float(value) if is_number else value

@@ -304,6 +304,15 @@ def test_the_guides_configuration_is_imported(tmp_path, capsys):
     assert "`trust_remote_code` has no counterpart" in capsys.readouterr().err
 
 
+def test_values_are_read_as_axolotl_reads_them(tmp_path):
+    file = tmp_path / "axolotl.yaml"
+    batch = "micro_batch_size:\ngradient_accumulation_steps: auto\n"
+    file.write_text(f"learning_rate: 2e-5\nlora_r: 8\n{batch}")
+    text, left_out = import_config(file)
+    assert parse(text).options["training"] == {"learning_rate": 2e-5, "rank": 8}
+    assert left_out.keys() == {"gradient_accumulation_steps"}
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "a: [", "lora_r: {a: 1}", "lora_r: many"])
 def test_what_is_no_configuration_is_refused(text, tmp_path):
     file = tmp_path / "axolotl.yaml"
