@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from domainlift.errors import Misuse
+from domainlift.errors import Malformed, Misuse
 from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from finetune.adapters.registry import AdapterRegistry
@@ -100,7 +101,10 @@ class RowPlan:
 def former_speed(job: TrainingJob, model: str, device: str) -> float | None:
     """Tokens per second of the newest adapter of the workspace for this model and device."""
     registry = AdapterRegistry(Workspace(job.workspace).adapters)
-    cards = [registry.show(name) for name in registry.list()]
+    cards = []
+    for name in registry.list():
+        with suppress(Malformed):  # a damaged one tells nothing
+            cards.append(registry.show(name))
     fitting = [card for card in cards if (card.base, card.speed.get("device")) == (model, device)]
     newest = max(fitting, key=lambda card: card.created, default=None)
     return float(newest.speed["tokens_per_second"]) if newest is not None else None

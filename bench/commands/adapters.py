@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from bench.options import WORKSPACE, Json, WorkspaceOption, command_group
+from domainlift.errors import Malformed
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
 from finetune.adapters import registry as registry
 from improve.versions.version_log import VersionRegistry
-from reports.terminal import print_json, print_table
+from reports.terminal import print_json, print_note, print_table
 
 adapters = command_group("List, show and remove trained adapters.")
 Name = Annotated[str, typer.Argument(help="DOMAIN (its newest), DOMAIN/VERSION, or a folder.")]
@@ -25,7 +26,12 @@ def list_adapters(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False)
     Example: bench adapters list
     """
     known = registry.AdapterRegistry(Workspace(workspace).adapters)
-    cards = {name: known.show(name) for name in known.list()}
+    cards = {}
+    for name in known.list():
+        try:
+            cards[name] = known.show(name)
+        except Malformed as error:
+            print_note(f"{error.what}; {error.hint}")
     if as_json:
         rows = [{"name": name, **asdict(card)} for name, card in cards.items()]
         print_json(rows)

@@ -13,7 +13,6 @@ from domainlift.files import sha256, stays_inside
 
 CARD = "card.json"
 SCHEMA = 1
-_ANEW = "train it anew, or remove it: `bench adapters rm NAME`"
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,15 @@ class ModelCard:
 
     def check_files(self, folder: Path, needed: tuple[str, ...]) -> None:
         """Raise Malformed naming the first file that is missing or not as it was written."""
+        hint = _anew(folder)
         for name in sorted({*needed, *self.files}):
             path = folder / name
             if path.name != name or (path.is_symlink() and not stays_inside(path, folder)):
-                raise Malformed(path, "leads out of the adapter's folder", hint=_ANEW)
+                raise Malformed(path, "leads out of the adapter's folder", hint=hint)
             if not path.is_file():
-                raise Malformed(path, "missing", hint=_ANEW)
+                raise Malformed(path, "missing", hint=hint)
             if sha256(path) != self.files.get(name):
-                raise Malformed(path, "not as it was written (its SHA-256 differs)", hint=_ANEW)
+                raise Malformed(path, "not as it was written (its SHA-256 differs)", hint=hint)
 
 
 def read_model_card(folder: Path) -> ModelCard:
@@ -69,8 +69,8 @@ def read_model_card(folder: Path) -> ModelCard:
         hint = "give a folder that `bench train` wrote"
         raise Malformed(path, "missing, so the base model is not known", hint=hint) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Malformed(path, "not the card of an adapter", hint=_ANEW) from error
-    _check_kinds(path, card)
+        raise Malformed(path, "not the card of an adapter", hint=_anew(folder)) from error
+    _check_kinds(folder, card)
     return card
 
 
@@ -107,13 +107,17 @@ def is_hub_name(name: str) -> bool:
     return bool(owner and slash and rest) and "/" not in rest and not name.startswith((".", "~"))
 
 
-def _check_kinds(path: Path, card: ModelCard) -> None:
+def _anew(folder: Path) -> str:
+    return f"train it anew, or remove it: `bench adapters rm {folder.parent.name}/{folder.name}`"
+
+
+def _check_kinds(folder: Path, card: ModelCard) -> None:
     texts = (card.domain, card.version, card.method, card.base, card.base_digest, card.curves)
     made = (card.budget, card.speed, card.perplexity)
     tables = (card.recipe, card.data, card.scores, card.files, card.versions, *made)
     right = all(isinstance(text, str) for text in texts)
     if not right or not all(isinstance(table, Mapping) for table in tables):
-        raise Malformed(path, "not the card of an adapter", hint=_ANEW)
+        raise Malformed(folder / CARD, "not the card of an adapter", hint=_anew(folder))
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> list[str]:

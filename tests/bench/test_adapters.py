@@ -66,6 +66,18 @@ def test_an_adapter_answers_and_is_compared_with_the_base(
     assert "lora" in shown.out.splitlines()[1]
 
 
+def test_a_damaged_adapter_is_named_and_hides_no_other(
+    bench: Any, weights: Path, tmp_path: Path
+) -> None:
+    publish(weights, tmp_path, "biology")
+    damaged = tmp_path / "workspace" / "adapters" / "history" / "v0001"
+    damaged.mkdir(parents=True)
+    (damaged / "card.json").write_text("{}")
+    listed = bench("adapters", "list", "--json")
+    assert (listed.code, [row["name"] for row in listed.json]) == (0, ["biology/v0001"])
+    assert "`bench adapters rm history/v0001`" in listed.err
+
+
 def test_adapters_are_listed_shown_and_removed(bench: Any, weights: Path, tmp_path: Path) -> None:
     publish(weights, tmp_path, "biology")
     publish(weights, tmp_path, "biology")

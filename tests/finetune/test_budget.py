@@ -9,7 +9,7 @@ import pytest
 from domainlift.errors import Misuse
 from engines.local.loading import load_config_and_tokenizer
 from engines.registry import source
-from finetune.budget import Machine, RowPlan, plan_rows
+from finetune.budget import Machine, RowPlan, former_speed, plan_rows
 from finetune.data.recipe import Recipe
 from finetune.jobs import TrainingJob, build_mix, prepared_rows
 from finetune.training.settings import NO_BUDGET, TrainingArguments, TrainingBudget
@@ -47,6 +47,13 @@ def planned(job: TrainingJob, machine: Machine) -> RowPlan:
 def seconds(machine: Machine, job: TrainingJob, plan: RowPlan) -> float:
     rows = build_mix(job, None, plan.rows).rows
     return machine.predict(encode(rows, machine.tokenizer), plan.settings(job.settings)).seconds
+
+
+def test_a_damaged_adapter_tells_no_speed_and_stops_no_training(job: TrainingJob) -> None:
+    damaged = job.workspace / "adapters" / "history" / "v0001"
+    damaged.mkdir(parents=True)
+    (damaged / "card.json").write_text("{}", encoding="utf-8")
+    assert former_speed(job, "tiny", "cpu") is None
 
 
 def test_nothing_is_chosen_where_everything_fits(machine: Machine, job: TrainingJob) -> None:
