@@ -75,7 +75,7 @@ def test_a_damaged_adapter_is_named_and_hides_no_other(
     (damaged / "card.json").write_text("{}")
     listed = bench("adapters", "list", "--json")
     assert (listed.code, [row["name"] for row in listed.json]) == (0, ["biology/v0001"])
-    assert "`bench adapters rm history/v0001`" in listed.err
+    assert "`bench adapters rm history/v0001" in listed.err
 
 
 def test_adapters_are_listed_shown_and_removed(bench: Any, weights: Path, tmp_path: Path) -> None:
