@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from domainlift.activity import activity
 from domainlift.errors import BenchError
 from rag.base import Notify, Vectors
 from rag.embedding import weights
@@ -155,14 +156,15 @@ def _load(folder: Path) -> Any:
             "this embedding model needs sentence-transformers",
             'install it: `pip install "domainlift[local]"`, or use `--embedder ollama:NAME`',
         )
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
+    with activity("loading the embedding model"):
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
 
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    return SentenceTransformer(
-        str(folder),
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"use_safetensors": True},
-    ).eval()
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+        transformers_logging.disable_progress_bar()
+        return SentenceTransformer(
+            str(folder),
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        ).eval()

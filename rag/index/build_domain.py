@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from domainlift.activity import activity
 from domainlift.errors import Interrupted, Misuse
 from domainlift.workspace import Workspace
 from knowledge_bases.domains import Domain
@@ -37,9 +38,10 @@ def build_from_files(
     """Build a knowledge base, or bring it up to date; Interrupted at Ctrl-C."""
     root = Workspace(workspace).knowledge_bases
     try:
-        report = build_index(
-            root, name, found.files, options, missing=found.missing, progress=progress
-        )
+        with activity(f"building the knowledge base of {name}"):
+            report = build_index(
+                root, name, found.files, options, missing=found.missing, progress=progress
+            )
         write_record(workspace, name, found, KnowledgeBaseStore(root).manifest(name))
         return report
     except KeyboardInterrupt as error:
