@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
-from benchmarks.scoring.scorer import BY_REFERENCE, READER
+from benchmarks.scoring.scorer import BY_REFERENCE, READER, asks_yes_or_no
 from benchmarks.tasks.base import MAX_TOKENS, Example, Task
 from domainlift.errors import Misuse
 from domainlift.types import Passage, Question, Treatment
@@ -83,7 +83,9 @@ class PromptFormat:
         # Not the default scorer: stored runs that name none were scored by it.
         scorer = [] if task.scorer == BY_REFERENCE else [task.scorer.name]
         debias = ["debiased"] if self.debias else []
-        reader = [READER] if self.mode is Mode.GENERATE else []
+        reader: list[object] = [READER] if self.mode is Mode.GENERATE else []
+        if reader and not scorer and any(map(asks_yes_or_no, task.questions)):
+            reader.append("yes or no")  # read since later than the rest, which stays found
         parts = [FORMAT, self.mode, self.shots, self.chat, *task_parts, *scorer, *debias, *reader]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from benchmarks.scoring.replies.numbers import as_number, extract_number
 from benchmarks.scoring.replies.option_letters import extract_letter
 from benchmarks.scoring.replies.reading import Reading
 from benchmarks.scoring.replies.texts import extract_text, same_text, says_one_of
+from benchmarks.scoring.replies.yes_no import NO, YES, yes_or_no
 from benchmarks.scoring.text_metrics import exact_match
 from domainlift.types import Question
 
@@ -55,7 +56,7 @@ NUMBER = Scorer(
 #: What a reply says, compared but for case, markup, punctuation and articles.
 TEXT = Scorer(
     name="text",
-    extract=lambda question, reply: extract_text(reply),
+    extract=lambda question, reply: _read_text(question, reply),
     matches=lambda question, found: any(
         same_text(str(found.answer), each) for each in question.references
     ),
@@ -88,6 +89,21 @@ def metric_scorer(names: Sequence[str]) -> Scorer:
     parts = tuple(part for name in names for part in PARTS.get(name, (name,)))
     extract, matches = (_read_calls, _same_calls) if names == ("tool_calls",) else (_whole, _same)
     return Scorer(f"metrics {' '.join(parts)}", extract, matches, parts)
+
+
+def asks_yes_or_no(question: Question) -> bool:
+    """Whether a question without options has yes or no as its answer."""
+    return isinstance(question.answer, str) and all(
+        any(same_text(each, word) for word in (YES, NO)) for each in question.references
+    )
+
+
+def _read_text(question: Question, reply: str) -> Reading | None:
+    found = extract_text(reply)
+    if found is None or not asks_yes_or_no(question):
+        return found
+    word = yes_or_no(str(found.answer), question.text)
+    return Reading(word, "yes or no") if word else found
 
 
 def _whole(question: Question, reply: str) -> Reading:

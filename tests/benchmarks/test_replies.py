@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -835,6 +836,42 @@ def test_the_form_in_which_it_was_found_is_named(
     reference: int | str = 0 if options else ("7" if answer != "Oslo" else "Bergen")
     question = Question("q", "d", "t", "?", options, reference)
     assert BY_REFERENCE.extract(question, reply) == Reading(answer, by)
+
+
+RUNS = "Do the ferries run on Sundays?"
+YES_OR_NO = [
+    ("Yes, they do.", "yes"),
+    ("**Yes**, the ferries run on Sundays!", "yes"),
+    ("Answer: yes, that is correct", "yes"),
+    ("No, they do not.", "no"),
+    ("no, they don’t", "no"),
+    ("No, the ferry does not run on Sundays.", "no"),
+    ("No, that's wrong.\n\nThey rest.", "no"),
+    ("Yes, they do not.", None),
+    ("No, they do.", None),
+    ("No, that is not incorrect.", None),
+    ("Yes and no", None),
+    ("No, yes", None),
+    ("Yes, but only sometimes", None),
+    ("Yes, they do sometimes.", None),
+    ("Yes, they run on Mondays.", None),
+    ("No, they can't.", None),
+    ("Yes, they do, except in winter", None),
+    ("No, they do not. On Mondays they do.", None),
+    ("Yes, they do; or do they?", None),
+]
+
+
+@pytest.mark.parametrize(("reply", "answer"), YES_OR_NO)
+def test_yes_or_no_may_be_said_with_the_question_again(reply: str, answer: str | None) -> None:
+    for gold in ("yes", "No."):
+        question = Question("q", "d", "t", RUNS, (), gold)
+        found = BY_REFERENCE.extract(question, reply)
+        assert found is not None
+        right = answer is not None and answer in gold.lower()
+        assert BY_REFERENCE.matches(question, found) is right
+    named = replace(question, answer="Yes, they do")
+    assert BY_REFERENCE.extract(named, reply) == extract_text(reply)
 
 
 def grouped(value: Decimal, thousands: str, point: str) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from benchmarks.tasks.hub_or_mirror import hub_split, mirror_file
 from benchmarks.tasks.mmlu import MMLU, SUBJECTS
 from benchmarks.tasks.registry import load_task
 from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
-from domainlift.types import Split
+from domainlift.types import Question, Split
 from engines.base import Mode
 from knowledge_bases.domains import Domain
 
@@ -93,6 +94,16 @@ def test_stored_runs_of_a_task_are_still_its_own(
     task = load(name, data)
     form = PromptFormat(task.mode, task.shots, chat=False)
     assert (task.digest[:16], form.digest(task)[:16]) == (data_hash, prompts)
+
+
+def test_stored_runs_are_left_behind_where_replies_to_yes_or_no_are_read_otherwise() -> None:
+    question = Question("q", "d", "t", "Is it?", (), "yes")
+    task = Task("t", "d", (question,), (), "", Mode.GENERATE, frozenset({Mode.GENERATE}), 0, "x")
+    other = replace(task, questions=(replace(question, answer="Paris"),))
+    theirs = replace(task, scorer=replace(task.scorer, name="their own"))
+    form = PromptFormat(Mode.GENERATE, 0, chat=False)
+    assert form.digest(task) != form.digest(other)
+    assert form.digest(theirs) == form.digest(replace(other, scorer=theirs.scorer))
 
 
 def test_copies_of_a_question_have_their_own_ids(data: Path) -> None:
