@@ -14,7 +14,7 @@ exit codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -66,6 +66,19 @@ def member_of(choices: type[_Member], kind: str, name: str, *others: str) -> _Me
     if name not in known:
         raise NoSuch(kind, name, [*known, *others])
     return choices(name)
+
+
+def begun_name(kind: str, name: str, known: Sequence[str], see: str, make: str = "") -> str:
+    """The known name that this is, or the only one that begins so; Misuse where several do."""
+    if name in known:
+        return name
+    fitting = [each for each in known if name and each.startswith(name)]
+    if not fitting:
+        raise NoSuch(kind, name, known, see, make)
+    if len(fitting) > 1:
+        few = ", ".join(f"`{each}`" for each in fitting[:5])
+        raise Misuse(f"`{name}` is the beginning of {len(fitting)} {kind}s", f"one of them: {few}")
+    return fitting[0]
 
 
 class Malformed(Misuse):

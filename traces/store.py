@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from domainlift.errors import Malformed, Misuse, NoSuch
+from domainlift.errors import Malformed, Misuse, begun_name
 from domainlift.fields import InvalidRow
 from domainlift.files import disk_errors, exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
@@ -65,12 +65,8 @@ class TraceStore:
                 yield trace
 
     def get(self, name: str) -> Trace:
-        """The trace of this id, or of the only one that begins so; NoSuch otherwise."""
-        ids = self.ids()
-        fitting = [name] if name in ids else [id_ for id_ in ids if id_.startswith(name)]
-        if not name or len(fitting) != 1:
-            raise NoSuch("trace", name, ids, "bench trace list")
-        return self.read(fitting[0])
+        """The trace of this id, or of the only one that begins so; Misuse otherwise."""
+        return self.read(begun_name("trace", name, self.ids(), "bench trace list"))
 
     def read(self, id_: str) -> Trace:
         """A trace as its lines tell it; Malformed, with the line, where one tells nothing."""

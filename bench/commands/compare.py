@@ -16,7 +16,7 @@ from benchmarks.results.comparison import ChangeLabel, Comparison, compare_runs
 from benchmarks.results.flips import FlipKind, Runs, all_flips
 from benchmarks.results.pairing import Pair, pair_runs
 from benchmarks.runs.store import Run, RunStore
-from domainlift.errors import Misuse, NoSuch, member_of
+from domainlift.errors import Misuse, begun_name, member_of
 from domainlift.files import disk_errors, write_text
 from domainlift.text.display import printable
 from domainlift.workspace import Workspace
@@ -131,15 +131,7 @@ def _resolved(store: RunStore, name: str) -> str:
         if not known:
             raise Misuse("there is no run yet", "make one: `bench run`")
         return known[-1]
-    if name in known:
-        return name
-    fitting = [each for each in known if each.startswith(name)]
-    if len(fitting) > 1:
-        few = ", ".join(f"`{each}`" for each in fitting[:5])
-        raise Misuse(f"`{name}` is the beginning of {len(fitting)} runs", f"one of them: {few}")
-    if not fitting:
-        raise NoSuch("run", name, known, "bench runs list", "bench run")
-    return fitting[0]
+    return begun_name("run", name, known, "bench runs list", "bench run")
 
 
 def _print(

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domainlift.errors import BenchError, Misuse, NoSuch, member_of
+from domainlift.errors import BenchError, Misuse, begun_name, member_of
 from domainlift.files import exclusive_lock, timestamp
 from domainlift.jsonl import AppendLog, read_log
 from domainlift.sampling import hash_order
@@ -97,12 +97,10 @@ class FeedbackStore:
         return [mark for mark in found.values() if state in (None, mark.state)]
 
     def get(self, name: str) -> FeedbackMark:
-        """The mark on a reply, by its id or the beginning of it; NoSuch otherwise."""
+        """The mark on a reply, by its id or the beginning of it; Misuse otherwise."""
         found = {mark.id: mark for mark in self.marks()}
-        fitting = [id_ for id_ in found if id_.startswith(name.rpartition("-")[2])]
-        if not name or len(fitting) != 1:
-            raise NoSuch("mark", name, found, "bench feedback list --all")
-        return found[fitting[0]]
+        wanted = name.rpartition("-")[2]
+        return found[begun_name("mark", wanted, list(found), "bench feedback list --all")]
 
     def add(self, reply: ServedReply, verdict: str, correction: str = "") -> FeedbackMark:
         """Mark a reply; Misuse for an unknown verdict, and where the mark before was decided on."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from domainlift.errors import BenchError, Malformed, NoSuch
+from domainlift.errors import BenchError, Malformed, Misuse, NoSuch
 from domainlift.fields import InvalidRow
 from traces.store import TraceStore
 from traces.trace import Rating, Trace, TraceStatus, read_messages, read_trace_tools
@@ -80,6 +80,10 @@ def test_ids_stay_in_the_folder_and_are_unique(tmp_path: Path) -> None:
     for name in ("", "../t1", "t2"):
         with pytest.raises(NoSuch):
             store.get(name)
+    store.add(trace("t12"))
+    assert (store.get("t1").id, store.get("t12").id) == ("t1", "t12")
+    with pytest.raises(Misuse, match="`t` is the beginning of 2 traces"):
+        store.get("t")
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
