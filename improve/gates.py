@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from benchmarks.held_out.split import validation_job
@@ -116,12 +117,11 @@ class _Sources:
 
 
 def _fixed_gate(text: str) -> Gate:
-    try:
-        return Gate(float(text))
-    except ValueError as error:
-        what = f"`--rag-gate {text}` is neither {AUTO}, {OFF} nor a number"
-        hint = "a number is the least cosine of the best passage: 0.4, say"
-        raise Misuse(what, hint) from error
+    with suppress(ValueError):
+        if -1 <= float(text) <= 1:
+            return Gate(float(text))
+    what = f"`--rag-gate {text}` is neither {AUTO}, {OFF} nor a number from -1 to 1"
+    raise Misuse(what, "a number is the least cosine of the best passage: 0.4, say")
 
 
 def _answering_model(engine: Engine, treatment: DomainTreatment) -> str:

@@ -139,7 +139,9 @@ def run(
     concurrency: Annotated[
         int, typer.Option(min=1, help="Requests at a time (OpenAI-compatible servers).")
     ] = 8,
-    timeout: Annotated[float, typer.Option(help="Seconds for one request to a server.")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for one request to a server.")
+    ] = 300.0,
     print_config: PrintConfig = False,
     as_json: Json = False,
 ) -> None:

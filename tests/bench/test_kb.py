@@ -279,6 +279,7 @@ def test_a_question_longer_than_the_embedder_reads(
     [
         (("--rag", "law"), "no knowledge base for `law`"),
         (("--rag", "--rag-gate", "wide"), "neither auto, off nor a number"),
+        (("--rag", "--rag-gate", "nan"), "nor a number from -1 to 1"),
         (("--rag", "--resume", "x"), "`--resume` names one run"),
     ],
 )
