@@ -20,14 +20,14 @@ from domainlift.stats.paired import sign_test
 from rag.base import Chunk, Vectors
 from rag.index.bm25 import BM25Index, Ranked
 from rag.search.fusion import WEIGHT, fuse
-from rag.search.retrieval import Encode
+from rag.search.retrieval import Encode, Retrieval
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.65, WEIGHT, 0.9, 1.0)
 #: How unlikely the gain of one of six weights must be as luck.
 LEVEL = 0.05 / (len(WEIGHTS) - 1)
 _CHUNKS = 100
 _FEWEST = 20
-_DEPTH = 100
+_DEPTH = Retrieval.depth
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s*|\n+")
 _PIECE = re.compile(r"\s*(?:[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]{1,3}|\S+)")
 _LENGTHS = range(6, 60)  # pieces of a sentence that asks for something

@@ -28,10 +28,11 @@ from rag.index.build import BuildOptions, build_index
 from rag.index.index import Index, Progress, no_progress, open_index
 from rag.quality.metrics import Qrels, judged, retrieval_metrics
 from rag.search.fusion import WEIGHT, fuse
+from rag.search.retrieval import Retrieval
 
 METHODS = ("dense", "bm25", "hybrid")
 #: How many chunks of each method are fused; that of the product's retrieval.
-DEPTH = 100
+DEPTH = Retrieval.depth
 # Several chunks of one document may come first: for 100 documents, more chunks are asked for.
 _WIDER = 3
 _DOMAIN = "beir"
