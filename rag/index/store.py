@@ -108,14 +108,14 @@ class KnowledgeBaseStore:
         if domain not in self.names():
             raise NoSuch("knowledge base", domain, self.names(), "bench kb list")
         with self.writing(domain) as writer:
-            if _leased(writer.folder):
-                what = f"knowledge base `{domain}` is being read"
-                raise BenchError(what, "end the commands that use it, then repeat this one")
             if _pinned(writer.folder):
                 what = f"knowledge base `{domain}` belongs to a version that may be served"
                 raise BenchError(
                     what, "`bench versions list` shows them, `bench versions rm` drops"
                 )
+            if _leased(writer.folder):
+                what = f"knowledge base `{domain}` is being read"
+                raise BenchError(what, "end the commands that use it, then repeat this one")
             writer.remove()
 
     @contextmanager
