@@ -54,7 +54,7 @@ _AMOUNT = re.compile(
 )
 _NAMED = re.compile(
     r"who(?:se)?\b|where\b|which\b|.*\b(?:names?|called|named)\b"
-    r"|.*\b(?:which|what) (?:place|town|city|country|street|island)\b",
+    r"|.*\b(?:which|what) (?:place|town|city|country|street|island)\b(?! (?:is|was|are|were)\b)",
     re.IGNORECASE,
 )
 _MANY = re.compile(r"how many (\w+)", re.IGNORECASE)
@@ -76,14 +76,28 @@ _POINTERS = frozenset(
 # What does so wherever it stands, where a sentence is all that there is.
 _BACK = frozenset(words("it him them this these those"))
 _THERE = re.compile(r"\bthere\b(?! (?:is|are|was|were)\b|'s)", re.IGNORECASE)
-_NAME = re.compile(r"\bname\b", re.IGNORECASE)
-_CALLED = frozenset(terms_of("name named call called know known sell sold type kind"))
+#: What a question may ask of a thing, and words of which the sentence that tells it has one.
+_TOLD_BY = {
+    re.compile(rf"\b(?:{asked})\b", re.IGNORECASE): frozenset(terms_of(told))
+    for asked, told in {
+        "name": "name named call called know known sell sold type kind",
+        "(?:time|date|day|month|year) (?:of|that)": "time date day month year",
+        "length|height|depth|width|distance": "length height depth width distance long high deep "
+        "wide tall far away metre meter kilometre kilometer centimetre centimeter mile foot feet "
+        "inch yard m km cm mm",
+        "weight|how heavy": "weight weigh heavy kilogram gram ton tonne pound ounce kg g",
+        "cost|price": "cost price pay paid charge fee worth euro dollar crown pound franc cent",
+        "duration|age|how old": "duration age old last take second minute hour day week month year",
+        "temperature": "temperature degree hot warm cold heat cool",
+        "speed|how fast": "speed fast slow per knot hour second",
+    }.items()
+}
 _TOLD_ANSWER = 0.75
 _NEGATIONS = frozenset(words("no not never nobody nothing none without neither nor cannot"))
 
 
 #: Least shares, fitted on labelled pieces (docs/training-data.md): of the terms of a statement, and
-#: of a question with its answer, that one place has; and of a sentence's terms that are told.
+#: of a question with its answer, that one place has; and of its sentence's terms that a piece has.
 TOLD, TOLD_QUESTION, TELLS = 0.8, 0.6, 0.5
 
 
@@ -169,15 +183,15 @@ def _untold(piece: GeneratedText, excerpt: Excerpt) -> str:
     least = TOLD_QUESTION if piece.question else TOLD
     if len(own & best.terms) < least * len(own):
         return "not told by the passage"
-    if not piece.question and len(own & best.own) < TELLS * len(best.own):
+    if len(own & best.own) < TELLS * len(best.own):
         return "tells too little"
     if own & best.elsewhere:
         return "mixes what the passage says apart"
     share = 1.0 if KINDS[piece.kind].row == "exercise" else _TOLD_ANSWER
     if piece.question and len(answer & best.terms) < share * len(answer):
         return "an answer that the passage does not tell"
-    if _NAME.search(piece.question) and best.own.isdisjoint(_CALLED):
-        return "a name for what has none"
+    if any(a.search(piece.question) and best.own.isdisjoint(t) for a, t in _TOLD_BY.items()):
+        return "asks what is not told"
     if not (own & best.terms) - best.heading:
         return "no fact"
     if best.dangling and own.isdisjoint((best.heading | best.subject) - best.own):
@@ -246,12 +260,14 @@ def _copied(piece: GeneratedText, excerpt: Excerpt) -> bool:
 def _dangles(piece: GeneratedText, excerpt: Excerpt) -> bool:
     """Whether a piece needs a text before it: it points back, or says `the` of what is not known.
 
-    That is what the passage introduces with `a`, and anything in a piece without a name or a word
-    of the title.
+    That is what the passage introduces with `a`, and anything in a statement without a name or a
+    word of the title. A question asks for it, and so may say `the` of what it has not named.
     """
     first, spoken = piece.question if piece.question else piece.text, words(_all(piece))
     if _points_back(first) or not _BACK.isdisjoint(spoken) or _THERE.search(_all(piece)):
         return True
+    if piece.question:
+        return False
     title = words(title_of(excerpt))
     definite = [m[1] for m in _DEFINITE.finditer(" ".join(spoken)) if m[1] not in title]
     named = any(word[0].isupper() for word in _inner_words([first]))

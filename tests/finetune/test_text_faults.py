@@ -69,7 +69,11 @@ def asked(question: str, answer: str, kind: str = "questions") -> GeneratedText:
             "does not stand alone",
         ),
         (said("The monk helped Mendel."), "does not stand alone"),
-        (asked("How long did he grow plants?", "eight years"), "does not stand alone"),
+        (
+            asked("How long did he grow 28,000 plants with inherited traits?", "eight years"),
+            "does not stand alone",
+        ),
+        (asked("How many plants did Mendel grow?", "28,000 plants"), "tells too little"),
         (asked("Did Gregor Mendel cross peas?", "Gregor Mendel"), "the question holds the answer"),
         (asked("Who crossed pea plants?", "28,000"), "an answer of another kind"),
         (asked("How many plants did Mendel grow?", "traits"), "an answer of another kind"),
@@ -151,3 +155,38 @@ def test_an_answer_must_be_seen_to_be_what_is_asked_for(
 ) -> None:
     fault = text_fault(asked(question, answer), GATE)
     assert (fault != "an answer of another kind") is right, fault
+
+
+SHOP = Excerpt(
+    Passage(
+        "The red boat was bought for 640 crowns. The mast of the red boat is nine metres long. The "
+        "red boat is painted at 17:25. The red boat is called Puffin. Once, Norway was the "
+        "country of the builder Ada Holm. A monk sold the sail for two crowns.",
+        "Shop > Red boat",
+        "s1",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("What is the price of the red boat?", "640 crowns", ""),
+        ("What is the weight of the red boat?", "640 crowns", "asks what is not told"),
+        ("What is the length of the mast of the red boat?", "nine metres", ""),
+        ("What is the age of the mast of the red boat?", "nine metres", "asks what is not told"),
+        ("When is the red boat painted?", "17:25", ""),
+        ("What is the time of the red boat?", "17:25", "asks what is not told"),
+        ("What is the name of the red boat?", "Puffin", ""),
+        ("What is the name of the builder?", "Ada Holm", "asks what is not told"),
+        ("What country did the builder Ada Holm have?", "Norway", ""),
+        ("What country is Ada Holm's builder?", "Norway", "an answer of another kind"),
+        ("Who sold the sail for two crowns?", "A monk", "an answer of another kind"),
+        ("For how many crowns was the sail sold?", "two", "an answer of another kind"),
+        ("How many crowns did the monk sell the sail for?", "two crowns", ""),
+    ],
+)
+def test_a_question_asks_for_what_its_sentence_tells(
+    question: str, answer: str, reason: str
+) -> None:
+    assert text_fault(asked(question, answer), SHOP) == reason
