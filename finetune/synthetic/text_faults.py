@@ -60,6 +60,8 @@ _NAMED = re.compile(
 _MANY = re.compile(r"how many (\w+)", re.IGNORECASE)
 #: A question with one of these is English; of other languages the rules know no question words.
 _ENGLISH = frozenset(words("a the of is are was were do does did what which how why"))
+_ARTICLES, _MORE = (["a"], ["an"], ["the"]), (["and"], ["or"], ["of"])
+_BE = frozenset(words("is are was were be been being"))
 #: Words from a number to what it counts: "52 held-out questions".
 _COUNTED = 3
 _TIMES = frozenset(
@@ -293,8 +295,8 @@ def _contains_answer(piece: GeneratedText, _: Excerpt) -> bool:
 def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
     """Whether the answer is not seen to be what is asked for: a time, an amount, or a name.
 
-    An English question for anything else never is: no word shows whether "What is the side gate?"
-    is answered by what it is or by when it is locked.
+    An English question for anything else is where it is the rest of a sentence that has the answer:
+    else no word shows whether "What is the side gate?" asks what it is or when it is locked.
     """
     if not piece.question:
         return False
@@ -309,7 +311,38 @@ def _other_kind(piece: GeneratedText, excerpt: Excerpt) -> bool:
         names = {word for word in _inner_words(sentences(_source(excerpt))) if word[0].isupper()}
         own = {word for word in _WORD.findall(piece.text) if word.lower() not in asked}
         return not any(_terms(word) for word in own & names)
-    return not _ENGLISH.isdisjoint(asked)
+    return not (_ENGLISH.isdisjoint(asked) or _completed(piece, excerpt))
+
+
+def _completed(piece: GeneratedText, excerpt: Excerpt) -> bool:
+    """Whether a question says what its sentence says after the answer, or all before the answer.
+
+    "What has the crew painted?" asks for the hull where the crew has painted the hull. After a form
+    of "to be" stands an article: the gate may be a door, but what it is is not locked.
+    """
+    asked, spoken, answer = terms_of(piece.question), words(piece.question), words(piece.text)
+    answer = answer[answer[:1] in _ARTICLES :]
+    if not asked or not _content(answer[:1]):
+        return False
+    for told in map(words, sentences(excerpt.passage.text)):
+        for at in range(len(told) - len(answer) + 1):
+            before, after = told[:at], told[at + len(answer) :]
+            if told[at : at + len(answer)] != answer:
+                continue
+            if before in ([], *_ARTICLES) and _content(after)[: len(asked)] == asked:
+                return True
+            article = before[-1:] in _ARTICLES
+            last = before[: len(before) - article][-1:]
+            ends = not _content(after[:1]) and after[:1] not in _MORE
+            joined = bool(_content(last)) or not {*last}.isdisjoint(spoken)
+            named = article or _BE.isdisjoint(last)
+            if ends and joined and named and _content(before) == asked:
+                return True
+    return False
+
+
+def _content(spoken: Sequence[str]) -> list[str]:
+    return terms_of(" ".join(spoken))
 
 
 def _counts(excerpt: Excerpt, numbers: Sequence[str], noun: str) -> bool:

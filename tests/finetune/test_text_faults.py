@@ -125,7 +125,9 @@ def test_no_text_is_too_strange_to_be_judged(text: str) -> None:
 GATE = Excerpt(
     Passage(
         "The side gate is locked at 17:25. The key hangs in Lindmoor House. The gate was painted "
-        "green by Ada Holm in May. It has 12 iron bars. Das Tor hat 12 Stangen.",
+        "green by Ada Holm in May. It has 12 iron bars. Das Tor hat 12 Stangen. The large crew has "
+        "painted the hull. The front gate is a door with a bell. Oak is the wood of the fence. The "
+        "regatta was held in Brevik. The regatta was won by sailors and rowers.",
         "Yard > Side gate",
         "g1",
     )
@@ -148,6 +150,15 @@ GATE = Excerpt(
         ("How many crowns has the side gate?", "12", False),
         ("What does the side gate have?", "12 iron bars", False),
         ("Wie viele Stangen hat das Tor?", "12", True),
+        ("What has the large crew painted?", "The hull", True),
+        ("What has the crew painted?", "The hull", False),
+        ("What is the front gate?", "a door", True),
+        ("What is the wood of the fence?", "oak", True),
+        ("What is the fence?", "oak", False),
+        ("What was the regatta held in?", "Brevik", True),
+        ("What was the regatta held?", "Brevik", False),
+        ("What was the regatta held?", "in Brevik", False),
+        ("What was the regatta won by?", "sailors", False),
     ],
 )
 def test_an_answer_must_be_seen_to_be_what_is_asked_for(
