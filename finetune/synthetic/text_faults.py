@@ -90,8 +90,6 @@ _TOLD_BY = {
         "weight|how heavy": "weight weigh heavy kilogram gram ton tonne pound ounce kg g",
         "cost|price": "cost price pay paid charge fee worth euro dollar crown pound franc cent",
         "duration|age|how old": "duration age old last take second minute hour day week month year",
-        "temperature": "temperature degree hot warm cold heat cool",
-        "speed|how fast": "speed fast slow per knot hour second",
     }.items()
 }
 _TOLD_ANSWER = 0.75
