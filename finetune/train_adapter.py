@@ -41,7 +41,7 @@ from finetune.stages.stage_settings import SFT
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import NO_BUDGET, TrainingArguments
 from finetune.training.train import train_rows
-from finetune.training.train_result import OnProgress, TrainResult
+from finetune.training.train_output import OnProgress, TrainOutput
 from finetune.validation import Validator, open_validator
 
 _WORK = {"adapter", "checkpoints", "stages.json"}
@@ -58,7 +58,7 @@ class TrainingResult:
     version: str
     path: Path
     base: str
-    trained: TrainResult
+    trained: TrainOutput
     scores: Mapping[str, Mapping[str, Any]]
     plan: RowPlan
     perplexity: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -211,7 +211,7 @@ def _digest(job: TrainingJob, engine: TrainableEngine) -> str:
 
 def run_training(
     prepared: PreparedTraining, on_progress: OnProgress, on_validation: OnValidation
-) -> TrainResult:
+) -> TrainOutput:
     """Train, from the last checkpoint where there is one."""
     with activity(f"training {prepared.job.name}"):
         return train_rows(
@@ -258,7 +258,7 @@ def validation_of(prepared: PreparedTraining, on_validation: OnValidation) -> Va
 
 def run_stages(
     prepared: PreparedTraining, on_progress: OnProgress, on_validation: OnValidation
-) -> tuple[TrainResult, Chain]:
+) -> tuple[TrainOutput, Chain]:
     """Run all stages; the result is that of `sft`, or else of the stage that is kept."""
     folder, first, trained = prepared.folder, None, None
     if prepared.job.recipe.stages[0] == SFT:
@@ -293,7 +293,7 @@ def run_stages(
 def publish(
     prepared: PreparedTraining,
     writer: AdapterWriter,
-    trained: TrainResult,
+    trained: TrainOutput,
     chain: Chain | None = None,
 ) -> TrainingResult:
     """Publish a finished training as the newest version; BenchError where it did only harm."""
@@ -318,7 +318,7 @@ def clean_up(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
-def _best_scores(trained: TrainResult, folder: Path) -> Mapping[str, Any]:
+def _best_scores(trained: TrainOutput, folder: Path) -> Mapping[str, Any]:
     """The validation of the weights that were kept; BenchError where all were harmful."""
     good = [each for each in trained.validations if not each["fallen"]]
     if trained.validations and not good:
@@ -337,7 +337,7 @@ def _weights(info: EngineInfo) -> dict[str, str]:
     return {OWN_WEIGHTS: info.versions[OWN_WEIGHTS]} if OWN_WEIGHTS in info.versions else {}
 
 
-def _speed(prepared: PreparedTraining, trained: TrainResult) -> dict[str, Any]:
+def _speed(prepared: PreparedTraining, trained: TrainOutput) -> dict[str, Any]:
     """How fast `sft` went, by which others are planned; other stages tell nothing of it."""
     if prepared.job.recipe.stages[0] != SFT:
         return {}
@@ -346,7 +346,7 @@ def _speed(prepared: PreparedTraining, trained: TrainResult) -> dict[str, Any]:
 
 
 def _draft(
-    prepared: PreparedTraining, scores: Mapping[str, Any], trained: TrainResult
+    prepared: PreparedTraining, scores: Mapping[str, Any], trained: TrainOutput
 ) -> AdapterDraft:
     job, info = prepared.job, prepared.engine.info
     _set_base_name(prepared.folder / "adapter" / "adapter_config.json", info.model)

@@ -41,7 +41,7 @@ from finetune.training.schedule import rate_at
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
 from finetune.training.train import train_rows
-from finetune.training.train_result import TrainingProgress
+from finetune.training.train_output import TrainingProgress
 from perf import shapes
 from perf.commands import measure_apart
 

@@ -18,7 +18,7 @@ from domainlift.text.display import printable
 from finetune.data.replay import ReplayProgress
 from finetune.distributed.process_group import from_environment
 from finetune.training.early_stopping import ValidationResult
-from finetune.training.train_result import TrainingProgress
+from finetune.training.train_output import TrainingProgress
 from reports.progress import ProgressBar
 from reports.terminal import console, duration, print_line, print_table
 

@@ -80,8 +80,10 @@ class GgufModel:
     def shape(self) -> ModelShape:
         """What a LoRA in GGUF must know of the model."""
         lib, model = self._lib, self._model
+        kind = ctypes.create_string_buffer(256)
+        lib.llama_model_meta_val_str(model, b"general.architecture", kind, len(kind))
         return ModelShape(
-            self._meta("general.architecture"),
+            kind.value.decode("utf-8", "replace"),
             int(lib.llama_model_n_layer(model)),
             int(lib.llama_model_n_head(model)),
             int(lib.llama_model_n_head_kv(model)),
@@ -251,11 +253,6 @@ class GgufModel:
         if self._model and self._owner:
             self._lib.llama_model_free(self._model)
         self._context = self._model = None
-
-    def _meta(self, key: str) -> str:
-        buffer = ctypes.create_string_buffer(256)
-        self._lib.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace")
 
     @property
     def _memory(self) -> Any:

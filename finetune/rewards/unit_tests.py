@@ -31,7 +31,7 @@ def python_code(reply: str) -> str:
     return code
 
 
-def passes_tests(code: str, tests: str, seconds: float = SECONDS) -> bool:
+def passes_tests(code: str, tests: str) -> bool:
     """Whether a program of the code and the tests runs to its very end.
 
     It must say a word that the code cannot know, so that leaving early does not count.
@@ -50,7 +50,7 @@ def passes_tests(code: str, tests: str, seconds: float = SECONDS) -> bool:
             preexec_fn=_bound if os.name == "posix" else None,
         )
         try:
-            process.communicate(program.encode("utf-8", "replace"), timeout=seconds)
+            process.communicate(program.encode("utf-8", "replace"), timeout=SECONDS)
         except subprocess.TimeoutExpired:
             return False
         finally:

@@ -39,7 +39,7 @@ from finetune.stages.stage_settings import BY_MODEL, PREFERENCE, REINFORCEMENT, 
 from finetune.stages.trainer_run import step_seconds, train
 from finetune.stages.trainers import POLICY, StageJob, open_trainer, unchanged
 from finetune.training.early_stopping import Validate
-from finetune.training.train_result import OnProgress, TrainResult
+from finetune.training.train_output import OnProgress, TrainOutput
 from finetune.validation import FORGETTING_ALPHA, MAX_QUESTIONS, Validator
 
 INITIAL, FINAL = "initial", "final"
@@ -146,12 +146,12 @@ def run_chain(chain: ChainJob, first: StageResult | None) -> Chain:
     return Chain(results, kept, folder)
 
 
-def chain_result(chain: Chain, device: Any) -> TrainResult:
+def chain_result(chain: Chain, device: Any) -> TrainOutput:
     """The last kept stage as the result of a training that had no `sft`."""
     stage = chain.stages[chain.kept]
     losses = tuple(float(entry["loss"]) for entry in stage.log)
     tokens = int(stage.log[-1].get("num_tokens", 0))
-    return TrainResult(
+    return TrainOutput(
         steps=stage.steps,
         tokens=tokens,
         tokens_per_second=tokens / max(stage.seconds, 1e-9),

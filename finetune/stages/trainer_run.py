@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from finetune.stages.trainers import StageJob
 from finetune.training.early_stopping import Validate
 from finetune.training.gradients import eval_mode
-from finetune.training.train_result import OnProgress, TrainingProgress
+from finetune.training.train_output import OnProgress, TrainingProgress
 
 #: Seconds of steps that suffice to know how long one takes.
 _ENOUGH = 5.0

@@ -18,7 +18,7 @@ from finetune.training.early_stopping import Validate
 from finetune.training.gradients import memory_errors
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import encode
-from finetune.training.train_result import OnProgress, TrainResult
+from finetune.training.train_output import OnProgress, TrainOutput
 from finetune.training.training_loop import TrainingLoop
 
 
@@ -33,7 +33,7 @@ def train_rows(
     validate: Validate | None = None,
     notify: OnProgress | None = None,
     on_best: Callable[[Any], None] | None = None,
-) -> TrainResult:
+) -> TrainOutput:
     """Train, from the last checkpoint in `checkpoint_folder` where one is, and save the adapter.
 
     `model` is given back without the adapter, frozen. `on_best` is called once, with PEFT's model
@@ -46,16 +46,16 @@ def train_rows(
     if not rows:
         raise Misuse("there is nothing to train on", "`bench data prepare DOMAIN` makes rows")
     examples = encode(rows, tokenizer, max_tokens=settings.max_tokens, end=settings.end)
-    others = join_group(model.device)
+    team = join_group(model.device)
     lock = exclusive_lock(
         checkpoint_folder / "training.lock",
         f"the training in `{checkpoint_folder}`",
         "wait for it, or give this training another folder",
     )
-    with lock if others.is_main else nullcontext():
-        run_on_rank_zero(others, model, lambda: "ready")
+    with lock if team.is_main else nullcontext():
+        run_on_rank_zero(team, model, lambda: "ready")
         with memory_errors():
-            run = TrainingLoop(examples, model, settings, checkpoint_folder, others)
+            run = TrainingLoop(examples, model, settings, checkpoint_folder, team)
             try:
                 run.resume()
                 run.run(validate, notify)

@@ -31,7 +31,7 @@ from finetune.training.schedule import batch_indices, rate_at
 from finetune.training.settings import TrainingArguments
 from finetune.training.tokenize import Encoded, truncated
 from finetune.training.trackers import Curves
-from finetune.training.train_result import OnProgress, TrainingProgress, TrainResult
+from finetune.training.train_output import OnProgress, TrainingProgress, TrainOutput
 
 #: Seconds after which one process stores its training, however many steps that were.
 MOST_UNSTORED = 120.0
@@ -144,10 +144,10 @@ class TrainingLoop:
             self._curves.close()
         self._take_off()
 
-    def trained(self) -> TrainResult:
+    def trained(self) -> TrainOutput:
         """The outcome."""
         state, stopping = self._state, self._state.early_stopping
-        return TrainResult(
+        return TrainOutput(
             steps=state.step,
             tokens=state.tokens,
             tokens_per_second=self._speed,
@@ -350,9 +350,9 @@ def _planned(
 
 
 def _agreed(
-    others: ProcessGroup, device: torch.device, own: tuple[PackLimits, bool]
+    team: ProcessGroup, device: torch.device, own: tuple[PackLimits, bool]
 ) -> tuple[PackLimits, bool]:
     """The smallest limits of all ranks."""
     limits, recomputes = own
-    tokens = -others.all_reduce_max(-limits.tokens, device)
-    return replace(limits, tokens=tokens), bool(others.all_reduce_max(recomputes, device))
+    tokens = -team.all_reduce_max(-limits.tokens, device)
+    return replace(limits, tokens=tokens), bool(team.all_reduce_max(recomputes, device))

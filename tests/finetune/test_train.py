@@ -23,7 +23,7 @@ from finetune.training.divergence import Diverged
 from finetune.training.early_stopping import Validate, ValidationResult
 from finetune.training.settings import TrainingArguments
 from finetune.training.train import train_rows
-from finetune.training.train_result import TrainingProgress, TrainResult
+from finetune.training.train_output import TrainingProgress, TrainOutput
 from tests.helpers.forking import ForkServer
 from tests.helpers.tolerance import assert_same_weights, loss_tolerance
 
@@ -74,7 +74,7 @@ class Place:
         rows: list[Row] = ROWS,
         spoil: Callable[[Any], object] | None = None,
         **more: Any,
-    ) -> TrainResult:
+    ) -> TrainOutput:
         """Train as a new process would: from the base and what lies in the folder."""
         model, tokenizer = load_model(str(self.base), device="cpu")
         before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -109,7 +109,7 @@ def place(base_folder: Path, tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def undisturbed(
     base_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[TrainResult, dict[str, torch.Tensor]]:
+) -> tuple[TrainOutput, dict[str, torch.Tensor]]:
     place = Place(base_folder, tmp_path_factory.mktemp("undisturbed"))
     return place.train(), place.weights
 
@@ -125,7 +125,7 @@ def at(*steps: int) -> Callable[[TrainingProgress], None]:
 
 
 def assert_same(
-    found: TrainResult, place: Place, wanted: tuple[TrainResult, dict[str, torch.Tensor]]
+    found: TrainOutput, place: Place, wanted: tuple[TrainOutput, dict[str, torch.Tensor]]
 ) -> None:
     assert found.losses == same_losses(wanted[0].losses)
     assert found.steps == wanted[0].steps

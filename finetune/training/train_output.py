@@ -1,4 +1,4 @@
-"""Progress and result of a training."""
+"""Progress and output of a training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """Result of a training.
+class TrainOutput:
+    """Output of a training, as transformers calls it.
 
     `tokens` went through the model, `seconds` include validation and the time before an
     interruption. The saved weights are those of `best_step`. `stopped` is `done`, `patience` or
