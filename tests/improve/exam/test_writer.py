@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from engines.base import Answer, Mode, Request
 from improve.exam.exam import TEST, VALIDATION
 from improve.exam.fact_finder import kind_of_answer
 from improve.exam.make import WRITTEN, make_exam
-from improve.exam.writer import WrittenFacts, write_questions
+from improve.exam.writer import WrittenFacts, agrees, write_questions
 from rag.base import Chunk
 from tests.helpers import fake_writer
 
@@ -19,20 +21,39 @@ CHUNKS = [
 ]
 
 
-def _written(folder: Path) -> WrittenFacts:
-    return write_questions("garden", CHUNKS, fake_writer.FakeWriter(), folder, lambda *_: None)
+class _Answering(fake_writer.FakeWriter):
+    """Writes from the table, and answers every question about roses alike."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__()
+        self._reply = reply
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        for request in requests:
+            about = request.prompt.messages[-1].content if request.prompt.messages else ""
+            if request.mode is Mode.GENERATE and "Reply with a few words" in about:
+                yield Answer(request.id, text=self._reply)
+            else:
+                yield from super().answer([request])
 
 
-def test_a_question_is_kept_with_the_sentence_of_its_answer(tmp_path: Path) -> None:
-    made = _written(tmp_path)
-    fact = next(iter(made.questions))
-    assert list(made.questions.values()) == [
-        "When are roses pruned?",
-        "How often is a cactus watered?",
-    ]
+def _written(folder: Path, reply: str) -> WrittenFacts:
+    return write_questions("garden", CHUNKS, _Answering(reply), folder, lambda *_: None)
+
+
+def test_a_question_is_kept_where_the_writer_answers_it_so(tmp_path: Path) -> None:
+    made = _written(tmp_path, "In February.")
+    (fact,) = made.questions
+    assert made.questions[fact] == "When are roses pruned?"
     assert fact.sentence == "Roses are pruned in February, before the buds break."
     assert (fact.answer, fact.kind) == ("February", "month")
     assert made.asked > len(made.questions)
+
+
+def test_what_the_writer_answers_otherwise_is_rejected_with_that_reason(tmp_path: Path) -> None:
+    made = _written(tmp_path, "In spring, when the days are long.")
+    assert not made.questions
+    assert made.rejected["the writer itself answers otherwise"] == 2
 
 
 def test_a_written_question_is_examined_and_its_sentence_is_learned(tmp_path: Path) -> None:
@@ -41,7 +62,7 @@ def test_a_written_question_is_examined_and_its_sentence_is_learned(tmp_path: Pa
         Chunk(f"The {thing} is watered in {month}.", f"plan.md#{thing}", "Plan")
         for thing, month in zip(("fig", "ivy", "oak", "elm"), months, strict=True)
     ]
-    exam = make_exam("garden", "g1", [*CHUNKS, *others], _written(tmp_path))
+    exam = make_exam("garden", "g1", [*CHUNKS, *others], _written(tmp_path, "February"))
     own = [each for each in exam.questions if each.kind == WRITTEN]
     examined = [each for each in own if each.split in (TEST, VALIDATION)]
     assert [each.question for each in examined] == ["When are roses pruned?"]
@@ -51,6 +72,23 @@ def test_a_written_question_is_examined_and_its_sentence_is_learned(tmp_path: Pa
     assert all("____" in question or "which month" in question for question in learned)
     assert exam.by_kind[WRITTEN].kept == 1
     assert exam.made_by.endswith(fake_writer.INFO.digest)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "same"),
+    [
+        ("1987", "1987", True),
+        ("The answer is the red lantern.", "red lantern", True),
+        ("It is Ivo Lund", "Ivo Lund", True),
+        ("Ivo Lund\nand more", "Ivo Lund", True),
+        ("in 1987, when the large kiln was bought by the pottery of the town", "1987", False),
+        ("1978", "1987", False),
+        ("", "1987", False),
+        ("nineteen", "nine", False),
+    ],
+)
+def test_replies_agree_by_their_words(reply: str, answer: str, same: bool) -> None:
+    assert agrees(reply, answer) is same
 
 
 @pytest.mark.parametrize(
