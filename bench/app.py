@@ -118,7 +118,7 @@ def make_app(loaded: Collection[str] = COMMANDS) -> Commands:
             continue
         command: typer.Typer | Callable[..., Any] = load_object(where)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+            app.add_typer(command, name=name, short_help=sentence)
         else:
             app.command(name)(command)
     return app

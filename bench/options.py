@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -148,8 +149,15 @@ class Commands(typer.Typer):
     def command(  # type: ignore[override]
         self, name: str, help: str | None = None
     ) -> Callable[[_Function], _Function]:
-        """Add a function under a name, as typer's does."""
-        return super().command(name, cls=_Command, help=help)
+        """Add a function under a name, as typer's does; lists show its whole first sentence."""
+
+        def add(function: _Function) -> _Function:
+            text = help if help is not None else inspect.getdoc(function) or ""
+            first = " ".join(text.partition("\n\n")[0].split())
+            made = super(Commands, self).command(name, cls=_Command, help=help, short_help=first)
+            return made(function)
+
+        return add
 
 
 def command_group(text: str) -> Commands:

@@ -60,6 +60,18 @@ def test_help_names_every_command(bench: Any) -> None:
     assert bench("-h").out == said.out
 
 
+@pytest.mark.parametrize("group", [(), ("kb",), ("runs",)])
+def test_lists_of_commands_show_whole_sentences(
+    group: tuple[str, ...], bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = bench(*group, "--help").out.split("Commands:")[1]
+    assert "..." not in listed
+    if not group:
+        told = " ".join(listed.split())
+        assert all(sentence in told for _, sentence in TABLE.values())
+
+
 def test_the_version_is_printed(bench: Any) -> None:
     assert bench("--version").out == f"domainlift {__version__}\n"
 
