@@ -144,7 +144,7 @@ def prepare_command(
     source = _trace_source(model, criteria, max_tokens, hold_out) if traces else None
     for each in domain:
         # With rows of one's own, a domain needs no domain.yaml.
-        if each not in domains and not files and source is None:
+        if each not in domains and not (files or from_kb or source is not None):
             raise NoSuch("domain", each, domains, "bench domains")
         declared = domains.get(each, bare_domain(each, workspace))
         chosen = replace(declared, sources=()) if own else declared

@@ -189,7 +189,8 @@ def _in_columns(columns: Columns) -> Options:
 
 def _check(texts: tuple[str, ...]) -> None:
     if not 2 <= len(texts) <= len(ascii_uppercase):
-        what = f"{len(texts)} options, where 2 to {len(ascii_uppercase)} are needed"
+        count = f"{len(texts)} option{'s' * (len(texts) != 1)}"
+        what = f"{count}, where 2 to {len(ascii_uppercase)} are needed"
         raise InvalidRow(what, "options")
     if "" in texts:
         raise InvalidRow("an option is empty", "options")

@@ -35,7 +35,8 @@ def load_rows(path: Path, split: str = "train") -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        hint = "`bench data prepare DOMAIN` writes one"
+        # A data set that was never prepared is a folder that is not there.
+        hint = f"`bench data prepare {'DOMAIN' if path.suffix else path.name}` writes one"
         raise Misuse(f"`{path}` is no prepared data set", hint) from error
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed(path, "cannot be read as UTF-8 text") from error

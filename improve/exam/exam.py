@@ -164,7 +164,8 @@ def write_exam(files: ExamFiles, exam: Exam) -> None:
 def read_exam(files: ExamFiles) -> Exam:
     """Read an exam; BenchError where there is none, Malformed where a line cannot be read."""
     if not files.about.is_file() or not files.rows.is_file():
-        raise NoSuch("exam", files.name, exam_names(files.workspace))
+        known, make = exam_names(files.workspace), f"bench exam make {files.name}"
+        raise NoSuch("exam", files.name, known, "bench exam list", make)
     about = json_object(files.about, files.about.read_text(encoding="utf-8"), None)
     try:
         by_kind = {kind: KindYield(**each) for kind, each in about["by_kind"].items()}

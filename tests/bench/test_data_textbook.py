@@ -132,3 +132,14 @@ def test_what_is_missing_is_told(
     assert said.code in (1, 2)
     assert what in said.err
     assert hint in said.err
+
+
+def test_a_knowledge_base_of_own_files_is_written_from_without_a_domain(
+    bench: Any, garden: Path
+) -> None:
+    built = bench("kb", "build", "yard", "--source", garden / "documents", "--licence", "own")
+    assert built.code == 0
+    prepare = ("data", "prepare", "yard", "--from-kb", "--model", "tiny", "--passages", "2")
+    said = bench(*prepare)
+    assert "2 passages gave" in said.out + said.err
+    assert "no domain" not in said.err

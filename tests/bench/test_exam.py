@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def test_errors_say_what_mends_them(works: Any, words: tuple[str, ...], what: st
     assert said.code == 2
     assert what.split("; ")[0] in said.err
     assert "Traceback" not in said.err
+
+
+def test_where_no_exam_is_the_command_that_makes_one_is_told(bench: Any, works: Any) -> None:
+    shutil.rmtree("workspace/exams")
+    said = bench("exam", "show", "works")
+    assert said.err == (
+        "error: no exam `works`\n\nhint: there is none yet: `bench exam make works` makes one\n"
+    )
+    assert bench("exam", "make", "works").code == 0
+    assert bench("exam", "show", "works").code == 0
 
 
 def test_documents_without_a_fact_are_refused(

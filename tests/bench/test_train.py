@@ -176,6 +176,7 @@ def test_a_strength_alone_without_rows_is_told_what_is_missing(
     said = bench("train", "mathematics", "--model", "tiny", *argv)
     assert said.code in (1, 2)
     assert "data/mathematics` is no prepared data set" in said.err
+    assert "`bench data prepare mathematics` writes one" in said.err
 
 
 def test_a_small_budget_leaves_out_rows_and_says_so(prepared: Any, tmp_path: Path) -> None:

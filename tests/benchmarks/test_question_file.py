@@ -92,7 +92,7 @@ def test_one_option_may_begin_like_another(tmp_path: Path) -> None:
     [
         ({"question": None}, "no `question`"),
         ({"question": "  "}, "`question` is only white space"),
-        ({"options": ["cat"]}, "1 options, where 2 to 26 are needed"),
+        ({"options": ["cat"]}, "1 option, where 2 to 26 are needed"),
         ({"options": [str(n) for n in range(27)]}, "27 options"),
         ({"options": ["cat", "cat"]}, "option `cat` stands there twice"),
         ({"options": ["cat", " cat "]}, "option `cat` stands there twice"),

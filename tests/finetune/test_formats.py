@@ -355,7 +355,7 @@ BAD: list[tuple[Any, str]] = [
     ({"question": "a", "answer": 2, "options": ["x", "y"]}, "answer 2 is out of range (0 to 1)"),
     ({"question": "a", "answer": "z", "options": ["x", "y"]}, "is none of the 2 options"),
     ({"question": "a", "answer": "A", "options": ["B", "A"]}, "can be read in two ways"),
-    ({"question": "a", "answer": 0, "options": ["x"]}, "1 options, where 2 to 26 are needed"),
+    ({"question": "a", "answer": 0, "options": ["x"]}, "1 option, where 2 to 26 are needed"),
     ({"question": "a", "answer": 0, "options": ["x", " "]}, "an option is empty"),
     ({"question": "a", "answer": 0, "options": "x, y"}, "`options` is a text, but not JSON"),
     ({"prompt": "a", "chosen": "", "rejected": "b"}, "`chosen` is empty"),
