@@ -72,8 +72,11 @@ def yaml_files() -> Mapping[str, Path]:
     return files
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a task's YAML with what it includes; functions stay names and nothing is run."""
+def read_config(path: Path, including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a task's YAML with what it includes; functions stay names and nothing is run.
+
+    `including` are the files that include this one, from the first on.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -90,10 +93,16 @@ def read_config(path: Path) -> dict[str, Any]:
         raise Malformed(path, "no valid YAML", line=line) from None
     if not isinstance(config, dict):
         raise Malformed(path, "is no task of lm-eval", hint="it needs `task: NAME`")
-    included = config.pop("include", [])
+    included = config.pop("include", None) or []
+    others = [included] if isinstance(included, str) else included
+    if not isinstance(others, list) or not all(isinstance(other, str) for other in others):
+        raise Malformed(path, "`include` is neither a file nor a list of files")
+    above = (*including, path.resolve())
     merged: dict[str, Any] = {}
-    for other in [included] if isinstance(included, str) else included:
-        merged |= read_config(path.parent / other)
+    for other in others:
+        if (path.parent / other).resolve() in above:
+            raise Malformed(path, f"includes `{other}`, which includes it again")
+        merged |= read_config(path.parent / other, above)
     return merged | config
 
 

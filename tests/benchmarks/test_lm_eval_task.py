@@ -159,6 +159,26 @@ def test_broken_yaml_is_named(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    ("include", "why"),
+    [
+        ("zoo.yaml", "includes `zoo.yaml`, which includes it again"),
+        ("[other.yaml]", "includes `zoo.yaml`, which includes it again"),
+        ("5", "`include` is neither a file nor a list of files"),
+        ("[{a: b}]", "`include` is neither a file nor a list of files"),
+        ("none.yaml", "cannot be read"),
+    ],
+)
+def test_an_include_that_cannot_be_followed_is_named(
+    include: str, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other.yaml").write_text("include: zoo.yaml", encoding="utf-8")
+    path = tmp_path / "zoo.yaml"
+    path.write_text(f"task: zoo\ninclude: {include}", encoding="utf-8")
+    with pytest.raises(Malformed, match=why):
+        read_config(path)
+
+
 def test_names_are_found_without_parsing() -> None:
     assert read_config(yaml_files()["arc_challenge"])["dataset_name"] == "ARC-Challenge"
     assert "group" in read_config(yaml_files()["mmlu"])
