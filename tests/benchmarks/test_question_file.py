@@ -168,7 +168,7 @@ def test_csv_in_both_forms(
         ("question,A,B,answer\nQ?,a,b,A,x\n", ":2: has 5 cells, the header 4"),
         ("question,A,B,answer\nQ?,a,b,C\n", ":2: answer `C` is none of the 2 options"),
         ("question,A,B,C,answer\nQ?,a,,b,A\n", ":2: an option is empty"),
-        ("question,A,B,answer\nQ?,a,,A\n", ":2: 1 options"),
+        ("question,A,B,answer\nQ?,a,,A\n", ":2: 1 option,"),
         ("question,A,B,answer\n,a,b,A\n", ":2: no `question`"),
         ("question,A,B,answer\nQ?,a,b,\n", ":2: no `answer`"),
         ("question,options,answer\nQ?,a|b,A\n", ":2: `options` is a text, but not JSON"),
