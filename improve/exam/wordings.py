@@ -116,11 +116,10 @@ def _question(fact: Fact, common: Collection[str]) -> str:
     asked = question_word(fact)
     if fact.kind == "number":
         unit = _UNIT.match(after)
-        if unit is None:
+        # "after three years of fighting" stays together
+        if unit is None or after.startswith(" of", unit.end()):
             return ""
         asked, after = f"{asked} {unit['unit']}", after[unit.end() :]
-    if asked.startswith("how many") and after.startswith(" of"):  # "after three years of fighting"
-        return ""
     if fact.kind == "percentage" and after:  # it may belong to what comes after it
         return ""
     if "," in rest or "," in after or not _MOVABLE.fullmatch(rest.strip()):
