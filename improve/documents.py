@@ -139,10 +139,14 @@ def remake_exam(files: ExamFiles) -> Exam:
 
 def _write_new(files: ExamFiles, exam: Exam) -> Exam:
     if not exam.questions:
+        found = sum(each.asked for each in exam.by_kind.values())
+        need = "whole English sentences with names, numbers or dates"
+        if found:
+            need = f"{found} facts were found, but not what could be wrong answers: more documents"
         raise BenchError(
             f"no question can be made of the documents of `{files.name}`",
-            "whole English sentences with names, numbers or dates are needed; `--writer MODEL` has "
-            "a model write them, `bench improve --task FILE` takes your own",
+            f"{need} are needed; `--writer MODEL` has a model write them, "
+            "`bench improve --task FILE` takes your own",
         )
     if files.name in exam_names(files.workspace):
         exam = with_feedback(exam, read_exam(files).questions)

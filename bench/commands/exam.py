@@ -25,7 +25,7 @@ from improve.exam.exam import (
     write_exam,
 )
 from improve.exam.exchange import export_questions, import_questions
-from reports.terminal import print_json
+from reports.terminal import print_json, print_note
 
 exam = command_group("Show and edit the exams made of documents.")
 Name = Annotated[str, typer.Argument(help="The domain of the documents.")]
@@ -43,6 +43,8 @@ def exam_list(workspace: WorkspaceOption = WORKSPACE, as_json: Json = False) -> 
         rows = [{"domain": each.name, **each.counts()} for each in exams]
         print_json(rows)
         return
+    if not exams:
+        print_note("no exam yet: `bench improve --docs FOLDER` makes one of documents")
     for each in exams:
         print(exam_line(each))
 

@@ -120,6 +120,24 @@ def test_documents_without_a_fact_are_refused(
     assert "no question can be made of the documents of `empty`" in said.err
 
 
+def test_facts_without_wrong_answers_are_counted(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shed").mkdir()
+    text = "# Shed\n\nThe shed opens at 7:30 on working days. A key costs 85 pounds a year.\n"
+    Path("shed/a.md").write_text(text, encoding="utf-8")
+    said = bench("improve", "--model", "tiny", "--docs", "shed")
+    assert said.code == 1
+    assert "hint: 2 facts were found, but not what could be wrong answers" in said.err
+
+
+def test_no_exam_is_said(bench: Any, tmp_path: Path) -> None:
+    said = bench("exam", "list", "--workspace", str(tmp_path))
+    assert (said.code, said.out) == (0, "")
+    assert said.err.startswith("note: no exam yet")
+
+
 @pytest.mark.slow
 def test_a_folder_of_documents_is_enough(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
