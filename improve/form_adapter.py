@@ -19,7 +19,7 @@ from domainlift.activity import activity
 from domainlift.sampling import hash_order
 from domainlift.workspace import Workspace
 from ensemble.plan import DomainTreatment
-from finetune.data.build_dataset import BenchmarkIndexes
+from finetune.data.build_dataset import BenchmarkIndexes, OnNote
 from finetune.data.prepare import prepare_rows
 from finetune.data.recipe import Recipe
 from finetune.data.rows import Row
@@ -91,13 +91,19 @@ def form_job(context: ImproveContext, names: Sequence[str], notes: Notes) -> Tra
 
 
 def _rows(context: ImproveContext, names: Sequence[str]) -> list[Row]:
-    """At most `_ROWS` rows, as many of each domain."""
-    return [row for name in names for row in _rows_of(context, name, _ROWS // len(names))]
+    """At most `_ROWS` rows, as many of each domain; one note on what is not at hand."""
+    missing: list[str] = []
+    size = _ROWS // max(1, len(names))
+    rows = [row for name in names for row in _rows_of(context, name, size, missing.append)]
+    if missing:
+        of = f"{len(missing)} domains" if missing[1:] else "a domain"
+        print_note(f"the control of form has no rows of the tasks of {of}: {missing[0]}")
+    return rows
 
 
-def _rows_of(context: ImproveContext, name: str, size: int) -> list[Row]:
+def _rows_of(context: ImproveContext, name: str, size: int, on_note: OnNote) -> list[Row]:
     spec = dataset_spec(context, name)
-    tasks = tasks_in_form(context, spec)
+    tasks = tasks_in_form(context, spec, on_note)
     licence = own_licence(spec.domain)
     rows = (question_rows(task, size=size, licence=licence) for task in tasks)
     return [row for own in rows for row in own][:size]

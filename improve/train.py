@@ -20,6 +20,7 @@ from finetune.adapters.registry import Adapter, AdapterRegistry, load_adapter_in
 from finetune.data.build_dataset import (
     BenchmarkIndexes,
     DatasetSpec,
+    OnNote,
     build_dataset,
     draft_rows,
     nothing_to_learn,
@@ -179,10 +180,12 @@ def rows_of_feedback(workspace: Path, name: str) -> tuple[Path, ...]:
     return (path,) if path.is_file() else ()
 
 
-def tasks_in_form(context: ImproveContext, spec: DatasetSpec) -> list[Task]:
+def tasks_in_form(
+    context: ImproveContext, spec: DatasetSpec, on_note: OnNote = print_note
+) -> list[Task]:
     """The tasks of a data set, asked as everything is asked."""
     mode = changed_mode(context, spec.domain.name)
-    return [in_mode(task, mode) for task in tasks_to_learn(spec, print_note)]
+    return [in_mode(task, mode) for task in tasks_to_learn(spec, on_note)]
 
 
 def changed_mode(context: ImproveContext, domain: str) -> Mode | None:

@@ -94,12 +94,13 @@ def draft_rows(spec: DatasetSpec, tasks: Sequence[Task], on_note: OnNote) -> lis
 
 
 def tasks_to_learn(spec: DatasetSpec, on_note: OnNote) -> list[Task]:
-    """The domain's tasks that have a training split."""
+    """The domain's tasks that have a training split; one note where others cannot be loaded."""
     names = spec.domain.tasks
     wanted = tuple(name for name in names if not spec.own or is_own(name))
     tasks, missing = training_tasks(replace(spec.domain, tasks=wanted), spec.domains, spec.mirror)
-    for note in missing:
-        on_note(note)
+    if missing:
+        others = f"; {len(missing) - 1} more of {spec.domain.name} neither" if missing[1:] else ""
+        on_note(f"{missing[0]}{others}")
     return tasks
 
 

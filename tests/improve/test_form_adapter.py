@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ from improve.train import dataset_spec, tasks_in_form
 from tests.helpers.forking import ForkServer
 
 
-def context_of(tmp_path: Path, tasks: str) -> ImproveContext:
+def context_of(tmp_path: Path, tasks: str, *, own: bool = True) -> ImproveContext:
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"tasks: [{tasks}]\n", encoding="utf-8")
-    options = ImproveOptions(GateCriteria(), own=True)
+    options = ImproveOptions(GateCriteria(), own=own)
     return prepare_context(str(suite), None, RunOptions(tmp_path), options)
 
 
@@ -40,6 +41,18 @@ def test_rows_of_other_domains_teach_the_form(tmp_path: Path) -> None:
     rows = load_rows(tmp_path / "data" / job.data["answer-form"], "train")
     assert {row.domain for row in rows} == {"everyday", "language"}
     assert notes.lines == []
+
+
+def test_what_is_not_at_hand_is_one_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    context = context_of(tmp_path, "own:handbook, own:biology, own:history", own=False)
+    form_job(context, ["handbook"], Notes())
+    said = [line for line in capsys.readouterr().err.splitlines() if "cais/mmlu" in line]
+    assert len(said) == 2
+    assert re.search(r"the control of form has no rows of the tasks of \d+ domains: ", said[0])
+    assert "not compared with what is missing: " in said[1]
 
 
 def test_where_no_other_domain_has_rows_a_placebo_does(tmp_path: Path) -> None:
