@@ -324,7 +324,7 @@ def _best_scores(trained: TrainOutput, folder: Path) -> Mapping[str, Any]:
     if trained.validations and not good:
         names = ", ".join(f"`{name}`" for name in trained.regressed)
         raise BenchError(
-            f"the training lowered {names} before it lifted anything; nothing is published",
+            f"the training lowered {names} at every step that was validated; nothing is published",
             "set `replay` in the recipe higher, `learning_rate` lower, or `eval_every` lower; "
             f"the curves are in `{folder}`",
         )
