@@ -77,6 +77,16 @@ def test_a_domain_is_learned_published_and_scored(prepared: Any, tmp_path: Path)
     assert run.code == 0, run.err
 
 
+def test_a_training_that_only_did_harm_is_not_published(prepared: Any, tmp_path: Path) -> None:
+    said = prepared("train", "biology", "--model", "tiny", *FEW, "--set", "learning_rate=0.05")
+    assert said.code == 1
+    assert "error: the training lowered `" in said.err
+    assert "at every step that was validated; nothing is published" in said.err
+    assert "`learning_rate` lower" in said.err
+    assert prepared("adapters", "list", "--json").json == []
+    assert list((tmp_path / "workspace" / "training").glob("*/adapter/curves.json"))
+
+
 def test_what_was_made_before_is_known_by_what_decided_it(prepared: Any, tmp_path: Path) -> None:
     few = ("--set", "steps=1", "--set", "eval_every=0")
     said = prepared("train", "biology", "--model", "tiny", *few, "--json")
