@@ -57,6 +57,7 @@ def rows(said: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_questions_are_also_learned_with_passages(bench: Any, garden: Path) -> None:
     del garden
     said = bench(*PREPARE, "--with-context", "--distractors", "1", "--json")
@@ -101,6 +102,7 @@ def test_the_embedded_model_cannot_write_and_its_yield_says_so(bench: Any, garde
     assert journal.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_a_server_writes_is_checked_by_its_words(
     bench: Any, garden: Path, server: Any
 ) -> None:

@@ -215,6 +215,7 @@ def test_a_file_of_runs_is_run_and_compared(tmp_path, capsys):
     assert "candidate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_traces_train_beside_pairs_and_a_stage_of_preference(tmp_path, capsys, monkeypatch):
     pytest.importorskip("trl")
     monkeypatch.chdir(tmp_path)

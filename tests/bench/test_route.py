@@ -44,6 +44,7 @@ def test_options_and_a_named_domain_are_heard(bench: Any) -> None:
     assert (named["domain"], named["rung"]) == ("law", "domain")
 
 
+@pytest.mark.slow
 def test_the_demo_is_routed_well_before_and_after_a_fit(bench: Any, tmp_path: Path) -> None:
     asked = ("route", "test", "--suite", "demo", "--domains", OUR_FIVE, "--json")
     before = bench(*asked).json
