@@ -140,9 +140,11 @@ def remake_exam(files: ExamFiles) -> Exam:
 def _write_new(files: ExamFiles, exam: Exam) -> Exam:
     if not exam.questions:
         found = sum(each.asked for each in exam.by_kind.values())
-        need = "whole English sentences with names, numbers or dates"
-        if found:
-            need = f"{found} facts were found, but not what could be wrong answers: more documents"
+        need = (
+            f"facts found: {found}, but not what could be wrong answers: more documents"
+            if found
+            else "whole English sentences with names, numbers or dates"
+        )
         raise BenchError(
             f"no question can be made of the documents of `{files.name}`",
             f"{need} are needed; `--writer MODEL` has a model write them, "

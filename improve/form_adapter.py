@@ -96,8 +96,8 @@ def _rows(context: ImproveContext, names: Sequence[str]) -> list[Row]:
     size = _ROWS // max(1, len(names))
     rows = [row for name in names for row in _rows_of(context, name, size, missing.append)]
     if missing:
-        of = f"{len(missing)} domains" if missing[1:] else "a domain"
-        print_note(f"the control of form has no rows of the tasks of {of}: {missing[0]}")
+        others = f", and so for {len(missing) - 1} more domains" if missing[1:] else ""
+        print_note(f"the control of form goes without what is missing: {missing[0]}{others}")
     return rows
 
 

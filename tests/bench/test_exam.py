@@ -129,7 +129,7 @@ def test_facts_without_wrong_answers_are_counted(
     Path("shed/a.md").write_text(text, encoding="utf-8")
     said = bench("improve", "--model", "tiny", "--docs", "shed")
     assert said.code == 1
-    assert "hint: 2 facts were found, but not what could be wrong answers" in said.err
+    assert "hint: facts found: 2, but not what could be wrong answers" in said.err
 
 
 def test_no_exam_is_said(bench: Any, tmp_path: Path) -> None:
